@@ -1,0 +1,1 @@
+"""The vocabulary: transcripts, problems, samplers, sessions, rollouts. Standard library only."""

@@ -1,0 +1,109 @@
+"""From problems to judged groups: the one place where synchronous code meets the waist."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from poziomka.core.environment import Environment, converse
+from poziomka.core.errors import EnvironmentFailure
+from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.rollout import Branch, Group, Rollout
+from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.scoring import Scoring
+from poziomka.core.seeds import seed_of
+from poziomka.core.transcript import Author, Transcript
+
+Progress = Callable[[Rollout], None]
+
+
+def collect(  # noqa: PLR0913 a request has this many independent parts
+    sampler: Sampler,
+    task: Task,
+    problems: Sequence[Problem],
+    sampling: Sampling,
+    *,
+    attempts: int = 1,
+    name: str = "collect",
+    scoring: Scoring | None = None,
+) -> list[Group]:
+    """Returns a judged group of `attempts` rollouts for each problem, in the order of `problems`.
+
+    Args:
+        sampler: writes the attempts.
+        task: whose environment and scorer to use.
+        problems: what to attempt.
+        sampling: settings of every request; its seed is replaced by one named after problem, attempt and `name`.
+        attempts: rollouts a problem.
+        name: names the randomness and the rollouts' ids ("train/step-12"): the same name repeats exactly.
+        scoring: keeps the scorer's workers alive between calls; None opens and closes its own.
+    """
+    if scoring is None:
+        with Scoring(task) as scoring:
+            return asyncio.run(_groups(sampler, task, problems, sampling, attempts, name, scoring))
+    return asyncio.run(_groups(sampler, task, problems, sampling, attempts, name, scoring))
+
+
+async def _groups(  # noqa: PLR0913, PLR0917 as collect
+    sampler: Sampler,
+    task: Task,
+    problems: Sequence[Problem],
+    sampling: Sampling,
+    attempts: int,
+    name: str,
+    scoring: Scoring,
+) -> list[Group]:
+    async def group(number: int, problem: Problem) -> Group:
+        seeds = [seed_of(name, task.name, problem.key, number, attempt) for attempt in range(attempts)]
+        samplings = [replace(sampling, seed=seed) for seed in seeds]
+        outcomes = await _transcripts(sampler, task, problem, samplings)
+        return await asyncio.gather(
+            *(
+                _judged(f"{name}/{number}/{problem.key}/{attempt}", problem, outcome, scoring)
+                for attempt, outcome in enumerate(outcomes)
+            )
+        )
+
+    return list(await asyncio.gather(*(group(number, problem) for number, problem in enumerate(problems))))
+
+
+async def _transcripts(
+    sampler: Sampler, task: Task, problem: Problem, samplings: Sequence[Sampling]
+) -> "list[Transcript | tuple[Transcript, EnvironmentFailure]]":
+    """Returns the attempts; one whose environment failed comes with the failure."""
+    prompt = Transcript.of(problem.prompt)
+    environment = task.environment(problem) if task.environment else None
+    if environment is None:
+        return list(await sampler.branch(prompt, samplings))
+    return list(await asyncio.gather(*(_exchange(sampler, environment, problem, prompt, how) for how in samplings)))
+
+
+async def _exchange(
+    sampler: Sampler, environment: Environment, problem: Problem, prompt: Transcript, sampling: Sampling
+) -> "Transcript | tuple[Transcript, EnvironmentFailure]":
+    sampling = replace(sampling, stop=(*sampling.stop, *environment.stop))
+    try:
+        session = environment.open(problem)
+    except Exception as error:  # noqa: BLE001 whatever it raises is the environment's failure
+        return prompt, EnvironmentFailure(f"the environment could not open: {error}")
+    try:
+        return await converse(sampler, session, prompt, sampling)
+    except EnvironmentFailure as error:
+        return prompt, error
+    finally:
+        session.close()
+
+
+async def _judged(
+    rollout: str,
+    problem: Problem,
+    outcome: "Transcript | tuple[Transcript, EnvironmentFailure]",
+    scoring: Scoring,
+) -> Rollout:
+    if isinstance(outcome, tuple):
+        transcript, failure = outcome
+        score = Score.failed(Verdict.ERROR, str(failure))
+    else:
+        transcript = outcome
+        score = await scoring.score(problem, transcript)
+    policy = next((span.policy for span in transcript if span.author is Author.MODEL), None)
+    return Rollout(rollout, problem, (Branch(transcript, score),), policy)

@@ -1,0 +1,185 @@
+"""Settings: frozen dataclasses read from TOML, changed by name, checked by type and range, and written back.
+
+This module knows no settings class: each lives beside the code it sets.
+"""
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from poziomka.core.errors import SettingsError, nearest
+
+T = TypeVar("T")
+
+
+def setting(default: Any, about: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """Declares a field with its meaning, unit and inclusive range."""
+    return dataclasses.field(default=default, metadata={"about": about, "low": low, "high": high})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Returns a TOML file's contents.
+
+    Raises:
+        SettingsError: the file is missing, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        message = f"there is no file {path}; give the path of a recipe, recipes/recurrence/recipe.toml for one"
+        raise SettingsError(message) from error
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"cannot read {path}: {error}"
+        raise SettingsError(message) from error
+    except tomllib.TOMLDecodeError as error:
+        message = f"{path} is not valid TOML: {error}"
+        raise SettingsError(message) from error
+
+
+def build(kind: type[T], values: Mapping[str, Any], where: str = "settings") -> T:
+    """Returns `kind` made from plain values.
+
+    Raises:
+        SettingsError: an unknown name (with the nearest known one), a wrong type, a value out of range.
+    """
+    if not isinstance(values, Mapping):
+        message = f"{where} must be a table of settings: received {values!r}"
+        raise SettingsError(message)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(kind)
+    for name in values:
+        if name not in fields:
+            message = f"unknown setting {name!r} in {where}{nearest(name, fields)}"
+            raise SettingsError(message)
+    checked = {name: check(value, hints[name], f"{where}.{name}") for name, value in values.items()}
+    for name, value in checked.items():
+        _check_range(value, fields[name].metadata, f"{where}.{name}")
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in checked and field.default is field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        message = f"{where} lacks {', '.join(map(repr, missing))}"
+        raise SettingsError(message)
+    return kind(**checked)
+
+
+def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
+    low, high = metadata.get("low"), metadata.get("high")
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if (low is not None and value < low) or (high is not None and value > high) or value != value:
+        bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
+        message = f"{where} must be {bounds}: received {value}"
+        raise SettingsError(message)
+
+
+def check(value: Any, kind: Any, where: str) -> Any:
+    """Returns `value` as `kind`; an integer is taken where a float is wanted, nothing else is converted.
+
+    Raises:
+        SettingsError: the value is of another type.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return value if isinstance(value, kind) else build(kind, value, where)
+    if origin in (typing.Union, types.UnionType):
+        return _check_union(value, arguments, where)
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        hint = nearest(value, arguments) if isinstance(value, str) else ""
+        message = f"{where} must be one of {', '.join(map(repr, arguments))}: received {value!r}{hint}"
+        raise SettingsError(message)
+    if origin is tuple:
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            return tuple(check(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value))
+    elif origin is not None and issubclass(origin, Mapping):
+        if isinstance(value, Mapping):
+            return dict(value)
+    elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    elif kind is Any or (isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)):
+        return value
+    wanted = getattr(kind, "__name__", str(kind))
+    message = f"{where} must be {wanted}: received {value!r} ({type(value).__name__})"
+    raise SettingsError(message)
+
+
+def _check_union(value: Any, kinds: Sequence[Any], where: str) -> Any:
+    if value is None and types.NoneType in kinds:
+        return None
+    others = [kind for kind in kinds if kind is not types.NoneType]
+    for kind in others[:-1]:
+        try:
+            return check(value, kind, where)
+        except SettingsError:
+            continue
+    return check(value, others[-1], where)
+
+
+def override(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Returns nested `values` with changes written `name=value` or `table.name=value`; values are TOML, or bare words.
+
+    Raises:
+        SettingsError: a change without "=", or a path through something that is no table.
+    """
+    changed: dict[str, Any] = json.loads(json.dumps(values))
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals or not path.strip():
+            message = f"a change is written name=value: received {change!r}"
+            raise SettingsError(message)
+        *tables, name = path.strip().split(".")
+        table = changed
+        for part in tables:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                message = f"{part!r} in {change!r} is a value, not a table of settings"
+                raise SettingsError(message)
+        table[name] = _parse(text.strip())
+    return changed
+
+
+def _parse(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return None if text == "none" else text
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """Returns a settings dataclass as nested plain values, None left out (absence means None)."""
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: strip(item) for name, item in value.items() if item is not None}
+        return list(value) if isinstance(value, tuple) else value
+
+    return strip(dataclasses.asdict(settings))  # type: ignore[no-any-return]
+
+
+def to_toml(values: Mapping[str, Any], table: str = "") -> str:
+    """Returns nested plain values as TOML text that `read_toml` reads back equal."""
+    lines = [f"{name} = {_literal(value)}" for name, value in values.items() if not isinstance(value, Mapping)]
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            path = f"{table}.{name}" if table else name
+            lines += ["", f"[{path}]", to_toml(value, path)]
+    return "\n".join(lines).strip() + ("" if table else "\n")
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int | float):
+        return repr(value)
+    return "[" + ", ".join(_literal(item) for item in value) + "]"

@@ -1,0 +1,1 @@
+"""What a model talks to while it answers."""

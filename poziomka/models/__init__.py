@@ -1,0 +1,1 @@
+"""Architectures, their memory, weights, tokenizers and chat formats."""

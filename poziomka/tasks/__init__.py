@@ -1,0 +1,1 @@
+"""Problems that check themselves; the table of their names."""

@@ -1,0 +1,1 @@
+"""Strategies: samplers made of samplers."""
