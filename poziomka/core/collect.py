@@ -16,7 +16,7 @@ from poziomka.core.transcript import Author, Transcript
 Progress = Callable[[Rollout], None]
 
 
-def collect(  # noqa: PLR0913 a request has this many independent parts
+def collect(
     sampler: Sampler,
     task: Task,
     problems: Sequence[Problem],
@@ -38,12 +38,12 @@ def collect(  # noqa: PLR0913 a request has this many independent parts
         scoring: keeps the scorer's workers alive between calls; None opens and closes its own.
     """
     if scoring is None:
-        with Scoring(task) as scoring:
-            return asyncio.run(_groups(sampler, task, problems, sampling, attempts, name, scoring))
+        with Scoring(task) as own:
+            return asyncio.run(_groups(sampler, task, problems, sampling, attempts, name, own))
     return asyncio.run(_groups(sampler, task, problems, sampling, attempts, name, scoring))
 
 
-async def _groups(  # noqa: PLR0913, PLR0917 as collect
+async def _groups(
     sampler: Sampler,
     task: Task,
     problems: Sequence[Problem],

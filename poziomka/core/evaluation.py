@@ -68,7 +68,7 @@ def paired_gain(after: Sequence[Sequence[float]], before: Sequence[Sequence[floa
     Raises:
         ValueError: the two lists differ in length, or hold fewer than two problems.
     """
-    if len(after) != len(before) or len(after) < 2:  # noqa: PLR2004 a spread needs two
+    if len(after) != len(before) or len(after) < 2:
         message = f"a paired gain needs the same problems twice: received {len(after)} and {len(before)}"
         raise ValueError(message)
     gains = [fmean(a) - fmean(b) for a, b in zip(after, before, strict=True)]
@@ -160,7 +160,7 @@ def _elect(ballot: Sequence[tuple[str | None, bool]], draw: float) -> float:
     return float(any(right for answer, right in ballot if answer == winner))
 
 
-def evaluate(  # noqa: PLR0913 as collect
+def evaluate(
     sampler: Sampler,
     task: Task,
     sampling: Sampling,

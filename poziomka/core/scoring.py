@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import Self
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Scorer, Task, Verdict
@@ -110,7 +111,7 @@ class Scoring:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="scoring")
         self._idle = [_Worker(task.scorer) for _ in range(workers)]
 
-    def __enter__(self) -> "Scoring":
+    def __enter__(self) -> Self:
         """Returns itself."""
         return self
 

@@ -5,6 +5,7 @@ This module knows no settings class: each lives beside the code it sets.
 
 import dataclasses
 import json
+import math
 import tomllib
 import types
 import typing
@@ -74,7 +75,7 @@ def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
     low, high = metadata.get("low"), metadata.get("high")
     if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         return
-    if (low is not None and value < low) or (high is not None and value > high) or value != value:
+    if (low is not None and value < low) or (high is not None and value > high) or math.isnan(value):
         bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
         message = f"{where} must be {bounds}: received {value}"
         raise SettingsError(message)

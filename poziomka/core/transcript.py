@@ -69,7 +69,9 @@ class Span:
         """Checks the one invariant that masks and losses rely on."""
         if self.logprobs is not None and (self.tokens is None or len(self.tokens) != len(self.logprobs)):
             count = None if self.tokens is None else len(self.tokens)
-            message = f"a span needs one log-probability a token: {count} tokens, {len(self.logprobs)} log-probabilities"
+            message = (
+                f"a span needs one log-probability a token: {count} tokens, {len(self.logprobs)} log-probabilities"
+            )
             raise ValueError(message)
 
     def __len__(self) -> int:
