@@ -1,0 +1,47 @@
+# The environment makes itself: nothing has to be installed but Python 3.11 or later.
+#
+#   make demo    trains the demonstration and names its report    (at most 6 minutes on 2 cores)
+#   make test    every test that is not marked soak               (at most 10 minutes on 2 cores)
+#   make check   lint, format, types, documents
+#   make soak    the long tests
+
+PYTHON := $(shell for name in python3.11 python3; do \
+	if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$name; break; fi; done)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+
+.PHONY: demo test check lint types documents soak
+
+demo: $(INSTALLED)
+	$(BIN)/poziomka train recipes/recurrence/recipe.toml --run runs/demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not soak" --cov=poziomka.core --cov=poziomka.runs --cov=poziomka.sampling \
+		--cov-branch --cov-fail-under=95
+
+check: lint types documents
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+documents: $(INSTALLED)
+	$(BIN)/python -m pytest tests/test_documents.py
+
+soak: $(INSTALLED)
+	$(BIN)/python -m pytest -m soak
+
+# The lock is installed without resolving, so that the same packages arrive everywhere.
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { \
+		echo "Poziomka needs Python 3.11 or later: found $$(python3 --version 2>&1 || echo none);" \
+			"install it and have python3.11 or python3 on the PATH." >&2; exit 1; }
+	@echo "Making .venv from requirements.lock (once, a minute or two) …"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) -r requirements.lock
+	@$(PIP) --no-build-isolation -e .
+	@touch $@
