@@ -101,7 +101,7 @@ def layer_violations(package: Path) -> list[str]:
 
 
 def cycle(package: Path) -> list[str]:
-    """The modules of one import cycle, empty where there is none; imports inside functions count, those for types do not."""
+    """The modules of one import cycle, empty where there is none; imports for types do not count."""
     modules = {module_of(package, path): path for path in python_files(package)}
     graph = {module: set() for module in modules}
     for module, path in modules.items():
