@@ -1,0 +1,87 @@
+"""What every architecture promises, so that one engine and one learner serve them all.
+
+Shapes: `B` sequences, `T` tokens, `D` width, `V` vocabulary.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from poziomka.models.memory import Memory
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where several sequences share a row of a training batch.
+
+    Attributes:
+        sequence: [B, T] number of the sequence a token belongs to; -1 for padding.
+        position: [B, T] place of the token within its sequence, from 0.
+    """
+
+    sequence: Tensor
+    position: Tensor
+
+    def visible(self) -> Tensor:
+        """Returns [B, T, T]: may token t (second axis) look at token s (third axis)?"""
+        same = self.sequence.unsqueeze(2) == self.sequence.unsqueeze(1)
+        return same.tril_()
+
+
+class Architecture(nn.Module, ABC):
+    """A language model's body and head.
+
+    Reading a sequence at once, in pieces through a memory, or packed beside others gives the same hidden
+    states up to rounding; `poziomka.testing.check_architecture` holds an implementation to that.
+    """
+
+    vocabulary: int
+
+    @abstractmethod
+    def forward(
+        self, tokens: Tensor, memory: Memory | None = None, *, counts: Tensor | None = None, packing: Packing | None = None
+    ) -> Tensor:
+        """Returns hidden states [B, T, D].
+
+        Args:
+            tokens: [B, T] ids.
+            memory: what was read before; it takes the new tokens in. Row b of `tokens` continues row b of the memory.
+            counts: [B] how many of a row's T tokens are real (they come first); None for all. Only with a memory.
+            packing: which sequences share a row; None where each row is one sequence. Only without a memory.
+        """
+
+    @abstractmethod
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Returns [..., V] in fp32 for hidden states [..., D]."""
+
+    @abstractmethod
+    def memory(self, rows: int, length: int) -> Memory:
+        """Returns an empty memory of `rows` rows with room for `length` tokens each (it grows when needed)."""
+
+    @abstractmethod
+    def flops(self, context: float) -> float:
+        """Returns the floating-point operations of one token's forward pass after `context` earlier tokens."""
+
+    @abstractmethod
+    def config(self) -> dict[str, object]:
+        """Returns what `config.json` says of this model."""
+
+    def export(self) -> dict[str, Tensor]:
+        """Returns the weights under the names that a checkpoint carries; overridden where the field has its own names."""
+        return {name: tensor.detach() for name, tensor in self.state_dict().items()}
+
+    def load_exported(self, weights: dict[str, Tensor]) -> None:
+        """Takes weights named as `export` names them; raises KeyError or RuntimeError where they do not fit."""
+        self.load_state_dict(weights)
+
+    @property
+    def parameters_count(self) -> int:
+        """Number of parameters, tied ones once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device

@@ -1,0 +1,61 @@
+"""A gated linear recurrence: memory of a fixed size instead of a key-value cache.
+
+Each head keeps a matrix S that fades by a gate and takes in an outer product, S ← a·S + v kᵀ, and is read by a
+query, o = S q (Yang et al. 2024, arXiv 2312.06635, with one gate a head as in Mamba-2, arXiv 2405.21060). Read at
+once, that is attention whose weights are the products of the gates between; both forms agree up to rounding.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from poziomka.models.layers.norm import RMSNorm
+
+TAPS = 4  # tokens that the short convolution before the recurrence sees
+
+
+class Recurrence(nn.Module):
+    """One mixing layer. State of a row: the last inputs [TAPS-1, 3D] and the matrices [H, C, C]."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        """Gates start near 1: slow fading, time constants from 2 to 128 tokens."""
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.gate = nn.Linear(width, heads)
+        self.taps = nn.Parameter(torch.zeros(TAPS, 3 * width))
+        self.norm = RMSNorm(width // heads)
+        self.out = nn.Linear(width, width, bias=False)
+        with torch.no_grad():
+            self.taps[0] = 1.0
+            self.gate.bias.copy_(torch.linspace(1.0, 7.0, heads).exp2().log())
+
+    def forward(self, x: Tensor, past: Tensor, state: Tensor, real: Tensor, visible: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mixes tokens.
+
+        Args:
+            x: [B, T, D].
+            past: [B, TAPS-1, 3D] the inputs before, oldest first.
+            state: [B, H, C, C].
+            real: [B, T] which tokens count (padding, behind the real ones, does not).
+            visible: [B, T, T] which tokens belong to one sequence, causally.
+
+        Returns:
+            [B, T, D], and the new `past` and `state`.
+        """
+        batch, length, width = x.shape
+        inputs = torch.cat([past, self.qkv(x)], 1)
+        own = torch.cat([visible.new_ones(batch, length, TAPS - 1) & visible[:, :, :1], visible], 2)  # the past is row 0's
+        taps = torch.arange(length, device=x.device).unsqueeze(1) + TAPS - 1 - torch.arange(TAPS, device=x.device)
+        seen = own.gather(2, taps.expand(batch, -1, -1)).unsqueeze(-1)
+        mixed = nn.functional.silu((inputs[:, taps] * seen * self.taps).sum(2))
+        query, key, value = mixed.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        key = nn.functional.normalize(key, dim=-1) * real[:, None, :, None]
+        fading = (nn.functional.logsigmoid(self.gate(x)) * real.unsqueeze(-1)).transpose(1, 2).cumsum(2)
+        between = (fading.unsqueeze(3) - fading.unsqueeze(2)).masked_fill(~visible.unsqueeze(1), -torch.inf).exp()
+        out = (query @ key.transpose(2, 3) * between) @ value
+        out = out + (query @ state) * (fading.exp() * visible[:, None, :, 0]).unsqueeze(-1)
+        last = (fading[:, :, -1:] - fading).exp().unsqueeze(-1)
+        state = state * fading[:, :, -1].exp()[:, :, None, None] + (key * last).transpose(2, 3) @ value
+        ends = real.sum(1).long().unsqueeze(1) + torch.arange(TAPS - 1, device=x.device)
+        past = inputs.gather(1, ends.unsqueeze(2).expand(-1, -1, inputs.shape[2]))
+        return self.out(self.norm(out).transpose(1, 2).reshape(batch, length, width)), past, state

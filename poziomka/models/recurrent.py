@@ -1,0 +1,73 @@
+"""A recurrent architecture: what it remembers of a text has one size, however long the text."""
+
+import torch
+from torch import Tensor, nn
+
+from poziomka.models.architecture import Architecture, Packing
+from poziomka.models.layers.feedforward import SwiGLU
+from poziomka.models.layers.norm import RMSNorm
+from poziomka.models.layers.recurrence import TAPS, Recurrence
+from poziomka.models.memory import Memory
+from poziomka.models.transformer import TransformerSettings
+
+
+class Recurrent(Architecture):
+    """A decoder whose blocks mix tokens by a gated linear recurrence; settings as the transformer's, attention's apart."""
+
+    def __init__(self, settings: TransformerSettings, vocabulary: int) -> None:
+        """Initialises weights: normal, 0.02."""
+        super().__init__()
+        self.settings, self.vocabulary = settings, vocabulary
+        width, layers = settings.width, settings.layers
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.mixers = nn.ModuleList(Recurrence(width, settings.heads) for _ in range(layers))
+        self.feedforwards = nn.ModuleList(SwiGLU(width, settings.inner or -(-width // 3) * 8) for _ in range(layers))
+        self.norms = nn.ModuleList(RMSNorm(width) for _ in range(2 * layers + 1))
+        for name, parameter in self.named_parameters():
+            if parameter.dim() > 1 and not name.endswith("taps"):
+                nn.init.normal_(parameter, std=0.02)
+
+    def forward(
+        self, tokens: Tensor, memory: Memory | None = None, *, counts: Tensor | None = None, packing: Packing | None = None
+    ) -> Tensor:
+        """See Architecture."""
+        batch, length = tokens.shape
+        kept = memory or self.memory(batch, length)
+        visible = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril().expand(batch, -1, -1)
+        visible = visible if packing is None else packing.visible()
+        steps = torch.arange(length, device=tokens.device).expand(batch, -1)
+        real = steps < (length if counts is None else counts.unsqueeze(1))
+        x = self.embedding(tokens)
+        for number, (mix, feed) in enumerate(zip(self.mixers, self.feedforwards, strict=True)):
+            past, state = kept["past"][number], kept["state"][number]
+            mixed, new_past, new_state = mix(self.norms[2 * number](x), past, state, real, visible)
+            if memory is not None:
+                past.copy_(new_past)
+                state.copy_(new_state)
+            x = x + mixed
+            x = x + feed(self.norms[2 * number + 1](x))
+        if memory is not None:
+            memory.advance(length if counts is None else counts)
+        out: Tensor = self.norms[-1](x)
+        return out
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """See Architecture."""
+        return nn.functional.linear(hidden, self.embedding.weight).float()
+
+    def memory(self, rows: int, length: int) -> Memory:  # noqa: ARG002 the state has one size, whatever was read
+        """See Architecture."""
+        settings, head = self.settings, self.settings.width // self.settings.heads
+        new = self.embedding.weight.new_zeros
+        past = new(settings.layers, rows, TAPS - 1, 3 * settings.width)
+        return Memory({"past": past, "state": new(settings.layers, rows, settings.heads, head, head)}, {}, rows)
+
+    def flops(self, context: float) -> float:  # noqa: ARG002 a token costs the same wherever it stands
+        """See Architecture: two a weight, and six a cell of the state."""
+        products = sum(parameter.numel() for parameter in self.parameters() if parameter.dim() > 1)
+        return 2.0 * products + 6.0 * self.settings.layers * self.settings.width**2 / self.settings.heads
+
+    def config(self) -> dict[str, object]:
+        """See Architecture."""
+        settings = vars(self.settings)
+        return {"model_type": "poziomka_recurrent", "vocab_size": self.vocabulary, "settings": settings}

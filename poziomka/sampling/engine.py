@@ -1,0 +1,252 @@
+"""Continuous batching over token ids: requests join and leave at any step.
+
+The engine knows no text, no chat and no tools. Requests whose prefix is the same are read once and forked;
+a prefix that was read in an earlier turn is taken up where it stood; a finished row leaves at once, and only the
+rows that fill the holes move. With the same requests in the same order it repeats bit for bit.
+
+A replacement of the weights between two steps goes on with the memory that the old weights made (as PipelineRL
+does, arXiv 2509.19128); spans tell which policy wrote which token, and their log-probabilities are the writer's.
+"""
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from poziomka.core.errors import SamplerError
+from poziomka.core.transcript import Stop
+from poziomka.models.architecture import Architecture
+from poziomka.models.memory import Memory
+from poziomka.sampling.cache import PrefixCache
+from poziomka.sampling.choose import choose, uniforms
+from poziomka.sampling.row import Marks, Piece, Request, Row
+
+LEAST_ROWS = 8  # a matrix product's rows are bitwise independent of their number only from about here up
+READ_AT_ONCE = 16_384  # padded prompt tokens in one forward pass
+
+
+@dataclass
+class Counters:
+    """Positions the engine has computed, padding apart."""
+
+    read: int = 0  # prefix tokens
+    written: int = 0  # tokens of decoding steps
+    padded: int = 0  # computed and thrown away
+    steps: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineLimits:
+    """How much the engine holds at once."""
+
+    rows: int = 1024  # requests in the batch; more wait
+    context: int = 4096  # tokens of a transcript
+    cached: int = 65_536  # tokens of prefixes kept for later turns
+    park_all: bool = field(default=False)  # keep every finished reply's state, not only where a tool's answer follows
+
+
+class Engine:
+    """Writes tokens.
+
+    Args:
+        model: the engine's own copy of the weights.
+        marks: end tokens and how a thought closes.
+        decode: ids to text, for stop strings.
+        policy: names the version of the weights.
+        limits: rows, context, cached prefixes.
+    """
+
+    def __init__(
+        self,
+        model: Architecture,
+        marks: Marks,
+        decode: Callable[[Sequence[int]], str],
+        policy: str = "initial",
+        limits: EngineLimits | None = None,
+    ) -> None:
+        """Starts with nothing to do."""
+        self.model = model.eval()
+        self.marks, self.decode, self.policy = marks, decode, policy
+        self.limits = limits or EngineLimits()
+        self.counters = Counters()
+        self.cache = PrefixCache(self.limits.cached)
+        self._waiting: deque[Request] = deque()
+        self._rows: list[Row] = []
+        self._memory = self._empty()
+
+    def _empty(self) -> Memory:
+        memory = self.model.memory(LEAST_ROWS, 64)
+        memory.rows = 0
+        return memory
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request waits or is being written."""
+        return bool(self._rows or self._waiting)
+
+    def submit(self, request: Request) -> None:
+        """Takes a request; it joins at the next step.
+
+        Raises:
+            SamplerError: the request has no tokens, or cannot fit the context.
+        """
+        length = len(request.tokens)
+        if not length:
+            message = "a request needs at least one token to go on from: received none"
+            raise SamplerError(message)
+        if length + request.sampling.tokens > self.limits.context + 1:
+            message = (
+                f"a transcript of {length} tokens with {request.sampling.tokens} more does not fit the context of "
+                f"{self.limits.context}: ask for fewer tokens, or raise the engine's context"
+            )
+            raise SamplerError(message)
+        self._waiting.append(request)
+
+    def adopt(self, version: str, weights: Mapping[str, Tensor]) -> None:
+        """Takes new weights (names of the model's state) between two steps."""
+        try:
+            self.model.load_state_dict(dict(weights))
+        except RuntimeError as error:
+            message = f"the weights of version {version!r} do not fit the engine's model: {str(error)[:300]}"
+            raise SamplerError(message) from error
+        self.policy = version
+        self.cache.clear()
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Admits who waits, writes one token in every row, and lets the finished go."""
+        self._drop([row.request.cancelled for row in self._rows])
+        self._admit()
+        if not self._rows:
+            return
+        self.counters.steps += 1
+        tokens, logprobs = self._choose(self._decode())
+        finished = [
+            row.write(token, logprob, self.policy, self.marks, self.decode)
+            for row, token, logprob in zip(self._rows, tokens, logprobs, strict=True)
+        ]
+        for number, (row, over) in enumerate(zip(self._rows, finished, strict=True)):
+            if over:
+                self._park(number, row)
+                row.request.done(row.pieces)
+        self._drop(finished)
+
+    def _decode(self) -> Tensor:
+        """Reads each row's next token; returns logits [rows, V]."""
+        rows = len(self._rows)
+        computed = max(rows, LEAST_ROWS)
+        inputs = torch.zeros(computed, 1, dtype=torch.long)
+        inputs[:rows, 0] = torch.tensor([row.next for row in self._rows])
+        self._memory.rows = computed  # the rows beyond ours are spare capacity, read and thrown away
+        hidden = self.model(inputs.to(self.model.device), self._memory)
+        self._memory.lengths[rows:] = 0
+        self._memory.rows = rows
+        self.counters.written += rows
+        self.counters.padded += computed - rows
+        return self.model.logits(hidden[:, 0])[:rows]
+
+    def _choose(self, logits: Tensor) -> tuple[list[int], list[float]]:
+        """Returns each row's coming token and its log-probability; a forced token is taken as it is."""
+        rows, vocabulary, device = self._rows, logits.shape[1], logits.device
+        for number, row in enumerate(rows):
+            row.force(self.marks.close)
+            for token in row.forbids(self.marks):
+                logits[number, token] = -torch.inf
+        seeds = np.fromiter((row.seed for row in rows), np.uint64, len(rows))
+        places = np.fromiter((row.place for row in rows), np.uint64, len(rows))
+        settings = [row.request.sampling for row in rows]
+        temperature = torch.tensor([how.temperature for how in settings], device=device)
+        cut_k, cut_p = any(how.top_k for how in settings), any(how.top_p < 1 for how in settings)
+        chosen, logprobs = choose(
+            logits,
+            torch.from_numpy(uniforms(seeds, places)).to(device),
+            temperature,
+            torch.tensor([how.top_k or vocabulary for how in settings], device=device) if cut_k else None,
+            torch.tensor([how.top_p for how in settings], device=device) if cut_p else None,
+        )
+        tokens = [row.forced[0] if row.forced else token for row, token in zip(rows, chosen.tolist(), strict=True)]
+        return tokens, logprobs.tolist()
+
+    def _admit(self) -> None:
+        """Reads the prefixes of those who wait, each different one once, and lets them join."""
+        alike: dict[bytes, list[Request]] = {}
+        room = self.limits.rows - len(self._rows)
+        while self._waiting and room > 0:
+            request = self._waiting.popleft()
+            if not request.cancelled:
+                alike.setdefault(request.tokens.tobytes(), []).append(request)
+                room -= 1
+        plans = [(key, *self.cache.longest(key[:-4])) for key in alike]
+        plans.sort(key=lambda plan: len(plan[0]) // 4 - plan[1])  # like with like: little padding
+        for chunk in _chunks(plans):
+            memory = self._read(chunk)
+            copies = [number for number, (key, _, _) in enumerate(chunk) for _ in alike[key]]
+            self._memory.join(memory.fork(torch.tensor(copies, device=self.model.device)))
+            self._rows += [Row(request) for key, _, _ in chunk for request in alike[key]]
+
+    def _read(self, plans: "Sequence[Plan]") -> Memory:
+        """Returns a memory with one row a plan, everything but the last token read."""
+        memory = self.model.memory(len(plans), 64)
+        if any(state is not None for _, _, state in plans):
+            memory.rows = 0
+            for _, _, state in plans:
+                memory.join(state if state is not None else self.model.memory(1, 1))
+        fresh = [array("i", key[4 * known : -4]) for key, known, _ in plans]
+        longest = max(map(len, fresh))
+        if longest:
+            longest = max(longest, -(-LEAST_ROWS // len(plans)))
+            tokens = torch.zeros(len(plans), longest, dtype=torch.long)
+            for number, ids in enumerate(fresh):
+                tokens[number, : len(ids)] = torch.tensor(ids)
+            counts = torch.tensor([len(ids) for ids in fresh], device=self.model.device)
+            self.model(tokens.to(self.model.device), memory, counts=counts)
+            self.counters.read += int(counts.sum())
+            self.counters.padded += tokens.numel() - int(counts.sum())
+        return memory
+
+    def _park(self, number: int, row: Row) -> None:
+        """Keeps the state of a row that will be taken up again; its last token has not been read yet."""
+        if row.pieces[-1].stop is Stop.PHRASE or self.limits.park_all:
+            key = row.written[:-1].tobytes()
+            self.cache.put(key, self._memory.fork(torch.tensor([number], device=self.model.device)))
+
+    def _drop(self, finished: Sequence[bool]) -> None:
+        """Lets rows go; the last ones move into the holes."""
+        if not any(finished):
+            return
+        count = finished.count(False) if isinstance(finished, list) else sum(not over for over in finished)
+        movers = iter([number for number, over in enumerate(finished) if not over and number >= count])
+        order = [next(movers) if finished[number] else number for number in range(count)]
+        self._memory.keep(torch.tensor(order, dtype=torch.long, device=self.model.device))
+        self._rows = [self._rows[number] for number in order]
+
+    @torch.inference_mode()
+    def score(self, tokens: Sequence[int], temperature: float = 1.0) -> list[float]:
+        """Returns the log-probability of each token given those before it; 0 for the first."""
+        ids = torch.tensor(tokens, dtype=torch.long, device=self.model.device).unsqueeze(0)
+        logprobs = torch.log_softmax(self.model.logits(self.model(ids)[0, :-1]) / temperature, -1)
+        return [0.0, *logprobs.gather(1, ids[0, 1:, None]).squeeze(1).tolist()]
+
+
+Plan = tuple[bytes, int, Memory | None]  # a prefix's bytes, how many of its tokens are known, and their state
+
+
+def _chunks(plans: Sequence[Plan]) -> Iterable[Sequence[Plan]]:
+    """Cuts plans, shortest first, into forward passes of bounded size whose rows are about equally long."""
+    chunk: list[Plan] = []
+    for plan in plans:
+        fresh = len(plan[0]) // 4 - plan[1]
+        first = len(chunk[0][0]) // 4 - chunk[0][1] if chunk else fresh
+        if chunk and (fresh * (len(chunk) + 1) > READ_AT_ONCE or fresh > 2 * first + 16):
+            yield chunk
+            chunk = []
+        chunk.append(plan)
+    if chunk:
+        yield chunk
+
+
+__all__ = ["Counters", "Engine", "EngineLimits", "Marks", "Piece", "Request"]

@@ -1,0 +1,131 @@
+"""The local engine behind the waist: transcripts in, longer transcripts out."""
+
+import asyncio
+import copy
+import time
+from collections.abc import Mapping
+from typing import cast
+
+from torch import Tensor
+
+from poziomka.core.errors import SamplerError
+from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.models.architecture import Architecture
+from poziomka.models.chat import ChatFormat
+from poziomka.sampling.engine import Engine, EngineLimits
+from poziomka.sampling.row import Marks, Piece, Request
+
+SETTLED = 4  # rounds of the event loop without a new request after which everybody who is ready has asked
+
+
+class LocalSampler(Sampler):
+    """Writes with a model in this process.
+
+    The engine steps between rounds of the caller's event loop, once everybody who is ready has asked: so which
+    requests share a batch does not hang on the clock, and a run repeats bit for bit.
+
+    Args:
+        model: an architecture; the sampler works on its own copy of the weights.
+        chat: tokenizer and format.
+        policy: names the version of the weights.
+        limits: rows, context, cached prefixes.
+    """
+
+    def __init__(
+        self, model: Architecture, chat: ChatFormat, policy: str = "initial", limits: EngineLimits | None = None
+    ) -> None:
+        """Copies the model."""
+        tokenizer = chat.tokenizer
+        if model.vocabulary < len(tokenizer):
+            message = f"a model of {model.vocabulary} tokens cannot write with a tokenizer of {len(tokenizer)}"
+            raise SamplerError(message)
+        self.chat = chat
+        marks = Marks(frozenset([tokenizer.end]), tokenizer.close)
+        self.engine = Engine(copy.deepcopy(model), marks, tokenizer.decode, policy, limits)
+        self._pump: asyncio.Task[None] | None = None
+        self._asked = 0
+
+    @property
+    def policy(self) -> str:
+        """Version of the weights that write now."""
+        return self.engine.policy
+
+    async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
+        """See Sampler."""
+        transcript = self.chat.read(transcript)
+        started = time.perf_counter()
+        future: asyncio.Future[list[Piece]] = asyncio.get_running_loop().create_future()
+
+        def finish(pieces: list[Piece]) -> None:
+            if not future.done():
+                future.set_result(pieces)
+
+        request = Request(transcript.tokens, sampling, self._thought(transcript), finish)
+        self.engine.submit(request)
+        self._wake()
+        try:
+            pieces = await future
+        except asyncio.CancelledError:
+            request.cancelled = True
+            raise
+        return transcript + self._spans(pieces, time.perf_counter() - started)
+
+    def _wake(self) -> None:
+        """Sees to it that somebody steps the engine in this event loop."""
+        self._asked += 1
+        loop = asyncio.get_running_loop()
+        if self._pump is None or self._pump.done() or self._pump.get_loop() is not loop:
+            self._pump = loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        while self.engine.busy:
+            await self._settle()
+            self.engine.step()
+
+    async def _settle(self) -> None:
+        """Waits until no new request has come for some rounds of the event loop."""
+        quiet = 0
+        while quiet < SETTLED:
+            before = self._asked
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if self._asked == before else 0
+
+    def _thought(self, transcript: Transcript) -> int | None:
+        """Returns how many tokens the model has thought in a thought that is still open."""
+        tokenizer, tokens = self.chat.tokenizer, transcript.tokens
+        opened = _last(tokens, tokenizer.think)
+        if opened < 0 or _last(tokens, tokenizer.close) > opened:
+            return None
+        return sum(transcript.by(Author.MODEL)[opened:])
+
+    def _spans(self, pieces: list[Piece], seconds: float) -> list[Span]:
+        decode = self.chat.tokenizer.decode
+        spans = []
+        for piece in pieces:
+            model = piece.author is Author.MODEL
+            stop = piece.stop if model else None
+            logprobs = piece.logprobs if model else None
+            share = seconds * len(piece.tokens) / sum(len(other.tokens) for other in pieces)
+            spans.append(Span(piece.author, decode(piece.tokens), piece.tokens, logprobs, stop, piece.policy, share))
+        return spans
+
+    async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
+        """See Sampler."""
+        return self.engine.score(self.chat.read(transcript).tokens, temperature)
+
+    def adopt(self, version: str, weights: object) -> None:
+        """See Sampler: `weights` maps the names of the model's state to tensors."""
+        self.engine.adopt(version, cast("Mapping[str, Tensor]", weights))
+
+
+def _last(tokens: "object", phrase: tuple[int, ...]) -> int:
+    """Returns where `phrase` last stands in `tokens`; -1 where it does not."""
+    ids = list(tokens)  # type: ignore[call-overload]
+    for start in range(len(ids) - len(phrase), -1, -1):
+        if tuple(ids[start : start + len(phrase)]) == phrase:
+            return start
+    return -1
+
+
+__all__ = ["LocalSampler", "Stop"]

@@ -1,0 +1,71 @@
+"""The recurrence: two numbers, each next one their sum modulo 32; which is the k-th?
+
+Sequential by nature: the answer at k needs k steps, so thinking pays, and how much thinking is needed is known.
+A step is a table of 1,024 entries, which a small network learns by heart; what reinforcement can teach is when to
+think, and exactness.
+
+The prompt is "a b k". A written-out thought is "x1 k-1 x2 k-2 … xk 0", with counters spelled k31 … k0.
+"""
+
+from poziomka.core.answers import read_integer
+from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.transcript import Transcript
+
+MODULUS = 32
+LONGEST = 32  # steps of the hardest problem
+HELD_OUT = 8  # one (a, b) pair in this many belongs to the test split
+SYMBOLS = [*(str(number) for number in range(MODULUS)), *(f"k{count}" for count in range(LONGEST + 1))]
+
+
+def terms(first: int, second: int, count: int) -> list[int]:
+    """Returns the `count` numbers after the first two."""
+    numbers = [first, second]
+    for _ in range(count):
+        numbers.append((numbers[-2] + numbers[-1]) % MODULUS)
+    return numbers[2:]
+
+
+def split_of(first: int, second: int) -> str:
+    """Returns the split a pair belongs to, whatever k is asked of it."""
+    return "test" if seed_of("recurrence", "pair", first, second) % HELD_OUT == 0 else "train"
+
+
+def source(split: str, index: int, level: int | None = None) -> Problem:
+    """Returns a problem; `level` is k, and None draws it log-uniformly from 2 to 32."""
+    random = random_of("recurrence", split, index)
+    wanted = "test" if split == "test" else "train"
+    while True:
+        first, second = random.randrange(MODULUS), random.randrange(MODULUS)
+        if split_of(first, second) == wanted:
+            break
+    count = min(LONGEST, int(2 * (LONGEST / 2 + 0.5) ** random.random())) if level is None else level
+    answer = str(terms(first, second, count)[-1])
+    key = f"{first},{second},{count}"
+    problem = Problem.ask("recurrence", key, f" {first} {second} k{count}", answer, first=first, second=second)
+    return Problem(problem.task, key, problem.prompt, answer, problem.facts, count)
+
+
+def scorer(problem: Problem, transcript: Transcript) -> Score:
+    """Reward 1 where the whole answer after the thought is the k-th number."""
+    value = read_integer(transcript.reply)
+    if value is None:
+        return Score.unparsed("no single number after the thought")
+    if value == int(problem.answer):
+        return Score.right(str(value), f"{value} is the {problem.level}th number")
+    return Score.wrong(str(value), f"{value} is not {problem.answer}, the {problem.level}th number")
+
+
+def demonstration(problem: Problem) -> tuple[str, str]:
+    """Returns the written-out thought and the answer."""
+    first, second, count = (int(part) for part in problem.key.split(","))
+    numbers = terms(first, second, count)
+    thought = " ".join(f"{number} k{count - 1 - place}" for place, number in enumerate(numbers))
+    return thought, problem.answer
+
+
+def recurrence() -> Task:
+    """Returns the task; levels are k."""
+    return Task(
+        "recurrence", source, scorer, levels=(1, LONGEST), trusted=True, demonstration=demonstration, symbols=tuple(SYMBOLS)
+    )
