@@ -36,6 +36,7 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "config", "conf
 LATE = {
     ("cli/", "*"): "`poziomka --help` answers in half a second: a command imports the rooms it needs",
     ("reports/figures.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
+    ("runs/journal.py", "pyarrow"): "opening a run takes longer with it than all the rest; metrics need it not",
 }
 
 
