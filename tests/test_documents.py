@@ -169,9 +169,7 @@ def test_an_excuse_belongs_to_the_next_block_only(tmp_path):
 
 
 def test_output_in_a_console_is_no_command(tmp_path):
-    (block,) = plant(
-        tmp_path, "```console\n$ .venv/bin/poziomka train a.toml && make test  # twice; and again\nstep 1\n```\n"
-    )
+    (block,) = plant(tmp_path, "```console\n$ .venv/bin/poziomka train a.toml && make test  # one; two\nstep 1\n```\n")
     assert commands(block) == [["poziomka", "train", "a.toml"], ["make", "test"]]
 
 
