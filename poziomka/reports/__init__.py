@@ -1,0 +1,1 @@
+"""What a run's folder says, as figures, as one page, in words."""

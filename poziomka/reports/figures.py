@@ -1,0 +1,363 @@
+"""The figures of a run, drawn so that the same folder gives the same files.
+
+Colour tells the model (orange: warm start, blue: trained), the line tells the way of spending tokens.
+The colours are Okabe and Ito's, which the colour-blind can tell apart, darkened until they can be read as text.
+"""
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from poziomka.reports.reading import Curve, Point, Reading, read
+from poziomka.reports.words import finite, percent, scaled
+from poziomka.runs.disk import in_words, replace_file
+from poziomka.runs.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PAPER, INK, MUTED, GRID = "#ffffff", "#1f2328", "#667080", "#dde1e6"
+BEFORE, AFTER = "#b85000", "#0072b2"
+RIGHT, WRONG = "#00785a", "#a03a78"
+COLOURS = {"warm start": BEFORE, "trained": AFTER}
+STYLE: dict[str, Any] = {
+    "svg.hashsalt": "poziomka",  # ids in the SVG would be random otherwise
+    "svg.fonttype": "path",  # the same picture on every machine
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 10.5,
+    "text.color": INK,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 26,  # a row of keys stands between title and axes
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "legend.borderaxespad": 0,
+    "legend.columnspacing": 1.4,
+    "legend.handlelength": 2.2,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid.axis": "y",
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.minor.visible": False,
+    "lines.linewidth": 2.0,
+    "lines.markersize": 5.0,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": "none",
+}
+DOTS = 160  # an inch, so that the combined figure is about 2,000 pixels wide
+
+Style = dict[str, Any]  # how a line is drawn
+MAJORITY: Style = {"marker": "s", "markerfacecolor": PAPER, "markersize": 4.5, "linewidth": 1.2}
+DASHED: Style = {"linestyle": (0, (4, 2)), "linewidth": 1.2}
+DOTTED: Style = {"linestyle": (0, (1, 1.6)), "linewidth": 1.3}
+
+Key = tuple[str, Style]  # what a kind of line means
+Panel = Callable[["Axes", Reading], None]
+
+
+def draw(run: Run) -> list[Path]:
+    """Writes every figure that a run's folder has the numbers for, and returns the files' paths.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    return draw_reading(read(run, journals=False))
+
+
+def draw_reading(reading: Reading) -> list[Path]:
+    """Writes the figures of a folder that was read already."""
+    import matplotlib as mpl  # noqa: PLC0415 half a second that only figures need
+    from matplotlib.figure import Figure  # noqa: PLC0415 as above
+    from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 as above
+
+    panels: dict[str, Panel] = {}
+    if reading.learning:
+        panels["compute"] = compute_panel
+    if any(curve.budgets or curve.majority or curve.oracle for curve in reading.curves):
+        panels["thinking"] = thinking_panel
+    monitors = [monitor for monitor in MONITORS if _lines_of(reading, monitor)]
+    paths: list[Path] = []
+    style: Any = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
+    with mpl.rc_context(style | STYLE):  # whatever the user's own matplotlibrc says
+        for name, panel in panels.items():
+            figure = Figure((6.6, 4.6), layout="constrained")
+            panel(figure.subplots(), reading)
+            paths += _write(figure, reading.folder, name)
+        if panels:
+            figure = Figure((6.3 * len(panels), 4.7), layout=ConstrainedLayoutEngine(wspace=0.06))
+            for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.values(), strict=True):
+                panel(axes, reading)
+            paths += _write(figure, reading.folder, "report")
+        if monitors:
+            paths += _write(_monitors(reading, monitors), reading.folder, "monitors")
+    return paths
+
+
+def _write(figure: "Figure", folder: Path, name: str) -> list[Path]:
+    paths = []
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+        data = io.BytesIO()
+        figure.savefig(data, format=kind, dpi=DOTS, metadata=metadata)
+        path = folder / "figures" / f"{name}.{kind}"
+        with in_words(f"write the figure {path}"):
+            path.parent.mkdir(exist_ok=True)
+            replace_file(path, data.getvalue())
+        paths.append(path)
+    return paths
+
+
+# ------------------------------------------------------------------------------------------------- the two panels
+def compute_panel(axes: "Axes", reading: Reading) -> None:
+    """Draws held-out accuracy against reinforcement compute; the warm start, at 0 FLOPs, stands left of a break."""
+    points = sorted(reading.learning, key=lambda point: point.x)
+    spent = [point.x for point in points if point.x > 0] or [1.0]
+    start = spent[0] / 10 ** (0.12 + 0.2 * math.log10(spent[-1] / spent[0]))
+    xs = [point.x if point.x > 0 else start for point in points]
+    _accuracy_axis(axes, "held-out accuracy")
+    axes.set(title="More reinforcement", xlabel="reinforcement compute (FLOPs, log scale)")
+    _log_axis(axes, start if points[0].x <= 0 else spent[0], spent[-1], first_tick=spent[0])
+    _thinking_length(axes, xs, points)
+    _band(axes, xs, points, AFTER)
+    axes.plot(xs, [point.accuracy.mean for point in points], color=AFTER, marker="o", clip_on=False, zorder=5)
+    if points[0].x <= 0:
+        axes.plot(xs[:1], [points[0].accuracy.mean], color=BEFORE, marker="o", markersize=8, zorder=6, clip_on=False)
+        _break(axes, start, math.sqrt(start * spent[0]))
+        _say(axes, f"warm start {percent(points[0].accuracy.mean)}", (xs[0], points[0].accuracy.high), BEFORE, "left")
+    if len(points) > 1:
+        _say(axes, percent(points[-1].accuracy.mean), (xs[-1], points[-1].accuracy.high), AFTER, "right")
+    keys: list[Key] = [("accuracy, 95 % interval", {"color": AFTER, "marker": "o"})]
+    if any(point.thinking is not None for point in points):
+        keys.append(("thinking tokens an attempt", {"color": MUTED, **DOTTED}))
+    _keys(axes, keys)
+
+
+def _thinking_length(axes: "Axes", xs: Sequence[float], points: Sequence[Point]) -> None:
+    """Draws the length of thought on a second axis, muted: it explains the curve and is not the result."""
+    known = [(x, point.thinking) for x, point in zip(xs, points, strict=True) if point.thinking is not None]
+    if not known:
+        return
+    second = axes.twinx()
+    second.grid(visible=False)
+    second.spines["right"].set_visible(True)
+    second.spines["right"].set_color(GRID)
+    second.tick_params(axis="y", color=GRID, labelcolor=MUTED)
+    second.plot([x for x, _ in known], [y for _, y in known], color=MUTED, **DOTTED)
+    second.set_ylabel("thinking tokens", color=MUTED)
+    second.set_ylim(0, 1.3 * max(1.0, *(y for _, y in known)))
+    axes.set_zorder(second.get_zorder() + 1)  # the result lies on top
+
+
+def thinking_panel(axes: "Axes", reading: Reading) -> None:
+    """Draws held-out accuracy against the thinking tokens really spent, for each model and way of spending them."""
+    _accuracy_axis(axes, "held-out accuracy")
+    axes.set(title="More thinking", xlabel="thinking tokens really spent on a problem (mean, log scale)")
+    everything = [p for c in reading.curves for p in (*c.budgets, *c.majority, *c.oracle)]
+    _log_axis(axes, min(p.x for p in everything), max(p.x for p in everything))
+    for curve in reading.curves:
+        _ways(axes, curve, COLOURS.get(curve.model, MUTED))
+    for curve in reading.curves:
+        _name(axes, curve, reading.curves)
+    keys: list[Key] = [("a longer thought", {"marker": "o"})]
+    if any(curve.majority for curve in reading.curves):
+        keys.append(("majority of k", MAJORITY))
+    if any(curve.oracle for curve in reading.curves):
+        keys.append(("any of k (oracle)", DASHED))
+    _keys(axes, keys)
+
+
+def _ways(axes: "Axes", curve: Curve, colour: str) -> None:
+    for line, style in ((curve.oracle, DASHED), (curve.majority, MAJORITY)):
+        dots = sorted(line, key=lambda point: point.x)
+        axes.vlines([p.x for p in dots], *_ends(dots), color=colour, alpha=0.35, linewidth=0.9, zorder=3)
+        axes.plot([p.x for p in dots], [p.accuracy.mean for p in dots], color=colour, zorder=4, **style)
+    if curve.budgets:
+        points = sorted(curve.budgets, key=lambda point: (point.x, point.label))
+        xs, means = [p.x for p in points], [p.accuracy.mean for p in points]
+        _band(axes, xs, points, colour)
+        axes.plot(xs, means, color=colour, marker="o", zorder=5)
+
+
+def _name(axes: "Axes", curve: Curve, curves: Sequence[Curve]) -> None:
+    """Writes a model's name beside its budget curve, where it is clear of every line."""
+    points = sorted(curve.budgets or curve.majority or curve.oracle, key=lambda point: point.x)
+    if not points:
+        return
+    others = [p for c in curves for line in (c.budgets, c.majority, c.oracle) for p in _dense(line)]
+    places = [(_room(axes, point, side, len(curve.model), others), point.x, side) for point in points for side in SIDES]
+    _, x, (dx, dy) = max(places)
+    y = next(point.accuracy.mean for point in points if point.x == x)
+    across = "center" if dx == 0 else "left" if dx > 0 else "right"
+    axes.annotate(
+        curve.model, (x, y), (dx, dy), textcoords="offset points", ha=across, va="center",
+        color=COLOURS.get(curve.model, MUTED), fontweight="bold", zorder=7,
+    )  # fmt: skip
+
+
+# Where a name may stand: points right of and above a mark.
+SIDES = tuple((dx * far, dy * far) for far in (12, 20, 30) for dx in (-1, 0, 1) for dy in (-1, 0, 1) if dx or dy)
+WIDTH, HEIGHT, LETTER, LINE = 360.0, 250.0, 7.0, 13.0  # of the axes, a letter and a line of text, about, in points
+ENOUGH = 8.0  # points between a name and any line
+
+
+def _dense(points: Sequence[Point]) -> list[tuple[float, float]]:
+    """Returns many places along a line, so that a label can keep clear of it."""
+    ordered = sorted(points, key=lambda point: point.x)
+    places = [(p.x, y) for p in ordered for y in (p.accuracy.low, p.accuracy.mean, p.accuracy.high)]
+    for a, b in pairwise(ordered):
+        for share in (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875):
+            y = a.accuracy.mean + share * (b.accuracy.mean - a.accuracy.mean)
+            places.append((a.x * (b.x / a.x) ** share, y))
+    return places
+
+
+def _room(
+    axes: "Axes", point: Point, side: tuple[int, int], letters: int, others: Sequence[tuple[float, float]]
+) -> float:
+    """Returns how clear of every line a name would be, in points, less how far it is from its mark."""
+    (low, high), (dx, dy) = axes.get_xlim(), side
+
+    def across(x: float) -> float:
+        return WIDTH * math.log(x / low) / math.log(high / low)
+
+    half = LETTER * letters / 2
+    x = across(point.x) + dx + (half if dx > 0 else -half if dx < 0 else 0)
+    y = HEIGHT * point.accuracy.mean + dy
+    if not (half <= x <= WIDTH - half and LINE / 2 <= y <= HEIGHT - LINE / 2):
+        return -math.inf
+    gap = min(max(abs(across(ox) - x) - half, abs(HEIGHT * oy - y) - LINE / 2) for ox, oy in others)
+    return min(ENOUGH, gap) - 0.2 * max(abs(dx), abs(dy))
+
+
+# ------------------------------------------------------------------------------------------------------- the parts
+def _accuracy_axis(axes: "Axes", label: str) -> None:
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.set_ylabel(label)
+
+
+def _log_axis(axes: "Axes", low: float, high: float, first_tick: float = 0.0) -> None:
+    """Sets a log axis with few, round, readable ticks."""
+    axes.set_xscale("log")
+    margin = (high / low) ** 0.04 if high > low else 2.0
+    axes.set_xlim(low / margin, high * margin)
+    ticks = [tick for tick in ticks_between(low / margin, high * margin) if tick >= first_tick * 0.99]
+    axes.set_xticks(ticks, [scaled(tick).replace(".00", "").replace(".0", "") for tick in ticks])
+    axes.set_xticks([], minor=True)
+
+
+def ticks_between(low: float, high: float) -> list[float]:
+    """Returns round ticks of a log axis: 1, 2, 5 over less than two decades, else 1 and 3, else every decade."""
+    decades = math.log10(high / low)
+    steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 3.5 else (1,)  # at most eight labels
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**power for power in powers for step in steps]
+    return [tick for tick in ticks if low <= tick <= high]
+
+
+def _keys(axes: "Axes", keys: Sequence[Key]) -> None:
+    """Writes what each kind of line means, in a row above the axes; colour is told beside the lines."""
+    from matplotlib.lines import Line2D  # noqa: PLC0415 as in draw
+
+    handles = [Line2D([], [], label=name, **{"color": INK, **style}) for name, style in keys]
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.01, 1.015), ncols=len(keys))
+
+
+def _band(axes: "Axes", xs: Sequence[float], points: Sequence[Point], colour: str) -> None:
+    """Draws 95 % intervals: a light band, and bars where they were measured."""
+    lows, highs = _ends(points)
+    axes.fill_between(xs, lows, highs, color=colour, alpha=0.13, linewidth=0, zorder=2)
+    axes.vlines(xs, lows, highs, color=colour, alpha=0.55, linewidth=1.1, zorder=3)
+
+
+def _ends(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    return [point.accuracy.low for point in points], [point.accuracy.high for point in points]
+
+
+def _break(axes: "Axes", start: float, middle: float) -> None:
+    """Marks that the axis is broken between the warm start, which cost no reinforcement, and the rest."""
+    axes.set_xticks([start, *axes.get_xticks()], ["0", *(label.get_text() for label in axes.get_xticklabels())])
+    transform = axes.get_xaxis_transform()
+    axes.plot([middle], [0], marker="s", markersize=7, color=PAPER, transform=transform, clip_on=False, zorder=8)
+    for shift in (-0.007, 0.007):
+        at = middle * (axes.get_xlim()[1] / axes.get_xlim()[0]) ** shift
+        axes.plot(
+            [at], [0], marker=[(-0.5, -1), (0.5, 1)], markersize=9, color=MUTED, markeredgewidth=1,
+            transform=transform, clip_on=False, zorder=9,
+        )  # fmt: skip
+
+
+def _say(axes: "Axes", text: str, at: tuple[float, float], colour: str, across: str) -> None:
+    axes.annotate(
+        text, at, (5 if across == "right" else -5, 5), textcoords="offset points", ha=across, va="bottom",
+        color=colour, fontweight="bold", zorder=7,
+    )  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------------------- the monitors
+Lines = tuple[tuple[str, str, str], ...]  # (metric, what the line is called, colour)
+MONITORS: tuple[tuple[str, str, Lines], ...] = (
+    ("reward", "reinforce", (("reward/mean", "mean", AFTER), ("reward/pass_rate", "pass rate", MUTED))),
+    ("groups without variance (share)", "reinforce", (("groups/zero_variance", "", AFTER),)),
+    (
+        "length (tokens)",
+        "reinforce",
+        (("length/right", "right", RIGHT), ("length/wrong", "wrong", WRONG), ("length/truncated", "truncated", MUTED)),
+    ),
+    ("entropy of the policy (nats)", "reinforce", (("policy/entropy", "", AFTER),)),
+    ("gradient norm", "reinforce", (("policy/grad_norm", "", AFTER),)),
+    ("mismatch KL, sampler to learner", "reinforce", (("policy/mismatch_kl", "", AFTER),)),
+    ("clipped tokens (share)", "reinforce", (("policy/clip_share", "", AFTER),)),
+    ("warm start: next-token loss (nats)", "warm_start", (("loss/next_token", "", BEFORE),)),
+)
+
+
+def _lines_of(reading: Reading, monitor: tuple[str, str, Lines]) -> list[tuple[str, str, list[tuple[float, float]]]]:
+    """Returns (name, colour, (step, value)s) of a monitor's lines that have numbers."""
+    _, stage, wanted = monitor
+    found = []
+    for metric, name, colour in wanted:
+        values = [(float(line["step"]), finite(line.get(metric))) for line in reading.stage(stage)]
+        numbers = [(step, value) for step, value in values if value is not None]
+        if numbers:
+            found.append((name, colour, numbers))
+    return found
+
+
+def _monitors(reading: Reading, monitors: Sequence[tuple[str, str, Lines]]) -> "Figure":
+    from matplotlib.figure import Figure  # noqa: PLC0415 as in draw
+
+    columns = min(4, len(monitors))
+    rows = math.ceil(len(monitors) / columns)
+    figure = Figure((3.15 * columns, 2.2 * rows), layout="constrained")
+    every = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, monitor in zip(every, monitors, strict=False):
+        lines = _lines_of(reading, monitor)
+        axes.set_title(monitor[0], fontsize=9, fontweight="normal", pad=5)
+        axes.tick_params(labelsize=8)
+        for name, colour, numbers in lines:
+            xs, ys = zip(*numbers, strict=True)
+            axes.plot(xs, ys, color=colour, linewidth=1.2, label=name)
+        if any(name for name, _, _ in lines):
+            axes.legend(loc="best", fontsize=8, labelcolor="linecolor", handlelength=0, labelspacing=0.2)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("e-0", "e\N{MINUS SIGN}"))
+        if min(value for _, _, numbers in lines for _, value in numbers) >= 0:
+            axes.set_ylim(bottom=0)
+    for axes in list(every)[len(monitors) :]:
+        axes.remove()
+    figure.supxlabel("step", fontsize=9)
+    return figure

@@ -1,0 +1,227 @@
+"""report.html: one file that opens anywhere, offline, and is made from the run's folder alone."""
+
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from poziomka.reports import figures, findings
+from poziomka.reports.markup import escape, picture, table, tag
+from poziomka.reports.reading import Reading, Table, read
+from poziomka.reports.transcripts import comparison
+from poziomka.reports.words import NOTHING, brief, duration, finite, scaled
+from poziomka.runs.disk import in_words, replace_file
+from poziomka.runs.run import Run
+
+# The page's names for the figures' colours: its style sheet gives each a second value for dark mode.
+COLOURS = {
+    figures.PAPER: "paper",
+    figures.INK: "ink",
+    figures.MUTED: "muted",
+    figures.GRID: "line",
+    figures.BEFORE: "before",
+    figures.AFTER: "after",
+    figures.RIGHT: "right",
+    figures.WRONG: "wrong",
+}
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # a browser will fetch nothing and run nothing
+
+
+def write(run: Run) -> Path:
+    """Draws the figures, writes report.html and returns its path.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    reading = read(run)
+    drawn = figures.draw_reading(reading)
+    pictures = {path.stem: path.read_text(encoding="utf-8") for path in drawn if path.suffix == ".svg"}
+    path = run.folder / "report.html"
+    with in_words(f"write the report {path}"):
+        replace_file(path, page(reading, pictures).encode("utf-8", "replace"))
+    return path
+
+
+def page(reading: Reading, pictures: Mapping[str, str]) -> str:
+    """Returns the whole page; `pictures` are the SVG figures by name."""
+    name = escape(reading.folder.resolve().name)
+    sections = [
+        (title, body)
+        for title, body in (
+            ("The result", _result(reading, pictures)),
+            ("Before and after", _rollouts(reading)),
+            ("How training went", _monitors(pictures)),
+            ("What it cost", _cost(reading)),
+            ("Recipe and seeds", _recipe(reading)),
+            ("What this does not show", _limits(reading)),
+        )
+        if body
+    ]
+    links = "".join(f'<li><a href="#{_anchor(title)}">{title}</a></li>' for title, _ in sections)
+    content = "\n".join(
+        f'<section id="{_anchor(title)}">\n<h2>{title}</h2>\n{body}\n</section>' for title, body in sections
+    )
+    style = resources.files("poziomka.reports").joinpath("page.css").read_text(encoding="utf-8")
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{name} · a run of Poziomka</title>
+<style>
+{style}</style>
+</head>
+<body>
+<header>
+<p class="kicker">A run of Poziomka{_about(reading)}</p>
+<h1>{name}</h1>
+<p class="headline">{escape(findings.headline(reading))}</p>
+<nav aria-label="Sections"><ul>{links}</ul></nav>
+</header>
+<main>
+{content}
+</main>
+<footer><p>Made from the run’s folder alone; <code>poziomka report {name}</code> makes it again,
+<code>poziomka show {name}</code> shows every rollout.</p></footer>
+</body>
+</html>
+"""
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _about(reading: Reading) -> str:
+    task = reading.frontier.get("task") or reading.recipe.get("task")
+    return f" · task {escape(task)}" if isinstance(task, str) else ""
+
+
+def _result(reading: Reading, pictures: Mapping[str, str]) -> str:
+    problems, attempts = reading.frontier.get("problems"), reading.frontier.get("attempts")
+    drawn = f"{problems} held-out problems, {attempts} attempts each. " if problems and attempts else ""
+    votes = [curve.get("majority_budget") for curve in _tables(reading.frontier.get("curves"))]
+    budgets = " or ".join(sorted({brief(budget) for budget in votes if budget is not None}))
+    ballot = f" Each vote thinks at a budget of {budgets}." if budgets else ""
+    shown = []
+    if "compute" in pictures:
+        caption = (
+            "Accuracy while reinforcement goes on. FLOPs are counted from the tokens really sampled and trained; the "
+            "warm start stands left of the break. Bars and band: 95 % intervals. Dotted: how long an attempt thinks."
+        )
+        shown.append(_figure(pictures["compute"], "compute", findings.compute_alternative(reading), caption))
+    if "thinking" in pictures:
+        caption = (
+            f"{drawn}Filled dots: one thought, cut off at growing budgets. Squares: the most common of k answers, all "
+            f"their tokens counted.{ballot} Dashed: one of k is right, which needs an oracle to pick it. "
+            "Bars and bands: 95 % intervals."
+        )
+        shown.append(_figure(pictures["thinking"], "thinking", findings.thinking_alternative(reading), caption))
+    gate = findings.gate(reading)
+    panels = f'<div class="panels">{"".join(shown)}</div>' if shown else tag("p", "There is nothing to draw yet.")
+    return panels + _numbers(reading) + (tag("p", gate) if gate else "")
+
+
+def _figure(svg: str, name: str, alternative: str, caption: str) -> str:
+    drawn = picture(svg, name, alternative, COLOURS)
+    return f"<figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _tables(values: Any) -> list[Table]:
+    every = values.values() if isinstance(values, Mapping) else ()
+    return [value for value in every if isinstance(value, Mapping)]
+
+
+def _numbers(reading: Reading) -> str:
+    """Returns the figures' numbers, folded away: a picture is no table."""
+    if not reading.curves:
+        return ""
+    rows = [
+        (curve.model, way, point.label, f"{point.x:.1f}", findings.interval(point.accuracy))
+        for curve in reading.curves
+        for way, points in (
+            ("budget", curve.budgets),
+            ("majority of", curve.majority),
+            ("any of (oracle)", curve.oracle),
+        )
+        for point in points
+    ]
+    head = ("model", "way of thinking", "", "thinking tokens spent", "accuracy (95 % interval)")
+    return f"<details><summary>The numbers</summary>{table('Held-out accuracy against thinking', head, rows)}</details>"
+
+
+def _rollouts(reading: Reading) -> str:
+    if not reading.pairs:
+        return tag("p", "The folder holds no rollouts of the same problems before and after training.")
+    return comparison(reading.pairs)
+
+
+def _monitors(pictures: Mapping[str, str]) -> str:
+    if "monitors" not in pictures:
+        return ""
+    alternative = "Small plots against the step: " + ", ".join(title for title, _, _ in figures.MONITORS) + "."
+    caption = (
+        "What to watch: entropy that falls to nothing, a mismatch between sampler and learner, a growing share of "
+        "groups whose attempts all earn the same and teach nothing, truncated thoughts."
+    )
+    return f'<div class="wide">{_figure(pictures["monitors"], "monitors", alternative, caption)}</div>'
+
+
+def _cost(reading: Reading) -> str:
+    kinds = [(kind, _table(reading.cost.get(kind))) for kind in ("flops", "tokens", "seconds")]
+    phases = list(dict.fromkeys(phase for _, values in kinds for phase in values))
+    if not phases:
+        return tag("p", "The folder does not say what the run cost.")
+    shown = {"flops": lambda value: scaled(value, "FLOPs"), "tokens": scaled, "seconds": duration}
+    rows = [(phase, *(shown[kind](values.get(phase)) for kind, values in kinds)) for phase in phases]
+    totals = [[number for value in values.values() if (number := finite(value)) is not None] for _, values in kinds]
+    rows.append(("all", *(shown[kind](sum(t)) if t else NOTHING for (kind, _), t in zip(kinds, totals, strict=True))))
+    costs = table("Cost by phase", ("phase", "compute", "tokens", "time"), rows, kind="numbers")
+    facts = [f"{scaled(reading.cost['parameters'])} parameters"] if "parameters" in reading.cost else []
+    facts += [f"{reading.cost['threads']} threads"] if "threads" in reading.cost else []
+    facts += [str(reading.cost["machine"])] if "machine" in reading.cost else []
+    return costs + (tag("p", " · ".join(facts), kind="muted") if facts else "")
+
+
+def _table(value: Any) -> Table:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _recipe(reading: Reading) -> str:
+    settings = list(_settings(reading.recipe))
+    seeds = [f"{name} = {value}" for name, value in settings if name.rpartition(".")[2] in ("seed", "seeds")]
+    tables: dict[str, list[tuple[str, str]]] = {}
+    for name, value in settings:
+        where, _, own = name.rpartition(".")
+        tables.setdefault(where, []).append((own, value))
+    parts = [tag("p", f"Seeds: {', '.join(seeds)}." if seeds else "The recipe names no seed.")]
+    shown = "".join(table(where or "run", ("", ""), rows, kind="settings") for where, rows in tables.items())
+    parts.append(f'<div class="recipe">{shown}</div>')
+    names = ("poziomka", "commit", "python", "torch", "platform", "processor", "cores", "started")
+    origin = [(name, brief(reading.origin[name])) for name in names if reading.origin.get(name) is not None]
+    resumed = reading.origin.get("resumed")
+    if isinstance(resumed, list):
+        origin.append(("resumed", ", ".join(f"at step {_table(each).get('step', '?')}" for each in resumed)))
+    if origin:
+        folded = table("Where the run came from", ("", ""), origin, kind="settings")
+        parts.append(f"<details><summary>Versions and machine</summary>{folded}</details>")
+    return "".join(parts)
+
+
+def _settings(values: Table, where: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{where}{name}.")
+        else:
+            yield f"{where}{name}", brief(value)
+
+
+def _limits(reading: Reading) -> str:
+    said = "".join(tag("li", note) for note in reading.notes)
+    shown = f"<ul>{said}</ul>" if said else tag("p", "The run's author wrote nothing here.")
+    if reading.missing:
+        lacking = "".join(tag("li", sentence) for sentence in reading.missing)
+        shown += f"<h3>Missing from the folder</h3><ul>{lacking}</ul>"
+    return shown

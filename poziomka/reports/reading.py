@@ -1,0 +1,229 @@
+"""What a run's folder holds, as the report needs it: whatever is absent or damaged is named, never a crash."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from poziomka.core.errors import PoziomkaError
+from poziomka.core.evaluation import Estimate
+from poziomka.core.rollout import Rollout
+from poziomka.reports.words import finite
+from poziomka.runs.run import Run
+
+BEFORE, AFTER = "warm start", "trained"  # the two models that a report compares
+UNREADABLE = (PoziomkaError, OSError, ValueError, KeyError)  # a damaged file, or one that another hand wrote
+
+Table = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One evaluation on held-out problems.
+
+    Attributes:
+        x: what was spent (FLOPs of reinforcement, or thinking tokens a problem).
+        accuracy: share of right attempts, with its interval.
+        label: what names the point (a budget, a number of attempts, a step).
+        thinking: mean thinking tokens an attempt; None where not measured.
+    """
+
+    x: float
+    accuracy: Estimate
+    label: int = 0
+    thinking: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What one model reaches when it may think more.
+
+    Attributes:
+        model: "warm start" or "trained".
+        budgets: one thought, cut off at growing budgets.
+        majority: the most common answer of k attempts, at equal tokens.
+        oracle: the chance that one of k attempts is right.
+    """
+
+    model: str
+    budgets: tuple[Point, ...]
+    majority: tuple[Point, ...]
+    oracle: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The same attempt at the same problem, before and after."""
+
+    before: Rollout
+    after: Rollout
+
+
+@dataclass
+class Reading:
+    """Everything the report shows, and what it cannot show.
+
+    Attributes:
+        folder: of the run.
+        recipe: its settings, as nested plain values.
+        lines: of metrics.jsonl.
+        learning: held-out accuracy against reinforcement FLOPs.
+        curves: held-out accuracy against thinking tokens.
+        frontier, gate, cost: results as they were written; empty where absent.
+        pairs: rollouts before and after, in the journal's order.
+        origin: versions, commit and machine.
+        notes: what the run does not show, in its author's words.
+        missing: what the folder lacks, one sentence each.
+    """
+
+    folder: Path
+    recipe: Table = field(default_factory=dict)
+    lines: Sequence[Table] = ()
+    learning: Sequence[Point] = ()
+    curves: Sequence[Curve] = ()
+    frontier: Table = field(default_factory=dict)
+    gate: Table = field(default_factory=dict)
+    cost: Table = field(default_factory=dict)
+    origin: Table = field(default_factory=dict)
+    pairs: Sequence[Pair] = ()
+    notes: Sequence[str] = ()
+    missing: list[str] = field(default_factory=list)
+
+    def stage(self, name: str) -> list[Table]:
+        """Returns the metrics of one stage, oldest first."""
+        return [line for line in self.lines if str(line.get("stage")).replace("-", "_") == name]
+
+    def curve(self, model: str) -> Curve:
+        """Returns a model's curve; one without points where there is none."""
+        return next((curve for curve in self.curves if curve.model == model), Curve(model, (), (), ()))
+
+
+def read(run: Run, *, journals: bool = True) -> Reading:
+    """Returns what a run's folder says; `journals=False` leaves the rollouts unread."""
+    reading = Reading(run.folder, run.recipe)
+    try:
+        reading.lines = run.metrics()
+        reading.missing += [f"{note[:1].upper()}{note[1:]}." for note in run.notes]
+    except UNREADABLE as error:
+        reading.missing.append(f"The metrics cannot be read: {error}.")
+    reading.learning = tuple(_learning(reading.stage("evaluate")))
+    if not reading.learning:
+        reading.missing.append("No evaluation was made during reinforcement: metrics.jsonl has no such line.")
+    reading.frontier = _results(run, "frontier", "accuracy against thinking tokens", reading.missing)
+    curves = reading.frontier.get("curves")
+    reading.curves = [_curve(model, curve) for model, curve in curves.items()] if isinstance(curves, Mapping) else []
+    reading.gate = _results(run, "gate", "whether thought was better than the direct answer", reading.missing)
+    reading.cost = _results(run, "cost", "what the run cost", reading.missing)
+    notes = _results(run, "notes", "what the run does not show", reading.missing).get("not_shown")
+    reading.notes = [str(note) for note in notes] if isinstance(notes, list) else []
+    try:
+        reading.origin = run.provenance()
+    except UNREADABLE as error:
+        reading.missing.append(f"The run's origin cannot be read: {error}.")
+    if journals:
+        reading.pairs = _pairs(run, reading.missing)
+    return reading
+
+
+def _results(run: Run, name: str, about: str, missing: list[str]) -> Table:
+    try:
+        found = run.results(name)
+    except UNREADABLE as error:
+        missing.append(f"results/{name}.json cannot be read: {error}.")
+        return {}
+    if not found:
+        missing.append(f"There is no results/{name}.json, which says {about}.")
+    return found or {}
+
+
+def estimate(value: Any) -> Estimate | None:
+    """Returns a saved estimate, or None where it is none; an absent bound is the mean."""
+    if not isinstance(value, Mapping):
+        return None
+    mean = finite(value.get("mean"))
+    if mean is None:
+        return None
+    low, high = finite(value.get("low")), finite(value.get("high"))
+    return Estimate(mean, mean if low is None else low, mean if high is None else high)
+
+
+def _learning(lines: Sequence[Table]) -> Iterator[Point]:
+    for line in lines:
+        flops = finite(line.get("compute/reinforce_flops"))
+        mean, low, high = (line.get(f"evaluate/accuracy{end}") for end in ("", "_low", "_high"))
+        accuracy = estimate({"mean": mean, "low": low, "high": high})
+        if flops is not None and accuracy is not None:
+            yield Point(flops, accuracy, int(line.get("step", 0)), finite(line.get("evaluate/thinking_tokens")))
+
+
+def _curve(model: str, saved: Any) -> Curve:
+    table = saved if isinstance(saved, Mapping) else {}
+    return Curve(
+        model,
+        tuple(_points(table.get("budgets"), "budget")),
+        tuple(_points(table.get("majority"), "attempts")),
+        tuple(_points(table.get("oracle"), "attempts")),
+    )
+
+
+def _points(saved: Any, label: str) -> Iterator[Point]:
+    """Yields the points of one line; thinking tokens are the x axis, all tokens where those were not counted."""
+    for row in saved if isinstance(saved, list) else ():
+        if not isinstance(row, Mapping):
+            continue
+        accuracy = estimate(row.get("accuracy"))
+        x = finite(row.get("thinking_tokens"))
+        x = finite(row.get("tokens")) if x is None else x
+        if accuracy is not None and x is not None and x > 0:
+            yield Point(x, accuracy, int(finite(row.get(label)) or 0), x)
+
+
+def attempt_of(rollout: Rollout) -> str:
+    """Returns which attempt at its problem a rollout is: the last part of its id."""
+    return rollout.id.rpartition("/")[2]
+
+
+def _pairs(run: Run, missing: list[str]) -> list[Pair]:
+    before, after = (_journal(run, name, missing) for name in ("warm-start", "trained"))
+    first = {(rollout.problem.key, attempt_of(rollout)): rollout for rollout in before}
+    names = [(rollout, (rollout.problem.key, attempt_of(rollout))) for rollout in after]
+    pairs = [Pair(first[name], rollout) for rollout, name in names if name in first]
+    if before and after and not pairs:
+        missing.append("The journals from before and after training share no problem.")
+    return pairs
+
+
+def _journal(run: Run, name: str, missing: list[str]) -> list[Rollout]:
+    if not (run.folder / "journal" / f"{name}.parquet").exists():
+        missing.append(f"There is no journal/{name}.parquet, so rollouts cannot be compared.")
+        return []
+    try:
+        return run.journal(name).rollouts
+    except UNREADABLE as error:
+        missing.append(f"journal/{name}.parquet cannot be read: {error}.")
+        return []
+
+
+def chosen(pairs: Sequence[Pair], count: int) -> list[Pair]:
+    """Returns `count` pairs for showing, evenly spread over levels and never chosen by outcome."""
+    seen: dict[str, Pair] = {}
+    for pair in pairs:  # the first attempt at each problem
+        seen.setdefault(pair.after.problem.key, pair)
+    ordered = sorted(seen.values(), key=lambda pair: (pair.after.problem.level, pair.after.problem.key))
+    if len(ordered) <= count:
+        return ordered
+    return [ordered[(2 * i + 1) * len(ordered) // (2 * count)] for i in range(count)]
+
+
+def correct(rollout: Rollout) -> bool:
+    """Whether a rollout was judged right; one that was never judged is not."""
+    score = rollout.branches[0].score
+    return score is not None and score.correct
+
+
+def tally(pairs: Sequence[Pair]) -> dict[tuple[bool, bool], int]:
+    """Returns how many attempts were right (before, after)."""
+    counts = {(a, b): 0 for a in (False, True) for b in (False, True)}
+    for pair in pairs:
+        counts[correct(pair.before), correct(pair.after)] += 1
+    return counts

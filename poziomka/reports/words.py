@@ -1,0 +1,82 @@
+"""Numbers and transcripts as a person reads them; standard library only."""
+
+import math
+from typing import Any
+
+MINUS = "\N{MINUS SIGN}"
+NOTHING = "\N{EN DASH}"
+PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def finite(value: Any) -> float | None:
+    """Returns `value` as a float, or None where it is no finite number (missing, text, NaN)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """Returns a share from 0 to 1 as percent: 0.873 → "87 %"."""
+    return f"{100 * value:.{digits}f} %"
+
+
+def scaled(value: Any, unit: str = "") -> str:
+    """Returns a large number in three digits and a prefix: 2.31e12, "FLOPs" → "2.31 TFLOPs"; no number as a dash."""
+    number = finite(value)
+    if number is None:
+        return NOTHING
+    factor, prefix = next(((f, p) for f, p in PREFIXES if abs(number) >= 0.9995 * f), (1.0, ""))  # 999.6 M is 1.00 G
+    shown = f"{number / factor:.3g}"
+    if factor > 1 and abs(number) / factor < 99.95:  # three digits: keep their zeros, 1.50 not 1.5
+        shown = f"{number / factor:#.3g}"
+    return f"{shown}\N{NO-BREAK SPACE}{prefix}{unit}".rstrip("\N{NO-BREAK SPACE}").replace("-", MINUS)
+
+
+def duration(seconds: Any) -> str:
+    """Returns a time as a person says it: 3.42 → "3.4 s", 157 → "2 min 37 s"."""
+    number = finite(seconds)
+    if number is None:
+        return NOTHING
+    if number < 60:
+        return f"{number:.1f} s"
+    minutes, rest = divmod(round(number), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def brief(value: Any) -> str:
+    """Returns a setting or a figure as a table shows it: floats without needless digits, lists with commas."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: NOTHING}[value]
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(brief(item) for item in value)
+    return str(value)
+
+
+def visible(text: str) -> str:
+    """Returns text in which control characters are shown as pictures.
+
+    Whatever a model or a tool wrote is somebody else's words: an escape sequence in it must not steer a terminal.
+    """
+    return "".join(_picture(character) for character in text)
+
+
+def _picture(character: str) -> str:
+    code = ord(character)
+    if character in "\n\t" or (code >= 0x20 and not 0x7F <= code < 0xA0 and code not in DIRECTIONS):
+        return character
+    return chr(0x2400 + code) if code < 0x20 else "\N{REPLACEMENT CHARACTER}"  # the C0 block
+
+
+DIRECTIONS = frozenset((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))  # turn the order of what follows round
+
+
+def shortened(text: str, limit: int = 4000) -> str:
+    """Returns at most about `limit` characters of a text: its beginning and its end."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]} […{len(text) - 2 * half} characters…] {text[-half:]}"
