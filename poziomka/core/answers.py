@@ -6,12 +6,13 @@ THINK, CLOSE = "<think>", "</think>"
 def split_thought(reply: str) -> tuple[str, str | None]:
     """Splits a reply at its last "</think>" into the thought and what follows.
 
-    What follows is None while the thought is still open: words in a thought are never an answer. A reply
+    What follows is None while a thought is still open: words in a thought are never an answer. A reply
     that never opened a thought is all answer.
     """
     before, closed, after = reply.rpartition(CLOSE)
     if closed:
-        return before.replace(THINK, "", 1).strip(), after.strip()
+        reopened = THINK in after
+        return before.replace(THINK, "", 1).strip(), None if reopened else after.strip()
     if THINK in reply:
         return reply.split(THINK, 1)[1].strip(), None
     return "", reply.strip()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from poziomka.core.environment import Environment, converse
+from poziomka.core.environment import Environment, Session, converse
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.rollout import Branch, Group, Rollout
@@ -71,7 +71,10 @@ async def _transcripts(
 ) -> "list[Transcript | tuple[Transcript, EnvironmentFailure]]":
     """Returns the attempts; one whose environment failed comes with the failure."""
     prompt = Transcript.of(problem.prompt)
-    environment = task.environment(problem) if task.environment else None
+    try:
+        environment = task.environment(problem) if task.environment else None
+    except Exception as error:  # noqa: BLE001 whatever it raises is the environment's failure
+        return [(prompt, EnvironmentFailure(f"the task could not make an environment: {error}"))] * len(samplings)
     if environment is None:
         return list(await sampler.branch(prompt, samplings))
     return list(await asyncio.gather(*(_exchange(sampler, environment, problem, prompt, how) for how in samplings)))
@@ -85,12 +88,23 @@ async def _exchange(
         session = environment.open(problem)
     except Exception as error:  # noqa: BLE001 whatever it raises is the environment's failure
         return prompt, EnvironmentFailure(f"the environment could not open: {error}")
+    outcome: Transcript | tuple[Transcript, EnvironmentFailure]
     try:
-        return await converse(sampler, session, prompt, sampling)
+        outcome = await converse(sampler, session, prompt, sampling)
     except EnvironmentFailure as error:
-        return prompt, error
+        outcome = prompt, error
     finally:
+        failure = _close(session)
+    return outcome if failure is None else (prompt, failure)
+
+
+def _close(session: Session) -> EnvironmentFailure | None:
+    """Closes a session; returns what went wrong, because one leak must not end a whole collection."""
+    try:
         session.close()
+    except Exception as error:  # noqa: BLE001 whatever it raises is the environment's failure
+        return EnvironmentFailure(f"the session could not close: {error}")
+    return None
 
 
 async def _judged(

@@ -62,7 +62,8 @@ class Environment(Protocol):
 async def converse(sampler: Sampler, session: Session, transcript: Transcript, sampling: Sampling) -> Transcript:
     """Lets a sampler and a session speak in turn until neither has more to say.
 
-    `sampling.tokens` bounds the model's words over all turns together. The caller closes the session.
+    `sampling.tokens` bounds the model's words over all turns together; a turn whose tokens nobody counted
+    (a remote endpoint's) takes one, so that the exchange ends. The caller closes the session.
 
     Raises:
         EnvironmentFailure: the session raised.
@@ -71,7 +72,7 @@ async def converse(sampler: Sampler, session: Session, transcript: Transcript, s
     while left > 0:
         before = transcript.cost
         transcript = await sampler.extend(transcript, replace(sampling, tokens=left))
-        left -= transcript.cost - before
+        left -= max(transcript.cost - before, 1)
         if transcript.stop is not Stop.PHRASE:
             break
         try:

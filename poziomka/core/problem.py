@@ -145,7 +145,8 @@ class Task:
             TaskError: the index is outside the split, the level outside `levels`, or the source raised.
         """
         if index < 0 or (self.size is not None and index >= self.size):
-            message = f"task {self.name!r} has {self.size or 'endless'} problems: there is no index {index}"
+            count = "endless" if self.size is None else self.size
+            message = f"task {self.name!r} has {count} problems: there is no index {index}"
             raise TaskError(message)
         if level is not None and (self.levels is None or not self.levels[0] <= level <= self.levels[1]):
             message = f"task {self.name!r} has levels {self.levels}: there is no level {level}"

@@ -8,6 +8,10 @@ us and is no sandbox: it protects from hanging and raising, not from malice.
 
 import asyncio
 import multiprocessing
+import os
+import signal
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -23,7 +27,7 @@ def judge(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
     """Runs a scorer and turns whatever goes wrong into a verdict; a cut-off reply is TRUNCATED."""
     try:
         score = scorer(problem, transcript)
-    except Exception as error:  # noqa: BLE001 a scorer may raise anything, and all of it is a verdict
+    except (Exception, SystemExit) as error:  # noqa: BLE001 a scorer may raise anything, and all of it is a verdict
         return Score.failed(Verdict.ERROR, f"the scorer raised {type(error).__name__}: {error}"[:500])
     if not isinstance(score, Score):
         return Score.failed(Verdict.ERROR, f"the scorer returned {type(score).__name__}, not a Score")
@@ -32,17 +36,25 @@ def judge(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
     return score
 
 
-def _serve(pipe: Connection, scorer: Scorer) -> None:
-    """The worker's life: receive, judge, send, until the pipe closes."""
+def _serve(pipe: Connection, scorer: Scorer, parent: int) -> None:
+    """The worker's life: receive, judge, send, until the pipe closes or the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     while True:
         try:
             problem, transcript = pipe.recv()
+            pipe.send(judge(scorer, problem, transcript))
         except (EOFError, OSError):
             return
-        try:
-            pipe.send(judge(scorer, problem, transcript))
-        except (TypeError, ValueError, AttributeError) as error:  # a Score that cannot be pickled
+        except Exception as error:  # noqa: BLE001 pickling raises whatever the pickled objects raise
             pipe.send(Score.failed(Verdict.ERROR, f"the score cannot be sent back: {error}"[:500]))
+
+
+def _leave_with(parent: int) -> None:
+    """Ends a worker whose parent was killed: its pipe does not tell, as its siblings hold copies of the other end."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 class _Worker:
@@ -60,7 +72,7 @@ class _Worker:
             self.stop()
             context = multiprocessing.get_context("fork")
             self.pipe, theirs = context.Pipe()
-            self.process = context.Process(target=_serve, args=(theirs, self.scorer), daemon=True)
+            self.process = context.Process(target=_serve, args=(theirs, self.scorer, os.getpid()), daemon=True)
             self.process.start()
             theirs.close()
         return self.pipe
@@ -85,6 +97,9 @@ class _Worker:
         except (EOFError, OSError) as error:
             self.stop()
             return Score.failed(Verdict.ERROR, f"the scorer's process died: {type(error).__name__}")
+        except Exception as error:  # noqa: BLE001 pickling raises whatever the pickled objects raise
+            self.stop()
+            return Score.failed(Verdict.ERROR, f"cannot be sent to the scorer's process or back: {error}"[:500])
         self.stop()
         return Score.failed(Verdict.TIMEOUT, f"the scorer did not return within {seconds:g} s")
 

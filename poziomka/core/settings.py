@@ -3,9 +3,11 @@
 This module knows no settings class: each lives beside the code it sets.
 """
 
+import copy
 import dataclasses
 import json
 import math
+import re
 import tomllib
 import types
 import typing
@@ -77,6 +79,7 @@ def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
         return
     if (low is not None and value < low) or (high is not None and value > high) or math.isnan(value):
         bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
+        bounds = "a number" if low is high is None else bounds
         message = f"{where} must be {bounds}: received {value}"
         raise SettingsError(message)
 
@@ -95,7 +98,8 @@ def check(value: Any, kind: Any, where: str) -> Any:
     if origin is typing.Literal:
         if value in arguments:
             return value
-        hint = nearest(value, arguments) if isinstance(value, str) else ""
+        words = [word for word in arguments if isinstance(word, str)]
+        hint = nearest(value, words) if words and isinstance(value, str) else ""
         message = f"{where} must be one of {', '.join(map(repr, arguments))}: received {value!r}{hint}"
         raise SettingsError(message)
     if origin is tuple:
@@ -117,12 +121,16 @@ def _check_union(value: Any, kinds: Sequence[Any], where: str) -> Any:
     if value is None and types.NoneType in kinds:
         return None
     others = [kind for kind in kinds if kind is not types.NoneType]
-    for kind in others[:-1]:
+    if len(others) == 1:
+        return check(value, others[0], where)
+    for kind in others:
         try:
             return check(value, kind, where)
         except SettingsError:
             continue
-    return check(value, others[-1], where)
+    wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
+    message = f"{where} must be {wanted}: received {value!r} ({type(value).__name__})"
+    raise SettingsError(message)
 
 
 def override(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
@@ -131,7 +139,7 @@ def override(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any
     Raises:
         SettingsError: a change without "=", or a path through something that is no table.
     """
-    changed: dict[str, Any] = json.loads(json.dumps(values))
+    changed: dict[str, Any] = copy.deepcopy(dict(values))
     for change in changes:
         path, equals, text = change.partition("=")
         if not equals or not path.strip():
@@ -161,26 +169,32 @@ def plain(settings: Any) -> dict[str, Any]:
     def strip(value: Any) -> Any:
         if isinstance(value, dict):
             return {name: strip(item) for name, item in value.items() if item is not None}
-        return list(value) if isinstance(value, tuple) else value
+        return [strip(item) for item in value] if isinstance(value, tuple | list) else value
 
     return strip(dataclasses.asdict(settings))  # type: ignore[no-any-return]
 
 
 def to_toml(values: Mapping[str, Any], table: str = "") -> str:
     """Returns nested plain values as TOML text that `read_toml` reads back equal."""
-    lines = [f"{name} = {_literal(value)}" for name, value in values.items() if not isinstance(value, Mapping)]
+    lines = [f"{_key(name)} = {_literal(value)}" for name, value in values.items() if not isinstance(value, Mapping)]
     for name, value in values.items():
         if isinstance(value, Mapping):
-            path = f"{table}.{name}" if table else name
+            path = f"{table}.{_key(name)}" if table else _key(name)
             lines += ["", f"[{path}]", to_toml(value, path)]
     return "\n".join(lines).strip() + ("" if table else "\n")
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _literal(name)
 
 
 def _literal(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON allows it bare, TOML does not
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(name)} = {_literal(item)}" for name, item in value.items()) + "}"
     if isinstance(value, int | float):
         return repr(value)
     return "[" + ", ".join(_literal(item) for item in value) + "]"

@@ -177,9 +177,9 @@ class Transcript:
         The text of a cut span is dropped, because only a tokenizer could shorten it; `tried` is dropped too.
 
         Raises:
-            ValueError: the transcript is shorter than `length`.
+            ValueError: the transcript is shorter than `length`, or `length` is negative.
         """
-        if length > len(self.tokens):
+        if not 0 <= length <= len(self.tokens):
             message = f"cannot cut a transcript of {len(self.tokens)} tokens at {length}"
             raise ValueError(message)
         kept: list[Span] = []

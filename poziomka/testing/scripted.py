@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from zlib import crc32
 
-from poziomka.core.answers import CLOSE, THINK, split_thought
+from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.errors import SamplerError, SettingsError
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
@@ -35,8 +35,8 @@ class ScriptedSampler(Sampler):
     """Replies by a script, and keeps the rules of a request as a model would.
 
     A thought that reaches `think_most` is closed by a FORCED span and the script goes on after its own
-    "</think>"; one that closes before `think_least` is filled up with " wait". Both count the thinking
-    tokens of one request.
+    "</think>"; one that ends before `think_least` is filled up with " wait". A thought that goes on over
+    several requests is counted from where it was opened.
 
     Args:
         script: texts, given out in the order of the requests and round again after the last; or a function
@@ -69,7 +69,7 @@ class ScriptedSampler(Sampler):
         """
         self.requests.append((transcript, sampling))
         transcript = _read(transcript)
-        writing = _Writing(sampling, thinking=split_thought(transcript.reply)[1] is None)
+        writing = _Writing(sampling, _thought(transcript))
         tokens = transcript.tokens
         before = tokens[-1] if tokens else None
         spans: list[Span] = []
@@ -128,6 +128,20 @@ def _read(transcript: Transcript) -> Transcript:
     return replace(transcript, spans=spans, tokenizer=TOKENIZER)
 
 
+def _thought(transcript: Transcript) -> int | None:
+    """Returns how many tokens the model has thought in a thought that is still open; None where none is."""
+    thought: int | None = None
+    for span in transcript:
+        for piece in pieces(span.text):
+            if span.author in (Author.USER, Author.SYSTEM) or piece.strip() == CLOSE:
+                thought = None
+            elif piece.strip() == THINK:
+                thought = 0
+            elif thought is not None and span.author is Author.MODEL:
+                thought += 1
+    return thought
+
+
 def _logprob(before: int | None, token: int, temperature: float) -> float:
     """Returns a made-up log-probability that depends on two tokens and the temperature; 0 for the first token."""
     if before is None or temperature == 0:
@@ -140,8 +154,7 @@ class _Writing:
     """One request while it is being written."""
 
     sampling: Sampling
-    thinking: bool  # a thought is open
-    thought: int = 0  # thinking tokens so far
+    thought: int | None  # thinking tokens so far; None where no thought is open
     written: int = 0  # tokens so far
     words: list[str] = field(default_factory=list)  # of the span at hand
     said: str = ""  # of the request, since words were last forced
@@ -149,21 +162,23 @@ class _Writing:
     def write(self, script: list[str]) -> Iterator[tuple[Author, list[str], Stop | None]]:
         """Yields author, words and stop of each span."""
         rest = list(reversed(script))
+        least, most = self.sampling.think_least, self.sampling.think_most
         while True:
-            if self.thinking and self.thought == self.sampling.think_most:
+            if self.thought is not None and most is not None and self.thought >= most:
                 yield from self._flush(Stop.LENGTH)
                 yield Author.FORCED, [f" {CLOSE}"], None
-                self.thinking, self.said = False, ""
+                self.thought, self.said = None, ""
                 while rest and rest.pop().strip() != CLOSE:
                     pass
             if self.written == self.sampling.tokens:
                 yield from self._flush(Stop.LENGTH)
                 return
+            over = not rest or rest[-1].strip() == CLOSE
+            if over and self.thought is not None and self.thought < least:
+                rest.append(FILLER)
             if not rest:
                 yield Author.MODEL, self.words, Stop.END
                 return
-            if self.thinking and rest[-1].strip() == CLOSE and self.thought < self.sampling.think_least:
-                rest.append(FILLER)
             if self._say(rest.pop()):
                 yield from self._flush(Stop.PHRASE)
                 return
@@ -177,10 +192,10 @@ class _Writing:
         self.words.append(word)
         self.written += 1
         if word.strip() == THINK:
-            self.thinking = True
+            self.thought = 0
         elif word.strip() == CLOSE:
-            self.thinking = False
-        elif self.thinking:
+            self.thought = None
+        elif self.thought is not None:
             self.thought += 1
         return bool(ends)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import operator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -86,10 +87,8 @@ def test_what_it_does_not_work_out_is_said(expression, reason):
 
 @given(st.text(alphabet="0123456789+-*/%() x", max_size=250))
 def test_any_text_is_a_value_or_a_value_error(expression):
-    try:
+    with suppress(ValueError):
         assert abs(calculate(expression)) < 10**100
-    except ValueError as error:
-        assert str(error)
 
 
 def test_a_call_is_answered():

@@ -166,3 +166,12 @@ def test_another_tokenizers_transcript_is_refused():
     foreign = Transcript(QUESTION.spans, tokenizer="bpe-50k")
     with pytest.raises(SamplerError, match="bpe-50k"):
         extend([" 7"], foreign)
+
+
+def test_a_thought_is_counted_over_requests():
+    first = extend([THOUGHT], tokens=3)
+    assert extend([" more and more"], first, think_most=3).reply == "<think> three and more </think>"
+
+
+def test_a_thought_that_ends_too_early_is_filled_up():
+    assert extend(["<think> a"], think_least=2).reply == "<think> a wait"
