@@ -95,7 +95,7 @@ def draw_reading(reading: Reading) -> list[Path]:
     style: Any = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
     with mpl.rc_context(style | STYLE):  # whatever the user's own matplotlibrc says
         for name, panel in panels.items():
-            figure = Figure((6.6, 4.6), layout="constrained")
+            figure = Figure((5.8, 4.2), layout="constrained")
             panel(figure.subplots(), reading)
             paths += _write(figure, reading.folder, name)
         if panels:
@@ -137,9 +137,11 @@ def compute_panel(axes: "Axes", reading: Reading) -> None:
     if points[0].x <= 0:
         axes.plot(xs[:1], [points[0].accuracy.mean], color=BEFORE, marker="o", markersize=8, zorder=6, clip_on=False)
         _break(axes, start, math.sqrt(start * spent[0]))
-        _say(axes, f"warm start {percent(points[0].accuracy.mean)}", (xs[0], points[0].accuracy.high), BEFORE, "left")
+        said = f"warm start {percent(points[0].accuracy.mean)}"
+        _say(axes, said, (xs[0], points[0].accuracy.high), BEFORE, offset=(-5, 5), ha="left", va="bottom")
     if len(points) > 1:
-        _say(axes, percent(points[-1].accuracy.mean), (xs[-1], points[-1].accuracy.high), AFTER, "right")
+        said, top = percent(points[-1].accuracy.mean), points[-1].accuracy.high
+        _say(axes, said, (xs[-1], top), AFTER, offset=(5, 4), ha="right", va="bottom")
     keys: list[Key] = [("accuracy, 95 % interval", {"color": AFTER, "marker": "o"})]
     if any(point.thinking is not None for point in points):
         keys.append(("thinking tokens an attempt", {"color": MUTED, **DOTTED}))
@@ -197,21 +199,34 @@ def _name(axes: "Axes", curve: Curve, curves: Sequence[Curve]) -> None:
     points = sorted(curve.budgets or curve.majority or curve.oracle, key=lambda point: point.x)
     if not points:
         return
-    others = [p for c in curves for line in (c.budgets, c.majority, c.oracle) for p in _dense(line)]
-    places = [(_room(axes, point, side, len(curve.model), others), point.x, side) for point in points for side in SIDES]
+    figure, box = axes.get_figure(root=True), axes.get_window_extent()
+    dots, low, high = (figure.dpi if figure else 72) / 72, *axes.get_xlim()
+
+    def placed(x: float, y: float) -> tuple[float, float]:
+        return box.width / dots * math.log(x / low) / math.log(high / low), box.height / dots * y
+
+    lines = {c.model: [placed(*p) for line in (c.budgets, c.majority, c.oracle) for p in _dense(line)] for c in curves}
+    own = lines.pop(curve.model)
+    others = [place for line in lines.values() for place in line]
+    edge = placed(high, 1.0)
+
+    def clear(point: Point, side: tuple[int, int]) -> float:  # a name nearest to another's line would be taken for it
+        label = _box(placed(point.x, point.accuracy.mean), side, len(curve.model))
+        if not (label[0] >= 0 and label[1] >= 0 and label[2] <= edge[0] and label[3] <= edge[1]):
+            return -math.inf
+        ours, theirs = _gap(label, own), _gap(label, others)
+        return min(8.0, ours, theirs) + min(0.0, theirs - ours - 4.0) - 0.2 * max(map(abs, side))
+
+    places = [(clear(point, side), point.x, side) for point in points for side in SIDES]
     _, x, (dx, dy) = max(places)
     y = next(point.accuracy.mean for point in points if point.x == x)
     across = "center" if dx == 0 else "left" if dx > 0 else "right"
-    axes.annotate(
-        curve.model, (x, y), (dx, dy), textcoords="offset points", ha=across, va="center",
-        color=COLOURS.get(curve.model, MUTED), fontweight="bold", zorder=7,
-    )  # fmt: skip
+    _say(axes, curve.model, (x, y), COLOURS.get(curve.model, MUTED), offset=(dx, dy), ha=across, va="center")
 
 
 # Where a name may stand: points right of and above a mark.
 SIDES = tuple((dx * far, dy * far) for far in (12, 20, 30) for dx in (-1, 0, 1) for dy in (-1, 0, 1) if dx or dy)
-WIDTH, HEIGHT, LETTER, LINE = 360.0, 250.0, 7.0, 13.0  # of the axes, a letter and a line of text, about, in points
-ENOUGH = 8.0  # points between a name and any line
+LETTER, LINE = 7.0, 13.0  # of a bold letter and a line of text, in points, about
 
 
 def _dense(points: Sequence[Point]) -> list[tuple[float, float]]:
@@ -225,22 +240,17 @@ def _dense(points: Sequence[Point]) -> list[tuple[float, float]]:
     return places
 
 
-def _room(
-    axes: "Axes", point: Point, side: tuple[int, int], letters: int, others: Sequence[tuple[float, float]]
-) -> float:
-    """Returns how clear of every line a name would be, in points, less how far it is from its mark."""
-    (low, high), (dx, dy) = axes.get_xlim(), side
+def _box(at: tuple[float, float], side: tuple[int, int], letters: int) -> tuple[float, float, float, float]:
+    """Returns left, bottom, right and top of a name beside a point, in points."""
+    (x, y), (dx, dy), width = at, side, LETTER * letters
+    left = x + dx - (0 if dx > 0 else width if dx < 0 else width / 2)
+    return left, y + dy - LINE / 2, left + width, y + dy + LINE / 2
 
-    def across(x: float) -> float:
-        return WIDTH * math.log(x / low) / math.log(high / low)
 
-    half = LETTER * letters / 2
-    x = across(point.x) + dx + (half if dx > 0 else -half if dx < 0 else 0)
-    y = HEIGHT * point.accuracy.mean + dy
-    if not (half <= x <= WIDTH - half and LINE / 2 <= y <= HEIGHT - LINE / 2):
-        return -math.inf
-    gap = min(max(abs(across(ox) - x) - half, abs(HEIGHT * oy - y) - LINE / 2) for ox, oy in others)
-    return min(ENOUGH, gap) - 0.2 * max(abs(dx), abs(dy))
+def _gap(label: tuple[float, float, float, float], line: Sequence[tuple[float, float]]) -> float:
+    """Returns how far a name is from a line, in points; negative where they overlap."""
+    left, bottom, right, top = label
+    return min((max(left - x, x - right, bottom - y, y - top) for x, y in line), default=math.inf)
 
 
 # ------------------------------------------------------------------------------------------------------- the parts
@@ -301,11 +311,24 @@ def _break(axes: "Axes", start: float, middle: float) -> None:
         )  # fmt: skip
 
 
-def _say(axes: "Axes", text: str, at: tuple[float, float], colour: str, across: str) -> None:
+def _say(
+    axes: "Axes", text: str, at: tuple[float, float], colour: str, *, offset: tuple[int, int], **place: Any
+) -> None:
+    """Writes beside a point, with a rim of paper so that no line runs through the letters."""
+    from matplotlib.patheffects import withStroke  # noqa: PLC0415 as in draw
+
+    rim = [withStroke(linewidth=3, foreground=PAPER)]
     axes.annotate(
-        text, at, (5 if across == "right" else -5, 5), textcoords="offset points", ha=across, va="bottom",
-        color=colour, fontweight="bold", zorder=7,
-    )  # fmt: skip
+        text,
+        at,
+        offset,
+        textcoords="offset points",
+        color=colour,
+        fontweight="bold",
+        path_effects=rim,
+        zorder=7,
+        **place,
+    )
 
 
 # ----------------------------------------------------------------------------------------------------- the monitors
@@ -340,10 +363,11 @@ def _lines_of(reading: Reading, monitor: tuple[str, str, Lines]) -> list[tuple[s
 
 def _monitors(reading: Reading, monitors: Sequence[tuple[str, str, Lines]]) -> "Figure":
     from matplotlib.figure import Figure  # noqa: PLC0415 as in draw
+    from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 as in draw
 
     columns = min(4, len(monitors))
     rows = math.ceil(len(monitors) / columns)
-    figure = Figure((3.15 * columns, 2.2 * rows), layout="constrained")
+    figure = Figure((3.15 * columns, 2.2 * rows), layout=ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.07))
     every = figure.subplots(rows, columns, squeeze=False).flat
     for axes, monitor in zip(every, monitors, strict=False):
         lines = _lines_of(reading, monitor)
@@ -353,7 +377,11 @@ def _monitors(reading: Reading, monitors: Sequence[tuple[str, str, Lines]]) -> "
             xs, ys = zip(*numbers, strict=True)
             axes.plot(xs, ys, color=colour, linewidth=1.2, label=name)
         if any(name for name, _, _ in lines):
-            axes.legend(loc="best", fontsize=8, labelcolor="linecolor", handlelength=0, labelspacing=0.2)
+            names = axes.legend(loc="best", fontsize=8, labelcolor="linecolor", handlelength=0, labelspacing=0.2)
+            for mark in names.legend_handles:  # the names have their lines' colours
+                if mark is not None:
+                    mark.set_visible(False)
+        axes.locator_params(axis="y", nbins=4)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("e-0", "e\N{MINUS SIGN}"))
         if min(value for _, _, numbers in lines for _, value in numbers) >= 0:
             axes.set_ylim(bottom=0)

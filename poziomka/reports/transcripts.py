@@ -7,7 +7,7 @@ from poziomka.core.rollout import Rollout
 from poziomka.core.transcript import Author, Span
 from poziomka.reports.markup import escape, table, tag
 from poziomka.reports.reading import Pair, attempt_of, chosen, correct, tally
-from poziomka.reports.words import NOTHING, brief, shortened
+from poziomka.reports.words import NOTHING, brief, counted, shortened
 
 AUTHORS = {
     Author.SYSTEM: "the instructions",
@@ -31,7 +31,9 @@ def comparison(pairs: Sequence[Pair], count: int = 6) -> str:
     parts = [
         _counts(pairs),
         legend(authors),
-        tag("p", f"{len(shown)} of {len(pairs)} pairs, spread evenly over levels; none was picked for its outcome."),
+        tag(
+            "p", f"{len(shown)} of the {len(pairs)} pairs, spread evenly over levels; none was picked for its outcome."
+        ),
         *map(_pair, shown),
     ]
     if wrong:
@@ -76,7 +78,7 @@ def _side(name: str, rollout: Rollout) -> str:
     verdict = "not judged" if score is None else f"{SIGNS.get(score.verdict, '!')} {score.verdict}"
     kind = "plain" if score is None else "right" if score.correct else "wrong"
     facts = [f"reward {NOTHING if score is None or score.reward is None else brief(score.reward)}"]
-    facts.append(f"{rollout.transcript.cost} tokens")
+    facts.append(counted(rollout.transcript.cost, "token"))
     if score is not None and score.answer is not None:
         facts.append(f"answer {shortened(score.answer, 80)}")
     why = tag("p", shortened(score.why, 400), kind="why") if score is not None and score.why else ""
@@ -92,8 +94,8 @@ def spans(transcript: Iterable[Span]) -> str:
 
 
 def _span(span: Span) -> str:
-    told = [str(span.author), f"{len(span)} tokens"] + ([f"policy {span.policy}"] if span.policy else [])
-    text = shortened(span.text) or f"⟨{len(span)} tokens without text⟩"
+    told = [str(span.author), counted(len(span), "token")] + ([f"policy {span.policy}"] if span.policy else [])
+    text = shortened(span.text) or f"⟨{counted(len(span), 'token')} without text⟩"
     return (
         f'<span class="span by-{span.author}" title="{escape(", ".join(told))}">'
         f'<span class="unseen">{span.author}: </span>{escape(text)}</span>'

@@ -17,7 +17,7 @@ def finite(value: Any) -> float | None:
 
 def percent(value: float, digits: int = 0) -> str:
     """Returns a share from 0 to 1 as percent: 0.873 → "87 %"."""
-    return f"{100 * value:.{digits}f} %"
+    return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def scaled(value: Any, unit: str = "") -> str:
@@ -30,6 +30,11 @@ def scaled(value: Any, unit: str = "") -> str:
     if factor > 1 and abs(number) / factor < 99.95:  # three digits: keep their zeros, 1.50 not 1.5
         shown = f"{number / factor:#.3g}"
     return f"{shown}\N{NO-BREAK SPACE}{prefix}{unit}".rstrip("\N{NO-BREAK SPACE}").replace("-", MINUS)
+
+
+def counted(count: int, noun: str) -> str:
+    """Returns a count with its noun: "1 token", "3 tokens"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def duration(seconds: Any) -> str:
