@@ -9,7 +9,7 @@ PYTHON := $(shell for name in python3.11 python3; do \
 	if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$name; break; fi; done)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 
 .PHONY: demo test check lint types documents soak
 
@@ -38,7 +38,7 @@ soak: $(INSTALLED)
 # The lock is installed without resolving, so that the same packages arrive everywhere.
 $(INSTALLED): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { \
-		echo "Poziomka needs Python 3.11 or later: found $$(python3 --version 2>&1 || echo none);" \
+		echo "Poziomka needs Python 3.11 or later: found $$(python3 --version 2>/dev/null || echo none);" \
 			"install it and have python3.11 or python3 on the PATH." >&2; exit 1; }
 	@echo "Making .venv from requirements.lock (once, a minute or two) …"
 	@$(PYTHON) -m venv .venv
