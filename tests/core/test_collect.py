@@ -1,0 +1,157 @@
+"""From problems to judged groups."""
+
+import pytest
+
+from poziomka.core.collect import collect
+from poziomka.core.environment import Reply
+from poziomka.core.errors import SamplerError
+from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.sampler import Sampling
+from poziomka.core.scoring import Scoring
+from poziomka.core.transcript import Author, Span
+from poziomka.testing import ScriptedSampler
+
+PROBLEMS = [Problem.ask("sums", f"{number}+1", f"{number} + 1 ?", str(number + 1)) for number in range(3)]
+
+
+def scorer(problem, transcript):
+    answer = transcript.reply.split()[-1]
+    return Score.right(answer) if answer == problem.answer else Score.wrong(answer)
+
+
+class Room:
+    """Opens sessions that answer "go" with "on"; any part of it can be made to fail."""
+
+    stop = ("go",)
+
+    def __init__(self, fails=""):
+        self.fails = fails
+        self.closed = 0
+
+    def open(self, problem):
+        self.fail("open")
+        return self
+
+    async def reply(self, transcript):
+        self.fail("reply")
+        return Reply(Span(Author.ENVIRONMENT, " on"))
+
+    def close(self):
+        self.closed += 1
+        self.fail("close")
+
+    def fail(self, part):
+        if part == self.fails:
+            message = f"no {part}"
+            raise RuntimeError(message)
+
+
+def task(room=None, **more):
+    return Task("sums", None, scorer, environment=room and (lambda problem: room), trusted=True, **more)
+
+
+def gather(*script, room=None, attempts=1, name="collect", problems=PROBLEMS[:1]):
+    return collect(ScriptedSampler(script), task(room), problems, Sampling(), attempts=attempts, name=name)
+
+
+def test_groups_come_in_the_order_of_the_problems():
+    groups = gather(" 1", " 2", " 9", problems=PROBLEMS)
+    assert [group[0].problem.key for group in groups] == ["0+1", "1+1", "2+1"]
+    assert [group[0].score.correct for group in groups] == [True, True, False]
+
+
+def test_a_group_holds_every_attempt():
+    (group,) = gather(" 1", " 9", attempts=4)
+    assert [rollout.score.reward for rollout in group] == [1, 0, 1, 0]
+
+
+def test_no_problems_are_no_groups():
+    assert gather(" 1", problems=[]) == []
+
+
+def test_every_attempt_has_a_seed_of_its_own():
+    sampler = ScriptedSampler([" 1"])
+    collect(sampler, task(), PROBLEMS, Sampling(), attempts=4)
+    assert len({sampling.seed for _, sampling in sampler.requests}) == 12
+
+
+def test_the_same_problem_twice_gets_other_seeds():
+    sampler = ScriptedSampler([" 1"])
+    collect(sampler, task(), PROBLEMS[:1] * 2, Sampling())
+    assert len({sampling.seed for _, sampling in sampler.requests}) == 2
+
+
+def test_the_same_name_repeats_and_another_does_not():
+    def replies(name):
+        groups = collect(SEEDS, task(), PROBLEMS, Sampling(), name=name)
+        return [group[0].transcript.reply for group in groups]
+
+    assert replies("step-1") == replies("step-1") != replies("step-2")
+
+
+SEEDS = ScriptedSampler(lambda transcript, sampling: f" {sampling.seed}")
+
+
+def test_a_rollout_names_step_problem_attempt_and_policy():
+    (group,) = gather(" 1", name="train/step-12", attempts=2)
+    assert [rollout.id for rollout in group] == ["train/step-12/0/0+1/0", "train/step-12/0/0+1/1"]
+    assert group[0].policy == "script"
+
+
+def test_a_scoring_of_ones_own_is_used_and_left_open():
+    with Scoring(task()) as scoring:
+        for _ in range(2):
+            (group,) = collect(ScriptedSampler([" 1"]), task(), PROBLEMS[:1], Sampling(), scoring=scoring)
+            assert group[0].score.correct
+
+
+def test_an_environment_takes_part():
+    room = Room()
+    (group,) = gather(" go", " 1", room=room)
+    assert group[0].transcript.reply == " go on 1"
+    assert room.closed == 1
+
+
+def test_a_task_may_have_no_environment_for_some_problems():
+    plain = Task("sums", None, scorer, environment=lambda problem: None, trusted=True)
+    assert collect(ScriptedSampler([" 1"]), plain, PROBLEMS[:1], Sampling())[0][0].score.correct
+
+
+@pytest.mark.parametrize("part", ["open", "reply", "close"])
+def test_an_environment_that_fails_is_an_error_and_never_a_reward(part):
+    (group,) = gather(" go", " 1", room=Room(fails=part))
+    assert (group[0].score.verdict, group[0].score.reward) == (Verdict.ERROR, None)
+    assert f"no {part}" in group[0].score.why
+
+
+def test_a_session_whose_exchange_failed_is_closed():
+    room = Room(fails="reply")
+    gather(" go", room=room)
+    assert room.closed == 1
+
+
+def test_an_environment_that_cannot_be_made_fails_each_attempt():
+    def broken(problem):
+        raise OSError("no such room")  # noqa: EM101, TRY003
+
+    broken_task = Task("sums", None, scorer, environment=broken, trusted=True)
+    (group,) = collect(ScriptedSampler([" 1"]), broken_task, PROBLEMS[:1], Sampling(), attempts=2)
+    assert [rollout.score.verdict for rollout in group] == [Verdict.ERROR] * 2
+    assert "no such room" in group[0].score.why
+
+
+def test_a_failed_attempt_has_no_policy():
+    (group,) = gather(" go", room=Room(fails="open"))
+    assert group[0].policy is None
+
+
+def test_a_samplers_error_is_not_the_environments():
+    with pytest.raises(SamplerError, match="received int"):
+        collect(ScriptedSampler(lambda transcript, sampling: 7), task(Room()), PROBLEMS[:1], Sampling())
+
+
+def test_a_rollout_that_was_not_judged_has_no_score():
+    (group,) = gather(" 1")
+    bare = type(group[0])("r", PROBLEMS[0], (type(group[0].branches[0])(group[0].transcript),))
+    with pytest.raises(ValueError, match="rollout r has not been judged yet"):
+        _ = bare.score

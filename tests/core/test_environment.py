@@ -1,0 +1,84 @@
+"""The exchange between a sampler and a session."""
+
+import asyncio
+
+import pytest
+
+from poziomka.core.environment import Reply, converse
+from poziomka.core.errors import EnvironmentFailure
+from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
+from poziomka.testing import ScriptedSampler
+
+QUESTION = Transcript.of([Message("user", "Hi")])
+
+
+class Answers:
+    """A session that says what it is told, and raises what it is given."""
+
+    def __init__(self, *replies):
+        self.replies = list(replies)
+
+    async def reply(self, transcript):
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+class Mute(Sampler):
+    """Asks for an answer for ever, without tokens, as an endpoint may."""
+
+    async def extend(self, transcript, sampling):
+        return transcript + Span(Author.MODEL, " go", stop=Stop.PHRASE)
+
+
+def reply(text, **more):
+    return Reply(Span(Author.ENVIRONMENT, text), **more)
+
+
+def talk(session, *script, tokens=50):
+    return asyncio.run(converse(ScriptedSampler(script), session, QUESTION, Sampling(stop=("go",), tokens=tokens)))
+
+
+def test_they_speak_in_turn_until_the_model_ends():
+    assert talk(Answers(reply(" one"), reply(" two")), " go", " go", " over").reply == " go one go two over"
+
+
+def test_a_session_with_nothing_to_say_ends_it():
+    assert talk(Answers(None), " go").reply == " go"
+
+
+def test_a_session_that_is_done_has_the_last_word():
+    assert talk(Answers(reply(" won", done=True)), " go").reply == " go won"
+
+
+def test_a_model_that_never_asks_is_not_answered():
+    assert talk(Answers(), " over").reply == " over"
+
+
+def test_the_tokens_are_those_of_all_turns_together():
+    transcript = talk(Answers(*[reply(" on")] * 9), " please go", tokens=5)
+    assert transcript.cost == 5
+    assert transcript.stop is Stop.LENGTH
+
+
+def test_an_exchange_whose_tokens_nobody_counts_ends_too():
+    session = Answers(*[reply(" on")] * 9)
+    transcript = asyncio.run(converse(Mute(), session, QUESTION, Sampling(tokens=4)))
+    assert transcript.reply == " go on" * 4
+
+
+def test_a_session_that_raises_is_a_failure_with_its_reason():
+    with pytest.raises(EnvironmentFailure, match="the session raised KeyError: 'door'"):
+        talk(Answers(KeyError("door")), " go")
+
+
+def test_a_sessions_own_failure_is_kept():
+    with pytest.raises(EnvironmentFailure, match=r"^the door is shut$"):
+        talk(Answers(EnvironmentFailure("the door is shut")), " go")
+
+
+def test_a_session_may_not_speak_as_the_model():
+    with pytest.raises(EnvironmentFailure, match="received a span by 'model'"):
+        Reply(Span(Author.MODEL, " 42"))

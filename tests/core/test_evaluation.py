@@ -1,0 +1,196 @@
+"""Accuracy, intervals, pass@k and majority voting, against figures worked out elsewhere."""
+
+from itertools import combinations
+from math import comb
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poziomka.core.evaluation import Estimate, Evaluation, evaluate, paired_gain, pass_at, proportion, wilson
+from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.sampler import Sampling
+from poziomka.core.transcript import Author, Span, Transcript, compact
+from poziomka.testing import ScriptedSampler
+
+SHARES = st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=4), min_size=1, max_size=8)
+
+
+def rollout(answer, gold="7", key="p"):
+    """An attempt that answered; None failed its check, "" could not be read."""
+    if answer is None:
+        score = Score.failed(Verdict.TIMEOUT, "slow")
+    elif not answer:
+        score = Score.unparsed("nothing there")
+    else:
+        score = Score.right(answer) if answer == gold else Score.wrong(answer)
+    transcript = Transcript((Span(Author.MODEL, "x", compact([1, 2])),))
+    return Rollout("r", Problem.ask("sums", key, "?", gold), (Branch(transcript, score),))
+
+
+def evaluation(*groups):
+    return Evaluation([[rollout(answer, key=f"p{number}") for answer in group] for number, group in enumerate(groups)])
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [  # statsmodels proportion_confint(method="wilson"), to four places
+        (0, 10, 0.0, 0.2775),
+        (5, 10, 0.2366, 0.7634),
+        (10, 10, 0.7225, 1.0),
+        (87, 100, 0.7902, 0.9224),
+        (1, 1000, 0.0002, 0.0056),
+    ],
+)
+def test_wilsons_interval(successes, trials, low, high):
+    estimate = wilson(successes / trials, trials)
+    assert (estimate.low, estimate.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+def test_more_confidence_is_a_wider_interval():
+    narrow, wide = wilson(0.5, 20, 0.8), wilson(0.5, 20, 0.99)
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_an_estimate_prints_its_interval():
+    assert str(Estimate(0.866, 0.84, 0.9)) == "0.87 [0.84, 0.90]"
+
+
+def test_single_attempts_give_nearly_wilsons_interval():
+    groups = [[1.0]] * 87 + [[0.0]] * 13
+    assert proportion(groups).low == pytest.approx(wilson(0.87, 99).low)
+
+
+def test_attempts_at_one_problem_are_not_independent():
+    clustered = proportion([[1.0] * 8, [0.0] * 8] * 10)
+    independent = proportion([[1.0], [0.0]] * 80)
+    assert clustered.high - clustered.low > 2 * (independent.high - independent.low)
+
+
+def test_attempts_that_vary_alike_count_each():
+    mixed, single = proportion([[1.0, 0.0]] * 20), wilson(0.5, 20)
+    assert mixed.high - mixed.low == pytest.approx(single.high - single.low)
+
+
+def test_empty_groups_are_left_out():
+    assert proportion([[1.0], [], [0.0]]) == proportion([[1.0], [0.0]])
+
+
+def test_an_estimate_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least one judged attempt: received none"):
+        proportion([[], []])
+
+
+@given(SHARES)
+def test_an_interval_holds_its_mean_and_lies_in_0_to_1(groups):
+    estimate = proportion(groups)
+    assert 0 <= estimate.low <= estimate.mean <= estimate.high <= 1
+
+
+def test_a_certain_gain_has_no_width():
+    assert paired_gain([[1.0], [1.0]], [[0.5], [0.5]]) == Estimate(0.5, 0.5, 0.5)
+
+
+def test_a_paired_gain_has_the_normal_interval():
+    gain = paired_gain([[1.0], [1.0], [0.0], [1.0]], [[0.0], [1.0], [0.0], [0.0]])
+    assert gain.mean == 0.5
+    assert gain.high - gain.mean == pytest.approx(1.959964 * 0.288675, abs=1e-6)  # sd of 1, 0, 0, 1 is 0.57735
+
+
+@pytest.mark.parametrize(("after", "before"), [([[1.0]], [[1.0]]), ([[1.0]] * 2, [[1.0]] * 3)])
+def test_a_gain_needs_the_same_problems_twice(after, before):
+    with pytest.raises(ValueError, match=f"received {len(after)} and {len(before)}"):
+        paired_gain(after, before)
+
+
+@pytest.mark.parametrize(
+    ("correct", "attempts", "k", "chance"),
+    [(0, 5, 3, 0.0), (5, 5, 1, 1.0), (1, 2, 1, 0.5), (1, 4, 2, 0.5), (3, 10, 5, 1 - 21 / 252), (8, 10, 3, 1.0)],
+)
+def test_pass_at_k(correct, attempts, k, chance):
+    assert pass_at(correct, attempts, k) == pytest.approx(chance)
+
+
+@given(st.integers(1, 8), st.data())
+def test_pass_at_k_counts_the_choices_that_hold_a_right_one(attempts, data):
+    correct, k = data.draw(st.integers(0, attempts)), data.draw(st.integers(1, attempts))
+    hits = sum(any(index < correct for index in choice) for choice in combinations(range(attempts), k))
+    assert pass_at(correct, attempts, k) == pytest.approx(hits / comb(attempts, k))
+
+
+@pytest.mark.parametrize(("correct", "attempts", "k"), [(1, 4, 0), (1, 4, 5), (5, 4, 1), (-1, 4, 1)])
+def test_pass_at_k_outside_its_range_is_refused(correct, attempts, k):
+    with pytest.raises(ValueError, match="needs 1 <= k <= attempts"):
+        pass_at(correct, attempts, k)
+
+
+def test_failed_checks_are_counted_and_in_no_mean():
+    result = evaluation(["7", None], [None, None], ["8", ""])
+    assert result.failures == 3
+    assert result.corrects == [[1.0], [], [0.0, 0.0]]
+    assert result.rewards == result.corrects
+    assert result.accuracy.mean == 0.5
+
+
+def test_verdicts_are_counted():
+    assert evaluation(["7", None, "8"], ["7", ""]).verdicts() == {"correct": 2, "wrong": 1, "unparsed": 1, "timeout": 1}
+
+
+def test_tokens_are_the_mean_of_an_attempt():
+    assert evaluation(["7", "8"], ["7"]).tokens == 2
+
+
+def test_the_oracle_picks_a_right_attempt():
+    result = evaluation(["7", "8"], ["8", "8"])
+    assert result.pass_at(1).mean == 0.25
+    assert result.pass_at(2).mean == 0.5
+
+
+def test_groups_too_small_for_k_are_left_out():
+    assert evaluation(["7", "7"], ["8"]).pass_at(2).mean == 1.0
+
+
+def test_the_majority_decides():
+    assert evaluation(["7", "8", "7"], ["8", "7", "8"]).majority_at(3).mean == 0.5
+
+
+def test_replies_without_an_answer_do_not_vote():
+    assert evaluation(["", "", "7"]).majority_at(3).mean == 1.0
+
+
+def test_a_ballot_without_votes_is_lost():
+    assert evaluation(["", "", ""]).majority_at(3).mean == 0.0
+
+
+def test_attempts_are_cut_into_disjoint_ballots():
+    assert evaluation(["7", "7", "8", "8", "7"]).majority_at(2).mean == 0.5
+
+
+def test_ties_are_broken_without_the_gold_answer():
+    result = evaluation(*[["7", "8"]] * 400)
+    assert 0.4 < result.majority_at(2).mean < 0.6
+    assert result.majority_at(2) == result.majority_at(2)
+
+
+def source(split, index, level):
+    return Problem.ask("sums", f"{split}/{index}", f"{index} ?", str(index))
+
+
+def scorer(problem, transcript):
+    return Score.right("x") if transcript.reply.strip() == problem.answer else Score.wrong("x")
+
+
+@pytest.mark.parametrize(("size", "count"), [(None, 3), (2, 2)])
+def test_a_split_is_evaluated_from_its_start(size, count):
+    task = Task("sums", source, scorer, size=size, trusted=True)
+    result = evaluate(ScriptedSampler([" 0", " 5", " 2"]), task, Sampling(), problems=3)
+    assert [group[0].problem.key for group in result.groups] == [f"test/{index}" for index in range(count)]
+    assert result.corrects == [[1.0], [0.0], [1.0]][:count]
+
+
+def test_an_evaluation_repeats_exactly():
+    task = Task("sums", source, scorer, trusted=True)
+    sampler = ScriptedSampler(lambda transcript, sampling: f" {sampling.seed}")
+    first, second = (evaluate(sampler, task, Sampling(), problems=2, attempts=2) for _ in range(2))
+    assert first.groups == second.groups

@@ -1,0 +1,69 @@
+"""The waist: what a request may ask, and what a sampler does by default."""
+
+import asyncio
+import math
+
+import pytest
+
+from poziomka.core.errors import SamplerError, SettingsError
+from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.transcript import Author, Message, Span, Transcript
+
+QUESTION = Transcript.of([Message("user", "Hi")])
+
+
+class Echo(Sampler):
+    """Says its seed."""
+
+    async def extend(self, transcript, sampling):
+        return transcript + Span(Author.MODEL, f" {sampling.seed}")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": -0.1},
+        {"temperature": math.nan},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"tokens": 0},
+        {"think_least": -1},
+        {"think_most": -1},
+        {"think_least": 3, "think_most": 2},
+        {"stop": ("",)},
+    ],
+)
+def test_a_setting_out_of_range_is_refused(wrong):
+    with pytest.raises(SettingsError, match=r"sampling\.\w+ must be .*: received"):
+        Sampling(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "plain"),
+    [
+        (Sampling(), True),
+        (Sampling(temperature=0.7, think_most=5, stop=("x",)), True),
+        (Sampling(temperature=0), False),
+        (Sampling(top_k=5), False),
+        (Sampling(top_p=0.9), False),
+        (Sampling(think_least=1), False),
+    ],
+)
+def test_plain_sampling_draws_from_the_models_own_distribution(sampling, plain):
+    assert sampling.plain is plain
+
+
+def test_branch_extends_once_for_each_sampling_in_order():
+    replies = asyncio.run(Echo().branch(QUESTION, [Sampling(seed=seed) for seed in (3, 1, 2)]))
+    assert [reply.reply for reply in replies] == [" 3", " 1", " 2"]
+
+
+def test_a_sampler_that_cannot_score_says_so():
+    with pytest.raises(SamplerError, match="Echo cannot score"):
+        asyncio.run(Echo().score(QUESTION))
+
+
+def test_a_sampler_without_weights_says_so():
+    with pytest.raises(SamplerError, match="no weights that could become 'step-1'"):
+        Echo().adopt("step-1", {})

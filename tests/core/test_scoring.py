@@ -1,0 +1,247 @@
+"""A scorer may raise, hang, die or lie: all of it is a verdict, none of it a reward."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.scoring import Scoring, judge
+from poziomka.core.transcript import Author, Span, Stop, Transcript
+
+PROBLEM = Problem.ask("sums", "1+1", "1 + 1 ?", "2")
+REPLY = Transcript.of(PROBLEM.prompt) + Span(Author.MODEL, "2", stop=Stop.END)
+
+
+class Unpicklable(str):
+    """A text that cannot leave its process."""
+
+    __slots__ = ()
+
+    def __reduce__(self):
+        message = "I stay here"
+        raise RuntimeError(message)
+
+
+class Bomb(str):
+    """A text that can leave its process and not arrive."""
+
+    __slots__ = ()
+
+    def __reduce__(self):
+        return int, ("not a number",)
+
+
+def right(problem, transcript):
+    return Score.right("2")
+
+
+def wrong(problem, transcript):
+    return Score.wrong("3")
+
+
+def unread(problem, transcript):
+    return Score.unparsed("nothing there")
+
+
+def raises(problem, transcript):
+    raise KeyError(problem.answer)
+
+
+def leaves(problem, transcript):
+    sys.exit(3)
+
+
+def dies(problem, transcript):
+    os._exit(3)
+
+
+def hangs(problem, transcript):
+    while True:
+        pass
+
+
+def says_nan(problem, transcript):
+    return Score(float("nan"), Verdict.WRONG)
+
+
+def says_true(problem, transcript):
+    return True
+
+
+def stays(problem, transcript):
+    return Score.right(Unpicklable("2"))
+
+
+def explodes(problem, transcript):
+    return Score.right(Bomb("2"))
+
+
+def scores(scorer, *problems, trusted=False, seconds=5.0, workers=1):
+    async def all_of_them():
+        with Scoring(Task("sums", None, scorer, trusted=trusted), seconds, workers) as scoring:
+            return await asyncio.gather(*(scoring.score(problem, REPLY) for problem in problems or [PROBLEM]))
+
+    return asyncio.run(all_of_them())
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize(
+    ("scorer", "why"),
+    [
+        (raises, "the scorer raised KeyError: '2'"),
+        (leaves, "the scorer raised SystemExit: 3"),
+        (says_nan, "the scorer raised TaskError: a reward lies from 0 to 1"),
+        (says_true, "the scorer returned bool, not a Score"),
+    ],
+)
+def test_what_goes_wrong_is_an_error_with_its_reason(scorer, why, trusted):
+    (score,) = scores(scorer, trusted=trusted)
+    assert (score.reward, score.verdict) == (None, Verdict.ERROR)
+    assert score.why.startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "why"),
+    [
+        (dies, "the scorer's process died: EOFError"),
+        (stays, "the score cannot be sent back: I stay here"),
+        (explodes, "cannot be sent to the scorer's process or back"),
+    ],
+)
+def test_a_worker_that_fails_is_an_error_with_its_reason(scorer, why):
+    (score,) = scores(scorer)
+    assert (score.reward, score.verdict) == (None, Verdict.ERROR)
+    assert why in score.why
+
+
+def test_a_pure_loop_is_a_timeout():
+    started = time.perf_counter()
+    (score,) = scores(hangs, seconds=0.3)
+    assert (score.reward, score.verdict) == (None, Verdict.TIMEOUT)
+    assert score.why == "the scorer did not return within 0.3 s"
+    assert time.perf_counter() - started < 5
+
+
+def test_a_problem_that_cannot_be_sent_is_an_error():
+    problem = Problem.ask("sums", "1+1", "?", check=lambda: True)
+    (score,) = scores(right, problem)
+    assert score.verdict is Verdict.ERROR
+    assert "cannot be sent" in score.why
+
+
+def test_a_worker_goes_on_after_a_failure():
+    def scorer(problem, transcript):
+        return hangs(problem, transcript) if problem.key == "bad" else right(problem, transcript)
+
+    problems = [PROBLEM, Problem.ask("sums", "bad", "?"), PROBLEM]
+    verdicts = [score.verdict.value for score in scores(scorer, *problems, seconds=0.5)]
+    assert verdicts == ["correct", "timeout", "correct"]
+
+
+@pytest.mark.parametrize("scorer", [wrong, unread])
+def test_a_reply_that_was_cut_off_is_truncated(scorer):
+    cut = Transcript.of(PROBLEM.prompt) + Span(Author.MODEL, "2", stop=Stop.LENGTH)
+    assert judge(scorer, PROBLEM, cut).verdict is Verdict.TRUNCATED
+    assert judge(scorer, PROBLEM, cut).reward == 0
+
+
+def test_a_right_answer_that_was_cut_off_is_right():
+    cut = Transcript.of(PROBLEM.prompt) + Span(Author.MODEL, "2", stop=Stop.LENGTH)
+    assert judge(right, PROBLEM, cut).correct
+
+
+def test_a_trusted_scorer_runs_in_this_process():
+    seen = []
+
+    def scorer(problem, transcript):
+        seen.append(os.getpid())
+        return Score.right("2")
+
+    scores(scorer, trusted=True)
+    assert seen == [os.getpid()]
+
+
+def test_a_closure_runs_in_another_process():
+    here = os.getpid()
+
+    def scorer(problem, transcript):
+        return Score.wrong("here") if os.getpid() == here else Score.right("there")
+
+    assert scores(scorer)[0].answer == "there"
+
+
+def test_many_checks_share_the_workers_and_keep_their_order():
+    def scorer(problem, transcript):
+        return Score.wrong(problem.key)
+
+    problems = [Problem.ask("sums", str(number), "?") for number in range(20)]
+    assert [score.answer for score in scores(scorer, *problems, workers=3)] == [str(number) for number in range(20)]
+
+
+def test_no_process_is_left_behind():
+    (score,) = scores(lambda problem, transcript: Score.wrong(str(os.getpid())))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(score.answer), 0)
+
+
+def test_ctrl_c_is_not_for_the_worker():
+    def scorer(problem, transcript):
+        os.kill(os.getpid(), signal.SIGINT)
+        return Score.right("still here")
+
+    assert scores(scorer)[0].answer == "still here"
+
+
+@pytest.mark.parametrize(("seconds", "workers"), [(0, 1), (-1, 1), (1, 0)])
+def test_limits_that_make_no_sense_are_refused(seconds, workers):
+    with pytest.raises(TaskError, match=f"received {seconds} s, {workers} workers"):
+        Scoring(Task("sums", None, right), seconds, workers)
+
+
+def test_workers_of_a_killed_program_leave_too(tmp_path):
+    pids = tmp_path / "pids"
+    program = f"""
+        import asyncio, os, signal
+        from poziomka.core.problem import Problem, Score, Task
+        from poziomka.core.scoring import Scoring
+        from poziomka.core.transcript import Transcript
+
+        def scorer(problem, transcript):
+            open({str(pids)!r}, "a").write(f"{{os.getpid()}}\\n")
+            while problem.key == "hang": pass
+
+        async def main():
+            scoring = Scoring(Task("t", None, scorer), workers=2)
+            await asyncio.gather(*(scoring.score(Problem.ask("t", "quick", "?"), Transcript()) for _ in range(4)))
+            asyncio.create_task(scoring.score(Problem.ask("t", "hang", "?"), Transcript()))
+            await asyncio.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        asyncio.run(main())
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False, timeout=60)
+    workers = {int(line) for line in pids.read_text().split()}
+    assert workers
+    assert gone(workers, seconds=10)
+
+
+def gone(workers, seconds):
+    """Whether all processes end in time; one that nobody has reaped yet counts as ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(running(worker) for worker in workers):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def running(pid):
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return state.stdout.strip()[:1] not in {"", "Z"}
