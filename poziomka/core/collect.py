@@ -7,10 +7,9 @@ from dataclasses import replace
 from poziomka.core.environment import Environment, Session, converse
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.core.problem import Problem, Score, Task, Verdict
-from poziomka.core.rollout import Branch, Group, Rollout
+from poziomka.core.rollout import Branch, Group, Rollout, seed_of_rollout
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.scoring import Scoring
-from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Transcript
 
 Progress = Callable[[Rollout], None]
@@ -53,8 +52,8 @@ async def _groups(
     scoring: Scoring,
 ) -> list[Group]:
     async def group(number: int, problem: Problem) -> Group:
-        seeds = [seed_of(name, task.name, problem.key, number, attempt) for attempt in range(attempts)]
-        samplings = [replace(sampling, seed=seed) for seed in seeds]
+        ids = [f"{name}/{number}/{problem.key}/{attempt}" for attempt in range(attempts)]
+        samplings = [replace(sampling, seed=seed_of_rollout(problem, rollout)) for rollout in ids]
         outcomes = await _transcripts(sampler, task, problem, samplings)
         return await asyncio.gather(
             *(

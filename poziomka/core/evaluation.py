@@ -126,6 +126,11 @@ class Evaluation:
         """Mean tokens the model wrote in an attempt."""
         return fmean(r.transcript.cost for group in self.groups for r in group)
 
+    @property
+    def thinking(self) -> float:
+        """Mean tokens the model spent on its thought in an attempt."""
+        return fmean(r.thinking for group in self.groups for r in group)
+
     def verdicts(self) -> dict[str, int]:
         """How often each verdict was given."""
         counts = Counter(r.score.verdict for group in self.groups for r in group)

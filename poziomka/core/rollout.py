@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poziomka.core.problem import Problem, Score
-from poziomka.core.transcript import Transcript
+from poziomka.core.seeds import seed_of
+from poziomka.core.transcript import Author, Stop, Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,24 @@ class Rollout:
         return self.branches[0].transcript
 
     @property
+    def seed(self) -> int:
+        """The seed its requests were sampled with."""
+        return seed_of_rollout(self.problem, self.id)
+
+    @property
+    def thinking(self) -> int:
+        """Tokens the model spent on its thought, the one that closed it included; a thought left open counts whole."""
+        count = 0
+        for span in self.transcript:
+            if span.author is Author.FORCED:
+                break
+            if span.author is Author.MODEL:
+                count += len(span)
+                if span.stop is Stop.THOUGHT:
+                    break
+        return count
+
+    @property
     def score(self) -> Score:
         """The first branch's score.
 
@@ -64,3 +83,8 @@ class Rollout:
 
 
 Group = Sequence[Rollout]  # attempts at one problem
+
+
+def seed_of_rollout(problem: Problem, rollout: str) -> int:
+    """Returns the seed of the rollout called `rollout`."""
+    return seed_of("rollout", problem.task, rollout)

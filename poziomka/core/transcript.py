@@ -25,6 +25,7 @@ class Stop(StrEnum):
     END = "end"  # the model wrote its end token, which is kept in `tokens`
     LENGTH = "length"  # it ran into a limit of tokens
     PHRASE = "phrase"  # it wrote one of the request's stop strings
+    THOUGHT = "thought"  # it closed its thought, and goes on in the next span
     SWAP = "swap"  # nothing ended: new weights were adopted, and the next span goes on
 
 

@@ -41,7 +41,12 @@ class Architecture(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, tokens: Tensor, memory: Memory | None = None, *, counts: Tensor | None = None, packing: Packing | None = None
+        self,
+        tokens: Tensor,
+        memory: Memory | None = None,
+        *,
+        counts: Tensor | None = None,
+        packing: Packing | None = None,
     ) -> Tensor:
         """Returns hidden states [B, T, D].
 

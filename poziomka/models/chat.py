@@ -36,7 +36,9 @@ class PlainFormat:
             ModelError: the transcript was written with another vocabulary, or uses a symbol that is not in this one.
         """
         if transcript.tokenizer not in (None, self.tokenizer.fingerprint):
-            message = f"this transcript was written with tokenizer {transcript.tokenizer}, not {self.tokenizer.fingerprint}"
+            message = (
+                f"this transcript was written with tokenizer {transcript.tokenizer}, not {self.tokenizer.fingerprint}"
+            )
             raise ModelError(message)
         if transcript.tokenizer is not None and all(span.tokens is not None for span in transcript):
             return transcript

@@ -28,7 +28,12 @@ class Recurrent(Architecture):
                 nn.init.normal_(parameter, std=0.02)
 
     def forward(
-        self, tokens: Tensor, memory: Memory | None = None, *, counts: Tensor | None = None, packing: Packing | None = None
+        self,
+        tokens: Tensor,
+        memory: Memory | None = None,
+        *,
+        counts: Tensor | None = None,
+        packing: Packing | None = None,
     ) -> Tensor:
         """See Architecture."""
         batch, length = tokens.shape

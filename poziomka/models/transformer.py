@@ -23,7 +23,9 @@ class TransformerSettings:
     layers: int = setting(3, "number of blocks", low=1)
     heads: int = setting(4, "query heads", low=1)
     key_heads: int | None = setting(None, "key and value heads; none: as many as query heads", low=1)
-    inner: int | None = setting(None, "width inside the feed-forward layer; none: 8/3 of the width, up to a multiple of 8")
+    inner: int | None = setting(
+        None, "width inside the feed-forward layer; none: 8/3 of the width, up to a multiple of 8"
+    )
     qk_norm: bool = setting(False, "normalise queries and keys (the Qwen3 family)")
     tied: bool = setting(True, "input and output embeddings are one matrix")
     rope_base: float = setting(10_000.0, "base of the rotary angles", low=2)
@@ -80,7 +82,12 @@ class Transformer(Architecture):
                 nn.init.normal_(parameter, std=0.02 / (2 * settings.layers) ** 0.5 if residual else 0.02)
 
     def forward(
-        self, tokens: Tensor, memory: Memory | None = None, *, counts: Tensor | None = None, packing: Packing | None = None
+        self,
+        tokens: Tensor,
+        memory: Memory | None = None,
+        *,
+        counts: Tensor | None = None,
+        packing: Packing | None = None,
     ) -> Tensor:
         """See Architecture."""
         x = self.embedding(tokens)

@@ -57,7 +57,7 @@ def choose(
 
 def _cut(probabilities: Tensor, top_k: Tensor | None, top_p: Tensor | None) -> Tensor:
     """Zeroes what lies outside the k likeliest tokens, and outside the likeliest that hold p together."""
-    ordered, order = probabilities.sort(-1, descending=True, stable=True)
+    ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
     keep = torch.ones_like(ordered, dtype=torch.bool)
     if top_k is not None:
         keep &= torch.arange(ordered.shape[1], device=ordered.device) < top_k.unsqueeze(1)

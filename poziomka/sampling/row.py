@@ -89,13 +89,15 @@ class Row:
         closing = not before or (bool(self.pieces) and tuple(self.pieces[-1].tokens[-len(before) :]) == before)
         return [*marks.end, *([marks.close[-1]] if closing else [])]
 
-    def write(self, token: int, logprob: float, policy: str, marks: Marks, decode: "Callable[[list[int]], str]") -> bool:
+    def write(
+        self, token: int, logprob: float, policy: str, marks: Marks, decode: "Callable[[list[int]], str]"
+    ) -> bool:
         """Takes the coming token; returns whether the request is finished."""
         forced = bool(self.forced)
         author = Author.FORCED if forced else Author.MODEL
         piece = self.pieces[-1] if self.pieces else None
-        if piece is None or piece.author is not author or piece.policy != policy:
-            if piece is not None and piece.author is Author.MODEL:
+        if piece is None or piece.author is not author or piece.policy != policy or piece.stop is not None:
+            if piece is not None and piece.author is Author.MODEL and piece.stop is None:
                 piece.stop = Stop.LENGTH if forced else Stop.SWAP
             piece = Piece(author, policy)
             self.pieces.append(piece)
@@ -108,11 +110,12 @@ class Row:
         piece.logprobs.append(logprob)
         self.left -= 1
         piece.stop = self._stop(token, piece, marks, decode)
-        return piece.stop is not None
+        return piece.stop not in (None, Stop.THOUGHT)
 
     def _stop(self, token: int, piece: Piece, marks: Marks, decode: "Callable[[list[int]], str]") -> Stop | None:
         if token in marks.end:
             return Stop.END
+        closed = False
         if self.thought is not None:
             closed = token == marks.close[-1] and tuple(piece.tokens[-len(marks.close) :]) == marks.close
             self.thought = None if closed else self.thought + 1
@@ -121,4 +124,6 @@ class Row:
             text = decode(list(self.tail))
             if any(stop in text for stop in self.request.sampling.stop):
                 return Stop.PHRASE
-        return Stop.LENGTH if self.left <= 0 else None
+        if self.left <= 0:
+            return Stop.LENGTH
+        return Stop.THOUGHT if closed else None

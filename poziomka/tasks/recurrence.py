@@ -67,5 +67,11 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 def recurrence() -> Task:
     """Returns the task; levels are k."""
     return Task(
-        "recurrence", source, scorer, levels=(1, LONGEST), trusted=True, demonstration=demonstration, symbols=tuple(SYMBOLS)
+        "recurrence",
+        source,
+        scorer,
+        levels=(1, LONGEST),
+        trusted=True,
+        demonstration=demonstration,
+        symbols=tuple(SYMBOLS),
     )

@@ -29,7 +29,9 @@ class Recurrence(nn.Module):
             self.taps[0] = 1.0
             self.gate.bias.copy_(torch.linspace(1.0, 7.0, heads).exp2().log())
 
-    def forward(self, x: Tensor, past: Tensor, state: Tensor, real: Tensor, visible: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, past: Tensor, state: Tensor, real: Tensor, visible: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Mixes tokens.
 
         Args:
@@ -44,7 +46,9 @@ class Recurrence(nn.Module):
         """
         batch, length, width = x.shape
         inputs = torch.cat([past, self.qkv(x)], 1)
-        own = torch.cat([visible.new_ones(batch, length, TAPS - 1) & visible[:, :, :1], visible], 2)  # the past is row 0's
+        own = torch.cat(
+            [visible.new_ones(batch, length, TAPS - 1) & visible[:, :, :1], visible], 2
+        )  # the past is row 0's
         taps = torch.arange(length, device=x.device).unsqueeze(1) + TAPS - 1 - torch.arange(TAPS, device=x.device)
         seen = own.gather(2, taps.expand(batch, -1, -1)).unsqueeze(-1)
         mixed = nn.functional.silu((inputs[:, taps] * seen * self.taps).sum(2))

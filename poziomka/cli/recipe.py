@@ -1,0 +1,87 @@
+"""A recipe: everything that one run is made from, as data."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from poziomka.core.errors import SettingsError
+from poziomka.core.settings import build, override, read_toml, setting
+from poziomka.learning.curriculum import LessonSettings
+from poziomka.learning.learner import LearnerSettings
+from poziomka.learning.reinforce import ReinforceSettings
+from poziomka.models.transformer import TransformerSettings
+
+SCHEMA = 1  # of recipe.toml
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmStartSettings:
+    """Fine-tuning on demonstrations, before reinforcement."""
+
+    updates: int = setting(1500, "optimizer steps", low=1)
+    lessons: LessonSettings = field(default_factory=LessonSettings)
+    learner: LearnerSettings = field(default_factory=LearnerSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateSettings:
+    """What a warm start must show before reinforcement begins: that thought helps."""
+
+    margin: float = setting(0.3, "least gain of accuracy, forced to think over forced to answer", low=0.0, high=1.0)
+    problems: int = setting(200, "held-out problems to measure it on", low=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """Held-out evaluation."""
+
+    budgets: tuple[int, ...] = setting((2, 4, 8, 16, 32, 64), "thinking tokens")
+    problems: int = setting(400, "held-out problems of the final evaluation", low=10)
+    attempts: int = setting(4, "attempts a problem, at each budget", low=1)
+    votes: tuple[int, ...] = setting((1, 2, 4, 8, 16, 32), "attempts that vote, and that an oracle picks from")
+    vote_problems: int = setting(100, "held-out problems of the vote", low=10)
+    vote_budget: int = setting(8, "thinking tokens of an attempt that votes", low=0)
+    every: int = setting(5, "reinforcement steps between two points of the learning curve", low=1)
+    curve_problems: int = setting(250, "held-out problems of a point of the learning curve", low=10)
+    curve_attempts: int = setting(2, "attempts a problem at such a point", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One run, from nothing to a report."""
+
+    schema_version: int = SCHEMA
+    name: str = setting("run", "what the run is called")
+    task: str = setting("recurrence", "the problems")
+    seed: int = setting(0, "names all randomness", low=0)
+    threads: int = setting(2, "threads of tensor work; the bits of a result depend on it", low=1)
+    save_every: int = setting(200, "steps between two checkpoints", low=1)
+    architecture: Literal["transformer", "recurrent"] = setting("transformer", "transformer or recurrent")
+    model: TransformerSettings = field(default_factory=TransformerSettings)
+    warm_start: WarmStartSettings = field(default_factory=WarmStartSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
+    reinforce: ReinforceSettings = field(default_factory=ReinforceSettings)
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+
+
+def read_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
+    """Returns the recipe in a file (or in a run's folder) with changes written `name=value`.
+
+    Raises:
+        SettingsError: no such file, not TOML, an unknown name, a value of the wrong type or out of range, or a
+            recipe of another schema version.
+    """
+    values = read_toml(path / "recipe.toml" if path.is_dir() else path)
+    return recipe_of(values, changes, str(path))
+
+
+def recipe_of(values: dict[str, Any], changes: tuple[str, ...] = (), where: str = "recipe") -> Recipe:
+    """Returns the recipe that plain values spell; raises SettingsError as `read_recipe` does."""
+    version = values.get("schema_version", SCHEMA)
+    if version != SCHEMA:
+        message = (
+            f"{where} has schema_version {version!r}, and this version of poziomka reads {SCHEMA}: "
+            "use the version that wrote it, or write the recipe anew"
+        )
+        raise SettingsError(message)
+    return build(Recipe, override(values, changes), where)

@@ -1,0 +1,92 @@
+"""From rewards to advantages: how much better than its group an attempt was.
+
+Notation: `G` attempts of one problem with rewards R. Attempts whose check failed carry no reward and take no part.
+A group whose rewards are all equal says nothing about which attempt was better: its attempts get None, which
+leaves them out of the batch, its normaliser and the standard deviation over the batch.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import fmean, pstdev
+
+
+from poziomka.core.errors import SettingsError, nearest
+from poziomka.core.rollout import Group
+
+EPSILON = 1e-6
+Advantages = list[list[float | None]]  # by group and attempt; None where nothing is learned
+Estimator = Callable[[Sequence[Group]], Advantages]
+
+
+def rewards_of(group: Group) -> list[float]:
+    """Returns the rewards of the attempts that were judged."""
+    return [rollout.score.reward for rollout in group if rollout.score.reward is not None]
+
+
+def informative(group: Group) -> bool:
+    """Whether the judged attempts differ in reward."""
+    rewards = rewards_of(group)
+    return len(rewards) > 1 and max(rewards) - min(rewards) > EPSILON
+
+
+def _centred(group: Group) -> list[float | None]:
+    """R_i - mean(R); None throughout where the group says nothing."""
+    if not informative(group):
+        return [None] * len(group)
+    mean = fmean(rewards_of(group))
+    return [None if r.score.reward is None else r.score.reward - mean for r in group]
+
+
+def _scaled(centred: Sequence[float | None], factor: float) -> list[float | None]:
+    return [None if value is None else value * factor for value in centred]
+
+
+def dr_grpo(groups: Sequence[Group]) -> Advantages:
+    """A_i = R_i - mean(R) (Liu et al. 2025, arXiv 2503.20783)."""
+    return [_centred(group) for group in groups]
+
+
+def group_std(groups: Sequence[Group]) -> Advantages:
+    """A_i = (R_i - mean(R)) / std(R) within the group: GRPO (Shao et al. 2024, arXiv 2402.03300, section 4.1)."""
+    return [
+        _scaled(_centred(group), 1 / (pstdev(rewards_of(group)) + EPSILON) if informative(group) else 1.0)
+        for group in groups
+    ]
+
+
+def batch_std(groups: Sequence[Group]) -> Advantages:
+    """A_i = (R_i - mean(R)) / std over the batch of the centred rewards (ScaleRL, arXiv 2510.13786)."""
+    centred = [_centred(group) for group in groups]
+    values = [value for group in centred for value in group if value is not None]
+    std = math.sqrt(fmean(value * value for value in values)) if values else 1.0
+    return [_scaled(group, 1 / (std + EPSILON)) for group in centred]
+
+
+def rloo(groups: Sequence[Group]) -> Advantages:
+    """A_i = R_i - mean of the others = G/(G-1) (R_i - mean(R)) (Ahmadian et al. 2024, arXiv 2402.14740)."""
+    return [_scaled(_centred(group), len(rewards_of(group)) / max(len(rewards_of(group)) - 1, 1)) for group in groups]
+
+
+def expert(groups: Sequence[Group]) -> Advantages:
+    """A_i = 1 for a right attempt, None for any other: with the "reinforce" surrogate, fine-tuning on own right attempts.
+
+    Expert iteration (Anthony et al. 2017, arXiv 1705.08439), as STaR uses it (Zelikman et al. 2022, arXiv 2203.14465).
+    """
+    return [[1.0 if rollout.score.correct else None for rollout in group] for group in groups]
+
+
+ADVANTAGES: dict[str, Estimator] = {
+    "batch": batch_std,
+    "group": group_std,
+    "rloo": rloo,
+    "dr_grpo": dr_grpo,
+    "expert": expert,
+}
+
+
+def advantage_named(name: str) -> Estimator:
+    """Returns the estimator called `name`; raises SettingsError with the nearest known name."""
+    if name not in ADVANTAGES:
+        message = f"unknown advantage {name!r}{nearest(name, ADVANTAGES)}"
+        raise SettingsError(message)
+    return ADVANTAGES[name]

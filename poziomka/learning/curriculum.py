@@ -1,0 +1,128 @@
+"""Which problems come next, and which demonstrations a model is warmed up on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem, Task
+from poziomka.core.rollout import Group
+from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.settings import setting
+from poziomka.core.transcript import Transcript
+from poziomka.learning.advantages import rewards_of
+
+SPLIT = "train"
+
+
+class Curriculum:
+    """Deals out training problems: endless tasks without repeats, finite ones in a new order each time round.
+
+    A finite task's problem whose pass rate reached `retire_at` is dealt no more (ScaleRL, arXiv 2510.13786).
+
+    Args:
+        task: where problems come from.
+        seed: names the order.
+        retire_at: pass rate from which a problem is retired; None never retires.
+    """
+
+    def __init__(self, task: Task, seed: int, retire_at: float | None = None) -> None:
+        """Starts with nothing retired."""
+        self.task, self.seed, self.retire_at = task, seed, retire_at
+        self.retired: set[int] = set()
+        self.place = 0
+
+    def take(self, count: int) -> list[Problem]:
+        """Returns the next `count` problems.
+
+        Raises:
+            TaskError: every problem is retired.
+        """
+        size = self.task.size
+        if size is None:
+            start = seed_of("curriculum", self.seed) % 2**40 + self.place
+            self.place += count
+            return self.task.take(SPLIT, start, count)
+        if len(self.retired) >= size:
+            message = f"all {size} problems of task {self.task.name!r} are retired: the model solves them; stop here"
+            raise TaskError(message)
+        problems = []
+        while len(problems) < count:
+            around, at = divmod(self.place, size)
+            order = random_of("curriculum", self.seed, around).sample(range(size), size)
+            self.place += 1
+            if order[at] not in self.retired:
+                problems.append(self.task.problem(SPLIT, order[at]))
+        return problems
+
+    def learn(self, groups: Sequence[Group]) -> None:
+        """Retires what was solved often enough."""
+        if self.task.size is None or self.retire_at is None:
+            return
+        index = {self.task.problem(SPLIT, i).key: i for i in range(self.task.size)}
+        for group in groups:
+            rewards = rewards_of(group)
+            if rewards and sum(rewards) / len(rewards) >= self.retire_at:
+                self.retired.add(index[group[0].problem.key])
+
+    def state(self) -> dict[str, Any]:
+        """Returns what a checkpoint keeps."""
+        return {"place": self.place, "retired": sorted(self.retired)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes a state that `state` returned."""
+        self.place, self.retired = int(state["place"]), set(state["retired"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LessonSettings:
+    """What a warm start shows: first the skill, written out, then mostly direct answers."""
+
+    tokens: int = setting(1000, "tokens of demonstrations in an update", low=1)
+    skill_share: float = setting(0.7, "first share of the updates: all written out", low=0.0, high=1.0)
+    grow_share: float = setting(0.6, "share of those over which the highest level grows to its end", low=0.0, high=1.0)
+    direct_share: float = setting(0.85, "share of direct answers in the updates after", low=0.0, high=1.0)
+
+
+class Format(Protocol):
+    """The one thing that lessons need of a chat format."""
+
+    def demonstrate(self, prompt: Transcript, thought: str, answer: str) -> Transcript:
+        """Returns the prompt, answered by a teacher."""
+
+
+class Lessons:
+    """Demonstrations for each update, named by seed and update.
+
+    Raises:
+        TaskError: the task has no written-out solutions, or no levels to grow through.
+    """
+
+    def __init__(self, task: Task, chat: Format, settings: LessonSettings, seed: int) -> None:
+        """Remembers what to show."""
+        if task.demonstration is None or task.levels is None:
+            message = f"a warm start needs a task with demonstrations and levels: {task.name!r} lacks them"
+            raise TaskError(message)
+        self.task, self.chat, self.settings, self.seed = task, chat, settings, seed
+        self.low, self.high = task.levels
+        self.demonstration = task.demonstration
+
+    def at(self, update: int, updates: int) -> list[Transcript]:
+        """Returns the demonstrations of 1 ≤ `update` ≤ `updates`."""
+        progress = (update - 1) / updates
+        skill = progress < self.settings.skill_share
+        grown = progress / max(self.settings.skill_share * self.settings.grow_share, 1e-9)
+        top = self.low + (self.high - self.low) * min(1.0, grown)
+        lessons: list[Transcript] = []
+        tokens = 0
+        while tokens < self.settings.tokens:
+            random = random_of("lesson", self.seed, update, len(lessons))
+            level = min(self.high, int(self.low * ((top + 1) / self.low) ** random.random()))
+            problem = self.task.problem(SPLIT, random.getrandbits(40), level)
+            thought, answer = self.demonstration(problem)
+            if not skill and random.random() < self.settings.direct_share:
+                thought = ""
+            lesson = self.chat.demonstrate(Transcript.of(problem.prompt), thought, answer)
+            lessons.append(lesson)
+            tokens += len(lesson)
+        return lessons

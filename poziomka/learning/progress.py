@@ -1,0 +1,147 @@
+"""How far a run has come, what it has spent, and when that is logged and saved: the same for every loop."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from poziomka.core.errors import CheckpointError, PoziomkaError
+from poziomka.core.rollout import Group
+from poziomka.learning.learner import Learner
+from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.weights import load_weights, save_model
+from poziomka.runs.run import Run
+
+OPTIMIZER = "optimizer.safetensors"
+
+
+class Interrupted(PoziomkaError):
+    """The user asked to stop; everything was saved first."""
+
+
+class Progress:
+    """Stands between a loop and its run.
+
+    Args:
+        run: where everything is written.
+        learner: whose weights and optimizer a checkpoint holds.
+        tokenizer: saved beside the weights.
+        every: steps between two checkpoints.
+        listener: told of every logged line, for a person who watches.
+
+    Attributes:
+        step: optimizer steps taken over all stages.
+        spent: running totals (FLOPs, tokens), by metric name; they go into every logged line.
+        seconds: wall-clock time by phase; kept in checkpoints and not part of what must repeat.
+        stop: set to save and stop after the step that is under way.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        learner: Learner,
+        tokenizer: Tokenizer,
+        every: int = 50,
+        listener: Callable[[str, Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        """Starts at step 0 with nothing spent."""
+        self.run, self.learner, self.tokenizer, self.every = run, learner, tokenizer, every
+        self.listener = listener or (lambda stage, line: None)
+        self.step = 0
+        self.spent: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
+        self.extra: dict[
+            str, Callable[[], Mapping[str, Any]]
+        ] = {}  # what loops and wiring add to a checkpoint, by name
+        self.stop = False
+
+    def restore(self) -> Mapping[str, Any]:
+        """Goes on from the run's newest checkpoint; returns its state ({} where there is none).
+
+        Raises:
+            CheckpointError: the checkpoint lacks something, or does not fit the model.
+        """
+        saved = self.run.latest()
+        if saved is None:
+            return {}
+        try:
+            load_weights(saved.folder, self.learner.model)
+            self.learner.restore(_unflatten(load_file(saved.folder / OPTIMIZER), self.learner.state()))
+            self.step, self.spent = saved.step, dict(saved.state["spent"])
+            self.seconds = dict(saved.state["seconds"])
+        except (KeyError, ValueError, OSError) as error:
+            message = f"the checkpoint {saved.folder} does not fit this run: {error}"
+            raise CheckpointError(message) from error
+        return saved.state
+
+    def spend(self, **amounts: float) -> None:
+        """Adds to the running totals; `reinforce_flops=…` is logged as compute/reinforce_flops."""
+        for name, amount in amounts.items():
+            key = f"compute/{name}"
+            self.spent[key] = self.spent.get(key, 0.0) + amount
+
+    def log(self, stage: str, metrics: Mapping[str, float]) -> None:
+        """Writes a line of metrics for this step, totals included, and tells the listener."""
+        line = dict(metrics) | self.spent
+        self.run.log(self.step, stage, line)
+        self.listener(stage, {"step": self.step, **line})
+
+    def keep(self, groups: Sequence[Group], advantages: Mapping[str, Sequence[float]]) -> None:
+        """Writes this step's rollouts into the journal."""
+        self.run.keep(f"step-{self.step:06d}", groups, advantages, self.step)
+
+    def done(self, *, last: bool = False) -> None:
+        """Ends a step: saves where one is due.
+
+        Raises:
+            Interrupted: `stop` was set; the state is saved.
+        """
+        if last or self.stop or self.step % self.every == 0:
+            self.save()
+        if self.stop:
+            message = f"stopped after step {self.step}; go on with: poziomka train --resume {self.run.folder}"
+            raise Interrupted(message)
+
+    def save(self) -> None:
+        """Writes a checkpoint of everything a loop needs to go on."""
+        state = {name: dict(give()) for name, give in self.extra.items()}
+        self.run.save(self.step, self._write, {"spent": self.spent, "seconds": self.seconds, **state})
+
+    def _write(self, folder: Path) -> None:
+        save_model(folder, self.learner.model, self.tokenizer)
+        save_file(_flatten(self.learner.state()), folder / OPTIMIZER)
+
+
+class Clock:
+    """Seconds by phase of one step."""
+
+    def __init__(self) -> None:
+        """Starts now."""
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        """Ends a phase."""
+        now = time.perf_counter()
+        self.seconds[f"time/{phase}_seconds"] = now - self._since
+        self._since = now
+
+
+def _flatten(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an optimizer's tensors by name; its settings are the recipe's and are not repeated."""
+    return {
+        f"{number}.{name}": tensor.contiguous()
+        for number, tensors in state["state"].items()
+        for name, tensor in tensors.items()
+    }
+
+
+def _unflatten(tensors: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an optimizer's state from `_flatten`'s tensors and a fresh optimizer's settings."""
+    state: dict[int, dict[str, Any]] = {}
+    for key, tensor in tensors.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = tensor
+    return {"state": state, "param_groups": fresh["param_groups"]}

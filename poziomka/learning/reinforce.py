@@ -1,0 +1,163 @@
+"""Reinforcement learning from checked answers, on-policy.
+
+    for each step:
+        P problems; G attempts of each, sampled by exactly these weights, their thought closed at the budget
+        A_i = (R_i - mean over the group) / std over the batch            groups without variance are left out
+        L = - mean over prompts, mean over the group's tokens, of  sg(min(ρ, cap)) A log π     MODEL tokens only
+        one AdamW step; the sampler adopts the new weights
+
+ρ is the ratio of the learner's to the sampler's own probability of a token. Attempts are fresh (staleness 0), so ρ
+departs from 1 by rounding only; its cap, and `policy/mismatch_kl` in the log, are there for samplers that compute
+otherwise than the learner. There is no KL term, no value network and no length penalty: length is bounded by the
+budget, and tokens that the budget forces ("</think>") carry no weight.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from poziomka.core.collect import collect
+from poziomka.core.errors import LearningError
+from poziomka.core.problem import Task
+from poziomka.core.rollout import Group
+from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.scoring import Scoring
+from poziomka.core.settings import setting
+from poziomka.core.transcript import Author
+from poziomka.learning.advantages import Advantages, advantage_named
+from poziomka.learning.batch import Batch
+from poziomka.learning.curriculum import Curriculum
+from poziomka.learning.learner import Learner, LearnerSettings
+from poziomka.learning.monitors import Watch, describe
+from poziomka.learning.progress import Clock, Progress
+from poziomka.learning.weighting import Aggregation, policy_examples
+from poziomka.models.counting import sampling_flops, training_flops
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceSettings:
+    """One stage of reinforcement."""
+
+    steps: int = setting(60, "most optimizer steps", low=0)
+    flops: float | None = setting(None, "most FLOPs, sampling and learning together; the stage ends there", low=0.0)
+    problems: int = setting(32, "problems a step", low=1)
+    attempts: int = setting(8, "attempts a problem", low=2)
+    temperature: float = setting(1.0, "of sampling", low=1e-6)
+    tokens: int = setting(70, "most tokens of a reply, thought included", low=1)
+    budget: int | None = setting(64, "most thinking tokens; the thought is closed there", low=0)
+    advantage: str = setting("batch", "batch, group, rloo or dr_grpo")
+    aggregation: Aggregation = setting("prompt", "prompt, token, sequence or constant")
+    retire_at: float | None = setting(0.9, "pass rate at which a finite task's problem is retired", low=0.0, high=1.0)
+    patience: int | None = setting(20, "steps in a row without an informative group after which to stop", low=1)
+    failures: float = setting(0.1, "share of failed checks in a step above which to stop", low=0.0, high=1.0)
+    scorer_seconds: float = setting(10.0, "time limit of one check by an untrusted scorer", low=0.001)
+    learner: LearnerSettings = field(default_factory=LearnerSettings)
+
+    @property
+    def sampling(self) -> Sampling:
+        """How attempts are sampled."""
+        return Sampling(temperature=self.temperature, tokens=self.tokens, think_most=self.budget)
+
+
+def reinforce(
+    progress: Progress,
+    sampler: Sampler,
+    task: Task,
+    curriculum: Curriculum,
+    settings: ReinforceSettings,
+    *,
+    start: int = 0,
+    after: Callable[[int], None] | None = None,
+) -> None:
+    """Takes `settings.steps` steps, from `start` on; `after` is called once a step is logged, before it is saved.
+
+    Logged every step: reward, pass rate, share of groups without variance, entropy, lengths of right, wrong and
+    truncated replies, gradient norm, clip share, sampler-learner KL, tokens, FLOPs and seconds by phase. Rollouts go
+    to the journal every step; a checkpoint is saved as `progress` says, and before a stop.
+
+    Raises:
+        LearningError: too many failed checks, no variance for too long, or a loss that is not a number.
+        Interrupted: the user asked to stop.
+    """
+    learner, estimate = progress.learner, advantage_named(settings.advantage)
+    watch = Watch(settings.patience, settings.failures)
+    sampler.adopt(_version(progress.step), learner.weights())
+    with Scoring(task, settings.scorer_seconds) as scoring:
+        for step in range(start + 1, settings.steps + 1):
+            share = _share(progress, settings, step - 1)
+            if share >= 1:
+                break
+            clock = Clock()
+            problems = curriculum.take(settings.problems)
+            name = f"train/{curriculum.seed}/{step}"
+            groups = collect(
+                sampler, task, problems, settings.sampling, attempts=settings.attempts, name=name, scoring=scoring
+            )
+            _demand_fresh(groups, _version(progress.step))
+            clock.lap("sampling")
+            advantages = estimate(groups)
+            batch = Batch.pack(policy_examples(groups, advantages, settings.aggregation, settings.tokens))
+            clock.lap("packing")
+            metrics = learner.step(batch, learner.settings.optimizer.rate_at(step, share))
+            clock.lap("learning")
+            progress.step += 1
+            sampler.adopt(_version(progress.step), learner.weights())
+            curriculum.learn(groups)
+            _spend(progress, learner, groups, advantages)
+            progress.log("reinforce", describe(groups) | metrics | clock.seconds)
+            progress.keep(groups, _by_token(groups, advantages))
+            if after is not None:
+                after(step)
+            _stop_if_hopeless(progress, watch, groups)
+            progress.done(last=_share(progress, settings, step) >= 1)
+
+
+def _share(progress: Progress, settings: ReinforceSettings, done: int) -> float:
+    """Returns how much of the stage is done after `done` steps: of its steps or of its FLOPs, whichever is further."""
+    spent = progress.spent.get("compute/reinforce_flops", 0.0)
+    return max(done / settings.steps, spent / settings.flops if settings.flops else 0.0)
+
+
+def _version(step: int) -> str:
+    return f"step-{step:06d}"
+
+
+def _demand_fresh(groups: Sequence[Group], version: str) -> None:
+    """Refuses attempts by other weights than these: the batch would not be on-policy."""
+    stale = {rollout.policy for group in groups for rollout in group} - {version, None}
+    if stale:
+        message = (
+            f"the sampler wrote with {', '.join(map(str, stale))} instead of {version}: it did not adopt the weights"
+        )
+        raise LearningError(message)
+
+
+def _spend(progress: Progress, learner: Learner, groups: Sequence[Group], advantages: Advantages) -> None:
+    """Counts the tokens really sampled and trained, and their FLOPs."""
+    trained = [
+        len(rollout.transcript)
+        for group, values in zip(groups, advantages, strict=True)
+        for rollout, value in zip(group, values, strict=True)
+        if value is not None
+    ]
+    sampling, training = sampling_flops(learner.model, groups), training_flops(learner.model, trained)
+    progress.spend(reinforce_flops=sampling + training, sampling_flops=sampling, training_flops=training)
+    progress.spend(sampled_tokens=float(sum(r.transcript.cost for g in groups for r in g)), trained_tokens=sum(trained))
+
+
+def _by_token(groups: Sequence[Group], advantages: Advantages) -> dict[str, list[float]]:
+    """Returns, by rollout, the advantage of each MODEL token, for the journal."""
+    return {
+        rollout.id: [value or 0.0] * sum(rollout.transcript.by(Author.MODEL))
+        for group, values in zip(groups, advantages, strict=True)
+        for rollout, value in zip(group, values, strict=True)
+    }
+
+
+def _stop_if_hopeless(progress: Progress, watch: Watch, groups: Sequence[Group]) -> None:
+    """Says what is amiss; saves the state before a stop."""
+    try:
+        for sentence in watch.look(groups):
+            progress.run.note(f"step {progress.step}: {sentence}")
+    except LearningError:
+        progress.save()
+        raise

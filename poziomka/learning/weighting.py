@@ -1,0 +1,108 @@
+"""A method is how weights are put on tokens: from rollouts and demonstrations to weighted examples.
+
+Aggregations of the policy gradient over a batch, as the field names them (`n` tokens the model wrote):
+    prompt    mean over prompts of the mean over the tokens of the prompt's group (ScaleRL, arXiv 2510.13786)
+    token     mean over all tokens (DAPO, arXiv 2503.14476)
+    sequence  mean over sequences of the mean over their tokens (GRPO, arXiv 2402.03300)
+    constant  sum over tokens / (sequences × most tokens a reply may have) (Dr.GRPO, arXiv 2503.20783)
+Only attempts that carry an advantage count in a normaliser.
+"""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from poziomka.core.rollout import Group, Rollout
+from poziomka.core.transcript import Author, Transcript
+from poziomka.learning.advantages import Advantages
+
+Aggregation = Literal["prompt", "token", "sequence", "constant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One sequence with a weight for each token and loss term.
+
+    Attributes:
+        tokens: ids.
+        policy: weight of the policy gradient, advantage and normaliser multiplied.
+        imitate: weight of the next-token loss.
+        logprobs: the sampler's log-probabilities; 0 where the model did not write.
+    """
+
+    tokens: "array[int]"
+    policy: "array[float]"
+    imitate: "array[float]"
+    logprobs: "array[float]"
+
+
+def policy_examples(
+    groups: Sequence[Group], advantages: Advantages, aggregation: Aggregation = "prompt", longest: int = 1
+) -> list[Example]:
+    """Returns what the policy gradient learns from: MODEL tokens of trainable branches with an advantage.
+
+    Args:
+        groups: judged attempts.
+        advantages: by group and attempt.
+        aggregation: how tokens are averaged, over the whole batch.
+        longest: most tokens that a reply may have, for "constant".
+    """
+    chosen = [
+        [(rollout, value) for rollout, value in zip(group, values, strict=True) if value is not None]
+        for group, values in zip(groups, advantages, strict=True)
+    ]
+    chosen = [pairs for pairs in chosen if pairs]
+    everything = sum(_length(rollout) for pairs in chosen for rollout, _ in pairs)
+    sequences = sum(len(pairs) for pairs in chosen)
+    examples = []
+    for pairs in chosen:
+        together = sum(_length(rollout) for rollout, _ in pairs)
+        for rollout, value in pairs:
+            count = {
+                "prompt": len(chosen) * together,
+                "token": everything,
+                "sequence": sequences * _length(rollout),
+                "constant": sequences * longest,
+            }[aggregation]
+            examples += _weighted(rollout, value / max(count, 1))
+    return examples
+
+
+def _length(rollout: Rollout) -> int:
+    return sum(
+        len(span)
+        for branch in rollout.branches
+        if branch.trainable
+        for span in branch.transcript
+        if span.author is Author.MODEL
+    )
+
+
+def _weighted(rollout: Rollout, weight: float) -> list[Example]:
+    examples = []
+    for branch in rollout.branches:
+        if branch.trainable:
+            transcript = branch.transcript
+            logprobs = array("f", bytes(4 * len(transcript)))
+            policy = array("f", bytes(4 * len(transcript)))
+            at = 0
+            for span in transcript:
+                if span.author is Author.MODEL and span.logprobs is not None and at >= branch.fork_at:
+                    logprobs[at : at + len(span)] = span.logprobs
+                    policy[at : at + len(span)] = array("f", [weight]) * len(span)
+                at += len(span)
+            examples.append(Example(transcript.tokens, policy, array("f", bytes(4 * at)), logprobs))
+    return examples
+
+
+def imitation_examples(transcripts: Sequence[Transcript], authors: Sequence[Author]) -> list[Example]:
+    """Returns what the next-token loss learns from: tokens by `authors`, averaged over the batch."""
+    masks = [transcript.by(*authors) for transcript in transcripts]
+    weight = 1 / max(sum(map(sum, masks)), 1)
+    examples = []
+    for transcript, mask in zip(transcripts, masks, strict=True):
+        nothing = array("f", bytes(4 * len(mask)))
+        imitate = array("f", [weight if chosen else 0.0 for chosen in mask])
+        examples.append(Example(transcript.tokens, nothing, imitate, nothing))
+    return examples

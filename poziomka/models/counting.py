@@ -1,0 +1,31 @@
+"""What work costs: floating-point operations of tokens really read, written and learned from."""
+
+from collections.abc import Iterable, Sequence
+
+from poziomka.core.rollout import Group
+from poziomka.models.architecture import Architecture
+
+
+def reading_flops(model: Architecture, lengths: Iterable[int], start: int = 0) -> float:
+    """Returns the operations of one forward pass over sequences, from token `start` of each on."""
+    return sum((length - start) * model.flops((length + start - 1) / 2) for length in lengths if length > start)
+
+
+def training_flops(model: Architecture, lengths: Iterable[int]) -> float:
+    """Returns the operations of forward and backward: three times the forward pass (Kaplan et al. 2020, section 2.1)."""
+    return 3 * reading_flops(model, lengths)
+
+
+def sampling_flops(model: Architecture, groups: Sequence[Group]) -> float:
+    """Returns the operations that wrote some groups: each prompt once, then each attempt's own tokens."""
+    total = 0.0
+    for group in groups:
+        for number, rollout in enumerate(group):
+            prompt = sum(len(span) for span in rollout.transcript.spans[: _prompt_spans(rollout.transcript.spans)])
+            total += reading_flops(model, [len(rollout.transcript)], 0 if number == 0 else prompt)
+    return total
+
+
+def _prompt_spans(spans: Sequence[object]) -> int:
+    """Returns how many spans come before the model's first."""
+    return next((number for number, span in enumerate(spans) if getattr(span, "policy", None) is not None), len(spans))
