@@ -113,6 +113,7 @@ def _write(figure: "Figure", folder: Path, name: str) -> list[Path]:
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         data = io.BytesIO()
         figure.savefig(data, format=kind, dpi=DOTS, metadata=metadata)
+        figure.set_layout_engine("none")  # it was laid out; once is enough
         path = folder / "figures" / f"{name}.{kind}"
         with in_words(f"write the figure {path}"):
             path.parent.mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -144,11 +145,11 @@ def frontier() -> dict[str, object]:
     return {"task": "recurrence", "problems": 200, "attempts": 8, "curves": curves}
 
 
-def build_run(folder: Path, steps: int = 24, problems: int = 12, attempts: int = 2) -> Path:
+def build_run(folder: Path, steps: int = 24, problems: int = 12, attempts: int = 2, why: str = "") -> Path:
     with Run.open(folder, RECIPE) as run:
         log_training(run, steps)
-        run.keep("warm-start", groups("compare", problems, attempts, thinks=False))
-        run.keep("trained", groups("compare", problems, attempts, thinks=True), step=steps)
+        run.keep("warm-start", groups("compare", problems, attempts, thinks=False, why=why))
+        run.keep("trained", groups("compare", problems, attempts, thinks=True, why=why), step=steps)
         for step in (1, steps):
             kept = groups(f"train/step-{step}", 3, 4, thinks=step > 1)
             advantages = {
@@ -165,6 +166,11 @@ def build_run(folder: Path, steps: int = 24, problems: int = 12, attempts: int =
         })  # fmt: skip
         run.record("notes", {"not_shown": NOTES})
     return folder
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[..., Path]:
+    return build_run
 
 
 @pytest.fixture

@@ -1,0 +1,130 @@
+"""The terminal viewer: step, group, rollout; keys in a terminal, plain text in a pipe."""
+
+import io
+import sys
+
+import pytest
+from rich.console import Console
+
+from poziomka.cli import show as module
+from poziomka.cli.show import Viewer, show
+from poziomka.core.errors import RunError, SettingsError
+from poziomka.core.problem import Problem, Score
+from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.transcript import Author, Span, Transcript, compact
+from poziomka.runs.run import Run
+
+
+def attempt(group: int, number: int, text: str, *, judged: bool = True) -> Rollout:
+    problem = Problem.ask("sums", f"p{group}", f"what is {group} + {group}?", str(2 * group))
+    spans = (Span(Author.USER, problem.prompt[0].content), Span(Author.MODEL, text, compact([1, 2])))
+    right = text == str(2 * group)
+    score = Score.right(text, "it adds up") if right else Score.wrong(text, "it does not \x1b[2J add up")
+    branch = Branch(Transcript((*spans, Span(Author.FORCED, "</think>"))), score if judged else None)
+    return Rollout(f"train/{group}/p{group}/{number}", problem, (branch,))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with Run.open(tmp_path / "run", {"task": "sums"}) as run:
+        run.log(7, "reinforce", {"reward/mean": 0.5, "reward/pass_rate": 0.25, "length/thinking": 3.5})
+        groups = [[attempt(g, 0, str(2 * g)), attempt(g, 1, "13")] for g in (1, 2, 3)]
+        advantages = {groups[0][0].id: [0.5, 0.5], groups[0][1].id: [-0.5, -0.25]}
+        run.keep("step-000007", groups, advantages, 7)
+        run.keep("trained", [[attempt(1, 0, "2"), attempt(1, 1, "2", judged=False)]], step=8)
+    return tmp_path / "run"
+
+
+def printed(folder, *place, terminal: bool = False) -> str:
+    colours = "standard" if terminal else None
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100, highlight=False, color_system=colours)
+    show(folder, *place, console=console)
+    return console.file.getvalue()
+
+
+def test_without_selectors_the_steps_are_listed(folder):
+    text = printed(folder)
+    assert "7        0.50    25 %       3.5 tokens" in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "trained  1.00    100 %" in text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_a_step_lists_its_groups_with_rewards(folder):
+    text = printed(folder, 7)
+    assert text.count("✓✗") == 3
+    assert "what is 3 + 3?" in text
+
+
+def test_a_group_shows_every_rollout_with_reward_verdict_reason_and_advantage(folder):
+    text = printed(folder, 7, 1)
+    assert "✓ rollout 1 · correct · reward 1 · answer 2 · advantage +0.5 · 2 tokens" in text
+    assert "✗ rollout 2 · wrong · reward 0 · answer 13 · advantage -0.5 to -0.25 · 2 tokens" in text
+    assert "why: it adds up" in text
+
+
+def test_in_a_pipe_the_author_of_every_span_is_written_out(folder):
+    lines = [line.split() for line in printed(folder, "step-000007", 1, 1).splitlines()]
+    assert ["forced", "</think>"] in lines
+    assert "\x1b" not in printed(folder, 7, 1)
+
+
+def test_in_a_terminal_authors_have_colours_and_words_cannot_steer_it(folder):
+    text = printed(folder, 7, 1, terminal=True)
+    assert "\x1b[36m2\x1b[0m" in text
+    assert "\x1b[2J" not in text
+    assert "␛[2J" in text
+
+
+def test_a_rollout_that_was_never_judged_is_shown_all_the_same(folder):
+    assert "· rollout 2 · not judged · 2 tokens" in printed(folder, "trained", 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ((9,), "no rollouts of step '9'; it kept 7, trained"),
+        ((7, 4), "no group 4 in step 7: it has groups 1 to 3"),
+        ((7, 0), "no group 0"),
+        ((7, 2, 3), "no rollout 3 in step 7, group 2: it has rollouts 1 to 2"),
+        ((None, 1), "say which step too"),
+        ((7, None, 1), "say which group too"),
+    ],
+)
+def test_a_wrong_place_is_answered_with_what_there_is(folder, place, words):
+    with pytest.raises(SettingsError, match=words):
+        printed(folder, *place)
+
+
+def test_a_folder_without_run_or_rollouts_is_one_sentence(tmp_path):
+    with pytest.raises(RunError, match="there is no run"):
+        show(tmp_path)
+    with Run.open(tmp_path / "run", {"task": "sums"}):
+        pass
+    with pytest.raises(RunError, match="kept no rollouts"):
+        show(tmp_path / "run")
+
+
+def test_keys_lead_from_place_to_place(folder):
+    viewer = Viewer(Run.read(folder), Console(file=io.StringIO()))
+    for place, key, after in [
+        ((), "", (0,)), ((), "7", (0,)), ((0,), "", (0, 0)), ((0,), "3", (0, 2)), ((0, 1), "n", (0, 2)),
+        ((0, 1), "p", (0, 0)), ((0, 1), "2", (0, 1, 1)), ((0, 1, 0), "", (0, 1, 1)), ((0, 1, 0), "2", (0, 1, 1)),
+        ((0, 1, 0), "b", (0, 1)), ((), "b", ()),
+    ]:  # fmt: skip
+        assert viewer.move(place, key) == after, (place, key)
+    for place, key in [((), "n"), ((0, 2), "n"), ((0, 0), "p"), ((0,), "9"), ((0,), "x"), ((), "x")]:
+        with pytest.raises(SettingsError):
+            viewer.move(place, key)
+
+
+def test_a_person_goes_on_with_keys_until_q_or_the_end(folder, monkeypatch):
+    class Keyboard(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for keys in ("\n\nx\nq\nb\n", "\n\nx\n"):
+        monkeypatch.setattr(sys, "stdin", Keyboard(keys))
+        text = printed(folder, terminal=True)
+        assert "step 7 · group 1" in text
+        assert "the key 'x' means nothing here" in text
+        assert text.count("pass rate") == 1, "after q nothing more is read"
+    assert module.KEYS in text

@@ -1,0 +1,80 @@
+"""The figures: every file is there, is a picture, and repeats."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from poziomka.reports.figures import draw, ticks_between
+from poziomka.runs.run import Run
+
+
+def ids(path: Path) -> list[str]:
+    return [element.get("id", "") for element in ET.parse(path).iter()]
+
+
+@pytest.fixture(scope="module")
+def drawn(build, tmp_path_factory) -> Path:
+    folder = build(tmp_path_factory.mktemp("drawn") / "demo")
+    draw(Run.read(folder))
+    return folder / "figures"
+
+
+def test_a_complete_run_gives_four_figures_twice(drawn):
+    names = {f"{name}.{kind}" for name in ("compute", "thinking", "report", "monitors") for kind in ("png", "svg")}
+    assert {path.name for path in drawn.iterdir()} == names
+    for path in drawn.iterdir():
+        data = path.read_bytes()
+        assert len(data) > 20_000, path.name
+        assert data.startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml")
+
+
+def test_the_combined_figure_is_wide_and_holds_both_panels(drawn):
+    png = (drawn / "report.png").read_bytes()
+    assert int.from_bytes(png[16:20], "big") >= 1800  # its width, in the PNG's header
+    assert {"axes_1", "axes_2"} <= set(ids(drawn / "report.svg"))
+
+
+def test_no_date_is_in_a_figure(drawn):
+    assert not any(b"<dc:date>" in path.read_bytes() for path in drawn.iterdir())
+
+
+def test_a_run_cut_short_is_drawn_as_far_as_it_went(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    start = next(i for i, line in enumerate(lines) if json.loads(line)["stage"] == "evaluate")
+    (folder / "metrics.jsonl").write_text("".join(lines[: start + 1]))  # the warm start's evaluation alone
+    (folder / "results" / "frontier.json").unlink()
+    assert {path.stem for path in draw(Run.read(folder))} == {"compute", "report", "monitors"}
+
+
+def test_a_run_without_numbers_has_no_figures(tmp_path):
+    with Run.open(tmp_path / "empty", {"task": "recurrence"}):
+        pass
+    assert draw(Run.read(tmp_path / "empty")) == []
+    assert not (tmp_path / "empty" / "figures").exists()
+
+
+def test_a_user_s_own_style_changes_nothing(drawn):
+    import matplotlib as mpl
+
+    before = {path: path.read_bytes() for path in drawn.iterdir()}
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red"}):
+        draw(Run.read(drawn.parent))
+        assert mpl.rcParams["font.size"] == 30, "drawing must leave the user's settings as they were"
+    assert {path: path.read_bytes() for path in drawn.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(1, 20, [1, 2, 5, 10, 20]), (0.5, 200, [1, 3, 10, 30, 100]), (1, 1e5, [1, 10, 100, 1000, 1e4, 1e5])],
+)
+def test_a_log_axis_has_few_round_ticks(low, high, ticks):
+    assert ticks_between(low, high) == ticks
+
+
+def test_reading_a_run_imports_no_drawing_and_no_tensors():
+    check = "import sys, poziomka.reports.page; assert not {'matplotlib', 'torch', 'pyarrow'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
