@@ -81,7 +81,7 @@ DIRECTIONS = frozenset((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))  # turn
 
 def shortened(text: str, limit: int = 4000) -> str:
     """Returns at most about `limit` characters of a text: its beginning and its end."""
-    if len(text) <= limit:
+    if len(text) <= 1.2 * limit:  # to cut a few words would save nothing
         return text
     half = limit // 2
     return f"{text[:half]} […{len(text) - 2 * half} characters…] {text[-half:]}"
