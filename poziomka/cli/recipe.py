@@ -56,6 +56,7 @@ class Recipe:
     seed: int = setting(0, "names all randomness", low=0)
     threads: int = setting(2, "threads of tensor work; the bits of a result depend on it", low=1)
     save_every: int = setting(200, "steps between two checkpoints", low=1)
+    start: str | None = setting(None, "a checkpoint to begin with instead of a warm start")
     architecture: Literal["transformer", "recurrent"] = setting("transformer", "transformer or recurrent")
     model: TransformerSettings = field(default_factory=TransformerSettings)
     warm_start: WarmStartSettings = field(default_factory=WarmStartSettings)

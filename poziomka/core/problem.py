@@ -125,6 +125,7 @@ class Task:
         trusted: the scorer is known to return quickly for any input, so it runs inline; others run in
             a worker process with a time limit.
         demonstration: a written-out solution of a problem as (thought, answer); None where there is none.
+        limits: sentences that say what a result on this task does not show; they go into every report.
         symbols: every symbol of prompts, thoughts and answers, where a model from nothing is to learn them; else ().
     """
 
@@ -137,6 +138,7 @@ class Task:
     trusted: bool = False
     demonstration: Callable[[Problem], tuple[str, str]] | None = None
     symbols: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
 
     def problem(self, split: str, index: int, level: int | None = None) -> Problem:
         """Returns a problem of a split ("train", "test", …).

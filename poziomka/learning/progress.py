@@ -85,6 +85,10 @@ class Progress:
     def log(self, stage: str, metrics: Mapping[str, float]) -> None:
         """Writes a line of metrics for this step, totals included, and tells the listener."""
         line = dict(metrics) | self.spent
+        for name, value in metrics.items():
+            if name.startswith("time/"):
+                phase = f"{stage}: {name.removeprefix('time/').removesuffix('_seconds')}"
+                self.seconds[phase] = self.seconds.get(phase, 0.0) + value
         self.run.log(self.step, stage, line)
         self.listener(stage, {"step": self.step, **line})
 

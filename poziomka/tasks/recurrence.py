@@ -64,6 +64,15 @@ def demonstration(problem: Problem) -> tuple[str, str]:
     return thought, problem.answer
 
 
+LIMITS = (
+    "A step of the recurrence is a table of 1,024 entries that the network learns by heart in the warm start. "
+    "What reinforcement teaches is when to think, and exactness over many steps; it discovers no new skill.",
+    "Held-out problems share no pair (a, b) with training, but every step of their solution occurs in training.",
+    "Nothing is said about more steps than the 32 that training covers: the counters end there.",
+    "Majority voting cannot do well here: a short thought cannot reach the answer, however often it is repeated.",
+)
+
+
 def recurrence() -> Task:
     """Returns the task; levels are k."""
     return Task(
@@ -74,4 +83,5 @@ def recurrence() -> Task:
         trusted=True,
         demonstration=demonstration,
         symbols=tuple(SYMBOLS),
+        limits=LIMITS,
     )

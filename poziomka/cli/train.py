@@ -1,0 +1,288 @@
+"""One recipe from nothing to a report: warm start, gate, reinforcement, evaluation. Wiring only."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from poziomka.cli.measure import frontier, held_out, vote
+from poziomka.cli.recipe import Recipe, recipe_of
+from poziomka.cli.watch import Watcher
+from poziomka.core.errors import LearningError, RunError
+from poziomka.core.evaluation import Evaluation, evaluate
+from poziomka.core.problem import Task
+from poziomka.core.sampler import Sampling
+from poziomka.core.seeds import seed_of
+from poziomka.core.settings import plain
+from poziomka.learning.curriculum import Curriculum, Lessons
+from poziomka.learning.finetune import finetune
+from poziomka.learning.learner import Learner
+from poziomka.learning.progress import Interrupted, Progress
+from poziomka.learning.reinforce import reinforce
+from poziomka.models.chat import PlainFormat
+from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.weights import build_model, load_weights
+from poziomka.reports.page import write
+from poziomka.runs import Run
+from poziomka.sampling.local import LocalSampler
+from poziomka.tasks import task_named
+
+
+class Training:
+    """A recipe on its way through a run's folder.
+
+    Args:
+        recipe: what to do.
+        run: where to write.
+        task: the problems; None for those that the recipe names.
+        quiet: nobody watches.
+    """
+
+    def __init__(self, recipe: Recipe, run: Run, task: Task | None = None, *, quiet: bool = False) -> None:
+        """Builds everything and goes on from the run's newest checkpoint."""
+        torch.set_num_threads(recipe.threads)
+        self.recipe, self.run = recipe, run
+        self.task = task or task_named(recipe.task)
+        self.tokenizer = Tokenizer.of_symbols(self.task.symbols)
+        self.chat = PlainFormat(self.tokenizer)
+        seed = seed_of("weights", recipe.seed)
+        self.model = build_model(recipe.architecture, recipe.model, len(self.tokenizer), seed)
+        self.warm_updates = 0 if recipe.start else recipe.warm_start.updates
+        if recipe.start:
+            load_weights(Path(recipe.start), self.model)
+        self.sampler = LocalSampler(self.model, self.chat)
+        self.curriculum = Curriculum(self.task, recipe.seed, recipe.reinforce.retire_at)
+        self.watcher = Watcher(recipe, run.folder, quiet=quiet)
+        self.progress = self._restored()
+
+    def _restored(self) -> Progress:
+        """Returns the progress of the run, with the learner of the stage it stands in."""
+        saved = self.run.latest()
+        reinforcing = saved is not None and saved.step > self.warm_updates
+        settings = self.recipe.reinforce.learner if reinforcing else self.recipe.warm_start.learner
+        learner = Learner(self.model, settings, self.recipe.reinforce.temperature)
+        every = self.recipe.save_every
+        progress = Progress(self.run, learner, self.tokenizer, every, self.watcher.hear)
+        progress.extra["curriculum"] = self.curriculum.state
+        state = progress.restore()
+        if state:
+            self.curriculum.restore(state["curriculum"])
+        self.watcher.step = progress.step
+        return progress
+
+    def finish(self) -> Path:
+        """Does what is left to do; returns the path of the report."""
+        with interruptible(self.progress), self.watcher:
+            self.warm_start()
+            self.demand_gate()
+            self.reinforce()
+            self.evaluate("trained")
+            self.record_cost()
+            self.watcher.stage("writing the report")
+            return write(self.run)
+
+    def warm_start(self) -> None:
+        """Fine-tunes on demonstrations; the gate, the first point and the warm start's curves are measured at its end."""
+        updates = self.warm_updates
+        if self.progress.step >= updates > 0:
+            return
+        if not updates:
+            if self.progress.step == 0 and self.run.results("gate") is None:
+                self._measure_warm_start()
+            return
+        lessons = Lessons(self.task, self.chat, self.recipe.warm_start.lessons, self.recipe.seed)
+
+        def after(update: int) -> None:
+            if update == updates:
+                self._measure_warm_start()
+            elif update % max(1, updates // 8) == 0:
+                self.show()
+
+        finetune(
+            self.progress, lambda update: lessons.at(update, updates), updates, start=self.progress.step, after=after
+        )
+
+    def _measure_warm_start(self) -> None:
+        gate, budget = self.recipe.gate, self.recipe.reinforce.budget
+        self.watcher.stage("measuring what thought is worth")
+        direct = self._evaluation(gate.problems, 2, most=0)
+        thinking = self._evaluation(gate.problems, 2, least=1, most=budget)
+        gain = thinking.accuracy.mean - direct.accuracy.mean
+        self.run.record(
+            "gate",
+            {
+                "direct": held_out(direct),
+                "thinking": held_out(thinking),
+                "margin": gate.margin,
+                "gain": gain,
+                "passed": gain >= gate.margin,
+            },
+        )
+        self.log_point()
+        self.evaluate("warm start")
+
+    def demand_gate(self) -> None:
+        """Refuses to reinforce where thought does not help yet: reinforcement would unlearn thinking.
+
+        Raises:
+            LearningError: the gain of accuracy is below the margin.
+        """
+        gate = self.run.results("gate")
+        if gate is not None and not gate["passed"]:
+            message = (
+                f"the warm start gains {gate['gain']:+.2f} of accuracy from thought ({gate['direct']['mean']:.2f} answering "
+                f"at once, {gate['thinking']['mean']:.2f} thinking), and the gate asks for {gate['margin']:.2f}: "
+                "reinforcement would unlearn thinking; raise warm_start.updates, or lower gate.margin"
+            )
+            raise LearningError(message)
+
+    def reinforce(self) -> None:
+        """Reinforces, with a point of the learning curve every so often."""
+        settings, every = self.recipe.reinforce, self.recipe.evaluate.every
+        start = self.progress.step - self.warm_updates
+        if start == 0:
+            self.progress.learner = Learner(self.model, settings.learner, settings.temperature)
+
+        def after(step: int) -> None:
+            if step % every == 0 or step == settings.steps:
+                self.log_point()
+
+        reinforce(self.progress, self.sampler, self.task, self.curriculum, settings, start=start, after=after)
+
+    def _evaluation(self, problems: int, attempts: int, least: int = 0, most: int | None = None) -> Evaluation:
+        self.sampler.adopt(f"step-{self.progress.step:06d}", self.progress.learner.weights())
+        return evaluate(self.sampler, self.task, self.sampling(least, most), problems=problems, attempts=attempts)
+
+    def sampling(self, least: int = 0, most: int | None = None) -> Sampling:
+        """Returns how held-out problems are attempted."""
+        settings = self.recipe.reinforce
+        return Sampling(temperature=settings.temperature, tokens=settings.tokens, think_least=least, think_most=most)
+
+    def log_point(self) -> None:
+        """Measures a point of the learning curve and shows the fixed problems."""
+        began, settings = time.perf_counter(), self.recipe.evaluate
+        found = self._evaluation(settings.curve_problems, settings.curve_attempts, most=self.recipe.reinforce.budget)
+        accuracy = found.accuracy
+        self.progress.spent.setdefault("compute/reinforce_flops", 0.0)
+        self.progress.log(
+            "evaluate",
+            {
+                "evaluate/accuracy": accuracy.mean,
+                "evaluate/accuracy_low": accuracy.low,
+                "evaluate/accuracy_high": accuracy.high,
+                "evaluate/thinking_tokens": found.thinking,
+                "time/evaluating_seconds": time.perf_counter() - began,
+            },
+        )
+        self.show()
+
+    def show(self) -> None:
+        """Lets the model answer the fixed problems, for whoever watches."""
+        if not self.watcher.quiet:
+            self.sampler.adopt(f"step-{self.progress.step:06d}", self.progress.learner.weights())
+            self.watcher.answers(self.sampler, self.task, self.sampling(most=self.recipe.reinforce.budget))
+
+    def evaluate(self, name: str) -> None:
+        """Records the curves of the model as it stands, under `name`, and keeps its rollouts for the report."""
+        known = self.run.results("frontier") or {}
+        kept = name.replace(" ", "-")
+        if name in known.get("curves", {}) and (self.run.folder / "journal" / f"{kept}.parquet").exists():
+            return
+        began, settings = time.perf_counter(), self.recipe.evaluate
+        self.watcher.stage(f"evaluating the {name} model at {len(settings.budgets)} budgets")
+        self.sampler.adopt(f"step-{self.progress.step:06d}", self.progress.learner.weights())
+        curve, longest = frontier(self.sampler, self.task, self.sampling(), settings)
+        curve |= vote(self.sampler, self.task, self.sampling(), settings)
+        self.run.record(
+            "frontier",
+            {
+                "task": self.task.name,
+                "problems": settings.problems,
+                "attempts": settings.attempts,
+                "curves": known.get("curves", {}) | {name: curve},
+            },
+        )
+        self.run.keep(kept, longest.groups[:40], step=self.progress.step)
+        seconds = self.progress.seconds
+        seconds["evaluating"] = seconds.get("evaluating", 0.0) + time.perf_counter() - began
+
+    def record_cost(self) -> None:
+        """Records what the run has cost, and what it does not show."""
+        spent = {name.removeprefix("compute/"): amount for name, amount in self.progress.spent.items()}
+        self.run.record(
+            "cost",
+            {
+                "flops": {
+                    "warm start": spent.get("finetune_flops", 0.0),
+                    "sampling": spent.get("sampling_flops", 0.0),
+                    "learning": spent.get("training_flops", 0.0),
+                },
+                "tokens": {
+                    "warm start": spent.get("finetune_tokens", 0.0),
+                    "sampled": spent.get("sampled_tokens", 0.0),
+                    "trained": spent.get("trained_tokens", 0.0),
+                },
+                "seconds": self.progress.seconds,
+                "parameters": self.model.parameters_count,
+                "threads": self.recipe.threads,
+            },
+        )
+        self.run.record("notes", {"not_shown": list(self.task.limits)})
+
+
+@contextmanager
+def interruptible(progress: Progress) -> Iterator[None]:
+    """Lets Ctrl-C stop after the step under way, saved; a second one stops at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if progress.stop:
+            raise KeyboardInterrupt
+        progress.stop = True
+
+    try:
+        before: Callable[[int, FrameType | None], object] | int | None = signal.signal(signal.SIGINT, handle)
+    except ValueError:  # signals reach the main thread only
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if progress.stop:
+        message = f"stopped; go on with: poziomka train --resume {progress.run.folder}"
+        raise Interrupted(message)
+
+
+def train(recipe: Recipe, folder: Path, *, keep_watch: bool = True) -> Path:
+    """Runs a recipe in a folder, or goes on with it; returns the path of the report.
+
+    Raises:
+        PoziomkaError: what is wrong, in a sentence.
+        Interrupted: Ctrl-C; everything is saved.
+    """
+    with Run.open(folder, plain(recipe)) as run:
+        return Training(recipe, run, quiet=not keep_watch).finish()
+
+
+def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
+    """Returns a run's recipe, its task, and a sampler with the weights of its newest checkpoint.
+
+    Raises:
+        RunError: the folder holds no run, or no checkpoint yet.
+    """
+    run = Run.read(folder)
+    recipe = recipe_of(run.recipe, where=str(folder))
+    torch.set_num_threads(recipe.threads)
+    saved = run.latest()
+    if saved is None:
+        message = f"the run {folder} has no checkpoint yet: train it first, with poziomka train --resume {folder}"
+        raise RunError(message)
+    task = task_named(recipe.task)
+    tokenizer = Tokenizer.load(saved.folder)
+    model = build_model(recipe.architecture, recipe.model, len(tokenizer), 0)
+    load_weights(saved.folder, model)
+    return recipe, task, LocalSampler(model, PlainFormat(tokenizer), f"step-{saved.step:06d}")
