@@ -1,5 +1,27 @@
-"""Conformance checks and fakes, for users' tests and ours."""
+"""Conformance checks and fakes, for users' tests and ours; importing this imports no torch."""
 
+from typing import Any
+
+from poziomka.testing.environment import check_environment
+from poziomka.testing.sampler import check_sampler
 from poziomka.testing.scripted import ScriptedSampler
+from poziomka.testing.task import check_task, near_miss
 
-__all__ = ["ScriptedSampler"]
+__all__ = [
+    "ScriptedSampler",
+    "check_architecture",
+    "check_environment",
+    "check_sampler",
+    "check_task",
+    "near_miss",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `check_architecture`, and torch with it, when somebody asks for it."""
+    if name == "check_architecture":
+        from poziomka.testing.architecture import check_architecture  # noqa: PLC0415 it imports torch
+
+        return check_architecture
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
