@@ -1,0 +1,54 @@
+"""`poziomka tasks`: which tasks there are, and what their problems look like."""
+
+import sys
+
+from poziomka.core.problem import Problem, Task
+from poziomka.reports.words import visible
+from poziomka.tasks import TASKS, task_named
+
+
+def list_tasks() -> str:
+    """Returns a line a task: its name, its levels, and the first line of its module's words about itself."""
+    rows = [(name, _levels(make()), _about(name)) for name, make in TASKS.items()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{name:<{widths[0]}}  {levels:<{widths[1]}}  {about}" for name, levels, about in rows]
+    return "\n".join([*lines, "", "`poziomka tasks show NAME` prints some of its problems."])
+
+
+def show_task(name: str, *, split: str = "train", level: int | None = None, count: int = 3) -> str:
+    """Returns the first `count` problems of a split, with answers and written-out solutions.
+
+    Args:
+        name: of the task.
+        split: "train", "test", …
+        level: difficulty; None for the task's own mixture.
+        count: how many problems.
+
+    Raises:
+        TaskError: no such task or level, or its source raised.
+    """
+    task = task_named(name)
+    size = "endless" if task.size is None else f"{task.size} problems a split"
+    facts = [f"task {task.name}", _levels(task), size]
+    count = count if task.size is None else min(count, task.size)
+    shown = [_problem(task, number, problem) for number, problem in enumerate(task.take(split, 0, count, level), 1)]
+    return "\n\n".join([f"{_about(name)}\n{' · '.join(facts)} · split {split}", *shown])
+
+
+def _problem(task: Task, number: int, problem: Problem) -> str:
+    lines = [f"problem {number} · level {problem.level}"]
+    lines += [f"  {message.role:<8} {visible(message.content).strip()}" for message in problem.prompt]
+    if task.demonstration is not None:
+        thought, answer = task.demonstration(problem)
+        lines += [f"  {'thought':<8} {visible(thought)}", f"  {'answer':<8} {visible(answer)}"]
+    else:
+        lines += [f"  {'answer':<8} {visible(problem.answer) or '(many are right)'}"]
+    return "\n".join(lines)
+
+
+def _levels(task: Task) -> str:
+    return "no levels" if task.levels is None else f"levels {task.levels[0]} to {task.levels[1]}"
+
+
+def _about(name: str) -> str:
+    return (sys.modules[TASKS[name].__module__].__doc__ or "").strip().partition("\n")[0]
