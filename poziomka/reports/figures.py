@@ -88,7 +88,7 @@ def draw_reading(reading: Reading) -> list[Path]:
     panels: dict[str, Panel] = {}
     if reading.learning:
         panels["compute"] = compute_panel
-    if any(curve.budgets or curve.majority or curve.oracle for curve in reading.curves):
+    if _drawable(reading):
         panels["thinking"] = thinking_panel
     monitors = [monitor for monitor in MONITORS if _lines_of(reading, monitor)]
     paths: list[Path] = []
@@ -169,18 +169,24 @@ def thinking_panel(axes: "Axes", reading: Reading) -> None:
     """Draws held-out accuracy against the thinking tokens really spent, for each model and way of spending them."""
     _accuracy_axis(axes, "held-out accuracy")
     axes.set(title="More thinking", xlabel="thinking tokens really spent on a problem (mean, log scale)")
-    everything = [p for c in reading.curves for p in (*c.budgets, *c.majority, *c.oracle)]
+    curves = _drawable(reading)
+    everything = [p for c in curves for p in (*c.budgets, *c.majority, *c.oracle)]
     _log_axis(axes, min(p.x for p in everything), max(p.x for p in everything))
-    for curve in reading.curves:
+    for curve in curves:
         _ways(axes, curve, COLOURS.get(curve.model, MUTED))
-    for curve in reading.curves:
-        _name(axes, curve, reading.curves)
+    for curve in curves:
+        _name(axes, curve, curves)
     keys: list[Key] = [("a longer thought", {"marker": "o"})]
-    if any(curve.majority for curve in reading.curves):
+    if any(curve.majority for curve in curves):
         keys.append(("majority of k", MAJORITY))
-    if any(curve.oracle for curve in reading.curves):
+    if any(curve.oracle for curve in curves):
         keys.append(("any of k (oracle)", DASHED))
     _keys(axes, keys)
+
+
+def _drawable(reading: Reading) -> list[Curve]:
+    curves = [curve.drawable() for curve in reading.curves]
+    return [curve for curve in curves if curve.budgets or curve.majority or curve.oracle]
 
 
 def _ways(axes: "Axes", curve: Curve, colour: str) -> None:
@@ -198,8 +204,6 @@ def _ways(axes: "Axes", curve: Curve, colour: str) -> None:
 def _name(axes: "Axes", curve: Curve, curves: Sequence[Curve]) -> None:
     """Writes a model's name beside its budget curve, where it is clear of every line."""
     points = sorted(curve.budgets or curve.majority or curve.oracle, key=lambda point: point.x)
-    if not points:
-        return
     figure, box = axes.get_figure(root=True), axes.get_window_extent()
     dots, low, high = (figure.dpi if figure else 72) / 72, *axes.get_xlim()
 

@@ -1,6 +1,6 @@
 """report.html: one file that opens anywhere, offline, and is made from the run's folder alone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from poziomka.reports import figures, findings
 from poziomka.reports.markup import escape, picture, table, tag
 from poziomka.reports.reading import Reading, Table, read
 from poziomka.reports.transcripts import comparison
-from poziomka.reports.words import NOTHING, brief, duration, finite, scaled
+from poziomka.reports.words import brief, duration, finite, scaled
 from poziomka.runs.disk import in_words, replace_file
 from poziomka.runs.run import Run
 
@@ -23,6 +23,11 @@ COLOURS = {
     figures.AFTER: "after",
     figures.RIGHT: "right",
     figures.WRONG: "wrong",
+}
+COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "flops": ("Compute", lambda amount: scaled(amount, "FLOPs")),
+    "tokens": ("Tokens", scaled),
+    "seconds": ("Time", duration),
 }
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # a browser will fetch nothing and run nothing
 
@@ -170,15 +175,17 @@ def _monitors(pictures: Mapping[str, str]) -> str:
 
 
 def _cost(reading: Reading) -> str:
-    kinds = [(kind, _table(reading.cost.get(kind))) for kind in ("flops", "tokens", "seconds")]
-    phases = list(dict.fromkeys(phase for _, values in kinds for phase in values))
-    if not phases:
+    tables = []
+    for kind, (title, said) in COSTS.items():
+        amounts = {
+            phase: amount for phase, value in _table(reading.cost.get(kind)).items() if (amount := finite(value))
+        }
+        if amounts:
+            rows = [*((phase, said(amount)) for phase, amount in amounts.items()), ("all", said(sum(amounts.values())))]
+            tables.append(table(title, ("", ""), rows, kind="numbers"))
+    if not tables:
         return tag("p", "The folder does not say what the run cost.")
-    shown = {"flops": lambda value: scaled(value, "FLOPs"), "tokens": scaled, "seconds": duration}
-    rows = [(phase, *(shown[kind](values.get(phase)) for kind, values in kinds)) for phase in phases]
-    totals = [[number for value in values.values() if (number := finite(value)) is not None] for _, values in kinds]
-    rows.append(("all", *(shown[kind](sum(t)) if t else NOTHING for (kind, _), t in zip(kinds, totals, strict=True))))
-    costs = table("Cost by phase", ("phase", "compute", "tokens", "time"), rows, kind="numbers")
+    costs = f'<div class="costs">{"".join(tables)}</div>'
     facts = [f"{scaled(reading.cost['parameters'])} parameters"] if "parameters" in reading.cost else []
     facts += [f"{reading.cost['threads']} threads"] if "threads" in reading.cost else []
     facts += [str(reading.cost["machine"])] if "machine" in reading.cost else []

@@ -50,6 +50,11 @@ class Curve:
     majority: tuple[Point, ...]
     oracle: tuple[Point, ...]
 
+    def drawable(self) -> "Curve":
+        """Returns the curve without the points that a log axis has no place for."""
+        lines = (self.budgets, self.majority, self.oracle)
+        return Curve(self.model, *(tuple(point for point in line if point.x > 0) for line in lines))
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -112,6 +117,11 @@ def read(run: Run, *, journals: bool = True) -> Reading:
     reading.frontier = _results(run, "frontier", "accuracy against thinking tokens", reading.missing)
     curves = reading.frontier.get("curves")
     reading.curves = [_curve(model, curve) for model, curve in curves.items()] if isinstance(curves, Mapping) else []
+    unthought = [curve.model for curve in reading.curves if len(curve.drawable().budgets) < len(curve.budgets)]
+    reading.missing += [
+        f"At some budgets the {model} thought no token; a log axis has no place for these, the table of numbers does."
+        for model in unthought
+    ]
     reading.gate = _results(run, "gate", "whether thought was better than the direct answer", reading.missing)
     reading.cost = _results(run, "cost", "what the run cost", reading.missing)
     notes = _results(run, "notes", "what the run does not show", reading.missing).get("not_shown")
@@ -174,7 +184,7 @@ def _points(saved: Any, label: str) -> Iterator[Point]:
         accuracy = estimate(row.get("accuracy"))
         x = finite(row.get("thinking_tokens"))
         x = finite(row.get("tokens")) if x is None else x
-        if accuracy is not None and x is not None and x > 0:
+        if accuracy is not None and x is not None and x >= 0:
             yield Point(x, accuracy, int(finite(row.get(label)) or 0), x)
 
 

@@ -69,7 +69,7 @@ def rollout(name: str, number: int, attempt: int, *, thinks: bool, draw: random.
         Span(Author.TEMPLATE, " <think> ", compact([6])),
     ]
     if thought:
-        spans.append(written(thought, Stop.LENGTH if cut else Stop.PHRASE))
+        spans.append(written(thought, Stop.LENGTH if cut else Stop.THOUGHT))
     spans += [Span(Author.FORCED if cut else Author.TEMPLATE, " </think> ", compact([7])), written(str(said), Stop.END)]
     right = said == gold
     score = Score(

@@ -1,5 +1,6 @@
 """The report of a run: made from its folder alone, one file, whatever is missing."""
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -174,3 +175,14 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(folder):
     (folder / "figures").write_text("in the way")
     with pytest.raises(RunError, match="cannot write the figure"):
         report(folder)
+
+
+def test_a_model_that_never_thinks_is_in_the_table_though_not_in_the_figure(folder):
+    frontier = Run.read(folder).results("frontier")
+    for row in frontier["curves"]["warm start"]["budgets"]:
+        row["thinking_tokens"] = 0.0
+    (folder / "results" / "frontier.json").write_text(json.dumps({"schema_version": 1, **frontier}))
+    html = words(folder)
+    assert "the warm start thought no token" in html
+    assert "from 21\N{NO-BREAK SPACE}% (17–26\N{NO-BREAK SPACE}%) to 95" in html
+    assert "<svg viewBox" in report(folder)
