@@ -32,6 +32,7 @@ def check_architecture(architecture: Architecture, *, tolerance: float = 1e-4, s
         for length in LENGTHS
     ]
     with torch.no_grad():
+        _check_shapes(copy.deepcopy(architecture).eval(), texts, tolerance)
         stirred = _stirred(architecture, texts[0], random)
         for check in (_check_shapes, _check_causality, _check_decoding, _check_pieces, _check_memory, _check_packing):
             check(stirred, texts, tolerance)

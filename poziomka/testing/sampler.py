@@ -180,10 +180,9 @@ async def _closes(case: _Case) -> str | None:
         return "budgets of thought were not tried: it did not think"
     opening = 0
     for most in (0, 2):
-        cut = await case.extend(think_most=most)
-        thought, _ = split_thought(cut.reply)
-        new = case.new(cut)
+        new = case.new(await case.extend(think_most=most))
         forced = [number for number, span in enumerate(new) if span.author is Author.FORCED and CLOSE in span.text]
+        thought = _text(new[: forced[0]] if forced else new).rpartition(THINK)[2].partition(CLOSE)[0].strip()
         rule(
             forced or (most and thought == free),
             f"a thought that spent its budget is closed by forced words: with think_most {most} the reply was {new!r}",
@@ -221,15 +220,19 @@ async def _goes_on(case: _Case) -> str | None:
 
 
 async def _scores(case: _Case) -> str | None:
+    temperature = (
+        case.sampling.temperature or 1.0
+    )  # at 0 a sampler may call its token certain, or say how likely it was
+    reply = await case.extend(temperature=temperature)
     try:
-        scores = await case.sampler.score(case.after, case.sampling.temperature)
+        scores = await case.sampler.score(reply, temperature)
     except SamplerError as error:
         return f"scoring was not tried: {error}"
-    count = len(case.after)
+    count = len(reply)
     rule(len(scores) == count, f"score gives one number a token: {count} tokens gave {len(scores)}")
     rule(not scores or scores[0] == 0, f"nothing comes before the first token: its score is {scores[0]}")
     place = 0
-    for span in case.after:
+    for span in reply:
         for number, logprob in enumerate(span.logprobs or ()):
             found = scores[place + number]
             near = abs(found - logprob) <= 1e-3
