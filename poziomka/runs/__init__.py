@@ -1,1 +1,18 @@
 """The folder of a run: settings, metrics, journal, checkpoints."""
+
+from poziomka.runs.checkpoint import Checkpoint
+from poziomka.runs.compare import Summary, list_runs, summarise, table
+from poziomka.runs.journal import Journal, read_journal, write_journal
+from poziomka.runs.run import Run
+
+__all__ = [
+    "Checkpoint",
+    "Journal",
+    "Run",
+    "Summary",
+    "list_runs",
+    "read_journal",
+    "summarise",
+    "table",
+    "write_journal",
+]

@@ -18,7 +18,7 @@ TEMPORARY = ".tmp-"  # begins the name of whatever is not finished; the next run
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # What safetensors (Rust) and torch (C++) say of a failed write: they raise no OSError.
-FAILED_WRITES = ("os error", "No space left", "failed writing", "write failed", "iostream error")
+FAILED_WRITES = ("os error", "No space left", "inline_container", "write failed", "iostream error")
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, Tr
 from poziomka.runs.disk import in_words, replace_file
 from poziomka.runs.schema import SCHEMA, demand_schema
 
+MALFORMED = (KeyError, TypeError, ValueError, RuntimeError)  # what a damaged file's values raise when put together
+
 
 @dataclass(frozen=True)
 class Journal:
@@ -60,7 +62,8 @@ def write_journal(
     pa, pq = _arrow()
     sink = pa.BufferOutputStream()
     metadata = {"schema_version": str(SCHEMA), "step": str(step)}
-    pq.write_table(pa.Table.from_pylist(rows, _schema(pa, metadata)), sink, compression="zstd")
+    table = pa.Table.from_pylist(rows, _schema(pa, metadata))
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     with in_words(f"write the journal {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, sink.getvalue().to_pybytes())
@@ -72,17 +75,16 @@ def read_journal(path: Path) -> Journal:
     Raises:
         RunError: the file is missing, truncated or no journal, or of another schema_version.
     """
-    rows: list[dict[str, Any]] = []
+    step = journal_step(path)
     pa, pq = _arrow()
     try:
-        step = journal_step(path)
-        rows = pq.read_table(path).to_pylist()
-    except (OSError, pa.ArrowException) as error:
+        rows = pq.read_table(path, page_checksum_verification=True).to_pylist()
+        groups: dict[int, list[Rollout]] = {}
+        for row in rows:
+            groups.setdefault(row["group"], []).append(_rollout(row))
+        kept = {row["id"]: row["advantages"] for row in rows if row["advantages"] is not None}
+    except (OSError, pa.ArrowException, *MALFORMED) as error:
         raise _unreadable(path, error) from error
-    groups: dict[int, list[Rollout]] = {}
-    for row in rows:
-        groups.setdefault(row["group"], []).append(_rollout(row))
-    kept = {row["id"]: row["advantages"] for row in rows if row["advantages"] is not None}
     return Journal(step, list(groups.values()), kept)
 
 
@@ -95,11 +97,11 @@ def journal_step(path: Path) -> int:
     pa, pq = _arrow()
     try:
         metadata = pq.read_metadata(path).metadata or {}
-    except (OSError, pa.ArrowException) as error:
+        version, step = (int(metadata[name]) if name in metadata else None for name in (b"schema_version", b"step"))
+    except (OSError, pa.ArrowException, *MALFORMED) as error:
         raise _unreadable(path, error) from error
-    version = metadata.get(b"schema_version", b"").decode()
-    demand_schema(int(version) if version.isdigit() else None, f"journal {path}")
-    return int(metadata[b"step"])
+    demand_schema(version, f"journal {path}")
+    return step or 0
 
 
 def _arrow() -> tuple[Any, Any]:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -294,7 +295,8 @@ class Run:
                 while line:
                     line = line[file.write(line) :]  # a full disk takes a part, and says why when asked again
             except OSError:
-                file.truncate(start)
+                with suppress(OSError):  # what cannot be taken back, readers leave out
+                    file.truncate(start)
                 raise
 
     def _demand_writable(self) -> None:
