@@ -265,13 +265,14 @@ class Viewer:
             facts.append(counted(branch.transcript.cost, "token"))
             mark, style = ("·", "dim") if score is None else MARKS[score.verdict]
             title = Text.assemble((f"{mark} ", style), (" · ".join(facts), "bold"))
+            said = [s for s in branch.transcript if s.text or s.author is not Author.TEMPLATE]  # <bos> has none
             if self._coloured:
                 self.console.print()
                 self.console.print(title)
-                self.console.print(Text.assemble(*((_text(span), STYLES[span.author]) for span in branch.transcript)))
+                self.console.print(Text.assemble(*((_text(span), STYLES[span.author]) for span in said)))
             else:
                 self.console.print(title, soft_wrap=True)
-                for span in branch.transcript:
+                for span in said:
                     self.console.print(Text(f"  {span.author:<11} {_text(span)}"), soft_wrap=True)
             if score is not None and score.why:
                 self.console.print(Text(f"  why: {visible(score.why)}", "dim"), soft_wrap=not self._coloured)

@@ -7,10 +7,10 @@ The colours are Okabe and Ito's, which the colour-blind can tell apart, darkened
 import io
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from poziomka.reports.naming import names
 from poziomka.reports.reading import Curve, Point, Reading, read
 from poziomka.reports.words import finite, percent, scaled
 from poziomka.runs.disk import in_words, replace_file
@@ -174,8 +174,7 @@ def thinking_panel(axes: "Axes", reading: Reading) -> None:
     _log_axis(axes, min(p.x for p in everything), max(p.x for p in everything))
     for curve in curves:
         _ways(axes, curve, COLOURS.get(curve.model, MUTED))
-    for curve in curves:
-        _name(axes, curve, curves)
+    _names(axes, curves)
     keys: list[Key] = [("a longer thought", {"marker": "o"})]
     if any(curve.majority for curve in curves):
         keys.append(("majority of k", MAJORITY))
@@ -186,7 +185,7 @@ def thinking_panel(axes: "Axes", reading: Reading) -> None:
 
 def _drawable(reading: Reading) -> list[Curve]:
     curves = [curve.drawable() for curve in reading.curves]
-    return [curve for curve in curves if curve.budgets or curve.majority or curve.oracle]
+    return [curve for curve in curves if curve.marks]
 
 
 def _ways(axes: "Axes", curve: Curve, colour: str) -> None:
@@ -201,61 +200,17 @@ def _ways(axes: "Axes", curve: Curve, colour: str) -> None:
         axes.plot(xs, means, color=colour, marker="o", zorder=5)
 
 
-def _name(axes: "Axes", curve: Curve, curves: Sequence[Curve]) -> None:
-    """Writes a model's name beside its budget curve, where it is clear of every line."""
-    points = sorted(curve.budgets or curve.majority or curve.oracle, key=lambda point: point.x)
+def _names(axes: "Axes", curves: Sequence[Curve]) -> None:
+    """Writes each model's name beside its line."""
     figure, box = axes.get_figure(root=True), axes.get_window_extent()
     dots, low, high = (figure.dpi if figure else 72) / 72, *axes.get_xlim()
 
     def placed(x: float, y: float) -> tuple[float, float]:
         return box.width / dots * math.log(x / low) / math.log(high / low), box.height / dots * y
 
-    lines = {c.model: [placed(*p) for line in (c.budgets, c.majority, c.oracle) for p in _dense(line)] for c in curves}
-    own = lines.pop(curve.model)
-    others = [place for line in lines.values() for place in line]
-    edge = placed(high, 1.0)
-
-    def clear(point: Point, side: tuple[int, int]) -> float:  # a name nearest to another's line would be taken for it
-        label = _box(placed(point.x, point.accuracy.mean), side, len(curve.model))
-        if not (label[0] >= 0 and label[1] >= 0 and label[2] <= edge[0] and label[3] <= edge[1]):
-            return -math.inf
-        ours, theirs = _gap(label, own), _gap(label, others)
-        return min(8.0, ours, theirs) + min(0.0, theirs - ours - 4.0) - 0.2 * max(map(abs, side))
-
-    places = [(clear(point, side), point.x, side) for point in points for side in SIDES]
-    _, x, (dx, dy) = max(places)
-    y = next(point.accuracy.mean for point in points if point.x == x)
-    across = "center" if dx == 0 else "left" if dx > 0 else "right"
-    _say(axes, curve.model, (x, y), COLOURS.get(curve.model, MUTED), offset=(dx, dy), ha=across, va="center")
-
-
-# Where a name may stand: points right of and above a mark.
-SIDES = tuple((dx * far, dy * far) for far in (12, 20, 30) for dx in (-1, 0, 1) for dy in (-1, 0, 1) if dx or dy)
-LETTER, LINE = 7.0, 13.0  # of a bold letter and a line of text, in points, about
-
-
-def _dense(points: Sequence[Point]) -> list[tuple[float, float]]:
-    """Returns many places along a line, so that a label can keep clear of it."""
-    ordered = sorted(points, key=lambda point: point.x)
-    places = [(p.x, y) for p in ordered for y in (p.accuracy.low, p.accuracy.mean, p.accuracy.high)]
-    for a, b in pairwise(ordered):
-        for share in (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875):
-            y = a.accuracy.mean + share * (b.accuracy.mean - a.accuracy.mean)
-            places.append((a.x * (b.x / a.x) ** share, y))
-    return places
-
-
-def _box(at: tuple[float, float], side: tuple[int, int], letters: int) -> tuple[float, float, float, float]:
-    """Returns left, bottom, right and top of a name beside a point, in points."""
-    (x, y), (dx, dy), width = at, side, LETTER * letters
-    left = x + dx - (0 if dx > 0 else width if dx < 0 else width / 2)
-    return left, y + dy - LINE / 2, left + width, y + dy + LINE / 2
-
-
-def _gap(label: tuple[float, float, float, float], line: Sequence[tuple[float, float]]) -> float:
-    """Returns how far a name is from a line, in points; negative where they overlap."""
-    left, bottom, right, top = label
-    return min((max(left - x, x - right, bottom - y, y - top) for x, y in line), default=math.inf)
+    for curve, mark, (dx, dy) in names(curves, placed):
+        at, across = (mark.x, mark.accuracy.mean), "center" if dx == 0 else "left" if dx > 0 else "right"
+        _say(axes, curve.model, at, COLOURS.get(curve.model, MUTED), offset=(dx, dy), ha=across, va="center")
 
 
 # ------------------------------------------------------------------------------------------------------- the parts
@@ -275,10 +230,16 @@ def _log_axis(axes: "Axes", low: float, high: float, first_tick: float = 0.0) ->
     axes.set_xticks([], minor=True)
 
 
+FINEST = (1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9)
+
+
 def ticks_between(low: float, high: float) -> list[float]:
-    """Returns round ticks of a log axis: 1, 2, 5 over less than two decades, else 1 and 3, else every decade."""
+    """Returns a few round ticks of a log axis: 1, 2, 5 in each decade, more where it is short, fewer where long."""
     decades = math.log10(high / low)
-    steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 3.5 else (1,)  # at most eight labels
+    steps: Sequence[float] = (1,)
+    for limit, finer in ((3.5, (1, 3)), (2, (1, 2, 5)), (0.8, (1, 1.5, 2, 3, 4, 6, 8)), (0.2, FINEST)):
+        if decades < limit:
+            steps = finer
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [step * 10.0**power for power in powers for step in steps]
     return [tick for tick in ticks if low <= tick <= high]
@@ -370,10 +331,9 @@ def _monitors(reading: Reading, monitors: Sequence[tuple[str, str, Lines]]) -> "
     from matplotlib.figure import Figure  # noqa: PLC0415 as in draw
     from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 as in draw
 
-    columns = min(4, len(monitors))
-    rows = math.ceil(len(monitors) / columns)
+    columns, rows = 4, math.ceil(len(monitors) / 4)
     figure = Figure((3.15 * columns, 2.2 * rows), layout=ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.07))
-    every = figure.subplots(rows, columns, squeeze=False).flat
+    every = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, monitor in zip(every, monitors, strict=False):
         lines = _lines_of(reading, monitor)
         axes.set_title(monitor[0], fontsize=9, fontweight="normal", pad=5)
@@ -382,15 +342,15 @@ def _monitors(reading: Reading, monitors: Sequence[tuple[str, str, Lines]]) -> "
             xs, ys = zip(*numbers, strict=True)
             axes.plot(xs, ys, color=colour, linewidth=1.2, label=name)
         if any(name for name, _, _ in lines):
-            names = axes.legend(loc="best", fontsize=8, labelcolor="linecolor", handlelength=0, labelspacing=0.2)
-            for mark in names.legend_handles:  # the names have their lines' colours
+            legend = axes.legend(loc="best", fontsize=8, labelcolor="linecolor", handlelength=0, labelspacing=0.2)
+            for mark in legend.legend_handles:  # the names have their lines' colours
                 if mark is not None:
                     mark.set_visible(False)
         axes.locator_params(axis="y", nbins=4)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("e-0", "e\N{MINUS SIGN}"))
-        if min(value for _, _, numbers in lines for _, value in numbers) >= 0:
-            axes.set_ylim(bottom=0)
-    for axes in list(every)[len(monitors) :]:
-        axes.remove()
-    figure.supxlabel("step", fontsize=9)
+        values = [value for _, _, numbers in lines for _, value in numbers]
+        if min(values) >= 0:
+            axes.set_ylim(bottom=0, top=None if max(values) > 0 else 1)
+    for axes in every[len(monitors) :]:
+        axes.set_visible(False)
     return figure

@@ -9,7 +9,7 @@ from poziomka.reports import figures, findings
 from poziomka.reports.markup import escape, picture, table, tag
 from poziomka.reports.reading import Reading, Table, read
 from poziomka.reports.transcripts import comparison
-from poziomka.reports.words import brief, duration, finite, scaled
+from poziomka.reports.words import brief, counted, duration, finite, scaled
 from poziomka.runs.disk import in_words, replace_file
 from poziomka.runs.run import Run
 
@@ -168,8 +168,8 @@ def _monitors(pictures: Mapping[str, str]) -> str:
         return ""
     alternative = "Small plots against the step: " + ", ".join(title for title, _, _ in figures.MONITORS) + "."
     caption = (
-        "What to watch: entropy that falls to nothing, a mismatch between sampler and learner, a growing share of "
-        "groups whose attempts all earn the same and teach nothing, truncated thoughts."
+        "Against the step. What to watch: entropy that falls to nothing, a mismatch between sampler and learner, "
+        "a growing share of groups whose attempts all earn the same and teach nothing, truncated thoughts."
     )
     return f'<div class="wide">{_figure(pictures["monitors"], "monitors", alternative, caption)}</div>'
 
@@ -181,13 +181,17 @@ def _cost(reading: Reading) -> str:
             phase: amount for phase, value in _table(reading.cost.get(kind)).items() if (amount := finite(value))
         }
         if amounts:
-            rows = [*((phase, said(amount)) for phase, amount in amounts.items()), ("all", said(sum(amounts.values())))]
+            rows = [
+                *((phase.replace("_", " "), said(amount)) for phase, amount in amounts.items()),
+                ("all", said(sum(amounts.values()))),
+            ]
             tables.append(table(title, ("", ""), rows, kind="numbers"))
     if not tables:
         return tag("p", "The folder does not say what the run cost.")
     costs = f'<div class="costs">{"".join(tables)}</div>'
     facts = [f"{scaled(reading.cost['parameters'])} parameters"] if "parameters" in reading.cost else []
-    facts += [f"{reading.cost['threads']} threads"] if "threads" in reading.cost else []
+    threads = reading.cost.get("threads")
+    facts += [counted(threads, "thread")] if isinstance(threads, int) else []
     facts += [str(reading.cost["machine"])] if "machine" in reading.cost else []
     return costs + (tag("p", " · ".join(facts), kind="muted") if facts else "")
 

@@ -50,6 +50,11 @@ class Curve:
     majority: tuple[Point, ...]
     oracle: tuple[Point, ...]
 
+    @property
+    def marks(self) -> tuple[Point, ...]:
+        """The points of its main line."""
+        return self.budgets or self.majority or self.oracle
+
     def drawable(self) -> "Curve":
         """Returns the curve without the points that a log axis has no place for."""
         lines = (self.budgets, self.majority, self.oracle)

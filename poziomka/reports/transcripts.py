@@ -90,7 +90,12 @@ def _side(name: str, rollout: Rollout) -> str:
 
 def spans(transcript: Iterable[Span]) -> str:
     """Returns a transcript's spans; the author is told by colour, by line, by tooltip and to screen readers."""
-    return f'<div class="transcript">{"".join(_span(span) for span in transcript)}</div>'
+    return f'<div class="transcript">{"".join(_span(span) for span in transcript if not wordless(span))}</div>'
+
+
+def wordless(span: Span) -> bool:
+    """Whether a span is a mark of the format that has no text, such as the one that begins every sequence."""
+    return span.author is Author.TEMPLATE and not span.text
 
 
 def _span(span: Span) -> str:

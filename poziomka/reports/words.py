@@ -55,7 +55,7 @@ def brief(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: NOTHING}[value]
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.6g}"
     if isinstance(value, list | tuple):
         return ", ".join(brief(item) for item in value)
     return str(value)

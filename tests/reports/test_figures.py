@@ -1,6 +1,7 @@
 """The figures: every file is there, is a picture, and repeats."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from poziomka.core.evaluation import Estimate
 from poziomka.reports.figures import draw, ticks_between
+from poziomka.reports.naming import box_of, names
+from poziomka.reports.reading import Curve, Point
 from poziomka.runs.run import Run
 
 
@@ -69,10 +73,30 @@ def test_a_user_s_own_style_changes_nothing(drawn):
 
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
-    [(1, 20, [1, 2, 5, 10, 20]), (0.5, 200, [1, 3, 10, 30, 100]), (1, 1e5, [1, 10, 100, 1000, 1e4, 1e5])],
+    [
+        (1.2e7, 2.7e7, [1.5e7, 2e7]),
+        (1, 20, [1, 2, 5, 10, 20]),
+        (0.5, 200, [1, 3, 10, 30, 100]),
+        (1, 1e5, [1, 10, 100, 1000, 1e4, 1e5]),
+    ],
 )
 def test_a_log_axis_has_few_round_ticks(low, high, ticks):
     assert ticks_between(low, high) == ticks
+
+
+def test_names_of_curves_that_coincide_stand_apart():
+    points = tuple(Point(float(x), Estimate(0.5, 0.4, 0.6), x) for x in (2, 4, 8, 16))
+    curves = [Curve("warm start", points, (), ()), Curve("trained", points, (), ())]
+
+    def placed(x: float, y: float) -> tuple[float, float]:
+        return 80 * math.log2(x), 250 * y
+
+    boxes = [
+        box_of(placed(mark.x, mark.accuracy.mean), side, len(curve.model))
+        for curve, mark, side in names(curves, placed)
+    ]
+    (left, bottom, right, top), other = boxes
+    assert left >= other[2] or right <= other[0] or bottom >= other[3] or top <= other[1]
 
 
 def test_reading_a_run_imports_no_drawing_and_no_tensors():
