@@ -74,7 +74,7 @@ class Architecture(nn.Module, ABC):
         """Returns what `config.json` says of this model."""
 
     def export(self) -> dict[str, Tensor]:
-        """Returns the weights under the names that a checkpoint carries; overridden where the field has its own names."""
+        """Returns the weights under the names that a checkpoint carries: the field's own, where it has some."""
         return {name: tensor.detach() for name, tensor in self.state_dict().items()}
 
     def load_exported(self, weights: dict[str, Tensor]) -> None:

@@ -55,7 +55,7 @@ class PlainFormat:
 
     def demonstrate(self, prompt: Transcript, thought: str, answer: str) -> Transcript:
         """Returns the prompt followed by a teacher's thought and answer, end token included."""
-        text = f"{thought} {CLOSE} {answer}"
+        text = f"{thought} {CLOSE} {answer}".strip()
         tokens = [*self.tokenizer.encode(text), self.tokenizer.end]
         return self.read(prompt) + Span(Author.TEACHER, f" {text}", compact(tokens))
 

@@ -12,7 +12,7 @@ def reading_flops(model: Architecture, lengths: Iterable[int], start: int = 0) -
 
 
 def training_flops(model: Architecture, lengths: Iterable[int]) -> float:
-    """Returns the operations of forward and backward: three times the forward pass (Kaplan et al. 2020, section 2.1)."""
+    """Returns the operations of forward and backward: three forward passes (Kaplan et al. 2020, section 2.1)."""
     return 3 * reading_flops(model, lengths)
 
 

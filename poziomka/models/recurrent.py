@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from poziomka.core.errors import ModelError
 from poziomka.models.architecture import Architecture, Packing
 from poziomka.models.layers.feedforward import SwiGLU
 from poziomka.models.layers.norm import RMSNorm
@@ -12,11 +13,20 @@ from poziomka.models.transformer import TransformerSettings
 
 
 class Recurrent(Architecture):
-    """A decoder whose blocks mix tokens by a gated linear recurrence; settings as the transformer's, attention's apart."""
+    """A decoder whose blocks mix tokens by a gated linear recurrence.
+
+    Settings are the transformer's; those of attention (key heads, QK-norm, rotary base) and `tied` mean nothing here.
+
+    Raises:
+        ModelError: the width does not divide into the heads.
+    """
 
     def __init__(self, settings: TransformerSettings, vocabulary: int) -> None:
         """Initialises weights: normal, 0.02."""
         super().__init__()
+        if settings.width % settings.heads:
+            message = f"a recurrent model's width must divide by its heads: received {settings.width}, {settings.heads}"
+            raise ModelError(message)
         self.settings, self.vocabulary = settings, vocabulary
         width, layers = settings.width, settings.layers
         self.embedding = nn.Embedding(vocabulary, width)
@@ -60,14 +70,14 @@ class Recurrent(Architecture):
         """See Architecture."""
         return nn.functional.linear(hidden, self.embedding.weight).float()
 
-    def memory(self, rows: int, length: int) -> Memory:  # noqa: ARG002 the state has one size, whatever was read
+    def memory(self, rows: int, length: int) -> Memory:
         """See Architecture."""
         settings, head = self.settings, self.settings.width // self.settings.heads
         new = self.embedding.weight.new_zeros
         past = new(settings.layers, rows, TAPS - 1, 3 * settings.width)
         return Memory({"past": past, "state": new(settings.layers, rows, settings.heads, head, head)}, {}, rows)
 
-    def flops(self, context: float) -> float:  # noqa: ARG002 a token costs the same wherever it stands
+    def flops(self, context: float) -> float:
         """See Architecture: two a weight, and six a cell of the state."""
         products = sum(parameter.numel() for parameter in self.parameters() if parameter.dim() > 1)
         return 2.0 * products + 6.0 * self.settings.layers * self.settings.width**2 / self.settings.heads

@@ -32,11 +32,12 @@ class Tokenizer:
             ModelError: a special token is missing.
         """
         self.inner = inner
-        missing = [name for name in (BEGIN, END, PAD) if inner.token_to_id(name) is None]
+        special = {name: inner.token_to_id(name) for name in (BEGIN, END, PAD)}
+        missing = [name for name, token in special.items() if token is None]
         if missing:
             message = f"the tokenizer has no {', '.join(missing)}; a vocabulary needs {BEGIN}, {END} and {PAD}"
             raise ModelError(message)
-        self.begin, self.end, self.pad = (inner.token_to_id(name) for name in (BEGIN, END, PAD))
+        self.begin, self.end, self.pad = (token for token in special.values() if token is not None)
         self.think, self.close = tuple(self.encode(THINK)), tuple(self.encode(CLOSE))
         vocabulary = json.dumps(sorted(inner.get_vocab().items()), ensure_ascii=False)
         self.fingerprint = blake2b(vocabulary.encode(), digest_size=8).hexdigest()
@@ -50,7 +51,7 @@ class Tokenizer:
             message = f"symbols must differ from each other and from {', '.join(names[:5])}"
             raise ModelError(message)
         inner = tokenizers.Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token=None))
-        inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+        inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         return cls(inner)
 
     @classmethod
@@ -99,6 +100,9 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Returns the text of ids, a space before each symbol; begin, end and padding read as nothing."""
+        """Returns the text of ids, a space before each symbol.
+
+        Begin, end and padding read as nothing, and so do ids beyond the vocabulary, for which a model may have room.
+        """
         silent = (self.begin, self.end, self.pad)
-        return "".join(f" {self._words[i]}" for i in ids if i not in silent)
+        return "".join(f" {self._words[i]}" for i in ids if i not in silent and i < len(self._words))

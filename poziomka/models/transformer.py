@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from poziomka.core.errors import ModelError
 from poziomka.core.settings import setting
 from poziomka.models.architecture import Architecture, Packing
-from poziomka.models.layers.attention import Attention
+from poziomka.models.layers.attention import Attention, Cache
 from poziomka.models.layers.feedforward import SwiGLU
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.rotary import Rotary
@@ -24,7 +24,7 @@ class TransformerSettings:
     heads: int = setting(4, "query heads", low=1)
     key_heads: int | None = setting(None, "key and value heads; none: as many as query heads", low=1)
     inner: int | None = setting(
-        None, "width inside the feed-forward layer; none: 8/3 of the width, up to a multiple of 8"
+        None, "width inside the feed-forward layer; none: 8/3 of the width, up to a multiple of 8", low=1
     )
     qk_norm: bool = setting(False, "normalise queries and keys (the Qwen3 family)")
     tied: bool = setting(True, "input and output embeddings are one matrix")
@@ -43,8 +43,10 @@ class Block(nn.Module):
         self.feedforward_norm = RMSNorm(width)
         self.feedforward = SwiGLU(width, settings.inner or -(-width // 3) * 8)
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], visible: Tensor | None, cache=None) -> Tensor:  # noqa: ANN001 as Attention
-        """[B, T, D] to [B, T, D]."""
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor], visible: Tensor | None, cache: Cache | None = None
+    ) -> Tensor:
+        """[B, T, D] to [B, T, D]; arguments as of Attention."""
         x = x + self.attention(self.attention_norm(x), angles, visible, cache)
         return x + self.feedforward(self.feedforward_norm(x))
 
@@ -66,8 +68,8 @@ class Transformer(Architecture):
         key_heads = settings.key_heads or settings.heads
         if settings.width % settings.heads or settings.heads % key_heads or (settings.width // settings.heads) % 2:
             message = (
-                f"a transformer of width {settings.width} cannot have {settings.heads} heads over {key_heads} key heads: "
-                "the width must divide by the heads into an even width, and the heads by the key heads"
+                f"a transformer of width {settings.width} cannot have {settings.heads} heads over {key_heads} "
+                "key heads: the width must divide by the heads into an even width, and the heads by the key heads"
             )
             raise ModelError(message)
         self.settings, self.vocabulary = settings, vocabulary
@@ -139,7 +141,7 @@ class Transformer(Architecture):
     def config(self) -> dict[str, object]:
         """See Architecture: as the `llama` (or, with QK-norm, `qwen3`) models of transformers spell it."""
         settings = self.settings
-        block: Block = self.blocks[0]  # type: ignore[assignment]
+        block: Block = self.blocks[0]  # type: ignore[assignment]  # torch's stubs say Module
         return {
             "architectures": ["Qwen3ForCausalLM" if settings.qk_norm else "LlamaForCausalLM"],
             "model_type": "qwen3" if settings.qk_norm else "llama",
@@ -178,7 +180,11 @@ class Transformer(Architecture):
         return weights
 
     def load_exported(self, weights: dict[str, Tensor]) -> None:
-        """See Architecture."""
+        """See Architecture; surplus weights are refused, since a model without them would be another one."""
+        surplus = sorted({*weights} - {*self.export()} - ({"lm_head.weight"} if self.settings.tied else set()))
+        if surplus:
+            message = f"it has no place for {', '.join(surplus[:3])}{' …' if len(surplus) > 3 else ''}"
+            raise RuntimeError(message)
         state = {"embedding.weight": weights["model.embed_tokens.weight"], "norm.weight": weights["model.norm.weight"]}
         if self.head is not None:
             state["head.weight"] = weights["lm_head.weight"]

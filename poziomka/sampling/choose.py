@@ -62,5 +62,6 @@ def _cut(probabilities: Tensor, top_k: Tensor | None, top_p: Tensor | None) -> T
     if top_k is not None:
         keep &= torch.arange(ordered.shape[1], device=ordered.device) < top_k.unsqueeze(1)
     if top_p is not None:
-        keep &= ordered.cumsum(-1) - ordered < top_p.unsqueeze(1)
+        p = top_p.unsqueeze(1)
+        keep &= (ordered.cumsum(-1) - ordered < p) | (p >= 1)  # rounding must not cut where nothing is to be cut
     return torch.zeros_like(probabilities).scatter(1, order, ordered * keep)

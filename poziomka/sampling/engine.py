@@ -106,15 +106,33 @@ class Engine:
             raise SamplerError(message)
         self._waiting.append(request)
 
+    def forget(self) -> None:
+        """Drops all requests, waiting and begun: after a failed step nobody knows what their states hold."""
+        self._waiting.clear()
+        self._rows = []
+        self._memory = self._empty()
+
     def adopt(self, version: str, weights: Mapping[str, Tensor]) -> None:
-        """Takes new weights (names of the model's state) between two steps."""
-        try:
-            self.model.load_state_dict(dict(weights))
-        except RuntimeError as error:
-            message = f"the weights of version {version!r} do not fit the engine's model: {str(error)[:300]}"
-            raise SamplerError(message) from error
+        """Takes new weights (names of the model's state) between two steps.
+
+        Raises:
+            SamplerError: they do not fit; the old weights stay as they were.
+        """
+        own = {name: tensor.shape for name, tensor in self.model.state_dict().items()}
+        given = {name: getattr(tensor, "shape", None) for name, tensor in weights.items()}
+        wrong = sorted(name for name in {*own, *given} if own.get(name) != given.get(name))
+        if wrong:
+            name = wrong[0]
+            message = (
+                f"the weights of version {version!r} do not fit the engine's model: {len(wrong)} of {len(own)} differ, "
+                f"{name!r} for one ({given.get(name, 'absent')} instead of {own.get(name, 'absent')})"
+            )
+            raise SamplerError(message)
+        self.model.load_state_dict(dict(weights))
         self.policy = version
         self.cache.clear()
+        for row in self._rows:
+            row.swapped = True
 
     @torch.inference_mode()
     def step(self) -> None:
@@ -209,16 +227,19 @@ class Engine:
         return memory
 
     def _park(self, number: int, row: Row) -> None:
-        """Keeps the state of a row that will be taken up again; its last token has not been read yet."""
-        if row.pieces[-1].stop is Stop.PHRASE or self.limits.park_all:
+        """Keeps the state of a row that will be taken up again; its last token has not been read yet.
+
+        A state that older weights had a part in is not kept: who takes it up would not get what these weights say.
+        """
+        if not row.swapped and (row.pieces[-1].stop is Stop.PHRASE or self.limits.park_all):
             key = row.written[:-1].tobytes()
             self.cache.put(key, self._memory.fork(torch.tensor([number], device=self.model.device)))
 
-    def _drop(self, finished: Sequence[bool]) -> None:
+    def _drop(self, finished: list[bool]) -> None:
         """Lets rows go; the last ones move into the holes."""
         if not any(finished):
             return
-        count = finished.count(False) if isinstance(finished, list) else sum(not over for over in finished)
+        count = finished.count(False)
         movers = iter([number for number, over in enumerate(finished) if not over and number >= count])
         order = [next(movers) if finished[number] else number for number in range(count)]
         self._memory.keep(torch.tensor(order, dtype=torch.long, device=self.model.device))
@@ -226,9 +247,12 @@ class Engine:
 
     @torch.inference_mode()
     def score(self, tokens: Sequence[int], temperature: float = 1.0) -> list[float]:
-        """Returns the log-probability of each token given those before it; 0 for the first."""
+        """Returns the log-probability of each token given those before it; 0 for the first.
+
+        At temperature 0, where nothing is drawn, they are those of temperature 1, as in `choose`.
+        """
         ids = torch.tensor(tokens, dtype=torch.long, device=self.model.device).unsqueeze(0)
-        logprobs = torch.log_softmax(self.model.logits(self.model(ids)[0, :-1]) / temperature, -1)
+        logprobs = torch.log_softmax(self.model.logits(self.model(ids)[0, :-1]) / (temperature or 1.0), -1)
         return [0.0, *logprobs.gather(1, ids[0, 1:, None]).squeeze(1).tolist()]
 
 

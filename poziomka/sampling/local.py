@@ -4,13 +4,10 @@ import asyncio
 import copy
 import time
 from collections.abc import Mapping
-from typing import cast
-
-from torch import Tensor
 
 from poziomka.core.errors import SamplerError
 from poziomka.core.sampler import Sampler, Sampling
-from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.core.transcript import Author, Span, Transcript
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat
 from poziomka.sampling.engine import Engine, EngineLimits
@@ -41,10 +38,11 @@ class LocalSampler(Sampler):
             message = f"a model of {model.vocabulary} tokens cannot write with a tokenizer of {len(tokenizer)}"
             raise SamplerError(message)
         self.chat = chat
-        marks = Marks(frozenset([tokenizer.end]), tokenizer.close)
+        marks = Marks(frozenset([tokenizer.end]), tokenizer.think, tokenizer.close)
         self.engine = Engine(copy.deepcopy(model), marks, tokenizer.decode, policy, limits)
         self._pump: asyncio.Task[None] | None = None
         self._asked = 0
+        self._asking: set[asyncio.Future[list[Piece]]] = set()
 
     @property
     def policy(self) -> str:
@@ -61,14 +59,17 @@ class LocalSampler(Sampler):
             if not future.done():
                 future.set_result(pieces)
 
-        request = Request(transcript.tokens, sampling, self._thought(transcript), finish)
+        request = Request(transcript.tokens, sampling, *self._thought(transcript), finish)
         self.engine.submit(request)
+        self._asking.add(future)
         self._wake()
         try:
             pieces = await future
         except asyncio.CancelledError:
             request.cancelled = True
             raise
+        finally:
+            self._asking.discard(future)
         return transcript + self._spans(pieces, time.perf_counter() - started)
 
     def _wake(self) -> None:
@@ -79,9 +80,16 @@ class LocalSampler(Sampler):
             self._pump = loop.create_task(self._run())
 
     async def _run(self) -> None:
+        """Steps the engine until nobody waits; a step that fails is raised to everybody who does."""
         while self.engine.busy:
             await self._settle()
-            self.engine.step()
+            try:
+                self.engine.step()
+            except Exception as error:  # noqa: BLE001 those who wait must hear of it, whatever it is
+                self.engine.forget()
+                for future in self._asking:
+                    if not future.done():
+                        future.set_exception(error)
 
     async def _settle(self) -> None:
         """Waits until no new request has come for some rounds of the event loop."""
@@ -91,13 +99,23 @@ class LocalSampler(Sampler):
             await asyncio.sleep(0)
             quiet = quiet + 1 if self._asked == before else 0
 
-    def _thought(self, transcript: Transcript) -> int | None:
-        """Returns how many tokens the model has thought in a thought that is still open."""
-        tokenizer, tokens = self.chat.tokenizer, transcript.tokens
-        opened = _last(tokens, tokenizer.think)
-        if opened < 0 or _last(tokens, tokenizer.close) > opened:
-            return None
-        return sum(transcript.by(Author.MODEL)[opened:])
+    def _thought(self, transcript: Transcript) -> tuple[int, bool]:
+        """Returns how many tokens the model has thought since the user spoke, and whether a thought is open."""
+        opening, closing = self.chat.tokenizer.think, self.chat.tokenizer.close
+        thought, thinking = 0, False
+        words: tuple[int, ...] = ()
+        for span in transcript:
+            if span.author in (Author.USER, Author.SYSTEM):
+                thought, thinking = 0, False
+            for token in span.tokens or ():
+                words = (*words, token)[-max(len(opening), len(closing)) :]
+                if not thinking:
+                    thinking = words[-len(opening) :] == opening
+                elif words[-len(closing) :] == closing:
+                    thinking = False
+                else:
+                    thought += span.author is Author.MODEL
+        return thought, thinking
 
     def _spans(self, pieces: list[Piece], seconds: float) -> list[Span]:
         decode = self.chat.tokenizer.decode
@@ -116,16 +134,7 @@ class LocalSampler(Sampler):
 
     def adopt(self, version: str, weights: object) -> None:
         """See Sampler: `weights` maps the names of the model's state to tensors."""
-        self.engine.adopt(version, cast("Mapping[str, Tensor]", weights))
-
-
-def _last(tokens: "object", phrase: tuple[int, ...]) -> int:
-    """Returns where `phrase` last stands in `tokens`; -1 where it does not."""
-    ids = list(tokens)  # type: ignore[call-overload]
-    for start in range(len(ids) - len(phrase), -1, -1):
-        if tuple(ids[start : start + len(phrase)]) == phrase:
-            return start
-    return -1
-
-
-__all__ = ["LocalSampler", "Stop"]
+        if not isinstance(weights, Mapping):
+            message = f"weights are tensors by name: received {type(weights).__name__} for version {version!r}"
+            raise SamplerError(message)
+        self.engine.adopt(version, weights)

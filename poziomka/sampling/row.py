@@ -27,30 +27,46 @@ class Request:
     Attributes:
         tokens: the prefix, at least one token.
         sampling: its settings.
-        thought: thinking tokens written so far; None where the thought is not open.
+        thought: thinking tokens written so far, in thoughts that were closed too.
+        thinking: whether a thought is open.
         done: called once with the pieces that were written.
         cancelled: nobody waits for it any more.
     """
 
     tokens: "array[int]"
     sampling: Sampling
-    thought: int | None
+    thought: int
+    thinking: bool
     done: "Callable[[list[Piece]], None]"
     cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Token sequences with a meaning: the end tokens, and how a thought is closed."""
+    """Token sequences with a meaning: the end tokens, and how a thought is opened and closed."""
 
     end: frozenset[int]
+    open: tuple[int, ...]
     close: tuple[int, ...]
 
 
 class Row:
     """A request while it is being written."""
 
-    __slots__ = ("forced", "left", "next", "pieces", "place", "request", "seed", "tail", "tail_size", "thought")
+    __slots__ = (
+        "forced",
+        "left",
+        "next",
+        "pieces",
+        "place",
+        "request",
+        "seed",
+        "swapped",
+        "tail",
+        "thinking",
+        "thought",
+        "words",
+    )
 
     def __init__(self, request: Request) -> None:
         """Starts after the request's tokens."""
@@ -59,12 +75,13 @@ class Row:
         self.pieces: list[Piece] = []
         self.next = request.tokens[-1]  # the token to read in the coming step
         self.place = len(request.tokens)  # where the coming token will stand
-        self.seed = sampling.seed
+        self.seed = sampling.seed % 2**64
         self.left = sampling.tokens
-        self.thought = request.thought
+        self.thought, self.thinking = request.thought, request.thinking
+        self.swapped = False  # whether the weights changed since its first token was read
         self.forced: deque[int] = deque()
+        self.words: tuple[int, ...] = ()  # the model's latest tokens, as many as open or close a thought
         self.tail: deque[int] = deque(maxlen=max(map(len, sampling.stop), default=0) + 4)
-        self.tail_size = len(sampling.stop)
 
     @property
     def written(self) -> "array[int]":
@@ -77,16 +94,17 @@ class Row:
     def force(self, close: tuple[int, ...]) -> None:
         """Queues the end of the thought once its budget is spent."""
         most = self.request.sampling.think_most
-        if self.thought is not None and most is not None and self.thought >= most and not self.forced:
+        if self.thinking and most is not None and self.thought >= most and not self.forced:
             self.forced.extend(close)
-            self.thought = None
+            self.thinking = False
+            self.words = ()
+            self.tail.clear()
 
     def forbids(self, marks: Marks) -> list[int]:
         """Returns the tokens that may not come next: those that would end a thought below its least length."""
-        if self.thought is None or self.thought >= self.request.sampling.think_least:
+        if not self.thinking or self.thought >= self.request.sampling.think_least:
             return []
-        before = marks.close[:-1]
-        closing = not before or (bool(self.pieces) and tuple(self.pieces[-1].tokens[-len(before) :]) == before)
+        closing = _ends(self.words, marks.close[:-1])
         return [*marks.end, *([marks.close[-1]] if closing else [])]
 
     def write(
@@ -109,17 +127,27 @@ class Row:
             return False
         piece.logprobs.append(logprob)
         self.left -= 1
-        piece.stop = self._stop(token, piece, marks, decode)
+        piece.stop = self._stop(token, marks, decode)
         return piece.stop not in (None, Stop.THOUGHT)
 
-    def _stop(self, token: int, piece: Piece, marks: Marks, decode: "Callable[[list[int]], str]") -> Stop | None:
+    def _think(self, token: int, marks: Marks) -> bool:
+        """Counts a token of the thought; returns whether it closed it.
+
+        A thought that is opened again goes on with what it has spent, so that no budget can be had twice.
+        """
+        self.words = (*self.words, token)[-max(len(marks.open), len(marks.close)) :]
+        if not self.thinking:
+            self.thinking = _ends(self.words, marks.open)
+            return False
+        self.thinking = not _ends(self.words, marks.close)
+        self.thought += self.thinking
+        return not self.thinking
+
+    def _stop(self, token: int, marks: Marks, decode: "Callable[[list[int]], str]") -> Stop | None:
         if token in marks.end:
             return Stop.END
-        closed = False
-        if self.thought is not None:
-            closed = token == marks.close[-1] and tuple(piece.tokens[-len(marks.close) :]) == marks.close
-            self.thought = None if closed else self.thought + 1
-        if self.tail_size:
+        closed = self._think(token, marks)
+        if self.request.sampling.stop:
             self.tail.append(token)
             text = decode(list(self.tail))
             if any(stop in text for stop in self.request.sampling.stop):
@@ -127,3 +155,8 @@ class Row:
         if self.left <= 0:
             return Stop.LENGTH
         return Stop.THOUGHT if closed else None
+
+
+def _ends(words: tuple[int, ...], phrase: tuple[int, ...]) -> bool:
+    """Whether `words` end with `phrase`."""
+    return not phrase or words[-len(phrase) :] == phrase

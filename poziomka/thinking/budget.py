@@ -16,7 +16,7 @@ from poziomka.core.problem import Task
 from poziomka.core.rollout import Branch, Group, Rollout
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.scoring import Scoring
-from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.core.transcript import Author, Span, Transcript
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ async def fork(sampler: Sampler, long: Transcript, sampling: Sampling, budget: i
     """Returns the reply the model would have given within `budget` thinking tokens, from one with a longer budget.
 
     Exact where a thought closes with one token and randomness is named by a token's place, as in the local engine:
-    the shorter thought is then the longer one's beginning. A thought that ended in time is returned as it is.
+    the shorter thought is then the longer one's beginning. A reply whose thought ended in time is returned as it is.
 
     Args:
         sampler: wrote the long reply.
@@ -47,7 +47,7 @@ async def fork(sampler: Sampler, long: Transcript, sampling: Sampling, budget: i
     before = 0
     for span in long:
         if span.author is Author.MODEL:
-            thought = len(span) - (span.stop is Stop.THOUGHT)
+            thought = len(span)  # the token that closed it included: beyond the budget the close would be forced
             break
         before += len(span)
     else:
@@ -55,7 +55,7 @@ async def fork(sampler: Sampler, long: Transcript, sampling: Sampling, budget: i
     if thought <= budget:
         return long
     cut = long.cut(before + budget) + Span(Author.FORCED, f" {CLOSE}")
-    return await sampler.extend(cut, replace(sampling, tokens=max(1, sampling.tokens - budget), think_most=None))
+    return await sampler.extend(cut, replace(sampling, tokens=sampling.tokens - budget, think_most=budget))
 
 
 def at_budgets(

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.rotary import rotate
 
+Cache = tuple[Tensor, Tensor, tuple[Tensor, Tensor]]  # keys, values, and the places of the new ones in them
+
 
 class Attention(nn.Module):
     """Multi-head attention; key heads may be fewer than query heads (Ainslie et al. 2023, arXiv 2305.13245)."""
@@ -27,7 +29,7 @@ class Attention(nn.Module):
         x: Tensor,
         angles: tuple[Tensor, Tensor],
         visible: Tensor | None,
-        cache: tuple[Tensor, Tensor, tuple[Tensor, Tensor]] | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """Mixes tokens.
 

@@ -29,7 +29,8 @@ class Rotary(nn.Module):
     def at(self, position: Tensor, longest: int) -> tuple[Tensor, Tensor]:
         """Returns (cos, sin) of `position` [B, T], each [B, T, 1, size]; no position reaches `longest`."""
         if longest > self.table.shape[1]:
-            self.table = self._angles(max(longest, 2 * self.table.shape[1])).to(self.table.device)
+            with torch.inference_mode(mode=False):  # the table may be learned through later
+                self.table = self._angles(max(longest, 2 * self.table.shape[1])).to(self.table.device)
         cos, sin = self.table[0][position], self.table[1][position]
         return cos.unsqueeze(2), sin.unsqueeze(2)
 
