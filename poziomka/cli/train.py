@@ -25,7 +25,7 @@ from poziomka.learning.progress import Interrupted, Progress
 from poziomka.learning.reinforce import reinforce
 from poziomka.models.chat import PlainFormat
 from poziomka.models.tokenizer import Tokenizer
-from poziomka.models.weights import build_model, load_weights
+from poziomka.models.weights import build_model, load_weights, save_model
 from poziomka.reports.page import write
 from poziomka.runs import Run
 from poziomka.sampling.local import LocalSampler
@@ -108,6 +108,9 @@ class Training:
 
     def _measure_warm_start(self) -> None:
         gate, budget = self.recipe.gate, self.recipe.reinforce.budget
+        folder = self.run.folder / "models" / "warm-start"  # checkpoints come and go; where reinforcement began stays
+        folder.mkdir(parents=True, exist_ok=True)
+        save_model(folder, self.model, self.tokenizer)
         self.watcher.stage("measuring what thought is worth")
         direct = self._evaluation(gate.problems, 2, most=0)
         thinking = self._evaluation(gate.problems, 2, least=1, most=budget)
@@ -143,6 +146,7 @@ class Training:
     def reinforce(self) -> None:
         """Reinforces, with a point of the learning curve every so often."""
         settings, every = self.recipe.reinforce, self.recipe.evaluate.every
+        self.watcher.stage("reinforcing")
         start = self.progress.step - self.warm_updates
         if start == 0:
             self.progress.learner = Learner(self.model, settings.learner, settings.temperature)

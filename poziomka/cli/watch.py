@@ -83,7 +83,7 @@ class Watcher:
         problems = [task.problem("test", 7 + number, level) for number, level in enumerate(levels)]
         self.replies = [group[0] for group in collect(sampler, task, problems, sampling, name="watch")]
         for rollout in self.replies:
-            self._say("  " + rollout_line(rollout, self.console.width - 4).plain, due=True)
+            self._say("  " + rollout_line(rollout, self.console.width - 12).plain, due=True)
 
     def left(self) -> float | None:
         """Returns an estimate of the seconds until the end; None where nothing is known yet."""

@@ -95,16 +95,15 @@ class Lessons:
     """Demonstrations for each update, named by seed and update.
 
     Raises:
-        TaskError: the task has no written-out solutions, or no levels to grow through.
+        TaskError: the task has no written-out solutions.
     """
 
     def __init__(self, task: Task, chat: Format, settings: LessonSettings, seed: int) -> None:
         """Remembers what to show."""
-        if task.demonstration is None or task.levels is None:
-            message = f"a warm start needs a task with demonstrations and levels: {task.name!r} lacks them"
+        if task.demonstration is None:
+            message = f"a warm start needs a task with demonstrations: {task.name!r} has none"
             raise TaskError(message)
         self.task, self.chat, self.settings, self.seed = task, chat, settings, seed
-        self.low, self.high = task.levels
         self.demonstration = task.demonstration
 
     def at(self, update: int, updates: int) -> list[Transcript]:
@@ -112,12 +111,11 @@ class Lessons:
         progress = (update - 1) / updates
         skill = progress < self.settings.skill_share
         grown = progress / max(self.settings.skill_share * self.settings.grow_share, 1e-9)
-        top = self.low + (self.high - self.low) * min(1.0, grown)
         lessons: list[Transcript] = []
         tokens = 0
         while tokens < self.settings.tokens:
             random = random_of("lesson", self.seed, update, len(lessons))
-            level = min(self.high, int(self.low * ((top + 1) / self.low) ** random.random()))
+            level = self._level(min(1.0, grown), random.random())
             problem = self.task.problem(SPLIT, random.getrandbits(40), level)
             thought, answer = self.demonstration(problem)
             if not skill and random.random() < self.settings.direct_share:
@@ -126,3 +124,11 @@ class Lessons:
             lessons.append(lesson)
             tokens += len(lesson)
         return lessons
+
+    def _level(self, grown: float, draw: float) -> int | None:
+        """Returns a level, log-uniform up to a top that has `grown` from the lowest to the highest."""
+        if self.task.levels is None:
+            return None
+        low, high = self.task.levels
+        top = low + (high - low) * grown
+        return min(high, int(low * ((top + 1) / low) ** draw))

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 from poziomka.core.errors import TaskError, nearest
 from poziomka.core.problem import Task
+from poziomka.tasks.countdown import countdown
 from poziomka.tasks.recurrence import recurrence
 
 TASKS: dict[str, Callable[[], Task]] = {
+    "countdown": countdown,
     "recurrence": recurrence,
 }
 

@@ -65,7 +65,7 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 
 
 LIMITS = (
-    "A step of the recurrence is a table of 1,024 entries that the network learns by heart in the warm start. "
+    "A step of the recurrence is a table of 1,024 entries that the network learns by heart in the warm start.",
     "What reinforcement teaches is when to think, and exactness over many steps; it discovers no new skill.",
     "Held-out problems share no pair (a, b) with training, but every step of their solution occurs in training.",
     "Nothing is said about more steps than the 32 that training covers: the counters end there.",

@@ -1,0 +1,213 @@
+"""Three seeds of the recurrence, with controls at equal FLOPs: writes results.json, table.md and the figure.
+
+    .venv/bin/python recipes/recurrence/study.py --runs runs/recurrence-study
+
+About half an hour on two cores. Each seed is a run of recipe.toml; its controls begin with the same warm start and spend
+the FLOPs that its reinforcement spent:
+    random reward     the same loop, the reward a coin toss
+    fine-tuning       goes on with the mixture of the warm start's end
+    expert iteration  fine-tuning on the model's own right attempts
+What was done before is not done again: an interrupted study goes on.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from random import Random
+from statistics import fmean, stdev
+
+from poziomka.cli.recipe import Recipe, read_recipe
+from poziomka.cli.train import Training, train
+from poziomka.core.evaluation import Estimate, Evaluation, evaluate, paired_gain
+from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.settings import plain
+from poziomka.core.transcript import Transcript
+from poziomka.learning.curriculum import Lessons
+from poziomka.learning.finetune import finetune
+from poziomka.models.counting import training_flops
+from poziomka.runs import Run
+from poziomka.tasks import task_named
+
+HERE = Path(__file__).parent
+T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t, two-sided 95 %, by number of seeds
+PROBLEMS, ATTEMPTS = 400, 4
+
+
+def coin_toss(task: Task, seed: int) -> Task:
+    """Returns the task with a reward that knows nothing of the answer."""
+    random = Random(seed)
+
+    def scorer(problem: Problem, transcript: Transcript) -> Score:
+        if random.random() < 0.5:
+            return Score(1.0, Verdict.CORRECT, None, "a coin toss")
+        return Score(0.0, Verdict.WRONG, None, "a coin toss")
+
+    return replace(task, scorer=scorer)
+
+
+def judged(training: Training) -> Evaluation:
+    """Returns the held-out evaluation of a model as it stands, at the largest budget."""
+    training.sampler.adopt("judged", training.progress.learner.weights())
+    how = training.sampling(most=training.recipe.reinforce.budget)
+    return evaluate(training.sampler, task_named(training.recipe.task), how, problems=PROBLEMS, attempts=ATTEMPTS)
+
+
+def random_reward(training: Training) -> None:
+    """Reinforces with coin tosses."""
+    training.task = coin_toss(training.task, training.recipe.seed)
+    training.reinforce()
+
+
+def expert_iteration(training: Training) -> None:
+    """Fine-tunes on own right attempts."""
+    training.reinforce()
+
+
+def more_finetuning(training: Training) -> None:
+    """Goes on with the mixture of the warm start's end, at the rate it ended with."""
+    recipe, flops = training.recipe, training.recipe.reinforce.flops or 0.0
+    lessons = Lessons(training.task, training.chat, recipe.warm_start.lessons, recipe.seed)
+    end = recipe.warm_start.updates
+    one = training_flops(training.model, map(len, lessons.at(end, end)))
+    finetune(training.progress, lambda update: lessons.at(end + update, end), max(1, round(flops / one)))
+
+
+CONTROLS: dict[str, tuple[Callable[[Training], None], dict[str, object]]] = {
+    "random reward": (random_reward, {}),
+    "fine-tuning": (more_finetuning, {}),
+    "expert iteration": (expert_iteration, {"advantage": "expert"}),
+}
+
+
+def control(name: str, recipe: Recipe, start: Path, folder: Path, flops: float) -> dict[str, object]:
+    """Runs one control from a warm start; returns its figures."""
+    known = folder / "control.json"
+    if known.exists():
+        found: dict[str, object] = json.loads(known.read_text())
+        return found
+    shutil.rmtree(folder, ignore_errors=True)
+    act, changes = CONTROLS[name]
+    settings = replace(recipe.reinforce, steps=10**6, flops=flops, patience=None, **changes)
+    if "advantage" in changes:
+        surrogate = replace(settings.learner.surrogate, kind="reinforce")
+        settings = replace(settings, learner=replace(settings.learner, surrogate=surrogate))
+    evaluating = replace(recipe.evaluate, every=10**6)
+    recipe = replace(recipe, start=str(start), reinforce=settings, evaluate=evaluating, save_every=10**6)
+    with Run.open(folder, plain(recipe)) as run:
+        training = Training(recipe, run, quiet=True)
+        before = judged(training)
+        act(training)
+        after = judged(training)
+        spent = training.progress.spent
+    found = {
+        "accuracy": asdict(after.accuracy),
+        "gain": asdict(paired_gain(after.corrects, before.corrects)),
+        "thinking_tokens": after.thinking,
+        "flops": spent.get("compute/reinforce_flops", 0.0) or spent.get("compute/finetune_flops", 0.0),
+    }
+    known.write_text(json.dumps(found, indent=2))
+    return found
+
+
+def one_seed(seed: int, root: Path, recipe: Recipe) -> dict[str, object]:
+    """Returns the figures of one seed: the run, and its controls."""
+    folder = root / f"seed-{seed}"
+    recipe = replace(recipe, seed=seed)
+    train(recipe, folder)
+    run = Run.read(folder)
+    curves, cost = run.results("frontier")["curves"], run.results("cost")
+    flops = cost["flops"]["sampling"] + cost["flops"]["learning"]
+    before, after = curves["warm start"]["budgets"], curves["trained"]["budgets"]
+    start = folder / "models" / "warm-start"
+    found = {
+        "seed": seed,
+        "gate": run.results("gate"),
+        "warm start": before[-1]["accuracy"],
+        "warm start thinking_tokens": before[-1]["thinking_tokens"],
+        "trained": after[-1]["accuracy"],
+        "trained thinking_tokens": after[-1]["thinking_tokens"],
+        "smallest budget": after[0]["accuracy"],
+        "budgets": {str(point["budget"]): point["accuracy"]["mean"] for point in after},
+        "flops": flops,
+        "seconds": sum(cost["seconds"].values()),
+    }
+    for name in CONTROLS:
+        print(f"seed {seed}: {name}", flush=True)
+        found[name] = control(name, recipe, start, folder / name.replace(" ", "-"), flops)
+    return found
+
+
+def over_seeds(values: list[float]) -> Estimate:
+    """Returns the mean over seeds with a t interval."""
+    mean = fmean(values)
+    half = T_975[len(values)] * stdev(values) / len(values) ** 0.5
+    return Estimate(mean, mean - half, mean + half)
+
+
+def table(seeds: list[dict[str, object]]) -> str:
+    """Returns the table that the recipe's README shows."""
+    head = ["", *(f"seed {found['seed']}" for found in seeds), "mean over seeds [95 %, t]"]
+
+    def row(name: str, cell: Callable[[dict], str], value: Callable[[dict], float] | None = None) -> str:
+        mean = str(over_seeds([value(found) for found in seeds])) if value else ""
+        return f"| {name} | " + " | ".join(cell(found) for found in seeds) + f" | {mean} |"
+
+    def of(estimate: dict) -> str:
+        return str(Estimate(estimate["mean"], estimate["low"], estimate["high"]))
+
+    rows = [
+        "| " + " | ".join(head) + " |",
+        "|---" * len(head) + "|",
+        row("warm start, budget 64", lambda f: of(f["warm start"]), lambda f: f["warm start"]["mean"]),
+        row("trained, budget 64", lambda f: of(f["trained"]), lambda f: f["trained"]["mean"]),
+        row("gain from reinforcement", _gain("warm start", text=True), _gain("warm start")),
+    ]
+    rows.append(row("trained, budget 2", lambda f: of(f["smallest budget"]), lambda f: f["smallest budget"]["mean"]))
+    rows.append(row("gain from thinking, 2 → 64", _gain("smallest budget", text=True), _gain("smallest budget")))
+    rows.append(
+        row(
+            "thinking tokens, before → after",
+            lambda f: f"{f['warm start thinking_tokens']:.1f} → {f['trained thinking_tokens']:.1f}",
+        )
+    )
+    for name in CONTROLS:
+        rows.append(row(name, lambda f, n=name: of(f[n]["accuracy"]), lambda f, n=name: f[n]["accuracy"]["mean"]))
+        rows.append(
+            row(f"{name}, paired gain", lambda f, n=name: of(f[n]["gain"]), lambda f, n=name: f[n]["gain"]["mean"])
+        )
+        rows.append(row(f"{name}, FLOPs / reinforcement's", lambda f, n=name: f"{f[n]['flops'] / f['flops']:.2f}"))
+    rows.append(row("reinforcement FLOPs", lambda f: f"{f['flops']:.2e}"))
+    rows.append(row("seconds, all of the run", lambda f: f"{f['seconds']:.0f}"))
+    return "\n".join(rows) + "\n"
+
+
+def _gain(origin: str, *, text: bool = False) -> Callable:
+    def gain(found: dict) -> float:
+        return found["trained"]["mean"] - found[origin]["mean"]
+
+    return (lambda found: f"{gain(found):+.2f}") if text else gain
+
+
+def main() -> None:
+    """Runs the study."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("runs/recurrence-study"), help="where the runs go")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=HERE, help="where results.json, table.md and figures/ go")
+    arguments = parser.parse_args()
+    recipe = read_recipe(HERE / "recipe.toml")
+    seeds = [one_seed(seed, arguments.runs, recipe) for seed in arguments.seeds]
+    (arguments.out / "results.json").write_text(json.dumps({"schema_version": 1, "seeds": seeds}, indent=2) + "\n")
+    (arguments.out / "table.md").write_text(table(seeds))
+    figures = arguments.out / "figures"
+    figures.mkdir(exist_ok=True)
+    for name in ("report.png", "report.svg"):
+        shutil.copy(arguments.runs / f"seed-{arguments.seeds[0]}" / "figures" / name, figures / name)
+    print(table(seeds))
+
+
+if __name__ == "__main__":
+    main()
