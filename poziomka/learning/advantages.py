@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 from statistics import fmean, pstdev
 
-
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.rollout import Group
 
@@ -68,9 +67,10 @@ def rloo(groups: Sequence[Group]) -> Advantages:
 
 
 def expert(groups: Sequence[Group]) -> Advantages:
-    """A_i = 1 for a right attempt, None for any other: with the "reinforce" surrogate, fine-tuning on own right attempts.
+    """A_i = 1 for a right attempt, None for any other.
 
-    Expert iteration (Anthony et al. 2017, arXiv 1705.08439), as STaR uses it (Zelikman et al. 2022, arXiv 2203.14465).
+    With the "reinforce" surrogate that is fine-tuning on own right attempts: expert iteration (Anthony et al. 2017,
+    arXiv 1705.08439), as STaR uses it (Zelikman et al. 2022, arXiv 2203.14465).
     """
     return [[1.0 if rollout.score.correct else None for rollout in group] for group in groups]
 

@@ -3,6 +3,8 @@
 Shapes: `B` rows, `T` places in a row.
 """
 
+import math
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +14,8 @@ from torch import Tensor
 
 from poziomka.learning.weighting import Example
 from poziomka.models.architecture import Packing
+
+ENOUGH = 0.97  # share of real tokens with which packing is content
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,13 @@ class Batch:
 
     @classmethod
     def pack(cls, examples: Sequence[Example], row: int = 128) -> "Batch":
-        """Packs examples into rows of at least `row` places, or as long as the longest example.
+        """Packs examples into rows of about `row` places; longer ones where those would waste too much.
 
         Longest first, each into the fullest row it still fits (best fit decreasing).
         """
-        length = max([row, *(len(example.tokens) for example in examples)])
-        rows = _best_fit([len(example.tokens) for example in examples], length)
-        shape = (len(rows), length)
+        lengths = [len(example.tokens) for example in examples]
+        rows = _fit(lengths, row)
+        shape = (len(rows), max((sum(lengths[member] for member in members) for members in rows), default=0))
         tokens, position = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         sequence = np.full(shape, -1, np.int64)
         policy, imitate, logprobs = (np.zeros(shape, np.float32) for _ in range(3))
@@ -56,9 +60,7 @@ class Batch:
                 policy[number, place], imitate[number, place] = example.policy, example.imitate
                 logprobs[number, place] = example.logprobs
                 start = place.stop
-        used = int((sequence >= 0).sum(1).max(initial=0))
-        arrays = (tokens, sequence, position, policy, imitate, logprobs)
-        t = [torch.from_numpy(np.ascontiguousarray(array[:, :used])) for array in arrays]
+        t = [torch.from_numpy(array) for array in (tokens, sequence, position, policy, imitate, logprobs)]
         return cls(t[0], Packing(t[1], t[2]), t[3], t[4], t[5], len(examples))
 
     @property
@@ -91,18 +93,37 @@ class Batch:
         return Batch(self.tokens.to(device), packing, policy, imitate, logprobs, self.sequences)
 
 
+def _fit(lengths: Sequence[int], row: int) -> list[list[int]]:
+    """Returns which examples share a row: rows of `row` places where they waste little, longer or even ones where not.
+
+    Long rows pack better and cost more attention, so the first that wastes little is taken, else the best.
+    """
+    longest, total = max(lengths, default=0), sum(lengths)
+    halves = [longest * half // 2 for half in range(2, 9)]
+    even = [-(-total // count) for count in (4, 3, 2, 1)]  # for few examples, the last row decides
+    best: list[list[int]] = []
+    least = math.inf
+    for room in (max(row, longest), *halves, *(room for room in even if longest <= room <= 8 * longest)):
+        rows = _best_fit(lengths, room)
+        computed = len(rows) * max((sum(lengths[member] for member in members) for members in rows), default=0)
+        if computed < least:
+            best, least = rows, computed
+        if total >= ENOUGH * least:
+            break
+    return best
+
+
 def _best_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
-    """Returns which examples share a row; ties go to the earlier example and the earlier row."""
+    """Longest first, each into the fullest row it still fits; ties go to the earlier example and the earlier row."""
     rows: list[list[int]] = []
-    by_room: list[list[int]] = [[] for _ in range(room + 1)]  # rows by the places they have left
+    spaces: list[tuple[int, int]] = []  # what rows have left, sorted, with their numbers
     for member in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
         size = lengths[member]
-        left = next((left for left in range(size, room + 1) if by_room[left]), None)
-        if left is None:
+        at = bisect_left(spaces, (size, 0))
+        if at == len(spaces):
             rows.append([])
-            number, left = len(rows) - 1, room
-        else:
-            number = by_room[left].pop(0)
+            spaces.append((room, len(rows) - 1))
+        left, number = spaces.pop(at)
         rows[number].append(member)
-        by_room[left - size].append(number)
+        insort(spaces, (left - size, number))
     return rows

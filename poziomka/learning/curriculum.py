@@ -31,6 +31,7 @@ class Curriculum:
         self.task, self.seed, self.retire_at = task, seed, retire_at
         self.retired: set[int] = set()
         self.place = 0
+        self._index: dict[str, int] = {}  # a finite task's problems by key, once somebody asks
 
     def take(self, count: int) -> list[Problem]:
         """Returns the next `count` problems.
@@ -46,7 +47,7 @@ class Curriculum:
         if len(self.retired) >= size:
             message = f"all {size} problems of task {self.task.name!r} are retired: the model solves them; stop here"
             raise TaskError(message)
-        problems = []
+        problems: list[Problem] = []
         while len(problems) < count:
             around, at = divmod(self.place, size)
             order = random_of("curriculum", self.seed, around).sample(range(size), size)
@@ -59,11 +60,12 @@ class Curriculum:
         """Retires what was solved often enough."""
         if self.task.size is None or self.retire_at is None:
             return
-        index = {self.task.problem(SPLIT, i).key: i for i in range(self.task.size)}
+        if not self._index:
+            self._index = {self.task.problem(SPLIT, i).key: i for i in range(self.task.size)}
         for group in groups:
             rewards = rewards_of(group)
             if rewards and sum(rewards) / len(rewards) >= self.retire_at:
-                self.retired.add(index[group[0].problem.key])
+                self.retired.add(self._index[group[0].problem.key])
 
     def state(self) -> dict[str, Any]:
         """Returns what a checkpoint keeps."""
@@ -116,7 +118,8 @@ class Lessons:
         while tokens < self.settings.tokens:
             random = random_of("lesson", self.seed, update, len(lessons))
             level = self._level(min(1.0, grown), random.random())
-            problem = self.task.problem(SPLIT, random.getrandbits(40), level)
+            index = random.getrandbits(40) % (self.task.size or 2**40)
+            problem = self.task.problem(SPLIT, index, level)
             thought, answer = self.demonstration(problem)
             if not skill and random.random() < self.settings.direct_share:
                 thought = ""
@@ -129,6 +132,6 @@ class Lessons:
         """Returns a level, log-uniform up to a top that has `grown` from the lowest to the highest."""
         if self.task.levels is None:
             return None
-        low, high = self.task.levels
+        low, high = max(1, self.task.levels[0]), self.task.levels[1]  # a logarithm begins at 1
         top = low + (high - low) * grown
         return min(high, int(low * ((top + 1) / low) ** draw))

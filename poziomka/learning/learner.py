@@ -1,5 +1,6 @@
 """One learner for every method: it knows weights on tokens, not where they come from."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +44,7 @@ class Learner:
     Args:
         model: learns in place.
         settings: optimizer, surrogate, size of a pass.
-        temperature: the sampler's; log-probabilities are compared at it.
+        temperature: the sampler's; log-probabilities of what it wrote are taken at it. Imitation is at 1.
     """
 
     def __init__(self, model: Architecture, settings: LearnerSettings, temperature: float = 1.0) -> None:
@@ -52,12 +53,12 @@ class Learner:
         self.optimizer = adamw(model, settings.optimizer)
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
-        """Takes one optimizer step and returns its metrics; an empty batch changes nothing.
+        """Takes one optimizer step and returns its metrics; a batch without any weight changes nothing.
 
         Raises:
             LearningError: the loss or the gradient is not a number; the weights are left as they were.
         """
-        if not batch.sequences:
+        if not (batch.policy_weight.any() or batch.imitate_weight.any()):
             return {"tokens/trained": 0.0}
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -68,8 +69,8 @@ class Learner:
         if not torch.isfinite(torch.tensor([norm, sums.policy_loss, sums.next_token_loss])).all():
             self.optimizer.zero_grad(set_to_none=True)
             message = (
-                f"the loss is {sums.policy_loss + sums.next_token_loss} and the gradient's norm {norm}: the step was not "
-                f"taken; resume from the last checkpoint with a lower rate than {rate:g}"
+                f"the loss is {sums.policy_loss + sums.next_token_loss} and the gradient's norm {norm}: the step was "
+                f"not taken; resume from the last checkpoint with a lower rate than {rate:g}"
             )
             raise LearningError(message)
         for group in self.optimizer.param_groups:
@@ -82,10 +83,10 @@ class Learner:
         policy, imitate = part.policy_weight[:, 1:], part.imitate_weight[:, 1:]
         learned = (policy != 0) | (imitate != 0)
         hidden = self.model(part.tokens, packing=part.packing)[:, :-1][learned]
-        logits = self.model.logits(hidden) / self.temperature
-        logprobs = torch.log_softmax(logits, -1)
-        logp = logprobs.gather(1, part.tokens[:, 1:][learned].unsqueeze(1)).squeeze(1)
         policy, imitate, logq = policy[learned], imitate[learned], part.logprobs[:, 1:][learned]
+        temperature = torch.where(policy != 0, self.temperature, 1.0)  # who imitates was not sampled from
+        logprobs = torch.log_softmax(self.model.logits(hidden) / temperature.unsqueeze(1), -1)
+        logp = logprobs.gather(1, part.tokens[:, 1:][learned].unsqueeze(1)).squeeze(1)
         surrogate, clipped = policy_gradient(logp, logq, policy, self.settings.surrogate)
         imitation = next_token(logp, imitate)
         (surrogate + imitation).backward()
@@ -124,9 +125,9 @@ class Learner:
         return {name: tensor.detach() for name, tensor in self.model.state_dict().items()}
 
     def state(self) -> dict[str, Any]:
-        """Returns the optimizer's state."""
-        return self.optimizer.state_dict()
+        """Returns a copy of the optimizer's state."""
+        return copy.deepcopy(self.optimizer.state_dict())
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes a state that `state` returned."""
-        self.optimizer.load_state_dict(dict(state))
+        """Takes a copy of a state that `state` returned."""
+        self.optimizer.load_state_dict(copy.deepcopy(dict(state)))

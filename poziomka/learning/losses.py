@@ -59,4 +59,4 @@ def mismatch_kl(logp: Tensor, logq: Tensor) -> Tensor:
     Schulman 2020, "Approximating KL divergence".
     """
     log_ratio = logp - logq
-    return (log_ratio.exp() - 1 - log_ratio).sum()
+    return (log_ratio.expm1() - log_ratio).clamp(min=0).sum()  # expm1: the ratio is near 1, and 1 must not drown it

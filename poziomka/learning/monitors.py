@@ -78,8 +78,8 @@ class Watch:
             rewards = [reward for group in groups for reward in rewards_of(group)]
             level = f"all rewards near {fmean(rewards):.2f}" if rewards else "nothing judged"
             message = (
-                f"no group had attempts of different reward for {self.silent} steps ({level}): there is nothing to learn "
-                "from; change the level, the attempts or the temperature, and resume"
+                f"no group had attempts of different reward for {self.silent} steps ({level}): there is nothing to "
+                "learn from; change the level, the attempts or the temperature, and resume"
             )
             raise LearningError(message)
         said.append("no group had attempts of different reward: this step learns nothing")

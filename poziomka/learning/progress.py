@@ -48,7 +48,7 @@ class Progress:
     ) -> None:
         """Starts at step 0 with nothing spent."""
         self.run, self.learner, self.tokenizer, self.every = run, learner, tokenizer, every
-        self.listener = listener or (lambda stage, line: None)
+        self.listener = listener
         self.step = 0
         self.spent: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
@@ -90,7 +90,8 @@ class Progress:
                 phase = f"{stage}: {name.removeprefix('time/').removesuffix('_seconds')}"
                 self.seconds[phase] = self.seconds.get(phase, 0.0) + value
         self.run.log(self.step, stage, line)
-        self.listener(stage, {"step": self.step, **line})
+        if self.listener is not None:
+            self.listener(stage, {"step": self.step, **line})
 
     def keep(self, groups: Sequence[Group], advantages: Mapping[str, Sequence[float]]) -> None:
         """Writes this step's rollouts into the journal."""

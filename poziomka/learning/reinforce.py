@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from poziomka.core.collect import collect
-from poziomka.core.errors import LearningError
+from poziomka.core.errors import LearningError, SettingsError
 from poziomka.core.problem import Task
 from poziomka.core.rollout import Group
 from poziomka.core.sampler import Sampler, Sampling
@@ -75,10 +75,14 @@ def reinforce(
     to the journal every step; a checkpoint is saved as `progress` says, and before a stop.
 
     Raises:
+        SettingsError: the learner's temperature is not the sampling's.
         LearningError: too many failed checks, no variance for too long, or a loss that is not a number.
         Interrupted: the user asked to stop.
     """
     learner, estimate = progress.learner, advantage_named(settings.advantage)
+    if learner.temperature != settings.temperature:
+        message = f"the learner compares at temperature {learner.temperature}, sampling is at {settings.temperature}"
+        raise SettingsError(f"{message}: give both the same")
     watch = Watch(settings.patience, settings.failures)
     sampler.adopt(_version(progress.step), learner.weights())
     with Scoring(task, settings.scorer_seconds) as scoring:
@@ -123,7 +127,8 @@ def _version(step: int) -> str:
 
 def _demand_fresh(groups: Sequence[Group], version: str) -> None:
     """Refuses attempts by other weights than these: the batch would not be on-policy."""
-    stale = {rollout.policy for group in groups for rollout in group} - {version, None}
+    spans = (span for group in groups for rollout in group for span in rollout.transcript)
+    stale = {span.policy for span in spans if span.author is Author.MODEL} - {version, None}
     if stale:
         message = (
             f"the sampler wrote with {', '.join(map(str, stale))} instead of {version}: it did not adopt the weights"

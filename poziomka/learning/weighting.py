@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from poziomka.core.rollout import Group, Rollout
+from poziomka.core.rollout import Branch, Group, Rollout
 from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.advantages import Advantages
 
@@ -69,36 +69,46 @@ def policy_examples(
     return examples
 
 
+def _own(branch: Branch) -> list[bool]:
+    """Returns which tokens of a branch the policy gradient learns from; a shared prefix is its parent's.
+
+    A text's first token is never predicted, so it is never learned from.
+    """
+    if not branch.trainable:
+        return [False] * len(branch.transcript)
+    mask: list[bool] = []
+    for span in branch.transcript:
+        mask.extend([span.author is Author.MODEL and span.logprobs is not None] * len(span))
+    shared = min(max(branch.fork_at, 1), len(mask))
+    mask[:shared] = [False] * shared
+    return mask
+
+
 def _length(rollout: Rollout) -> int:
-    return sum(
-        len(span)
-        for branch in rollout.branches
-        if branch.trainable
-        for span in branch.transcript
-        if span.author is Author.MODEL
-    )
+    return sum(sum(_own(branch)) for branch in rollout.branches)
 
 
 def _weighted(rollout: Rollout, weight: float) -> list[Example]:
     examples = []
     for branch in rollout.branches:
-        if branch.trainable:
-            transcript = branch.transcript
-            logprobs = array("f", bytes(4 * len(transcript)))
-            policy = array("f", bytes(4 * len(transcript)))
-            at = 0
-            for span in transcript:
-                if span.author is Author.MODEL and span.logprobs is not None and at >= branch.fork_at:
-                    logprobs[at : at + len(span)] = span.logprobs
-                    policy[at : at + len(span)] = array("f", [weight]) * len(span)
-                at += len(span)
-            examples.append(Example(transcript.tokens, policy, array("f", bytes(4 * at)), logprobs))
+        mask = _own(branch)
+        if any(mask):
+            logprobs = array("f")
+            for span in branch.transcript:
+                logprobs.extend(span.logprobs or bytes(len(span)))
+            policy = array("f", [weight if own else 0.0 for own in mask])
+            nothing = array("f", bytes(4 * len(mask)))
+            examples.append(Example(branch.transcript.tokens, policy, nothing, logprobs))
     return examples
 
 
 def imitation_examples(transcripts: Sequence[Transcript], authors: Sequence[Author]) -> list[Example]:
-    """Returns what the next-token loss learns from: tokens by `authors`, averaged over the batch."""
-    masks = [transcript.by(*authors) for transcript in transcripts]
+    """Returns what the next-token loss learns from: tokens by `authors`, averaged over the batch.
+
+    A text's first token is never predicted, so it is never learned from.
+    """
+    masks = [[False, *transcript.by(*authors)[1:]] for transcript in transcripts if len(transcript)]
+    transcripts = [transcript for transcript in transcripts if len(transcript)]
     weight = 1 / max(sum(map(sum, masks)), 1)
     examples = []
     for transcript, mask in zip(transcripts, masks, strict=True):
