@@ -81,8 +81,8 @@ def reinforce(
     """
     learner, estimate = progress.learner, advantage_named(settings.advantage)
     if learner.temperature != settings.temperature:
-        message = f"the learner compares at temperature {learner.temperature}, sampling is at {settings.temperature}"
-        raise SettingsError(f"{message}: give both the same")
+        message = f"the learner's temperature is {learner.temperature}, the sampling's {settings.temperature}: give one"
+        raise SettingsError(message)
     watch = Watch(settings.patience, settings.failures)
     sampler.adopt(_version(progress.step), learner.weights())
     with Scoring(task, settings.scorer_seconds) as scoring:
