@@ -4,18 +4,19 @@ THINK, CLOSE = "<think>", "</think>"
 
 
 def split_thought(reply: str) -> tuple[str, str | None]:
-    """Splits a reply at its last "</think>" into the thought and what follows.
+    """Splits a reply into its thought (all of them, where tools interrupt it) and what follows.
 
-    What follows is None while a thought is still open: words in a thought are never an answer. A reply
-    that never opened a thought is all answer.
+    What follows is None while a thought is still open: words in a thought are never an answer. It is None too
+    where "</think>" closes what was closed already: a model could else go on thinking after its budget was spent.
+    A reply that never opened a thought is all answer.
     """
-    before, closed, after = reply.rpartition(CLOSE)
-    if closed:
-        reopened = THINK in after
-        return before.replace(THINK, "", 1).strip(), None if reopened else after.strip()
-    if THINK in reply:
-        return reply.split(THINK, 1)[1].strip(), None
-    return "", reply.strip()
+    if CLOSE not in reply:
+        before, opened, inside = reply.partition(THINK)
+        return (inside.strip(), None) if opened else ("", before.strip())
+    thought, *between, answer = reply.split(CLOSE)
+    closed_twice = any(THINK not in words for words in between)
+    thought = CLOSE.join([thought, *between]).replace(THINK, "", 1).strip()
+    return thought, None if closed_twice or THINK in answer else answer.strip()
 
 
 def read_integer(reply: str) -> int | None:

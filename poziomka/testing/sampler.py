@@ -118,7 +118,8 @@ async def _describes(case: _Case) -> str | None:
             wrong = [value for value in span.logprobs or () if not (math.isfinite(value) and value <= 0)]
             rule(not wrong, f"a log-probability is finite and at most 0: received {wrong}")
     last = case.after.stop
-    rule(last is not Stop.SWAP, "a reply ends for a reason: its last span says 'swap'")
+    over = last not in (Stop.SWAP, Stop.THOUGHT)
+    rule(over, f"a reply ends for a reason: its last span says {last!r}, after which another follows")
     read = all(span.tokens is not None for span in case.after)
     rule(not read or case.after.tokenizer, "a transcript with tokens names its tokenizer: received None")
     return None if read else "tokens and log-probabilities were not tried: it gives none"
@@ -174,15 +175,19 @@ async def _stops(case: _Case) -> str | None:
     return None
 
 
+def _first_thought(spans: list[Span]) -> str:
+    return _text(spans).partition(CLOSE)[0].rpartition(THINK)[2].strip()
+
+
 async def _closes(case: _Case) -> str | None:
-    free = split_thought(case.after.reply)[0]
-    if not free:
+    free = _first_thought(case.new(case.after))
+    if not free or not split_thought(case.after.reply)[0]:
         return "budgets of thought were not tried: it did not think"
     opening = 0
     for most in (0, 2):
         new = case.new(await case.extend(think_most=most))
         forced = [number for number, span in enumerate(new) if span.author is Author.FORCED and CLOSE in span.text]
-        thought = _text(new[: forced[0]] if forced else new).rpartition(THINK)[2].partition(CLOSE)[0].strip()
+        thought = _first_thought(new[: forced[0]] if forced else new)
         rule(
             forced or (most and thought == free),
             f"a thought that spent its budget is closed by forced words: with think_most {most} the reply was {new!r}",

@@ -35,8 +35,8 @@ class ScriptedSampler(Sampler):
     """Replies by a script, and keeps the rules of a request as a model would.
 
     A thought that reaches `think_most` is closed by a FORCED span and the script goes on after its own
-    "</think>"; one that ends before `think_least` is filled up with " wait". A thought that goes on over
-    several requests is counted from where it was opened.
+    "</think>"; one that ends before `think_least` is filled up with " wait". Thinking tokens are counted since
+    the user spoke, over several requests and thoughts.
 
     Args:
         script: texts, given out in the order of the requests and round again after the last; or a function
@@ -69,7 +69,7 @@ class ScriptedSampler(Sampler):
         """
         self.requests.append((transcript, sampling))
         transcript = _read(transcript)
-        writing = _Writing(sampling, _thought(transcript))
+        writing = _Writing(sampling, *_thought(transcript))
         tokens = transcript.tokens
         before = tokens[-1] if tokens else None
         spans: list[Span] = []
@@ -128,18 +128,19 @@ def _read(transcript: Transcript) -> Transcript:
     return replace(transcript, spans=spans, tokenizer=TOKENIZER)
 
 
-def _thought(transcript: Transcript) -> int | None:
-    """Returns how many tokens the model has thought in a thought that is still open; None where none is."""
-    thought: int | None = None
+def _thought(transcript: Transcript) -> tuple[int, bool]:
+    """Returns how many tokens the model has thought since the user spoke, and whether a thought is open."""
+    thought, thinking = 0, False
     for span in transcript:
+        if span.author in (Author.USER, Author.SYSTEM):
+            thought, thinking = 0, False
+            continue
         for piece in pieces(span.text):
-            if span.author in (Author.USER, Author.SYSTEM) or piece.strip() == CLOSE:
-                thought = None
-            elif piece.strip() == THINK:
-                thought = 0
-            elif thought is not None and span.author is Author.MODEL:
-                thought += 1
-    return thought
+            if piece.strip() in (THINK, CLOSE):
+                thinking = piece.strip() == THINK
+            else:
+                thought += thinking and span.author is Author.MODEL
+    return thought, thinking
 
 
 def _logprob(before: int | None, token: int, temperature: float) -> float:
@@ -154,7 +155,8 @@ class _Writing:
     """One request while it is being written."""
 
     sampling: Sampling
-    thought: int | None  # thinking tokens so far; None where no thought is open
+    thought: int  # thinking tokens so far
+    thinking: bool  # a thought is open
     written: int = 0  # tokens so far
     words: list[str] = field(default_factory=list)  # of the span at hand
     said: str = ""  # of the request, since words were last forced
@@ -164,24 +166,27 @@ class _Writing:
         rest = list(reversed(script))
         least, most = self.sampling.think_least, self.sampling.think_most
         while True:
-            if self.thought is not None and most is not None and self.thought >= most:
+            if self.thinking and most is not None and self.thought >= most:
                 yield from self._flush(Stop.LENGTH)
                 yield Author.FORCED, [f" {CLOSE}"], None
-                self.thought, self.said = None, ""
+                self.thinking, self.said = False, ""
                 while rest and rest.pop().strip() != CLOSE:
                     pass
             if self.written == self.sampling.tokens:
                 yield from self._flush(Stop.LENGTH)
                 return
             over = not rest or rest[-1].strip() == CLOSE
-            if over and self.thought is not None and self.thought < least:
+            if over and self.thinking and self.thought < least:
                 rest.append(FILLER)
             if not rest:
                 yield Author.MODEL, self.words, Stop.END
                 return
+            thinking = self.thinking
             if self._say(rest.pop()):
                 yield from self._flush(Stop.PHRASE)
                 return
+            if thinking and not self.thinking and self.written < self.sampling.tokens:
+                yield from self._flush(Stop.THOUGHT)
 
     def _say(self, word: str) -> bool:
         """Writes one word, no further than the end of a stop string; returns whether there was one."""
@@ -191,12 +196,10 @@ class _Writing:
             word = word[: len(word) - (len(self.said) - min(ends))]
         self.words.append(word)
         self.written += 1
-        if word.strip() == THINK:
-            self.thought = 0
-        elif word.strip() == CLOSE:
-            self.thought = None
-        elif self.thought is not None:
-            self.thought += 1
+        if word.strip() in (THINK, CLOSE):
+            self.thinking = word.strip() == THINK
+        else:
+            self.thought += self.thinking
         return bool(ends)
 
     def _flush(self, stop: Stop) -> Iterator[tuple[Author, list[str], Stop | None]]:

@@ -159,19 +159,20 @@ def _hostile(
     """Yields replies that are worth nothing, with their descriptions."""
     prompt = "\n".join(message.content for message in problem.prompt)
     answers = {"an echo of the prompt": prompt, **ANSWERS, **(LARGE_ANSWERS if large else {})}
+    answers = {what: answer for what, answer in answers.items() if gold is None or answer.strip() != gold[1]}
     replies = {f"{what}, as the answer": f"{THINK} hm {CLOSE} {answer}" for what, answer in answers.items()}
-    replies |= {"an empty reply": "", "white space": " \n\t", "an echo of the prompt": prompt}
+    replies |= {"an empty reply": "", "white space": " \n\t"}
     if gold is not None:
         thought, answer = gold
         wrong = perturb(answer)
         replies["the answer in the thought only"] = f"{THINK} {thought} {answer} {CLOSE}"
         replies["a thought that never closes"] = f"{THINK} {thought} {answer}"
         replies["a thought that is opened again"] = f"{THINK} hm {CLOSE} {THINK} {answer}"
+        replies["a thought that is closed twice"] = f"{THINK} hm {CLOSE} {wrong} {CLOSE} {answer}"
         replies["several answers, the right one last"] = f"{THINK} hm {CLOSE} {wrong} {answer}"
         replies["several answers, the right one first"] = f"{THINK} hm {CLOSE} {answer} {wrong}"
     for what, reply in replies.items():
-        if gold is None or reply.rpartition(CLOSE)[2].strip() != gold[1]:
-            yield what, _said(problem, reply)
+        yield what, _said(problem, reply)
     if gold is not None:
         opened = Transcript.of(problem.prompt) + Span(Author.TEMPLATE, f" {THINK}")
         opened += Span(Author.MODEL, f" {gold[1]}", stop=Stop.END)

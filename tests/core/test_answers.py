@@ -16,7 +16,8 @@ PARTS = st.lists(
     [
         ("<think> a b </think> 7", ("a b", "7")),
         (" a b </think> 7", ("a b", "7")),  # the prompt opened the thought
-        ("<think> a </think> b </think> 7", ("a </think> b", "7")),
+        ("<think> a </think> b <think> c </think> 7", ("a </think> b <think> c", "7")),
+        ("<think> a </think> b </think> 7", ("a </think> b", None)),  # thought went on after its end
         ("<think> a b", ("a b", None)),
         ("<think> a </think> <think> 7", ("a", None)),
         (" 7 ", ("", "7")),
@@ -24,7 +25,7 @@ PARTS = st.lists(
         ("</think>", ("", "")),
     ],
 )
-def test_a_reply_is_split_at_its_last_close(reply, parts):
+def test_a_reply_is_split_where_its_thought_ends(reply, parts):
     assert split_thought(reply) == parts
 
 

@@ -141,6 +141,10 @@ def test_tokens_are_the_mean_of_an_attempt():
     assert evaluation(["7", "8"], ["7"]).tokens == 2
 
 
+def test_thinking_is_the_mean_of_an_attempt():
+    assert evaluation(["7", "8"], ["7"]).thinking == 2
+
+
 def test_the_oracle_picks_a_right_attempt():
     result = evaluation(["7", "8"], ["8", "8"])
     assert result.pass_at(1).mean == 0.25

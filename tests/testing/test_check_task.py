@@ -121,6 +121,9 @@ FAULTS = {
         lambda problem, reply: "</think>" not in reply and reply.endswith(f" {problem.answer}")
     ),
     "a thought that is opened again": right_if(lambda problem, reply: reply.endswith(f"<think> {problem.answer}")),
+    "a thought that is closed twice": right_if(
+        lambda problem, reply: "open" not in reply and reply.rpartition("</think>")[2].strip() == problem.answer
+    ),
     "a thought that the prompt opened": replace(SUMS, scorer=model_words_only),
     "several answers, the right one last": right_if(last_number),
     "several answers, the right one first": right_if(first_number),

@@ -55,7 +55,7 @@ def test_an_empty_script_or_a_bare_string_is_refused(script):
 def test_every_span_has_ids_and_model_spans_have_logprobs():
     reply = extend([THOUGHT])
     assert reply.spans[-1].tokens[-1] == 0  # the end token is kept
-    assert len(reply.spans[-1].logprobs) == len(reply.spans[-1].tokens) == 9
+    assert [len(span.logprobs) for span in reply.spans[1:]] == [7, 2]
     assert reply.spans[0].logprobs is None
 
 
@@ -118,6 +118,22 @@ def test_a_thought_that_never_closes_is_closed_and_nothing_follows():
     assert reply.stop is Stop.END
 
 
+def test_a_span_ends_with_its_thought():
+    assert written(extend(["<think> a </think> 7"])) == [
+        ("model", "<think> a </think>", Stop.THOUGHT),
+        ("model", " 7", Stop.END),
+    ]
+
+
+def test_a_limit_at_the_end_of_a_thought_is_a_limit():
+    assert extend(["<think> a </think> 7"], tokens=3).stop is Stop.LENGTH
+
+
+def test_a_thought_that_is_opened_again_goes_on_with_its_budget():
+    reply = extend(["<think> a b </think> so <think> c d </think> 7"], think_most=3)
+    assert reply.reply == "<think> a b </think> so <think> c </think> 7"
+
+
 def test_a_thought_below_its_budget_is_left_alone():
     assert extend([THOUGHT], think_most=6).reply == THOUGHT
 
@@ -142,11 +158,11 @@ def test_score_repeats_the_logprobs_of_its_own_words():
     scores = asyncio.run(sampler.score(reply, 0.5))
     assert len(scores) == len(reply)
     assert scores[0] == 0
-    assert scores[-9:] == pytest.approx(list(reply.spans[-1].logprobs), rel=1e-5)
+    assert scores[-9:] == pytest.approx([*reply.spans[-2].logprobs, *reply.spans[-1].logprobs], rel=1e-5)
 
 
 def test_a_greedy_token_is_certain():
-    assert set(extend([THOUGHT], temperature=0).spans[-1].logprobs) == {0.0}
+    assert set(extend([" 7"], temperature=0).spans[-1].logprobs) == {0.0}
 
 
 def test_spans_name_the_version_that_was_adopted():
