@@ -6,6 +6,7 @@ saved · 141 nobody reads the output any more · 1 a fault of ours, with its tra
 
 import os
 import re
+import shlex
 import sys
 import traceback
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -77,6 +78,9 @@ def _train(given: Namespace) -> int:
         page = train(recipe, folder)
     except Interrupted as error:
         _say(error)
+        return STOPPED
+    except KeyboardInterrupt:
+        _say(f"stopped at once; go on with: poziomka train --resume {shlex.quote(str(folder))}")
         return STOPPED
     print(f"The report is at {page}")
     return 0

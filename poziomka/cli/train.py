@@ -1,5 +1,6 @@
 """One recipe from nothing to a report: warm start, gate, reinforcement, evaluation. Wiring only."""
 
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -76,11 +77,12 @@ class Training:
 
     def finish(self) -> Path:
         """Does what is left to do; returns the path of the report."""
-        with interruptible(self.progress), self.watcher:
-            self.warm_start()
-            self.demand_gate()
-            self.reinforce()
-            self.evaluate("trained")
+        with self.watcher:
+            with interruptible(self.progress):
+                self.warm_start()
+                self.demand_gate()
+                self.reinforce()
+            self.evaluate("trained")  # all is saved: from here on Ctrl-C stops at once
             self.record_cost()
             self.watcher.stage("writing the report")
             return write(self.run)
@@ -164,7 +166,9 @@ class Training:
     def sampling(self, least: int = 0, most: int | None = None) -> Sampling:
         """Returns how held-out problems are attempted."""
         settings = self.recipe.reinforce
-        return Sampling(temperature=settings.temperature, tokens=settings.tokens, think_least=least, think_most=most)
+        answer = settings.tokens - (settings.budget or 0)
+        tokens = max(settings.tokens, answer + max(self.recipe.evaluate.budgets))
+        return Sampling(temperature=settings.temperature, tokens=tokens, think_least=least, think_most=most)
 
     def log_point(self) -> None:
         """Measures a point of the learning curve and shows the fixed problems."""
@@ -257,7 +261,7 @@ def interruptible(progress: Progress) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, before)
     if progress.stop:
-        message = f"stopped; go on with: poziomka train --resume {progress.run.folder}"
+        message = f"stopped; go on with: poziomka train --resume {shlex.quote(str(progress.run.folder))}"
         raise Interrupted(message)
 
 

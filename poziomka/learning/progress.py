@@ -1,5 +1,6 @@
 """How far a run has come, what it has spent, and when that is logged and saved: the same for every loop."""
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -106,7 +107,8 @@ class Progress:
         if last or self.stop or self.step % self.every == 0:
             self.save()
         if self.stop:
-            message = f"stopped after step {self.step}; go on with: poziomka train --resume {self.run.folder}"
+            folder = shlex.quote(str(self.run.folder))
+            message = f"stopped after step {self.step}; go on with: poziomka train --resume {folder}"
             raise Interrupted(message)
 
     def save(self) -> None:
