@@ -37,7 +37,7 @@ def frontier(
 def vote(sampler: Sampler, task: Task, sampling: Sampling, settings: EvaluateSettings) -> dict[str, Any]:
     """Returns what majority voting and an oracle make of many attempts with short thoughts.
 
-    `tokens` is the thinking of all attempts together, the price at which they compare with one longer thought.
+    `thinking_tokens` are those of all attempts together, the price at which they compare with one longer thought.
     """
     most = max(settings.votes)
     how = replace(sampling, think_most=settings.vote_budget)
@@ -45,7 +45,7 @@ def vote(sampler: Sampler, task: Task, sampling: Sampling, settings: EvaluateSet
 
     def points(measure: str) -> list[dict[str, Any]]:
         return [
-            {"attempts": k, "tokens": k * found.thinking, "accuracy": asdict(getattr(found, measure)(k))}
+            {"attempts": k, "thinking_tokens": k * found.thinking, "accuracy": asdict(getattr(found, measure)(k))}
             for k in settings.votes
         ]
 

@@ -25,6 +25,7 @@ from poziomka.learning.learner import Learner
 from poziomka.learning.progress import Interrupted, Progress
 from poziomka.learning.reinforce import reinforce
 from poziomka.models.chat import PlainFormat
+from poziomka.models.counting import sampling_flops
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import build_model, load_weights, save_model
 from poziomka.reports.page import write
@@ -175,7 +176,7 @@ class Training:
         began, settings = time.perf_counter(), self.recipe.evaluate
         found = self._evaluation(settings.curve_problems, settings.curve_attempts, most=self.recipe.reinforce.budget)
         accuracy = found.accuracy
-        self.progress.spent.setdefault("compute/reinforce_flops", 0.0)
+        self.progress.spend(reinforce_flops=0.0, evaluation_flops=sampling_flops(self.model, found.groups))
         self.progress.log(
             "evaluate",
             {
@@ -183,6 +184,7 @@ class Training:
                 "evaluate/accuracy_low": accuracy.low,
                 "evaluate/accuracy_high": accuracy.high,
                 "evaluate/thinking_tokens": found.thinking,
+                "evaluate/problems": float(settings.curve_problems),
                 "time/evaluating_seconds": time.perf_counter() - began,
             },
         )
@@ -219,27 +221,31 @@ class Training:
         seconds["evaluating"] = seconds.get("evaluating", 0.0) + time.perf_counter() - began
 
     def record_cost(self) -> None:
-        """Records what the run has cost, and what it does not show."""
+        """Records what the run has cost, phase by phase, and what it does not show."""
         spent = {name.removeprefix("compute/"): amount for name, amount in self.progress.spent.items()}
+        seconds = {phase: 0.0 for phase in PHASES}
+        for phase, (_, _, names) in PHASES.items():
+            seconds[phase] = sum(self.progress.seconds.get(name, 0.0) for name in names)
         self.run.record(
             "cost",
             {
-                "flops": {
-                    "warm start": spent.get("finetune_flops", 0.0),
-                    "sampling": spent.get("sampling_flops", 0.0),
-                    "learning": spent.get("training_flops", 0.0),
-                },
-                "tokens": {
-                    "warm start": spent.get("finetune_tokens", 0.0),
-                    "sampled": spent.get("sampled_tokens", 0.0),
-                    "trained": spent.get("trained_tokens", 0.0),
-                },
-                "seconds": self.progress.seconds,
+                "flops": {phase: spent.get(flops, 0.0) for phase, (flops, _, _) in PHASES.items()},
+                "tokens": {phase: spent.get(tokens, 0.0) for phase, (_, tokens, _) in PHASES.items() if tokens},
+                "seconds": seconds,
                 "parameters": self.model.parameters_count,
                 "threads": self.recipe.threads,
             },
         )
         self.run.record("notes", {"not_shown": list(self.task.limits)})
+
+
+# a phase of a run: the totals that count its FLOPs and tokens, and the clocks that time it
+PHASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "warm start": ("finetune_flops", "finetune_tokens", ("warm_start: data", "warm_start: learning")),
+    "sampling": ("sampling_flops", "sampled_tokens", ("reinforce: sampling",)),
+    "learning": ("training_flops", "trained_tokens", ("reinforce: packing", "reinforce: learning")),
+    "evaluation": ("evaluation_flops", "", ("evaluate: evaluating", "evaluating")),
+}
 
 
 @contextmanager
