@@ -35,6 +35,7 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "config", "conf
 # Imports inside functions, each with its reason: (file or folder, imported package) -> why.
 LATE = {
     ("cli/", "*"): "`poziomka --help` answers in half a second: a command imports the rooms it needs",
+    ("testing/__init__.py", "poziomka"): "`check_architecture` needs torch; the other checks and the fakes do without",
     ("reports/figures.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
     ("runs/journal.py", "pyarrow"): "opening a run takes longer with it than all the rest; metrics need it not",
 }

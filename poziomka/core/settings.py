@@ -53,7 +53,7 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "settings") -> 
     if not isinstance(values, Mapping):
         message = f"{where} must be a table of settings: received {values!r}"
         raise SettingsError(message)
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # `kind` is a dataclass
     hints = typing.get_type_hints(kind)
     for name in values:
         if name not in fields:
@@ -171,7 +171,7 @@ def plain(settings: Any) -> dict[str, Any]:
             return {name: strip(item) for name, item in value.items() if item is not None}
         return [strip(item) for item in value] if isinstance(value, tuple | list) else value
 
-    return strip(dataclasses.asdict(settings))  # type: ignore[no-any-return]
+    return strip(dataclasses.asdict(settings))  # type: ignore[no-any-return]  # a dataclass gives a dict
 
 
 def to_toml(values: Mapping[str, Any], table: str = "") -> str:

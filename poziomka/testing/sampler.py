@@ -44,7 +44,7 @@ class _Case:
 
     async def extend(self, **changes: object) -> Transcript:
         """Extends with some settings changed."""
-        return await self.sampler.extend(self.before, replace(self.sampling, **changes))  # type: ignore[arg-type]
+        return await self.sampler.extend(self.before, replace(self.sampling, **changes))  # type: ignore[arg-type]  # any setting may change
 
     def new(self, after: Transcript) -> list[Span]:
         """Returns the spans that a reply added."""

@@ -132,12 +132,12 @@ def test_a_session_whose_exchange_failed_is_closed():
 
 def test_an_environment_that_cannot_be_made_fails_each_attempt():
     def broken(problem):
-        raise OSError("no such room")  # noqa: EM101, TRY003
+        raise OSError(problem.key)
 
     broken_task = Task("sums", None, scorer, environment=broken, trusted=True)
     (group,) = collect(ScriptedSampler([" 1"]), broken_task, PROBLEMS[:1], Sampling(), attempts=2)
     assert [rollout.score.verdict for rollout in group] == [Verdict.ERROR] * 2
-    assert "no such room" in group[0].score.why
+    assert group[0].score.why == "the task could not make an environment: 0+1"
 
 
 def test_a_failed_attempt_has_no_policy():
