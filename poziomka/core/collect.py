@@ -1,8 +1,10 @@
 """From problems to judged groups: the one place where synchronous code meets the waist."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from poziomka.core.environment import Environment, Session, converse
 from poziomka.core.errors import EnvironmentFailure
@@ -12,7 +14,7 @@ from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.scoring import Scoring
 from poziomka.core.transcript import Author, Transcript
 
-Progress = Callable[[Rollout], None]
+T = TypeVar("T")
 
 
 def collect(
@@ -38,8 +40,18 @@ def collect(
     """
     if scoring is None:
         with Scoring(task) as own:
-            return asyncio.run(_groups(sampler, task, problems, sampling, attempts, name, own))
-    return asyncio.run(_groups(sampler, task, problems, sampling, attempts, name, scoring))
+            return wait_for(_groups(sampler, task, problems, sampling, attempts, name, own))
+    return wait_for(_groups(sampler, task, problems, sampling, attempts, name, scoring))
+
+
+def wait_for(work: Coroutine[Any, Any, T]) -> T:
+    """Returns what `work` comes to; inside a running event loop (a notebook's), by way of a thread of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 async def _groups(

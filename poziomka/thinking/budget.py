@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from poziomka.core.answers import CLOSE
-from poziomka.core.collect import collect
+from poziomka.core.collect import collect, wait_for
 from poziomka.core.errors import SettingsError
 from poziomka.core.evaluation import Evaluation
 from poziomka.core.problem import Task
@@ -87,7 +87,7 @@ def at_budgets(
         async def shorter(budget: int) -> list[Group]:
             return list(await asyncio.gather(*(_shorter(sampler, judge, group, sampling, budget) for group in longest)))
 
-        curves = {budget: asyncio.run(shorter(budget)) for budget in sorted(set(budgets)) if budget < max(budgets)}
+        curves = {budget: wait_for(shorter(budget)) for budget in sorted(set(budgets)) if budget < max(budgets)}
     return {budget: Evaluation(groups) for budget, groups in curves.items()} | {max(budgets): Evaluation(longest)}
 
 

@@ -1,8 +1,10 @@
 """From problems to judged groups."""
 
+import asyncio
+
 import pytest
 
-from poziomka.core.collect import collect
+from poziomka.core.collect import collect, wait_for
 from poziomka.core.environment import Reply
 from poziomka.core.errors import SamplerError
 from poziomka.core.problem import Problem, Score, Task, Verdict
@@ -155,3 +157,10 @@ def test_a_rollout_that_was_not_judged_has_no_score():
     bare = type(group[0])("r", PROBLEMS[0], (type(group[0].branches[0])(group[0].transcript),))
     with pytest.raises(ValueError, match="rollout r has not been judged yet"):
         _ = bare.score
+
+
+def test_collecting_works_inside_a_running_event_loop():
+    async def cell() -> int:
+        return wait_for(asyncio.sleep(0, 7))
+
+    assert asyncio.run(cell()) == 7
