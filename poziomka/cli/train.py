@@ -89,7 +89,7 @@ class Training:
             return write(self.run)
 
     def warm_start(self) -> None:
-        """Fine-tunes on demonstrations; the gate, the first point and the warm start's curves are measured at its end."""
+        """Fine-tunes on demonstrations; at its end, measures the gate, the first point and the warm start's curves."""
         updates = self.warm_updates
         if self.progress.step >= updates > 0:
             return
@@ -140,8 +140,9 @@ class Training:
         gate = self.run.results("gate")
         if gate is not None and not gate["passed"]:
             message = (
-                f"the warm start gains {gate['gain']:+.2f} of accuracy from thought ({gate['direct']['mean']:.2f} answering "
-                f"at once, {gate['thinking']['mean']:.2f} thinking), and the gate asks for {gate['margin']:.2f}: "
+                f"the warm start gains {gate['gain']:+.2f} of accuracy from thought ({gate['direct']['mean']:.2f} "
+                f"answering at once, {gate['thinking']['mean']:.2f} thinking), and the gate asks for "
+                f"{gate['margin']:.2f}: "
                 "reinforcement would unlearn thinking; raise warm_start.updates, or lower gate.margin"
             )
             raise LearningError(message)
@@ -223,15 +224,15 @@ class Training:
     def record_cost(self) -> None:
         """Records what the run has cost, phase by phase, and what it does not show."""
         spent = {name.removeprefix("compute/"): amount for name, amount in self.progress.spent.items()}
-        seconds = {phase: 0.0 for phase in PHASES}
-        for phase, (_, _, names) in PHASES.items():
-            seconds[phase] = sum(self.progress.seconds.get(name, 0.0) for name in names)
         self.run.record(
             "cost",
             {
                 "flops": {phase: spent.get(flops, 0.0) for phase, (flops, _, _) in PHASES.items()},
                 "tokens": {phase: spent.get(tokens, 0.0) for phase, (_, tokens, _) in PHASES.items() if tokens},
-                "seconds": seconds,
+                "seconds": {
+                    phase: sum(self.progress.seconds.get(name, 0.0) for name in names)
+                    for phase, (_, _, names) in PHASES.items()
+                },
                 "parameters": self.model.parameters_count,
                 "threads": self.recipe.threads,
             },
@@ -252,7 +253,7 @@ PHASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 def interruptible(progress: Progress) -> Iterator[None]:
     """Lets Ctrl-C stop after the step under way, saved; a second one stops at once."""
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
         if progress.stop:
             raise KeyboardInterrupt
         progress.stop = True

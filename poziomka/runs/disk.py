@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # What safetensors (Rust) and torch (C++) say of a failed write: they raise no OSError.
 FAILED_WRITES = ("os error", "No space left", "inline_container", "write failed", "iostream error")
+
+PATIENCE = 0.5  # seconds that a process just killed, or its child just forked, may take to let a folder go
 
 
 @contextmanager
@@ -97,22 +100,30 @@ class Lock:
     def __init__(self, path: Path) -> None:
         """Takes the lock, or says who has it."""
         self._file = path.open("a+b", buffering=0)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.seek(0)
-            holder = self._file.read(20).decode("ascii", "replace").strip() or "unknown"
-            self._file.close()
-            message = (
-                f"another process (id {holder}) is writing the run {path.parent}: "
-                "wait until it ends, stop it, or give another folder"
-            )
-            raise RunError(message) from error
+        end = time.monotonic() + PATIENCE
+        while not self._taken():
+            if time.monotonic() > end:
+                self._file.seek(0)
+                holder = self._file.read(20).decode("ascii", "replace").strip() or "unknown"
+                self._file.close()
+                message = (
+                    f"another process (id {holder}) is writing the run {path.parent}: "
+                    "wait until it ends, stop it, or give another folder"
+                )
+                raise RunError(message)
+            time.sleep(PATIENCE / 20)
         self._file.truncate(0)
         self._file.write(f"{os.getpid()}\n".encode())
         # A forked child (a scorer's worker) inherits the descriptor and with it the lock. If it outlived us,
         # the run could not be resumed: so it closes its copy, which does not unlock ours.
         os.register_at_fork(after_in_child=partial(_close, weakref.ref(self._file)))
+
+    def _taken(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     @property
     def released(self) -> bool:

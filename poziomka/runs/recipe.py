@@ -21,13 +21,13 @@ def as_toml(recipe: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
     values = {name: value for name, value in recipe.items() if name != "schema_version"}
     demand_schema(recipe.get("schema_version", SCHEMA), "the recipe")
     try:
-        text = to_toml({"schema_version": SCHEMA, **values})
-        plain = tomllib.loads(text)
-    except (TypeError, ValueError) as error:
+        data = to_toml({"schema_version": SCHEMA, **values}).encode()
+        plain = tomllib.loads(data.decode())
+    except (TypeError, ValueError, SettingsError) as error:
         message = f"the recipe cannot be written as TOML: {error}; use tables of plain values, and leave None out"
         raise RunError(message) from error
     del plain["schema_version"]
-    return text.encode(), plain
+    return data, plain
 
 
 def read_recipe(folder: Path) -> dict[str, Any]:

@@ -9,9 +9,11 @@ missed and by "ok" where it hit; the answer repeats the last attempt. Whatever t
 arithmetic, recomputed here, is rewarded.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import permutations
 from random import Random
+from typing import cast
 
 from poziomka.core.answers import split_thought
 from poziomka.core.problem import Problem, Score, Task
@@ -94,7 +96,8 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     steps = _parse(answer)
     if steps is None:
         return Score.unparsed("the answer is not two steps a o b = c")
-    pool = [int(number) for number in problem.facts["numbers"]]  # type: ignore[attr-defined]  # facts are plain values
+    numbers, target = _given(problem)
+    pool = list(numbers)
     for left, operator, right, result in steps:
         for number in (left, right):
             if number not in pool:
@@ -103,9 +106,14 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
         if apply(left, operator, right) != result:
             return Score.wrong(answer, f"{left} {operator} {right} is not {result}")
         pool.append(result)
-    if pool != [problem.facts["target"]]:
-        return Score.wrong(answer, f"ends at {pool}, not at {problem.facts['target']}")
-    return Score.right(answer, f"reaches {problem.facts['target']}")
+    if pool != [target]:
+        return Score.wrong(answer, f"ends at {pool}, not at {target}")
+    return Score.right(answer, f"reaches {target}")
+
+
+def _given(problem: Problem) -> tuple[tuple[int, ...], int]:
+    """Returns a problem's numbers and target."""
+    return tuple(cast("Sequence[int]", problem.facts["numbers"])), cast("int", problem.facts["target"])
 
 
 def _parse(answer: str) -> list[Step] | None:
@@ -129,8 +137,8 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 
     Random on purpose: reinforcement is left to find the better guesses.
     """
-    numbers, target = tuple(problem.facts["numbers"]), problem.facts["target"]  # type: ignore[arg-type]  # plain values
-    random = random_of("countdown", "demonstration", problem.key, problem.facts["index"])  # type: ignore[arg-type]  # as the line before
+    numbers, target = _given(problem)
+    random = random_of("countdown", "demonstration", problem.key, cast("int", problem.facts["index"]))
     lines = []
     for _ in range(MOST_ATTEMPTS):
         steps = attempt(numbers, random)

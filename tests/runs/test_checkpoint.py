@@ -31,7 +31,12 @@ def make_folder(path):
     path.mkdir()
 
 
-DAMAGE = [flip, cut, remove, make_folder]
+def make_loop(path):
+    path.unlink()
+    path.symlink_to(path)
+
+
+DAMAGE = [flip, cut, remove, make_folder, make_loop]
 FILES = ["model.safetensors", "state.json", "manifest.json"]
 
 

@@ -93,9 +93,11 @@ def test_many_differences_are_counted(run, reopen):
         reopen({f"setting{i}": i for i in range(4)})
 
 
-def test_a_recipe_that_toml_cannot_hold_is_refused(tmp_path):
+@pytest.mark.parametrize("value", [None, object(), "\ud800"])
+def test_a_recipe_that_toml_cannot_hold_is_refused(tmp_path, value):
     with pytest.raises(RunError, match="cannot be written as TOML"):
-        Run.open(tmp_path / "run", {"rate": None})
+        Run.open(tmp_path / "run", {"rate": value})
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path, recipe):
@@ -141,9 +143,11 @@ def test_a_child_that_outlives_us_does_not_hold_the_folder(tmp_path, recipe):
     child = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
-    Run.open(tmp_path / "run", recipe).close()
-    os.kill(child, signal.SIGKILL)
-    parent.stdout.close()
+    try:
+        Run.open(tmp_path / "run", recipe).close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        parent.stdout.close()
 
 
 def test_a_closed_run_writes_no_more(run):
@@ -159,7 +163,8 @@ def test_a_reader_takes_no_lock_and_changes_nothing(run, weights):
     (run.folder / "checkpoints/.tmp-step-000004").mkdir()
     before = sorted(run.folder.rglob("*"))
     seen = Run.read(run.folder)
-    seen.note("said")
+    with seen:
+        seen.note("said")
     assert seen.latest().step == 3
     assert sorted(run.folder.rglob("*")) == before
     with pytest.raises(RunError, match="opened for reading"):
