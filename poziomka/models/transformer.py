@@ -26,7 +26,7 @@ class TransformerSettings:
     inner: int | None = setting(
         None, "width inside the feed-forward layer; none: 8/3 of the width, up to a multiple of 8", low=1
     )
-    qk_norm: bool = setting(False, "normalise queries and keys (the Qwen3 family)")
+    qk_norm: bool = setting(True, "normalise queries and keys (the Qwen3 family)")
     tied: bool = setting(True, "input and output embeddings are one matrix")
     rope_base: float = setting(10_000.0, "base of the rotary angles", low=2)
 

@@ -22,11 +22,11 @@ class Recurrence(nn.Module):
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.gate = nn.Linear(width, heads)
-        self.taps = nn.Parameter(torch.zeros(TAPS, 3 * width))
+        self.taps = nn.Parameter(torch.empty(TAPS, 3 * width))
         self.norm = RMSNorm(width // heads)
         self.out = nn.Linear(width, width, bias=False)
         with torch.no_grad():
-            self.taps[0] = 1.0
+            self.taps.uniform_(-(TAPS**-0.5), TAPS**-0.5)
             self.gate.bias.copy_(torch.linspace(1.0, 7.0, heads).exp2().log())
 
     def forward(
