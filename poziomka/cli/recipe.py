@@ -47,6 +47,14 @@ class EvaluateSettings:
     curve_problems: int = setting(250, "held-out problems of a point of the learning curve", low=10)
     curve_attempts: int = setting(2, "attempts a problem at such a point", low=1)
 
+    def __post_init__(self) -> None:
+        """Checks what stands inside the lists."""
+        for name, low in (("budgets", 0), ("votes", 1)):
+            values = getattr(self, name)
+            if not values or min(values) < low:
+                message = f"evaluate.{name} must be one or more numbers from {low} on: received {list(values)}"
+                raise SettingsError(message)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:

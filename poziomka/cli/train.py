@@ -59,6 +59,7 @@ class Training:
         self.sampler = LocalSampler(self.model, self.chat)
         self.curriculum = Curriculum(self.task, recipe.seed, recipe.reinforce.retire_at)
         self.watcher = Watcher(recipe, run.folder, quiet=quiet)
+        self.watcher.notes = run.notes
         self.progress = self._restored()
 
     def _restored(self) -> Progress:
@@ -279,8 +280,22 @@ def train(recipe: Recipe, folder: Path, *, keep_watch: bool = True) -> Path:
         PoziomkaError: what is wrong, in a sentence.
         Interrupted: Ctrl-C; everything is saved.
     """
+    demand_possible(recipe)
     with Run.open(folder, plain(recipe)) as run:
         return Training(recipe, run, quiet=not keep_watch).finish()
+
+
+def demand_possible(recipe: Recipe) -> None:
+    """Refuses a recipe that no run can follow, before a folder is made that would hold it.
+
+    Raises:
+        PoziomkaError: an unknown task, one without demonstrations, or a model whose settings do not fit together.
+    """
+    task = task_named(recipe.task)
+    tokenizer = Tokenizer.of_symbols(task.symbols)
+    build_model(recipe.architecture, recipe.model, len(tokenizer), 0)
+    if recipe.start is None:
+        Lessons(task, PlainFormat(tokenizer), recipe.warm_start.lessons, recipe.seed)
 
 
 def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:

@@ -1,7 +1,7 @@
 """What a person sees while a recipe runs: what is happening, what has been learned, when it will end."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,6 +38,8 @@ class Watcher:
         self.facts: dict[str, float] = {}
         self.points: list[tuple[float, float]] = []
         self.replies: list[Rollout] = []
+        self.notes: Sequence[str] = ()  # what the run wants said; it grows
+        self._told = 0
         self.pace: dict[str, list[float]] = {"warm_start": [], "reinforce": []}
         self._began = self._spoke = time.monotonic()
         self._live: Live | None = None
@@ -53,17 +55,20 @@ class Watcher:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Gives the terminal back, the last panel left standing."""
+        self._tell()
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def stage(self, doing: str) -> None:
         """Says what happens now."""
+        self._tell()
         self.doing = doing
         self._say(f"{doing} …", due=True)
 
     def hear(self, stage: str, line: Mapping[str, Any]) -> None:
         """Takes in a logged line."""
+        self._tell()
         self.step = int(line["step"])
         self.facts |= {name: float(value) for name, value in line.items() if isinstance(value, int | float)}
         if stage in NAMES:
@@ -97,6 +102,14 @@ class Watcher:
             seconds += max(0, total - done[stage]) * pace
         return seconds * 1.3 + 20 if seconds else None  # evaluation, about
 
+    def _tell(self) -> None:
+        """Says what the run noted since it was last asked: damage passed over, checks that failed."""
+        for note in self.notes[self._told :]:
+            if self._live is not None:
+                self.console.print(Text(note, style="yellow"), soft_wrap=True)
+            self._say(note, due=True)
+        self._told = len(self.notes)
+
     def _line(self, stage: str) -> str:
         done = self.step - (self.totals["warm_start"] if stage == "reinforce" else 0)
         fact = "loss/next_token" if stage == "warm_start" else "reward/mean"
@@ -111,7 +124,7 @@ class Watcher:
         if self.quiet or self._live is not None or not (due or now - self._spoke > PLAIN_EVERY):
             return
         self._spoke = now
-        self.console.print(f"[{now - self._began:4.0f} s] {line}", markup=False, highlight=False)
+        self.console.print(f"[{now - self._began:4.0f} s] {line}", markup=False, highlight=False, soft_wrap=True)
 
     def panel(self) -> RenderableType:
         """Returns the live panel."""

@@ -52,6 +52,10 @@ class ReinforceSettings:
     scorer_seconds: float = setting(10.0, "time limit of one check by an untrusted scorer", low=0.001)
     learner: LearnerSettings = field(default_factory=LearnerSettings)
 
+    def __post_init__(self) -> None:
+        """Refuses an unknown name before anything is trained."""
+        advantage_named(self.advantage)
+
     @property
     def sampling(self) -> Sampling:
         """How attempts are sampled."""
