@@ -161,7 +161,7 @@ def newest_sound(root: Path) -> tuple[Checkpoint | None, dict[Path, str]]:
     if damage:
         message = (
             f"no checkpoint in {root} is sound ({'; '.join(damage.values())}): restore one from a copy, "
-            f"or move {root} away to start over from step 0"
+            "or start again in another folder"
         )
         raise CheckpointError(message)
     return None, {}

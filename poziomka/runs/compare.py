@@ -9,7 +9,7 @@ from poziomka.core.errors import RunError
 from poziomka.runs.recipe import RECIPE
 from poziomka.runs.run import Run
 
-REWARD, ACCURACY = "reward/mean", "accuracy/mean"  # the metrics a table shows
+REWARD, ACCURACY = "reward/mean", "evaluate/accuracy"  # the metrics a table shows
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from poziomka.core.errors import RunError
+from poziomka.core.errors import CheckpointError, RunError
 from poziomka.core.rollout import Group
 from poziomka.runs import checkpoint as checkpoints
 from poziomka.runs.checkpoint import Checkpoint
@@ -20,6 +20,7 @@ from poziomka.runs.recipe import RECIPE, as_toml, demand_same, read_recipe
 from poziomka.runs.results import read_json, write_json
 
 METRICS, NOTES, LOCK = "metrics.jsonl", "notes.log", ".lock"
+SAVED = ".saved"  # there once a checkpoint was: without it nothing was done, with it nothing may start over
 JOURNAL, CHECKPOINTS, RESULTS = "journal", "checkpoints", "results"
 PROVENANCE = "provenance.json"
 
@@ -49,7 +50,7 @@ class Run:
         """Creates the folder of a run, or goes on with the one that is there.
 
         Going on means: from the newest checkpoint that is sound; metrics and journal of later steps are dropped,
-        because they will be written again. Without a checkpoint nothing is done yet, and the run starts over.
+        because they will be written again. A run that never saved a checkpoint starts over: its results go too.
 
         Args:
             folder: runs/NAME.
@@ -58,7 +59,7 @@ class Run:
 
         Raises:
             RunError: the folder is another recipe's, is no run's, is in use, or cannot be written.
-            CheckpointError: there are checkpoints, and none can be read.
+            CheckpointError: there are checkpoints and none can be read, or all that there were are gone.
         """
         if keep_last < 1:
             message = f"keep_last must be at least 1: received {keep_last}"
@@ -96,20 +97,33 @@ class Run:
         for name in (JOURNAL, CHECKPOINTS, RESULTS):
             (self.folder / name).mkdir(exist_ok=True)
             clear_temporaries(self.folder / name)
+        self._find_checkpoint()
+        last = self._latest.step if self._latest else None
+        for sentence in trim_metrics(self.folder / METRICS, last):
+            self.note(sentence)
+        self._trim_journal(last)
+        if last is None:
+            for path in (self.folder / RESULTS).glob("*.json"):
+                path.unlink()
+        self._record_start()
+
+    def _find_checkpoint(self) -> None:
         root = self.folder / CHECKPOINTS
         checkpoints.settle(root)
         self._latest, damage = checkpoints.newest_sound(root)
         for path, fault in damage.items():
             path.rename(path.with_name(path.name + checkpoints.DAMAGED))
             self.note(f"{fault}; it was put aside as {path.name}{checkpoints.DAMAGED}")
-        if damage and self._latest:
-            self.note(f"going on from the sound checkpoint of step {self._latest.step} instead")
-        self.resumed = self._latest.step if self._latest else 0
-        last = self._latest.step if self._latest else None
-        for sentence in trim_metrics(self.folder / METRICS, last):
-            self.note(sentence)
-        self._trim_journal(last)
-        self._record_start()
+        if self._latest is not None:
+            self.resumed = self._latest.step
+            if damage:
+                self.note(f"going on from the sound checkpoint of step {self.resumed} instead")
+        elif (self.folder / SAVED).exists():
+            message = (
+                f"the run {self.folder} had saved checkpoints and none is left in {root}: restore one from a copy, "
+                "or start again in another folder; nothing was changed"
+            )
+            raise CheckpointError(message)
 
     def _trim_journal(self, last: int | None) -> None:
         for path in self.journals():
@@ -194,6 +208,8 @@ class Run:
                 sync(self.folder / METRICS)  # a checkpoint vouches for the lines before it
             root = self.folder / CHECKPOINTS
             self._latest = checkpoints.write_checkpoint(root, step, write, state, score)
+            if not (self.folder / SAVED).exists():
+                replace_file(self.folder / SAVED, b"")
             checkpoints.prune(root, self._keep_last)
 
     def latest(self) -> Checkpoint | None:

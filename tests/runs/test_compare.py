@@ -20,7 +20,7 @@ def test_a_folder_that_is_not_there_is_said(tmp_path):
 
 
 def test_a_run_is_summed_up_by_its_last_figures(run):
-    run.log(1, "reinforce", {"reward/mean": 0.25, "accuracy/mean": 0.5})
+    run.log(1, "reinforce", {"reward/mean": 0.25, "evaluate/accuracy": 0.5})
     run.log(2, "reinforce", {"reward/mean": 0.75})
     run.log(3, "reinforce", {"reward/mean": float("nan")})
     summary = summarise(run.folder)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import tomllib
 
 import pytest
 
-from poziomka.core.errors import RunError
+from poziomka.core.errors import CheckpointError, RunError
 from poziomka.runs import Run
 
 
@@ -45,8 +46,19 @@ def test_a_run_resumes_from_its_checkpoint_and_drops_what_lies_after_it(run, reo
 def test_a_run_without_a_checkpoint_starts_over(run, reopen, groups):
     run.log(0, "warm-start", {})
     run.keep("warm-start", groups)
+    run.record("gate", {"passed": True})
     run = reopen()
     assert (run.resumed, run.latest(), run.metrics(), run.journals()) == (0, None, [], [])
+    assert run.results("gate") is None
+
+
+def test_a_run_whose_checkpoints_were_removed_is_not_started_over(run, reopen, weights):
+    run.log(1, "reinforce", {})
+    run.save(1, weights(), {})
+    shutil.rmtree(run.folder / "checkpoints")
+    with pytest.raises(CheckpointError, match="had saved checkpoints and none is left"):
+        reopen()
+    assert steps(run) == [1]
 
 
 def test_a_run_that_ended_cleanly_resumes_without_a_note(run, reopen, groups, weights):
