@@ -23,7 +23,7 @@ from poziomka.core.transcript import Transcript
 LARGEST = 12  # of the given numbers
 TARGETS = range(10, 41)
 BOUND = 99  # of any result
-OPERATORS = "+-*"
+OPERATORS = ("+", "-", "*")
 HELD_OUT = 8  # one instance in this many belongs to the test split
 MOST_ATTEMPTS = 32  # in a demonstration
 SYMBOLS = [*(str(number) for number in range(BOUND + 1)), *OPERATORS, "=", ",", "|", ">", "ok", "x"]

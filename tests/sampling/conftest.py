@@ -18,8 +18,8 @@ from poziomka.sampling.local import LocalSampler
 torch.set_num_threads(1)
 
 SHAPES = {
-    "transformer": {},
-    "llama": {"key_heads": 2},
+    "transformer": {"qk_norm": False},
+    "llama": {"key_heads": 2, "qk_norm": False},
     "qwen": {"key_heads": 1, "qk_norm": True, "tied": False},
     "recurrent": {},
 }
