@@ -1,0 +1,167 @@
+"""Every architecture gives the same numbers however a text is read, and says what it costs."""
+
+import pytest
+import torch
+
+from poziomka.core.errors import ModelError
+from poziomka.core.problem import Problem, Score
+from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.transcript import Author, Span, Transcript, compact
+from poziomka.models.architecture import Packing
+from poziomka.models.counting import reading_flops, sampling_flops, training_flops
+from poziomka.models.transformer import TransformerSettings
+from poziomka.models.weights import build_model
+from poziomka.testing import check_architecture
+
+
+def logprobs(model, tokens, *memory, **how):
+    return torch.log_softmax(model.logits(model(tokens, *memory, **how)), -1)
+
+
+def texts(*shape, seed=0):
+    return torch.randint(5, 15, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_it_keeps_an_architectures_contract(model):
+    check_architecture(model)
+
+
+@torch.no_grad()
+def test_decoding_after_forks_keeps_and_joins_is_the_full_forward(model):
+    """Rows of 3, 7 and 5 tokens, forked, some dropped, others joined, then read on, one by one."""
+    prefixes = [texts(3, seed=1), texts(7, seed=2), texts(5, seed=3)]
+    read = torch.nn.utils.rnn.pad_sequence(prefixes, batch_first=True)
+    memory = model.memory(3, 2)
+    model(read, memory, counts=torch.tensor([3, 7, 5]))
+    memory = memory.fork(torch.tensor([1, 0, 1, 2, 2]))
+    memory.keep(torch.tensor([0, 4, 2]))
+    other = model.memory(1, 1)
+    late = texts(9, seed=4)
+    model(late.unsqueeze(0), other)
+    memory.join(other)
+    rows = [prefixes[1], prefixes[2], prefixes[1], late]
+    endings = texts(4, 40, seed=5)
+    for step in range(40):
+        found = logprobs(model, endings[:, step : step + 1], memory)[:, 0]
+        for row, prefix in enumerate(rows):
+            whole = torch.cat([prefix, endings[row, : step + 1]]).unsqueeze(0)
+            assert (found[row] - logprobs(model, whole)[0, -1]).abs().max() <= 1e-4
+    assert memory.lengths.tolist() == [len(prefix) + 40 for prefix in rows]
+
+
+@torch.no_grad()
+def test_texts_packed_in_a_row_read_as_if_alone(model):
+    packed = texts(1, 30)
+    sequence = torch.tensor([[0] * 11 + [1] * 1 + [2] * 13 + [-1] * 5])
+    position = torch.cat([torch.arange(11), torch.arange(1), torch.arange(13), torch.zeros(5, dtype=torch.long)])
+    found = logprobs(model, packed, packing=Packing(sequence, position.unsqueeze(0)))
+    for start, end in ((0, 11), (11, 12), (12, 25)):
+        assert (found[:, start:end] - logprobs(model, packed[:, start:end])).abs().max() <= 1e-4
+
+
+@torch.no_grad()
+def test_rows_that_read_nothing_stay_as_they_were(model):
+    memory = model.memory(2, 8)
+    model(texts(2, 4), memory)
+    before = {name: memory[name].clone() for name in memory.stores}
+    model(texts(2, 3, seed=1), memory, counts=torch.tensor([0, 3]))
+    assert memory.lengths.tolist() == [4, 7]
+    again = model.memory(2, 8)
+    model(texts(2, 4), again)
+    token = texts(1, 1, seed=2)
+    alone = logprobs(model, token, again.fork(torch.tensor([0])))
+    beside = logprobs(model, torch.cat([token, token]), memory)[:1]
+    assert before
+    assert (alone - beside).abs().max() <= 1e-5
+
+
+@torch.no_grad()
+def test_long_texts_are_read_beyond_the_first_table_of_angles(model):
+    text = texts(1, 700)
+    memory = model.memory(1, 16)
+    model(text[:, :-1], memory)
+    assert (logprobs(model, text[:, -1:], memory)[0, 0] - logprobs(model, text)[0, -1]).abs().max() <= 1e-4
+
+
+def test_what_was_read_long_in_inference_can_be_learned_from(model):
+    text = texts(1, 600)
+    with torch.inference_mode():
+        model(text)
+    torch.autograd.backward(model.logits(model(text)).sum())
+    assert bool(model.embedding.weight.grad.ne(0).any())
+
+
+def test_the_same_seed_builds_the_same_weights(build):
+    one, two, other = build(seed=3).state_dict(), build(seed=3).state_dict(), build(seed=4).state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(one["embedding.weight"], other["embedding.weight"])
+
+
+def test_building_a_model_leaves_the_global_generator_alone():
+    torch.manual_seed(0)
+    wanted = torch.rand(3)
+    torch.manual_seed(0)
+    build_model("transformer", TransformerSettings(width=16, layers=1, heads=2), 15, 7)
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_an_unknown_architecture_is_answered_with_the_nearest():
+    with pytest.raises(ModelError, match="unknown architecture 'transfomer'; did you mean 'transformer'"):
+        build_model("transfomer", TransformerSettings(), 15, 0)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [
+        ("transformer", {"width": 30, "heads": 4}),
+        ("transformer", {"width": 32, "heads": 4, "key_heads": 3}),
+        ("transformer", {"width": 36, "heads": 4}),
+        ("recurrent", {"width": 30, "heads": 4}),
+    ],
+)
+def test_a_shape_that_does_not_divide_is_refused(architecture, settings):
+    with pytest.raises(ModelError, match="width"):
+        build_model(architecture, TransformerSettings(**settings), 15, 0)
+
+
+def test_parameters_are_counted_once(build):
+    assert build("transformer").parameters_count == 15 * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 88) + 5 * 32
+
+
+# ------------------------------------------------------------------------------------------------------- counting
+def test_a_transformers_flops_are_two_a_weight_and_four_a_width_and_token_looked_at(build):
+    products = 15 * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 88)
+    assert build("transformer").flops(9) == 2 * products + 4 * 2 * 32 * 10
+
+
+def test_untied_embeddings_cost_no_more_than_tied_ones(build):
+    qwen = build("qwen")
+    products = sum(p.numel() for p in qwen.blocks.parameters() if p.dim() > 1) + 15 * 32
+    assert qwen.flops(0) == 2 * products + 4 * 2 * 32
+
+
+def test_a_recurrent_token_costs_the_same_wherever_it_stands(build):
+    assert build("recurrent").flops(0) == build("recurrent").flops(10_000)
+
+
+def test_reading_a_text_costs_the_sum_of_its_tokens(model):
+    assert reading_flops(model, [4]) == pytest.approx(sum(model.flops(place) for place in range(4)))
+    assert reading_flops(model, [4, 7], start=4) == pytest.approx(sum(model.flops(place) for place in range(4, 7)))
+    assert reading_flops(model, []) == 0
+
+
+def test_training_costs_three_readings(model):
+    assert training_flops(model, [5, 9]) == pytest.approx(3 * reading_flops(model, [5, 9]))
+
+
+def test_a_groups_prompt_is_paid_for_once(build):
+    model, problem = build(), Problem.ask("t", "k", "q")
+    prompt = Transcript((Span(Author.USER, "q", compact([1, 2, 3])),))
+    group = [
+        Rollout(
+            f"r{n}", problem, (Branch(prompt + Span(Author.MODEL, "", compact([4] * n), policy="v1"), Score.wrong("")),)
+        )
+        for n in (2, 5)
+    ]
+    own = sum(model.flops(place) for place in range(5)) + sum(model.flops(place) for place in range(3, 8))
+    assert sampling_flops(model, [group]) == pytest.approx(own)
