@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
-from poziomka.core.answers import CLOSE
+from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.collect import collect, wait_for
 from poziomka.core.errors import SettingsError
 from poziomka.core.evaluation import Evaluation
@@ -36,7 +36,8 @@ async def fork(sampler: Sampler, long: Transcript, sampling: Sampling, budget: i
     """Returns the reply the model would have given within `budget` thinking tokens, from one with a longer budget.
 
     Exact where a thought closes with one token and randomness is named by a token's place, as in the local engine:
-    the shorter thought is then the longer one's beginning. A reply whose thought ended in time is returned as it is.
+    the shorter thought is then the longer one's beginning. A reply whose thought ended in time is returned as it is;
+    one that opened its thought again is written anew, since only its sampler knows where its budget was spent.
 
     Args:
         sampler: wrote the long reply.
@@ -44,15 +45,13 @@ async def fork(sampler: Sampler, long: Transcript, sampling: Sampling, budget: i
         sampling: the settings it was written with, seed included.
         budget: thinking tokens.
     """
-    before = 0
-    for span in long:
-        if span.author is Author.MODEL:
-            thought = len(span)  # the token that closed it included: beyond the budget the close would be forced
-            break
-        before += len(span)
-    else:
+    first = next((number for number, span in enumerate(long) if span.author is Author.MODEL), None)
+    if first is None:
         return long
-    if thought <= budget:
+    before = sum(map(len, long.spans[:first]))
+    if len(long.spans[first]) <= budget:  # the token that closed it included: the next one would be forced to close
+        if any(THINK in span.text for span in long.spans[first + 1 :]):
+            return await sampler.extend(long.cut(before), replace(sampling, think_most=budget))
         return long
     cut = long.cut(before + budget) + Span(Author.FORCED, f" {CLOSE}")
     return await sampler.extend(cut, replace(sampling, tokens=sampling.tokens - budget, think_most=budget))
