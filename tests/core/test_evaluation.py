@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poziomka.core.errors import TaskError
 from poziomka.core.evaluation import Estimate, Evaluation, evaluate, paired_gain, pass_at, proportion, wilson
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.rollout import Branch, Rollout
@@ -131,6 +132,13 @@ def test_failed_checks_are_counted_and_in_no_mean():
     assert result.corrects == [[1.0], [], [0.0, 0.0]]
     assert result.rewards == result.corrects
     assert result.accuracy.mean == 0.5
+
+
+def test_an_accuracy_of_failed_checks_only_is_refused_with_the_reason():
+    with pytest.raises(TaskError, match=r"3 of 3 checks failed \(r: slow\)"):
+        _ = evaluation([None, None], [None]).accuracy
+    with pytest.raises(TaskError, match="no attempt could be judged"):
+        _ = evaluation().accuracy
 
 
 def test_verdicts_are_counted():
