@@ -13,7 +13,6 @@ from poziomka.runs.run import Run
 from poziomka.thinking.budget import at_budgets
 
 SCHEMA = 1  # of what `--json` prints
-ANSWER = 6  # tokens left for an answer after the longest thought, where the recipe leaves fewer
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,8 @@ def evaluate(
     budgets = sorted(set(budgets or settings.budgets))
     problems = min(problems or settings.problems, task.size or problems or settings.problems)
     attempts = attempts or settings.attempts
-    sampling = replace(own, think_most=None, tokens=max(own.tokens, max(budgets) + ANSWER))
+    answer = max(1, own.tokens - (own.think_most or 0))  # tokens that the recipe leaves after a whole thought
+    sampling = replace(own, think_most=None, tokens=max(own.tokens, answer + max(budgets)))
     found = at_budgets(sampler, task, sampling, budgets, problems=problems, attempts=attempts)
     ordered = {budget: found[budget] for budget in budgets}
     return Curve(folder, sampler.policy, task.name, problems, attempts, sampling, ordered, run.notes)

@@ -79,15 +79,19 @@ class Training:
 
     def finish(self) -> Path:
         """Does what is left to do; returns the path of the report."""
-        with self.watcher:
-            with interruptible(self.progress):
-                self.warm_start()
-                self.demand_gate()
-                self.reinforce()
-            self.evaluate("trained")  # all is saved: from here on Ctrl-C stops at once
-            self.record_cost()
-            self.watcher.stage("writing the report")
-            return write(self.run)
+        try:
+            with self.watcher:
+                with interruptible(self.progress):
+                    self.warm_start()
+                    self.demand_gate()
+                    self.reinforce()
+                self.evaluate("trained")  # all is saved: from here on Ctrl-C stops at once
+                self.record_cost()
+                self.watcher.stage("writing the report")
+                return write(Run.read(self.run.folder))  # as `poziomka report` will see it
+        except LearningError as error:
+            self.run.note(str(error))  # whoever called says it; the run remembers it
+            raise
 
     def warm_start(self) -> None:
         """Fine-tunes on demonstrations; at its end, measures the gate, the first point and the warm start's curves."""
