@@ -64,7 +64,7 @@ class Recipe:
     name: str = setting("run", "what the run is called")
     task: str = setting("recurrence", "the problems")
     seed: int = setting(0, "names all randomness", low=0)
-    threads: int = setting(2, "threads of tensor work; the bits of a result depend on it", low=1)
+    threads: int = setting(2, "threads of tensor work; the bits of a result depend on it", low=1, high=1024)
     save_every: int = setting(200, "steps between two checkpoints", low=1)
     start: str | None = setting(None, "a checkpoint to begin with instead of a warm start")
     architecture: Literal["transformer", "recurrent"] = setting("transformer", "transformer or recurrent")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import NormalDist, fmean
 
 from poziomka.core.collect import collect
+from poziomka.core.errors import TaskError
 from poziomka.core.problem import Task, Verdict
 from poziomka.core.rollout import Group
 from poziomka.core.sampler import Sampler, Sampling
@@ -113,7 +114,16 @@ class Evaluation:
 
     @property
     def accuracy(self) -> Estimate:
-        """Share of right attempts (avg@k, which the field also calls pass@1 over k)."""
+        """Share of right attempts (avg@k, which the field also calls pass@1 over k).
+
+        Raises:
+            TaskError: every check failed, so nothing is known.
+        """
+        if not any(self.corrects):
+            failed = [rollout for group in self.groups for rollout in group]
+            example = f" ({failed[0].id}: {failed[0].score.why})" if failed else ""
+            message = f"no attempt could be judged: {len(failed)} of {len(failed)} checks failed{example}"
+            raise TaskError(message)
         return proportion(self.corrects)
 
     @property

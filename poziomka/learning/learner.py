@@ -56,7 +56,8 @@ class Learner:
         """Takes one optimizer step and returns its metrics; a batch without any weight changes nothing.
 
         Raises:
-            LearningError: the loss or the gradient is not a number; the weights are left as they were.
+            LearningError: the loss or the gradient is not a number, and the weights are left as they were; or the
+                step itself overflowed.
         """
         if not (batch.policy_weight.any() or batch.imitate_weight.any()):
             return {"tokens/trained": 0.0}
@@ -70,12 +71,18 @@ class Learner:
             self.optimizer.zero_grad(set_to_none=True)
             message = (
                 f"the loss is {sums.policy_loss + sums.next_token_loss} and the gradient's norm {norm}: the step was "
-                f"not taken; resume from the last checkpoint with a lower rate than {rate:g}"
+                f"not taken, what was saved before is intact; train in another folder with a lower rate than {rate:g}"
             )
             raise LearningError(message)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        if not torch.isfinite(nn.utils.get_total_norm(self.model.parameters())):
+            message = (
+                f"a step at rate {rate:g} left weights that are not finite: they were not saved, what was saved before "
+                "is intact; train in another folder with a lower rate"
+            )
+            raise LearningError(message)
         return self._metrics(batch, sums, norm, rate)
 
     def _accumulate(self, part: Batch, sums: Sums) -> None:

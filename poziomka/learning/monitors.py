@@ -52,7 +52,7 @@ class Watch:
     def __init__(self, patience: int | None, failures: float) -> None:
         """Starts with nothing amiss."""
         self.patience, self.failures = patience, failures
-        self.silent = 0
+        self.silent = 0  # steps in a row without an informative group
 
     def look(self, groups: Sequence[Group]) -> list[str]:
         """Returns what a person should be told of this step.
@@ -79,7 +79,7 @@ class Watch:
             level = f"all rewards near {fmean(rewards):.2f}" if rewards else "nothing judged"
             message = (
                 f"no group had attempts of different reward for {self.silent} steps ({level}): there is nothing to "
-                "learn from; change the level, the attempts or the temperature, and resume"
+                "learn from; train in another folder at another level or temperature, or with more attempts"
             )
             raise LearningError(message)
         said.append("no group had attempts of different reward: this step learns nothing")

@@ -88,6 +88,7 @@ def reinforce(
         message = f"the learner's temperature is {learner.temperature}, the sampling's {settings.temperature}: give one"
         raise SettingsError(message)
     watch = Watch(settings.patience, settings.failures)
+    watch.silent = _silent_so_far(progress)
     sampler.adopt(_version(progress.step), learner.weights())
     with Scoring(task, settings.scorer_seconds) as scoring:
         for step in range(start + 1, settings.steps + 1):
@@ -160,6 +161,13 @@ def _by_token(groups: Sequence[Group], advantages: Advantages) -> dict[str, list
         for group, values in zip(groups, advantages, strict=True)
         for rollout, value in zip(group, values, strict=True)
     }
+
+
+def _silent_so_far(progress: Progress) -> int:
+    """Returns how many steps before this one, in a row, had no informative group: a resumed run is as patient."""
+    lines = [line for line in progress.run.metrics() if line["stage"] == "reinforce"]
+    shares = [line["groups/zero_variance"] for line in reversed(lines)]
+    return next((count for count, share in enumerate(shares) if share < 1), len(shares))
 
 
 def _stop_if_hopeless(progress: Progress, watch: Watch, groups: Sequence[Group]) -> None:
