@@ -7,6 +7,7 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heapreplace
 
 import numpy as np
 import torch
@@ -94,22 +95,20 @@ class Batch:
 
 
 def _fit(lengths: Sequence[int], row: int) -> list[list[int]]:
-    """Returns which examples share a row: rows of `row` places where they waste little, longer or even ones where not.
+    """Returns which examples share a row: rows of `row` places where they waste little, longer ones where not.
 
     Long rows pack better and cost more attention, so the first that wastes little is taken, else the best.
     """
     longest, total = max(lengths, default=0), sum(lengths)
-    halves = [longest * half // 2 for half in range(2, 9)]
-    even = [-(-total // count) for count in (4, 3, 2, 1)]  # for few examples, the last row decides
     best: list[list[int]] = []
     least = math.inf
-    for room in (max(row, longest), *halves, *(room for room in even if longest <= room <= 8 * longest)):
-        rows = _best_fit(lengths, room)
-        computed = len(rows) * max((sum(lengths[member] for member in members) for members in rows), default=0)
-        if computed < least:
-            best, least = rows, computed
-        if total >= ENOUGH * least:
-            break
+    for room in (max(row, longest), *(longest * halves // 2 for halves in range(2, 13))):
+        for rows in (_best_fit(lengths, room), _even(lengths, -(-total // max(room, 1)))):
+            computed = len(rows) * max((sum(lengths[member] for member in members) for members in rows), default=0)
+            if computed < least:
+                best, least = rows, computed
+            if total >= ENOUGH * least:
+                return best
     return best
 
 
@@ -127,3 +126,14 @@ def _best_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
         rows[number].append(member)
         insort(spaces, (left - size, number))
     return rows
+
+
+def _even(lengths: Sequence[int], count: int) -> list[list[int]]:
+    """Longest first, each into the emptiest of `count` rows: of rows of several examples, none is much the longest."""
+    rows: list[list[int]] = [[] for _ in range(count)]
+    loads = [(0, number) for number in range(count)]
+    for member in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
+        load, number = loads[0]
+        heapreplace(loads, (load + lengths[member], number))
+        rows[number].append(member)
+    return [members for members in rows if members]

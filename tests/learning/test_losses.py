@@ -1,0 +1,105 @@
+"""Losses are the formulas of their papers, and so are their gradients."""
+
+import math
+
+import pytest
+import torch
+
+from poziomka.learning.losses import SurrogateSettings, mismatch_kl, next_token, policy_gradient
+
+RATIOS = [0.5, 0.79, 0.81, 1.0, 1.19, 1.21, 1.27, 1.29, 4.0, 7.0]
+LOGQ = torch.full((len(RATIOS),), -2.0)
+WEIGHT = torch.tensor([0.3, -0.2, 0.5, -1.0, 0.7, 0.1, -0.4, 0.6, -0.8, 0.9])
+
+
+def taken(kind, weight=WEIGHT, ratios=RATIOS, **how):
+    """Returns loss, clipped tokens and the gradient of the log-probabilities."""
+    logp = (torch.tensor(ratios).log() - 2.0).requires_grad_()
+    loss, clipped = policy_gradient(logp, LOGQ[: len(ratios)], weight, SurrogateSettings(kind=kind, **how))
+    (gradient,) = torch.autograd.grad(loss, logp)
+    return float(loss), int(clipped), gradient
+
+
+def test_reinforce_is_minus_the_weighted_logprob():
+    loss, clipped, gradient = taken("reinforce")
+    assert loss == pytest.approx(
+        -sum(w * (math.log(r) - 2) for w, r in zip(WEIGHT.tolist(), RATIOS, strict=True)), rel=1e-5
+    )
+    assert torch.equal(gradient, -WEIGHT)
+    assert clipped == 0
+
+
+@pytest.mark.parametrize("cap", [1.0, 5.0])
+def test_cispo_weights_the_logprob_with_the_capped_ratio_that_carries_no_gradient(cap):
+    loss, clipped, gradient = taken("cispo", cap=cap)
+    capped = [min(ratio, cap) for ratio in RATIOS]
+    wanted = -sum(c * w * (math.log(r) - 2) for c, w, r in zip(capped, WEIGHT.tolist(), RATIOS, strict=True))
+    assert loss == pytest.approx(wanted, rel=1e-5)
+    assert torch.allclose(gradient, -torch.tensor(capped) * WEIGHT)
+    assert clipped == sum(ratio > cap + 1e-6 for ratio in RATIOS)
+
+
+def test_cispo_of_fresh_tokens_is_reinforce():
+    weight = torch.tensor([0.5, -0.25])
+    assert torch.equal(taken("cispo", weight, [1.0, 1.0])[2], taken("reinforce", weight, [1.0, 1.0])[2])
+
+
+@pytest.mark.parametrize(("kind", "high"), [("ppo", 0.2), ("dapo", 0.28)])
+def test_ppo_and_dapo_take_the_lower_of_the_plain_and_the_clipped_ratio(kind, high):
+    loss, clipped, gradient = taken(kind, clip_low=0.2, clip_high=0.28)
+    total, slopes, count = 0.0, [], 0
+    for ratio, weight in zip(RATIOS, WEIGHT.tolist(), strict=True):
+        bounded = max(0.8, min(1 + high, ratio))
+        total -= min(ratio * weight, bounded * weight)
+        cut = bounded * weight < ratio * weight
+        slopes.append(0.0 if cut else -ratio * weight)
+        count += cut
+    assert loss == pytest.approx(total, rel=1e-5)
+    assert torch.allclose(gradient, torch.tensor(slopes), atol=1e-6)
+    assert clipped == count > 0
+
+
+@pytest.mark.parametrize(
+    ("ratio", "weight", "clipped"),
+    [
+        (1.25, 1.0, {"ppo"}),
+        (1.5, 1.0, {"ppo", "dapo"}),
+        (0.5, -1.0, {"ppo", "dapo"}),
+        (1.5, -1.0, set()),
+        (0.5, 1.0, set()),
+    ],
+)
+def test_a_token_is_clipped_only_where_it_has_gone_far_enough_its_way(ratio, weight, clipped):
+    for kind in ("ppo", "dapo"):
+        _, count, gradient = taken(kind, torch.tensor([weight]), [ratio])
+        assert count == (kind in clipped)
+        assert (gradient == 0).item() == (kind in clipped)
+
+
+def test_next_token_is_minus_the_weighted_logprob():
+    logp = torch.tensor([-1.0, -2.0], requires_grad=True)
+    loss = next_token(logp, torch.tensor([0.25, 0.5]))
+    assert float(loss) == 1.25
+    assert torch.autograd.grad(loss, logp)[0].tolist() == [-0.25, -0.5]
+
+
+def test_the_mismatch_of_equal_policies_is_zero():
+    assert float(mismatch_kl(LOGQ, LOGQ)) == 0
+
+
+@pytest.mark.parametrize("gap", [1e-7, 1e-5, 1e-3, 0.1, 2.0])
+def test_the_mismatch_is_never_negative_and_half_the_square_of_a_small_gap(gap):
+    logq = -torch.rand(1000, generator=torch.Generator().manual_seed(0)) * 5
+    for sign in (1, -1):
+        logp = logq + sign * gap
+        each = mismatch_kl(logp, logq) / 1000
+        exact = ((logp - logq).double().expm1() - (logp - logq).double()).mean()
+        assert float(each) >= 0
+        assert float(each) == pytest.approx(float(exact), rel=0.01, abs=1e-12)
+
+
+def test_the_mismatch_estimates_the_divergence_of_sampler_from_learner():
+    """Over all tokens, weighted with the sampler's probabilities, the estimate is the divergence itself."""
+    p, q = torch.softmax(torch.randn(20), 0), torch.softmax(torch.randn(20), 0)
+    estimate = sum(float(q[i]) * float(mismatch_kl(p[i].log()[None], q[i].log()[None])) for i in range(20))
+    assert estimate == pytest.approx(float((q * (q / p).log()).sum()), rel=1e-4)
