@@ -17,7 +17,7 @@ def taken(kind, weight=WEIGHT, ratios=RATIOS, **how):
     logp = (torch.tensor(ratios).log() - 2.0).requires_grad_()
     loss, clipped = policy_gradient(logp, LOGQ[: len(ratios)], weight, SurrogateSettings(kind=kind, **how))
     (gradient,) = torch.autograd.grad(loss, logp)
-    return float(loss), int(clipped), gradient
+    return float(loss.detach()), int(clipped), gradient
 
 
 def test_reinforce_is_minus_the_weighted_logprob():
@@ -79,7 +79,7 @@ def test_a_token_is_clipped_only_where_it_has_gone_far_enough_its_way(ratio, wei
 def test_next_token_is_minus_the_weighted_logprob():
     logp = torch.tensor([-1.0, -2.0], requires_grad=True)
     loss = next_token(logp, torch.tensor([0.25, 0.5]))
-    assert float(loss) == 1.25
+    assert loss.item() == 1.25
     assert torch.autograd.grad(loss, logp)[0].tolist() == [-0.25, -0.5]
 
 
