@@ -204,6 +204,11 @@ def test_a_loss_that_is_no_number_is_refused_and_changes_nothing(build, learner_
     assert learner.step(Batch.pack(examples(seed=2)), 1e-2)["policy/grad_norm"] > 0
 
 
+def test_a_step_that_overflows_is_told(build, learner_of):
+    with pytest.raises(LearningError, match="left weights that are not finite"):
+        learner_of(build()).step(Batch.pack(examples()), 1e30)
+
+
 def test_steps_lower_the_loss(build, learner_of):
     text = Example(array("i", [1, 3, 4, 2]), array("f", [0] * 4), array("f", [0, *[1 / 3] * 3]), array("f", [0] * 4))
     learner, batch = learner_of(build()), Batch.pack([text])
