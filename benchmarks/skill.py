@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/skill.py --updates 800 --rate 2e-3 --qk-norm
 
-Prints the share of wrong tokens (given the right ones before) and the loss on held-in demonstrations of all lengths, every
-200 updates. Wall-clock time is printed for orientation and is no benchmark.
+Prints the share of wrong tokens (given the right ones before) and the loss on held-in demonstrations of all lengths,
+every 200 updates. Wall-clock time is printed for orientation and is no benchmark.
 """
 
 import argparse

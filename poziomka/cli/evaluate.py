@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from poziomka.cli.train import load
 from poziomka.core.evaluation import Evaluation
 from poziomka.core.sampler import Sampling
 from poziomka.reports.words import counted
 from poziomka.runs.run import Run
 from poziomka.thinking.budget import at_budgets
+from poziomka.training.train import load
 
 SCHEMA = 1  # of what `--json` prints
 

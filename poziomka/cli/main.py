@@ -52,9 +52,9 @@ def _train_options(parser: ArgumentParser) -> None:
 
 
 def _train(given: Namespace) -> int:
-    from poziomka.cli.recipe import read_recipe
     from poziomka.core.settings import plain, to_toml
     from poziomka.runs.run import Run
+    from poziomka.training.recipe import read_recipe
 
     if given.resume is not None:
         if given.recipe is not None or given.run is not None or given.set:
@@ -71,8 +71,8 @@ def _train(given: Namespace) -> int:
     if given.dry_run:
         print(to_toml(plain(recipe)), end="")
         return 0
-    from poziomka.cli.train import train
     from poziomka.learning.progress import Interrupted
+    from poziomka.training.train import train
 
     try:
         page = train(recipe, folder)

@@ -36,6 +36,7 @@ class Progress:
         step: optimizer steps taken over all stages.
         spent: running totals (FLOPs, tokens), by metric name; they go into every logged line.
         seconds: wall-clock time by phase; kept in checkpoints and not part of what must repeat.
+        score: the last held-out accuracy; the checkpoint with the highest is kept beside the newest.
         stop: set to save and stop after the step that is under way.
     """
 
@@ -56,6 +57,7 @@ class Progress:
         self.extra: dict[
             str, Callable[[], Mapping[str, Any]]
         ] = {}  # what loops and wiring add to a checkpoint, by name
+        self.score: float | None = None
         self.stop = False
 
     def restore(self) -> Mapping[str, Any]:
@@ -114,7 +116,7 @@ class Progress:
     def save(self) -> None:
         """Writes a checkpoint of everything a loop needs to go on."""
         state = {name: dict(give()) for name, give in self.extra.items()}
-        self.run.save(self.step, self._write, {"spent": self.spent, "seconds": self.seconds, **state})
+        self.run.save(self.step, self._write, {"spent": self.spent, "seconds": self.seconds, **state}, self.score)
 
     def _write(self, folder: Path) -> None:
         save_model(folder, self.learner.model, self.tokenizer)

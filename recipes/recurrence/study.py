@@ -19,8 +19,6 @@ from pathlib import Path
 from random import Random
 from statistics import fmean, stdev
 
-from poziomka.cli.recipe import Recipe, read_recipe
-from poziomka.cli.train import Training, train
 from poziomka.core.evaluation import Estimate, Evaluation, evaluate, paired_gain
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.settings import plain
@@ -30,6 +28,8 @@ from poziomka.learning.finetune import finetune
 from poziomka.models.counting import training_flops
 from poziomka.runs import Run
 from poziomka.tasks import task_named
+from poziomka.training.recipe import Recipe, read_recipe
+from poziomka.training.train import Training, train
 
 HERE = Path(__file__).parent
 T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t, two-sided 95 %, by number of seeds

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 NEWER, OLDER = 99, 0  # versions of a format
+MORE = (1_000, 3_000, 6_000, 10_000, 30_000, 50_000, 60_000, 70_000, 150_000, 200_000)  # bytes that a file may have
 
 
 def refused(answer: tuple[int, str, str], *words: str) -> str:
@@ -216,8 +217,10 @@ def flip(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize("harm", [cut, flip])
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize(
+    ("harm", "name"),
+    [(cut, "model.safetensors"), (flip, "optimizer.safetensors"), (cut, "state.json"), (flip, "manifest.json")],
+)
 def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_it_takes_over(
     poziomka, finished, reference, contents, harm, name
 ):
@@ -300,7 +303,7 @@ def largest_file(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("size", [100, 3_000, 20_000, 60_000, 100_000])
+@pytest.mark.parametrize("size", [100, 20_000, 100_000, *(pytest.param(n, marks=pytest.mark.soak) for n in MORE)])
 def test_a_run_that_met_a_full_disk_goes_on_once_there_is_space(poziomka, tiny, reference, contents, tmp_path, size):
     with largest_file(size):
         refused(poziomka("train", tiny, "--run", tmp_path / "run"), "cannot", "space")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from poziomka.cli.recipe import read_recipe
 from poziomka.core.errors import TaskError
 from poziomka.tasks import TASKS, task_named
+from poziomka.training.recipe import read_recipe
 
 HEAVY = ("torch", "numpy", "pyarrow", "matplotlib", "tokenizers", "safetensors", "rich")
 SCRIPT = f"""

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from poziomka.cli.recipe import read_recipe
-from poziomka.cli.train import Training
 from poziomka.core.errors import LearningError
 from poziomka.core.problem import Verdict
 from poziomka.core.settings import plain
 from poziomka.runs.run import Run
 from poziomka.tasks.recurrence import recurrence, scorer, split_of
+from poziomka.training.recipe import read_recipe
+from poziomka.training.train import Training
 
 
 def notes(folder) -> str:
@@ -160,8 +160,8 @@ def test_a_scorer_that_hangs_is_stopped_recorded_and_survived(tiny, tmp_path):
 SCRIPT = """
 from pathlib import Path
 from dataclasses import replace
-from poziomka.cli.recipe import read_recipe
-from poziomka.cli.train import Training
+from poziomka.training.recipe import read_recipe
+from poziomka.training.train import Training
 from poziomka.core.settings import plain
 from poziomka.runs.run import Run
 from poziomka.tasks.recurrence import recurrence

@@ -10,9 +10,6 @@ from types import FrameType
 
 import torch
 
-from poziomka.cli.measure import frontier, held_out, vote
-from poziomka.cli.recipe import Recipe, recipe_of
-from poziomka.cli.watch import Watcher
 from poziomka.core.errors import LearningError, RunError
 from poziomka.core.evaluation import Evaluation, evaluate
 from poziomka.core.problem import Task
@@ -32,6 +29,9 @@ from poziomka.reports.page import write
 from poziomka.runs import Run
 from poziomka.sampling.local import LocalSampler
 from poziomka.tasks import task_named
+from poziomka.training.measure import frontier, held_out, vote
+from poziomka.training.recipe import Recipe, recipe_of
+from poziomka.training.watch import Watcher
 
 
 class Training:
@@ -182,6 +182,7 @@ class Training:
         began, settings = time.perf_counter(), self.recipe.evaluate
         found = self._evaluation(settings.curve_problems, settings.curve_attempts, most=self.recipe.reinforce.budget)
         accuracy = found.accuracy
+        self.progress.score = accuracy.mean
         self.progress.spend(reinforce_flops=0.0, evaluation_flops=sampling_flops(self.model, found.groups))
         self.progress.log(
             "evaluate",
@@ -277,25 +278,44 @@ def interruptible(progress: Progress) -> Iterator[None]:
         raise Interrupted(message)
 
 
-def train(recipe: Recipe, folder: Path, *, keep_watch: bool = True) -> Path:
+def train(recipe: Recipe, folder: Path, task: Task | None = None, *, keep_watch: bool = True) -> Path:
     """Runs a recipe in a folder, or goes on with it; returns the path of the report.
+
+    Args:
+        recipe: what to do.
+        folder: where to write; a run of the same recipe that is there goes on.
+        task: the problems; None for those that the recipe names.
+        keep_watch: show progress.
 
     Raises:
         PoziomkaError: what is wrong, in a sentence.
         Interrupted: Ctrl-C; everything is saved.
     """
-    demand_possible(recipe)
+    demand_possible(recipe, task or task_named(recipe.task))
     with Run.open(folder, plain(recipe)) as run:
-        return Training(recipe, run, quiet=not keep_watch).finish()
+        return Training(recipe, run, task, quiet=not keep_watch).finish()
 
 
-def demand_possible(recipe: Recipe) -> None:
+def train_task(task: Task, folder: Path, *changes: str) -> Path:
+    """Trains a small model from nothing on a task of one's own; returns the path of the report.
+
+    Args:
+        task: with demonstrations, symbols and, where problems differ in difficulty, levels.
+        folder: where to write.
+        changes: settings of the default recipe, written `name=value` as on the command line.
+
+    Raises:
+        PoziomkaError: what is wrong, in a sentence.
+    """
+    return train(recipe_of({"name": task.name, "task": task.name}, changes), folder, task)
+
+
+def demand_possible(recipe: Recipe, task: Task) -> None:
     """Refuses a recipe that no run can follow, before a folder is made that would hold it.
 
     Raises:
-        PoziomkaError: an unknown task, one without demonstrations, or a model whose settings do not fit together.
+        PoziomkaError: a task without demonstrations, or a model whose settings do not fit together.
     """
-    task = task_named(recipe.task)
     tokenizer = Tokenizer.of_symbols(task.symbols)
     build_model(recipe.architecture, recipe.model, len(tokenizer), 0)
     if recipe.start is None:

@@ -11,11 +11,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from poziomka.cli.recipe import Recipe
 from poziomka.core.collect import collect
 from poziomka.core.problem import Task
 from poziomka.core.rollout import Rollout
 from poziomka.core.sampler import Sampler, Sampling
+from poziomka.training.recipe import Recipe
 
 QUESTIONS = 3  # fixed held-out problems, from easy to hard
 PLAIN_EVERY = 15.0  # seconds between two lines where nobody sees a terminal

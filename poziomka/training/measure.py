@@ -3,11 +3,11 @@
 from dataclasses import asdict, replace
 from typing import Any
 
-from poziomka.cli.recipe import EvaluateSettings
 from poziomka.core.evaluation import Evaluation, evaluate
 from poziomka.core.problem import Task
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.thinking.budget import at_budgets
+from poziomka.training.recipe import EvaluateSettings
 
 
 def held_out(found: Evaluation) -> dict[str, Any]:
