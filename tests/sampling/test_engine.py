@@ -143,6 +143,20 @@ def test_a_finished_row_leaves_at_once(desk):
     assert desk.engine.counters.steps == max(lengths)
 
 
+def test_prompts_of_like_length_are_read_together(desk):
+    for number in range(20):
+        desk.ask(number, prompt(number, 60 if number % 2 else 6), temperature=0, tokens=1)
+    desk.engine._admit()
+    assert desk.engine.counters.padded == 0
+
+
+def test_rows_that_nobody_uses_take_no_room(desk):
+    for number in range(30):
+        desk.ask(number, PROMPT, seed=number, tokens=20, thinking=True, think_least=20)
+        desk.finish()
+    assert desk.engine._memory.stores["keys"].shape[1:4:2] == (8, 64)
+
+
 def test_a_step_without_requests_does_nothing(desk):
     desk.engine.step()
     assert desk.engine.counters.steps == 0
@@ -347,6 +361,18 @@ def test_a_stop_string_may_span_tokens(desk, tokenizer):
     assert desk.stop("stopped") is Stop.PHRASE
 
 
+def test_a_stop_string_does_not_span_a_forced_end(desk, tokenizer):
+    """The reply taken up after the forced end would not see it either."""
+    how = {"thinking": True, "think_least": 5, "think_most": 5, "seed": 11, "tokens": 20}
+    desk.ask("free", PROMPT, **how)
+    thought, _, answer = desk.finish().pieces["free"][:3]
+    phrase = tokenizer.decode([thought.tokens[-1], answer.tokens[0]])
+    assert len(phrase.split()) == 2
+    desk.ask("stopped", PROMPT, **how, stop=(phrase,))
+    assert desk.finish().tokens("stopped")[:7] == desk.tokens("free")[:7]
+    assert len(desk.tokens("stopped")) > 7
+
+
 def test_a_stop_string_in_the_prefix_ends_nothing(desk, tokenizer):
     phrase = tokenizer.decode(PROMPT[1:4])
     desk.ask("mine", PROMPT, temperature=0, tokens=5, stop=(f"{phrase} 1 2 3 4 5",))
@@ -451,6 +477,7 @@ def test_a_thought_that_is_opened_again_gets_no_second_budget(desk, tokenizer):
                     reopened += thinking
                 elif token in (tokenizer.close[0], tokenizer.end):
                     thinking = False
+                    assert piece.author is Author.MODEL or thought == 2
                 else:
                     thought += 1
         assert thought <= 2
