@@ -72,7 +72,7 @@ class Progress:
         try:
             load_weights(saved.folder, self.learner.model)
             self.learner.restore(_unflatten(load_file(saved.folder / OPTIMIZER), self.learner.state()))
-            self.step, self.spent = saved.step, dict(saved.state["spent"])
+            self.step, self.score, self.spent = saved.step, saved.score, dict(saved.state["spent"])
             self.seconds = dict(saved.state["seconds"])
         except (KeyError, ValueError, OSError) as error:
             message = f"the checkpoint {saved.folder} does not fit this run: {error}"
