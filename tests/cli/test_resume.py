@@ -5,16 +5,15 @@ import re
 import shlex
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from poziomka.core.seeds import seed_of
 
-PLACES = {"checkpoint": "checkpoints", "journal": "journal", "results": "results"}  # where something is being written
+PLACES = {"checkpoint": "checkpoints", "journal": "journal"}  # where something is being written
 FILES = {"measured": "results/frontier.json", "reporting": "results/cost.json", "drawn": "figures"}  # just written
-KINDS = (*PLACES, *FILES, "line", "time")
 
 
 def lines(folder: Path) -> int:
@@ -28,17 +27,14 @@ def written(path: Path) -> float:
 
 def moment(kind: str, folder: Path, chance: random.Random) -> Callable[[], bool]:
     """Returns a question that is answered yes when the process just started is to be killed."""
-    if kind == "time":
-        end = time.monotonic() + chance.uniform(0.5, 8.0)
-        return lambda: time.monotonic() > end
     if kind == "line":
-        wanted = lines(folder) + chance.randint(1, 12)
+        wanted = lines(folder) + chance.randint(1, 6)
         return lambda: lines(folder) >= wanted
     if kind in FILES:
         path = folder / FILES[kind]
         before = written(path)
         return lambda: written(path) > before
-    place, left = folder / PLACES[kind], chance.randint(1, 4)  # the first few are let through
+    place, left = folder / PLACES[kind], chance.randint(1, 3)  # the first few are let through
     busy = False
 
     def writing() -> bool:
@@ -50,31 +46,35 @@ def moment(kind: str, folder: Path, chance: random.Random) -> Callable[[], bool]
     return writing
 
 
-def kill(process, due: Callable[[], bool], how: signal.Signals = signal.SIGKILL) -> bool:
-    """Sends a signal when it is due; returns whether the process was still alive then."""
+def kill(process, due: Callable[[], bool], how: signal.Signals = signal.SIGKILL, late: float = 0.0) -> bool:
+    """Sends a signal `late` seconds after it is due; returns whether the process was still alive then."""
     while process.poll() is None:
         if due():
+            time.sleep(late)
             process.send_signal(how)
             return True
         time.sleep(0.0005)
     return False
 
 
-def survive(start, contents, tiny, folder: Path, kinds: list[str], name: str) -> dict[str, object]:
-    """Runs a recipe through one kill of each kind, then to its end; returns what its folder holds."""
-    chance = random.Random(seed_of("kill", name))
-    story = []
+def survive(launch, folder: Path, kinds: Iterable[str], chance: random.Random) -> list[str]:
+    """Kills a run once for each kind of moment, or until it has ended; returns which kills left a file half written."""
+    torn, story = [], []
     for kind in kinds:
-        process = start("train", tiny, "--run", folder)
-        killed = kill(process, moment(kind, folder, chance))
+        process = launch()
+        killed = kill(process, moment(kind, folder, chance), late=chance.choice((0.0, chance.uniform(0.0, 0.02))))
         _, errors = process.communicate(timeout=300)
-        story.append(f"{kind}: {'killed' if killed else 'ended'} with {process.returncode} at {lines(folder)} lines")
         assert process.returncode in (0, -signal.SIGKILL), f"{story}\n{errors}"
-    process = start("train", tiny, "--run", folder)
+        if not killed:
+            break
+        half = [path.parent.name for path in (*folder.glob(".tmp-*"), *folder.glob("*/.tmp-*"))]
+        story.append(f"{kind}: killed at {lines(folder)} lines, half written in {half}")
+        torn += half
+    process = launch()
     _, errors = process.communicate(timeout=300)
     print(*story, sep="\n")  # noqa: T201 shown where the test fails
     assert process.returncode == 0, errors
-    return contents(folder)
+    return torn
 
 
 def demand_equal(here: dict[str, object], there: dict[str, object]) -> None:
@@ -83,18 +83,22 @@ def demand_equal(here: dict[str, object], there: dict[str, object]) -> None:
 
 
 def test_a_run_killed_while_it_writes_ends_as_if_undisturbed(start, contents, tiny, reference, tmp_path):
-    kinds = ["checkpoint", "measured", "journal"]
-    here = survive(start, contents, tiny, tmp_path / "run", kinds, "short")
-    demand_equal(here, contents(reference))
+    folder = tmp_path / "run"
+    chance = random.Random(seed_of("kill", "short"))
+    survive(lambda: start("train", tiny, "--run", folder), folder, ["checkpoint", "measured", "journal"], chance)
+    demand_equal(contents(folder), contents(reference))
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("number", range(3))
-def test_a_run_killed_ten_times_ends_as_if_undisturbed(start, contents, tiny, reference, tmp_path, number):
-    chance = random.Random(seed_of("kinds", number))
-    kinds = [chance.choice(KINDS) for _ in range(10)]
-    here = survive(start, contents, tiny, tmp_path / "run", kinds, f"soak {number}")
-    demand_equal(here, contents(reference))
+def test_a_run_killed_thirty_times_ends_as_if_undisturbed(start, outside, contents, tiny, tmp_path):
+    longer = ["--set", "warm_start.updates=60", "--set", "reinforce.steps=80"]
+    assert outside("train", tiny, "--run", tmp_path / "undisturbed", *longer)[0] == 0
+    folder = tmp_path / "run"
+    chance = random.Random(seed_of("kill", "soak"))
+    kinds = [*(chance.choice(("line", "checkpoint", "journal")) for _ in range(27)), "measured", "reporting", "drawn"]
+    torn = survive(lambda: start("train", tiny, "--run", folder, *longer), folder, kinds, chance)
+    assert torn.count("checkpoints") >= 3
+    demand_equal(contents(folder), contents(tmp_path / "undisturbed"))
 
 
 def test_the_reference_run_learned_something(contents, reference):
@@ -116,5 +120,20 @@ def test_ctrl_c_saves_names_the_command_that_resumes_and_the_rest_is_as_if_undis
     saved = sorted(path.name for path in (folder / "checkpoints").iterdir())
     assert saved[-1] == f"step-{lines(folder):06d}"  # the step under way was saved: a line a step till then
     status, _, errors = outside(*shlex.split(named[1]))
+    assert status == 0, errors
+    demand_equal(contents(folder), contents(reference))
+
+
+def test_a_second_ctrl_c_stops_at_once_and_loses_nothing_saved(start, outside, contents, tiny, reference, tmp_path):
+    folder = tmp_path / "run"
+    process = start("train", tiny, "--run", folder)
+    assert kill(process, lambda: lines(folder) >= len(contents(reference)["metrics"]), signal.SIGINT)
+    if not kill(process, lambda: True, signal.SIGINT, late=0.2):  # the first came when all was saved, and sufficed
+        assert process.returncode == 130
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130, errors
+    assert errors.count("\n") == 1
+    assert f"go on with: poziomka train --resume {folder}" in errors
+    status, _, errors = outside("train", "--resume", folder)
     assert status == 0, errors
     demand_equal(contents(folder), contents(reference))
