@@ -222,8 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"the system refused: {(error.strerror or str(error)).lower()}{where}")
         return WRONG
     except Exception as error:  # noqa: BLE001 the outermost boundary
-        if isinstance(error, MemoryError) or OUT_OF_MEMORY in str(error):
-            _say("there is not enough memory: ask for a smaller model, fewer problems or fewer attempts")
+        if sentence := _lacking(error):
+            _say(sentence)
             return WRONG
         traceback.print_exc()
         _say("this is a fault in Poziomka, not yours: please report the lines above with the command you gave")
@@ -287,6 +287,15 @@ def _demand_known(arguments: Sequence[str], parser: ArgumentParser) -> None:
         if re.match(r"-{1,2}[A-Za-z]", name) and name not in known:
             message = f"unknown option {name!r} of {parser.prog}{nearest(name, known)}"
             raise SettingsError(message)
+
+
+def _lacking(error: Exception) -> str | None:
+    """Returns what the machine lacks, in a sentence; None where the fault is ours."""
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY in str(error):
+        return "there is not enough memory: ask for a smaller model, fewer problems or fewer attempts"
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("poziomka"):
+        return f"the package {error.name!r} is not installed: `pip install poziomka` brings all that it needs"
+    return None
 
 
 def _say(message: object) -> None:

@@ -188,6 +188,7 @@ def test_a_fault_of_ours_keeps_its_traceback_and_asks_for_a_report(poziomka, mon
         (MemoryError(), 2, "not enough memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), 2, "not enough memory"),
         (OSError(errno.EIO, os.strerror(errno.EIO), "x.bin"), 2, "the system refused: input/output error (x.bin)"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 2, "the package 'torch' is not installed"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
         (TaskError("two\nlines"), 2, "two lines"),
     ],
