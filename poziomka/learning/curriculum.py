@@ -31,7 +31,13 @@ class Curriculum:
         self.task, self.seed, self.retire_at = task, seed, retire_at
         self.retired: set[int] = set()
         self.place = 0
+        self._order: tuple[int, list[int]] = (-1, [])  # of the time round that is being dealt
         self._index: dict[str, int] = {}  # a finite task's problems by key, once somebody asks
+
+    @property
+    def finished(self) -> bool:
+        """Whether every problem is retired."""
+        return self.task.size is not None and len(self.retired) >= self.task.size
 
     def take(self, count: int) -> list[Problem]:
         """Returns the next `count` problems.
@@ -44,16 +50,18 @@ class Curriculum:
             start = seed_of("curriculum", self.seed) % 2**40 + self.place
             self.place += count
             return self.task.take(SPLIT, start, count)
-        if len(self.retired) >= size:
+        if self.finished:
             message = f"all {size} problems of task {self.task.name!r} are retired: the model solves them; stop here"
             raise TaskError(message)
         problems: list[Problem] = []
         while len(problems) < count:
             around, at = divmod(self.place, size)
-            order = random_of("curriculum", self.seed, around).sample(range(size), size)
+            if self._order[0] != around:
+                self._order = around, random_of("curriculum", self.seed, around).sample(range(size), size)
+            index = self._order[1][at]
             self.place += 1
-            if order[at] not in self.retired:
-                problems.append(self.task.problem(SPLIT, order[at]))
+            if index not in self.retired:
+                problems.append(self.task.problem(SPLIT, index))
         return problems
 
     def learn(self, groups: Sequence[Group]) -> None:
@@ -81,7 +89,7 @@ class LessonSettings:
     """What a warm start shows: first the skill, written out, then mostly direct answers."""
 
     tokens: int = setting(1000, "tokens of demonstrations in an update", low=1)
-    skill_share: float = setting(0.7, "first share of the updates: all written out", low=0.0, high=1.0)
+    skill_share: float = setting(0.8, "first share of the updates: all written out", low=0.0, high=1.0)
     grow_share: float = setting(0.6, "share of those over which the highest level grows to its end", low=0.0, high=1.0)
     direct_share: float = setting(0.85, "share of direct answers in the updates after", low=0.0, high=1.0)
 

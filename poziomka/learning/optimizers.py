@@ -13,10 +13,10 @@ from poziomka.core.settings import setting
 class OptimizerSettings:
     """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) and its schedule."""
 
-    rate: float = setting(3e-4, "highest learning rate", low=0.0)
-    warmup: int = setting(10, "steps over which the rate rises linearly", low=0)
+    rate: float = setting(2e-4, "highest learning rate", low=0.0)
+    warmup: int = setting(5, "steps over which the rate rises linearly", low=0)
     decay: float = setting(0.5, "last share of the steps, over which the rate falls linearly", low=0.0, high=1.0)
-    floor: float = setting(0.0, "share of the highest rate that is left at the end", low=0.0, high=1.0)
+    floor: float = setting(0.05, "share of the highest rate that is left at the end", low=0.0, high=1.0)
     beta1: float = setting(0.9, "decay of the mean gradient", low=0.0, high=1.0)
     beta2: float = setting(0.95, "decay of the mean squared gradient", low=0.0, high=1.0)
     weight_decay: float = setting(0.0, "decay of matrices; norms and biases never decay", low=0.0)

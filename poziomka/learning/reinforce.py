@@ -1,15 +1,22 @@
 """Reinforcement learning from checked answers, on-policy.
 
     for each step:
-        P problems; G attempts of each, sampled by exactly these weights, their thought closed at the budget
-        A_i = (R_i - mean over the group) / std over the batch            groups without variance are left out
-        L = - mean over prompts, mean over the group's tokens, of  sg(min(ρ, cap)) A log π     MODEL tokens only
-        one AdamW step; the sampler adopts the new weights
+        1  P problems; G attempts of each by exactly these weights, every thought closed at the thinking budget
+        2  A_i = (R_i - mean of the group's R) / std of these differences over the batch
+        3  each token the model wrote gets weight A_i / (groups × tokens of its group)      others get none
+        4  one AdamW step on  - Σ weight · sg(min(ρ, cap)) · log π(token)
+        5  the sampler adopts the new weights
 
-ρ is the ratio of the learner's to the sampler's own probability of a token. Attempts are fresh (staleness 0), so ρ
-departs from 1 by rounding only; its cap, and `policy/mismatch_kl` in the log, are there for samplers that compute
-otherwise than the learner. There is no KL term, no value network and no length penalty: length is bounded by the
-budget, and tokens that the budget forces ("</think>") carry no weight.
+These are the defaults; settings choose other advantages (2), aggregations (3) and surrogates (4) by name.
+
+A group whose rewards are all equal, and an attempt whose check failed, get no advantage: they are left out of the
+standard deviation, of the normaliser and of the batch, but are logged and kept in the journal. A step without a single
+advantage changes no weight. In (3) "the model wrote" excludes prompt, template, tools' output and the "</think>" that
+the budget forces (learning/weighting.py).
+
+Staleness is 0: attempts by other weights are refused. So ρ, the ratio of the learner's to the sampler's probability of
+a token, departs from 1 by rounding only; its cap and `policy/mismatch_kl` are there for samplers that compute
+otherwise than the learner. There is no KL term, no value network and no length penalty.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,14 +44,16 @@ from poziomka.models.counting import sampling_flops, training_flops
 class ReinforceSettings:
     """One stage of reinforcement."""
 
-    steps: int = setting(60, "most optimizer steps", low=0)
-    flops: float | None = setting(None, "most FLOPs, sampling and learning together; the stage ends there", low=0.0)
+    steps: int = setting(45, "most optimizer steps", low=0)
+    flops: float | None = setting(
+        None, "most FLOPs, sampling and learning together; the stage ends after the step that spends them", low=1.0
+    )
     problems: int = setting(32, "problems a step", low=1)
     attempts: int = setting(8, "attempts a problem", low=2)
     temperature: float = setting(1.0, "of sampling", low=1e-6)
     tokens: int = setting(70, "most tokens of a reply, thought included", low=1)
     budget: int | None = setting(64, "most thinking tokens; the thought is closed there", low=0)
-    advantage: str = setting("batch", "batch, group, rloo or dr_grpo")
+    advantage: str = setting("batch", "batch, group, rloo, dr_grpo or expert")
     aggregation: Aggregation = setting("prompt", "prompt, token, sequence or constant")
     retire_at: float | None = setting(0.9, "pass rate at which a finite task's problem is retired", low=0.0, high=1.0)
     patience: int | None = setting(20, "steps in a row without an informative group after which to stop", low=1)
@@ -72,18 +81,28 @@ def reinforce(
     start: int = 0,
     after: Callable[[int], None] | None = None,
 ) -> None:
-    """Takes `settings.steps` steps, from `start` on; `after` is called once a step is logged, before it is saved.
+    """Takes the steps from `start` + 1 to `settings.steps`, or until `settings.flops` are spent.
 
-    Logged every step: reward, pass rate, share of groups without variance, entropy, lengths of right, wrong and
-    truncated replies, gradient norm, clip share, sampler-learner KL, tokens, FLOPs and seconds by phase. Rollouts go
-    to the journal every step; a checkpoint is saved as `progress` says, and before a stop.
+    Args:
+        progress: the run's books: it holds the learner, logs, keeps rollouts, and saves a checkpoint every so many
+            steps, after the last, and when the user asks to stop.
+        sampler: writes the attempts; it must be able to adopt weights.
+        task: whose environment and scorer to use.
+        curriculum: deals out the problems.
+        settings: see there; `budget` is the thinking budget, `tokens` bounds the whole reply.
+        start: steps of this stage done before, when resumed.
+        after: called once a step is logged, before it is saved.
+
+    Logged every step (names in docs/files.md): reward, pass rate, share of groups without variance, entropy, lengths of
+    right, wrong and truncated replies, gradient norm, clip share, sampler-learner KL, tokens, FLOPs, seconds by phase.
 
     Raises:
         SettingsError: the learner's temperature is not the sampling's.
-        LearningError: too many failed checks, no variance for too long, or a loss that is not a number.
+        LearningError: too many failed checks or no variance for too long (the state is saved first), stale attempts,
+            or a loss that is not a number (the weights are left as they were).
         Interrupted: the user asked to stop.
     """
-    learner, estimate = progress.learner, advantage_named(settings.advantage)
+    learner, advantages_of = progress.learner, advantage_named(settings.advantage)
     if learner.temperature != settings.temperature:
         message = f"the learner's temperature is {learner.temperature}, the sampling's {settings.temperature}: give one"
         raise SettingsError(message)
@@ -92,10 +111,11 @@ def reinforce(
     sampler.adopt(_version(progress.step), learner.weights())
     with Scoring(task, settings.scorer_seconds) as scoring:
         for step in range(start + 1, settings.steps + 1):
-            share = _share(progress, settings, step - 1)
-            if share >= 1:
+            done = _fraction_done(progress, curriculum, settings, step - 1)
+            if done >= 1:
                 break
             clock = Clock()
+            # 1 attempts
             problems = curriculum.take(settings.problems)
             name = f"train/{curriculum.seed}/{step}"
             groups = collect(
@@ -103,25 +123,33 @@ def reinforce(
             )
             _demand_fresh(groups, _version(progress.step))
             clock.lap("sampling")
-            advantages = estimate(groups)
+            # 2, 3 advantages, as weights on tokens
+            advantages = advantages_of(groups)
             batch = Batch.pack(policy_examples(groups, advantages, settings.aggregation, settings.tokens))
             clock.lap("packing")
-            metrics = learner.step(batch, learner.settings.optimizer.rate_at(step, share))
-            clock.lap("learning")
+            # 4, 5 one step, adopted
+            metrics = learner.step(batch, learner.settings.optimizer.rate_at(step, done))
             progress.step += 1
             sampler.adopt(_version(progress.step), learner.weights())
+            clock.lap("learning")
+            # the books
             curriculum.learn(groups)
-            _spend(progress, learner, groups, advantages)
+            _count_compute(progress, learner, groups, advantages)
             progress.log("reinforce", describe(groups) | metrics | clock.seconds)
             progress.keep(groups, _by_token(groups, advantages))
             if after is not None:
                 after(step)
-            _stop_if_hopeless(progress, watch, groups)
-            progress.done(last=_share(progress, settings, step) >= 1)
+            _save_and_stop_if_hopeless(progress, watch, groups)
+            progress.done(last=_fraction_done(progress, curriculum, settings, step) >= 1)
 
 
-def _share(progress: Progress, settings: ReinforceSettings, done: int) -> float:
-    """Returns how much of the stage is done after `done` steps: of its steps or of its FLOPs, whichever is further."""
+def _fraction_done(progress: Progress, curriculum: Curriculum, settings: ReinforceSettings, done: int) -> float:
+    """Returns how much of the stage is done after `done` steps: of its steps or of its FLOPs, whichever is further.
+
+    It is all done, too, where no problem is left to learn from.
+    """
+    if curriculum.finished:
+        return 1.0
     spent = progress.spent.get("compute/reinforce_flops", 0.0)
     return max(done / settings.steps, spent / settings.flops if settings.flops else 0.0)
 
@@ -141,7 +169,7 @@ def _demand_fresh(groups: Sequence[Group], version: str) -> None:
         raise LearningError(message)
 
 
-def _spend(progress: Progress, learner: Learner, groups: Sequence[Group], advantages: Advantages) -> None:
+def _count_compute(progress: Progress, learner: Learner, groups: Sequence[Group], advantages: Advantages) -> None:
     """Counts the tokens really sampled and trained, and their FLOPs."""
     trained = [
         len(rollout.transcript)
@@ -155,22 +183,26 @@ def _spend(progress: Progress, learner: Learner, groups: Sequence[Group], advant
 
 
 def _by_token(groups: Sequence[Group], advantages: Advantages) -> dict[str, list[float]]:
-    """Returns, by rollout, the advantage of each MODEL token, for the journal."""
+    """Returns, by rollout that has one, the advantage of each MODEL token, for the journal."""
     return {
-        rollout.id: [value or 0.0] * sum(rollout.transcript.by(Author.MODEL))
+        rollout.id: [value] * sum(rollout.transcript.by(Author.MODEL))
         for group, values in zip(groups, advantages, strict=True)
         for rollout, value in zip(group, values, strict=True)
+        if value is not None
     }
 
 
 def _silent_so_far(progress: Progress) -> int:
-    """Returns how many steps before this one, in a row, had no informative group: a resumed run is as patient."""
+    """Returns how many steps before this one, in a row, had no informative group: a resumed run is as patient.
+
+    The metrics of steps after the checkpoint that a run goes on from are gone by now.
+    """
     lines = [line for line in progress.run.metrics() if line["stage"] == "reinforce"]
     shares = [line["groups/zero_variance"] for line in reversed(lines)]
     return next((count for count, share in enumerate(shares) if share < 1), len(shares))
 
 
-def _stop_if_hopeless(progress: Progress, watch: Watch, groups: Sequence[Group]) -> None:
+def _save_and_stop_if_hopeless(progress: Progress, watch: Watch, groups: Sequence[Group]) -> None:
     """Says what is amiss; saves the state before a stop."""
     try:
         for sentence in watch.look(groups):

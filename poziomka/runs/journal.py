@@ -106,8 +106,8 @@ def journal_step(path: Path) -> int:
 
 def _arrow() -> tuple[Any, Any]:
     """Imports pyarrow: here only, and late, because it takes longer than all the rest."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415 opening a run takes longer with it than all the rest
+    import pyarrow.parquet as pq  # noqa: PLC0415 opening a run takes longer with it than all the rest
 
     return pa, pq
 

@@ -8,19 +8,21 @@ from poziomka.core.errors import SettingsError
 from poziomka.core.settings import build, override, read_toml, setting
 from poziomka.learning.curriculum import LessonSettings
 from poziomka.learning.learner import LearnerSettings
+from poziomka.learning.optimizers import OptimizerSettings
 from poziomka.learning.reinforce import ReinforceSettings
 from poziomka.models.transformer import TransformerSettings
 
 SCHEMA = 1  # of recipe.toml
+WARM_START = OptimizerSettings(rate=2e-3, warmup=50, decay=0.6, floor=0.02)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStartSettings:
     """Fine-tuning on demonstrations, before reinforcement."""
 
-    updates: int = setting(1500, "optimizer steps", low=1)
+    updates: int = setting(1200, "optimizer steps", low=1)
     lessons: LessonSettings = field(default_factory=LessonSettings)
-    learner: LearnerSettings = field(default_factory=LearnerSettings)
+    learner: LearnerSettings = field(default_factory=lambda: LearnerSettings(optimizer=WARM_START))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,7 @@ class Training:
         seed = seed_of("weights", recipe.seed)
         self.model = build_model(recipe.architecture, recipe.model, len(self.tokenizer), seed)
         self.warm_updates = 0 if recipe.start else recipe.warm_start.updates
-        if recipe.start:
+        if recipe.start and run.latest() is None:
             load_weights(Path(recipe.start), self.model)
         self.sampler = LocalSampler(self.model, self.chat)
         self.curriculum = Curriculum(self.task, recipe.seed, recipe.reinforce.retire_at)

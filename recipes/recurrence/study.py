@@ -2,8 +2,8 @@
 
     .venv/bin/python recipes/recurrence/study.py --runs runs/recurrence-study
 
-About half an hour on two cores. Each seed is a run of recipe.toml; its controls begin with the same warm start and spend
-the FLOPs that its reinforcement spent:
+About half an hour on two cores. Each seed is a run of recipe.toml; its controls begin with the same warm start and
+spend the FLOPs that its reinforcement spent:
     random reward     the same loop, the reward a coin toss
     fine-tuning       goes on with the mixture of the warm start's end
     expert iteration  fine-tuning on the model's own right attempts
@@ -40,7 +40,7 @@ def coin_toss(task: Task, seed: int) -> Task:
     """Returns the task with a reward that knows nothing of the answer."""
     random = Random(seed)
 
-    def scorer(problem: Problem, transcript: Transcript) -> Score:
+    def scorer(_problem: Problem, _transcript: Transcript) -> Score:
         if random.random() < 0.5:
             return Score(1.0, Verdict.CORRECT, None, "a coin toss")
         return Score(0.0, Verdict.WRONG, None, "a coin toss")

@@ -37,7 +37,7 @@ def main(folder, steps):
             if step % 2 == 0:
                 weights = digest * (SIZE // len(digest))
                 run.save(step, lambda at, data=weights: (at / "weights").write_bytes(data), {"total": total})
-            print(step, flush=True)  # noqa: T201
+            print(step, flush=True)  # noqa: T201 the test that kills it reads this
 
 
 if __name__ == "__main__":
