@@ -37,6 +37,7 @@ class Progress:
         spent: running totals (FLOPs, tokens), by metric name; they go into every logged line.
         seconds: wall-clock time by phase; kept in checkpoints and not part of what must repeat.
         score: the last held-out accuracy; the checkpoint with the highest is kept beside the newest.
+        again: what a person does to go on with this run.
         stop: set to save and stop after the step that is under way.
     """
 
@@ -59,6 +60,7 @@ class Progress:
         ] = {}  # what loops and wiring add to a checkpoint, by name
         self.score: float | None = None
         self.stop = False
+        self.again = f"poziomka train --resume {shlex.quote(str(run.folder))}"
 
     def restore(self) -> Mapping[str, Any]:
         """Goes on from the run's newest checkpoint; returns its state ({} where there is none).
@@ -109,8 +111,7 @@ class Progress:
         if last or self.stop or self.step % self.every == 0:
             self.save()
         if self.stop:
-            folder = shlex.quote(str(self.run.folder))
-            message = f"stopped after step {self.step}; go on with: poziomka train --resume {folder}"
+            message = f"stopped after step {self.step}; go on with: {self.again}"
             raise Interrupted(message)
 
     def save(self) -> None:

@@ -1,6 +1,5 @@
 """One recipe from nothing to a report: warm start, gate, reinforcement, evaluation. Wiring only."""
 
-import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from poziomka.models.weights import build_model, load_weights, save_model
 from poziomka.reports.page import write
 from poziomka.runs import Run
 from poziomka.sampling.local import LocalSampler
-from poziomka.tasks import task_named
+from poziomka.tasks import TASKS, task_named
 from poziomka.training.measure import frontier, held_out, vote
 from poziomka.training.recipe import Recipe, recipe_of
 from poziomka.training.watch import Watcher
@@ -61,6 +60,8 @@ class Training:
         self.watcher = Watcher(recipe, run.folder, quiet=quiet)
         self.watcher.notes = run.notes
         self.progress = self._restored()
+        if task is not None:
+            self.progress.again = "the script that began it"
 
     def _restored(self) -> Progress:
         """Returns the progress of the run, with the learner of the stage it stands in."""
@@ -274,7 +275,7 @@ def interruptible(progress: Progress) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, before)
     if progress.stop:
-        message = f"stopped; go on with: poziomka train --resume {shlex.quote(str(progress.run.folder))}"
+        message = f"stopped; go on with: {progress.again}"
         raise Interrupted(message)
 
 
@@ -334,6 +335,9 @@ def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
     saved = run.latest()
     if saved is None:
         message = f"the run {folder} has no checkpoint yet: train it first, with poziomka train --resume {folder}"
+        raise RunError(message)
+    if recipe.task not in TASKS:
+        message = f"the run {folder} is of a task of your own, {recipe.task!r}: evaluate it from your script"
         raise RunError(message)
     task = task_named(recipe.task)
     tokenizer = Tokenizer.load(saved.folder)
