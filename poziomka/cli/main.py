@@ -82,6 +82,10 @@ def _train(given: Namespace) -> int:
     except KeyboardInterrupt:
         _say(f"stopped at once; go on with: poziomka train --resume {shlex.quote(str(folder))}")
         return STOPPED
+    from poziomka.reports.findings import headline
+    from poziomka.reports.reading import read
+
+    print(headline(read(Run.read(folder), journals=False)))
     print(f"The report is at {page}")
     return 0
 

@@ -1,5 +1,6 @@
 """One recipe from nothing to a report: warm start, gate, reinforcement, evaluation. Wiring only."""
 
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -117,9 +118,7 @@ class Training:
 
     def _measure_warm_start(self) -> None:
         gate, budget = self.recipe.gate, self.recipe.reinforce.budget
-        folder = self.run.folder / "models" / "warm-start"  # checkpoints come and go; where reinforcement began stays
-        folder.mkdir(parents=True, exist_ok=True)
-        save_model(folder, self.model, self.tokenizer)
+        self._keep_model("warm-start")  # checkpoints come and go; where reinforcement began stays
         self.watcher.stage("measuring what thought is worth")
         direct = self._evaluation(gate.problems, 2, most=0)
         thinking = self._evaluation(gate.problems, 2, least=1, most=budget)
@@ -136,6 +135,16 @@ class Training:
         )
         self.log_point()
         self.evaluate("warm start")
+
+    def _keep_model(self, name: str) -> None:
+        """Writes the model as it stands to models/`name`, all or nothing."""
+        folder = self.run.folder / "models" / name
+        part = folder.with_name(f"{name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        save_model(part, self.model, self.tokenizer)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
 
     def demand_gate(self) -> None:
         """Refuses to reinforce where thought does not help yet: reinforcement would unlearn thinking.
