@@ -4,7 +4,9 @@ Sequential by nature: the answer at k needs k steps, so thinking pays, and how m
 A step is a table of 1,024 entries, which a small network learns by heart; what reinforcement can teach is when to
 think, and exactness.
 
-The prompt is "a b k". A written-out thought is "x1 k-1 x2 k-2 … xk 0", with counters spelled k31 … k0.
+The prompt is "a b k". A written-out thought restates the two numbers and goes on, each number with a counter of what is
+left: "a k+1 b k x1 k-1 x2 k-2 … xk 0", counters spelled k31 … k0. So a first step looks like any other: without the
+restatement a network may learn first steps by heart, pair by pair, and then fail on the pairs that are held out.
 """
 
 from poziomka.core.answers import read_integer
@@ -13,9 +15,9 @@ from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.transcript import Transcript
 
 MODULUS = 32
-LONGEST = 32  # steps of the hardest problem
+LONGEST = 30  # steps of the hardest problem; its thought has 64 tokens
 HELD_OUT = 8  # one (a, b) pair in this many belongs to the test split
-SYMBOLS = [*(str(number) for number in range(MODULUS)), *(f"k{count}" for count in range(LONGEST + 1))]
+SYMBOLS = [*(str(number) for number in range(MODULUS)), *(f"k{count}" for count in range(LONGEST + 2))]
 
 
 def terms(first: int, second: int, count: int) -> list[int]:
@@ -32,7 +34,7 @@ def split_of(first: int, second: int) -> str:
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:
-    """Returns a problem; `level` is k, and None draws it log-uniformly from 2 to 32."""
+    """Returns a problem; `level` is k, and None draws it log-uniformly from 2 to 30."""
     random = random_of("recurrence", split, index)
     wanted = "test" if split == "test" else "train"
     while True:
@@ -59,8 +61,8 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 def demonstration(problem: Problem) -> tuple[str, str]:
     """Returns the written-out thought and the answer."""
     first, second, count = (int(part) for part in problem.key.split(","))
-    numbers = terms(first, second, count)
-    thought = " ".join(f"{number} k{count - 1 - place}" for place, number in enumerate(numbers))
+    numbers = [first, second, *terms(first, second, count)]
+    thought = " ".join(f"{number} k{count + 1 - place}" for place, number in enumerate(numbers))
     return thought, problem.answer
 
 
@@ -68,7 +70,7 @@ LIMITS = (
     "A step of the recurrence is a table of 1,024 entries that the network learns by heart in the warm start.",
     "What reinforcement teaches is when to think, and exactness over many steps; it discovers no new skill.",
     "Held-out problems share no pair (a, b) with training, but every step of their solution occurs in training.",
-    "Nothing is said about more steps than the 32 that training covers: the counters end there.",
+    "Nothing is said about more steps than the 30 that training covers: the counters end there.",
     "Majority voting cannot do well here: a short thought cannot reach the answer, however often it is repeated.",
 )
 
