@@ -55,7 +55,7 @@ def test_terms_are_sums_modulo_32():
     assert terms(20, 15, 4) == [3, 18, 21, 7]
 
 
-@pytest.mark.parametrize("level", [1, 2, 17, 32])
+@pytest.mark.parametrize("level", [1, 2, 17, 30])
 def test_the_answer_is_the_kth_number(task, level):
     problem = task.problem("train", 3, level)
     first, second = pair(problem)
@@ -65,10 +65,10 @@ def test_the_answer_is_the_kth_number(task, level):
     assert problem.level == level
 
 
-def test_levels_are_drawn_log_uniformly_from_2_to_32(task):
+def test_levels_are_drawn_log_uniformly_from_2_on(task):
     levels = [problem.level for problem in task.take("train", 0, 4000)]
-    assert (min(levels), max(levels)) == (2, 32)
-    assert sum(level < 8 for level in levels) / 4000 == pytest.approx(math.log(4) / math.log(16.5), abs=0.03)
+    assert (min(levels), max(levels)) == (2, LONGEST)
+    assert sum(level < 8 for level in levels) / 4000 == pytest.approx(math.log(4) / math.log(15.5), abs=0.03)
 
 
 def test_a_problem_is_asked_in_symbols_of_the_vocabulary(task):
@@ -77,11 +77,15 @@ def test_a_problem_is_asked_in_symbols_of_the_vocabulary(task):
         assert set(f"{problem.prompt[0].content} {thought} {answer}".split()) <= set(SYMBOLS)
 
 
-def test_the_written_out_thought_counts_down_to_its_answer(task):
+def test_the_written_out_thought_restates_its_numbers_and_counts_down_to_its_answer(task):
     problem = task.problem("train", 5, 3)
     first, second = pair(problem)
     x1, x2, x3 = terms(first, second, 3)
-    assert demonstration(problem) == (f"{x1} k2 {x2} k1 {x3} k0", str(x3))
+    assert demonstration(problem) == (f"{first} k4 {second} k3 {x1} k2 {x2} k1 {x3} k0", str(x3))
+
+
+def test_the_hardest_thought_fits_the_largest_budget(task):
+    assert len(demonstration(task.problem("train", 0, LONGEST))[0].split()) == 64
 
 
 def test_gold_answers_are_accepted(task):
