@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 MODULUS = 32
-LONGEST = 32
+LONGEST = 30
 SPECIALS = ["<pad>", "<bos>", "<eos>", "<think>", "</think>"]
 
 
@@ -61,7 +61,7 @@ def recurrence(a, b, k):
 
 
 def draw_problems(count, seed):
-    """Draw (a, b, k): a and b uniform on 0..31, k log-uniform on 2..32."""
+    """Draw (a, b, k): a and b uniform on 0..31, k log-uniform on 2..30."""
     draw = random.Random(seed)
     low, high = math.log(2), math.log(LONGEST + 1)
     return [
@@ -71,11 +71,11 @@ def draw_problems(count, seed):
 
 
 def random_tokenizer(counter):
-    """Make the word-level tokenizer of the recurrence: 5 special tokens, 0..31 and counters 0..32, 70 in all."""
+    """Make the word-level tokenizer of the recurrence: 5 special tokens, 0..31 and counters 0..31, 69 in all."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = SPECIALS + [str(n) for n in range(MODULUS)] + [counter.format(n) for n in range(LONGEST + 1)]
+    words = SPECIALS + [str(n) for n in range(MODULUS)] + [counter.format(n) for n in range(LONGEST + 2)]
     core = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<pad>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     core.add_special_tokens(SPECIALS)
