@@ -54,8 +54,8 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     if value is None:
         return Score.unparsed("no single number after the thought")
     if value == int(problem.answer):
-        return Score.right(str(value), f"{value} is the {problem.level}th number")
-    return Score.wrong(str(value), f"{value} is not {problem.answer}, the {problem.level}th number")
+        return Score.right(str(value), f"{value} is number {problem.level}")
+    return Score.wrong(str(value), f"{value} is not {problem.answer}, number {problem.level}")
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
