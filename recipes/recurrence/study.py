@@ -141,10 +141,10 @@ def one_seed(seed: int, root: Path, recipe: Recipe) -> dict[str, object]:
 
 
 def over_seeds(values: list[float]) -> Estimate:
-    """Returns the mean over seeds with a t interval."""
+    """Returns the mean over seeds with a t interval, cut where no accuracy or gain can be."""
     mean = fmean(values)
     half = T_975[len(values)] * stdev(values) / len(values) ** 0.5
-    return Estimate(mean, mean - half, mean + half)
+    return Estimate(mean, max(-1.0, mean - half), min(1.0, mean + half))
 
 
 def table(seeds: list[dict[str, object]]) -> str:
