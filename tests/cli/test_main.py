@@ -206,7 +206,7 @@ def test_a_terminal_without_our_signs_shows_others():
     command = [sys.executable, "-m", "poziomka", "tasks", "show", "recurrence"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "task recurrence ? levels 1 to 32" in done.stdout
+    assert "task recurrence ? levels 1 to 30" in done.stdout
 
 
 def test_the_installed_command_and_the_module_are_the_same(outside):
