@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from poziomka.core.errors import CheckpointError, PoziomkaError
 from poziomka.core.rollout import Group
+from poziomka.core.sampler import Sampler
 from poziomka.learning.learner import Learner
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import load_weights, save_model
@@ -55,12 +56,20 @@ class Progress:
         self.step = 0
         self.spent: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
-        self.extra: dict[
-            str, Callable[[], Mapping[str, Any]]
-        ] = {}  # what loops and wiring add to a checkpoint, by name
+        # what loops and wiring add to a checkpoint, by name
+        self.extra: dict[str, Callable[[], Mapping[str, Any]]] = {}
         self.score: float | None = None
         self.stop = False
         self.again = f"poziomka train --resume {shlex.quote(str(run.folder))}"
+
+    @property
+    def version(self) -> str:
+        """Names the weights as they stand."""
+        return f"step-{self.step:06d}"
+
+    def hand_over(self, sampler: Sampler) -> None:
+        """Lets a sampler adopt the weights as they stand."""
+        sampler.adopt(self.version, self.learner.weights())
 
     def restore(self) -> Mapping[str, Any]:
         """Goes on from the run's newest checkpoint; returns its state ({} where there is none).
@@ -100,7 +109,7 @@ class Progress:
 
     def keep(self, groups: Sequence[Group], advantages: Mapping[str, Sequence[float]]) -> None:
         """Writes this step's rollouts into the journal."""
-        self.run.keep(f"step-{self.step:06d}", groups, advantages, self.step)
+        self.run.keep(self.version, groups, advantages, self.step)
 
     def done(self, *, last: bool = False) -> None:
         """Ends a step: saves where one is due.

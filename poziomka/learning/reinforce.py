@@ -108,7 +108,7 @@ def reinforce(
         raise SettingsError(message)
     watch = Watch(settings.patience, settings.failures)
     watch.silent = _silent_so_far(progress)
-    sampler.adopt(_version(progress.step), learner.weights())
+    progress.hand_over(sampler)
     with Scoring(task, settings.scorer_seconds) as scoring:
         for step in range(start + 1, settings.steps + 1):
             done = _fraction_done(progress, curriculum, settings, step - 1)
@@ -121,7 +121,7 @@ def reinforce(
             groups = collect(
                 sampler, task, problems, settings.sampling, attempts=settings.attempts, name=name, scoring=scoring
             )
-            _demand_fresh(groups, _version(progress.step))
+            _demand_fresh(groups, progress.version)
             clock.lap("sampling")
             # 2, 3 advantages, as weights on tokens
             advantages = advantages_of(groups)
@@ -130,7 +130,7 @@ def reinforce(
             # 4, 5 one step, adopted
             metrics = learner.step(batch, learner.settings.optimizer.rate_at(step, done))
             progress.step += 1
-            sampler.adopt(_version(progress.step), learner.weights())
+            progress.hand_over(sampler)
             clock.lap("learning")
             # the books
             curriculum.learn(groups)
@@ -152,10 +152,6 @@ def _fraction_done(progress: Progress, curriculum: Curriculum, settings: Reinfor
         return 1.0
     spent = progress.spent.get("compute/reinforce_flops", 0.0)
     return max(done / settings.steps, spent / settings.flops if settings.flops else 0.0)
-
-
-def _version(step: int) -> str:
-    return f"step-{step:06d}"
 
 
 def _demand_fresh(groups: Sequence[Group], version: str) -> None:

@@ -1,8 +1,10 @@
 """What work costs: floating-point operations of tokens really read, written and learned from."""
 
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 from poziomka.core.rollout import Group
+from poziomka.core.transcript import Transcript
 from poziomka.models.architecture import Architecture
 
 
@@ -21,11 +23,11 @@ def sampling_flops(model: Architecture, groups: Sequence[Group]) -> float:
     total = 0.0
     for group in groups:
         for number, rollout in enumerate(group):
-            prompt = sum(len(span) for span in rollout.transcript.spans[: _prompt_spans(rollout.transcript.spans)])
-            total += reading_flops(model, [len(rollout.transcript)], 0 if number == 0 else prompt)
+            shared = 0 if number == 0 else _prompt_tokens(rollout.transcript)
+            total += reading_flops(model, [len(rollout.transcript)], shared)
     return total
 
 
-def _prompt_spans(spans: Sequence[object]) -> int:
-    """Returns how many spans come before the model's first."""
-    return next((number for number, span in enumerate(spans) if getattr(span, "policy", None) is not None), len(spans))
+def _prompt_tokens(transcript: Transcript) -> int:
+    """Returns how many tokens come before the first that a policy wrote, or had put in its mouth."""
+    return sum(map(len, takewhile(lambda span: span.policy is None, transcript)))

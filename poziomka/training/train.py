@@ -177,7 +177,7 @@ class Training:
         reinforce(self.progress, self.sampler, self.task, self.curriculum, settings, start=start, after=after)
 
     def _evaluation(self, problems: int, attempts: int, least: int = 0, most: int | None = None) -> Evaluation:
-        self.sampler.adopt(f"step-{self.progress.step:06d}", self.progress.learner.weights())
+        self.progress.hand_over(self.sampler)
         return evaluate(self.sampler, self.task, self.sampling(least, most), problems=problems, attempts=attempts)
 
     def sampling(self, least: int = 0, most: int | None = None) -> Sampling:
@@ -210,7 +210,7 @@ class Training:
     def show(self) -> None:
         """Lets the model answer the fixed problems, for whoever watches."""
         if not self.watcher.quiet:
-            self.sampler.adopt(f"step-{self.progress.step:06d}", self.progress.learner.weights())
+            self.progress.hand_over(self.sampler)
             self.watcher.answers(self.sampler, self.task, self.sampling(most=self.recipe.reinforce.budget))
 
     def evaluate(self, name: str) -> None:
@@ -221,7 +221,7 @@ class Training:
             return
         began, settings = time.perf_counter(), self.recipe.evaluate
         self.watcher.stage(f"evaluating the {name} model at {len(settings.budgets)} budgets")
-        self.sampler.adopt(f"step-{self.progress.step:06d}", self.progress.learner.weights())
+        self.progress.hand_over(self.sampler)
         curve, longest = frontier(self.sampler, self.task, self.sampling(), settings)
         curve |= vote(self.sampler, self.task, self.sampling(), settings)
         self.run.record(
