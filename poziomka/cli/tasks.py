@@ -1,14 +1,12 @@
 """`poziomka tasks`: which tasks there are, and what their problems look like."""
 
-import sys
-
 from poziomka.core.problem import Problem, Task
 from poziomka.reports.words import visible
 from poziomka.tasks import TASKS, task_named
 
 
 def list_tasks() -> str:
-    """Returns a line a task: its name, its levels, and the first line of its module's words about itself."""
+    """Returns a line a task: its name, its levels, and the first line of its words about itself."""
     rows = [(name, _levels(make()), _about(name)) for name, make in TASKS.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{name:<{widths[0]}}  {levels:<{widths[1]}}  {about}" for name, levels, about in rows]
@@ -51,4 +49,4 @@ def _levels(task: Task) -> str:
 
 
 def _about(name: str) -> str:
-    return (sys.modules[TASKS[name].__module__].__doc__ or "").strip().partition("\n")[0]
+    return (TASKS[name].__doc__ or "").strip().partition("\n")[0]

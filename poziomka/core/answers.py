@@ -1,5 +1,7 @@
 """Reading an answer out of a reply."""
 
+import re
+
 THINK, CLOSE = "<think>", "</think>"
 
 
@@ -29,3 +31,40 @@ def read_integer(reply: str) -> int | None:
         return None
     digits = answer[1:] if answer[:1] in "+-" else answer
     return int(answer) if digits.isascii() and digits.isdigit() else None
+
+
+LONGEST = 400  # characters of an answer in which a number is looked for
+BOX = re.compile(r"\\boxed\s*\{([^{}]*)\}")
+NUMERAL = re.compile(
+    r"[=(\[{*_\"'`\\$:]*"  # what may stand before: an equals sign, a bracket, Markdown, a currency
+    r"([+-]?)\\?[$£€]?(\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.(\d+))?\\?%?"
+    r"[)\]}*_\"'`\\$.,;:!?]*",
+    re.ASCII,
+)
+OPERATORS = re.compile(r"[+\-*/^<>×÷−–·]+")  # a word of these beside a number makes it another number
+SCALES = frozenset(("minus", "negative", "dozen", "hundred", "thousand", "million", "billion", "trillion"))
+
+
+def read_number(reply: str) -> str | None:
+    r"""Returns the only number in the answer after the thought, in its shortest form; None for anything else.
+
+    Words may stand around it: "12", "12.", "= 12", "The answer is 12.", "$1,200.50", "**12**", "12%" and
+    "\boxed{12}" are read, as "12", "1200.5" and so on. A box says what the answer is, whatever stands beside it.
+    Two numbers, even two equal ones, a formula ("3/4", "1e3", "- 3"), a number in words, digits of another script and
+    an answer longer than LONGEST characters are none, as a reward must not depend on which of them is picked.
+    """
+    answer = split_thought(reply)[1]
+    if answer is None or len(answer) > LONGEST:
+        return None
+    boxes = BOX.findall(answer)
+    if len(boxes) > 1 or answer.count("boxed") != len(boxes):
+        return None
+    words = (boxes[0] if boxes else answer).split()
+    numerals = [word for word in words if any(letter.isnumeric() for letter in word)]
+    found = NUMERAL.fullmatch(numerals[0]) if len(numerals) == 1 else None
+    if found is None or any(OPERATORS.fullmatch(word) or word.strip(".,;:!?").lower() in SCALES for word in words):
+        return None
+    sign, whole, part = found.groups(default="")
+    whole, part = whole.replace(",", "").lstrip("0") or "0", part.rstrip("0")
+    number = f"{whole}.{part}" if part else whole
+    return f"-{number}" if sign == "-" and number != "0" else number

@@ -4,12 +4,17 @@ from collections.abc import Callable
 
 from poziomka.core.errors import TaskError, nearest
 from poziomka.core.problem import Task
+from poziomka.tasks.arithmetic import gcd, letters, products, sums
 from poziomka.tasks.countdown import countdown
 from poziomka.tasks.recurrence import recurrence
 
 TASKS: dict[str, Callable[[], Task]] = {
     "countdown": countdown,
     "recurrence": recurrence,
+    "sums": sums,
+    "products": products,
+    "letters": letters,
+    "gcd": gcd,
 }
 
 

@@ -156,7 +156,7 @@ LIMITS = (
 
 
 def countdown() -> Task:
-    """Returns the task."""
+    """Countdown: reach a target with each of three numbers once, by +, - and ×. Many answers are right."""
     return Task(
         "countdown",
         source,

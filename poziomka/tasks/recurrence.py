@@ -76,7 +76,7 @@ LIMITS = (
 
 
 def recurrence() -> Task:
-    """Returns the task; levels are k."""
+    """The recurrence: two numbers, each next one their sum modulo 32; which is the k-th? Levels are k."""
     return Task(
         "recurrence",
         source,

@@ -1,10 +1,12 @@
 """Reading answers: strict, and never raising."""
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poziomka.core.answers import read_integer, split_thought
+from poziomka.core.answers import read_integer, read_number, split_thought
 
 PARTS = st.lists(
     st.sampled_from(["<think>", "</think>", " ", "7", "-", "+", "1e5", "nan", "seven", "７", "²"]), max_size=9
@@ -78,3 +80,106 @@ def test_every_integer_is_read_back(value, thought):
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
 def test_two_numbers_are_no_answer(a, b):
     assert read_integer(f"<think> </think> {a} {b}") is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [
+        ("12", "12"),
+        ("12.", "12"),
+        ("= 12", "12"),
+        ("=12", "12"),
+        ("The answer is 12.", "12"),
+        ("The answer is: 12!", "12"),
+        ("**12**", "12"),
+        ("(12)", "12"),
+        ("$12", "12"),
+        ("$12$", "12"),
+        ("-12", "-12"),
+        ("-$12", "-12"),
+        ("+12", "12"),
+        ("-0", "0"),
+        ("-0.00", "0"),
+        ("012", "12"),
+        ("0", "0"),
+        ("12.50", "12.5"),
+        ("12.00", "12"),
+        ("$.50", "0.5"),
+        ("$1,234,567.00.", "1234567"),
+        ("12%", "12"),
+        (r"12\%", "12"),
+        (r"\boxed{12}", "12"),
+        (r"$\boxed{ \$1,200 }$.", "1200"),
+        (r"3 dogs and 9 cats are \boxed{12} animals", "12"),
+        ("#### 12", "12"),
+        ("12 eggs a day", "12"),
+        ("12\n", "12"),
+    ],
+)
+def test_one_number_among_words_is_read_in_its_shortest_form(answer, number):
+    assert read_number(f"<think> 7 + 5 </think> {answer}") == number
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "twelve",
+        "12 13",
+        "12 12",
+        "7 + 5 = 12",
+        "7+5=12",
+        "x=12",
+        "- 12",
+        "12 -",
+        "minus 12",
+        "12 thousand.",
+        "12 / 1",
+        "3/4",
+        "1e3",
+        "12x",
+        "x12",
+        "9**9",
+        "1,20",
+        "1,2345",
+        "1.2.3",
+        "1_000",
+        "+-12",
+        "--12",
+        "12 ½",
+        "²",
+        "１２",
+        "12 ٣",
+        "nan",
+        "-inf",
+        r"\boxed{12} \boxed{12}",
+        r"\boxed{12} \boxed{",
+        r"\boxed{1 2}",
+        r"\boxed{}",
+        r"\boxed{\frac{1}{2}}",
+        "<think> 12",
+        "12 </think> 12",
+        "a" * 399 + " 12",
+    ],
+)
+def test_anything_else_is_no_number(answer):
+    assert read_number(f"<think> 7 + 5 </think> {answer}") is None
+
+
+@given(st.text() | st.text(alphabet="0123456789.,$%+-=(){}*\\ boxed<think>/", max_size=60))
+def test_no_text_makes_the_reader_of_numbers_raise(reply):
+    number = read_number(reply)
+    assert number is None or float(number) == float(number)  # it can be read, and is no NaN
+
+
+@given(st.decimals(-(10**12), 10**12, places=3), st.sampled_from(["{}", "${}.", "It is {}.", "= {}", "\\boxed{{{}}}"]))
+def test_every_decimal_is_read_back_from_what_stands_around_it(value, around):
+    read = read_number(around.format(f"{value:,f}"))
+    assert read is not None
+    assert Decimal(read) == value
+    assert read == read_number(read)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from([" ", " or ", ", ", "\n", " = ", "; "]))
+def test_two_numbers_are_none(a, b, between):
+    assert read_number(f"{a}{between}{b}") is None
