@@ -4,12 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from poziomka.core.errors import ModelError
+from poziomka.core.settings import plain
 from poziomka.models.architecture import Architecture, Packing
 from poziomka.models.layers.feedforward import SwiGLU
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.recurrence import TAPS, Recurrence
 from poziomka.models.memory import Memory
-from poziomka.models.transformer import TransformerSettings
+from poziomka.models.shape import TransformerSettings
 
 
 class Recurrent(Architecture):
@@ -84,5 +85,5 @@ class Recurrent(Architecture):
 
     def config(self) -> dict[str, object]:
         """See Architecture."""
-        settings = vars(self.settings)
+        settings = plain(self.settings)
         return {"model_type": "poziomka_recurrent", "vocab_size": self.vocabulary, "settings": settings}

@@ -1,54 +1,60 @@
-"""The dense decoder of the Llama and Qwen families."""
+"""The dense decoder of the Llama, Mistral, Qwen, SmolLM and Gemma families."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from poziomka.core.errors import ModelError
-from poziomka.core.settings import setting
 from poziomka.models.architecture import Architecture, Packing
-from poziomka.models.layers.attention import Attention, Cache
+from poziomka.models.families import to_config
+from poziomka.models.layers.attention import Attention, Cache, Heads
 from poziomka.models.layers.feedforward import SwiGLU
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.rotary import Rotary
 from poziomka.models.memory import Memory
+from poziomka.models.naming import places
+from poziomka.models.shape import TransformerSettings
 
+__all__ = ["Block", "Transformer", "TransformerSettings"]
 
-@dataclass(frozen=True, kw_only=True)
-class TransformerSettings:
-    """Shape of a transformer."""
-
-    width: int = setting(128, "width of the residual stream", low=8)
-    layers: int = setting(3, "number of blocks", low=1)
-    heads: int = setting(4, "query heads", low=1)
-    key_heads: int | None = setting(None, "key and value heads; none: as many as query heads", low=1)
-    inner: int | None = setting(
-        None, "width inside the feed-forward layer; none: 8/3 of the width, up to a multiple of 8", low=1
-    )
-    qk_norm: bool = setting(True, "normalise queries and keys (the Qwen3 family)")
-    tied: bool = setting(True, "input and output embeddings are one matrix")
-    rope_base: float = setting(10_000.0, "base of the rotary angles", low=2)
+View = tuple[tuple[Tensor, Tensor], Tensor | None]  # rotary angles, and which tokens are visible (None: plain causal)
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each added to the residual stream."""
+    """Attention, then feed-forward, each added to the residual stream.
 
-    def __init__(self, settings: TransformerSettings) -> None:
+    Attributes:
+        windowed: its tokens see only near ones.
+        rotated: its queries and keys are turned by their positions.
+    """
+
+    def __init__(self, settings: TransformerSettings, layer: int) -> None:
         """Makes both halves with their norms."""
         super().__init__()
-        width, heads = settings.width, settings.heads
-        self.attention_norm = RMSNorm(width)
-        self.attention = Attention(width, heads, settings.key_heads or heads, width // heads, qk_norm=settings.qk_norm)
-        self.feedforward_norm = RMSNorm(width)
-        self.feedforward = SwiGLU(width, settings.inner or -(-width // 3) * 8)
+        width = settings.width
+        norm = partial(RMSNorm, epsilon=settings.epsilon, offset=settings.offset_norms)
+        self.windowed, self.rotated = settings.windowed(layer), layer not in settings.unrotated
+        self.attention_norm = norm(width)
+        self.attention = Attention(
+            width,
+            Heads(settings.heads, settings.key_heads or settings.heads, settings.each_head),
+            norm if settings.qk_norm else None,
+            qkv_bias=settings.qkv_bias,
+            out_bias=settings.out_bias,
+            scale=None if settings.query_scale is None else settings.query_scale**-0.5,
+        )
+        self.attention_post_norm = norm(width) if settings.post_norms else nn.Identity()
+        self.feedforward_norm = norm(width)
+        self.feedforward = SwiGLU(width, settings.inside, settings.gate)
+        self.feedforward_post_norm = norm(width) if settings.post_norms else nn.Identity()
 
-    def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], visible: Tensor | None, cache: Cache | None = None
-    ) -> Tensor:
-        """[B, T, D] to [B, T, D]; arguments as of Attention."""
-        x = x + self.attention(self.attention_norm(x), angles, visible, cache)
-        return x + self.feedforward(self.feedforward_norm(x))
+    def forward(self, x: Tensor, near: View, far: View, cache: Cache | None = None) -> Tensor:
+        """[B, T, D] to [B, T, D]; a windowed layer takes the first view, any other the second."""
+        angles, visible = near if self.windowed else far
+        mixed = self.attention(self.attention_norm(x), angles if self.rotated else None, visible, cache)
+        x = x + self.attention_post_norm(mixed)
+        return x + self.feedforward_post_norm(self.feedforward(self.feedforward_norm(x)))
 
 
 class Transformer(Architecture):
@@ -65,19 +71,15 @@ class Transformer(Architecture):
     def __init__(self, settings: TransformerSettings, vocabulary: int) -> None:
         """Initialises weights as GPT-2 does: normal, 0.02, residual outputs scaled down by depth."""
         super().__init__()
-        key_heads = settings.key_heads or settings.heads
-        if settings.width % settings.heads or settings.heads % key_heads or (settings.width // settings.heads) % 2:
-            message = (
-                f"a transformer of width {settings.width} cannot have {settings.heads} heads over {key_heads} "
-                "key heads: the width must divide by the heads into an even width, and the heads by the key heads"
-            )
-            raise ModelError(message)
+        settings.demand_whole()
         self.settings, self.vocabulary = settings, vocabulary
         self.embedding = nn.Embedding(vocabulary, settings.width)
-        self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
-        self.norm = RMSNorm(settings.width)
+        self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
+        self.norm = RMSNorm(settings.width, settings.epsilon, offset=settings.offset_norms)
         self.head = None if settings.tied else nn.Linear(settings.width, vocabulary, bias=False)
-        self.rotary = Rotary(settings.width // settings.heads, settings.rope_base)
+        self.rotary = Rotary(settings.each_head, settings.rope_base, settings.rope_scaling)
+        near_base = None if settings.window is None else settings.window.rope_base
+        self.near_rotary = self.rotary if near_base is None else Rotary(settings.each_head, near_base)
         for name, parameter in self.named_parameters():
             if parameter.dim() > 1:
                 residual = name.endswith(("out.weight", "down.weight"))
@@ -92,7 +94,7 @@ class Transformer(Architecture):
         packing: Packing | None = None,
     ) -> Tensor:
         """See Architecture."""
-        x = self.embedding(tokens)
+        x = self._embedded(tokens)
         if memory is not None:
             return self._remembering(x, memory, counts)
         length = tokens.shape[1]
@@ -100,23 +102,51 @@ class Transformer(Architecture):
             position, visible = torch.arange(length, device=tokens.device).expand(1, -1), None
         else:
             position, visible = packing.position, packing.visible().unsqueeze(1)
-        angles = self.rotary.at(position, length)
+        views = self._views(position, position, visible, length)
         for block in self.blocks:
-            x = block(x, angles, visible)
+            x = block(x, *views)
         out: Tensor = self.norm(x)
         return out
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        x: Tensor = self.embedding(tokens)
+        if self.settings.scaled_embedding:
+            x = x * torch.tensor(self.settings.width**0.5, dtype=x.dtype).item()  # the root is rounded to the dtype too
+        return x
+
+    def _views(self, position: Tensor, others: Tensor, visible: Tensor | None, longest: int) -> tuple[View, View]:
+        """Returns what windowed layers and what all others see.
+
+        Args:
+            position: [B, T] of the new tokens.
+            others: [B, S] positions of the tokens they may look at; all are below `longest`.
+            visible: [B, 1, T, S] which of those; None for plain causal, where `others` are the new tokens themselves.
+            longest: one more than the largest position.
+        """
+        angles, window = self.rotary.at(position, longest), self.settings.window
+        far = (angles, visible)
+        if window is None:
+            return far, far
+        if self.near_rotary is not self.rotary:
+            angles = self.near_rotary.at(position, longest)
+        if longest <= window.tokens:
+            return (angles, visible), far
+        distance = position.unsqueeze(2) - others.unsqueeze(1)
+        near = (distance < window.tokens).unsqueeze(1)
+        return (angles, near & ((distance >= 0).unsqueeze(1) if visible is None else visible)), far
 
     def _remembering(self, x: Tensor, memory: Memory, counts: Tensor | None) -> Tensor:
         rows, length = x.shape[:2]
         place = memory.lengths.unsqueeze(1) + torch.arange(length, device=x.device)
         seen = int(memory.lengths.max()) + length
         memory.reserve(seen)
-        visible = (torch.arange(seen, device=x.device) <= place.unsqueeze(2)).unsqueeze(1)
-        angles = self.rotary.at(place, seen)
+        others = torch.arange(seen, device=x.device).unsqueeze(0)
+        visible = (others <= place.unsqueeze(2)).unsqueeze(1)
+        views = self._views(place, others, visible, seen)
         where = (torch.arange(rows, device=x.device).unsqueeze(1), place)
         keys, values = memory["keys"], memory["values"]
         for number, block in enumerate(self.blocks):
-            x = block(x, angles, visible, (keys[number], values[number], where))
+            x = block(x, *views, (keys[number], values[number], where))
         memory.advance(length if counts is None else counts)
         out: Tensor = self.norm(x)
         return out
@@ -129,73 +159,50 @@ class Transformer(Architecture):
     def memory(self, rows: int, length: int) -> Memory:
         """See Architecture: keys and values, [layers, rows, key heads, tokens, width of a head]."""
         settings = self.settings
-        shape = (settings.layers, rows, settings.key_heads or settings.heads, length, settings.width // settings.heads)
+        shape = (settings.layers, rows, settings.key_heads or settings.heads, length, settings.each_head)
         stores = {name: self.norm.weight.new_zeros(shape) for name in ("keys", "values")}
         return Memory(stores, {"keys": 3, "values": 3}, rows)
 
     def flops(self, context: float) -> float:
         """See Architecture: two a weight of every product, and four a width and layer for each token looked at."""
+        settings = self.settings
         products = sum(p.numel() for p in self.blocks.parameters() if p.dim() > 1) + self.embedding.weight.numel()
-        return 2.0 * products + 4.0 * self.settings.layers * self.settings.width * (context + 1)
+        near = context + 1 if settings.window is None else min(context + 1, settings.window.tokens)
+        windowed = sum(settings.windowed(layer) for layer in range(settings.layers))
+        looks = windowed * near + (settings.layers - windowed) * (context + 1)
+        return 2.0 * products + 4.0 * settings.heads * settings.each_head * looks
 
     def config(self) -> dict[str, object]:
-        """See Architecture: as the `llama` (or, with QK-norm, `qwen3`) models of transformers spell it."""
-        settings = self.settings
-        block: Block = self.blocks[0]  # type: ignore[assignment]  # torch's stubs say Module
-        return {
-            "architectures": ["Qwen3ForCausalLM" if settings.qk_norm else "LlamaForCausalLM"],
-            "model_type": "qwen3" if settings.qk_norm else "llama",
-            "vocab_size": self.vocabulary,
-            "hidden_size": settings.width,
-            "intermediate_size": block.feedforward.down.in_features,
-            "num_hidden_layers": settings.layers,
-            "num_attention_heads": settings.heads,
-            "num_key_value_heads": settings.key_heads or settings.heads,
-            "head_dim": settings.width // settings.heads,
-            "hidden_act": "silu",
-            "rms_norm_eps": self.norm.epsilon,
-            "rope_theta": settings.rope_base,
-            "rope_parameters": {"rope_type": "default", "rope_theta": settings.rope_base},
-            "max_position_embeddings": 4096,
-            "attention_bias": False,
-            "mlp_bias": False,
-            "tie_word_embeddings": settings.tied,
-            "torch_dtype": "float32",
-        }
+        """See Architecture: as the family's models in transformers spell it."""
+        dtype = str(self.embedding.weight.dtype).removeprefix("torch.")
+        return to_config(self.settings, self.vocabulary, dtype)
 
     def export(self) -> dict[str, Tensor]:
-        """See Architecture: the names of transformers' Llama and Qwen3 models."""
-        weights = {
-            "model.embed_tokens.weight": self.embedding.weight.detach(),
-            "model.norm.weight": self.norm.weight.detach(),
+        """See Architecture: views of the weights, under the names of the family's models in transformers."""
+        own = {name: parameter.detach() for name, parameter in self.named_parameters()}
+        return {
+            place.hub: own[place.own] if place.rows is None else own[place.own].narrow(0, place.start, place.rows)
+            for place in places(self.settings)
         }
-        if self.head is not None:
-            weights["lm_head.weight"] = self.head.weight.detach()
-        for number, block in enumerate(self.blocks):
-            prefix = f"model.layers.{number}"
-            weights[f"{prefix}.input_layernorm.weight"] = block.attention_norm.weight.detach()
-            weights[f"{prefix}.post_attention_layernorm.weight"] = block.feedforward_norm.weight.detach()
-            weights |= block.attention.exported(f"{prefix}.self_attn")
-            weights |= block.feedforward.exported(f"{prefix}.mlp")
-        return weights
 
-    def load_exported(self, weights: dict[str, Tensor]) -> None:
-        """See Architecture; surplus weights are refused, since a model without them would be another one."""
-        surplus = sorted({*weights} - {*self.export()} - ({"lm_head.weight"} if self.settings.tied else set()))
-        if surplus:
-            message = f"it has no place for {', '.join(surplus[:3])}{' …' if len(surplus) > 3 else ''}"
+    @torch.no_grad()
+    def load_exported(self, weights: Mapping[str, Tensor]) -> None:
+        """See Architecture; each is copied straight into its place. All are looked at before any is copied.
+
+        Surplus weights are refused, since a model without them would be another one; a tied head saved too is none.
+        """
+        own = self.export()
+        surplus = sorted({*weights} - {*own} - ({"lm_head.weight"} if self.settings.tied else set()))
+        missing = sorted({*own} - {*weights})
+        for names, what in ((surplus, "it has no place for"), (missing, "the file lacks")):
+            if names:
+                message = f"{what} {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
+                raise RuntimeError(message)
+        wrong = [name for name, tensor in own.items() if weights[name].shape != tensor.shape]
+        if wrong:
+            found, wanted = list(weights[wrong[0]].shape), list(own[wrong[0]].shape)
+            more = f", and {len(wrong) - 1} more do not fit" if len(wrong) > 1 else ""
+            message = f"{wrong[0]} is {found} and not {wanted}{more}"
             raise RuntimeError(message)
-        state = {"embedding.weight": weights["model.embed_tokens.weight"], "norm.weight": weights["model.norm.weight"]}
-        if self.head is not None:
-            state["head.weight"] = weights["lm_head.weight"]
-        for number, block in enumerate(self.blocks):
-            prefix, own = f"model.layers.{number}", f"blocks.{number}"
-            state[f"{own}.attention_norm.weight"] = weights[f"{prefix}.input_layernorm.weight"]
-            state[f"{own}.feedforward_norm.weight"] = weights[f"{prefix}.post_attention_layernorm.weight"]
-            parts = {
-                "attention": block.attention.imported(f"{prefix}.self_attn", weights),
-                "feedforward": block.feedforward.imported(f"{prefix}.mlp", weights),
-            }
-            for part, tensors in parts.items():
-                state |= {f"{own}.{part}.{name}": tensor for name, tensor in tensors.items()}
-        self.load_state_dict(state)
+        for name, tensor in own.items():
+            tensor.copy_(weights[name])

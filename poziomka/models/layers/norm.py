@@ -5,14 +5,23 @@ from torch import Tensor, nn
 
 
 class RMSNorm(nn.Module):
-    """Scales vectors to unit root mean square, then by a learned weight."""
+    """Scales vectors to unit root mean square, then by a learned weight.
 
-    def __init__(self, size: int, epsilon: float = 1e-5) -> None:
+    Args:
+        size: of the last axis.
+        epsilon: added to the mean square.
+        offset: scale by 1 + weight, in fp32, as Gemma does.
+    """
+
+    def __init__(self, size: int, epsilon: float = 1e-5, *, offset: bool = False) -> None:
         """Starts as the plain normalisation."""
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.zeros(size) if offset else torch.ones(size))
+        self.epsilon, self.offset = epsilon, offset
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises the last axis."""
+        if self.offset:
+            weight = 1.0 + self.weight.float()
+            return nn.functional.rms_norm(x.float(), weight.shape, weight, self.epsilon).type_as(x)
         return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.epsilon)

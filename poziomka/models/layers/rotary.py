@@ -1,7 +1,11 @@
 """Rotary position embedding (Su et al. 2021, arXiv 2104.09864), in the half-split order of the Llama family."""
 
+import math
+
 import torch
 from torch import Tensor, nn
+
+from poziomka.models.shape import RopeScaling
 
 
 class Rotary(nn.Module):
@@ -10,31 +14,58 @@ class Rotary(nn.Module):
     Args:
         size: width of a head, even.
         base: how slowly the slowest pair turns; 10,000 in the paper.
+        scaling: slows the angles down for longer texts; None for the paper's.
     """
 
-    table: Tensor
-
-    def __init__(self, size: int, base: float) -> None:
-        """Makes the angles of the first positions; more follow when they are needed."""
+    def __init__(self, size: int, base: float, scaling: RopeScaling | None = None) -> None:
+        """Makes no angles yet: they come when they are needed, in fp32 whatever the weights are in."""
         super().__init__()
-        self.size, self.base = size, base
-        self.register_buffer("table", self._angles(512), persistent=False)
+        self.size, self.base, self.scaling = size, base, scaling
+        self.table: Tensor | None = None  # no buffer: `model.to(torch.bfloat16)` must not round it
 
-    def _angles(self, positions: int) -> Tensor:
+    def _angles(self, positions: int, device: torch.device) -> Tensor:
         turns = self.base ** -(torch.arange(0, self.size, 2, dtype=torch.float64) / self.size)
+        loudness = 1.0
+        if self.scaling is not None:
+            turns, loudness = scaled(turns, self.base, self.scaling)
         angles = torch.outer(torch.arange(positions, dtype=torch.float64), turns)
-        cos, sin = angles.cos().float(), angles.sin().float()
-        return torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])
+        cos, sin = (angles.cos() * loudness).float(), (angles.sin() * loudness).float()
+        return torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)]).to(device)
 
     def at(self, position: Tensor, longest: int) -> tuple[Tensor, Tensor]:
         """Returns (cos, sin) of `position` [B, T], each [B, T, 1, size]; no position reaches `longest`."""
-        if longest > self.table.shape[1]:
+        if self.table is None or longest > self.table.shape[1] or self.table.device != position.device:
+            room = 512 if self.table is None else self.table.shape[1]
             with torch.inference_mode(mode=False):  # the table may be learned through later
-                self.table = self._angles(max(longest, 2 * self.table.shape[1])).to(self.table.device)
+                self.table = self._angles(room if longest <= room else max(longest, 2 * room), position.device)
         cos, sin = self.table[0][position], self.table[1][position]
         return cos.unsqueeze(2), sin.unsqueeze(2)
 
 
+def scaled(turns: Tensor, base: float, scaling: RopeScaling) -> tuple[Tensor, float]:
+    """Returns slowed radians a token [size / 2], and what cos and sin are multiplied by; RopeScaling names sources."""
+    slowed = turns / scaling.factor
+    if scaling.kind == "linear":
+        return slowed, 1.0
+    if scaling.kind == "llama3":
+        rounds = scaling.original * turns / (2 * math.pi)  # within the original length
+        kept = ((rounds - scaling.slow) / (scaling.fast - scaling.slow)).clamp(0, 1)
+        return slowed * (1 - kept) + turns * kept, 1.0
+    pairs = len(turns)
+
+    def pair(rounds: float) -> float:  # the pair, counted from the fastest, that makes so many rounds
+        return pairs * math.log(scaling.original / (rounds * 2 * math.pi)) / math.log(base)
+
+    low, high = pair(scaling.fast), pair(scaling.slow)
+    if scaling.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, 2 * pairs - 1)
+    ramp = (torch.arange(pairs, dtype=turns.dtype) - low) / (high - low or 0.001)
+    kept = 1 - ramp.clamp(0, 1)
+    loudness = 0.1 * math.log(scaling.factor) + 1 if scaling.loudness is None else scaling.loudness
+    return slowed * (1 - kept) + turns * kept, loudness
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Returns heads [B, T, H, size] turned by the angles of their positions."""
-    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
+    """Returns heads [B, T, H, size] turned by the angles of their positions, computed in fp32."""
+    return (x * cos + x.roll(x.shape[-1] // 2, -1) * sin).to(x.dtype)

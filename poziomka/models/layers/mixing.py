@@ -1,0 +1,59 @@
+"""The core of attention: scores, softmax, mixture; the quickest way to the same numbers for what is at hand.
+
+Shapes: `B` sequences, `T` new tokens, `S` tokens looked at, `H` query heads, `K` key heads, `C` width of a head.
+
+PyTorch's fused attention on a CPU repeats keys for grouped queries, and its backward pass in bfloat16 takes some ten
+times as long as plain products (benchmarks/shares.py measures both). So there the queries that share a key head lie
+one below the other, as more rows of one product.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+LONGEST = 1024  # tokens up to which plain products may keep all weights of attention for the backward pass
+
+
+def mix(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale: float | None = None) -> Tensor:
+    """Returns softmax(query · key * scale) · value, [B, H, T, C].
+
+    Args:
+        query: [B, H, T, C].
+        key, value: [B, K, S, C]; K divides H.
+        visible: [B or 1, 1, T, S] which tokens may be looked at; None for plain causal, where T is S.
+        scale: of the scores; None for one over the root of C.
+    """
+    grouped = query.shape[1] != key.shape[1]
+    if query.device.type != "cpu" or not (grouped or query.dtype == torch.bfloat16):
+        return scaled_dot_product_attention(
+            query, key, value, visible, is_causal=visible is None, scale=scale, enable_gqa=grouped
+        )
+    batch, heads, length, width = query.shape
+    keys, seen = key.shape[1], key.shape[2]
+    if torch.is_grad_enabled() and seen > LONGEST and visible is None:
+        key, value = (each.repeat_interleave(heads // keys, 1) for each in (key, value))
+        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+    if visible is None:
+        visible = torch.ones(length, seen, dtype=torch.bool, device=query.device).tril_()[None, None]
+    if length > 1:
+        visible = visible.repeat(1, 1, heads // keys, 1)
+    rows = query.reshape(batch, keys, -1, width)
+    if torch.is_grad_enabled():
+        mixed = _products(rows, key, value, visible, width**-0.5 if scale is None else scale)
+    else:
+        mixed = scaled_dot_product_attention(rows, key, value, visible, scale=scale)
+    return mixed.view(batch, heads, length, width)
+
+
+def _products(rows: Tensor, key: Tensor, value: Tensor, visible: Tensor, scale: float) -> Tensor:
+    """[B, K, R, C], where R rows are the queries of a key head, to the same; each step one product."""
+    batch, keys, many, width = rows.shape
+    hidden = torch.zeros(visible.shape, dtype=rows.dtype, device=rows.device).masked_fill_(~visible, -torch.inf)
+    if len(hidden) == 1:
+        hidden = hidden[0].expand(batch * keys, -1, -1)
+    else:
+        hidden = hidden.expand(-1, keys, -1, -1).reshape(batch * keys, many, -1)
+    folded = (rows * scale).reshape(batch * keys, many, width)
+    scores = torch.baddbmm(hidden, folded, key.reshape(batch * keys, -1, width).transpose(1, 2))
+    mixed = torch.bmm(scores.softmax(-1), value.reshape(batch * keys, -1, width))
+    return mixed.view(batch, keys, many, width)
