@@ -28,6 +28,7 @@ class PlainFormat:
     def __init__(self, tokenizer: Tokenizer) -> None:
         """Remembers the vocabulary."""
         self.tokenizer = tokenizer
+        self._begin = [] if tokenizer.begin is None else [tokenizer.begin]
 
     def read(self, transcript: Transcript) -> Transcript:
         """See ChatFormat.
@@ -44,7 +45,7 @@ class PlainFormat:
             return transcript
         spans = [self._read(span) for span in transcript]
         if transcript.tokenizer is None:
-            opening = Span(Author.TEMPLATE, "", compact([self.tokenizer.begin]))
+            opening = Span(Author.TEMPLATE, "", compact(self._begin))
             spans = [opening, *spans, Span(Author.TEMPLATE, f" {THINK}", compact(self.tokenizer.think))]
         return Transcript(tuple(spans), self.tokenizer.fingerprint, transcript.tried)
 

@@ -1,47 +1,62 @@
 """Text to token ids and back, over the `tokenizers` library."""
 
+import copy
 import json
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
+from threading import Lock
 
 import tokenizers
 from tokenizers import models, pre_tokenizers
 
 from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.errors import ModelError
+from poziomka.models.tokenizer_files import CONFIG, TOKENIZER, ControlTokens, TokenizerFiles
 
 BEGIN, END, PAD = "<bos>", "<eos>", "<pad>"
+ANCHOR = "\n"  # written before a text that is no beginning, so that no space is put before it; then taken away
 
 
 class Tokenizer:
-    """A vocabulary with its special tokens.
+    """A vocabulary with its control tokens: of whole symbols, as our tiny models have it, or of a real checkpoint.
 
-    Texts are written with a space before each symbol (" 3 + 4"), so that spans join into well-formed text.
+    A vocabulary of symbols writes a space before each symbol (" 3 + 4"), so that spans join into well-formed text.
 
     Attributes:
-        begin, end, pad: ids of the special tokens.
-        think, close: ids that spell "<think>" and "</think>"; one each in our own vocabularies.
+        begin: id that opens a text; None where the vocabulary has none.
+        end: id that ends a reply, of several the one that the checkpoint names first.
+        ends: all ids that end a reply.
+        pad: id that fills a row.
+        think, close: ids that spell "<think>" and "</think>"; one each where the vocabulary has them as tokens.
+        special: ids that only a template may write; text never becomes one of them.
         fingerprint: names the vocabulary; transcripts carry it.
+        files: what was loaded, to be saved again; None for a vocabulary of symbols.
     """
 
-    def __init__(self, inner: tokenizers.Tokenizer) -> None:
-        """Wraps a tokenizer of the `tokenizers` library.
+    def __init__(self, inner: tokenizers.Tokenizer, files: TokenizerFiles | None = None) -> None:
+        """Wraps a tokenizer of the `tokenizers` library; without files it must be one of symbols.
 
         Raises:
-            ModelError: a special token is missing.
+            ModelError: a control token is missing, or the files do not belong together.
         """
-        self.inner = inner
-        special = {name: inner.token_to_id(name) for name in (BEGIN, END, PAD)}
-        missing = [name for name, token in special.items() if token is None]
-        if missing:
-            message = f"the tokenizer has no {', '.join(missing)}; a vocabulary needs {BEGIN}, {END} and {PAD}"
-            raise ModelError(message)
-        self.begin, self.end, self.pad = (token for token in special.values() if token is not None)
-        self.think, self.close = tuple(self.encode(THINK)), tuple(self.encode(CLOSE))
-        vocabulary = json.dumps(sorted(inner.get_vocab().items()), ensure_ascii=False)
-        self.fingerprint = blake2b(vocabulary.encode(), digest_size=8).hexdigest()
-        self._words = [inner.id_to_token(i) for i in range(len(self))]
+        self.inner, self.files = inner, files
+        self._lock = Lock()  # the library has one switch for both ways to encode
+        control = ControlTokens.of(files, inner) if files else _control_of_symbols(inner)
+        self.begin, self.ends, self.pad = control.begin, frozenset(control.ends), control.pad
+        self.end = control.ends[0]
+        vocabulary = inner.get_vocab()
+        self._length = max(vocabulary.values(), default=-1) + 1
+        text = json.dumps(sorted(vocabulary.items()), ensure_ascii=False)
+        self.fingerprint = blake2b(text.encode(), digest_size=8).hexdigest()
+        self.special = frozenset(number for number, added in inner.get_added_tokens_decoder().items() if added.special)
+        inner.encode_special_tokens = True  # which means: as text
+        self._anchor: list[int] = []
+        if files and len(self._ids("a")) != len(self._ids(f"{ANCHOR}a")) - len(self._ids(ANCHOR)):
+            self._anchor = self._ids(ANCHOR)
+        self.think, self.close = (self._mark(text) for text in (THINK, CLOSE))
+        self._lead = self._ids("a")[-1:] if files else []  # decoded before other ids, so that their space is kept
+        self._led = len(inner.decode(self._lead, skip_special_tokens=False))
 
     @classmethod
     def of_symbols(cls, symbols: Sequence[str]) -> "Tokenizer":
@@ -56,18 +71,29 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> "Tokenizer":
-        """Reads `tokenizer.json` from a checkpoint's folder; raises ModelError where it cannot be read."""
+        """Reads the tokenizer of a checkpoint's folder, ours or any with a `tokenizer.json`.
+
+        Raises:
+            ModelError: a file is missing or cannot be read, or the files do not belong together.
+        """
+        files = TokenizerFiles.read(folder)
         try:
-            return cls(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")))
+            inner = tokenizers.Tokenizer.from_buffer(files.contents[TOKENIZER])
+            if isinstance(inner.model, models.WordLevel):
+                return cls(inner)
+            return cls(_guarded(inner, files), files)
         except ModelError:
             raise
         except Exception as error:  # the library raises plain Exception
-            message = f"cannot read the tokenizer {folder / 'tokenizer.json'}: {error}"
+            message = f"cannot read the tokenizer {folder / TOKENIZER}: {error}"
             raise ModelError(message) from error
 
     def save(self, folder: Path) -> None:
-        """Writes `tokenizer.json` and the configuration that transformers expects beside it."""
-        self.inner.save(str(folder / "tokenizer.json"))
+        """Writes `tokenizer.json` and what transformers expects beside it: the files that were loaded, as they were."""
+        if self.files:
+            self.files.save(folder)
+            return
+        self.inner.save(str(folder / TOKENIZER))
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": BEGIN,
@@ -75,34 +101,118 @@ class Tokenizer:
             "pad_token": PAD,
             "clean_up_tokenization_spaces": False,
         }
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+
+    def ending_with(self, end: int) -> "Tokenizer":
+        """Returns this tokenizer with `end` as the end of a reply, before those that it knows."""
+        other = copy.copy(self)
+        other.end, other.ends = end, self.ends | {end}
+        return other
 
     def __len__(self) -> int:
-        """Size of the vocabulary."""
-        size: int = self.inner.get_vocab_size()
-        return size
+        """Size of the vocabulary: the largest id and one."""
+        return self._length
 
     def encode(self, text: str) -> list[int]:
-        """Returns ids.
+        """Returns the ids of what somebody wrote; the text of a control token becomes ordinary tokens.
+
+        A checkpoint's text is taken as the middle of a longer one: no space is put before it.
 
         Raises:
-            ModelError: a symbol is not in the vocabulary.
+            ModelError: a symbol is not in a vocabulary of symbols, or the text is none.
         """
         try:
-            ids: list[int] = self.inner.encode(text, add_special_tokens=False).ids
+            ids = self._ids(ANCHOR + text)[len(self._anchor) :] if self._anchor and text else self._ids(text)
         except Exception as error:  # the library raises plain Exception for an unknown symbol
             message = f"cannot write {text[:80]!r} in this vocabulary of {len(self)} tokens: {error}"
             raise ModelError(message) from error
+        if self.files is None:
+            self._demand_known(text, ids)
+        elif not self.special.isdisjoint(ids):  # a model that looks up whole pieces found it without being asked
+            return self._broken(text, next(token for token in ids if token in self.special))
+        return ids
+
+    def encode_template(self, text: str, *, opening: bool = False) -> list[int]:
+        """Returns the ids of what a template wrote: the texts of control tokens are control tokens.
+
+        Args:
+            text: the template's words.
+            opening: whether they begin the transcript.
+
+        Raises:
+            ModelError: as `encode`.
+        """
+        if not self.files:
+            return self.encode(text)
+        with self._lock:
+            self.inner.encode_special_tokens = False
+            try:
+                if self._anchor and text and not opening:
+                    return self._ids(ANCHOR + text)[len(self._anchor) :]
+                return self._ids(text)
+            finally:
+                self.inner.encode_special_tokens = True
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Returns the text of ids, as it reads in the middle of a longer one.
+
+        Begin, ends and padding read as nothing, and so do ids beyond the vocabulary, for which a model may have room.
+        Bytes that are no character, for one the first half of one, read as U+FFFD.
+        """
+        silent = {self.begin, self.pad, *self.ends}
+        spoken = [token for token in ids if token not in silent and token < self._length]
+        if not self.files:
+            return "".join(f" {self.inner.id_to_token(token)}" for token in spoken)
+        text: str = self.inner.decode(self._lead + spoken, skip_special_tokens=False)
+        return text[self._led :]
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.inner.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def _mark(self, text: str) -> tuple[int, ...]:
+        token = self.inner.token_to_id(text)
+        return tuple(self.encode(text)) if token is None else (token,)
+
+    def _demand_known(self, text: str, ids: list[int]) -> None:
         if len(ids) < len(text.split()):
             unknown = [word for word in text.split() if self.inner.token_to_id(word) is None]
             message = f"the symbol {unknown[0]!r} is not in this vocabulary of {len(self)} tokens"
             raise ModelError(message)
-        return ids
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Returns the text of ids, a space before each symbol.
+    def _broken(self, text: str, token: int) -> list[int]:
+        """Encodes a text with every occurrence of a control token's text cut in two."""
+        word = self.inner.id_to_token(token) or ""
+        before, found, after = text.partition(word)
+        if not found or len(word) < 2:
+            message = f"cannot write {text[:80]!r}: this tokenizer makes the control token {word!r} of it"
+            raise ModelError(message)
+        return [*self.encode(before + word[:1]), *self.encode(word[1:] + after)]
 
-        Begin, end and padding read as nothing, and so do ids beyond the vocabulary, for which a model may have room.
-        """
-        silent = (self.begin, self.end, self.pad)
-        return "".join(f" {self._words[i]}" for i in ids if i not in silent and i < len(self._words))
+
+def _control_of_symbols(inner: tokenizers.Tokenizer) -> ControlTokens:
+    names = (BEGIN, END, PAD)
+    special = {name: token for name in names if (token := inner.token_to_id(name)) is not None}
+    if len(special) < len(names):
+        missing = ", ".join(name for name in names if name not in special)
+        message = f"the tokenizer has no {missing}; a vocabulary needs {BEGIN}, {END} and {PAD}"
+        raise ModelError(message)
+    return ControlTokens(special[BEGIN], (special[END],), special[PAD])
+
+
+def _guarded(inner: tokenizers.Tokenizer, files: TokenizerFiles) -> tokenizers.Tokenizer:
+    """Makes added tokens that the template writes, or that mark a thought, special: text must not become them."""
+    template = files.template or ""
+    control = {
+        added.content
+        for added in inner.get_added_tokens_decoder().values()
+        if not added.special
+        and (added.content in template or added.content in (THINK, CLOSE))
+        and added.content.strip()
+    }
+    if not control:
+        return inner
+    settings = json.loads(files.contents[TOKENIZER])
+    for added in settings["added_tokens"]:
+        added["special"] |= added["content"] in control
+    return tokenizers.Tokenizer.from_str(json.dumps(settings))
