@@ -38,6 +38,8 @@ LATE = {
     ("testing/__init__.py", "poziomka"): "`check_architecture` needs torch; the other checks and the fakes do without",
     ("reports/figures.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
     ("runs/journal.py", "pyarrow"): "opening a run takes longer with it than all the rest; metrics need it not",
+    ("tasks/grade_school.py", "huggingface_hub"): "an extra, for problems named on the hub",
+    ("tasks/grade_school.py", "pyarrow"): "half a second that only problems from the hub need",
 }
 
 

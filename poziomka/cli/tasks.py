@@ -2,12 +2,13 @@
 
 from poziomka.core.problem import Problem, Task
 from poziomka.reports.words import visible
-from poziomka.tasks import TASKS, task_named
+from poziomka.tasks import READ_TASKS, TASKS, task_named
 
 
 def list_tasks() -> str:
     """Returns a line a task: its name, its levels, and the first line of its words about itself."""
     rows = [(name, _levels(make()), _about(name)) for name, make in TASKS.items()]
+    rows += [(f"{name}:WHERE", "from files", _about(name)) for name in READ_TASKS]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{name:<{widths[0]}}  {levels:<{widths[1]}}  {about}" for name, levels, about in rows]
     return "\n".join([*lines, "", "`poziomka tasks show NAME` prints some of its problems."])
@@ -26,7 +27,7 @@ def show_task(name: str, *, split: str = "train", level: int | None = None, coun
         TaskError: no such task or level, or its source raised.
     """
     task = task_named(name)
-    size = "endless" if task.size is None else f"{task.size} problems a split"
+    size = "endless" if task.size is None else f"{task.size} problems to train on"
     facts = [f"task {task.name}", _levels(task), size]
     count = count if task.size is None else min(count, task.size)
     shown = [_problem(task, number, problem) for number, problem in enumerate(task.take(split, 0, count, level), 1)]
@@ -35,13 +36,17 @@ def show_task(name: str, *, split: str = "train", level: int | None = None, coun
 
 def _problem(task: Task, number: int, problem: Problem) -> str:
     lines = [f"problem {number} · level {problem.level}"]
-    lines += [f"  {message.role:<8} {visible(message.content).strip()}" for message in problem.prompt]
+    lines += [_said(message.role, message.content) for message in problem.prompt]
     if task.demonstration is not None:
         thought, answer = task.demonstration(problem)
-        lines += [f"  {'thought':<8} {visible(thought)}", f"  {'answer':<8} {visible(answer)}"]
+        lines += [_said("thought", thought), _said("answer", answer)]
     else:
-        lines += [f"  {'answer':<8} {visible(problem.answer) or '(many are right)'}"]
+        lines.append(_said("answer", problem.answer or "(many are right)"))
     return "\n".join(lines)
+
+
+def _said(who: str, words: str) -> str:
+    return f"  {who:<8} " + visible(words).strip().replace("\n", "\n" + " " * 11)
 
 
 def _levels(task: Task) -> str:
@@ -49,4 +54,5 @@ def _levels(task: Task) -> str:
 
 
 def _about(name: str) -> str:
-    return (TASKS[name].__doc__ or "").strip().partition("\n")[0]
+    make = {**TASKS, **READ_TASKS}[name.partition(":")[0]]
+    return (make.__doc__ or "").strip().partition("\n")[0]

@@ -120,7 +120,7 @@ class Task:
         source: pure in (split, index, level); level None draws from the task's own mixture.
         scorer: plain synchronous code.
         environment: opens the session that the exchange with a problem needs; None for a single reply.
-        size: number of problems a split holds; None for endless.
+        size: number of problems to train on, where a source may refuse a shorter split's later ones; None for endless.
         levels: lowest and highest level; None where the task has no levels.
         trusted: the scorer is known to return quickly for any input, so it runs inline; others run in
             a worker process with a time limit.

@@ -1,4 +1,4 @@
-"""Problems that check themselves; the table of their names."""
+"""Problems that check themselves; the tables of their names."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ from poziomka.core.errors import TaskError, nearest
 from poziomka.core.problem import Task
 from poziomka.tasks.arithmetic import gcd, letters, products, sums
 from poziomka.tasks.countdown import countdown
+from poziomka.tasks.grade_school import grade_school
 from poziomka.tasks.recurrence import recurrence
 
 TASKS: dict[str, Callable[[], Task]] = {
@@ -16,15 +17,29 @@ TASKS: dict[str, Callable[[], Task]] = {
     "letters": letters,
     "gcd": gcd,
 }
+READ_TASKS: dict[str, Callable[[str], Task]] = {  # named NAME:WHERE
+    "grade_school": grade_school,
+}
+
+
+def is_task(name: str) -> bool:
+    """Whether a name is of one of the tables, wherever its problems are read from."""
+    return name in TASKS or name.partition(":")[0] in READ_TASKS
 
 
 def task_named(name: str) -> Task:
-    """Returns the task that a recipe or a command names.
+    """Returns the task that a recipe or a command names: NAME, or NAME:WHERE for problems that are read.
 
     Raises:
-        TaskError: no task has this name.
+        TaskError: no task has this name, it does not say where its problems are, or they cannot be read.
     """
-    if name not in TASKS:
-        message = f"unknown task {name!r}{nearest(name, TASKS)}"
+    if name in TASKS:
+        return TASKS[name]()
+    kind, _, where = name.partition(":")
+    if kind not in READ_TASKS:
+        message = f"unknown task {name!r}{nearest(name, [*TASKS, *READ_TASKS])}"
         raise TaskError(message)
-    return TASKS[name]()
+    if not where:
+        message = f"task {kind!r} reads its problems: name it {kind}:FOLDER, or {kind}:OWNER/NAME for one on the hub"
+        raise TaskError(message)
+    return READ_TASKS[kind](where)

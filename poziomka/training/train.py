@@ -28,7 +28,7 @@ from poziomka.models.weights import build_model, load_weights, save_model
 from poziomka.reports.page import write
 from poziomka.runs import Run
 from poziomka.sampling.local import LocalSampler
-from poziomka.tasks import TASKS, task_named
+from poziomka.tasks import is_task, task_named
 from poziomka.training.measure import frontier, held_out, vote
 from poziomka.training.recipe import Recipe, recipe_of
 from poziomka.training.watch import Watcher
@@ -345,7 +345,7 @@ def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
     if saved is None:
         message = f"the run {folder} has no checkpoint yet: train it first, with poziomka train --resume {folder}"
         raise RunError(message)
-    if recipe.task not in TASKS:
+    if not is_task(recipe.task):
         message = f"the run {folder} is of a task of your own, {recipe.task!r}: evaluate it from your script"
         raise RunError(message)
     task = task_named(recipe.task)

@@ -1,0 +1,158 @@
+"""Grade-school word problems: GSM8K, or files written as it is (Cobbe et al. 2021, arXiv 2110.14168).
+
+A folder holds `train.jsonl` and `test.jsonl`; a line is an object with the texts `question` and `answer`. The answer is
+a solution in sentences, with marks for a calculator such as <<3*4=12>>, which are left out here, and at its end
+"#### " and the number that is right.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+from poziomka.core.answers import read_number, split_thought
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.seeds import seed_of
+from poziomka.core.transcript import Transcript
+
+HUB = "openai/gsm8k"
+GOLD = "####"
+MARKS = re.compile(r"<<[^<>]*>>")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+HOW = f"name a folder with train.jsonl and test.jsonl, grade_school:FOLDER, or the hub's grade_school:{HUB}"
+
+
+def problem_of(row: object, where: str) -> Problem:
+    """Returns the problem that a row spells.
+
+    Args:
+        row: an object with the texts `question` and `answer`.
+        where: names the row in errors.
+
+    Raises:
+        TaskError: the row is anything else, or its answer does not end with "####" and one number.
+    """
+    question, answer = (row.get("question"), row.get("answer")) if isinstance(row, dict) else (None, None)
+    if not isinstance(question, str) or not isinstance(answer, str) or not question.strip():
+        received = f"the keys {sorted(map(str, row))}" if isinstance(row, dict) else f"a {type(row).__name__}"
+        message = f"{where} must be an object with the texts 'question' and 'answer': received {received}"
+        raise TaskError(message)
+    solution, _, gold = answer.rpartition(GOLD)
+    number = read_number(gold) if solution else None
+    if number is None:
+        message = f"the answer of {where} must end with '{GOLD} ' and one number: received {answer[-40:]!r}"
+        raise TaskError(message)
+    solution = MARKS.sub("", solution).strip()
+    key = f"{seed_of('grade_school', 'question', question):016x}"  # so that a question in both splits shows
+    return Problem.ask("grade_school", key, question.strip(), number, solution=solution)
+
+
+def read_lines(path: Path) -> list[Problem]:
+    """Returns the problems of a file of JSON lines; empty lines are passed over.
+
+    Raises:
+        TaskError: no such file, no text, no JSON, no problem in it; the message names file and line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: a question may hold other separators
+    except FileNotFoundError as error:
+        message = f"there is no file {path}: {HOW}"
+        raise TaskError(message) from error
+    except UnicodeDecodeError as error:
+        message = f"{path} is no UTF-8 text: its byte {error.start} cannot be read"
+        raise TaskError(message) from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append((f"line {number} of {path}", json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            message = f"line {number} of {path} is not JSON: {error}; received {line[:40]!r}"
+            raise TaskError(message) from error
+    return _problems(rows, str(path))
+
+
+def read_hub(name: str, split: str) -> list[Problem]:
+    """Returns the problems of a split of a data set on the hub, from its cache where it is there.
+
+    Raises:
+        TaskError: the package huggingface_hub is not installed, or the hub does not give the file.
+    """
+    try:
+        from huggingface_hub import hf_hub_download  # noqa: PLC0415 an extra, needed for a name of the hub only
+    except ImportError as error:
+        message = f"reading {name} from the hub needs the package huggingface_hub: install it, or {HOW}"
+        raise TaskError(message) from error
+    import pyarrow.parquet as pq  # noqa: PLC0415 half a second, for a name of the hub only
+
+    file = f"main/{split}-00000-of-00001.parquet"
+    try:
+        table = pq.read_table(hf_hub_download(name, file, repo_type="dataset"), columns=["question", "answer"])
+    except (OSError, ValueError) as error:  # no network, no such data set, not parquet, other columns
+        message = f"the hub did not give {file} of {name} ({type(error).__name__}): download it yourself and {HOW}"
+        raise TaskError(message) from error
+    return _problems([(f"row {i} of {name}/{file}", row) for i, row in enumerate(table.to_pylist())], f"{name}/{file}")
+
+
+def _problems(rows: Iterable[tuple[str, object]], where: str) -> list[Problem]:
+    problems = [problem_of(row, place) for place, row in rows]
+    if not problems:
+        message = f"{where} holds no problem: it must have one a line"
+        raise TaskError(message)
+    return problems
+
+
+def scorer(problem: Problem, transcript: Transcript) -> Score:
+    """Reward 1 where the one number in the answer, after the thought, equals the right one."""
+    value = read_number(transcript.reply)
+    if value is None:
+        return Score.unparsed("no single number after the thought")
+    if problem.prompt[-1].content in (split_thought(transcript.reply)[1] or ""):
+        return Score.unparsed("the question is repeated")  # some questions hold one number, and it is the answer
+    if value == problem.answer:
+        return Score.right(value, f"{value} is right")
+    return Score.wrong(value, f"{value} is not {problem.answer}")
+
+
+def demonstration(problem: Problem) -> tuple[str, str]:
+    """Returns the solution that came with the problem, and its number."""
+    return cast("str", problem.facts["solution"]), problem.answer
+
+
+LIMITS = (
+    "The data set is public and old: a pretrained model may have met its problems, the test split included.",
+    "Solutions shown in the warm start were written by people for the training split; the method did not find them.",
+    "A number in words, or one among others outside a box, earns nothing, so accuracy includes keeping to the form.",
+)
+
+
+def grade_school(where: str) -> Task:
+    """Grade-school word problems (GSM8K), from a folder with train.jsonl and test.jsonl or from the hub.
+
+    Args:
+        where: the folder, or the name of a data set on the hub, such as "openai/gsm8k".
+
+    Raises:
+        TaskError: the training problems cannot be read; those of other splits are read once they are asked for.
+    """
+    folder = Path(where).expanduser()
+
+    @cache
+    def read(split: str) -> list[Problem]:
+        if not folder.exists() and HUB_NAME.fullmatch(where):
+            return read_hub(where, split)
+        return read_lines(folder / f"{split}.jsonl")
+
+    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 the task has no levels
+        problems = read(split)
+        if index >= len(problems):
+            message = f"split {split!r} of grade_school has {len(problems)} problems: there is no index {index}"
+            raise TaskError(message)
+        return problems[index]
+
+    size = len(read("train"))
+    return Task("grade_school", source, scorer, size=size, trusted=True, demonstration=demonstration, limits=LIMITS)

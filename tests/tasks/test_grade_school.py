@@ -1,0 +1,209 @@
+"""Grade school reads files written as GSM8K is, refuses others by file and line, and takes one number for an answer."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from huggingface_hub import constants
+
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Verdict
+from poziomka.core.scoring import judge
+from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.tasks import READ_TASKS, is_task, task_named
+from poziomka.tasks.grade_school import HUB
+from poziomka.testing import check_task
+
+FOLDER = Path(__file__).parent / "grade_school"  # problems invented for these tests
+ROW = {"question": "How many?", "answer": "One.\n#### 1"}
+
+
+@pytest.fixture(scope="module")
+def task():
+    return task_named(f"grade_school:{FOLDER}")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Writes a training split and returns the name of its task."""
+
+    def write(text):
+        data = text if isinstance(text, bytes) else text.encode()
+        (tmp_path / "train.jsonl").write_bytes(data)
+        return f"grade_school:{tmp_path}"
+
+    return write
+
+
+def judged(problem, reply, task, stop=Stop.END):
+    return judge(task.scorer, problem, Transcript.of(problem.prompt) + Span(Author.MODEL, reply, stop=stop))
+
+
+def test_it_keeps_a_tasks_contract(task):
+    check_task(task)
+
+
+def test_problems_are_those_of_the_file_in_its_order(task):
+    rows = [json.loads(line) for line in (FOLDER / "test.jsonl").read_text().splitlines()]
+    problems = task.take("test", 0, len(rows))
+    assert [problem.prompt[0].content for problem in problems] == [row["question"] for row in rows]
+    assert [problem.answer for problem in problems] == ["120", "360", "14", "25", "7", "52", "14", "11"]
+    assert task.size == 8
+
+
+def test_the_gold_number_is_read_with_its_commas_sign_and_decimals(task):
+    assert [problem.answer for problem in task.take("train", 2, 3)] == ["2700", "-5", "2.5"]
+
+
+def test_a_demonstration_is_the_solution_without_the_calculators_marks(task):
+    thought, answer = task.demonstration(task.problem("train", 0))
+    assert thought == "Ola picks 3 * 40 = 120 berries.\n120 - 15 = 105 berries are left."
+    assert answer == "105"
+    assert task.demonstration(task.problem("train", 7))[0].startswith("Adam is 6 + 2 = 8, and 8 < 9.")
+
+
+@pytest.mark.parametrize("answer", ["2700", "2,700", "$2,700.00", "It sells 2,700 kg.", r"1,200 + 1,500: \boxed{2700}"])
+def test_the_right_number_is_accepted_however_it_is_written(task, answer):
+    score = judged(task.problem("train", 2), f"<think> hm </think> {answer}", task)
+    assert (score.reward, score.verdict, score.answer) == (1.0, Verdict.CORRECT, "2700")
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("2701", Verdict.WRONG),
+        ("27.00", Verdict.WRONG),
+        ("-2700", Verdict.WRONG),
+        ("2700 or 2800", Verdict.UNPARSED),
+        ("1200 + 1500 = 2700", Verdict.UNPARSED),
+        ("two thousand seven hundred", Verdict.UNPARSED),
+        ("2.7 thousand", Verdict.UNPARSED),
+        ("", Verdict.UNPARSED),
+    ],
+)
+def test_anything_else_earns_nothing(task, answer, verdict):
+    score = judged(task.problem("train", 2), f"<think> 2700 </think> {answer}", task)
+    assert (score.reward, score.verdict) == (0.0, verdict)
+
+
+def test_a_reply_that_was_cut_is_truncated(task):
+    assert judged(task.problem("train", 2), "<think> 2700", task, Stop.LENGTH).verdict is Verdict.TRUNCATED
+
+
+def test_a_question_that_holds_its_answer_earns_nothing_when_it_is_repeated(folder):
+    row = {"question": "Bo is 7 years older than his brother and twice his age. How old is the brother?"}
+    task = task_named(folder(json.dumps(row | {"answer": "Twice is as much again.\n#### 7"})))
+    assert judged(task.problem("train", 0), f"<think> </think> {row['question']}", task).reward == 0.0
+    assert judged(task.problem("train", 0), "<think> </think> He is 7.", task).reward == 1.0
+
+
+def test_empty_lines_and_windows_line_ends_are_read(folder):
+    task = task_named(folder("\r\n".join([json.dumps(ROW), "", json.dumps(ROW | {"question": "Who\x85?"}), ""])))
+    assert task.size == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", r"train\.jsonl holds no problem"),
+        ("\n\n", r"train\.jsonl holds no problem"),
+        (json.dumps(ROW) + "\n{oops}\n", r"line 2 of .*train\.jsonl is not JSON: .*received '\{oops\}'"),
+        ("[" * 100_000, r"line 1 of .*train\.jsonl is not JSON"),
+        ('{"question": "How many?"}', r"line 1 of .*must be an object .*received the keys \['question'\]"),
+        ('{"question": 1, "answer": "#### 1"}', r"line 1 of .*must be an object with the texts"),
+        ('{"question": " ", "answer": "One. #### 1"}', r"line 1 of .*must be an object with the texts"),
+        ("[1]", r"line 1 of .*received a list"),
+        ('{"question": "How many?", "answer": "One."}', r"line 1 of .*must end with '#### ' and one number: received"),
+        ('{"question": "How many?", "answer": "One. #### one"}', r"the answer of line 1 .*received 'One. #### one'"),
+        ('{"question": "How many?", "answer": "#### 1"}', r"the answer of line 1"),
+        (b"\xff\xfe", r"train\.jsonl is no UTF-8 text: its byte 0"),
+    ],
+)
+def test_a_bad_file_is_one_sentence_with_file_and_line(folder, text, words):
+    with pytest.raises(TaskError, match=words) as caught:
+        task_named(folder(text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named_with_what_to_write(tmp_path):
+    with pytest.raises(TaskError, match=r"there is no file .*train\.jsonl: name a folder with train\.jsonl"):
+        task_named(f"grade_school:{tmp_path}")
+    with pytest.raises(TaskError, match=r"there is no file .*nowhere/at/all"):
+        task_named("grade_school:nowhere/at/all")
+
+
+def test_a_missing_split_is_named_when_it_is_asked_for(folder):
+    task = task_named(folder(json.dumps(ROW)))
+    with pytest.raises(TaskError, match=r"there is no file .*test\.jsonl"):
+        task.problem("test", 0)
+
+
+def test_a_split_that_is_shorter_says_so(folder, tmp_path):
+    name = folder("\n".join(json.dumps(ROW | {"question": f"How many {i}?"}) for i in range(3)))
+    (tmp_path / "test.jsonl").write_text(json.dumps(ROW))
+    task = task_named(name)
+    with pytest.raises(TaskError, match="split 'test' of grade_school has 1 problems: there is no index 2"):
+        task.problem("test", 2)
+
+
+# ---------------------------------------------------------------------------------------------------------- the name
+def test_a_task_that_is_read_says_how_to_name_it():
+    with pytest.raises(TaskError, match="task 'grade_school' reads its problems: name it grade_school:FOLDER"):
+        task_named("grade_school")
+    with pytest.raises(TaskError, match="unknown task 'grade_scool:data'; did you mean 'grade_school'"):
+        task_named("grade_scool:data")
+
+
+def test_names_of_both_tables_are_tasks():
+    assert all(is_task(name) for name in ("sums", "recurrence", "grade_school:data", *READ_TASKS))
+    assert not is_task("sums:3")
+    assert not is_task("mine")
+
+
+# ----------------------------------------------------------------------------------------------------------- the hub
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A hub's cache, laid out as huggingface_hub lays it out, with the training split; and no network."""
+    commit = "0" * 40
+    home = tmp_path / f"datasets--{HUB.replace('/', '--')}"
+    file = home / "snapshots" / commit / "main/train-00000-of-00001.parquet"
+    file.parent.mkdir(parents=True)
+    (home / "refs").mkdir()
+    (home / "refs/main").write_text(commit)
+    rows = [json.loads(line) for line in (FOLDER / "train.jsonl").read_text().splitlines()]
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return file
+
+
+def test_a_data_set_of_the_hub_is_read_from_its_cache(cache, task):
+    assert task_named(f"grade_school:{HUB}").take("train", 0, 8) == task.take("train", 0, 8)
+
+
+def test_a_bad_row_of_the_hub_is_named(cache):
+    pq.write_table(pa.Table.from_pylist([ROW, ROW | {"answer": "none"}]), cache)
+    with pytest.raises(TaskError, match=rf"the answer of row 1 of {HUB}/main/train-.* must end with"):
+        task_named(f"grade_school:{HUB}")
+
+
+@pytest.mark.parametrize("spoil", [lambda file: file.unlink(), lambda file: file.write_bytes(b"PAR0")])
+def test_what_the_hub_does_not_give_is_one_sentence(cache, spoil):
+    spoil(cache)
+    with pytest.raises(TaskError, match=rf"the hub did not give main/train-.* of {HUB} \(.*download it") as caught:
+        task_named(f"grade_school:{HUB}")
+    assert "\n" not in str(caught.value)
+
+
+def test_without_the_hubs_package_the_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(TaskError, match="from the hub needs the package huggingface_hub: install it"):
+        task_named(f"grade_school:{HUB}")
+
+
+def test_solutions_keep_no_mark_of_the_calculator(task):
+    assert not any(re.search("<<|>>", task.demonstration(each)[0]) for each in task.take("train", 0, 8))
