@@ -103,6 +103,46 @@ def _folder_for(path: Path, name: str) -> Path:
     return next(free for number in numbers if not (free := run.with_name(f"{run.name}-{number}")).exists())
 
 
+# --------------------------------------------------------------------------------------------------------- doctor
+def _doctor_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "recipe", nargs="?", type=Path, metavar="RECIPE", help="a recipe.toml (the demonstration's settings)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting: --set task=countdown"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+
+
+def _doctor(given: Namespace) -> int:
+    from poziomka.cli.doctor import doctor
+
+    return 0 if doctor(given.recipe, tuple(given.set), as_json=given.json) else WRONG
+
+
+# ---------------------------------------------------------------------------------------------------------- learn
+def _learn_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
+    parser.add_argument(
+        "--from", dest="journal", type=Path, required=True, metavar="JOURNAL", help="a journal's file, or a folder"
+    )
+    parser.add_argument("--scores", type=Path, metavar="FILE", help='JSON lines {"id": …, "reward": …, "why": …}')
+    parser.add_argument("--steps", type=_positive, default=1, metavar="N", help="updates from these rollouts (1)")
+    parser.add_argument("--rate", type=float, metavar="X", help="learning rate (the recipe's highest)")
+    parser.add_argument(
+        "--mismatch", type=float, default=0.1, metavar="X", help="most nats a token between writers and learner (0.1)"
+    )
+
+
+def _learn(given: Namespace) -> int:
+    from poziomka.cli.learn import learn
+
+    settings = {"steps": given.steps, "rate": given.rate, "mismatch": given.mismatch}
+    for sentence in learn(given.run, given.journal, given.scores, settings):
+        print(sentence)
+    return 0
+
+
 # ------------------------------------------------------------------------------------------ evaluate, report, show
 def _evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
@@ -194,6 +234,8 @@ _positive.__name__ = "number from 1 on"  # argparse says "invalid number from 1 
 
 COMMANDS = {
     "train": Command("run a recipe from nothing to a report, or go on with a run", _train_options, _train),
+    "doctor": Command("check a recipe's parts before compute is burnt", _doctor_options, _doctor),
+    "learn": Command("take an update from rollouts that were served and judged", _learn_options, _learn),
     "evaluate": Command("measure a run's newest weights at thinking budgets", _evaluate_options, _evaluate),
     "report": Command("make a run's report.html and figures anew", _report_options, _report),
     "show": Command("look through a run's rollouts", _show_options, _show),
