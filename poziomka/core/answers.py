@@ -36,9 +36,9 @@ def read_integer(reply: str) -> int | None:
 LONGEST = 400  # characters of an answer in which a number is looked for
 BOX = re.compile(r"\\boxed\s*\{([^{}]*)\}")
 NUMERAL = re.compile(
-    r"[=(\[{*_\"'`\\$:]*"  # what may stand before: an equals sign, a bracket, Markdown, a currency
+    r"[=(\[{*_\"'`\\$:#]*"  # what may stand before: an equals sign, a bracket, Markdown, a currency
     r"([+-]?)\\?[$£€]?(\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.(\d+))?\\?%?"
-    r"[)\]}*_\"'`\\$.,;:!?]*",
+    r"[)\]}*_\"'`\\$£€.,;:!?]*",
     re.ASCII,
 )
 OPERATORS = re.compile(r"[+\-*/^<>×÷−–·]+")  # a word of these beside a number makes it another number

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from poziomka.core.errors import TaskError, nearest
 from poziomka.core.problem import Task
-from poziomka.tasks.arithmetic import gcd, letters, products, sums
+from poziomka.tasks.arithmetic import gcd, letters, products, small_sums, sums
 from poziomka.tasks.countdown import countdown
 from poziomka.tasks.grade_school import grade_school
 from poziomka.tasks.recurrence import recurrence
@@ -13,6 +13,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "countdown": countdown,
     "recurrence": recurrence,
     "sums": sums,
+    "small_sums": small_sums,
     "products": products,
     "letters": letters,
     "gcd": gcd,

@@ -9,13 +9,14 @@ the chat template, thought without its opening and closing, at the lowest, the m
 
     family     levels     prompt          thought
     sums       2 6 10      8  22  36       9  50  91
+    small_sums 2 6 10      8  22  37       9  50  91
     products   3 5 8      10  17  28      18  39  70
     letters    4 17 30    10  23  36       8  34  65
     gcd        1 3 5      13  14  15      13  40  70
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from poziomka.core.answers import read_number
@@ -88,14 +89,19 @@ def _number(random: Random) -> int:
     return random.randint(1, 9) if random.random() < 0.5 else random.randint(10, 99)
 
 
-def _chain(random: Random, terms: int, product: int | None) -> str:
+def _small(random: Random) -> int:
+    """Returns a number up to 20."""
+    return random.randint(1, 20)
+
+
+def _chain(random: Random, terms: int, number: Callable[[Random], int], product: int | None = None) -> str:
     """Returns "a + b - c": so many different terms, the one at place `product` a product of two digits."""
     words: list[str] = []
     used: set[int] = set()
     total = 0
     while len(words) < 2 * terms:
         here = len(words) == 2 * product if product is not None else False
-        factors = [random.randint(2, 9), random.randint(2, 9)] if here else [_number(random)]
+        factors = [random.randint(2, 9), random.randint(2, 9)] if here else [number(random)]
         value = factors[0] * factors[-1] if here else factors[0]
         signs = {"+": total + value, "-": total - value}
         allowed = [sign for sign, after in signs.items() if 0 <= after <= BOUND and (words or sign == "+")]
@@ -126,22 +132,23 @@ def _solve_chain(key: str) -> tuple[str, str]:
 
 
 CHAIN = Family(
-    draw=lambda random, level: _chain(random, level, None),
+    draw=lambda random, level: _chain(random, level, _number),
     ask=lambda key: f"Compute {key}.",
     solve=_solve_chain,
     kind=lambda key: ",".join(sorted(word for word in key.split() if word.isdigit())),
 )
-PRODUCT = Family(
-    draw=lambda random, level: _chain(random, level - 1, random.randrange(level - 1)),
-    ask=CHAIN.ask,
-    solve=CHAIN.solve,
-    kind=CHAIN.kind,
-)
+SMALL = replace(CHAIN, draw=lambda random, level: _chain(random, level, _small))
+PRODUCT = replace(CHAIN, draw=lambda random, level: _chain(random, level - 1, _number, random.randrange(level - 1)))
 
 
 def sums() -> Task:
     """Chains of + and - over numbers of one and two digits; the level counts the numbers."""
     return CHAIN.task("sums", (2, 10), ("Held-out problems share no set of numbers with training.",))
+
+
+def small_sums() -> Task:
+    """Chains of + and - over numbers up to 20; the level counts the numbers."""
+    return SMALL.task("small_sums", (2, 10), ("Held-out problems share no set of numbers with training.",))
 
 
 def products() -> Task:
