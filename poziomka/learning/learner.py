@@ -2,18 +2,25 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from poziomka.core.errors import LearningError
+from poziomka.core.errors import LearningError, SettingsError
 from poziomka.core.settings import setting
 from poziomka.learning.batch import Batch
-from poziomka.learning.losses import SurrogateSettings, mismatch_kl, next_token, policy_gradient
-from poziomka.learning.optimizers import OptimizerSettings, adamw
+from poziomka.learning.divergence import DivergenceSettings, whole_divergence
+from poziomka.learning.head import Head, matrix_of
+from poziomka.learning.losses import SurrogateSettings, mismatch_kl, sequence_level
+from poziomka.learning.optimizers import OptimizerSettings, optimizer_of
+from poziomka.learning.precision import Masters
+from poziomka.learning.terms import Learned, Terms, terms_of
 from poziomka.models.architecture import Architecture
+
+SMALL = 8192  # vocabulary up to which one plain expression is as quick as a head in chunks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +29,9 @@ class LearnerSettings:
 
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
+    divergence: DivergenceSettings = field(default_factory=DivergenceSettings)
     places: int = setting(8192, "most places in one forward and backward pass; a batch of more is accumulated", low=1)
+    head_rows: int = setting(512, "most places whose logits exist at once, where the vocabulary is large", low=1)
 
 
 @dataclass
@@ -31,26 +40,52 @@ class Sums:
 
     policy_loss: float = 0.0
     next_token_loss: float = 0.0
+    divergence: float = 0.0
     entropy: float = 0.0
     mismatch: float = 0.0
     clipped: float = 0.0
     policy_tokens: int = 0
     tokens: int = 0
 
+    @property
+    def loss(self) -> float:
+        """All three terms."""
+        return self.policy_loss + self.next_token_loss + self.divergence
+
 
 class Learner:
     """Holds the weights that learn and their optimizer.
 
+    Weights in bfloat16 learn through masters in fp32 (learning/precision.py); logits are fp32 always.
+
     Args:
         model: learns in place.
-        settings: optimizer, surrogate, size of a pass.
+        settings: optimizer, surrogate, divergence, size of a pass.
         temperature: the sampler's; log-probabilities of what it wrote are taken at it. Imitation is at 1.
+        reference: to whom `settings.divergence` holds the model; None: no divergence is paid for.
+
+    Raises:
+        SettingsError: a divergence is asked for and there is no reference.
     """
 
-    def __init__(self, model: Architecture, settings: LearnerSettings, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        model: Architecture,
+        settings: LearnerSettings,
+        temperature: float = 1.0,
+        reference: Architecture | None = None,
+    ) -> None:
         """Starts with a fresh optimizer."""
-        self.model, self.settings, self.temperature = model, settings, temperature
-        self.optimizer = adamw(model, settings.optimizer)
+        if settings.divergence.wanted and reference is None:
+            message = (
+                f"learner.divergence is {settings.divergence.kind!r}, and there is no reference to be near to: "
+                "give one, or set learner.divergence.kind to 'none'"
+            )
+            raise SettingsError(message)
+        self.model, self.settings, self.temperature, self.reference = model, settings, temperature, reference
+        self.masters = Masters(model.named_parameters())
+        self.optimizer = optimizer_of(self.masters.named, settings.optimizer)
+        self.terms = terms_of(settings.surrogate)
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """Takes one optimizer step and returns its metrics; a batch without any weight changes nothing.
@@ -61,23 +96,21 @@ class Learner:
         """
         if not (batch.policy_weight.any() or batch.imitate_weight.any()):
             return {"tokens/trained": 0.0}
-        self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        sums = Sums()
-        for part in batch.split(self.settings.places):
-            self._accumulate(part.to(self.model.device), sums)
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.optimizer.clip or torch.inf))
-        if not torch.isfinite(torch.tensor([norm, sums.policy_loss, sums.next_token_loss])).all():
-            self.optimizer.zero_grad(set_to_none=True)
+        sums = self.accumulate(batch)
+        norm = self.clip()
+        if not torch.isfinite(torch.tensor([norm, sums.policy_loss, sums.next_token_loss, sums.divergence])).all():
+            self.masters.clear()
             message = (
-                f"the loss is {sums.policy_loss + sums.next_token_loss} and the gradient's norm {norm}: the step was "
+                f"the loss is {sums.loss} and the gradient's norm {norm}: the step was "
                 f"not taken, what was saved before is intact; train in another folder with a lower rate than {rate:g}"
             )
             raise LearningError(message)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
-        if not torch.isfinite(nn.utils.get_total_norm(self.model.parameters())):
+        self.masters.clear()
+        self.masters.publish()
+        if not torch.isfinite(nn.utils.get_total_norm(self.masters.masters)):
             message = (
                 f"a step at rate {rate:g} left weights that are not finite: they were not saved, what was saved before "
                 "is intact; train in another folder with a lower rate"
@@ -85,28 +118,122 @@ class Learner:
             raise LearningError(message)
         return self._metrics(batch, sums, norm, rate)
 
-    def _accumulate(self, part: Batch, sums: Sums) -> None:
+    def accumulate(self, batch: Batch) -> Sums:
+        """Takes the gradient of a batch, left in `masters`, and returns the loss and what else was summed."""
+        self.model.train()
+        self.masters.clear()
+        sums = Sums()
+        pull = self.settings.divergence.weight / max(int((batch.policy_weight[:, 1:] != 0).sum()), 1)
+        for part in batch.split(self.settings.places):
+            self._accumulate(part.to(self.model.device), sums, pull)
+            self.masters.collect()
+        return sums
+
+    def clip(self) -> float:
+        """Returns the gradient's norm, and cuts the gradient to the bound where it is longer."""
+        gradients = [master.grad for master in self.masters.masters if master.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        bound = self.settings.optimizer.clip or torch.inf
+        if float(norm) + 1e-6 > bound:  # as clip_grads_with_norm_ has it; below, it would multiply with 1
+            nn.utils.clip_grads_with_norm_(self.masters.masters, bound, norm)
+        return float(norm)
+
+    def _accumulate(self, part: Batch, sums: Sums, pull: float) -> None:
         """Adds a part's gradient; logits are made only where a token is learned from."""
-        policy, imitate = part.policy_weight[:, 1:], part.imitate_weight[:, 1:]
-        learned = (policy != 0) | (imitate != 0)
+        learned = (part.policy_weight[:, 1:] != 0) | (part.imitate_weight[:, 1:] != 0)
+        tokens = self._learned(part, learned, pull)
+        reference = self._of_reference(part, learned)
         hidden = self.model(part.tokens, packing=part.packing)[:, :-1][learned]
-        policy, imitate, logq = policy[learned], imitate[learned], part.logprobs[:, 1:][learned]
+        if self.model.vocabulary <= SMALL:
+            self._plain(hidden, tokens, reference, sums)
+        elif any(matrix_of(model) is None for model in (self.model, self.reference or self.model)):
+            self._piecewise(hidden, tokens, reference, sums)
+        else:
+            self._in_chunks(hidden, tokens, reference, sums)
+
+    def _learned(self, part: Batch, learned: Tensor, pull: float) -> Learned:
+        fields = (part.tokens, part.policy_weight, part.imitate_weight, part.logprobs, part.packing.sequence)
+        target, policy, imitate, logq, sequence = (tensor[:, 1:][learned] for tensor in fields)
         temperature = torch.where(policy != 0, self.temperature, 1.0)  # who imitates was not sampled from
-        logprobs = torch.log_softmax(self.model.logits(hidden) / temperature.unsqueeze(1), -1)
-        logp = logprobs.gather(1, part.tokens[:, 1:][learned].unsqueeze(1)).squeeze(1)
-        surrogate, clipped = policy_gradient(logp, logq, policy, self.settings.surrogate)
-        imitation = next_token(logp, imitate)
-        (surrogate + imitation).backward()
+        return Learned(target, temperature, policy, imitate, (policy != 0) * pull, logq, sequence)
+
+    def _of_reference(self, part: Batch, learned: Tensor) -> Tensor | None:
+        """Returns the reference's hidden states [M, D] before the learned tokens, where a divergence is paid for."""
+        if self.reference is None or not self.settings.divergence.wanted:
+            return None
+        with torch.no_grad(), self._as_reference():
+            return self.reference(part.tokens, packing=part.packing)[:, :-1][learned]
+
+    def _as_reference(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def _plain(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
+        """Loss and gradient through one expression over all logits at once."""
+        logprobs, logp = self._logprobs(hidden, tokens)
+        divergence, apart = self.settings.divergence, None
+        if reference is not None and self.reference is not None:
+            with torch.no_grad():
+                theirs = torch.log_softmax(self.reference.logits(reference) / tokens.temperature.unsqueeze(1), -1)
+            if divergence.whole:
+                apart = whole_divergence(divergence.kind, logprobs, theirs)
+            else:
+                tokens = replace(tokens, reference=theirs.gather(1, tokens.target.unsqueeze(1)).squeeze(1))
+        terms = self.terms(logp, self._with_level(tokens, logp))
+        if apart is not None:
+            terms.divergence = (tokens.match * apart).sum()
+        terms.total.backward()
         with torch.no_grad():
-            sampled = policy != 0
-            sums.policy_loss += float(surrogate)
-            sums.next_token_loss += float(imitation)
-            sums.tokens += len(logp)
-            sums.policy_tokens += int(sampled.sum())
-            if sums.policy_tokens:
-                sums.entropy -= float((logprobs.exp() * logprobs).sum(1)[sampled].sum())
-                sums.mismatch += float(mismatch_kl(logp[sampled], logq[sampled]))
-                sums.clipped += float(clipped)
+            _add(sums, terms, tokens, logp, (logprobs.exp() * logprobs).sum(1))
+
+    def _piecewise(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
+        """The same a few rows at a time, for a head of which nothing is known but what it gives."""
+        stretches = [
+            slice(start, start + self.settings.head_rows) for start in range(0, len(hidden), self.settings.head_rows)
+        ]
+        if self.settings.surrogate.kind == "gspo":
+            with torch.no_grad():
+                logp = torch.cat([self._logprobs(hidden[rows], tokens[rows])[1] for rows in stretches])
+            tokens = self._with_level(tokens, logp)
+        back = torch.empty_like(hidden)
+        for rows in stretches:
+            own = hidden[rows].detach().requires_grad_()
+            self._plain(own, tokens[rows], None if reference is None else reference[rows], sums)
+            back[rows] = own.grad  # type: ignore[assignment]  # backward has just filled it
+        hidden.backward(back)
+
+    def _logprobs(self, hidden: Tensor, tokens: Learned) -> tuple[Tensor, Tensor]:
+        """Returns log-probabilities [M, V] of everything, and [M] of the tokens."""
+        logprobs = torch.log_softmax(self.model.logits(hidden) / tokens.temperature.unsqueeze(1), -1)
+        return logprobs, logprobs.gather(1, tokens.target.unsqueeze(1)).squeeze(1)
+
+    def _in_chunks(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
+        """Loss and gradient by a few rows of logits at a time (learning/head.py)."""
+        matrix, divergence, other = matrix_of(self.model), self.settings.divergence, None
+        assert matrix is not None
+        head = Head(matrix, self.settings.head_rows)
+        if reference is not None and self.reference is not None:
+            other_matrix = matrix_of(self.reference)
+            assert other_matrix is not None
+            theirs = Head(other_matrix, head.rows)
+            if divergence.whole:
+                other = (divergence.kind, theirs, reference)
+            else:
+                tokens = replace(tokens, reference=theirs.logprobs(reference, tokens))
+        if self.settings.surrogate.kind == "gspo":  # the ratio of a sequence must be known before its first chunk
+            tokens = self._with_level(tokens, head.logprobs(hidden.detach(), tokens))
+        gradient = self.masters.gradient_of(matrix)
+        passed = head.backward(hidden.detach(), tokens, self.terms, gradient, other)
+        hidden.backward(passed.hidden)
+        with torch.no_grad():
+            terms = self.terms(passed.logp, tokens)
+            if passed.divergence is not None:
+                terms.divergence = (tokens.match * passed.divergence).sum()
+            _add(sums, terms, tokens, passed.logp, -passed.entropy)
+
+    def _with_level(self, tokens: Learned, logp: Tensor) -> Learned:
+        if self.settings.surrogate.kind != "gspo" or tokens.level is not None:
+            return tokens
+        return replace(tokens, level=sequence_level(logp, tokens.logq, tokens.policy, tokens.sequence))
 
     def _metrics(self, batch: Batch, sums: Sums, norm: float, rate: float) -> dict[str, float]:
         metrics = {
@@ -123,6 +250,8 @@ class Learner:
                 "policy/mismatch_kl": sums.mismatch / sums.policy_tokens,
                 "policy/clip_share": sums.clipped / sums.policy_tokens,
             }
+        if self.settings.divergence.wanted:
+            metrics["loss/divergence"] = sums.divergence
         if sums.tokens > sums.policy_tokens:
             metrics["loss/next_token"] = sums.next_token_loss
         return metrics
@@ -131,10 +260,39 @@ class Learner:
         """Returns the weights as they are now, for a sampler to copy."""
         return {name: tensor.detach() for name, tensor in self.model.state_dict().items()}
 
-    def state(self) -> dict[str, Any]:
-        """Returns a copy of the optimizer's state."""
-        return copy.deepcopy(self.optimizer.state_dict())
+    def state(self, *, copied: bool = True) -> dict[str, Any]:
+        """Returns the optimizer's state, masters included.
+
+        Args:
+            copied: whether the tensors are copies; else they go on changing with the next step.
+        """
+        state = self.optimizer.state_dict()
+        for number, master in self.masters.by_number(self.optimizer):
+            state["state"].setdefault(number, {})["master"] = master.detach()
+        return copy.deepcopy(state) if copied else state
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes a copy of a state that `state` returned."""
-        self.optimizer.load_state_dict(copy.deepcopy(dict(state)))
+        """Takes a copy of a state that `state` returned; masters it does not hold start from the weights."""
+        own = copy.deepcopy(dict(state))
+        self.masters.reset()
+        with torch.no_grad():
+            for number, master in self.masters.by_number(self.optimizer):
+                saved = own["state"].get(number, {}).pop("master", None)
+                if saved is not None:
+                    master.copy_(saved)
+        self.masters.publish()
+        self.optimizer.load_state_dict(own)
+
+
+def _add(sums: Sums, terms: Terms, tokens: Learned, logp: Tensor, certainty: Tensor) -> None:
+    """Adds what one pass found; `certainty` [M] is the entropy's negative."""
+    sampled = tokens.policy != 0
+    sums.policy_loss += float(terms.policy)
+    sums.next_token_loss += float(terms.imitation)
+    sums.divergence += 0.0 if terms.divergence is None else float(terms.divergence)
+    sums.tokens += len(logp)
+    sums.policy_tokens += int(sampled.sum())
+    if sums.policy_tokens:
+        sums.entropy -= float(certainty[sampled].sum())
+        sums.mismatch += float(mismatch_kl(logp[sampled], tokens.logq[sampled]))
+        sums.clipped += float(terms.clipped)

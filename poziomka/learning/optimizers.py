@@ -1,12 +1,14 @@
 """AdamW and the learning rate's course."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from poziomka.core.settings import setting
+
+LARGE = 2**24  # weights from which on the temporaries of a step on all of them at once would matter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +36,12 @@ class OptimizerSettings:
         return self.rate * rise * max(self.floor, min(1.0, left))
 
 
-def adamw(model: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
-    """Returns the optimizer of a model's weights."""
-    parameters: Iterable[nn.Parameter] = list(model.parameters())
+def optimizer_of(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:
+    """Returns the optimizer of weights by name."""
     groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters.values() if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters.values() if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.rate, betas=(settings.beta1, settings.beta2), foreach=True)
+    large = sum(parameter.numel() for parameter in parameters.values()) > LARGE
+    how = {"fused": True} if large else {"foreach": True}
+    return torch.optim.AdamW(groups, lr=settings.rate, betas=(settings.beta1, settings.beta2), **how)

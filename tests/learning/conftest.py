@@ -77,10 +77,10 @@ def build():
 def learner_of():
     """A learner with flat rates and no clipping, but for what a test sets."""
 
-    def learner_of(model, temperature=1.0, places=8192, **optimizer):
+    def learner_of(model, temperature=1.0, reference=None, learner=None, **optimizer):
         how = {"rate": 1e-2, "warmup": 0, "decay": 0.0, "clip": 0.0} | optimizer
-        settings = LearnerSettings(optimizer=OptimizerSettings(**how), places=places)
-        return Learner(model, settings, temperature)
+        settings = LearnerSettings(optimizer=OptimizerSettings(**how), **(learner or {}))
+        return Learner(model, settings, temperature, reference)
 
     return learner_of
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from poziomka.learning.optimizers import OptimizerSettings, adamw
+from poziomka.learning.optimizers import OptimizerSettings, optimizer_of
 
 
 def rates(steps, **settings):
@@ -38,7 +38,7 @@ def test_warmup_and_fall_multiply():
 def test_only_matrices_decay(build):
     model = build()
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
-    optimizer = adamw(model, OptimizerSettings(rate=0.1, weight_decay=0.5))
+    optimizer = optimizer_of(dict(model.named_parameters()), OptimizerSettings(rate=0.1, weight_decay=0.5))
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -49,6 +49,6 @@ def test_only_matrices_decay(build):
 
 def test_the_optimizer_has_the_settings_it_was_given(build):
     settings = OptimizerSettings(rate=0.2, beta1=0.8, beta2=0.99, weight_decay=0.1)
-    groups = adamw(build(), settings).param_groups
+    groups = optimizer_of(dict(build().named_parameters()), settings).param_groups
     assert {(group["lr"], group["betas"]) for group in groups} == {(0.2, (0.8, 0.99))}
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]

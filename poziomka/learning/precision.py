@@ -1,0 +1,86 @@
+"""Weights in bfloat16 that learn in fp32.
+
+A step of 1e-5 would vanish in a weight of bfloat16, whose spacing is 1/128 of its size. So the optimizer works on a
+copy of each weight in fp32 (Micikevicius et al. 2018, arXiv 1710.03740, section 3.1), forward and backward run on the
+rounded ones, and gradients of the parts of a batch are added up in fp32.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+
+class Masters:
+    """The weights that the optimizer moves: fp32 copies, and the model's own where these are fp32 already.
+
+    Args:
+        parameters: the model's weights by name; those that do not learn are left out.
+
+    Attributes:
+        names: of the weights that learn.
+        learned: these weights.
+        masters: for each its master, in the same order.
+    """
+
+    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
+        """Copies what is not fp32."""
+        learning = {name: parameter for name, parameter in parameters if parameter.requires_grad}
+        self.names, self.learned = list(learning), list(learning.values())
+        self.masters = [
+            weight if weight.dtype == torch.float32 else nn.Parameter(weight.detach().float())
+            for weight in self.learned
+        ]
+
+    @property
+    def named(self) -> dict[str, nn.Parameter]:
+        """The masters by their weights' names."""
+        return dict(zip(self.names, self.masters, strict=True))
+
+    @property
+    def apart(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        """Weights that are not their own masters, with these."""
+        pairs = zip(self.learned, self.masters, strict=True)
+        return [(weight, master) for weight, master in pairs if weight is not master]
+
+    def collect(self) -> None:
+        """Moves gradients from the weights to the masters, and adds them up there."""
+        for weight, master in self.apart:
+            if weight.grad is not None:
+                if master.grad is None:
+                    master.grad = weight.grad.float()
+                else:
+                    master.grad.add_(weight.grad.float())
+                weight.grad = None
+
+    def gradient_of(self, weight: Tensor) -> Tensor | None:
+        """Returns the fp32 gradient of one of the weights, zeros at first; None where that does not learn."""
+        for own, master in zip(self.learned, self.masters, strict=True):
+            if own is weight:
+                if master.grad is None:
+                    master.grad = torch.zeros_like(master)
+                return master.grad
+        return None
+
+    def clear(self) -> None:
+        """Frees all gradients."""
+        for tensor in (*self.learned, *self.masters):
+            tensor.grad = None
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Rounds the masters into the weights, in place."""
+        for weight, master in self.apart:
+            weight.copy_(master)
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Takes the weights as they stand for masters."""
+        for weight, master in self.apart:
+            master.copy_(weight)
+
+    def by_number(self, optimizer: torch.optim.Optimizer) -> Iterator[tuple[int, nn.Parameter]]:
+        """Yields the masters that are copies, with the numbers under which the optimizer's state has them."""
+        copies = {id(master) for _, master in self.apart}
+        ordered = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        yield from ((number, each) for number, each in enumerate(ordered) if id(each) in copies)
