@@ -10,7 +10,7 @@ the chat template, thought without its opening and closing, at the lowest, the m
     family     levels     prompt          thought
     sums       2 6 10      8  22  36       9  50  91
     small_sums 2 6 10      8  22  37       9  50  91
-    products   3 5 8      10  17  28      18  39  70
+    products   3 5 8      11  18  28      18  39  70
     letters    4 17 30    10  23  36       8  34  65
     gcd        1 3 5      13  14  15      13  40  70
 """
@@ -97,20 +97,22 @@ def _small(random: Random) -> int:
 def _chain(random: Random, terms: int, number: Callable[[Random], int], product: int | None = None) -> str:
     """Returns "a + b - c": so many different terms, the one at place `product` a product of two digits."""
     words: list[str] = []
-    used: set[int] = set()
+    factors = random.sample(range(2, 10), 2)
+    used = set() if product is None else {*factors, factors[0] * factors[1]}
     total = 0
     while len(words) < 2 * terms:
-        here = len(words) == 2 * product if product is not None else False
-        factors = [random.randint(2, 9), random.randint(2, 9)] if here else [number(random)]
-        value = factors[0] * factors[-1] if here else factors[0]
-        signs = {"+": total + value, "-": total - value}
-        allowed = [sign for sign, after in signs.items() if 0 <= after <= BOUND and (words or sign == "+")]
-        if not allowed or used & {*factors, value} or (here and factors[0] == factors[1]):
+        here = product is not None and len(words) == 2 * product
+        value = factors[0] * factors[1] if here else number(random)
+        after = {sign: total + value if sign == "+" else total - value for sign in ("+-" if words else "+")}
+        allowed = [sign for sign in after if 0 <= after[sign] <= BOUND]
+        if here and not allowed:
+            return _chain(random, terms, number, product)  # the product fits nowhere in this chain: another
+        if not allowed or (not here and value in used):
             continue
         sign = random.choice(allowed)
-        total = signs[sign]
-        used |= {*factors, value}
-        words += [sign, " * ".join(map(str, factors))]
+        words += [sign, f"{factors[0]} * {factors[1]}" if here else str(value)]
+        total = after[sign]
+        used.add(value)
     return " ".join(words[1:])
 
 
