@@ -70,7 +70,7 @@ def tokenizer_of_gguf(fields: Mapping[str, Any]) -> tokenizers.Tokenizer:
         if types[i] in (CONTROL, USER_DEFINED, UNKNOWN)
     ]
     inner.add_tokens(added)
-    begin = fields.get("tokenizer.ggml.bos_token_id")
+    begin = _id(fields, "bos")
     opened = kind == "llama" or fields.get("tokenizer.ggml.pre") in OPENED
     if begin is not None and fields.get("tokenizer.ggml.add_bos_token", opened):
         name = tokens[begin]
@@ -92,22 +92,15 @@ def write_tokenizer_of_gguf(fields: Mapping[str, Any], folder: Path) -> None:
     """
     tokens: list[str] = _field(fields, "tokens")
 
-    def id_of(key: str) -> int | None:
-        token = fields.get(f"tokenizer.ggml.{key}_token_id")
-        if token is not None and not 0 <= token < len(tokens):
-            message = f"this GGUF file is damaged: its {key} token is {token}, and it has {len(tokens)} tokens"
-            raise ModelError(message)
-        return token
-
     tokenizer_of_gguf(fields).save(str(folder / TOKENIZER))
     names = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
-    named = {name: tokens[token] for name, key in names.items() if (token := id_of(key)) is not None}
+    named = {name: tokens[token] for name, key in names.items() if (token := _id(fields, key)) is not None}
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **named}
     if "bos_token" not in named:
         config["bos_token"] = None
     (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-    ends = list(dict.fromkeys(token for key in ("eos", "eot", "eom") if (token := id_of(key)) is not None))
-    generation = {"bos_token_id": id_of("bos"), "eos_token_id": ends, "pad_token_id": id_of("padding")}
+    ends = list(dict.fromkeys(token for key in ("eos", "eot", "eom") if (token := _id(fields, key)) is not None))
+    generation = {"bos_token_id": _id(fields, "bos"), "eos_token_id": ends, "pad_token_id": _id(fields, "padding")}
     generation = {name: value for name, value in generation.items() if value not in (None, [])}
     (folder / GENERATION).write_text(json.dumps(generation, indent=2) + "\n")
     template = fields.get("tokenizer.chat_template")
@@ -121,6 +114,15 @@ def _field(fields: Mapping[str, Any], name: str) -> Any:
         message = f"this GGUF file has no tokenizer.ggml.{name}; give a file with its tokenizer, or the folder of one"
         raise ModelError(message)
     return value
+
+
+def _id(fields: Mapping[str, Any], key: str) -> int | None:
+    token = fields.get(f"tokenizer.ggml.{key}_token_id")
+    count = len(_field(fields, "tokens"))
+    if token is not None and not 0 <= token < count:
+        message = f"this GGUF file is damaged: its {key} token is {token}, and it has {count} tokens"
+        raise ModelError(message)
+    return token
 
 
 def _byte_level(fields: Mapping[str, Any], vocabulary: dict[str, int]) -> tokenizers.Tokenizer:
