@@ -37,6 +37,8 @@ LATE = {
     ("cli/", "*"): "`poziomka --help` answers in half a second: a command imports the rooms it needs",
     ("testing/__init__.py", "poziomka"): "`check_architecture` needs torch; the other checks and the fakes do without",
     ("reports/figures.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
+    ("runs/exports.py", "tensorboard"): "an extra: whoever does not export needs it not",
+    ("runs/exports.py", "wandb"): "an extra: whoever does not export needs it not",
     ("runs/journal.py", "pyarrow"): "opening a run takes longer with it than all the rest; metrics need it not",
     ("tasks/grade_school.py", "huggingface_hub"): "an extra, for problems named on the hub",
     ("tasks/grade_school.py", "pyarrow"): "half a second that only problems from the hub need",

@@ -48,6 +48,9 @@ def _train_options(parser: ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting: --set reinforce.steps=20"
     )
     parser.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with the run there, by its own recipe")
+    parser.add_argument(
+        "--to", action="append", default=[], metavar="NAME", help="copy metrics live to tensorboard or wandb"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and do nothing")
 
 
@@ -75,7 +78,7 @@ def _train(given: Namespace) -> int:
     from poziomka.training.train import train
 
     try:
-        page = train(recipe, folder)
+        page = train(recipe, folder, exports=given.to)
     except Interrupted as error:
         _say(error)
         return STOPPED
@@ -189,6 +192,23 @@ def _show(given: Namespace) -> int:
     return 0
 
 
+# -------------------------------------------------------------------------------------------------------- metrics
+def _metrics_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
+    parser.add_argument("--to", metavar="NAME", help="copy them to tensorboard or wandb")
+    parser.add_argument("--folder", type=Path, metavar="FOLDER", help="where the copy lies (in the run's folder)")
+
+
+def _metrics(given: Namespace) -> int:
+    from poziomka.cli.metrics import copy, table
+
+    if given.to is None and given.folder is not None:
+        message = "--folder says where a copy lies: give --to tensorboard or --to wandb with it"
+        raise SettingsError(message)
+    print(table(given.run) if given.to is None else copy(given.run, given.to, given.folder))
+    return 0
+
+
 # ---------------------------------------------------------------------------------------------------- tasks, runs
 def _tasks_options(parser: ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", default="list", metavar="list|show", help="what to print (list)")
@@ -238,6 +258,7 @@ COMMANDS = {
     "learn": Command("take an update from rollouts that were served and judged", _learn_options, _learn),
     "evaluate": Command("measure a run's newest weights at thinking budgets", _evaluate_options, _evaluate),
     "report": Command("make a run's report.html and figures anew", _report_options, _report),
+    "metrics": Command("list a run's metrics, or copy them elsewhere", _metrics_options, _metrics),
     "show": Command("look through a run's rollouts", _show_options, _show),
     "tasks": Command("list the tasks, or show problems of one", _tasks_options, _tasks),
     "runs": Command("compare the runs in a folder", _runs_options, _runs),

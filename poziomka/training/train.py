@@ -3,7 +3,7 @@
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -27,6 +27,7 @@ from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import build_model, load_weights, save_model
 from poziomka.reports.page import write
 from poziomka.runs import Run
+from poziomka.runs.exports import Exports, demand_exports
 from poziomka.sampling.local import LocalSampler
 from poziomka.tasks import is_task, task_named
 from poziomka.training.measure import frontier, held_out, vote
@@ -288,7 +289,9 @@ def interruptible(progress: Progress) -> Iterator[None]:
         raise Interrupted(message)
 
 
-def train(recipe: Recipe, folder: Path, task: Task | None = None, *, keep_watch: bool = True) -> Path:
+def train(
+    recipe: Recipe, folder: Path, task: Task | None = None, *, keep_watch: bool = True, exports: Sequence[str] = ()
+) -> Path:
     """Runs a recipe in a folder, or goes on with it; returns the path of the report.
 
     Args:
@@ -296,14 +299,18 @@ def train(recipe: Recipe, folder: Path, task: Task | None = None, *, keep_watch:
         folder: where to write; a run of the same recipe that is there goes on.
         task: the problems; None for those that the recipe names.
         keep_watch: show progress.
+        exports: where metrics are copied to as they come, "tensorboard" or "wandb".
 
     Raises:
         PoziomkaError: what is wrong, in a sentence.
         Interrupted: Ctrl-C; everything is saved.
     """
     demand_possible(recipe, task or task_named(recipe.task))
-    with Run.open(folder, plain(recipe)) as run:
-        return Training(recipe, run, task, quiet=not keep_watch).finish()
+    demand_exports(exports)
+    with Run.open(folder, plain(recipe)) as run, Exports(run, exports) as copies:
+        training = Training(recipe, run, task, quiet=not keep_watch)
+        training.progress.listener = copies.beside(training.progress.listener)
+        return training.finish()
 
 
 def train_task(task: Task, folder: Path, *changes: str) -> Path:

@@ -1,0 +1,35 @@
+"""`poziomka metrics`: a run's metrics as a table of what there is, or copied to TensorBoard or Weights & Biases."""
+
+from pathlib import Path
+
+from poziomka.reports.words import brief, counted
+from poziomka.runs.exports import export, numbers_of
+from poziomka.runs.run import Run
+
+
+def copy(folder: Path, name: str, target: Path | None) -> str:
+    """Copies a run's metrics; returns a sentence.
+
+    Raises:
+        PoziomkaError: no run, an unknown export, or a missing package.
+    """
+    lines, where = export(Run.read(folder), name, target)
+    looking = {"tensorboard": f"; look at it with: tensorboard --logdir {where}"}
+    return f"{counted(lines, 'line')} of metrics copied to {where}{looking.get(name, '')}"
+
+
+def table(folder: Path) -> str:
+    """Returns a line a metric: its name, how many steps logged it, its first and its last value."""
+    seen: dict[str, list[float]] = {}
+    for line in Run.read(folder).metrics():
+        for name, number in numbers_of(line).items():
+            seen.setdefault(name, []).append(number)
+    rows = [("metric", "lines", "first", "last")]
+    rows += [(name, str(len(values)), brief(values[0]), brief(values[-1])) for name, values in sorted(seen.items())]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    )
