@@ -107,7 +107,7 @@ def test_a_divergence_over_the_vocabulary_is_the_formula_s(build, learner_of, ki
     plain = taken(learner_of(model), batch)[1]
     wanted = torch.autograd.grad(loss, list(model.parameters()))
     for (name, parameter), each in zip(model.named_parameters(), wanted, strict=True):
-        assert torch.allclose(found[name] - plain[name], each, atol=1e-6), (name, parameter.shape)
+        assert torch.allclose(found[name] - plain[name], each, atol=1e-5), (name, parameter.shape)
 
 
 def tokens_of(target, temperature=1.0):
