@@ -30,6 +30,7 @@ class Batch:
         imitate_weight: [B, T] weight of the next-token loss on the token at this place.
         logprobs: [B, T] the sampler's log-probabilities.
         sequences: number of sequences.
+        units: where prefixes are shared, what stands in the one row, in order; else ().
     """
 
     tokens: Tensor
@@ -38,6 +39,40 @@ class Batch:
     imitate_weight: Tensor
     logprobs: Tensor
     sequences: int
+    units: "tuple[Unit, ...]" = ()
+
+    @classmethod
+    def share(cls, examples: Sequence[Example], places: int) -> "Batch":
+        """Lays examples into one row, longest first, what several have in common at their beginning only once.
+
+        Shared is what comes before the last token that nothing is learned from; that one predicts the first that is,
+        so every example has its own. Attention pads to the longest of a part; the products have no padding at all.
+
+        Args:
+            examples: those with the same beginning are read together.
+            places: most places of a part; examples of one beginning that need more share it in several parts.
+        """
+        families: dict[bytes, list[Example]] = {}
+        for example in examples:
+            families.setdefault(example.tokens[: _unlearned(example)].tobytes(), []).append(example)
+        units = [unit for key, family in families.items() for unit in _units(len(key) // 4, family, places)]
+        units.sort(key=lambda unit: -max(len(example.tokens) for example in unit[1]))
+        total = sum(prefix + sum(len(e.tokens) - prefix for e in members) for prefix, members in units)
+        tokens, position, sequence = (np.zeros((1, total), np.int64) for _ in range(3))
+        policy, imitate, logprobs = (np.zeros((1, total), np.float32) for _ in range(3))
+        start = count = 0
+        for prefix, members in units:
+            for number, example in enumerate(members):
+                skip = prefix if number else 0
+                place = slice(start, start + len(example.tokens) - skip)
+                tokens[0, place], sequence[0, place] = example.tokens[skip:], count
+                position[0, place] = np.arange(skip, len(example.tokens))
+                policy[0, place], imitate[0, place] = example.policy[skip:], example.imitate[skip:]
+                logprobs[0, place] = example.logprobs[skip:]
+                start, count = place.stop, count + 1
+        t = [torch.from_numpy(array) for array in (tokens, sequence, position, policy, imitate, logprobs)]
+        shape = tuple((prefix, tuple(len(e.tokens) - prefix for e in members)) for prefix, members in units)
+        return cls(t[0], Packing(t[1], t[2]), t[3], t[4], t[5], len(examples), shape)
 
     @classmethod
     def pack(cls, examples: Sequence[Example], row: int = 128) -> "Batch":
@@ -75,10 +110,13 @@ class Batch:
         return self.real / max(self.tokens.numel(), 1)
 
     def split(self, places: int) -> Iterator["Batch"]:
-        """Yields parts of whole rows with at most `places` places each (but one row at least).
+        """Yields parts of whole rows, or of whole units, with at most `places` places each (but one at least).
 
         Weights carry the whole batch's normaliser, so the gradients of the parts add up to the batch's.
         """
+        if self.units:
+            yield from self._split_units(places)
+            return
         step = max(1, places // max(self.tokens.shape[1], 1))
         for start in range(0, len(self.tokens), step):
             part = slice(start, start + step)
@@ -86,12 +124,79 @@ class Batch:
             policy, imitate = self.policy_weight[part], self.imitate_weight[part]
             yield Batch(self.tokens[part], packing, policy, imitate, self.logprobs[part], self.sequences)
 
+    def _split_units(self, places: int) -> "Iterator[Batch]":
+        start = end = 0
+        part: list[Unit] = []
+        for unit in (*self.units, None):
+            size = unit[0] + sum(unit[1]) if unit else 0
+            if part and (unit is None or end - start + size > places):
+                cut = slice(start, end)
+                reads, home = _reading(part)
+                packing = Packing(self.packing.sequence[:, cut], self.packing.position[:, cut], reads, home)
+                policy, imitate, logprobs = (
+                    self.policy_weight[:, cut],
+                    self.imitate_weight[:, cut],
+                    self.logprobs[:, cut],
+                )
+                yield Batch(self.tokens[:, cut], packing, policy, imitate, logprobs, len(reads), tuple(part))
+                part, start = [], end
+            if unit:
+                part.append(unit)
+                end += size
+
     def to(self, device: torch.device) -> "Batch":
         """Returns the batch on a device."""
-        packing = Packing(self.packing.sequence.to(device), self.packing.position.to(device))
+        given = self.packing
+        reads = None if given.reads is None else given.reads.to(device)
+        home = None if given.home is None else given.home.to(device)
+        packing = Packing(given.sequence.to(device), given.position.to(device), reads, home)
         tensors = (self.policy_weight, self.imitate_weight, self.logprobs)
         policy, imitate, logprobs = (tensor.to(device) for tensor in tensors)
-        return Batch(self.tokens.to(device), packing, policy, imitate, logprobs, self.sequences)
+        return Batch(self.tokens.to(device), packing, policy, imitate, logprobs, self.sequences, self.units)
+
+
+Unit = tuple[int, tuple[int, ...]]  # tokens of a shared prefix, and of what follows it in each sequence
+
+
+def _unlearned(example: Example) -> int:
+    """Returns how many tokens of an example others may share: all before the one that predicts the first learned."""
+    for place, (policy, imitate) in enumerate(zip(example.policy, example.imitate, strict=True)):
+        if policy or imitate:
+            return max(place - 1, 0)
+    return max(len(example.tokens) - 1, 0)
+
+
+def _units(prefix: int, family: Sequence[Example], places: int) -> Iterator[tuple[int, list[Example]]]:
+    """Yields a family in units of at most `places` places (but one example at least)."""
+    unit: list[Example] = []
+    size = prefix
+    for example in family:
+        own = len(example.tokens) - prefix
+        if unit and size + own > places:
+            yield prefix, unit
+            unit, size = [], prefix
+        unit.append(example)
+        size += own
+    yield prefix, unit
+
+
+def _reading(units: Sequence[Unit]) -> tuple[Tensor, Tensor]:
+    """Returns `reads` and `home` (see Packing) of units that stand one after the other."""
+    longest = max(prefix + own for prefix, owns in units for own in owns)
+    rows: list[np.ndarray] = []
+    home: list[np.ndarray] = []
+    start = 0
+    for prefix, owns in units:
+        home.append(len(rows) * longest + np.arange(prefix))
+        at = start + prefix
+        for own in owns:
+            row = np.full(longest, at + own - 1)
+            row[:prefix], row[prefix : prefix + own] = np.arange(start, start + prefix), np.arange(at, at + own)
+            home.append(len(rows) * longest + np.arange(prefix, prefix + own))
+            rows.append(row)
+            at += own
+        start = at
+    return torch.from_numpy(np.stack(rows)), torch.from_numpy(np.concatenate(home))
 
 
 def _fit(lengths: Sequence[int], row: int) -> list[list[int]]:

@@ -14,15 +14,23 @@ from poziomka.models.memory import Memory
 
 @dataclass(frozen=True)
 class Packing:
-    """Where several sequences share a row of a training batch.
+    """Where several sequences share a row of a training batch, and perhaps a prefix.
+
+    A prefix that several sequences share stands in the batch once, before them: then `reads` and `home` say how
+    attention finds each sequence whole. An architecture whose `shares_prefixes` is False never gets them.
 
     Attributes:
-        sequence: [B, T] number of the sequence a token belongs to; -1 for padding.
+        sequence: [B, T] number of the sequence a token belongs to (a shared prefix to its first); -1 for padding.
         position: [B, T] place of the token within its sequence, from 0.
+        reads: [S, L] the places (row-major in B, T) of each sequence's tokens in order, its last place repeated at
+            the end; None where no prefix is shared.
+        home: [B * T] the entry of `reads` (row-major) that is the place itself, where its output is found.
     """
 
     sequence: Tensor
     position: Tensor
+    reads: Tensor | None = None
+    home: Tensor | None = None
 
     def visible(self) -> Tensor:
         """Returns [B, T, T]: may token t (second axis) look at token s (third axis)?"""
@@ -38,6 +46,10 @@ class Architecture(nn.Module, ABC):
     """
 
     vocabulary: int
+    shares_prefixes = False  # whether `forward` takes a packing with `reads`
+
+    def pack(self) -> None:
+        """Makes sampling with the weights as they stand quicker, where it can; to be called again when they change."""
 
     @abstractmethod
     def forward(

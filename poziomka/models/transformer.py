@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from poziomka.models.architecture import Architecture, Packing
 from poziomka.models.families import to_config
-from poziomka.models.layers.attention import Attention, Cache, Heads
+from poziomka.models.layers.attention import Attention, Cache, Heads, View
 from poziomka.models.layers.feedforward import SwiGLU
+from poziomka.models.layers.linear import Linear, packed, product
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.rotary import Rotary
 from poziomka.models.memory import Memory
@@ -17,8 +18,6 @@ from poziomka.models.naming import places
 from poziomka.models.shape import TransformerSettings
 
 __all__ = ["Block", "Transformer", "TransformerSettings"]
-
-View = tuple[tuple[Tensor, Tensor], Tensor | None]  # rotary angles, and which tokens are visible (None: plain causal)
 
 
 class Block(nn.Module):
@@ -51,8 +50,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, near: View, far: View, cache: Cache | None = None) -> Tensor:
         """[B, T, D] to [B, T, D]; a windowed layer takes the first view, any other the second."""
-        angles, visible = near if self.windowed else far
-        mixed = self.attention(self.attention_norm(x), angles if self.rotated else None, visible, cache)
+        view = near if self.windowed else far
+        mixed = self.attention(self.attention_norm(x), view if self.rotated else view._replace(angles=None), cache)
         x = x + self.attention_post_norm(mixed)
         return x + self.feedforward_post_norm(self.feedforward(self.feedforward_norm(x)))
 
@@ -68,6 +67,8 @@ class Transformer(Architecture):
         ModelError: the width does not divide into the heads, or the query heads into the key heads.
     """
 
+    shares_prefixes = True
+
     def __init__(self, settings: TransformerSettings, vocabulary: int) -> None:
         """Initialises weights as GPT-2 does: normal, 0.02, residual outputs scaled down by depth."""
         super().__init__()
@@ -77,6 +78,7 @@ class Transformer(Architecture):
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
         self.norm = RMSNorm(settings.width, settings.epsilon, offset=settings.offset_norms)
         self.head = None if settings.tied else nn.Linear(settings.width, vocabulary, bias=False)
+        self.packed_head: Tensor | None = None
         self.rotary = Rotary(settings.each_head, settings.rope_base, settings.rope_scaling)
         near_base = None if settings.window is None else settings.window.rope_base
         self.near_rotary = self.rotary if near_base is None else Rotary(settings.each_head, near_base)
@@ -99,10 +101,12 @@ class Transformer(Architecture):
             return self._remembering(x, memory, counts)
         length = tokens.shape[1]
         if packing is None:
-            position, visible = torch.arange(length, device=tokens.device).expand(1, -1), None
+            position = torch.arange(length, device=tokens.device).expand(1, -1)
+            views = self._views(position, position, None, length)
+        elif packing.reads is None:
+            views = self._views(packing.position, packing.position, packing.visible().unsqueeze(1), length)
         else:
-            position, visible = packing.position, packing.visible().unsqueeze(1)
-        views = self._views(position, position, visible, length)
+            views = self._sharing(packing, packing.reads)
         for block in self.blocks:
             x = block(x, *views)
         out: Tensor = self.norm(x)
@@ -123,17 +127,30 @@ class Transformer(Architecture):
             visible: [B, 1, T, S] which of those; None for plain causal, where `others` are the new tokens themselves.
             longest: one more than the largest position.
         """
-        angles, window = self.rotary.at(position, longest), self.settings.window
-        far = (angles, visible)
+        window = self.settings.window
+        far = View(self._angles(self.rotary, position, longest), visible)
         if window is None:
             return far, far
+        near = far
         if self.near_rotary is not self.rotary:
-            angles = self.near_rotary.at(position, longest)
-        if longest <= window.tokens:
-            return (angles, visible), far
-        distance = position.unsqueeze(2) - others.unsqueeze(1)
-        near = (distance < window.tokens).unsqueeze(1)
-        return (angles, near & ((distance >= 0).unsqueeze(1) if visible is None else visible)), far
+            near = View(self._angles(self.near_rotary, position, longest), visible)
+        if longest > window.tokens:
+            distance = position.unsqueeze(2) - others.unsqueeze(1)
+            within = (distance < window.tokens).unsqueeze(1)
+            near = near._replace(visible=within & ((distance >= 0).unsqueeze(1) if visible is None else visible))
+        return near, far
+
+    def _sharing(self, packing: Packing, reads: Tensor) -> tuple[View, View]:
+        """The same where sequences share prefixes: angles by place, visibility within a sequence."""
+        position, longest = packing.position, reads.shape[1]
+        order = torch.arange(longest, device=position.device).unsqueeze(0)
+        near, far = self._views(order, order, None, longest)
+        far = View(self._angles(self.rotary, position, longest), far.visible, reads, packing.home)
+        return View(self._angles(self.near_rotary, position, longest), near.visible, reads, packing.home), far
+
+    def _angles(self, rotary: Rotary, position: Tensor, longest: int) -> tuple[Tensor, Tensor]:
+        cos, sin = rotary.at(position, longest)
+        return cos.to(self.norm.weight.dtype), sin.to(self.norm.weight.dtype)
 
     def _remembering(self, x: Tensor, memory: Memory, counts: Tensor | None) -> Tensor:
         rows, length = x.shape[:2]
@@ -153,8 +170,19 @@ class Transformer(Architecture):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """See Architecture."""
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        return nn.functional.linear(hidden, weight).float()
+        return product(hidden, self.head_weight, self.packed_head).float()
+
+    @property
+    def head_weight(self) -> Tensor:
+        """[V, D], the embedding where they are tied."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    def pack(self) -> None:
+        """See Architecture."""
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.pack()
+        self.packed_head = packed(self.head_weight)
 
     def memory(self, rows: int, length: int) -> Memory:
         """See Architecture: keys and values, [layers, rows, key heads, tokens, width of a head]."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+BLOCK = 256  # tokens whose probabilities are summed as one where the vocabulary is large
 GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
@@ -48,11 +49,42 @@ def choose(
     probabilities = logprobs.exp()
     if top_k is not None or top_p is not None:
         probabilities = _cut(probabilities, top_k, top_p)
-    cumulative = probabilities.double().cumsum(-1)
-    target = uniform.unsqueeze(1) * cumulative[:, -1:]
-    drawn = torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp_(max=logits.shape[1] - 1)
-    tokens = torch.where(greedy, logits.argmax(-1), drawn)
+    tokens = invert(probabilities, uniform)
+    if greedy.any():
+        tokens = torch.where(greedy, logits.argmax(-1), tokens)
     return tokens, logprobs.gather(1, tokens.unsqueeze(1)).squeeze(1)
+
+
+def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
+    """Returns the tokens [B] at which the cumulative distributions pass `uniform` of their totals.
+
+    A large vocabulary is searched in two steps, first among the sums of blocks, then in one block: a running sum over
+    all of it would be most of the work of drawing.
+
+    Args:
+        probabilities: [B, V], not negative; they need not add up to 1.
+        uniform: [B] numbers in [0, 1).
+    """
+    vocabulary = probabilities.shape[1]
+    if vocabulary < 8 * BLOCK:
+        return _pass(probabilities, uniform)[0]
+    sums = probabilities[:, : vocabulary // BLOCK * BLOCK].unflatten(1, (-1, BLOCK)).sum(-1)
+    if vocabulary % BLOCK:
+        sums = torch.cat([sums, probabilities[:, -(vocabulary % BLOCK) :].sum(-1, keepdim=True)], 1)
+    block, share = _pass(sums, uniform)
+    places = block.unsqueeze(1) * BLOCK + torch.arange(BLOCK, device=block.device)
+    inside = probabilities.gather(1, places.clamp(max=vocabulary - 1)) * (places < vocabulary)
+    return block * BLOCK + _pass(inside, share)[0]
+
+
+def _pass(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns where running sums [B, N] pass `uniform` of their totals, and how far into that place's weight it is."""
+    cumulative = weights.double().cumsum(-1)
+    target = uniform.unsqueeze(1) * cumulative[:, -1:]
+    place = torch.searchsorted(cumulative, target, right=True).clamp_(max=weights.shape[1] - 1)
+    here = weights.gather(1, place).double()
+    share = (target - (cumulative.gather(1, place) - here)) / here
+    return place.squeeze(1), share.squeeze(1).clamp(0.0, 1.0 - 2.0**-53)
 
 
 def _cut(probabilities: Tensor, top_k: Tensor | None, top_p: Tensor | None) -> Tensor:

@@ -70,6 +70,7 @@ class Engine:
     ) -> None:
         """Starts with nothing to do."""
         self.model = model.eval()
+        self.model.pack()
         self.marks, self.decode, self.policy = marks, decode, policy
         self.limits = limits or EngineLimits()
         self.counters = Counters()
@@ -129,6 +130,7 @@ class Engine:
             )
             raise SamplerError(message)
         self.model.load_state_dict(dict(weights))
+        self.model.pack()
         self.policy = version
         self.cache.clear()
         for row in self._rows:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from poziomka.models.layers.attention import Attention, Heads
+from poziomka.models.layers.attention import Attention, Heads, View
 from poziomka.models.layers.feedforward import SwiGLU
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.recurrence import TAPS, Recurrence
@@ -75,7 +75,7 @@ def test_attention_is_the_softmax_of_scaled_products_over_the_past(heads, key_he
         torch.nn.init.normal_(layer.query_norm.weight)
         torch.nn.init.normal_(layer.key_norm.weight)
     x, position = torch.randn(1, length, width), torch.arange(length)
-    found = layer(x, Rotary(size, 10_000.0).at(position.unsqueeze(0), length), None)
+    found = layer(x, View(Rotary(size, 10_000.0).at(position.unsqueeze(0), length), None))
     q, k, v = layer.qkv(x)[0].split([heads * size, key_heads * size, key_heads * size], -1)
     mixed = []
     for head in range(heads):

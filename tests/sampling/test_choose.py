@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poziomka.sampling.choose import choose, uniforms
+from poziomka.sampling.choose import choose, invert, uniforms
 
 LOGITS = torch.tensor([1.0, -0.5, 2.0, -torch.inf, 0.3, -3.0])
 EDGES = torch.tensor([0.0, 1e-300, 1.0 - 2.0**-53], dtype=torch.float64)
@@ -173,3 +173,19 @@ def test_rows_are_drawn_each_with_its_own_settings():
     tokens, logprobs = choose(logits, uniform, temperature, top_k, top_p)
     assert tokens.tolist() == [2, 5, 2, 4]
     assert all(math.isfinite(value) for value in logprobs.tolist())
+
+
+@pytest.mark.parametrize("vocabulary", [2048, 5000, 49_152])
+def test_a_large_vocabulary_is_searched_in_two_steps_to_the_same_token(vocabulary):
+    probabilities = torch.softmax(torch.randn(50, vocabulary, generator=torch.Generator().manual_seed(1)) * 3, -1)
+    uniform = grid(50)
+    cumulative = probabilities.double().cumsum(-1)
+    wanted = (cumulative <= uniform.unsqueeze(1) * cumulative[:, -1:]).sum(1)
+    assert torch.equal(invert(probabilities, uniform), wanted)
+
+
+@pytest.mark.parametrize("place", [0, 255, 256, 4991, 4999])
+def test_the_one_possible_token_of_a_large_vocabulary_is_drawn_at_every_edge(place):
+    probabilities = torch.zeros(len(EDGES), 5000)
+    probabilities[:, place] = 1e-30
+    assert invert(probabilities, EDGES).tolist() == [place] * len(EDGES)

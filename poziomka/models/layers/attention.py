@@ -9,9 +9,26 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from poziomka.models.layers.linear import Linear
+from poziomka.models.layers.mixing import mix
 from poziomka.models.layers.rotary import rotate
 
 Cache = tuple[Tensor, Tensor, tuple[Tensor, Tensor]]  # keys, values, and the places of the new ones in them
+
+
+class View(NamedTuple):
+    """Where tokens stand and what they may look at.
+
+    Attributes:
+        angles: rotary cos and sin of the tokens' positions; None for none.
+        visible: [B, 1, T, S] which tokens each new one may look at; None for plain causal.
+        reads, home: as of Packing, where sequences share prefixes; `visible` is then [1, 1, L, L].
+    """
+
+    angles: tuple[Tensor, Tensor] | None
+    visible: Tensor | None
+    reads: Tensor | None = None
+    home: Tensor | None = None
 
 
 class Heads(NamedTuple):
@@ -47,26 +64,19 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.key_heads, self.head_width = heads
         self.scale = scale
-        self.qkv = nn.Linear(width, (heads.query + 2 * heads.key) * heads.width, bias=qkv_bias)
-        self.out = nn.Linear(heads.query * heads.width, width, bias=out_bias)
+        self.qkv = Linear(width, (heads.query + 2 * heads.key) * heads.width, bias=qkv_bias)
+        self.out = Linear(heads.query * heads.width, width, bias=out_bias)
         self.query_norm = norm(heads.width) if norm is not None else None
         self.key_norm = norm(heads.width) if norm is not None else None
 
-    def forward(
-        self,
-        x: Tensor,
-        angles: tuple[Tensor, Tensor] | None,
-        visible: Tensor | None,
-        cache: Cache | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, view: View, cache: Cache | None = None) -> Tensor:
         """Mixes tokens.
 
         Args:
             x: [B, T, D].
-            angles: rotary cos and sin of the tokens' positions; None for none.
-            visible: [B, 1, T, S] which remembered tokens each new one may look at; None for plain causal.
+            view: positions of the tokens, and what each may look at.
             cache: keys and values [B, K, room, C] to write the new ones into, and where: index tensors (row, place),
-                each broadcastable to [B, T]; S is then the columns of `visible`.
+                each broadcastable to [B, T]; S is then the columns of `view.visible`.
 
         Returns:
             [B, T, D].
@@ -78,25 +88,22 @@ class Attention(nn.Module):
         turned = qkv[:, :, :both]
         if self.query_norm is not None and self.key_norm is not None:
             turned = torch.cat([self.query_norm(query), self.key_norm(key)], 2)
-        if angles is not None:
-            turned = rotate(turned, *angles)
-        query, key = turned[:, :, : self.heads].transpose(1, 2), turned[:, :, self.heads :]
+        if view.angles is not None:
+            turned = rotate(turned, *view.angles)
+        query, key = turned[:, :, : self.heads], turned[:, :, self.heads :]
+        if view.reads is not None:
+            query, key, value = (each.flatten(0, 1)[view.reads] for each in (query, key, value))
+        query = query.transpose(1, 2)
         if cache is None:
             key, value = key.transpose(1, 2), value.transpose(1, 2)
         else:
             keys, values, (row, place) = cache
             keys[row, :, place] = key
             values[row, :, place] = value
-            seen = visible.shape[-1] if visible is not None else length
+            seen = view.visible.shape[-1] if view.visible is not None else length
             key, value = keys[:, :, :seen], values[:, :, :seen]
-        mixed = nn.functional.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            visible,
-            is_causal=visible is None,
-            scale=self.scale,
-            enable_gqa=self.heads != self.key_heads,
-        )
-        out: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, -1))
+        mixed = mix(query, key, value, view.visible, self.scale).transpose(1, 2)
+        if view.home is not None:
+            mixed = mixed.flatten(0, 1)[view.home]
+        out: Tensor = self.out(mixed.reshape(batch, length, -1))
         return out

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from poziomka.models.layers.linear import Linear
+
 GATES = {"silu": nn.SiLU, "gelu_tanh": lambda: nn.GELU(approximate="tanh")}
 
 
@@ -17,8 +19,8 @@ class SwiGLU(nn.Module):
     def __init__(self, width: int, inner: int, gate: str = "silu") -> None:
         """Makes both products without biases."""
         super().__init__()
-        self.gate_up = nn.Linear(width, 2 * inner, bias=False)
-        self.down = nn.Linear(inner, width, bias=False)
+        self.gate_up = Linear(width, 2 * inner, bias=False)
+        self.down = Linear(inner, width, bias=False)
         self.gate = GATES[gate]()
 
     def forward(self, x: Tensor) -> Tensor:

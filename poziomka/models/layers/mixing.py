@@ -19,7 +19,8 @@ def mix(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale
 
     Args:
         query: [B, H, T, C].
-        key, value: [B, K, S, C]; K divides H.
+        key: [B, K, S, C]; K divides H.
+        value: [B, K, S, C].
         visible: [B or 1, 1, T, S] which tokens may be looked at; None for plain causal, where T is S.
         scale: of the scores; None for one over the root of C.
     """
