@@ -40,6 +40,7 @@ LATE = {
     ("reports/figures.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
     ("runs/exports.py", "tensorboard"): "an extra: whoever does not export needs it not",
     ("runs/exports.py", "wandb"): "an extra: whoever does not export needs it not",
+    ("sampling/llamacpp.py", "llama_cpp"): "an extra: only who runs a GGUF file by llama.cpp needs it",
     ("runs/journal.py", "pyarrow"): "opening a run takes longer with it than all the rest; metrics need it not",
     ("tasks/grade_school.py", "huggingface_hub"): "an extra, for problems named on the hub",
     ("tasks/grade_school.py", "pyarrow"): "half a second that only problems from the hub need",

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 from poziomka.core.errors import SamplerError
 from poziomka.core.sampler import Sampler, Sampling
-from poziomka.core.transcript import Author, Span, Transcript
+from poziomka.core.transcript import Transcript
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat
 from poziomka.sampling.engine import Engine, EngineLimits
 from poziomka.sampling.row import Marks, Piece, Request
+from poziomka.sampling.spans import spans_of, thought_in
 
 SETTLED = 4  # rounds of the event loop without a new request after which everybody who is ready has asked
 
@@ -59,7 +60,7 @@ class LocalSampler(Sampler):
             if not future.done():
                 future.set_result(pieces)
 
-        request = Request(transcript.tokens, sampling, *self._thought(transcript), finish)
+        request = Request(transcript.tokens, sampling, *thought_in(transcript, self.chat.tokenizer), finish)
         self.engine.submit(request)
         self._asking.add(future)
         self._wake()
@@ -70,7 +71,7 @@ class LocalSampler(Sampler):
             raise
         finally:
             self._asking.discard(future)
-        return transcript + self._spans(pieces, time.perf_counter() - started)
+        return transcript + spans_of(pieces, self.chat.tokenizer.decode, time.perf_counter() - started)
 
     def _wake(self) -> None:
         """Sees to it that somebody steps the engine in this event loop."""
@@ -98,35 +99,6 @@ class LocalSampler(Sampler):
             before = self._asked
             await asyncio.sleep(0)
             quiet = quiet + 1 if self._asked == before else 0
-
-    def _thought(self, transcript: Transcript) -> tuple[int, bool]:
-        """Returns how many tokens the model has thought since the user spoke, and whether a thought is open."""
-        opening, closing = self.chat.tokenizer.think, self.chat.tokenizer.close
-        thought, thinking = 0, False
-        words: tuple[int, ...] = ()
-        for span in transcript:
-            if span.author in (Author.USER, Author.SYSTEM):
-                thought, thinking = 0, False
-            for token in span.tokens or ():
-                words = (*words, token)[-max(len(opening), len(closing)) :]
-                if not thinking:
-                    thinking = words[-len(opening) :] == opening
-                elif words[-len(closing) :] == closing:
-                    thinking = False
-                else:
-                    thought += span.author is Author.MODEL
-        return thought, thinking
-
-    def _spans(self, pieces: list[Piece], seconds: float) -> list[Span]:
-        decode = self.chat.tokenizer.decode
-        spans = []
-        for piece in pieces:
-            model = piece.author is Author.MODEL
-            stop = piece.stop if model else None
-            logprobs = piece.logprobs if model else None
-            share = seconds * len(piece.tokens) / sum(len(other.tokens) for other in pieces)
-            spans.append(Span(piece.author, decode(piece.tokens), piece.tokens, logprobs, stop, piece.policy, share))
-        return spans
 
     async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
         """See Sampler."""

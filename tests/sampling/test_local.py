@@ -12,6 +12,7 @@ from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.sampling.engine import EngineLimits
 from poziomka.sampling.local import LocalSampler
+from poziomka.sampling.spans import thought_in
 from poziomka.testing import check_sampler
 
 FREE = Sampling(tokens=20, seed=3)
@@ -116,8 +117,9 @@ def test_a_closed_thought_needs_no_second_end(sampler, question):
 def test_a_new_question_brings_a_new_budget(sampler, question):
     first = extend(sampler, question(), replace(FREE, think_least=3, think_most=3))
     asked = first + Span(Author.USER, " 5") + Span(Author.TEMPLATE, " <think>")
-    assert sampler._thought(first)[0] == 3
-    assert sampler._thought(sampler.chat.read(asked)) == (0, True)
+    tokenizer = sampler.chat.tokenizer
+    assert thought_in(first, tokenizer)[0] == 3
+    assert thought_in(sampler.chat.read(asked), tokenizer) == (0, True)
 
 
 # ------------------------------------------------------------------------------------------------ environments, turns

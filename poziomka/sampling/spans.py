@@ -1,0 +1,38 @@
+"""Between transcripts and what an engine writes: how far a thought has come, and pieces as spans."""
+
+from collections.abc import Callable, Sequence
+
+from poziomka.core.transcript import Author, Span, Transcript
+from poziomka.models.tokenizer import Tokenizer
+from poziomka.sampling.row import Piece
+
+
+def thought_in(transcript: Transcript, tokenizer: Tokenizer) -> tuple[int, bool]:
+    """Returns how many tokens the model has thought since the user spoke, and whether a thought is open."""
+    opening, closing = tokenizer.think, tokenizer.close
+    thought, thinking = 0, False
+    words: tuple[int, ...] = ()
+    for span in transcript:
+        if span.author in (Author.USER, Author.SYSTEM):
+            thought, thinking = 0, False
+        for token in span.tokens or ():
+            words = (*words, token)[-max(len(opening), len(closing)) :]
+            if not thinking:
+                thinking = words[-len(opening) :] == opening
+            elif words[-len(closing) :] == closing:
+                thinking = False
+            else:
+                thought += span.author is Author.MODEL
+    return thought, thinking
+
+
+def spans_of(pieces: Sequence[Piece], decode: Callable[[Sequence[int]], str], seconds: float) -> list[Span]:
+    """Returns pieces as spans; each has its share, by tokens, of the `seconds` they took together."""
+    spans = []
+    for piece in pieces:
+        model = piece.author is Author.MODEL
+        stop = piece.stop if model else None
+        logprobs = piece.logprobs if model else None
+        share = seconds * len(piece.tokens) / sum(len(other.tokens) for other in pieces)
+        spans.append(Span(piece.author, decode(piece.tokens), piece.tokens, logprobs, stop, piece.policy, share))
+    return spans
