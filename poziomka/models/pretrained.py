@@ -52,13 +52,7 @@ def load_pretrained(name: str, dtype: str = "float32") -> Pretrained:
         raise ModelError(message)
     folder = find(name, DTYPES[dtype])
     tokenizer = Tokenizer.load(folder)
-    model = open_model(folder, DTYPES[dtype])
-    if len(tokenizer) > model.vocabulary:
-        message = (
-            f"the tokenizer in {folder} has {len(tokenizer)} tokens and the model has {model.vocabulary}: "
-            "they belong to different checkpoints"
-        )
-        raise ModelError(message)
+    model = open_model(folder, DTYPES[dtype], len(tokenizer))
     return Pretrained(model, tokenizer, PlainFormat(tokenizer), folder)
 
 

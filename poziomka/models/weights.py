@@ -91,8 +91,13 @@ def _demand_same(config: Mapping[str, Any], model: Architecture) -> None:
             raise RuntimeError(message)
 
 
-def open_model(folder: Path, dtype: torch.dtype) -> Architecture:
+def open_model(folder: Path, dtype: torch.dtype, tokens: int = 0) -> Architecture:
     """Returns the model of a folder, of the shape that its config.json describes, with weights in `dtype`.
+
+    Args:
+        folder: in the hub's layout.
+        dtype: of the weights, whatever they are stored in.
+        tokens: of the tokenizer that goes with it; the model must have as many.
 
     Raises:
         ModelError: the folder is no checkpoint's, of an unknown kind, damaged, or too large for this machine's memory.
@@ -111,6 +116,12 @@ def open_model(folder: Path, dtype: torch.dtype) -> Architecture:
     weights = Stored(folder)
     with torch.device("meta"):
         model = make().to(dtype)
+    if tokens > model.vocabulary:
+        message = (
+            f"the tokenizer in {folder} has {tokens} tokens and the model {model.vocabulary}: "
+            "they belong to different checkpoints"
+        )
+        raise ModelError(message)
     try:
         demand_fit(weights.shapes, model.export(), TIED_HEAD)
     except RuntimeError as error:

@@ -1,13 +1,18 @@
 """Each family's models give what transformers gives, read at once or remembered, and open there once we saved them."""
 
+import copy
 import json
 
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 
 from poziomka.models.families import from_config
+from poziomka.models.pretrained import load_pretrained
+from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.transformer import Transformer
+from poziomka.models.weights import save_model
 from poziomka.testing import check_architecture
 
 SHAPE = {
@@ -114,3 +119,54 @@ def test_ragged_texts_decoded_from_a_memory_give_the_peers_logits(pair):
 
 def test_every_family_keeps_an_architectures_contract(pair):
     check_architecture(pair[1])
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return Tokenizer.of_symbols([str(number) for number in range(56)])
+
+
+@torch.no_grad()
+def test_what_we_save_opens_in_transformers_as_that_family(pair, tokenizer, tmp_path):
+    peer, ours = pair
+    save_model(tmp_path, ours, tokenizer)
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert type(again) is type(peer)
+    assert again.dtype is torch.float32
+    tokens = texts(2, 70)
+    assert torch.equal(again(tokens).logits, peer(tokens).logits)
+    assert again.config.max_position_embeddings == 256
+    assert (again.config.bos_token_id, again.config.eos_token_id, again.config.pad_token_id) == (1, 2, 0)
+
+
+@torch.no_grad()
+def test_what_we_save_opens_here_as_it_was(pair, tokenizer, tmp_path):
+    _, ours = pair
+    save_model(tmp_path, ours, tokenizer)
+    again = load_pretrained(str(tmp_path)).model
+    assert again.settings == ours.settings
+    tokens = texts(2, 70)
+    assert torch.equal(again.logits(again(tokens)), ours.logits(ours(tokens)))
+
+
+@torch.no_grad()
+def test_what_transformers_saves_in_shards_and_bf16_goes_through_us_unchanged(pair, tokenizer, tmp_path):
+    peer, _ = pair
+    wanted = copy.deepcopy(peer).to(torch.bfloat16)
+    theirs, saved = tmp_path / "theirs", tmp_path / "saved"
+    saved.mkdir()
+    wanted.save_pretrained(theirs, max_shard_size="30KB")
+    tokenizer.save(theirs)
+    assert len(list(theirs.glob("model-*.safetensors"))) > 2
+    loaded = load_pretrained(str(theirs), "bfloat16")
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16}
+    save_model(saved, loaded.model, loaded.tokenizer)
+    found, state = load_file(saved / "model.safetensors"), wanted.state_dict()
+    tied = {"lm_head.weight"} if wanted.config.tie_word_embeddings else set()
+    assert set(found) == set(state) - tied
+    assert all(found[name].dtype is torch.bfloat16 and torch.equal(found[name], state[name]) for name in found)
+    assert transformers.AutoModelForCausalLM.from_pretrained(saved).dtype is torch.bfloat16
+    again = transformers.AutoModelForCausalLM.from_pretrained(saved, dtype=torch.float32)
+    in_full = load_pretrained(str(saved), "float32").model
+    tokens = texts(2, 30)
+    assert (in_full.logits(in_full(tokens)) - again(tokens).logits).abs().max() <= 1e-4
