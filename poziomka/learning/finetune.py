@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 from poziomka.core.transcript import Author, Transcript
-from poziomka.learning.batch import Batch
 from poziomka.learning.progress import Clock, Progress
 from poziomka.learning.weighting import imitation_examples
 from poziomka.models.counting import training_flops
@@ -38,7 +37,7 @@ def finetune(
     for update in range(start + 1, updates + 1):
         clock = Clock()
         demonstrations = lessons(update)
-        batch = Batch.pack(imitation_examples(demonstrations, authors))
+        batch = learner.pack(imitation_examples(demonstrations, authors))
         clock.lap("data")
         metrics = learner.step(batch, schedule.rate_at(update, (update - 1) / updates))
         clock.lap("learning")

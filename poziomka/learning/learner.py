@@ -1,10 +1,10 @@
 """One learner for every method: it knows weights on tokens, not where they come from."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from poziomka.learning.losses import SurrogateSettings, mismatch_kl, sequence_le
 from poziomka.learning.optimizers import OptimizerSettings, optimizer_of
 from poziomka.learning.precision import Masters
 from poziomka.learning.terms import Learned, Terms, terms_of
+from poziomka.learning.weighting import Example
 from poziomka.models.architecture import Architecture
 
 SMALL = 8192  # vocabulary up to which one plain expression is as quick as a head in chunks
@@ -31,6 +32,9 @@ class LearnerSettings:
     surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
     divergence: DivergenceSettings = field(default_factory=DivergenceSettings)
     places: int = setting(8192, "most places in one forward and backward pass; a batch of more is accumulated", low=1)
+    layout: Literal["rows", "shared"] = setting(
+        "rows", "rows: short texts beside each other; shared: one row, where a prompt that attempts share stands once"
+    )
     head_rows: int = setting(512, "most places whose logits exist at once, where the vocabulary is large", low=1)
 
 
@@ -86,6 +90,12 @@ class Learner:
         self.masters = Masters(model.named_parameters())
         self.optimizer = optimizer_of(self.masters.named, settings.optimizer)
         self.terms = terms_of(settings.surrogate)
+
+    def pack(self, examples: Sequence[Example]) -> Batch:
+        """Returns examples as a batch, laid out as the settings say and the architecture can."""
+        if self.settings.layout == "shared" and self.model.shares_prefixes:
+            return Batch.share(examples, self.settings.places)
+        return Batch.pack(examples)
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """Takes one optimizer step and returns its metrics; a batch without any weight changes nothing.

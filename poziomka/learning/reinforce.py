@@ -31,7 +31,6 @@ from poziomka.core.scoring import Scoring
 from poziomka.core.settings import setting
 from poziomka.core.transcript import Author
 from poziomka.learning.advantages import Advantages, advantage_named
-from poziomka.learning.batch import Batch
 from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.monitors import Watch, describe
@@ -125,7 +124,7 @@ def reinforce(
             clock.lap("sampling")
             # 2, 3 advantages, as weights on tokens
             advantages = advantages_of(groups)
-            batch = Batch.pack(policy_examples(groups, advantages, settings.aggregation, settings.tokens))
+            batch = learner.pack(policy_examples(groups, advantages, settings.aggregation, settings.tokens))
             clock.lap("packing")
             # 4, 5 one step, adopted
             metrics = learner.step(batch, learner.settings.optimizer.rate_at(step, done))

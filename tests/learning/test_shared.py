@@ -50,7 +50,7 @@ def gradients(model, batch, places):
         logprobs = torch.log_softmax(model.logits(hidden), -1).gather(2, part.tokens[:, 1:, None]).squeeze(2)
         loss = -(logprobs * part.policy_weight[:, 1:]).sum()
         loss.backward()
-        total += float(loss)
+        total += float(loss.detach())
     return total, [parameter.grad.clone() for parameter in model.parameters()]
 
 
