@@ -11,12 +11,21 @@ from poziomka.models.tokenizer import Tokenizer
 
 
 class ChatFormat(Protocol):
-    """Turns what people and environments wrote into tokens, append-only."""
+    """Turns what people and environments wrote into tokens, append-only.
+
+    Attributes:
+        tokenizer: the vocabulary.
+        notes: sentences about what is peculiar to the format, for a person to know.
+    """
 
     tokenizer: Tokenizer
+    notes: tuple[str, ...]
 
     def read(self, transcript: Transcript) -> Transcript:
         """Returns the transcript with tokens on every span, ready for the model to go on."""
+
+    def demonstrate(self, prompt: Transcript, thought: str, answer: str) -> Transcript:
+        """Returns the prompt followed by a teacher's thought and answer, end token included."""
 
 
 class PlainFormat:
@@ -28,6 +37,7 @@ class PlainFormat:
     def __init__(self, tokenizer: Tokenizer) -> None:
         """Remembers the vocabulary."""
         self.tokenizer = tokenizer
+        self.notes: tuple[str, ...] = ()
         self._begin = [] if tokenizer.begin is None else [tokenizer.begin]
 
     def read(self, transcript: Transcript) -> Transcript:

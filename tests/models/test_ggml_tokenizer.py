@@ -11,7 +11,9 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer
 
 from poziomka.core.errors import ModelError
+from poziomka.core.transcript import Message, Transcript
 from poziomka.models.ggml_tokenizer import RULES, WHOLE_WORDS, tokenizer_of_gguf, write_tokenizer_of_gguf
+from poziomka.models.template import TemplateFormat
 from poziomka.models.tokenizer import Tokenizer
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "smollm2_ids.json").read_text())
@@ -76,6 +78,14 @@ def test_transformers_opens_what_was_written(written, tokenizer):
     assert theirs.encode(text, add_special_tokens=False) == tokenizer.encode_template(text)
     assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (1, 2, 2)
     assert "im_start" in theirs.chat_template
+
+
+def test_conversations_have_the_ids_of_transformers(tokenizer):
+    chat = TemplateFormat(tokenizer)
+    for messages, ids in GOLDEN["chats"]:
+        told = [Message(message["role"], message["content"]) for message in messages]
+        assert list(chat.read(Transcript.of(told)).tokens) == ids
+    assert chat.notes == ()
 
 
 def byte_level(pre):

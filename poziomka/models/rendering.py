@@ -1,0 +1,203 @@
+"""A chat template by itself: messages in, text out, with what transformers gives to templates, in a sandbox.
+
+Contents are rendered as placeholders, so a message's words can neither change what the template does nor be taken
+for it: a template's own text and the places of the messages come apart exactly.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from poziomka.core.answers import CLOSE, THINK
+from poziomka.core.errors import ModelError
+
+CORE = "zq{}qz"  # lower case letters and a number: no template changes it by accident
+PAD = "\t\n "  # around each placeholder, to see whether the template strips white space
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a template writes before one message's words.
+
+    Attributes:
+        text: the template's own words.
+        message: the number of the message whose words follow.
+        strip_left, strip_right: whether the template strips white space from them.
+    """
+
+    text: str
+    message: int
+    strip_left: bool
+    strip_right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A conversation taken apart: pieces in order, then the template's last words."""
+
+    pieces: tuple[Piece, ...]
+    tail: str
+
+
+class Template:
+    """A Jinja chat template.
+
+    Args:
+        source: its text.
+        variables: what it may name beside the messages: bos_token, enable_thinking, …
+
+    Raises:
+        ModelError: it does not parse.
+    """
+
+    def __init__(self, source: str, variables: Mapping[str, object] | None = None) -> None:
+        """Compiles it."""
+        self.variables = dict(variables or {})
+        try:
+            self._template = _environment().from_string(source)
+        except jinja2.TemplateSyntaxError as error:
+            message = f"the checkpoint's chat template does not parse: line {error.lineno}: {error.message}"
+            raise ModelError(message) from error
+        self._known: dict[tuple[tuple[str, ...], bool], Rendered] = {}
+
+    def render(self, messages: Sequence[Mapping[str, str]], *, generation: bool) -> str:
+        """Returns the text of a conversation, with the opening of a reply after it where `generation` is set.
+
+        Raises:
+            ModelError: the template raises.
+        """
+        try:
+            return self._template.render(
+                messages=list(messages),
+                tools=None,
+                documents=None,
+                add_generation_prompt=generation,
+                **self.variables,
+            )
+        except Exception as error:  # a template is a program, and raises what it likes
+            roles = ", ".join(message["role"] for message in messages)
+            message = f"the checkpoint's chat template refuses messages of {roles}: {error}"
+            raise ModelError(message) from error
+
+    def take_apart(self, roles: tuple[str, ...], *, generation: bool) -> Rendered:
+        """Returns what the template writes around messages of these roles; once found, it is remembered.
+
+        Raises:
+            ModelError: the template raises, or drops or changes the words of a message.
+        """
+        key = (roles, generation)
+        if key not in self._known:
+            self._known[key] = self._take_apart(roles, generation=generation)
+        return self._known[key]
+
+    def _take_apart(self, roles: tuple[str, ...], *, generation: bool) -> Rendered:
+        cores = [CORE.format(number) for number in range(len(roles))]
+        messages = [
+            {"role": role, "content": f"{PAD}{core}{PAD[::-1]}"} for role, core in zip(roles, cores, strict=True)
+        ]
+        rest = self.render(messages, generation=generation)
+        for role, core in zip(roles, cores, strict=True):
+            if core not in rest:
+                message = (
+                    f"the checkpoint's chat template drops or changes the words of a {role} message "
+                    f"(of {', '.join(roles)}): give another template"
+                )
+                raise ModelError(message)
+        pieces = []
+        while found := [(place, number) for number, core in enumerate(cores) if (place := rest.find(core)) >= 0]:
+            place, number = min(found)
+            text, rest = rest[:place], rest[place + len(cores[number]) :]
+            left, right = text.endswith(PAD), rest.startswith(PAD[::-1])
+            text = text.removesuffix(PAD)
+            rest = rest.removeprefix(PAD[::-1])
+            pieces.append(Piece(text, number, not left, not right))
+        return Rendered(tuple(pieces), rest)
+
+
+def accepts(template: Template, *roles: str) -> bool:
+    """Whether a template writes the words of messages of these roles."""
+    try:
+        template.take_apart(roles, generation=True)
+    except ModelError:
+        return False
+    return True
+
+
+def peculiarities(template: Template) -> list[str]:
+    """Returns sentences about a template whose conversations cannot be continued by rendering them anew, or the like.
+
+    They are found by rendering probes, not by reading the source.
+    """
+    notes = []
+    if not accepts(template, "system", "user"):
+        notes.append("this chat template knows no system message: its words stand before the user's")
+    if not accepts(template, "user", "assistant", "tool"):
+        notes.append("this chat template knows no tool message: a tool's words are written as a user's")
+    if not accepts(template, "user", "assistant", "user"):
+        return [*notes, "this chat template knows one question and one answer: a second question is refused"]
+    opened = template.take_apart(("user",), generation=True).tail
+    again = template.take_apart(("user", "assistant", "user"), generation=True).pieces[1]
+    if again.text != opened or again.strip_left or again.strip_right:
+        notes.append("this chat template writes earlier replies otherwise than they were written: here they stay")
+    if "zqthought" not in _reply_in(template, f"{THINK}\nzqthought\n{CLOSE}\n\nzqanswer"):
+        notes.append("this chat template drops the thoughts of earlier replies: here they stay")
+    if _changes_words(template):
+        notes.append("this chat template changes a user's words: here they stay")
+    return notes
+
+
+def _reply_in(template: Template, reply: str) -> str:
+    """Returns a conversation's text in which `reply` was answered."""
+    roles = ("user", "assistant", "user")
+    contents = ("one", reply, "two")
+    messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+    return template.render(messages, generation=True)
+
+
+def _changes_words(template: Template) -> bool:
+    apart = template.take_apart(("user",), generation=True)
+    (piece,) = apart.pieces
+    words = "Ą \"b\"  <c> & 'd'\n\n{e} </f> [g] \\n"
+    return template.render([{"role": "user", "content": words}], generation=True) != piece.text + words + apart.tail
+
+
+@lru_cache(maxsize=1)
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = _now
+    return environment
+
+
+class Generation(jinja2.ext.Extension):
+    """{% generation %} … {% endgeneration %}: marks a reply for trainers; here it is what stands inside."""
+
+    tags = {"generation"}  # noqa: RUF012 as Jinja declares it
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        """Returns the statements inside."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:
+    """As `json.dumps`: Jinja's own filter escapes what HTML would misread."""
+    return json.dumps(value, indent=indent, **({"ensure_ascii": False} | options))
+
+
+def _raise(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _now(form: str) -> str:
+    return datetime.now().astimezone().strftime(form)
