@@ -96,8 +96,9 @@ def show_weights(bench: Bench, console: Console) -> None:
     meaning = (("made likelier", UP), ("made less likely", DOWN), ("not learned from", NOTHING))
     bright = console.is_terminal and not console.no_color
     console.print()
-    title = Text(f"What is learned from two rollouts{made_up}: ", "bold")
-    console.print(title + Text(" · ").join(Text(*each) for each in meaning) if bright else title)
+    console.print(Text(f"What is learned from two rollouts{made_up}", "bold"))
+    if bright:
+        console.print(Text(), *(Text(*each) for each in meaning), sep="  ")
     for rollout, stretches in found:
         console.print(Text(f"  reward {rollout.score.reward:g}", "bold"))
         if bright:

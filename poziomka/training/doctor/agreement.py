@@ -41,9 +41,7 @@ def logprobs(bench: Bench) -> Finding:
             name, "the sampler stored no log-probabilities", "reinforcement needs a sampler that does"
         )
     mean, kl = fmean(map(abs, gaps)), fmean(math.expm1(gap) - gap for gap in gaps)
-    figure = (
-        f"sampler and learner differ by {mean:.1e} nats a token (at most {bound:.0e}), KL {kl:.1e}, {len(gaps)} tokens"
-    )
+    figure = f"mean |Δ| sampler–learner {mean:.1e} nats (at most {bound:.0e}), KL {kl:.1e}, {len(gaps)} tokens"
     if mean <= bound:
         return Finding.passed(name, figure)
     fits = best_temperature(parts.model, [rollout.transcript for rollout in rollouts], parts.settings.temperature)
@@ -169,45 +167,40 @@ def _gradient(bench: Bench, norm: float, largest: dict[str, float]) -> Finding:
 def _update(bench: Bench, favoured: Sequence[Rollout]) -> Finding:
     """Makes some attempts likelier, lets the sampler adopt that, and asks it how likely they are now."""
     name, parts = "update to sampler", bench.parts
-    temperature = parts.settings.temperature
     batch = _batch(bench, [[rollout] for rollout in favoured], [[1.0] for _ in favoured])
-    transcripts = [rollout.transcript for rollout in favoured]
-    before_learner, before = _likely(parts, transcripts), _likely_to_sampler(parts, favoured)
+    learner, sampler = _likely(parts, favoured), _likely_to_sampler(parts, favoured)
     rate = max(parts.learner.settings.optimizer.rate, CANARY_RATE)
     for _ in range(CANARY_STEPS):
         parts.learner.step(batch, rate)
     parts.sampler.adopt(REHEARSED, parts.learner.weights())
-    rise_learner = _likely(parts, transcripts) - before_learner
-    if rise_learner <= 0:
+    rise = _likely(parts, favoured) - learner
+    figure = f"log-probability of what was rewarded: learner {rise:+.2g}"
+    if rise <= 0:
         advice = "a step must make what was rewarded likelier: look at the sign of the loss, or lower the learning rate"
-        figure = (
-            f"after {CANARY_STEPS} steps at rate {rate:g} the learner's log-probability moved by {rise_learner:+.2g}"
-        )
-        return Finding.failed(name, figure, advice)
+        return Finding.failed(name, f"{figure} after {CANARY_STEPS} steps at rate {rate:g}", advice)
     how = replace(parts.settings.sampling, tokens=min(8, parts.settings.tokens))
     fresh = wait_for(parts.sampler.extend(Transcript.of(favoured[0].problem.prompt), how))
-    named = {span.policy for span in fresh if span.author is Author.MODEL}
-    gap = fmean([abs(gap) for gap in _gaps(parts, fresh)] or [math.inf])
+    named = {str(span.policy) for span in fresh if span.author is Author.MODEL}
     advice = "let the sampler's `adopt` replace its weights: it writes with old ones, and learning would be off-policy"
     if named != {REHEARSED}:
-        spoken = ", ".join(map(str, sorted(map(str, named))))
-        return Finding.failed(name, f"it still names its weights {spoken}, not {REHEARSED}", advice)
-    moved = "" if before is None else f"{(_likely_to_sampler(parts, favoured) or 0.0) - before:+.2g}"
-    learned = f"the learner's log-probability of what was rewarded rose by {rise_learner:.2g}"
-    if before is not None and float(moved) <= 0:
-        return Finding.failed(name, f"{learned}, the sampler's moved by {moved}", advice)
-    if gap > max(BOUNDS[parts.precision], 0.1 * rise_learner):
-        return Finding.failed(name, f"{learned}; fresh words of the sampler differ by {gap:.1e} nats a token", advice)
-    told = f", the sampler's by {moved}" if moved else ""
-    return Finding.passed(name, f"{learned}{told}; fresh words name the new version (temperature {temperature:g})")
+        return Finding.failed(name, f"it still names its weights {', '.join(sorted(named))}, not {REHEARSED}", advice)
+    now = _likely_to_sampler(parts, favoured)
+    if sampler is not None and now is not None:
+        figure += f", sampler {now - sampler:+.2g}"
+        if now <= sampler:
+            return Finding.failed(name, figure, advice)
+    gap = fmean([abs(gap) for gap in _gaps(parts, fresh)] or [math.inf])
+    if gap > max(BOUNDS[parts.precision], 0.1 * rise):
+        return Finding.failed(name, f"{figure}; its fresh words differ by {gap:.1e} nats a token", advice)
+    return Finding.passed(name, f"{figure}; fresh words name the new version")
 
 
-def _likely(parts: Parts, transcripts: Sequence[Transcript]) -> float:
+def _likely(parts: Parts, rollouts: Sequence[Rollout]) -> float:
     """Returns the learner's mean log-probability of what the model wrote."""
     values: list[float] = []
-    for transcript in transcripts:
-        said = at_temperature(parts.model, transcript, parts.settings.temperature)
-        values += [value for value, own in zip(said, transcript.by(Author.MODEL), strict=True) if own]
+    for rollout in rollouts:
+        said = at_temperature(parts.model, rollout.transcript, parts.settings.temperature)
+        values += [said[place] for place in own_tokens(rollout)]
     return fmean(values)
 
 

@@ -88,7 +88,7 @@ def weights(bench: Bench) -> Finding:
         return Finding.failed(name, f"{turned} of {own} weights have not the sign of their advantage", advice)
     if not own:
         return Finding.failed(name, "no token carries any weight", "let MODEL spans carry log-probabilities")
-    return Finding.passed(name, f"{own} tokens carry weight, all the model's; none of prompt, tool, template or force")
+    return Finding.passed(name, f"{own} weighted tokens, all the model's: none of prompt, tool, template or force")
 
 
 def _everybody(bench: Bench) -> Group:
