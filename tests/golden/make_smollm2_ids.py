@@ -42,7 +42,7 @@ TEXTS = [
 ]
 CONVERSATIONS = [
     [{"role": "user", "content": "What is 17 + 25?"}],
-    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "  Why?  \n"}],
+    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?  \n"}],
     [
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": "Hello!"},
