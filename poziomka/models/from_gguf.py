@@ -105,11 +105,7 @@ def tensors_of(file: GGUFFile, settings: TransformerSettings) -> Iterator[tuple[
 
 def _as_on_the_hub(weight: np.ndarray, place: Place, settings: TransformerSettings) -> np.ndarray:
     """Undoes what the conversion to GGUF changed: pairs of rotary rows side by side, Gemma's 1 + w."""
-    if (
-        family_of(settings).paired
-        and place.own.startswith("blocks")
-        and place.gguf.split(".")[2] in ("attn_q", "attn_k")
-    ):
+    if family_of(settings).paired and place.rotated:
         return unpaired(weight, settings.each_head)
     if settings.offset_norms and weight.ndim == 1:
         return weight - 1

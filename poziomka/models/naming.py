@@ -17,6 +17,11 @@ class Place(NamedTuple):
     start: int = 0
     rows: int | None = None  # None: all of it
 
+    @property
+    def rotated(self) -> bool:
+        """Whether its rows are those of queries or keys, which rotary positions turn in pairs."""
+        return ".attn_q." in self.gguf or ".attn_k." in self.gguf
+
 
 def places(settings: TransformerSettings) -> list[Place]:
     """Returns every weight of a model of this shape, with its names in a hub's folder and in a GGUF file."""
