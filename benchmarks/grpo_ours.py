@@ -1,0 +1,147 @@
+"""Seconds of our step of reinforcement on SmolLM2-135M, reasoning-gym's chain_sum, as JSON.
+
+    .venv/bin/python benchmarks/grpo_ours.py --tokens 48
+
+The work of a step: 8 prompts × 8 attempts of at most `--tokens` new tokens at temperature 1, no divergence term, one
+AdamW update at rate 2e-5; bf16 weights with fp32 masters and fp32 logits. A step is everything the loop does: problems,
+attempts, checking, advantages, packing, the update, adopting the weights, the metrics line and the journal. The first
+step warms up and is not counted. Prompts and reward are grpo_trl.py's.
+"""
+
+import argparse
+import json
+import re
+import resource
+import tempfile
+import time
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.seeds import seed_of
+from poziomka.core.transcript import Transcript
+from poziomka.learning.curriculum import Curriculum
+from poziomka.learning.learner import Learner, LearnerSettings
+from poziomka.learning.optimizers import OptimizerSettings
+from poziomka.learning.progress import Progress
+from poziomka.learning.reinforce import ReinforceSettings, reinforce
+from poziomka.models.pretrained import load_pretrained
+from poziomka.runs import Run
+from poziomka.sampling.local import LocalSampler
+
+PROMPTS = Path(__file__).with_name("chain_sum.json")
+
+
+def task_of(reward: str) -> Task:
+    """Returns the prompts as a task: 1 where the reply's last number is the answer, or a fair coin."""
+    problems = json.loads(PROMPTS.read_text())
+
+    def source(split: str, index: int, _level: int | None) -> Problem:
+        given = problems[index]
+        return Problem.ask("chain_sum", f"{split}{index}", given["question"], given["answer"])
+
+    def check(problem: Problem, transcript: Transcript) -> Score:
+        if reward == "coin":
+            return Score.right("") if seed_of("coin", problem.key, *transcript.tokens) % 2 else Score.wrong("")
+        numbers = re.findall(r"-?\d+", transcript.reply.replace(",", ""))
+        if not numbers:
+            return Score.unparsed("no number")
+        return Score.right(numbers[-1]) if int(numbers[-1]) == int(problem.answer) else Score.wrong(numbers[-1])
+
+    return Task("chain_sum", source, check, trusted=True, size=len(problems))
+
+
+def run(options: argparse.Namespace) -> tuple[list[float], list[dict[str, Any]], str, int]:
+    """Runs the loop; returns when each step ended, the start first, its metrics, and a prompt with its length."""
+    loaded = load_pretrained(options.model, options.dtype)
+    optimizer = OptimizerSettings(rate=options.learning_rate, warmup=0, decay=0.0)
+    how = LearnerSettings(optimizer=optimizer, layout=options.layout, places=options.places)
+    settings = ReinforceSettings(
+        steps=options.steps + 1,
+        problems=options.problems,
+        attempts=options.attempts,
+        tokens=options.tokens,
+        budget=None,
+        retire_at=None,
+        patience=None,
+        learner=how,
+    )
+    task, ends, lines = task_of(options.reward), [0.0], []
+    read = loaded.chat.read(Transcript.of(task.problem("train", 0).prompt))
+
+    def hear(_stage: str, line: Mapping[str, Any]) -> None:
+        ends.append(time.perf_counter())
+        lines.append(dict(line))
+
+    with tempfile.TemporaryDirectory() as folder, Run.open(Path(folder), {"name": "benchmark"}) as books:
+        learner = Learner(loaded.model, how)
+        progress = Progress(books, learner, loaded.tokenizer, 10**9, hear)
+        sampler = LocalSampler(loaded.model, loaded.chat)
+        ends[0] = time.perf_counter()
+        reinforce(progress, sampler, task, Curriculum(task, options.seed, None), settings)
+    return ends, lines, loaded.tokenizer.decode(read.tokens), len(read)
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=5, help="steps that count; one more before them warms up")
+    parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--problems", type=int, default=8)
+    parser.add_argument("--attempts", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--learning-rate", type=float, default=2e-5, help="0: all the work, and weights that stay")
+    parser.add_argument("--reward", choices=["check", "coin"], default="check", help="coin: a fair coin for each reply")
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
+    parser.add_argument("--layout", choices=["shared", "rows"], default="shared")
+    parser.add_argument("--places", type=int, default=LearnerSettings().places)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    ends, lines, prompt, length = run(options)
+    seconds = [after - before for before, after in pairwise(ends)][1:]
+    figures = {
+        "peer": "ours",
+        "seconds": seconds,
+        "median": median(seconds),
+        "tokens": [line["tokens/sampled"] for line in lines[1:]],
+        "rewards": [line["reward/mean"] for line in lines[1:]],
+        "informative": [1 - line["groups/zero_variance"] for line in lines[1:]],
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "prompt": prompt,
+        "prompt_tokens": length,
+        "sampling_seconds": [line["time/sampling_seconds"] for line in lines[1:]],
+        "learning_seconds": [line["time/learning_seconds"] for line in lines[1:]],
+        "mismatch_kl": [line.get("policy/mismatch_kl") for line in lines[1:]],
+        "training": training(lines),
+        "settings": vars(options) | {"torch": torch.__version__},
+    }
+    print(json.dumps(figures))
+
+
+def training(lines: list[dict[str, Any]]) -> dict[str, float]:
+    """Returns the optimizer steps' tokens and FLOPs a second, medians, and the best square bf16 product beside."""
+    rates = [
+        (after["compute/training_flops"] - before["compute/training_flops"]) / after["time/learning_seconds"]
+        for before, after in pairwise(lines)
+        if after["time/learning_seconds"] > 0
+    ]
+    tokens = [line["tokens/trained"] / line["time/learning_seconds"] for line in lines[1:]]
+    a = torch.randn(2048, 2048).bfloat16()
+    times = []
+    for _ in range(8):
+        began = time.perf_counter()
+        torch.mm(a, a)
+        times.append(time.perf_counter() - began)
+    peak = 2 * 2048**3 / min(times)
+    return {"tokens_per_second": median(tokens), "flops": median(rates), "peak": peak, "share": median(rates) / peak}
+
+
+if __name__ == "__main__":
+    main()
