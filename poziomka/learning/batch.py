@@ -5,9 +5,11 @@ Shapes: `B` rows, `T` places in a row.
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from heapq import heapreplace
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ class Batch:
         packing: which sequence a place belongs to, and where in it.
         policy_weight: [B, T] weight of the policy gradient on the token at this place.
         imitate_weight: [B, T] weight of the next-token loss on the token at this place.
+        match_weight: [B, T] weight of the divergence on the token at this place.
         logprobs: [B, T] the sampler's log-probabilities.
         sequences: number of sequences.
         units: where prefixes are shared, what stands in the one row, in order; else ().
@@ -37,6 +40,7 @@ class Batch:
     packing: Packing
     policy_weight: Tensor
     imitate_weight: Tensor
+    match_weight: Tensor
     logprobs: Tensor
     sequences: int
     units: "tuple[Unit, ...]" = ()
@@ -59,7 +63,7 @@ class Batch:
         units.sort(key=lambda unit: -max(len(example.tokens) for example in unit[1]))
         total = sum(prefix + sum(len(e.tokens) - prefix for e in members) for prefix, members in units)
         tokens, position, sequence = (np.zeros((1, total), np.int64) for _ in range(3))
-        policy, imitate, logprobs = (np.zeros((1, total), np.float32) for _ in range(3))
+        policy, imitate, match, logprobs = (np.zeros((1, total), np.float32) for _ in range(4))
         start = count = 0
         for prefix, members in units:
             for number, example in enumerate(members):
@@ -68,11 +72,11 @@ class Batch:
                 tokens[0, place], sequence[0, place] = example.tokens[skip:], count
                 position[0, place] = np.arange(skip, len(example.tokens))
                 policy[0, place], imitate[0, place] = example.policy[skip:], example.imitate[skip:]
-                logprobs[0, place] = example.logprobs[skip:]
+                match[0, place], logprobs[0, place] = example.match[skip:], example.logprobs[skip:]
                 start, count = place.stop, count + 1
-        t = [torch.from_numpy(array) for array in (tokens, sequence, position, policy, imitate, logprobs)]
+        t = [torch.from_numpy(array) for array in (tokens, sequence, position, policy, imitate, match, logprobs)]
         shape = tuple((prefix, tuple(len(e.tokens) - prefix for e in members)) for prefix, members in units)
-        return cls(t[0], Packing(t[1], t[2]), t[3], t[4], t[5], len(examples), shape)
+        return cls(t[0], Packing(t[1], t[2]), t[3], t[4], t[5], t[6], len(examples), shape)
 
     @classmethod
     def pack(cls, examples: Sequence[Example], row: int = 128) -> "Batch":
@@ -85,7 +89,7 @@ class Batch:
         shape = (len(rows), max((sum(lengths[member] for member in members) for members in rows), default=0))
         tokens, position = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         sequence = np.full(shape, -1, np.int64)
-        policy, imitate, logprobs = (np.zeros(shape, np.float32) for _ in range(3))
+        policy, imitate, match, logprobs = (np.zeros(shape, np.float32) for _ in range(4))
         for number, members in enumerate(rows):
             start = 0
             for member in members:
@@ -94,10 +98,10 @@ class Batch:
                 tokens[number, place], sequence[number, place] = example.tokens, member
                 position[number, place] = np.arange(len(example.tokens))
                 policy[number, place], imitate[number, place] = example.policy, example.imitate
-                logprobs[number, place] = example.logprobs
+                match[number, place], logprobs[number, place] = example.match, example.logprobs
                 start = place.stop
-        t = [torch.from_numpy(array) for array in (tokens, sequence, position, policy, imitate, logprobs)]
-        return cls(t[0], Packing(t[1], t[2]), t[3], t[4], t[5], len(examples))
+        t = [torch.from_numpy(array) for array in (tokens, sequence, position, policy, imitate, match, logprobs)]
+        return cls(t[0], Packing(t[1], t[2]), t[3], t[4], t[5], t[6], len(examples))
 
     @property
     def real(self) -> int:
@@ -108,6 +112,12 @@ class Batch:
     def real_share(self) -> float:
         """Share of the computed places that hold a token."""
         return self.real / max(self.tokens.numel(), 1)
+
+    def _changed(self, change: Callable[[Tensor], Tensor], packing: Packing) -> "Batch":
+        """Returns the batch with another packing, and every other tensor changed."""
+        names = ("tokens", "policy_weight", "imitate_weight", "match_weight", "logprobs")
+        tensors: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
+        return replace(self, packing=packing, **tensors)
 
     def split(self, places: int) -> Iterator["Batch"]:
         """Yields parts of whole rows, or of whole units, with at most `places` places each (but one at least).
@@ -121,8 +131,7 @@ class Batch:
         for start in range(0, len(self.tokens), step):
             part = slice(start, start + step)
             packing = Packing(self.packing.sequence[part], self.packing.position[part])
-            policy, imitate = self.policy_weight[part], self.imitate_weight[part]
-            yield Batch(self.tokens[part], packing, policy, imitate, self.logprobs[part], self.sequences)
+            yield self._changed(itemgetter(part), packing)
 
     def _split_units(self, places: int) -> "Iterator[Batch]":
         start = end = 0
@@ -133,12 +142,8 @@ class Batch:
                 cut = slice(start, end)
                 reads, home = _reading(part)
                 packing = Packing(self.packing.sequence[:, cut], self.packing.position[:, cut], reads, home)
-                policy, imitate, logprobs = (
-                    self.policy_weight[:, cut],
-                    self.imitate_weight[:, cut],
-                    self.logprobs[:, cut],
-                )
-                yield Batch(self.tokens[:, cut], packing, policy, imitate, logprobs, len(reads), tuple(part))
+                changed = self._changed(itemgetter((slice(None), cut)), packing)
+                yield replace(changed, sequences=len(reads), units=tuple(part))
                 part, start = [], end
             if unit:
                 part.append(unit)
@@ -150,9 +155,7 @@ class Batch:
         reads = None if given.reads is None else given.reads.to(device)
         home = None if given.home is None else given.home.to(device)
         packing = Packing(given.sequence.to(device), given.position.to(device), reads, home)
-        tensors = (self.policy_weight, self.imitate_weight, self.logprobs)
-        policy, imitate, logprobs = (tensor.to(device) for tensor in tensors)
-        return Batch(self.tokens.to(device), packing, policy, imitate, logprobs, self.sequences, self.units)
+        return self._changed(lambda tensor: tensor.to(device), packing)
 
 
 Unit = tuple[int, tuple[int, ...]]  # tokens of a shared prefix, and of what follows it in each sequence
@@ -160,8 +163,8 @@ Unit = tuple[int, tuple[int, ...]]  # tokens of a shared prefix, and of what fol
 
 def _unlearned(example: Example) -> int:
     """Returns how many tokens of an example others may share: all before the one that predicts the first learned."""
-    for place, (policy, imitate) in enumerate(zip(example.policy, example.imitate, strict=True)):
-        if policy or imitate:
+    for place, weights in enumerate(zip(example.policy, example.imitate, example.match, strict=True)):
+        if any(weights):
             return max(place - 1, 0)
     return max(len(example.tokens) - 1, 0)
 

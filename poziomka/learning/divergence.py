@@ -1,7 +1,7 @@
 """How far the policy may go from a reference or a teacher: the third loss term.
 
 Notation: `M` tokens learned from, `V` vocabulary; p the learner's distribution, q the reference's; w [M] the weight
-of each token (divergence.weight times the normaliser).
+of each token (divergence.weight times the normaliser that the policy gradient has, TRL's `beta` that is).
 """
 
 from dataclasses import dataclass

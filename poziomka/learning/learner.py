@@ -104,7 +104,7 @@ class Learner:
             LearningError: the loss or the gradient is not a number, and the weights are left as they were; or the
                 step itself overflowed.
         """
-        if not (batch.policy_weight.any() or batch.imitate_weight.any()):
+        if not self._learned_from(batch).any():
             return {"tokens/trained": 0.0}
         sums = self.accumulate(batch)
         norm = self.clip()
@@ -133,9 +133,8 @@ class Learner:
         self.model.train()
         self.masters.clear()
         sums = Sums()
-        pull = self.settings.divergence.weight / max(int((batch.policy_weight[:, 1:] != 0).sum()), 1)
         for part in batch.split(self.settings.places):
-            self._accumulate(part.to(self.model.device), sums, pull)
+            self._accumulate(part.to(self.model.device), sums)
             self.masters.collect()
         return sums
 
@@ -148,10 +147,16 @@ class Learner:
             nn.utils.clip_grads_with_norm_(self.masters.masters, bound, norm)
         return float(norm)
 
-    def _accumulate(self, part: Batch, sums: Sums, pull: float) -> None:
+    def _learned_from(self, batch: Batch) -> Tensor:
+        """Returns [B, T] which tokens carry a weight that counts."""
+        weights = [batch.policy_weight, batch.imitate_weight]
+        weights += [batch.match_weight] if self.settings.divergence.wanted else []
+        return torch.stack([weight != 0 for weight in weights]).any(0)
+
+    def _accumulate(self, part: Batch, sums: Sums) -> None:
         """Adds a part's gradient; logits are made only where a token is learned from."""
-        learned = (part.policy_weight[:, 1:] != 0) | (part.imitate_weight[:, 1:] != 0)
-        tokens = self._learned(part, learned, pull)
+        learned = self._learned_from(part)[:, 1:]
+        tokens = self._learned(part, learned)
         reference = self._of_reference(part, learned)
         hidden = self.model(part.tokens, packing=part.packing)[:, :-1][learned]
         if self.model.vocabulary <= SMALL:
@@ -161,11 +166,13 @@ class Learner:
         else:
             self._in_chunks(hidden, tokens, reference, sums)
 
-    def _learned(self, part: Batch, learned: Tensor, pull: float) -> Learned:
-        fields = (part.tokens, part.policy_weight, part.imitate_weight, part.logprobs, part.packing.sequence)
-        target, policy, imitate, logq, sequence = (tensor[:, 1:][learned] for tensor in fields)
-        temperature = torch.where(policy != 0, self.temperature, 1.0)  # who imitates was not sampled from
-        return Learned(target, temperature, policy, imitate, (policy != 0) * pull, logq, sequence)
+    def _learned(self, part: Batch, learned: Tensor) -> Learned:
+        fields = (part.tokens, part.policy_weight, part.imitate_weight, part.match_weight, part.logprobs)
+        target, policy, imitate, match, logq = (tensor[:, 1:][learned] for tensor in fields)
+        taught = (policy == 0) & (imitate != 0)  # who imitates was not sampled from
+        temperature = torch.where(taught, 1.0, self.temperature)
+        match, sequence = match * self.settings.divergence.weight, part.packing.sequence[:, 1:][learned]
+        return Learned(target, temperature, policy, imitate, match, logq, sequence)
 
     def _of_reference(self, part: Batch, learned: Tensor) -> Tensor | None:
         """Returns the reference's hidden states [M, D] before the learned tokens, where a divergence is paid for."""

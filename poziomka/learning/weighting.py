@@ -10,7 +10,7 @@ Only attempts that carry an advantage count in a normaliser.
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from poziomka.core.rollout import Branch, Group, Rollout
@@ -29,12 +29,19 @@ class Example:
         policy: weight of the policy gradient, advantage and normaliser multiplied.
         imitate: weight of the next-token loss.
         logprobs: the sampler's log-probabilities; 0 where the model did not write.
+        match: weight of the divergence, its price (learner.divergence.weight) aside; empty becomes 0 throughout.
     """
 
     tokens: "array[int]"
     policy: "array[float]"
     imitate: "array[float]"
     logprobs: "array[float]"
+    match: "array[float]" = field(default_factory=lambda: array("f"))
+
+    def __post_init__(self) -> None:
+        """Fills in what was left out."""
+        if not self.match:
+            object.__setattr__(self, "match", array("f", bytes(4 * len(self.tokens))))
 
 
 def policy_examples(
@@ -65,7 +72,7 @@ def policy_examples(
                 "sequence": sequences * _length(rollout),
                 "constant": sequences * longest,
             }[aggregation]
-            examples += _weighted(rollout, value / max(count, 1))
+            examples += _weighted(rollout, value, max(count, 1))
     return examples
 
 
@@ -88,7 +95,7 @@ def _length(rollout: Rollout) -> int:
     return sum(sum(_own(branch)) for branch in rollout.branches)
 
 
-def _weighted(rollout: Rollout, weight: float) -> list[Example]:
+def _weighted(rollout: Rollout, advantage: float, count: int) -> list[Example]:
     examples = []
     for branch in rollout.branches:
         mask = _own(branch)
@@ -96,9 +103,10 @@ def _weighted(rollout: Rollout, weight: float) -> list[Example]:
             logprobs = array("f")
             for span in branch.transcript:
                 logprobs.extend(span.logprobs or bytes(len(span)))
-            policy = array("f", [weight if own else 0.0 for own in mask])
+            policy = array("f", [advantage / count if own else 0.0 for own in mask])
+            match = array("f", [1 / count if own else 0.0 for own in mask])
             nothing = array("f", bytes(4 * len(mask)))
-            examples.append(Example(branch.transcript.tokens, policy, nothing, logprobs))
+            examples.append(Example(branch.transcript.tokens, policy, nothing, logprobs, match))
     return examples
 
 

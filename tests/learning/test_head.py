@@ -33,6 +33,7 @@ def batch_of(seed=0, count=6, spread=0.3):
                 array("f", (weight * (who == 0)).tolist()),
                 array("f", (weight.abs() * (who == 1)).tolist()),
                 array("f", (logq * (who == 0)).tolist()),
+                array("f", ((who == 0) / count).tolist()),
             )
         )
     return Batch.pack(texts)
@@ -102,7 +103,7 @@ def test_a_divergence_over_the_vocabulary_is_the_formula_s(build, learner_of, ki
     p, q = (torch.log_softmax(each.logits(each(batch.tokens))[0, :-1], -1) for each in (model, reference))
     first, second = (p, q.detach()) if kind == "reverse" else (q.detach(), p)
     every = (first.exp() * (first - second)).sum(1)
-    loss = weight * every[batch.policy_weight[0, 1:] != 0].mean()
+    loss = weight * every[batch.match_weight[0, 1:] != 0].sum()
     assert sums.divergence == pytest.approx(float(loss.detach()), rel=1e-4)
     plain = taken(learner_of(model), batch)[1]
     wanted = torch.autograd.grad(loss, list(model.parameters()))
