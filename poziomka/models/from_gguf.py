@@ -244,7 +244,7 @@ def _marks(folder: Path) -> dict[str, list[int]]:
         if path.name != SEAL:
             data = np.fromfile(path, np.uint8) if path.stat().st_size < 8 else np.memmap(path, np.uint8, "r")
             words = data[: len(data) // 8 * 8].view(np.uint64)
-            marks[path.name] = [len(data), int(words.sum(dtype=np.uint64)) % 2**53, int(data[len(words) * 8 :].sum())]
+            marks[path.name] = [len(data), int(words.sum(dtype=np.uint64)), int(data[len(words) * 8 :].sum())]
     return marks
 
 
