@@ -29,6 +29,7 @@ class Tokenizer:
         ends: all ids that end a reply.
         pad: id that fills a row.
         think, close: ids that spell "<think>" and "</think>"; one each where the vocabulary has them as tokens.
+        spelled: ids whose text holds the last letter of "</think>", with their texts; none in a vocabulary of symbols.
         special: ids that only a template may write; text never becomes one of them.
         fingerprint: names the vocabulary; transcripts carry it.
         files: what was loaded, to be saved again; None for a vocabulary of symbols.
@@ -57,6 +58,8 @@ class Tokenizer:
         self.think, self.close = (self._mark(text) for text in (THINK, CLOSE))
         self._lead = self._ids("a")[-1:] if files else []  # decoded before other ids, so that their space is kept
         self._led = len(inner.decode(self._lead, skip_special_tokens=False))
+        last = [token for text, token in vocabulary.items() if CLOSE[-1] in text] if files else []
+        self.spelled = {token: self.decode([token]) for token in last if token not in self.special}
 
     @classmethod
     def of_symbols(cls, symbols: Sequence[str]) -> "Tokenizer":

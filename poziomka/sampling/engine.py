@@ -12,6 +12,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +38,14 @@ class Counters:
     written: int = 0  # tokens of decoding steps
     padded: int = 0  # computed and thrown away
     steps: int = 0
+
+
+class Load(NamedTuple):
+    """What an engine has to do: requests being written, requests that wait, and tokens written of the former."""
+
+    rows: int
+    waiting: int
+    tokens: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +97,12 @@ class Engine:
     def busy(self) -> bool:
         """Whether a request waits or is being written."""
         return bool(self._rows or self._waiting)
+
+    @property
+    def load(self) -> Load:
+        """What there is to do now; another thread may ask."""
+        rows = list(self._rows)
+        return Load(len(rows), len(self._waiting), sum(row.place - len(row.request.tokens) for row in rows))
 
     def submit(self, request: Request) -> None:
         """Takes a request; it joins at the next step.
@@ -174,7 +189,7 @@ class Engine:
         rows, vocabulary, device = self._rows, logits.shape[1], logits.device
         for number, row in enumerate(rows):
             row.force(self.marks.close)
-            for token in row.forbids(self.marks):
+            for token in row.forbids(self.marks, self.decode):
                 logits[number, token] = -torch.inf
         seeds = np.fromiter((row.seed for row in rows), np.uint64, len(rows))
         places = np.fromiter((row.place for row in rows), np.uint64, len(rows))

@@ -22,8 +22,8 @@ from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.transcript import Transcript
 from poziomka.models.chat import ChatFormat
 from poziomka.sampling.choose import choose, uniforms
-from poziomka.sampling.row import Marks, Piece, Request, Row
-from poziomka.sampling.spans import spans_of, thought_in
+from poziomka.sampling.row import Piece, Request, Row
+from poziomka.sampling.spans import marks_of, spans_of, thought_in
 
 READ_AT_ONCE = 512  # prompt tokens in one pass; llama.cpp keeps a buffer of logits for as many
 
@@ -62,8 +62,7 @@ class LlamaCppSampler(Sampler):
         threads = threads or os.cpu_count() or 1
         self._llama = self._open(Path(path), threads)
         self._demand_vocabulary(Path(path))
-        tokenizer = chat.tokenizer
-        self.marks = Marks(frozenset(tokenizer.ends), tokenizer.think, tokenizer.close)
+        self.marks = marks_of(chat.tokenizer)
         self._read: array[int] = array("i")  # the tokens whose states llama.cpp holds
         self._lock = Lock()
 
@@ -120,7 +119,7 @@ class LlamaCppSampler(Sampler):
             logits = None if request.cancelled else self._logits(request.tokens)
             while logits is not None and not over and not request.cancelled:
                 row.force(self.marks.close)
-                for token in row.forbids(self.marks):
+                for token in row.forbids(self.marks, self.chat.tokenizer.decode):
                     logits[0, token] = -torch.inf
                 token, logprob = self._choose(logits, row, sampling)
                 over = row.write(token, logprob, self.policy, self.marks, self.chat.tokenizer.decode)

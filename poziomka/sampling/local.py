@@ -3,16 +3,16 @@
 import asyncio
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from poziomka.core.errors import SamplerError
+from poziomka.core.errors import ModelError, SamplerError
 from poziomka.core.sampler import Sampler, Sampling
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import Author, Transcript
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat
 from poziomka.sampling.engine import Engine, EngineLimits
-from poziomka.sampling.row import Marks, Piece, Request
-from poziomka.sampling.spans import spans_of, thought_in
+from poziomka.sampling.row import Piece, Request
+from poziomka.sampling.spans import marks_of, spans_of, thought_in
 
 SETTLED = 4  # rounds of the event loop without a new request after which everybody who is ready has asked
 
@@ -39,8 +39,7 @@ class LocalSampler(Sampler):
             message = f"a model of {model.vocabulary} tokens cannot write with a tokenizer of {len(tokenizer)}"
             raise SamplerError(message)
         self.chat = chat
-        marks = Marks(frozenset([tokenizer.end]), tokenizer.think, tokenizer.close)
-        self.engine = Engine(copy.deepcopy(model), marks, tokenizer.decode, policy, limits)
+        self.engine = Engine(copy.deepcopy(model), marks_of(tokenizer), tokenizer.decode, policy, limits)
         self._pump: asyncio.Task[None] | None = None
         self._asked = 0
         self._asking: set[asyncio.Future[list[Piece]]] = set()
@@ -52,7 +51,23 @@ class LocalSampler(Sampler):
 
     async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
         """See Sampler."""
-        transcript = self.chat.read(transcript)
+        return await self.stream(transcript, sampling, None)
+
+    async def stream(
+        self, transcript: Transcript, sampling: Sampling, hear: Callable[[Author, int], bool] | None
+    ) -> Transcript:
+        """Returns `transcript` with the model's next words, which `hear` is told token by token.
+
+        Args:
+            transcript: what to go on from.
+            sampling: the settings.
+            hear: takes an author and a token as it is written; returns whether to go on. A reply that it breaks off
+                is kept as far as it came, as one that ran out of tokens.
+
+        Raises:
+            SamplerError: as `extend`.
+        """
+        transcript = self._read(transcript)
         started = time.perf_counter()
         future: asyncio.Future[list[Piece]] = asyncio.get_running_loop().create_future()
 
@@ -60,7 +75,7 @@ class LocalSampler(Sampler):
             if not future.done():
                 future.set_result(pieces)
 
-        request = Request(transcript.tokens, sampling, *thought_in(transcript, self.chat.tokenizer), finish)
+        request = Request(transcript.tokens, sampling, *thought_in(transcript, self.chat.tokenizer), finish, hear=hear)
         self.engine.submit(request)
         self._asking.add(future)
         self._wake()
@@ -102,7 +117,13 @@ class LocalSampler(Sampler):
 
     async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
         """See Sampler."""
-        return self.engine.score(self.chat.read(transcript).tokens, temperature)
+        return self.engine.score(self._read(transcript).tokens, temperature)
+
+    def _read(self, transcript: Transcript) -> Transcript:
+        try:
+            return self.chat.read(transcript)
+        except ModelError as error:
+            raise SamplerError(str(error)) from error
 
     def adopt(self, version: str, weights: object) -> None:
         """See Sampler: `weights` maps the names of the model's state to tensors."""

@@ -2,9 +2,10 @@
 
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Stop
 
@@ -31,6 +32,7 @@ class Request:
         thinking: whether a thought is open.
         done: called once with the pieces that were written.
         cancelled: nobody waits for it any more.
+        hear: called with every token and its author as it is written; says whether to go on.
     """
 
     tokens: "array[int]"
@@ -39,15 +41,44 @@ class Request:
     thinking: bool
     done: "Callable[[list[Piece]], None]"
     cancelled: bool = False
+    hear: "Callable[[Author, int], bool] | None" = None
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Token sequences with a meaning: the end tokens, and how a thought is opened and closed."""
+    """Token sequences with a meaning: the end tokens, and how a thought is opened and closed.
+
+    A vocabulary of pieces can spell "</think>" in many ways (".</" + "think" + ">"), so there the text decides.
+
+    Attributes:
+        end: any of them ends a reply.
+        open, close: how a thought is opened and closed when we write it.
+        spelled: tokens that can be the last of a mark spelled otherwise, with their texts.
+    """
 
     end: frozenset[int]
     open: tuple[int, ...]
     close: tuple[int, ...]
+    spelled: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def reach(self) -> int:
+        """Most tokens that a mark is made of."""
+        return max(len(self.open), len(self.close), len(CLOSE) if self.spelled else 0)
+
+    def found(self, words: tuple[int, ...], decode: "Callable[[list[int]], str]", *, thinking: bool) -> bool:
+        """Whether `words` end with the mark that is awaited: the close where one thinks, else the opening."""
+        if _ends(words, self.close if thinking else self.open):
+            return True
+        return words[-1] in self.spelled and (CLOSE if thinking else THINK) in decode(list(words))
+
+    def closing(self, words: tuple[int, ...], decode: "Callable[[list[int]], str]") -> list[int]:
+        """Returns the tokens that would close a thought after `words`."""
+        tokens = [self.close[-1]] if _ends(words, self.close[:-1]) else []
+        text = decode(list(words)) if self.spelled else ""
+        if "<" in text:
+            tokens += [token for token, last in self.spelled.items() if CLOSE in text + last]
+        return tokens
 
 
 class Row:
@@ -100,12 +131,11 @@ class Row:
             self.words = ()
             self.tail.clear()
 
-    def forbids(self, marks: Marks) -> list[int]:
+    def forbids(self, marks: Marks, decode: "Callable[[list[int]], str]") -> list[int]:
         """Returns the tokens that may not come next: those that would end a thought below its least length."""
         if not self.thinking or self.thought >= self.request.sampling.think_least:
             return []
-        closing = _ends(self.words, marks.close[:-1])
-        return [*marks.end, *([marks.close[-1]] if closing else [])]
+        return [*marks.end, *marks.closing(self.words, decode)]
 
     def write(
         self, token: int, logprob: float, policy: str, marks: Marks, decode: "Callable[[list[int]], str]"
@@ -122,31 +152,37 @@ class Row:
         self.next = token
         self.place += 1
         piece.tokens.append(token)
+        heard = self.request.hear is None or self.request.hear(author, token)
         if forced:
             self.forced.popleft()
-            return False
+            return not heard
         piece.logprobs.append(logprob)
         self.left -= 1
         piece.stop = self._stop(token, marks, decode)
+        if not heard and piece.stop in (None, Stop.THOUGHT):
+            piece.stop = Stop.LENGTH
         return piece.stop not in (None, Stop.THOUGHT)
 
-    def _think(self, token: int, marks: Marks) -> bool:
+    def _think(self, token: int, marks: Marks, decode: "Callable[[list[int]], str]") -> bool:
         """Counts a token of the thought; returns whether it closed it.
 
         A thought that is opened again goes on with what it has spent, so that no budget can be had twice.
         """
-        self.words = (*self.words, token)[-max(len(marks.open), len(marks.close)) :]
+        self.words = (*self.words, token)[-marks.reach :]
+        found = marks.found(self.words, decode, thinking=self.thinking)
+        if found:
+            self.words = ()
         if not self.thinking:
-            self.thinking = _ends(self.words, marks.open)
+            self.thinking = found
             return False
-        self.thinking = not _ends(self.words, marks.close)
+        self.thinking = not found
         self.thought += self.thinking
-        return not self.thinking
+        return found
 
     def _stop(self, token: int, marks: Marks, decode: "Callable[[list[int]], str]") -> Stop | None:
         if token in marks.end:
             return Stop.END
-        closed = self._think(token, marks)
+        closed = self._think(token, marks, decode)
         if self.request.sampling.stop:
             self.tail.append(token)
             text = decode(list(self.tail))

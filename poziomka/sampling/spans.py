@@ -4,24 +4,31 @@ from collections.abc import Callable, Sequence
 
 from poziomka.core.transcript import Author, Span, Transcript
 from poziomka.models.tokenizer import Tokenizer
-from poziomka.sampling.row import Piece
+from poziomka.sampling.row import Marks, Piece
+
+
+def marks_of(tokenizer: Tokenizer) -> Marks:
+    """Returns the tokens that end a reply, and those that open and close a thought."""
+    return Marks(tokenizer.ends, tokenizer.think, tokenizer.close, tokenizer.spelled)
 
 
 def thought_in(transcript: Transcript, tokenizer: Tokenizer) -> tuple[int, bool]:
-    """Returns how many tokens the model has thought since the user spoke, and whether a thought is open."""
-    opening, closing = tokenizer.think, tokenizer.close
+    """Returns how many tokens the model has thought since the user spoke, and whether a thought is open.
+
+    What a person writes opens no thought, even where the vocabulary spells "<think>" as anybody would.
+    """
+    marks = marks_of(tokenizer)
     thought, thinking = 0, False
     words: tuple[int, ...] = ()
     for span in transcript:
         if span.author in (Author.USER, Author.SYSTEM):
-            thought, thinking = 0, False
+            thought, thinking, words = 0, False, ()
+            continue
         for token in span.tokens or ():
-            words = (*words, token)[-max(len(opening), len(closing)) :]
-            if not thinking:
-                thinking = words[-len(opening) :] == opening
-            elif words[-len(closing) :] == closing:
-                thinking = False
-            else:
+            words = (*words, token)[-marks.reach :]
+            if marks.found(words, tokenizer.decode, thinking=thinking):
+                thinking, words = not thinking, ()
+            elif thinking:
                 thought += span.author is Author.MODEL
     return thought, thinking
 

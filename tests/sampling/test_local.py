@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from poziomka.core.environment import converse
-from poziomka.core.errors import ModelError, SamplerError
+from poziomka.core.errors import SamplerError
 from poziomka.core.problem import Problem
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Span, Stop, Transcript
@@ -287,7 +287,7 @@ def test_a_step_that_fails_is_raised_to_everybody_who_waits(sampler, question):
 
 
 def test_an_unknown_symbol_is_refused_in_words(sampler, question):
-    with pytest.raises(ModelError, match="eleven"):
+    with pytest.raises(SamplerError, match="eleven"):
         extend(sampler, question(" eleven"))
 
 
