@@ -12,8 +12,11 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Self
@@ -21,6 +24,26 @@ from typing import Self
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Scorer, Task, Verdict
 from poziomka.core.transcript import Stop, Transcript
+
+_UNDER_WAY: dict[int, tuple[str, float]] = {}  # checks that run now: a number of its own → problem, begun when
+_NUMBERS = count()
+
+
+def under_way() -> list[tuple[str, float]]:
+    """Returns (key of the problem, seconds so far) of every check that runs now, for whoever watches this process."""
+    now = time.monotonic()
+    return [(key, now - began) for key, began in list(_UNDER_WAY.values())]
+
+
+@contextmanager
+def _told(problem: Problem) -> Iterator[None]:
+    """Lets `under_way` tell of a check."""
+    number = next(_NUMBERS)
+    _UNDER_WAY[number] = (problem.key, time.monotonic())
+    try:
+        yield
+    finally:
+        del _UNDER_WAY[number]
 
 
 def judge(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
@@ -139,12 +162,14 @@ class Scoring:
     async def score(self, problem: Problem, transcript: Transcript) -> Score:
         """Returns what the scorer says, or the verdict of its failure."""
         if self.task.trusted:
-            return judge(self.task.scorer, problem, transcript)
+            with _told(problem):
+                return judge(self.task.scorer, problem, transcript)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._outside, problem, transcript)
 
     def _outside(self, problem: Problem, transcript: Transcript) -> Score:
         worker = self._idle.pop()  # as many workers as threads, so one is always idle
         try:
-            return worker.judge(problem, transcript, self.seconds)
+            with _told(problem):
+                return worker.judge(problem, transcript, self.seconds)
         finally:
             self._idle.append(worker)

@@ -38,8 +38,7 @@ class Canaries:
     def __init__(self, model: Architecture, temperature: float) -> None:
         """Remembers the weights as they stand, by a sample."""
         self.model, self.temperature = model, temperature
-        narrow = any(parameter.dtype is not torch.float32 for parameter in model.parameters())
-        self.bound = KL_BOUNDS["bf16" if narrow else "fp32"]
+        self.bound = KL_BOUNDS[precision_of(model)]
         self.first = True
         self.apart = self.stuck = 0  # steps in a row
         self._sample = sample_of(model)
@@ -105,6 +104,11 @@ class Canaries:
                 f"{metrics['learning/rate']:g} is lost in their rounding; keep fp32 master weights or raise the rate"
             )
             raise LearningError(message)
+
+
+def precision_of(model: Architecture) -> Precision:
+    """Returns what a model computes in: the coarsest of its weights says it."""
+    return "fp32" if all(parameter.dtype is torch.float32 for parameter in model.parameters()) else "bf16"
 
 
 def sample_of(model: Architecture) -> Tensor:

@@ -90,6 +90,7 @@ class Learner:
         self.masters = Masters(model.named_parameters())
         self.optimizer = optimizer_of(self.masters.named, settings.optimizer)
         self.terms = terms_of(settings.surrogate)
+        self.part: tuple[int, int] | None = None  # which part of how many is learned from now, for whoever watches
 
     def pack(self, examples: Sequence[Example]) -> Batch:
         """Returns examples as a batch, laid out as the settings say and the architecture can."""
@@ -133,9 +134,12 @@ class Learner:
         self.model.train()
         self.masters.clear()
         sums = Sums()
-        for part in batch.split(self.settings.places):
+        parts = list(batch.split(self.settings.places))
+        for number, part in enumerate(parts, 1):
+            self.part = (number, len(parts))
             self._accumulate(part.to(self.model.device), sums)
             self.masters.collect()
+        self.part = None
         return sums
 
     def clip(self) -> float:

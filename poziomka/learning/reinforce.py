@@ -19,7 +19,7 @@ a token, departs from 1 by rounding only; its cap and `policy/mismatch_kl` are t
 otherwise than the learner. There is no KL term, no value network and no length penalty.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from poziomka.core.collect import collect
@@ -31,6 +31,7 @@ from poziomka.core.scoring import Scoring
 from poziomka.core.settings import setting
 from poziomka.core.transcript import Author
 from poziomka.learning.advantages import Advantages, advantage_named
+from poziomka.learning.canaries import Canaries
 from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.monitors import Watch, describe
@@ -97,8 +98,8 @@ def reinforce(
 
     Raises:
         SettingsError: the learner's temperature is not the sampling's.
-        LearningError: too many failed checks or no variance for too long (the state is saved first), stale attempts,
-            or a loss that is not a number (the weights are left as they were).
+        LearningError: too many failed checks, no variance for too long, or a canary that fell silent (the state is
+            saved first); stale attempts, or a loss that is not a number (the weights are left as they were).
         Interrupted: the user asked to stop.
     """
     learner, advantages_of = progress.learner, advantage_named(settings.advantage)
@@ -107,6 +108,7 @@ def reinforce(
         raise SettingsError(message)
     watch = Watch(settings.patience, settings.failures)
     watch.silent = _silent_so_far(progress)
+    canaries = Canaries(learner.model, settings.temperature)
     progress.hand_over(sampler)
     with Scoring(task, settings.scorer_seconds) as scoring:
         for step in range(start + 1, settings.steps + 1):
@@ -138,7 +140,7 @@ def reinforce(
             progress.keep(groups, _by_token(groups, advantages))
             if after is not None:
                 after(step)
-            _save_and_stop_if_hopeless(progress, watch, groups)
+            _save_and_stop_if_hopeless(progress, watch, canaries, groups, metrics)
             progress.done(last=_fraction_done(progress, curriculum, settings, step) >= 1)
 
 
@@ -197,9 +199,12 @@ def _silent_so_far(progress: Progress) -> int:
     return next((count for count, share in enumerate(shares) if share < 1), len(shares))
 
 
-def _save_and_stop_if_hopeless(progress: Progress, watch: Watch, groups: Sequence[Group]) -> None:
+def _save_and_stop_if_hopeless(
+    progress: Progress, watch: Watch, canaries: Canaries, groups: Sequence[Group], metrics: Mapping[str, float]
+) -> None:
     """Says what is amiss; saves the state before a stop."""
     try:
+        canaries.look(groups, metrics)
         for sentence in watch.look(groups):
             progress.run.note(f"step {progress.step}: {sentence}")
     except LearningError:

@@ -33,6 +33,7 @@ from poziomka.tasks import is_task, task_named
 from poziomka.training.measure import frontier, held_out, vote
 from poziomka.training.recipe import Recipe, recipe_of
 from poziomka.training.watch import Watcher
+from poziomka.training.watchdog import Watchdog, learning, sampling, scoring
 
 
 class Training:
@@ -83,7 +84,7 @@ class Training:
     def finish(self) -> Path:
         """Does what is left to do; returns the path of the report."""
         try:
-            with self.watcher:
+            with self.watcher, self._watchdog():
                 with interruptible(self.progress):
                     self.warm_start()
                     self.demand_gate()
@@ -95,6 +96,16 @@ class Training:
         except LearningError as error:
             self.run.note(str(error))  # whoever called says it; the run remembers it
             raise
+
+    def _watchdog(self) -> Watchdog:
+        """Returns who says which part waits for what, when nothing is logged; the run remembers it."""
+
+        def tell(line: str) -> None:
+            self.run.note(line)
+            self.watcher.tell()
+
+        asked = (lambda: sampling(self.sampler), scoring, lambda: learning(self.progress.learner))
+        return Watchdog(self.recipe.watchdog, lambda: self.watcher.heard, tell, asked)
 
     def warm_start(self) -> None:
         """Fine-tunes on demonstrations; at its end, measures the gate, the first point and the warm start's curves."""

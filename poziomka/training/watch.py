@@ -41,7 +41,7 @@ class Watcher:
         self.notes: Sequence[str] = ()  # what the run wants said; it grows
         self._told = 0
         self.pace: dict[str, list[float]] = {"warm_start": [], "reinforce": []}
-        self._began = self._spoke = time.monotonic()
+        self._began = self._spoke = self.heard = time.monotonic()
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -55,20 +55,22 @@ class Watcher:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Gives the terminal back, the last panel left standing."""
-        self._tell()
+        self.tell()
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def stage(self, doing: str) -> None:
         """Says what happens now."""
-        self._tell()
+        self.tell()
+        self.heard = time.monotonic()
         self.doing = doing
         self._say(f"{doing} …", due=True)
 
     def hear(self, stage: str, line: Mapping[str, Any]) -> None:
         """Takes in a logged line."""
-        self._tell()
+        self.tell()
+        self.heard = time.monotonic()
         self.step = int(line["step"])
         self.facts |= {name: float(value) for name, value in line.items() if isinstance(value, int | float)}
         if stage in NAMES:
@@ -102,7 +104,7 @@ class Watcher:
             seconds += max(0, total - done[stage]) * pace
         return seconds * 1.3 + 20 if seconds else None  # evaluation, about
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Says what the run noted since it was last asked: damage passed over, checks that failed."""
         for note in self.notes[self._told :]:
             if self._live is not None:

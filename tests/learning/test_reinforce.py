@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from poziomka.core.collect import collect
 from poziomka.core.errors import LearningError, SettingsError
 from poziomka.core.evaluation import evaluate
 from poziomka.core.problem import Score
@@ -13,7 +14,7 @@ from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author
 from poziomka.learning.curriculum import Curriculum
-from poziomka.learning.learner import LearnerSettings
+from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.losses import SurrogateSettings
 from poziomka.learning.optimizers import OptimizerSettings
 from poziomka.learning.progress import Interrupted, Progress
@@ -326,3 +327,35 @@ def test_the_journal_holds_an_advantage_for_every_token_of_the_model(stage):
             learned = len(journal.advantages.get(rollout.id, [0.0]))
             assert learned == count == 1
     assert any(journal.advantages)
+
+
+class Frozen(Learner):
+    """Computes a gradient, and never moves a weight."""
+
+    def step(self, batch, rate):
+        before = {name: tensor.clone() for name, tensor in self.weights().items()}
+        metrics = super().step(batch, rate)
+        self.model.load_state_dict(before)
+        return metrics
+
+
+def test_a_learner_that_moves_nothing_is_stopped_with_its_state_saved(stage):
+    learning = stage(steps=8)
+    given = learning.progress.learner
+    learning.progress.learner = Frozen(given.model, given.settings, given.temperature)
+    with pytest.raises(LearningError, match="the weights did not change in 3 steps"):
+        learning.go()
+    assert learning.progress.run.latest().step == 3
+
+
+def test_groups_that_exchanged_attempts_are_stopped_with_the_state_saved(stage, monkeypatch):
+    def swapped(*given, **how):
+        one, two, *others = [list(group) for group in collect(*given, **how)]
+        one[0], two[0] = two[0], one[0]
+        return [one, two, *others]
+
+    monkeypatch.setattr("poziomka.learning.reinforce.collect", swapped)
+    learning = stage()
+    with pytest.raises(LearningError, match="group 1 holds attempts at 2 prompts"):
+        learning.go()
+    assert learning.progress.run.latest().step == 1

@@ -133,7 +133,7 @@ def _own_pass(bench: Bench, kl: float) -> list[Finding]:
 
 
 def _batch(bench: Bench, groups: Sequence[Group], advantages: Advantages) -> Batch:
-    return Batch.pack(bench.examples(groups, advantages))
+    return bench.parts.learner.pack(bench.examples(groups, advantages))
 
 
 def _favoured(group: Group) -> Rollout:

@@ -12,7 +12,7 @@ from poziomka.core.sampler import Sampler
 from poziomka.core.scoring import Scoring
 from poziomka.core.transcript import Author
 from poziomka.learning.advantages import Advantages, advantage_named, informative, rewards_of
-from poziomka.learning.canaries import Precision
+from poziomka.learning.canaries import Precision, precision_of
 from poziomka.learning.learner import Learner
 from poziomka.learning.reinforce import ReinforceSettings
 from poziomka.learning.weighting import Example, policy_examples
@@ -35,7 +35,6 @@ class Parts:
         sampler: writes the rollouts, with weights of its own.
         learner: turns a batch into a step.
         settings: of the reinforcement.
-        precision: what the sampler or the learner computes in, whichever is coarser; bounds depend on it.
         warmed: whether `model` is what reinforcement begins with, no warm start before it.
         collect: makes judged groups.
         weigh: puts weights on tokens.
@@ -47,10 +46,14 @@ class Parts:
     sampler: Sampler
     learner: Learner
     settings: ReinforceSettings
-    precision: Precision = "fp32"
     warmed: bool = True
     collect: Callable[..., list[Group]] = collect
     weigh: Callable[..., list[Example]] = policy_examples
+
+    @property
+    def precision(self) -> Precision:
+        """What the model computes in; the bounds of the checks depend on it."""
+        return precision_of(self.model)
 
 
 class Bench:

@@ -8,7 +8,6 @@ import torch
 from poziomka.core.collect import collect
 from poziomka.core.errors import ModelError
 from poziomka.core.problem import Problem
-from poziomka.learning.batch import Batch
 from poziomka.models.chat import PlainFormat
 from poziomka.training.doctor import Bench, Status, coloured, cost, examine
 from poziomka.training.doctor.cost import available
@@ -17,7 +16,7 @@ from poziomka.training.doctor.scorer import misses
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_weights_optimizer_and_sampler_are_afterwards_what_they_were(parts_of, build, dtype):
-    parts = parts_of(precision="fp32" if dtype is torch.float32 else "bf16")
+    parts = parts_of()
     parts.model.to(dtype)
     parts = replace(
         parts,
@@ -26,7 +25,7 @@ def test_weights_optimizer_and_sampler_are_afterwards_what_they_were(parts_of, b
     )
     bench = Bench(parts)
     examples = bench.examples(bench.mixed, bench.advantages(bench.mixed))
-    parts.learner.step(Batch.pack(examples), 1e-3)  # so that the optimizer has a state
+    parts.learner.step(parts.learner.pack(examples), 1e-3)  # so that the optimizer has a state
     parts.sampler.adopt("before", parts.learner.weights())
     weights = {name: tensor.clone() for name, tensor in parts.learner.weights().items()}
     state = parts.learner.state()
@@ -37,7 +36,6 @@ def test_weights_optimizer_and_sampler_are_afterwards_what_they_were(parts_of, b
     assert all(torch.equal(tensor, weights[name]) for name, tensor in parts.sampler.engine.model.state_dict().items())
     assert parts.sampler.policy == "before"
     after = parts.learner.state()
-    assert after["param_groups"] == state["param_groups"]
     for number, tensors in state["state"].items():
         assert all(torch.equal(tensor, after["state"][number][name]) for name, tensor in tensors.items())
 
