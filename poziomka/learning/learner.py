@@ -35,6 +35,9 @@ class LearnerSettings:
     layout: Literal["rows", "shared"] = setting(
         "rows", "rows: short texts beside each other; shared: one row, where a prompt that attempts share stands once"
     )
+    checkpointing: bool = setting(
+        False, "keep nothing inside a block and make it again backward: less memory, a third more time (transformer)"
+    )
     head_rows: int = setting(512, "most places whose logits exist at once, where the vocabulary is large", low=1)
 
 
@@ -87,6 +90,7 @@ class Learner:
             )
             raise SettingsError(message)
         self.model, self.settings, self.temperature, self.reference = model, settings, temperature, reference
+        model.checkpointing = settings.checkpointing
         self.masters = Masters(model.named_parameters())
         self.optimizer = optimizer_of(self.masters.named, settings.optimizer)
         self.terms = terms_of(settings.surrogate)
@@ -288,7 +292,7 @@ class Learner:
             copied: whether the tensors are copies; else they go on changing with the next step.
         """
         state = self.optimizer.state_dict()
-        for number, master in self.masters.by_number(self.optimizer):
+        for number, master in self.masters.by_number(self.optimizer.param_groups):
             state["state"].setdefault(number, {})["master"] = master.detach()
         return copy.deepcopy(state) if copied else state
 
@@ -297,7 +301,7 @@ class Learner:
         own = copy.deepcopy(dict(state))
         self.masters.reset()
         with torch.no_grad():
-            for number, master in self.masters.by_number(self.optimizer):
+            for number, master in self.masters.by_number(self.optimizer.param_groups):
                 saved = own["state"].get(number, {}).pop("master", None)
                 if saved is not None:
                     master.copy_(saved)

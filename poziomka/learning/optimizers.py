@@ -1,7 +1,8 @@
-"""AdamW and the learning rate's course."""
+"""AdamW or Muon, and the learning rate's course."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -13,8 +14,16 @@ LARGE = 2**24  # weights from which on the temporaries of a step on all of them 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
-    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) and its schedule."""
+    """Which optimizer, and its schedule.
 
+    adamw  Loshchilov & Hutter 2019, arXiv 1711.05101
+    muon   the momentum of every matrix inside the blocks is made orthogonal by five Newton-Schulz steps, with Nesterov
+           momentum 0.95 (Jordan 2024, kellerjordan.github.io/posts/muon), and scaled by 0.2 √(longer side), so that
+           rates and decay are AdamW's (Liu et al. 2025, arXiv 2502.16982, section 2.2); AdamW moves all else. Matrices
+           that this package keeps as one product (queries, keys and values; gate and up) count as one.
+    """
+
+    kind: Literal["adamw", "muon"] = setting("adamw", "adamw or muon")
     rate: float = setting(2e-4, "highest learning rate", low=0.0)
     warmup: int = setting(5, "steps over which the rate rises linearly", low=0)
     decay: float = setting(0.5, "last share of the steps, over which the rate falls linearly", low=0.0, high=1.0)
@@ -36,12 +45,69 @@ class OptimizerSettings:
         return self.rate * rise * max(self.floor, min(1.0, left))
 
 
-def optimizer_of(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """Returns the optimizer of weights by name."""
+class Optimizers:
+    """One or several of PyTorch's optimizers, each with weights of its own, that step together."""
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        """Takes the optimizers; their weights are numbered through in this order."""
+        self.parts = parts
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all parts."""
+        return [group for part in self.parts for group in part.param_groups]
+
+    def step(self) -> None:
+        """Takes a step of every part."""
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self, *, set_to_none: bool = True) -> None:
+        """Drops the gradients of all weights."""
+        for part in self.parts:
+            part.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state of every weight by its number, and the groups; the tensors are no copies."""
+        state: dict[int, Any] = {}
+        for start, part in zip(self._starts(), self.parts, strict=True):
+            state |= {start + number: dict(tensors) for number, tensors in part.state_dict()["state"].items()}
+        return {"state": state, "param_groups": [self._plain(group) for group in self.param_groups]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes the states that `state_dict` returned; the settings of the groups stay."""
+        starts = [*self._starts(), sum(len(group["params"]) for group in self.param_groups)]
+        for start, stop, part in zip(starts, starts[1:], self.parts, strict=False):
+            own = {number - start: tensors for number, tensors in state["state"].items() if start <= number < stop}
+            part.load_state_dict({"state": own, "param_groups": part.state_dict()["param_groups"]})
+
+    def _starts(self) -> list[int]:
+        counts = [sum(len(group["params"]) for group in part.param_groups) for part in self.parts]
+        return [sum(counts[:number]) for number in range(len(counts))]
+
+    def _plain(self, group: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in group.items() if name != "params"}
+
+
+def optimizer_of(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> Optimizers:
+    """Returns the optimizer of weights by name; a group of matrices comes before one of vectors."""
+    inner = {name for name, each in parameters.items() if settings.kind == "muon" and _turns_vectors(name, each)}
+    rest = [parameter for name, parameter in parameters.items() if name not in inner]
     groups = [
-        {"params": [p for p in parameters.values() if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters.values() if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    large = sum(parameter.numel() for parameter in parameters.values()) > LARGE
+    large = sum(parameter.numel() for parameter in rest) > LARGE
     how = {"fused": True} if large else {"foreach": True}
-    return torch.optim.AdamW(groups, lr=settings.rate, betas=(settings.beta1, settings.beta2), **how)
+    adamw = torch.optim.AdamW(groups, lr=settings.rate, betas=(settings.beta1, settings.beta2), **how)
+    if not inner:
+        return Optimizers([adamw])
+    matrices = [parameter for name, parameter in parameters.items() if name in inner]
+    decay = settings.weight_decay
+    muon = torch.optim.Muon(matrices, lr=settings.rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+    return Optimizers([muon, adamw])
+
+
+def _turns_vectors(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a weight is a matrix inside the blocks: not an embedding, a head or the taps of a convolution."""
+    return parameter.dim() == 2 and not name.startswith(("embedding.", "head.")) and not name.endswith("taps")

@@ -5,7 +5,8 @@ copy of each weight in fp32 (Micikevicius et al. 2018, arXiv 1710.03740, section
 rounded ones, and gradients of the parts of a batch are added up in fp32.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,8 +80,8 @@ class Masters:
         for weight, master in self.apart:
             master.copy_(weight)
 
-    def by_number(self, optimizer: torch.optim.Optimizer) -> Iterator[tuple[int, nn.Parameter]]:
-        """Yields the masters that are copies, with the numbers under which the optimizer's state has them."""
+    def by_number(self, groups: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, nn.Parameter]]:
+        """Yields the masters that are copies, with their numbers in the state of an optimizer of these groups."""
         copies = {id(master) for _, master in self.apart}
-        ordered = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        ordered = (parameter for group in groups for parameter in group["params"])
         yield from ((number, each) for number, each in enumerate(ordered) if id(each) in copies)

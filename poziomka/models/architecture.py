@@ -4,10 +4,12 @@ Shapes: `B` sequences, `T` tokens, `D` width, `V` vocabulary.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from poziomka.models.memory import Memory
 
@@ -47,6 +49,18 @@ class Architecture(nn.Module, ABC):
 
     vocabulary: int
     shares_prefixes = False  # whether `forward` takes a packing with `reads`
+    checkpointing = False  # whether a learner's forward pass keeps nothing inside a block, and makes it again backward
+
+    def through(self, block: Callable[..., Tensor], *arguments: object) -> Tensor:
+        """Returns what a block gives; what is inside is kept, or made again, as `checkpointing` says.
+
+        Chen et al. 2016, arXiv 1604.06174: the memory of one block and of what stands between blocks, for one more
+        forward pass.
+        """
+        if self.checkpointing and torch.is_grad_enabled():
+            out: Tensor = checkpoint(block, *arguments, use_reentrant=False)
+            return out
+        return block(*arguments)
 
     def pack(self) -> None:
         """Makes sampling with the weights as they stand quicker, where it can; to be called again when they change."""

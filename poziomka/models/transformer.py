@@ -108,7 +108,7 @@ class Transformer(Architecture):
         else:
             views = self._sharing(packing, packing.reads)
         for block in self.blocks:
-            x = block(x, *views)
+            x = self.through(block, x, *views)
         out: Tensor = self.norm(x)
         return out
 

@@ -134,6 +134,27 @@ def test_a_long_gradient_is_cut_to_the_bound_and_logged_whole(build, learner_of)
     assert close([parameter.grad * 3 for parameter in model.parameters()], free, 1e-4)
 
 
+def kept_and_found(learner, batch):
+    """How many numbers are kept for the backward pass, and what it finds."""
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        found = gradients(learner, batch)
+    return sum(kept), found
+
+
+def test_checkpointing_keeps_less_and_changes_no_bit_of_the_gradient(build, learner_of):
+    batch = Batch.pack(examples())
+    all_kept, plain = kept_and_found(learner_of(build(loud=0.1)), batch)
+    kept, found = kept_and_found(learner_of(build(loud=0.1), learner={"checkpointing": True}), batch)
+    assert all(torch.equal(one, two) for one, two in zip(found, plain, strict=True))
+    assert kept < all_kept
+
+
 # ----------------------------------------------------------------------------------------------------------- metrics
 def test_metrics_are_those_of_the_tokens_learned_from(build, learner_of):
     model, texts = build(loud=0.1), examples()

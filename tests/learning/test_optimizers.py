@@ -1,9 +1,14 @@
-"""The rate rises, stays and falls as its settings say; only matrices decay."""
+"""The rate rises, stays and falls as its settings say; only matrices decay; Muon moves the matrices of the blocks."""
+
+from array import array
 
 import pytest
 import torch
 
+from poziomka.learning.batch import Batch
 from poziomka.learning.optimizers import OptimizerSettings, optimizer_of
+from poziomka.learning.progress import _flatten, _unflatten
+from poziomka.learning.weighting import Example
 
 
 def rates(steps, **settings):
@@ -52,3 +57,45 @@ def test_the_optimizer_has_the_settings_it_was_given(build):
     groups = optimizer_of(dict(build().named_parameters()), settings).param_groups
     assert {(group["lr"], group["betas"]) for group in groups} == {(0.2, (0.8, 0.99))}
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+
+
+def test_muon_moves_the_matrices_of_the_blocks_and_adamw_the_rest(build):
+    model = build()
+    found = optimizer_of(dict(model.named_parameters()), OptimizerSettings(kind="muon"))
+    muon, adamw = found.parts
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    moved = {names[id(parameter)] for group in muon.param_groups for parameter in group["params"]}
+    assert moved == {
+        f"blocks.0.{name}.weight"
+        for name in ("attention.qkv", "attention.out", "feedforward.gate_up", "feedforward.down")
+    }
+    left = {names[id(parameter)] for group in adamw.param_groups for parameter in group["params"]}
+    assert moved | left == set(names.values())
+
+
+def test_a_step_of_muon_is_orthogonal_and_as_large_as_one_of_adamw():
+    """Singular values near 1, times 0.2 √64: a root mean square near 0.2 of the rate."""
+    draw = torch.Generator().manual_seed(0)
+    weight = torch.nn.Parameter(torch.zeros(64, 32))
+    weight.grad = torch.randn(64, 32, generator=draw)
+    optimizer_of({"blocks.0.out.weight": weight}, OptimizerSettings(kind="muon", rate=1.0)).step()
+    moved = weight.detach() / (0.2 * 8)
+    spread = torch.linalg.svdvals(moved)
+    assert 0.5 < float(spread.min()) < float(spread.max()) < 1.3
+    assert 0.15 < float(weight.detach().square().mean().sqrt()) < 0.25
+
+
+def test_a_learner_with_muon_goes_on_bit_for_bit_from_a_checkpoint(build, learner_of):
+    """Through the names under which a checkpoint holds the state."""
+    for dtype in (torch.float32, torch.bfloat16):
+        one = learner_of(build(loud=0.1).to(dtype), kind="muon", weight_decay=0.1)
+        batch = Batch.pack([Example(array("i", [1, 3, 4]), *[array("f", [0, 0.5, 0.5])] * 3)])
+        for _ in range(3):
+            one.step(batch, 1e-2)
+        two = learner_of(build(seed=9).to(dtype), kind="muon", weight_decay=0.1)
+        two.model.load_state_dict(one.weights())
+        two.restore(_unflatten(_flatten(one.state()), two.state()))
+        for learner in (one, two):
+            learner.step(batch, 1e-2)
+        for name, master in one.masters.named.items():
+            assert torch.equal(master, two.masters.named[name])
