@@ -146,6 +146,19 @@ def _learn(given: Namespace) -> int:
     return 0
 
 
+# ----------------------------------------------------------------------------------------------------------- chat
+def _chat_options(parser: ArgumentParser) -> None:
+    from poziomka.cli.chat import options
+
+    options(parser)
+
+
+def _chat(given: Namespace) -> int:
+    from poziomka.cli.chat import chat
+
+    return chat(given)
+
+
 # ------------------------------------------------------------------------------------------ evaluate, report, show
 def _evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
@@ -209,6 +222,23 @@ def _metrics(given: Namespace) -> int:
     return 0
 
 
+# --------------------------------------------------------------------------------------------------------- export
+def _export_options(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="RUN", help="the folder of a run, or of a checkpoint")
+    parser.add_argument("--gguf", type=Path, metavar="FILE", help="write a GGUF file, for llama.cpp")
+    parser.add_argument("--kind", default="f32", metavar="KIND", help="of its weights: f32, f16 or bf16 (f32)")
+
+
+def _export(given: Namespace) -> int:
+    from poziomka.cli.export import export
+
+    *notes, done = export(given.folder, given.gguf, given.kind)
+    for note in notes:
+        _say(note)
+    print(done)
+    return 0
+
+
 # ---------------------------------------------------------------------------------------------------- tasks, runs
 def _tasks_options(parser: ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", default="list", metavar="list|show", help="what to print (list)")
@@ -256,9 +286,11 @@ COMMANDS = {
     "train": Command("run a recipe from nothing to a report, or go on with a run", _train_options, _train),
     "doctor": Command("check a recipe's parts before compute is burnt", _doctor_options, _doctor),
     "learn": Command("take an update from rollouts that were served and judged", _learn_options, _learn),
+    "chat": Command("talk with a model, or with a run's newest weights", _chat_options, _chat),
     "evaluate": Command("measure a run's newest weights at thinking budgets", _evaluate_options, _evaluate),
     "report": Command("make a run's report.html and figures anew", _report_options, _report),
     "metrics": Command("list a run's metrics, or copy them elsewhere", _metrics_options, _metrics),
+    "export": Command("write a run's newest weights for other programs", _export_options, _export),
     "show": Command("look through a run's rollouts", _show_options, _show),
     "tasks": Command("list the tasks, or show problems of one", _tasks_options, _tasks),
     "runs": Command("compare the runs in a folder", _runs_options, _runs),
