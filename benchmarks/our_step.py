@@ -26,6 +26,7 @@ from poziomka.learning.learner import Learner
 from poziomka.learning.reinforce import reinforce
 from poziomka.runs import Run
 from poziomka.tasks import task_named
+from poziomka.training.build import build
 from poziomka.training.recipe import Recipe, recipe_of
 from poziomka.training.train import Training
 
@@ -57,7 +58,7 @@ def lines_of(arguments: argparse.Namespace) -> tuple[list[float], list[dict[str,
         lines.append(line)
 
     with tempfile.TemporaryDirectory() as folder, Run.open(Path(folder), plain(recipe)) as run:
-        training = Training(recipe, run, task, quiet=True)
+        training = Training(recipe, run, build(recipe, task), quiet=True)
         training.progress.learner = Learner(training.model, recipe.reinforce.learner)
         training.progress.listener, training.progress.every = hear, 10**9
         ends[0] = time.perf_counter()

@@ -10,7 +10,7 @@ from poziomka.core.sampler import Sampling
 from poziomka.reports.words import counted
 from poziomka.runs.run import Run
 from poziomka.thinking.budget import at_budgets
-from poziomka.training.train import load
+from poziomka.training.build import load
 
 SCHEMA = 1  # of what `--json` prints
 

@@ -65,7 +65,12 @@ class Progress:
     @property
     def version(self) -> str:
         """Names the weights as they stand."""
-        return f"step-{self.step:06d}"
+        return self.version_of(self.step)
+
+    @staticmethod
+    def version_of(step: int) -> str:
+        """Names the weights after a step."""
+        return f"step-{step:06d}"
 
     def hand_over(self, sampler: Sampler) -> None:
         """Lets a sampler adopt the weights as they stand."""

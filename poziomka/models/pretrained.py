@@ -10,6 +10,7 @@ from poziomka.core.errors import ModelError, nearest
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat
 from poziomka.models.from_gguf import converted
+from poziomka.models.template import TemplateFormat
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import open_model
 
@@ -37,12 +38,13 @@ class Pretrained:
     notes: tuple[str, ...] = ()
 
 
-def load_pretrained(name: str, dtype: str = "float32") -> Pretrained:
+def load_pretrained(name: str, dtype: str = "float32", *, opens_thought: bool = False) -> Pretrained:
     """Loads a model with its tokenizer and chat format.
 
     Args:
         name: a folder in the hub's layout, a path to a .gguf file, `smollm2`, or `organisation/name` on the hub.
         dtype: of the weights, float32 or bfloat16.
+        opens_thought: begin every reply with "<think>", for a model that thinks or is to learn it.
 
     Raises:
         ModelError: there is no such model, it cannot be read, or its parts do not fit each other or this machine.
@@ -53,7 +55,10 @@ def load_pretrained(name: str, dtype: str = "float32") -> Pretrained:
     folder = find(name, DTYPES[dtype])
     tokenizer = Tokenizer.load(folder)
     model = open_model(folder, DTYPES[dtype], len(tokenizer))
-    return Pretrained(model, tokenizer, PlainFormat(tokenizer), folder)
+    if tokenizer.files is None:  # a vocabulary of symbols: one of our own tiny models
+        return Pretrained(model, tokenizer, PlainFormat(tokenizer), folder)
+    chat = TemplateFormat(tokenizer, opens_thought=opens_thought)
+    return Pretrained(model, chat.tokenizer, chat, folder, chat.notes)
 
 
 def find(name: str, dtype: torch.dtype) -> Path:

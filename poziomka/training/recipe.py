@@ -20,7 +20,7 @@ WARM_START = OptimizerSettings(rate=2e-3, warmup=50, decay=0.6, floor=0.02)
 class WarmStartSettings:
     """Fine-tuning on demonstrations, before reinforcement."""
 
-    updates: int = setting(1200, "optimizer steps", low=1)
+    updates: int = setting(1200, "optimizer steps", low=0)
     lessons: LessonSettings = field(default_factory=LessonSettings)
     learner: LearnerSettings = field(default_factory=lambda: LearnerSettings(optimizer=WARM_START))
 
@@ -72,12 +72,22 @@ class Recipe:
         120.0, "seconds without a logged line after which a line says which part waits for what; none: never", low=0.01
     )
     start: str | None = setting(None, "a checkpoint to begin with instead of a warm start")
+    pretrained: str | None = setting(
+        None, "smollm2, a folder in the hub's layout, a GGUF file or a hub name; none: a model from nothing"
+    )
+    precision: Literal["float32", "bfloat16"] = setting("float32", "of a pretrained model's weights")
+    thinks: bool = setting(True, "a pretrained model's replies begin with <think>")
     architecture: Literal["transformer", "recurrent"] = setting("transformer", "transformer or recurrent")
     model: TransformerSettings = field(default_factory=TransformerSettings)
     warm_start: WarmStartSettings = field(default_factory=WarmStartSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     reinforce: ReinforceSettings = field(default_factory=ReinforceSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+
+    @property
+    def warm_updates(self) -> int:
+        """Updates of the warm start; 0 where a checkpoint stands in for it."""
+        return 0 if self.start else self.warm_start.updates
 
 
 def read_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:

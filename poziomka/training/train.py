@@ -8,28 +8,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import torch
-
-from poziomka.core.errors import LearningError, RunError
+from poziomka.core.errors import LearningError
 from poziomka.core.evaluation import Evaluation, evaluate
 from poziomka.core.problem import Task
 from poziomka.core.sampler import Sampling
-from poziomka.core.seeds import seed_of
 from poziomka.core.settings import plain
 from poziomka.learning.curriculum import Curriculum, Lessons
 from poziomka.learning.finetune import finetune
 from poziomka.learning.learner import Learner
 from poziomka.learning.progress import Interrupted, Progress
 from poziomka.learning.reinforce import reinforce
-from poziomka.models.chat import PlainFormat
 from poziomka.models.counting import sampling_flops
-from poziomka.models.tokenizer import Tokenizer
-from poziomka.models.weights import build_model, load_weights, save_model
+from poziomka.models.weights import save_model
 from poziomka.reports.page import write
 from poziomka.runs import Run
 from poziomka.runs.exports import Exports, demand_exports
 from poziomka.sampling.local import LocalSampler
-from poziomka.tasks import is_task, task_named
+from poziomka.training.build import Built, build, demand_lessons
 from poziomka.training.measure import frontier, held_out, vote
 from poziomka.training.recipe import Recipe, recipe_of
 from poziomka.training.watch import Watcher
@@ -42,28 +37,24 @@ class Training:
     Args:
         recipe: what to do.
         run: where to write.
-        task: the problems; None for those that the recipe names.
+        built: the parts; None for those that the recipe names.
         quiet: nobody watches.
     """
 
-    def __init__(self, recipe: Recipe, run: Run, task: Task | None = None, *, quiet: bool = False) -> None:
-        """Builds everything and goes on from the run's newest checkpoint."""
-        torch.set_num_threads(recipe.threads)
+    def __init__(self, recipe: Recipe, run: Run, built: Built | None = None, *, quiet: bool = False) -> None:
+        """Goes on from the run's newest checkpoint, or begins."""
         self.recipe, self.run = recipe, run
-        self.task = task or task_named(recipe.task)
-        self.tokenizer = Tokenizer.of_symbols(self.task.symbols)
-        self.chat = PlainFormat(self.tokenizer)
-        seed = seed_of("weights", recipe.seed)
-        self.model = build_model(recipe.architecture, recipe.model, len(self.tokenizer), seed)
-        self.warm_updates = 0 if recipe.start else recipe.warm_start.updates
-        if recipe.start and run.latest() is None:
-            load_weights(Path(recipe.start), self.model)
+        built = built or build(recipe)
+        self.task, self.chat, self.model, self.tokenizer = built.task, built.chat, built.model, built.tokenizer
+        self.warm_updates = recipe.warm_updates
         self.sampler = LocalSampler(self.model, self.chat)
         self.curriculum = Curriculum(self.task, recipe.seed, recipe.reinforce.retire_at)
         self.watcher = Watcher(recipe, run.folder, quiet=quiet)
         self.watcher.notes = run.notes
         self.progress = self._restored()
-        if task is not None:
+        for note in built.notes:
+            run.note(note)
+        if built.scripted:
             self.progress.again = "the script that began it"
 
     def _restored(self) -> Progress:
@@ -316,10 +307,11 @@ def train(
         PoziomkaError: what is wrong, in a sentence.
         Interrupted: Ctrl-C; everything is saved.
     """
-    demand_possible(recipe, task or task_named(recipe.task))
+    built = build(recipe, task)
+    demand_lessons(recipe, built)  # before a folder is made that would hold a recipe nobody can follow
     demand_exports(exports)
     with Run.open(folder, plain(recipe)) as run, Exports(run, exports) as copies:
-        training = Training(recipe, run, task, quiet=not keep_watch)
+        training = Training(recipe, run, built, quiet=not keep_watch)
         training.progress.listener = copies.beside(training.progress.listener)
         return training.finish()
 
@@ -336,38 +328,3 @@ def train_task(task: Task, folder: Path, *changes: str) -> Path:
         PoziomkaError: what is wrong, in a sentence.
     """
     return train(recipe_of({"name": task.name, "task": task.name}, changes), folder, task)
-
-
-def demand_possible(recipe: Recipe, task: Task) -> None:
-    """Refuses a recipe that no run can follow, before a folder is made that would hold it.
-
-    Raises:
-        PoziomkaError: a task without demonstrations, or a model whose settings do not fit together.
-    """
-    tokenizer = Tokenizer.of_symbols(task.symbols)
-    build_model(recipe.architecture, recipe.model, len(tokenizer), 0)
-    if recipe.start is None:
-        Lessons(task, PlainFormat(tokenizer), recipe.warm_start.lessons, recipe.seed)
-
-
-def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
-    """Returns a run's recipe, its task, and a sampler with the weights of its newest checkpoint.
-
-    Raises:
-        RunError: the folder holds no run, or no checkpoint yet.
-    """
-    run = Run.read(folder)
-    recipe = recipe_of(run.recipe, where=str(folder))
-    torch.set_num_threads(recipe.threads)
-    saved = run.latest()
-    if saved is None:
-        message = f"the run {folder} has no checkpoint yet: train it first, with poziomka train --resume {folder}"
-        raise RunError(message)
-    if not is_task(recipe.task):
-        message = f"the run {folder} is of a task of your own, {recipe.task!r}: evaluate it from your script"
-        raise RunError(message)
-    task = task_named(recipe.task)
-    tokenizer = Tokenizer.load(saved.folder)
-    model = build_model(recipe.architecture, recipe.model, len(tokenizer), 0)
-    load_weights(saved.folder, model)
-    return recipe, task, LocalSampler(model, PlainFormat(tokenizer), f"step-{saved.step:06d}")

@@ -30,7 +30,7 @@ class Watcher:
         self.recipe, self.folder, self.quiet = recipe, folder, quiet
         self.console = console or Console()
         self.totals = {
-            "warm_start": 0 if recipe.start else recipe.warm_start.updates,
+            "warm_start": recipe.warm_updates,
             "reinforce": recipe.reinforce.steps,
         }
         self.step = 0

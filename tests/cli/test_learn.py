@@ -9,7 +9,7 @@ from poziomka.core.collect import collect
 from poziomka.core.sampler import Sampling
 from poziomka.runs import Run
 from poziomka.runs.journal import write_journal
-from poziomka.training.train import load
+from poziomka.training.build import load
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from poziomka.core.problem import Verdict
 from poziomka.core.settings import plain
 from poziomka.runs.run import Run
 from poziomka.tasks.recurrence import recurrence, scorer, split_of
+from poziomka.training.build import build
 from poziomka.training.recipe import read_recipe
 from poziomka.training.train import Training
 
@@ -123,7 +124,7 @@ def reinforced(tiny, folder, how, *changes: str):
     recipe = read_recipe(tiny, changes)
     task = replace(recurrence(), scorer=how, trusted=False)
     with Run.open(folder, plain(recipe)) as run:
-        Training(recipe, run, task, quiet=True).finish()
+        Training(recipe, run, build(recipe, task), quiet=True).finish()
 
 
 def failed(folder) -> list:
@@ -167,6 +168,7 @@ SCRIPT = """
 from pathlib import Path
 from dataclasses import replace
 from poziomka.training.recipe import read_recipe
+from poziomka.training.build import build
 from poziomka.training.train import Training
 from poziomka.core.settings import plain
 from poziomka.runs.run import Run
@@ -174,7 +176,8 @@ from poziomka.tasks.recurrence import recurrence
 
 recipe = read_recipe(Path({recipe!r}))
 with Run.open(Path({folder!r}), plain(recipe)) as run:
-    Training(recipe, run, replace(recurrence(), scorer=lambda problem, transcript: 1 / 0, trusted=False)).finish()
+    task = replace(recurrence(), scorer=lambda problem, transcript: 1 / 0, trusted=False)
+    Training(recipe, run, build(recipe, task)).finish()
 """
 
 

@@ -1,0 +1,109 @@
+"""From a recipe to the parts of a run: task, tokenizer, chat format, model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from poziomka.core.errors import ModelError, RunError, TaskError
+from poziomka.core.problem import Task
+from poziomka.core.seeds import seed_of
+from poziomka.learning.curriculum import Lessons
+from poziomka.learning.progress import Progress
+from poziomka.models.architecture import Architecture
+from poziomka.models.chat import ChatFormat, PlainFormat
+from poziomka.models.pretrained import load_pretrained
+from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.weights import build_model, load_weights
+from poziomka.runs import Run
+from poziomka.sampling.local import LocalSampler
+from poziomka.tasks import is_task, task_named
+from poziomka.training.allocation import keep_freed_memory
+from poziomka.training.recipe import Recipe, recipe_of
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a recipe's run is made of, before anything is learned.
+
+    Attributes:
+        task: problems and scorer.
+        chat: where spans get their tokens; it holds the tokenizer.
+        model: the weights that learn.
+        notes: what a user should know of the model, in sentences.
+        scripted: whether the task came from a script, so that only the script can go on with the run.
+    """
+
+    task: Task
+    chat: ChatFormat
+    model: Architecture
+    notes: tuple[str, ...] = ()
+    scripted: bool = False
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The chat format's vocabulary."""
+        return self.chat.tokenizer
+
+
+def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -> Built:
+    """Returns the parts, with the weights that the recipe begins with.
+
+    Args:
+        recipe: what to build.
+        task: the problems; None for those that the recipe names.
+        saved: a checkpoint of the run, whose weights are taken instead.
+
+    Raises:
+        PoziomkaError: the recipe cannot be followed.
+    """
+    torch.set_num_threads(recipe.threads)
+    keep_freed_memory()
+    scripted = task is not None
+    task = task or task_named(recipe.task)
+    start = None if recipe.start is None else Path(recipe.start)
+    if recipe.pretrained is not None:
+        loaded = load_pretrained(str(saved or recipe.pretrained), recipe.precision, opens_thought=recipe.thinks)
+        if saved is None and start is not None:
+            load_weights(start, loaded.model)
+        return Built(task, loaded.chat, loaded.model, loaded.notes, scripted)
+    if not task.symbols:
+        message = (
+            f"the task {task.name!r} is for a model that reads already: name one with pretrained, "
+            "smollm2 for example, or take a task with a vocabulary of its own, recurrence for example"
+        )
+        raise TaskError(message)
+    if recipe.precision != "float32":
+        message = f"a model from nothing learns in float32: received precision {recipe.precision!r} without pretrained"
+        raise ModelError(message)
+    tokenizer = Tokenizer.of_symbols(task.symbols)
+    model = build_model(recipe.architecture, recipe.model, len(tokenizer), seed_of("weights", recipe.seed))
+    weights = saved or start
+    if weights is not None:
+        load_weights(weights, model)
+    return Built(task, PlainFormat(tokenizer), model, scripted=scripted)
+
+
+def demand_lessons(recipe: Recipe, built: Built) -> None:
+    """Raises TaskError where the recipe wants a warm start and the task has no demonstrations."""
+    if recipe.warm_updates:
+        Lessons(built.task, built.chat, recipe.warm_start.lessons, recipe.seed)
+
+
+def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
+    """Returns a run's recipe, its task, and a sampler with the weights of its newest checkpoint.
+
+    Raises:
+        RunError: the folder holds no run, or no checkpoint yet.
+    """
+    run = Run.read(folder)
+    recipe = recipe_of(run.recipe, where=str(folder))
+    saved = run.latest()
+    if saved is None:
+        message = f"the run {folder} has no checkpoint yet: train it first, with poziomka train --resume {folder}"
+        raise RunError(message)
+    if not is_task(recipe.task):
+        message = f"the run {folder} is of a task of your own, {recipe.task!r}: evaluate it from your script"
+        raise RunError(message)
+    built = build(recipe, saved=saved.folder)
+    return recipe, built.task, LocalSampler(built.model, built.chat, Progress.version_of(saved.step))
