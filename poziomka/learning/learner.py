@@ -20,6 +20,7 @@ from poziomka.learning.precision import Masters
 from poziomka.learning.terms import Learned, Terms, terms_of
 from poziomka.learning.weighting import Example
 from poziomka.models.architecture import Architecture
+from poziomka.models.lora import adapters_off, merged
 
 SMALL = 8192  # vocabulary up to which one plain expression is as quick as a head in chunks
 
@@ -69,7 +70,8 @@ class Learner:
         model: learns in place.
         settings: optimizer, surrogate, divergence, size of a pass.
         temperature: the sampler's; log-probabilities of what it wrote are taken at it. Imitation is at 1.
-        reference: to whom `settings.divergence` holds the model; None: no divergence is paid for.
+        reference: to whom `settings.divergence` holds the model; None: no divergence is paid for. It may be the model
+            itself where it has adapters: these are off, then, while it is the reference.
 
     Raises:
         SettingsError: a divergence is asked for and there is no reference.
@@ -190,7 +192,8 @@ class Learner:
             return self.reference(part.tokens, packing=part.packing)[:, :-1][learned]
 
     def _as_reference(self) -> AbstractContextManager[None]:
-        return nullcontext()
+        """Where the reference is the model itself, its adapters are off meanwhile."""
+        return adapters_off(self.model) if self.reference is self.model else nullcontext()
 
     def _plain(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
         """Loss and gradient through one expression over all logits at once."""
@@ -282,17 +285,17 @@ class Learner:
         return metrics
 
     def weights(self) -> Mapping[str, Tensor]:
-        """Returns the weights as they are now, for a sampler to copy."""
-        return {name: tensor.detach() for name, tensor in self.model.state_dict().items()}
+        """Returns the weights as they are now, for a sampler to copy; adapters are merged in, in copies."""
+        return merged(self.model)
 
     def state(self, *, copied: bool = True) -> dict[str, Any]:
-        """Returns the optimizer's state, masters included.
+        """Returns the optimizer's state, masters and adapters included.
 
         Args:
             copied: whether the tensors are copies; else they go on changing with the next step.
         """
         state = self.optimizer.state_dict()
-        for number, master in self.masters.by_number(self.optimizer.param_groups):
+        for number, master in self.masters.kept(self.optimizer.param_groups):
             state["state"].setdefault(number, {})["master"] = master.detach()
         return copy.deepcopy(state) if copied else state
 
@@ -301,7 +304,7 @@ class Learner:
         own = copy.deepcopy(dict(state))
         self.masters.reset()
         with torch.no_grad():
-            for number, master in self.masters.by_number(self.optimizer.param_groups):
+            for number, master in self.masters.kept(self.optimizer.param_groups):
                 saved = own["state"].get(number, {}).pop("master", None)
                 if saved is not None:
                     master.copy_(saved)

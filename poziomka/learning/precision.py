@@ -80,8 +80,9 @@ class Masters:
         for weight, master in self.apart:
             master.copy_(weight)
 
-    def by_number(self, groups: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, nn.Parameter]]:
-        """Yields the masters that are copies, with their numbers in the state of an optimizer of these groups."""
+    def kept(self, groups: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, nn.Parameter]]:
+        """Yields the masters that the plain model's file does not hold, by their numbers in the optimizer's state."""
         copies = {id(master) for _, master in self.apart}
+        copies |= {id(master) for name, master in self.named.items() if ".adapters." in name}
         ordered = (parameter for group in groups for parameter in group["params"])
         yield from ((number, each) for number, each in enumerate(ordered) if id(each) in copies)

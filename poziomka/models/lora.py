@@ -1,0 +1,257 @@
+"""Low-rank adapters: a few numbers beside each matrix learn, the matrix stays (Hu et al. 2021, arXiv 2106.09685).
+
+    W x  becomes  W x + s B (A dropout(x)),  s = alpha / rank,  A random, B zero at first
+
+This package keeps queries, keys and values as one product, and gate and up as another; each of them has an A and a B
+of its own all the same, as `peft` has it, so that a PEFT folder holds the very numbers that learned.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from poziomka.core.errors import ModelError, nearest
+from poziomka.core.settings import setting
+from poziomka.models.architecture import Architecture
+from poziomka.models.transformer import Transformer
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+TARGETS = {
+    "attention": ("q_proj", "k_proj", "v_proj", "o_proj"),
+    "feedforward": ("gate_proj", "up_proj", "down_proj"),
+}
+PREFIX = "base_model.model.model.layers"  # what peft calls the blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """Which matrices get adapters, and how large these are."""
+
+    rank: int = setting(16, "rows of A and columns of B", low=1)
+    alpha: float = setting(32.0, "what B A x is multiplied by, times the rank", low=0.0)
+    dropout: float = setting(0.0, "share of an adapter's inputs that is left out in training", low=0.0, high=0.99)
+    targets: tuple[str, ...] = setting(("attention", "feedforward"), "attention, feedforward, or both")
+
+    def __post_init__(self) -> None:
+        """Refuses what is no target."""
+        for target in self.targets:
+            if target not in TARGETS:
+                message = f"unknown target {target!r} of lora.targets{nearest(target, TARGETS)}"
+                raise ModelError(message)
+
+
+class Adapter(nn.Module):
+    """A and B of one matrix [out, in]."""
+
+    def __init__(self, like: Tensor, outputs: int, rank: int) -> None:
+        """A as `nn.Linear` starts, B zero, in the type and on the device of `like` [.., in]."""
+        super().__init__()
+        self.a = nn.Parameter(like.new_empty(rank, like.shape[1]))
+        self.b = nn.Parameter(like.new_zeros(outputs, rank))
+        nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
+
+
+class Adapted(nn.Module):
+    """A product with adapters for stretches of its outputs; it stands in the product's place, `weight` included.
+
+    Args:
+        product: what is adapted; its weights no longer learn.
+        parts: the outputs of each stretch by name, in order.
+        settings: rank and scale.
+    """
+
+    def __init__(self, product: nn.Linear, parts: Mapping[str, int], settings: LoraSettings) -> None:
+        """Starts as the product itself."""
+        super().__init__()
+        self.weight, self.bias = product.weight.requires_grad_(False), product.bias
+        if self.bias is not None:
+            self.bias.requires_grad_(False)
+        self.adapters = nn.ModuleDict(
+            {name: Adapter(product.weight.detach(), outputs, settings.rank) for name, outputs in parts.items()}
+        )
+        self.scale, self.dropout, self.on = settings.alpha / settings.rank, settings.dropout, True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] to [..., out]."""
+        plain = nn.functional.linear(x, self.weight, self.bias)
+        if not self.on:
+            return plain
+        adapters: list[Any] = list(self.adapters.values())
+        x = nn.functional.dropout(x, self.dropout, self.training)
+        inner = nn.functional.linear(x, torch.cat([adapter.a for adapter in adapters]))
+        stretches = inner.chunk(len(adapters), -1)
+        added = [nn.functional.linear(each, adapter.b) for each, adapter in zip(stretches, adapters, strict=True)]
+        return plain + self.scale * (added[0] if len(added) == 1 else torch.cat(added, -1))
+
+    @torch.no_grad()
+    def delta(self) -> Tensor:
+        """Returns [out, in] in fp32: what merging adds to the weight."""
+        adapters: list[Any] = list(self.adapters.values())
+        return self.scale * torch.cat([adapter.b.float() @ adapter.a.float() for adapter in adapters])
+
+
+def attach(model: Architecture, settings: LoraSettings, seed: int) -> None:
+    """Gives a transformer's products adapters, in place; nothing else learns from then on.
+
+    Args:
+        model: a transformer without adapters.
+        settings: see there.
+        seed: of A.
+
+    Raises:
+        ModelError: the model is no transformer, or has adapters.
+    """
+    if not isinstance(model, Transformer) or has_adapters(model):
+        what = "has adapters already" if has_adapters(model) else f"is a {type(model).__name__.lower()}"
+        message = f"adapters go onto the products of a transformer without any, and this model {what}"
+        raise ModelError(message)
+    model.requires_grad_(False)
+    wanted = {name for target in settings.targets for name in TARGETS[target]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for block in model.blocks:
+            for owner, name, parts in _products(block):
+                if wanted & {*parts}:
+                    setattr(owner, name, Adapted(getattr(owner, name), parts, settings))
+
+
+def _products(block: Any) -> Iterator[tuple[nn.Module, str, dict[str, int]]]:
+    """Yields a block's products: whose attribute each is, its name, and the outputs of its parts by peft's names."""
+    attention, feedforward = block.attention, block.feedforward
+    queries, keys = (heads * attention.head_width for heads in (attention.heads, attention.key_heads))
+    inner, width = feedforward.down.weight.shape[1], feedforward.down.weight.shape[0]
+    yield attention, "qkv", {"q_proj": queries, "k_proj": keys, "v_proj": keys}
+    yield attention, "out", {"o_proj": attention.out.weight.shape[0]}
+    yield feedforward, "gate_up", {"gate_proj": inner, "up_proj": inner}
+    yield feedforward, "down", {"down_proj": width}
+
+
+def adapted(model: nn.Module) -> dict[str, Adapted]:
+    """Returns the adapted products of a model by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, Adapted)}
+
+
+def has_adapters(model: nn.Module) -> bool:
+    """Whether a model has adapters."""
+    return bool(adapted(model))
+
+
+def merged(model: nn.Module) -> dict[str, Tensor]:
+    """Returns the state of the plain model that computes the same: adapters are added to copies of the weights."""
+    products = adapted(model)
+    state = {name: tensor.detach() for name, tensor in model.state_dict().items() if ".adapters." not in name}
+    for name, product in products.items():
+        weight = state[f"{name}.weight"]
+        state[f"{name}.weight"] = (weight.float() + product.delta()).to(weight.dtype)
+    return state
+
+
+@contextmanager
+def adapters_off(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is what it was before anything was attached: the reference of its own divergence."""
+    products = adapted(model).values()
+    for product in products:
+        product.on = False
+    try:
+        yield
+    finally:
+        for product in products:
+            product.on = True
+
+
+def save_peft(folder: Path, model: Architecture, settings: LoraSettings, base: str = "") -> None:
+    """Writes the adapters as `peft` reads them: adapter_config.json and adapter_model.safetensors.
+
+    Args:
+        folder: exists.
+        model: with adapters.
+        settings: those it was given.
+        base: the folder or the hub's name of the model that they go onto.
+    """
+    tensors = {f"{PREFIX}.{name}": tensor.detach().contiguous() for name, tensor in _by_peft_name(model).items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": settings.rank,
+        "lora_alpha": settings.alpha,
+        "lora_dropout": settings.dropout,
+        "target_modules": [name for target in settings.targets for name in TARGETS[target]],
+        "bias": "none",
+        "inference_mode": True,
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def load_peft(folder: Path, model: Architecture) -> LoraSettings:
+    """Attaches the adapters of a PEFT folder to a plain transformer; returns their settings.
+
+    Raises:
+        ModelError: a file is missing or damaged, the adapters are of a kind that is not supported, or do not fit.
+    """
+    settings = _read_config(folder / CONFIG)
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        message = f"cannot read the adapters {folder / WEIGHTS}: {error}"
+        raise ModelError(message) from error
+    attach(model, settings, 0)
+    own = {f"{PREFIX}.{name}": tensor for name, tensor in _by_peft_name(model).items()}
+    wrong = sorted(
+        name
+        for name in {*own, *tensors}
+        if name not in own or name not in tensors or own[name].shape != tensors[name].shape
+    )
+    if wrong:
+        message = (
+            f"the adapters {folder} do not fit this model: {len(wrong)} tensors differ, {wrong[0]} for one; load the "
+            "model that they were trained on"
+        )
+        raise ModelError(message)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+    return settings
+
+
+def _read_config(path: Path) -> LoraSettings:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        rank, alpha = int(config["r"]), float(config["lora_alpha"])
+        dropout, names = float(config.get("lora_dropout", 0.0)), config["target_modules"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"cannot read the adapters' settings {path}: {error!r}"
+        raise ModelError(message) from error
+    targets = tuple(target for target, parts in TARGETS.items() if isinstance(names, list) and {*parts} <= {*names})
+    strange = [name for name in ("use_dora", "use_rslora", "modules_to_save", "rank_pattern") if config.get(name)]
+    known = {part for target in targets for part in TARGETS[target]}
+    if config.get("peft_type") != "LORA" or strange or not isinstance(names, list) or known != {*names}:
+        message = (
+            f"the adapters {path.parent} are of a kind that is not supported ({config.get('peft_type')}, "
+            f"{', '.join(strange) or names}): plain LoRA on all of attention, all of the feed-forward, or both is"
+        )
+        raise ModelError(message)
+    return LoraSettings(rank=rank, alpha=alpha, dropout=dropout, targets=targets)
+
+
+def _by_peft_name(model: Architecture) -> dict[str, Tensor]:
+    """Returns the adapters' tensors by the names that peft gives them, from the number of the block on."""
+    found: dict[str, Tensor] = {}
+    for name, product in adapted(model).items():
+        _, number, part, _ = name.split(".")
+        home = "self_attn" if part == "attention" else "mlp"
+        adapters: dict[str, Any] = dict(product.adapters.items())
+        for projection, adapter in adapters.items():
+            found[f"{number}.{home}.{projection}.lora_A.weight"] = adapter.a
+            found[f"{number}.{home}.{projection}.lora_B.weight"] = adapter.b
+    return found
