@@ -7,12 +7,14 @@ import torch
 
 from poziomka.core.transcript import Transcript
 from poziomka.learning.advantages import informative
-from poziomka.models.architecture import Architecture
+from poziomka.learning.learner import SMALL
+from poziomka.models.architecture import Architecture, Packing
 from poziomka.reports.words import duration, percent, scaled
 from poziomka.training.doctor.finding import Finding
 from poziomka.training.doctor.parts import Bench
 
-KEPT_WIDTHS = 24  # numbers of the residual stream's width that a block keeps of a place for its backward pass, about
+BACKWARD = 1.25  # times what the forward pass kept: the peak of the backward pass, about
+AGAIN = 3.0  # times what one block keeps: the peak of making it again and going back through it, about
 TIGHT = 0.8  # share of the available memory from which on an estimate is no promise
 
 
@@ -26,7 +28,7 @@ def memory(bench: Bench) -> Finding:
     figure += f" of {scaled(there, 'B')}"
     advice = (
         "take a smaller model or LoRA, fewer reinforce.problems or reinforce.attempts, fewer reinforce.tokens, "
-        "or a smaller reinforce.learner.places"
+        "a smaller reinforce.learner.places, or set reinforce.learner.checkpointing"
     )
     if needed > there:
         return Finding.failed(name, figure, advice)
@@ -39,17 +41,55 @@ def needs(bench: Bench) -> dict[str, float]:
     The sampler's copy of the weights stays; the states of rows that are being written are gone when learning begins.
     """
     parts, settings = bench.parts, bench.parts.settings
-    model = parts.model
-    learning = float(sum(p.numel() for p in model.parameters() if p.requires_grad))
+    model, how = parts.model, parts.learner.settings
     weights = 2.0 * sum(p.numel() * p.element_size() for p in model.parameters())  # the learner's and the sampler's
+    # gradient and two moments in fp32; a weight that is not fp32 has a master and a gradient of its own besides
+    optimizer = sum(
+        p.numel() * (12.0 if p.element_size() == 4 else 18.0) for p in model.parameters() if p.requires_grad
+    )
     rows = settings.problems * settings.attempts
     length = max(len(parts.chat.read(Transcript.of(problem.prompt))) for problem in bench.problems) + settings.tokens
     states = rows * length * bytes_a_token(model)
-    places = min(rows * length, max(parts.learner.settings.places, length))
-    width, layers = (float(str(model.config().get(key, 0))) for key in ("hidden_size", "num_hidden_layers"))
-    kept = 4.0 * places * layers * width * KEPT_WIDTHS
-    logits = 3 * 4.0 * min(places, rows * settings.tokens) * model.vocabulary  # logits, log-probabilities, gradient
-    return {"weights": weights, "optimizer": 12.0 * learning, "work": max(states, kept + logits)}
+    places = min(rows * length, max(how.places, length))
+    logits = 12.0 * model.vocabulary * (places if model.vocabulary <= SMALL else min(places, how.head_rows))
+    passes = places * kept_a_place(model) + logits
+    return {"weights": weights, "optimizer": optimizer, "work": max(states, passes)}
+
+
+def kept_a_place(model: Architecture, places: int = 64) -> float:
+    """Returns about how many bytes one more place takes until its backward pass: counted on short texts.
+
+    With checkpointing a block is made again before its backward pass, and needs then what it would have kept.
+    """
+    checkpointing, model.checkpointing = model.checkpointing, False
+    try:
+        whole = (_kept(model, 2 * places) - _kept(model, places)) / places
+        if not checkpointing:
+            return BACKWARD * whole
+        model.checkpointing = True
+        between = (_kept(model, 2 * places) - _kept(model, places)) / places
+        return between + AGAIN * whole / max(1.0, float(str(model.config().get("num_hidden_layers", 1))))
+    finally:
+        model.checkpointing = checkpointing
+
+
+def _kept(model: Architecture, places: int) -> int:
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    storages: dict[int, int] = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    position = torch.arange(places, device=model.device).unsqueeze(0)
+    packing = Packing(torch.zeros_like(position), position)
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        hidden = model(torch.zeros_like(position), packing=packing)
+    kept = sum(storages.values())
+    del hidden  # until here it held what was counted
+    return kept
 
 
 def bytes_a_token(model: Architecture) -> float:

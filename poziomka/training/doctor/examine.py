@@ -1,19 +1,11 @@
 """The checks in the order in which they are made: what is cheap and what would hurt most comes first."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import torch
 
 from poziomka.core.errors import PoziomkaError
-from poziomka.core.problem import Task
-from poziomka.core.seeds import seed_of
 from poziomka.learning.learner import Learner
-from poziomka.models.chat import PlainFormat
-from poziomka.models.tokenizer import Tokenizer
-from poziomka.models.weights import build_model, load_weights
 from poziomka.sampling.local import LocalSampler
-from poziomka.tasks import task_named
+from poziomka.training.build import build
 from poziomka.training.doctor.agreement import logprobs, rehearse
 from poziomka.training.doctor.cost import memory, seconds, variance
 from poziomka.training.doctor.finding import Finding, Status
@@ -56,19 +48,13 @@ def examine(bench: Bench) -> Iterator[Finding]:
             return
 
 
-def parts_of(recipe: Recipe, task: Task | None = None) -> Parts:
-    """Returns what a recipe builds: the model that it starts with, before any warm start.
+def parts_of(recipe: Recipe) -> Parts:
+    """Returns what a recipe builds, with the weights that it starts from, before any warm start.
 
     Raises:
         PoziomkaError: the recipe cannot be built.
     """
-    torch.set_num_threads(recipe.threads)
-    task = task or task_named(recipe.task)
-    tokenizer = Tokenizer.of_symbols(task.symbols)
-    chat = PlainFormat(tokenizer)
-    model = build_model(recipe.architecture, recipe.model, len(tokenizer), seed_of("weights", recipe.seed))
-    if recipe.start:
-        load_weights(Path(recipe.start), model)
-    learner = Learner(model, recipe.reinforce.learner, recipe.reinforce.temperature)
-    sampler = LocalSampler(model, chat)
-    return Parts(task, chat, model, sampler, learner, recipe.reinforce, warmed=recipe.start is not None)
+    built, settings = build(recipe), recipe.reinforce
+    learner = Learner(built.model, settings.learner, settings.temperature)
+    sampler = LocalSampler(built.model, built.chat)
+    return Parts(built.task, built.chat, built.model, sampler, learner, settings, warmed=not recipe.warm_updates)

@@ -9,6 +9,8 @@ from poziomka.core.collect import collect
 from poziomka.core.errors import ModelError
 from poziomka.core.problem import Problem
 from poziomka.models.chat import PlainFormat
+from poziomka.models.transformer import TransformerSettings
+from poziomka.models.weights import build_model
 from poziomka.training.doctor import Bench, Status, coloured, cost, examine
 from poziomka.training.doctor.cost import available
 from poziomka.training.doctor.scorer import misses
@@ -57,6 +59,25 @@ def test_a_step_too_large_for_memory_ends_the_examination(parts_of, monkeypatch)
 def test_the_estimate_grows_with_what_is_asked_for(parts_of):
     small, large = (sum(cost.needs(Bench(parts_of(settings={"tokens": n}))).values()) for n in (12, 400))
     assert large > 2 * small
+
+
+def test_checkpointing_is_seen_to_need_less(parts_of):
+    model = parts_of().model
+    whole, before = cost.kept_a_place(model), cost._kept(model, 64)
+    model.checkpointing = True
+    assert cost._kept(model, 64) < 0.5 * before
+    model.checkpointing = False
+    assert (cost._kept(model, 64), cost.kept_a_place(model)) == (before, whole)
+
+
+def test_what_a_place_keeps_grows_with_the_blocks():
+    def kept(layers):
+        return cost.kept_a_place(
+            build_model("transformer", TransformerSettings(width=32, layers=layers, heads=2), 20, 0)
+        )
+
+    assert kept(5) - kept(3) == pytest.approx(kept(3) - kept(1), rel=0.01)
+    assert kept(3) > 2 * 32 * 4 * 3  # at least its input and its output, a block
 
 
 def test_the_memory_that_there_is_can_be_read():
