@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from poziomka.cli import chat
 from poziomka.core.errors import PoziomkaError, SettingsError, nearest
 
 WRONG, STOPPED, UNREAD, FAULT = 2, 130, 141, 1  # exit statuses
@@ -146,19 +147,6 @@ def _learn(given: Namespace) -> int:
     return 0
 
 
-# ----------------------------------------------------------------------------------------------------------- chat
-def _chat_options(parser: ArgumentParser) -> None:
-    from poziomka.cli.chat import options
-
-    options(parser)
-
-
-def _chat(given: Namespace) -> int:
-    from poziomka.cli.chat import chat
-
-    return chat(given)
-
-
 # ------------------------------------------------------------------------------------------ evaluate, report, show
 def _evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
@@ -286,7 +274,7 @@ COMMANDS = {
     "train": Command("run a recipe from nothing to a report, or go on with a run", _train_options, _train),
     "doctor": Command("check a recipe's parts before compute is burnt", _doctor_options, _doctor),
     "learn": Command("take an update from rollouts that were served and judged", _learn_options, _learn),
-    "chat": Command("talk with a model, or with a run's newest weights", _chat_options, _chat),
+    "chat": Command("talk with a model, or with a run's newest weights", chat.options, chat.chat),
     "evaluate": Command("measure a run's newest weights at thinking budgets", _evaluate_options, _evaluate),
     "report": Command("make a run's report.html and figures anew", _report_options, _report),
     "metrics": Command("list a run's metrics, or copy them elsewhere", _metrics_options, _metrics),

@@ -67,7 +67,7 @@ class LocalSampler(Sampler):
         Raises:
             SamplerError: as `extend`.
         """
-        transcript = self._read(transcript)
+        transcript = self.read(transcript)
         started = time.perf_counter()
         future: asyncio.Future[list[Piece]] = asyncio.get_running_loop().create_future()
 
@@ -117,9 +117,14 @@ class LocalSampler(Sampler):
 
     async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
         """See Sampler."""
-        return self.engine.score(self._read(transcript).tokens, temperature)
+        return self.engine.score(self.read(transcript).tokens, temperature)
 
-    def _read(self, transcript: Transcript) -> Transcript:
+    def read(self, transcript: Transcript) -> Transcript:
+        """Returns the transcript with tokens on every span, as it will be gone on from.
+
+        Raises:
+            SamplerError: the format or the vocabulary refuses its words.
+        """
         try:
             return self.chat.read(transcript)
         except ModelError as error:

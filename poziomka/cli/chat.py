@@ -1,0 +1,81 @@
+"""`poziomka chat`: a conversation with a model in the terminal, its thought shown apart, tokens as they are written."""
+
+import sys
+import time
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from os import environ
+
+from poziomka.core.errors import PoziomkaError
+
+COMMANDS = "/new begins anew, /quit or Ctrl-D ends, Ctrl-C stops a reply"
+
+
+def options(parser: ArgumentParser) -> None:
+    """Adds what the command takes."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="smollm2, a folder, a .gguf file, a name of the hub, or the folder of a run"
+    )
+    parser.add_argument("--system", metavar="TEXT", help="a system message")
+    parser.add_argument("--temperature", type=float, default=0.7, metavar="T", help="0 takes the likeliest token (0.7)")
+    parser.add_argument("--top-p", type=float, default=0.95, metavar="P", help="sample among this probability (0.95)")
+    parser.add_argument("--tokens", type=int, default=512, metavar="N", help="most tokens of a reply (512)")
+    parser.add_argument("--budget", type=int, metavar="N", help="most thinking tokens of a reply (no limit)")
+    parser.add_argument(
+        "--think", action=BooleanOptionalAction, help="open a thought before each reply, or ask for none (the model's)"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="the same words every time (other words every time)")
+    parser.add_argument("--dtype", default="bfloat16", metavar="NAME", help="of the weights (bfloat16)")
+
+
+def chat(given: Namespace) -> int:
+    """Loads the model and talks until there is nothing more to say; returns the exit status.
+
+    Raises:
+        PoziomkaError: the model cannot be loaded, or, where nobody sits before it, a message cannot be answered.
+    """
+    from poziomka.cli.talk import Screen, Talk, open_sampler, sampling_of
+
+    sampling = sampling_of(given)
+    started = time.perf_counter()
+    sampler, notes = open_sampler(given.model, given.dtype, think=given.think)
+    talk = Talk(sampler, sampling, given.system, given.seed)
+    person = sys.stdin.isatty() and sys.stdout.isatty()
+    screen = Screen(colour=sys.stdout.isatty() and "NO_COLOR" not in environ and environ.get("TERM") != "dumb")
+    if person:
+        with suppress(ImportError):  # arrow keys and earlier lines, where Python was built with it
+            import readline  # noqa: F401 importing it is all that it needs
+        screen.aside(f"{given.model}, loaded in {time.perf_counter() - started:.1f} s · {COMMANDS}")
+    for note in notes:
+        screen.aside(note)
+    for line in _typed(screen.aside) if person else sys.stdin:
+        words = line.strip()
+        if words == "/quit":
+            break
+        if words == "/new":
+            talk.begin()
+            screen.aside("a new conversation")
+        elif words.startswith("/") and person:
+            screen.aside(f"unknown command {words.split()[0]}: {COMMANDS}")
+        elif words:
+            try:
+                screen.aside(talk.ask(words, screen))
+            except PoziomkaError as error:
+                if not person:
+                    raise
+                screen.aside(str(error))  # a person can say it otherwise
+    return 0
+
+
+def _typed(aside: Callable[[str], None]) -> Iterator[str]:
+    """Yields what a person types, until Ctrl-D."""
+    while True:
+        try:
+            yield input("\nyou › ")
+        except EOFError:
+            print()
+            return
+        except KeyboardInterrupt:
+            print()
+            aside(COMMANDS)

@@ -1,0 +1,222 @@
+"""A conversation and the screen that it is shown on: what `poziomka chat` is made of."""
+
+import signal
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from secrets import randbits
+from types import FrameType
+from typing import TextIO
+
+from poziomka.core.answers import CLOSE, THINK
+from poziomka.core.collect import wait_for
+from poziomka.core.errors import SamplerError
+from poziomka.core.sampler import Sampling
+from poziomka.core.seeds import seed_of
+from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.models.chat import ChatFormat
+from poziomka.models.pretrained import load_pretrained
+from poziomka.models.template import TemplateFormat
+from poziomka.reports.words import counted
+from poziomka.sampling.engine import EngineLimits
+from poziomka.sampling.local import LocalSampler
+from poziomka.sampling.spans import thought_in
+from poziomka.training.build import load
+
+DIM, NORMAL = "\x1b[2m", "\x1b[0m"
+HALF = "\ufffd"  # what half a character reads as
+
+
+def sampling_of(given: Namespace) -> Sampling:
+    """Returns the settings of a reply that the command line names."""
+    return Sampling(
+        temperature=given.temperature, top_p=given.top_p, tokens=given.tokens, think_most=given.budget, think_least=0
+    )
+
+
+def open_sampler(name: str, dtype: str, *, think: bool | None) -> tuple[LocalSampler, tuple[str, ...]]:
+    """Returns a sampler that keeps the states of what it read, and sentences about its model.
+
+    Args:
+        name: the folder of a run, or what `load_pretrained` takes.
+        dtype: of the weights; a run has its own.
+        think: open a thought before each reply, or ask the template for none; None as the model has it.
+
+    Raises:
+        PoziomkaError: there is no such model, or it cannot be read.
+    """
+    limits = EngineLimits(park_all=True)
+    if (Path(name).expanduser() / "recipe.toml").is_file():
+        sampler = load(Path(name).expanduser())[2]
+        sampler.engine.limits = limits
+        return sampler, sampler.chat.notes
+    loaded = load_pretrained(name, dtype)
+    chat: ChatFormat = loaded.chat
+    if think is not None and isinstance(chat, TemplateFormat):
+        chat = TemplateFormat(loaded.tokenizer, opens_thought=think, variables={"enable_thinking": think})
+    return LocalSampler(loaded.model, chat, limits=limits), loaded.notes
+
+
+class Screen:
+    """Writes a reply as it comes: the thought dim and apart, its marks not shown.
+
+    Args:
+        colour: whether the terminal knows dim letters; else a thought stands between lines that say so.
+        out: where replies go.
+        beside: where everything else goes, which a pipe should not take for a reply.
+    """
+
+    def __init__(self, *, colour: bool, out: TextIO | None = None, beside: TextIO | None = None) -> None:
+        """Starts with nothing on the line."""
+        self.colour = colour
+        self.out = out or sys.stdout
+        self.beside = beside or (self.out if colour else sys.stderr)
+        self._thinking, self._fresh, self._held = False, True, ""
+
+    def aside(self, text: str) -> None:
+        """Writes a line that belongs to nobody's words."""
+        print(f"{DIM}{text}{NORMAL}" if self.colour else text, file=self.beside, flush=True)
+
+    def begin(self, *, thinking: bool) -> None:
+        """Begins a reply."""
+        self._thinking, self._fresh, self._held = thinking, True, ""
+
+    def add(self, text: str) -> None:
+        """Writes what is certain: a text that may be the beginning of a mark waits for its end."""
+        self._held += text
+        while (mark := self._mark) in self._held:
+            before, _, self._held = self._held.partition(mark)
+            self._show(before)
+            self._turn()
+        most = min(len(mark) - 1, len(self._held))
+        keep = next((n for n in range(most, 0, -1) if mark.startswith(self._held[-n:])), 0)
+        certain = self._held[: len(self._held) - keep]
+        self._held = self._held[len(certain) :]
+        self._show(certain)
+
+    def end(self) -> None:
+        """Ends a reply: writes what waited, and goes to the next line."""
+        self._show(self._held)
+        if self._thinking and not self._fresh:
+            self._turn()
+        if not self._fresh:
+            print(file=self.out, flush=True)
+
+    @property
+    def _mark(self) -> str:
+        return CLOSE if self._thinking else THINK
+
+    def _show(self, text: str) -> None:
+        text = text.lstrip() if self._fresh else text
+        if not text:
+            return
+        if self._fresh and self._thinking:
+            print(DIM if self.colour else "[thought]\n", end="", file=self.out)
+        self._fresh = False
+        print(text, end="", file=self.out, flush=True)
+
+    def _turn(self) -> None:
+        """Goes from thought to answer, or back."""
+        if not self._fresh:
+            closing = NORMAL if self.colour else "\n[/thought]"
+            print(f"{closing}\n" if self._thinking else "\n", file=self.out, flush=True)
+        self._thinking, self._fresh = not self._thinking, True
+
+
+class Talk:
+    """A conversation, which only grows until it begins anew.
+
+    A vocabulary of symbols has no format for a second question, so there each question is a conversation.
+
+    Args:
+        sampler: who answers.
+        sampling: settings of every reply; the seed, and near the end of the context the tokens, are set here.
+        system: a system message.
+        seed: names the randomness; None for another one every time.
+    """
+
+    def __init__(self, sampler: LocalSampler, sampling: Sampling, system: str | None, seed: int | None = None) -> None:
+        """Begins."""
+        self.sampler, self.sampling, self.system = sampler, sampling, system
+        self.seed = randbits(32) if seed is None else seed
+        self.transcript = Transcript()
+        self.turn = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Forgets what was said."""
+        self.transcript = Transcript((Span(Author.SYSTEM, self.system),) if self.system else ())
+
+    def ask(self, words: str, screen: Screen) -> str:
+        """Says `words`, shows the reply as it is written, and returns a line about it.
+
+        Ctrl-C stops the reply; the conversation goes on from as far as it came.
+
+        Raises:
+            SamplerError: the words cannot be answered; the conversation stands where it stood.
+        """
+        tokenizer = self.sampler.chat.tokenizer
+        if tokenizer.files is None:
+            self.begin()
+        asked = self.sampler.read(self.transcript + Span(Author.USER, words))
+        room = self.sampler.engine.limits.context - len(asked)
+        if room < 1:
+            message = (
+                f"the conversation fills the context of {self.sampler.engine.limits.context} tokens: /new begins anew"
+            )
+            raise SamplerError(message)
+        self.turn += 1
+        seed = seed_of("chat", self.seed, self.turn)
+        sampling = replace(self.sampling, tokens=min(self.sampling.tokens, room), seed=seed)
+        screen.begin(thinking=thought_in(asked, tokenizer)[1])
+        waiting: list[int] = []  # tokens whose text is not whole yet
+        moments: list[float] = []  # when each token came
+        with interruptions() as interrupted:
+
+            def hear(_: Author, token: int) -> bool:
+                moments.append(time.perf_counter())
+                waiting.append(token)
+                text = tokenizer.decode(waiting)
+                if not text.endswith(HALF) or len(waiting) > 4:
+                    waiting.clear()
+                    screen.add(text)
+                return not interrupted
+
+            self.transcript = wait_for(self.sampler.stream(asked, sampling, hear))
+        screen.add(tokenizer.decode(waiting))
+        screen.end()
+        return self._line(len(asked.spans), moments[-1] - moments[0], stopped=bool(interrupted))
+
+    def _line(self, start: int, seconds: float, *, stopped: bool) -> str:
+        """Returns a line about the reply: its tokens, how fast all but the first came, and what broke it off."""
+        reply = replace(self.transcript, spans=self.transcript.spans[start:])
+        thought = thought_in(self.transcript, self.sampler.chat.tokenizer)[0]
+        parts = [counted(len(reply), "token"), *([f"{thought} of them thought"] if thought else [])]
+        if seconds:
+            parts.append(f"{(len(reply) - 1) / seconds:.0f} tok/s")
+        if stopped:
+            parts.append("stopped")
+        elif reply.stop is Stop.LENGTH:
+            parts.append("cut there: --tokens N allows more")
+        return " · ".join(parts)
+
+
+@contextmanager
+def interruptions() -> Iterator[list[int]]:
+    """Collects Ctrl-C in a list while its body runs, instead of raising; the second one raises."""
+    heard: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if heard:
+            raise KeyboardInterrupt
+        heard.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
