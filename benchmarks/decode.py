@@ -13,6 +13,7 @@ import argparse
 import json
 import time
 from array import array
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -24,7 +25,8 @@ from poziomka.core.seeds import seed_of
 from poziomka.models.architecture import Architecture
 from poziomka.models.layers.linear import packed, product
 from poziomka.models.pretrained import load_pretrained
-from poziomka.sampling.engine import Engine, EngineLimits, Marks, Request
+from poziomka.sampling.engine import Engine, Request
+from poziomka.sampling.spans import marks_of
 
 
 def write(engine: Engine, prompts: Tensor, tokens: int) -> tuple[float, float]:
@@ -103,9 +105,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     loaded = load_pretrained(options.model, "bfloat16")
-    endless = Marks(frozenset(), loaded.tokenizer.think, loaded.tokenizer.close)
+    endless = replace(marks_of(loaded.tokenizer), end=frozenset())
     weights = matrices(loaded.model)
-    engine = Engine(loaded.model, endless, loaded.tokenizer.decode, limits=EngineLimits())
+    engine = Engine(loaded.model, endless, loaded.tokenizer.decode)
     figures = {str(batch): measure(engine, weights, batch, options) for batch in options.batches}
     settings = vars(options) | {"torch": torch.__version__}
     print(json.dumps({"peer": "ours", "settings": settings, "batches": figures}))
