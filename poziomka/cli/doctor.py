@@ -107,7 +107,8 @@ def show_weights(bench: Bench, console: Console) -> None:
             continue
         for said, author, weight in stretches:
             sign = "+" if weight > 0 else "-" if weight < 0 else " "
-            console.print(Text(f"  {sign} {author:<11} {shortened(_told(said, author), SHOWN)}"), soft_wrap=True)
+            words = shortened(_told(said, author), SHOWN).replace("\n", " ⏎ ")
+            console.print(Text(f"  {sign} {author:<11} {words}"), soft_wrap=True)
     console.print()
 
 

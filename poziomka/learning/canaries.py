@@ -18,8 +18,8 @@ from poziomka.models.architecture import Architecture, Packing
 
 Precision = Literal["fp32", "bf16"]
 # mean |Δ| of sampler's and learner's log-probabilities, in nats a token. fp32 rounds to about 1e-6 at logits near 20;
-# bf16 keeps 8 bits, so that two orders of summation differ by some hundredths.
-BOUNDS: dict[Precision, float] = {"fp32": 1e-4, "bf16": 5e-2}
+# bf16 keeps 8 bits, so that two orders of summation differ by some hundredths (SmolLM2-135M: 0.033).
+BOUNDS: dict[Precision, float] = {"fp32": 1e-4, "bf16": 1e-1}
 # k3 estimate of KL(sampler ‖ learner), in nats a token. Small differences Δ give Δ²/2; the run has rare large ones too.
 KL_BOUNDS: dict[Precision, float] = {"fp32": 1e-4, "bf16": 2e-2}
 STEPS = 3  # in a row

@@ -18,7 +18,7 @@ from poziomka.core.rollout import Group, Rollout
 from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.advantages import Advantages, rewards_of
 from poziomka.learning.batch import Batch
-from poziomka.learning.canaries import BOUNDS, at_temperature, best_temperature
+from poziomka.learning.canaries import BOUNDS, KL_BOUNDS, at_temperature, best_temperature
 from poziomka.training.doctor.finding import Finding
 from poziomka.training.doctor.parts import Bench, Parts, own_tokens
 
@@ -121,7 +121,7 @@ def _own_pass(bench: Bench, kl: float) -> list[Finding]:
 
     Small differences Δ have a KL of about Δ²/2; ten times the bound's square leaves room for a few large ones.
     """
-    most = 10 * BOUNDS[bench.parts.precision] ** 2
+    most = min(KL_BOUNDS[bench.parts.precision], 10 * BOUNDS[bench.parts.precision] ** 2)
     if kl <= most:
         return []
     learner, wanted = bench.parts.learner.temperature, bench.parts.settings.temperature

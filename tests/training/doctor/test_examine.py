@@ -72,9 +72,8 @@ def test_checkpointing_is_seen_to_need_less(parts_of):
 
 def test_what_a_place_keeps_grows_with_the_blocks():
     def kept(layers):
-        return cost.kept_a_place(
-            build_model("transformer", TransformerSettings(width=32, layers=layers, heads=2), 20, 0)
-        )
+        settings = TransformerSettings(width=32, layers=layers, heads=2)
+        return cost.kept_a_place(build_model("transformer", settings, 20, 0))
 
     assert kept(5) - kept(3) == pytest.approx(kept(3) - kept(1), rel=0.01)
     assert kept(3) > 2 * 32 * 4 * 3  # at least its input and its output, a block
