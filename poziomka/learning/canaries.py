@@ -132,7 +132,12 @@ def _logits(model: Architecture, transcript: Transcript) -> tuple[Tensor, Tensor
     """Returns logits [T - 1, V] and the ids [T - 1] that they speak of, by the learner's way through the model."""
     ids = torch.tensor(transcript.tokens, dtype=torch.long, device=model.device).unsqueeze(0)
     packing = Packing(torch.zeros_like(ids), torch.arange(ids.shape[1], device=model.device).unsqueeze(0))
-    return model.logits(model(ids, packing=packing)[0, :-1]), ids[0, 1:]
+    training = model.training
+    model.eval()  # nothing is dropped out
+    try:
+        return model.logits(model(ids, packing=packing)[0, :-1]), ids[0, 1:]
+    finally:
+        model.train(training)
 
 
 def at_temperature(model: Architecture, transcript: Transcript, temperature: float) -> list[float]:

@@ -8,7 +8,10 @@ import torch
 from poziomka.core.collect import collect
 from poziomka.core.errors import ModelError
 from poziomka.core.problem import Problem
+from poziomka.learning.learner import Learner, LearnerSettings
+from poziomka.models import lora
 from poziomka.models.chat import PlainFormat
+from poziomka.models.lora import LoraSettings
 from poziomka.models.transformer import TransformerSettings
 from poziomka.models.weights import build_model
 from poziomka.training.doctor import Bench, Status, coloured, cost, examine
@@ -40,6 +43,17 @@ def test_weights_optimizer_and_sampler_are_afterwards_what_they_were(parts_of, b
     after = parts.learner.state()
     for number, tensors in state["state"].items():
         assert all(torch.equal(tensor, after["state"][number][name]) for name, tensor in tensors.items())
+
+
+def test_a_lora_is_examined_and_left_as_it_was(parts_of):
+    parts = parts_of()
+    lora.attach(parts.model, LoraSettings(rank=2, dropout=0.0), 0)
+    parts = replace(parts, learner=Learner(parts.model, LearnerSettings(), parts.settings.temperature))
+    before = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
+    findings = list(examine(Bench(parts)))
+    assert [finding for finding in findings if finding.status is Status.FAIL] == []
+    assert "tensors learn, each gets one" in next(f.figure for f in findings if f.name == "gradient")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in parts.model.state_dict().items())
 
 
 def test_rollouts_are_the_same_after_the_examination(parts_of):
