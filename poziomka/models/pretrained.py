@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from poziomka.core.errors import ModelError, nearest
+from poziomka.models.adapter import SLOWER, Adapted
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat
 from poziomka.models.from_gguf import converted
@@ -55,10 +56,11 @@ def load_pretrained(name: str, dtype: str = "float32", *, opens_thought: bool = 
     folder = find(name, DTYPES[dtype])
     tokenizer = Tokenizer.load(folder)
     model = open_model(folder, DTYPES[dtype], len(tokenizer))
+    notes = (SLOWER,) if isinstance(model, Adapted) else ()
     if tokenizer.files is None:  # a vocabulary of symbols: one of our own tiny models
-        return Pretrained(model, tokenizer, PlainFormat(tokenizer), folder)
+        return Pretrained(model, tokenizer, PlainFormat(tokenizer), folder, notes)
     chat = TemplateFormat(tokenizer, opens_thought=opens_thought)
-    return Pretrained(model, chat.tokenizer, chat, folder, chat.notes)
+    return Pretrained(model, chat.tokenizer, chat, folder, (*notes, *chat.notes))
 
 
 def find(name: str, dtype: torch.dtype) -> Path:

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from poziomka.core.errors import ModelError, SettingsError, nearest
 from poziomka.core.settings import build
+from poziomka.models.adapter import adapt
 from poziomka.models.architecture import Architecture
 from poziomka.models.families import FAMILIES, from_config, to_config
 from poziomka.models.recurrent import Recurrent
@@ -111,17 +113,14 @@ def open_model(folder: Path, dtype: torch.dtype, tokens: int = 0) -> Architectur
         except (KeyError, TypeError, ValueError, SettingsError) as error:
             message = f"cannot read {folder / CONFIG}: {error}"
             raise ModelError(message) from error
-    else:
+    elif config.get("model_type") in FAMILIES:
         make = partial(Transformer, *from_config(config))
+    else:
+        return _adapted(folder, dtype, tokens, config.get("model_type"))
     weights = Stored(folder)
     with torch.device("meta"):
         model = make().to(dtype)
-    if tokens > model.vocabulary:
-        message = (
-            f"the tokenizer in {folder} has {tokens} tokens and the model {model.vocabulary}: "
-            "they belong to different checkpoints"
-        )
-        raise ModelError(message)
+    _demand_tokens(folder, tokens, model)
     try:
         demand_fit(weights.shapes, model.export(), TIED_HEAD)
     except RuntimeError as error:
@@ -131,6 +130,22 @@ def open_model(folder: Path, dtype: torch.dtype, tokens: int = 0) -> Architectur
     model.to_empty(device="cpu")
     weights.read_into(model.export())
     return model.eval()
+
+
+def _adapted(folder: Path, dtype: torch.dtype, tokens: int, kind: object) -> Architecture:
+    demand_room(sum(prod(shape) for shape in Stored(folder).shapes.values()) * dtype.itemsize, str(folder))
+    model = adapt(folder, dtype, kind)
+    _demand_tokens(folder, tokens, model)
+    return model
+
+
+def _demand_tokens(folder: Path, tokens: int, model: Architecture) -> None:
+    if tokens > model.vocabulary:
+        message = (
+            f"the tokenizer in {folder} has {tokens} tokens and the model {model.vocabulary}: "
+            "they belong to different checkpoints"
+        )
+        raise ModelError(message)
 
 
 def demand_room(wanted: int, what: str) -> None:

@@ -125,7 +125,7 @@ def test_a_folder_without_a_configuration_is_refused(folder):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"model_type": "mamba"}, "says model_type 'mamba', which is none of llama, qwen3, mistral"),
+        ({"model_type": "brain"}, "says model_type 'brain', which is no family of ours, and transformers .* cannot"),
         ({"hidden_size": None}, "of a llama model lacks 'hidden_size'"),
         ({"num_hidden_layers": "three"}, "makes no sense: invalid literal"),
         ({"head_dim": 7}, "the width must divide by the heads"),

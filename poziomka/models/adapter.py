@@ -1,0 +1,203 @@
+"""Any causal model of transformers behind `Architecture`: for families that the one transformer is not.
+
+It is slower: every step copies the remembered keys and values into transformers' own cache, and packed sequences are
+read as rows of their own. What a model must be: keys and values its only memory, positions given from outside, and
+logits a product of the hidden states. A model that is not like that is refused when it is loaded.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from poziomka.core.errors import ModelError
+from poziomka.models.architecture import Architecture, Packing
+from poziomka.models.memory import Memory
+
+MISSING = "other models need transformers: `pip install 'poziomka[hub]'`"
+SLOWER = "this model runs through transformers and not through our own transformer, which is slower"
+
+
+def adapt(folder: Path, dtype: torch.dtype, kind: object) -> "Adapted":
+    """Returns a folder's model through transformers.
+
+    Raises:
+        ModelError: transformers is not installed or cannot read it, or it is no model that can be adapted; `kind` is
+            the model_type that is named then.
+    """
+    try:
+        import transformers  # noqa: PLC0415 an extra, and seconds
+    except ModuleNotFoundError as error:
+        message = f"config.json in {folder} says model_type {kind!r}, which is no family of ours; {MISSING}"
+        raise ModelError(message) from error
+    try:
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+        inner, found = loaded
+    except Exception as error:  # a config of any kind; transformers raises what it meets
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        message = (
+            f"config.json in {folder} says model_type {kind!r}, which is no family of ours, and transformers "
+            f"{transformers.__version__} cannot read it as a causal model either: {reason[:200]}"
+        )
+        raise ModelError(message) from error
+    wrong = (
+        sorted(found["missing_keys"]) + sorted(found["unexpected_keys"]) + sorted(map(str, found["mismatched_keys"]))
+    )
+    if wrong:
+        message = f"the weights in {folder} do not fit its config.json: {wrong[0]}, the first of {len(wrong)}"
+        raise ModelError(message)
+    model = Adapted(inner.eval(), transformers.DynamicCache)
+    model.demand_adaptable(str(kind))
+    return model
+
+
+class Adapted(Architecture):
+    """A model of transformers.
+
+    Args:
+        inner: an AutoModelForCausalLM.
+        cache: transformers' DynamicCache.
+
+    Raises:
+        ModelError: it remembers anything but keys and values.
+    """
+
+    def __init__(self, inner: Any, cache: Any) -> None:
+        """Looks at what the model remembers of one token."""
+        super().__init__()
+        self.inner, self._cache = inner, cache
+        self.head = inner.get_output_embeddings()
+        self.vocabulary = self.head.weight.shape[0]
+        seen = self._read(
+            torch.zeros(1, 1, dtype=torch.long), use_cache=True, past_key_values=cache(config=inner.config)
+        )
+        kept = getattr(seen, "past_key_values", None)
+        plain = kept is not None and all(type(layer).__name__ == "DynamicLayer" for layer in kept.layers)
+        shapes = {(tuple(layer.keys.shape), tuple(layer.values.shape)) for layer in kept.layers} if plain else set()
+        if len(shapes) != 1:
+            message = (
+                f"{type(inner).__name__} cannot be adapted: it remembers something else than keys and values of every "
+                "token, alike in all layers"
+            )
+            raise ModelError(message)
+        ((keys, values),) = shapes
+        self.remembered = {"keys": (len(kept.layers), *keys[1:]), "values": (len(kept.layers), *values[1:])}
+
+    @torch.no_grad()
+    def demand_adaptable(self, kind: str) -> None:
+        """Reads a text at once, and in ragged pieces, both ways.
+
+        Raises:
+            ModelError: the logits differ: positions or logits are not made as they must be.
+        """
+        tokens = torch.randint(self.vocabulary, (2, 7), generator=torch.Generator().manual_seed(0))
+        wanted = self.inner(input_ids=tokens, use_cache=False).logits.float()
+        memory, counts = self.memory(2, 4), torch.tensor([2, 4])
+        self(tokens[:, :4], memory, counts=counts)
+        rest = torch.stack([tokens[row, counts[row] : counts[row] + 2] for row in range(2)])
+        found = self.logits(self(rest, memory))
+        ragged = torch.stack([wanted[row, counts[row] : counts[row] + 2] for row in range(2)])
+        gap = max((self.logits(self(tokens)) - wanted).abs().max(), (found - ragged).abs().max())
+        if not gap <= (1e-3 if wanted.dtype == self.head.weight.dtype else 0.2) * wanted.std():
+            message = (
+                f"a model of type {kind!r} cannot be adapted: read in pieces it differs from itself by {gap:.2g} in "
+                "its logits, so its positions or its logits are not made as ours are"
+            )
+            raise ModelError(message)
+
+    def _read(self, tokens: Tensor, **how: Any) -> Any:
+        return self.inner.base_model(input_ids=tokens, **how)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        memory: Memory | None = None,
+        *,
+        counts: Tensor | None = None,
+        packing: Packing | None = None,
+    ) -> Tensor:
+        """See Architecture."""
+        if memory is not None:
+            return self._remembering(tokens, memory, counts)
+        if packing is not None:
+            return self._unpacked(tokens, packing)
+        out: Tensor = self._read(tokens, use_cache=False).last_hidden_state
+        return out
+
+    def _unpacked(self, tokens: Tensor, packing: Packing) -> Tensor:
+        """Each sequence is read as a row of its own; padding reads as a text too, and nobody looks at it."""
+        rows, length = tokens.shape
+        number = packing.sequence + 1 + torch.arange(rows, device=tokens.device).unsqueeze(1) * (length + 1)
+        _, row = number.unique(return_inverse=True)
+        place = torch.where(packing.sequence < 0, torch.arange(length, device=tokens.device), packing.position)
+        apart = tokens.new_zeros(int(row.max()) + 1, int(place.max()) + 1)
+        apart[row, place] = tokens
+        return self(apart)[row, place]
+
+    def _remembering(self, tokens: Tensor, memory: Memory, counts: Tensor | None) -> Tensor:
+        """Shorter rows have a gap between what they remember and the new tokens, which nobody sees."""
+        rows, length = tokens.shape
+        lengths, seen = memory.lengths.clone(), int(memory.lengths.max())
+        memory.reserve(seen + length)
+        keys, values = memory["keys"], memory["values"]
+        cache = self._cache(config=self.inner.config)
+        if seen:
+            for layer in range(len(keys)):
+                cache.update(keys[layer, :, :, :seen], values[layer, :, :, :seen], layer)
+        columns = torch.arange(seen + length, device=tokens.device)
+        visible = (columns < lengths.unsqueeze(1)) | (columns >= seen)
+        place = lengths.unsqueeze(1) + torch.arange(length, device=tokens.device)
+        seeing = self._read(
+            tokens, attention_mask=visible.long(), position_ids=place, past_key_values=cache, use_cache=True
+        )
+        row = torch.arange(rows, device=tokens.device).unsqueeze(1)
+        for layer, fresh in enumerate(seeing.past_key_values.layers):
+            keys[layer][row, :, place] = fresh.keys[:, :, seen:].transpose(1, 2)
+            values[layer][row, :, place] = fresh.values[:, :, seen:].transpose(1, 2)
+        memory.advance(length if counts is None else counts)
+        out: Tensor = seeing.last_hidden_state
+        return out
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """See Architecture."""
+        return nn.functional.linear(hidden, self.head.weight, self.head.bias).float()
+
+    def memory(self, rows: int, length: int) -> Memory:
+        """See Architecture: keys and values, [layers, rows, heads, tokens, width of a head]."""
+        stores = {
+            name: self.head.weight.new_zeros(layers, rows, heads, length, width)
+            for name, (layers, heads, _, width) in self.remembered.items()
+        }
+        return Memory(stores, {"keys": 3, "values": 3}, rows)
+
+    def flops(self, context: float) -> float:
+        """See Architecture: two a weight, and four a width and layer for each token looked at."""
+        weights = {id(parameter): parameter.numel() for parameter in self.parameters() if parameter.dim() > 1}
+        read = self.inner.get_input_embeddings().weight
+        looked_up = 0 if read is self.head.weight else read.numel()
+        config = self.inner.config.get_text_config()
+        return 2.0 * (sum(weights.values()) - looked_up) + 4.0 * config.num_hidden_layers * config.hidden_size * (
+            context + 1
+        )
+
+    def config(self) -> dict[str, object]:
+        """See Architecture: what transformers read."""
+        found: dict[str, object] = self.inner.config.to_dict()
+        return found | {"torch_dtype": str(self.head.weight.dtype).removeprefix("torch.")}
+
+    def export(self) -> dict[str, Tensor]:
+        """See Architecture: transformers' own names, a tied weight once."""
+        return {name: parameter.detach() for name, parameter in self.inner.named_parameters()}
+
+    def load_exported(self, weights: dict[str, Tensor]) -> None:
+        """See Architecture."""
+        own = self.export()
+        if {*weights} != {*own}:
+            message = f"weights differ in {min({*weights} ^ {*own})}"
+            raise RuntimeError(message)
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(weights[name])
