@@ -51,6 +51,8 @@ class Tokenizer:
         text = json.dumps(sorted(vocabulary.items()), ensure_ascii=False)
         self.fingerprint = blake2b(text.encode(), digest_size=8).hexdigest()
         self.special = frozenset(number for number, added in inner.get_added_tokens_decoder().items() if added.special)
+        unknown = inner.token_to_id(files.names.get("unk_token", "")) if files else None
+        self._kept = self.special - ({unknown} - self.ends)  # what text may become is unknown at worst
         inner.encode_special_tokens = True  # which means: as text
         self._anchor: list[int] = []
         if files and len(self._ids("a")) != len(self._ids(f"{ANCHOR}a")) - len(self._ids(ANCHOR)):
@@ -131,8 +133,8 @@ class Tokenizer:
             raise ModelError(message) from error
         if self.files is None:
             self._demand_known(text, ids)
-        elif not self.special.isdisjoint(ids):  # a model that looks up whole pieces found it without being asked
-            return self._broken(text, next(token for token in ids if token in self.special))
+        elif not self._kept.isdisjoint(ids):  # a model that looks up whole pieces found it without being asked
+            return self._broken(text, next(token for token in ids if token in self._kept))
         return ids
 
     def encode_template(self, text: str, *, opening: bool = False) -> list[int]:
