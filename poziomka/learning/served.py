@@ -30,7 +30,6 @@ from poziomka.core.sampler import Sampler
 from poziomka.core.settings import setting
 from poziomka.core.transcript import Author
 from poziomka.learning.advantages import Advantages, advantage_named
-from poziomka.learning.batch import Batch
 from poziomka.learning.learner import Learner
 from poziomka.learning.losses import mismatch_kl
 from poziomka.learning.monitors import describe
@@ -110,7 +109,7 @@ def learn_from(
             break
         metrics = ages(chosen.rollouts, progress.step) | chosen.counts | judged.counts | describe(groups)
         clock.lap("checking")
-        metrics |= progress.learner.step(Batch.pack(examples), rate)
+        metrics |= progress.learner.step(progress.learner.pack(examples), rate)
         progress.step += 1
         clock.lap("learning")
         lengths = [len(example.tokens) for example in examples]
