@@ -1,9 +1,9 @@
-"""Three seeds of the recurrence, with controls at equal FLOPs: writes results.json, table.md and the figure.
+"""Three seeds of a recipe, with controls at equal FLOPs: writes results.json, table.md and the figure.
 
-    .venv/bin/python recipes/recurrence/study.py --runs runs/recurrence-study
+    .venv/bin/python recipes/study.py recipes/recurrence --runs runs/recurrence-study
 
-About half an hour on two cores. Each seed is a run of recipe.toml; its controls begin with the same warm start and
-spend the FLOPs that its reinforcement spent:
+About half an hour on two cores for the recurrence. Each seed is a run of the folder's recipe.toml; its controls begin
+with the same warm start and spend the FLOPs that its reinforcement spent:
     random reward     the same loop, the reward a coin toss
     fine-tuning       goes on with the mixture of the warm start's end
     expert iteration  fine-tuning on the model's own right attempts
@@ -13,7 +13,7 @@ What was done before is not done again: an interrupted study goes on.
 import argparse
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
@@ -31,9 +31,7 @@ from poziomka.tasks import task_named
 from poziomka.training.recipe import Recipe, read_recipe
 from poziomka.training.train import Training, train
 
-HERE = Path(__file__).parent
 T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t, two-sided 95 %, by number of seeds
-PROBLEMS, ATTEMPTS = 400, 4
 
 
 def coin_toss(task: Task, seed: int) -> Task:
@@ -51,8 +49,9 @@ def coin_toss(task: Task, seed: int) -> Task:
 def judged(training: Training) -> Evaluation:
     """Returns the held-out evaluation of a model as it stands, at the largest budget."""
     training.sampler.adopt("judged", training.progress.learner.weights())
-    how = training.sampling(most=training.recipe.reinforce.budget)
-    return evaluate(training.sampler, task_named(training.recipe.task), how, problems=PROBLEMS, attempts=ATTEMPTS)
+    how, settings = training.sampling(most=training.recipe.reinforce.budget), training.recipe.evaluate
+    task = task_named(training.recipe.task)
+    return evaluate(training.sampler, task, how, problems=settings.problems, attempts=settings.attempts)
 
 
 def random_reward(training: Training) -> None:
@@ -112,7 +111,7 @@ def control(name: str, recipe: Recipe, start: Path, folder: Path, flops: float) 
     return found
 
 
-def one_seed(seed: int, root: Path, recipe: Recipe) -> dict[str, object]:
+def one_seed(seed: int, root: Path, recipe: Recipe, controls: Sequence[str]) -> dict[str, object]:
     """Returns the figures of one seed: the run, and its controls."""
     folder = root / f"seed-{seed}"
     recipe = replace(recipe, seed=seed)
@@ -130,11 +129,12 @@ def one_seed(seed: int, root: Path, recipe: Recipe) -> dict[str, object]:
         "trained": after[-1]["accuracy"],
         "trained thinking_tokens": after[-1]["thinking_tokens"],
         "smallest budget": after[0]["accuracy"],
+        "majority": curves["trained"]["majority"],
         "budgets": {str(point["budget"]): point["accuracy"]["mean"] for point in after},
         "flops": flops,
         "seconds": sum(cost["seconds"].values()),
     }
-    for name in CONTROLS:
+    for name in controls:
         print(f"seed {seed}: {name}", flush=True)
         found[name] = control(name, recipe, start, folder / name.replace(" ", "-"), flops)
     return found
@@ -147,8 +147,9 @@ def over_seeds(values: list[float]) -> Estimate:
     return Estimate(mean, max(-1.0, mean - half), min(1.0, mean + half))
 
 
-def table(seeds: list[dict[str, object]]) -> str:
+def table(seeds: list[dict[str, object]], recipe: Recipe, controls: Sequence[str]) -> str:
     """Returns the table that the recipe's README shows."""
+    least, most = min(recipe.evaluate.budgets), max(recipe.evaluate.budgets)
     head = ["", *(f"seed {found['seed']}" for found in seeds), "mean over seeds [95 %, t]"]
 
     def row(name: str, cell: Callable[[dict], str], value: Callable[[dict], float] | None = None) -> str:
@@ -161,19 +162,24 @@ def table(seeds: list[dict[str, object]]) -> str:
     rows = [
         "| " + " | ".join(head) + " |",
         "|---" * len(head) + "|",
-        row("warm start, budget 64", lambda f: of(f["warm start"]), lambda f: f["warm start"]["mean"]),
-        row("trained, budget 64", lambda f: of(f["trained"]), lambda f: f["trained"]["mean"]),
+        row(f"warm start, budget {most}", lambda f: of(f["warm start"]), lambda f: f["warm start"]["mean"]),
+        row(f"trained, budget {most}", lambda f: of(f["trained"]), lambda f: f["trained"]["mean"]),
         row("gain from reinforcement", _gain("warm start", text=True), _gain("warm start")),
     ]
-    rows.append(row("trained, budget 2", lambda f: of(f["smallest budget"]), lambda f: f["smallest budget"]["mean"]))
-    rows.append(row("gain from thinking, 2 → 64", _gain("smallest budget", text=True), _gain("smallest budget")))
+    rows.append(
+        row(f"trained, budget {least}", lambda f: of(f["smallest budget"]), lambda f: f["smallest budget"]["mean"])
+    )
+    rows.append(
+        row(f"gain from thinking, {least} → {most}", _gain("smallest budget", text=True), _gain("smallest budget"))
+    )
     rows.append(
         row(
             "thinking tokens, before → after",
             lambda f: f"{f['warm start thinking_tokens']:.1f} → {f['trained thinking_tokens']:.1f}",
         )
     )
-    for name in CONTROLS:
+    rows += [row(*each) for each in _votes(seeds)]
+    for name in controls:
         rows.append(row(name, lambda f, n=name: of(f[n]["accuracy"]), lambda f, n=name: f[n]["accuracy"]["mean"]))
         rows.append(
             row(f"{name}, paired gain", lambda f, n=name: of(f[n]["gain"]), lambda f, n=name: f[n]["gain"]["mean"])
@@ -182,6 +188,20 @@ def table(seeds: list[dict[str, object]]) -> str:
     rows.append(row("reinforcement FLOPs", lambda f: f"{f['flops']:.2e}"))
     rows.append(row("seconds, all of the run", lambda f: f"{f['seconds']:.0f}"))
     return "\n".join(rows) + "\n"
+
+
+def _votes(seeds: list[dict[str, object]]) -> list[tuple[str, Callable, Callable]]:
+    """Returns rows for one attempt and for most votes of the trained model with its short thoughts."""
+    found = []
+    for place in (0, -1):
+        votes = seeds[0]["majority"][place]["attempts"]
+        name = f"trained, {'one short thought' if votes == 1 else f'majority of {votes}'}"
+
+        def point(seed: dict, place: int = place) -> dict:
+            return seed["majority"][place]["accuracy"]
+
+        found.append((name, lambda f, p=point: str(Estimate(**p(f))), lambda f, p=point: p(f)["mean"]))
+    return found
 
 
 def _gain(origin: str, *, text: bool = False) -> Callable:
@@ -194,19 +214,20 @@ def _gain(origin: str, *, text: bool = False) -> Callable:
 def main() -> None:
     """Runs the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=Path("runs/recurrence-study"), help="where the runs go")
+    parser.add_argument("folder", type=Path, help="with recipe.toml; results.json, table.md and figures/ go there")
+    parser.add_argument("--runs", type=Path, required=True, help="where the runs go")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=HERE, help="where results.json, table.md and figures/ go")
+    parser.add_argument("--controls", nargs="*", choices=list(CONTROLS), default=list(CONTROLS))
     arguments = parser.parse_args()
-    recipe = read_recipe(HERE / "recipe.toml")
-    seeds = [one_seed(seed, arguments.runs, recipe) for seed in arguments.seeds]
-    (arguments.out / "results.json").write_text(json.dumps({"schema_version": 1, "seeds": seeds}, indent=2) + "\n")
-    (arguments.out / "table.md").write_text(table(seeds))
-    figures = arguments.out / "figures"
+    recipe, out = read_recipe(arguments.folder / "recipe.toml"), arguments.folder
+    seeds = [one_seed(seed, arguments.runs, recipe, arguments.controls) for seed in arguments.seeds]
+    (out / "results.json").write_text(json.dumps({"schema_version": 1, "seeds": seeds}, indent=2) + "\n")
+    (out / "table.md").write_text(table(seeds, recipe, arguments.controls))
+    figures = out / "figures"
     figures.mkdir(exist_ok=True)
     for name in ("report.png", "report.svg"):
         shutil.copy(arguments.runs / f"seed-{arguments.seeds[0]}" / "figures" / name, figures / name)
-    print(table(seeds))
+    print(table(seeds, recipe, arguments.controls))
 
 
 if __name__ == "__main__":
