@@ -106,11 +106,12 @@ class Watcher:
 
     def tell(self) -> None:
         """Says what the run noted since it was last asked: damage passed over, checks that failed."""
-        for note in self.notes[self._told :]:
+        fresh = self.notes[self._told :]
+        self._told += len(fresh)  # before they are said: the watchdog's thread may come in between
+        for note in fresh:
             if self._live is not None:
                 self.console.print(Text(note, style="yellow"), soft_wrap=True)
             self._say(note, due=True)
-        self._told = len(self.notes)
 
     def _line(self, stage: str) -> str:
         done = self.step - (self.totals["warm_start"] if stage == "reinforce" else 0)

@@ -12,7 +12,7 @@ from poziomka.reports.words import counted, duration, shortened
 from poziomka.sampling.local import LocalSampler
 
 LOOKS = 8  # times a wait is looked at before its line is due, so that the line comes about when it should
-NOBODY = "neither sampling nor scoring nor learning is under way"
+NOBODY = "no row is sampled, no answer checked, nothing learned from: packing, the optimizer or the disk"
 
 
 class Watchdog:
