@@ -1,0 +1,256 @@
+"""A conversation in the terminal: streamed, the thought apart, and kept as far as it came when it is broken off."""
+
+import io
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
+
+from poziomka.cli.talk import Screen, Talk, interruptions, open_sampler
+from poziomka.core.errors import SamplerError
+from poziomka.core.sampler import Sampling
+from poziomka.core.transcript import Author, Stop
+from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.transformer import TransformerSettings
+from poziomka.models.weights import build_model, save_model
+
+TEMPLATE = (
+    "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant: {% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkpoint of random weights that speaks in bytes."""
+    source, folder = tmp_path_factory.mktemp("tokenizer"), tmp_path_factory.mktemp("checkpoint")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = tokenizers.Tokenizer(models.BPE({sign: number for number, sign in enumerate(alphabet)}, []))
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    inner.add_special_tokens(["<s>", "</s>"])
+    inner.save(str(source / "tokenizer.json"))
+    (source / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
+    (source / "chat_template.jinja").write_text(TEMPLATE)
+    tokenizer = Tokenizer.load(source)
+    settings = TransformerSettings(width=32, layers=1, heads=2)
+    save_model(folder, build_model("transformer", settings, len(tokenizer), 0), tokenizer)
+    return folder
+
+
+@pytest.fixture
+def screen():
+    return Screen(colour=False, out=io.StringIO(), beside=io.StringIO())
+
+
+@pytest.fixture
+def talk(folder):
+    return Talk(open_sampler(str(folder), "float32", think=None)[0], Sampling(tokens=12, temperature=1.0), None, 1)
+
+
+def show(screen, *texts, thinking=False):
+    screen.begin(thinking=thinking)
+    for text in texts:
+        screen.add(text)
+    screen.end()
+    return screen.out.getvalue()
+
+
+# ------------------------------------------------------------------------------------------------------- the screen
+@pytest.mark.parametrize(
+    ("texts", "shown"),
+    [
+        (("Hello", " there"), "Hello there\n"),
+        (("<think>hm</think>\n\n7",), "[thought]\nhm\n[/thought]\n\n7\n"),
+        (("<th", "ink>", "hm", "</", "think", ">", "7"), "[thought]\nhm\n[/thought]\n\n7\n"),
+        (("a <b> c <",), "a <b> c <\n"),
+        (("<think>", "</think>", "7"), "7\n"),
+        (("<think>", "hm"), "[thought]\nhm\n[/thought]\n\n"),
+        ((), ""),
+    ],
+)
+def test_a_thought_is_shown_apart_and_its_marks_are_not(screen, texts, shown):
+    assert show(screen, *texts) == shown
+
+
+def test_a_thought_that_the_template_opened_is_one_from_the_start(screen):
+    assert show(screen, "hm</think>7", thinking=True) == "[thought]\nhm\n[/thought]\n\n7\n"
+
+
+def test_what_is_certain_is_shown_at_once(screen):
+    screen.begin(thinking=False)
+    screen.add("Hello <")
+    assert screen.out.getvalue() == "Hello "
+    screen.add("b")
+    assert screen.out.getvalue() == "Hello <b"
+
+
+def test_a_thought_is_dim_where_there_is_colour():
+    screen = Screen(colour=True, out=io.StringIO())
+    assert show(screen, "hm</think>7", thinking=True) == "\x1b[2mhm\x1b[0m\n\n7\n"
+
+
+# --------------------------------------------------------------------------------------------------- the conversation
+def test_a_conversation_only_grows(talk, screen):
+    talk.ask("one", screen)
+    first = talk.transcript.tokens
+    talk.ask("two", screen)
+    assert talk.transcript.tokens[: len(first)] == first
+    assert [span.text for span in talk.transcript if span.author is Author.USER] == ["one", "two"]
+
+
+def test_a_turn_reads_only_what_is_new(talk, screen):
+    talk.ask("a rather long question to begin with", screen)
+    before = talk.sampler.engine.counters.read
+    talk.ask("hm", screen)
+    assert talk.sampler.engine.counters.read - before < 40
+
+
+def test_a_new_conversation_knows_nothing_of_the_old(talk, screen):
+    talk.ask("one", screen)
+    talk.begin()
+    talk.ask("two", screen)
+    assert [span.text for span in talk.transcript if span.author is Author.USER] == ["two"]
+
+
+def test_what_is_shown_is_what_was_written(talk, screen):
+    line = talk.ask("one", screen)
+    (reply,) = [span for span in talk.transcript if span.author is Author.MODEL]
+    assert screen.out.getvalue().strip() == reply.text.strip()
+    assert line.startswith(f"{len(reply)} tokens")
+    assert ("cut there: --tokens N" in line) is (reply.stop is Stop.LENGTH)
+
+
+def test_a_seed_repeats_a_conversation(folder, screen):
+    def replies(seed):
+        talk = Talk(open_sampler(str(folder), "float32", think=None)[0], Sampling(tokens=8), None, seed)
+        talk.ask("one", screen)
+        talk.ask("two", screen)
+        return list(talk.transcript.tokens)
+
+    assert replies(1) == replies(1) != replies(2)
+
+
+def test_a_system_message_comes_first(folder, screen):
+    talk = Talk(open_sampler(str(folder), "float32", think=None)[0], Sampling(tokens=2), "Be brief.", 1)
+    talk.ask("one", screen)
+    talk.begin()
+    talk.ask("two", screen)
+    words = [span.text for span in talk.transcript if span.author in (Author.SYSTEM, Author.USER)]
+    assert words == ["Be brief.", "two"]
+
+
+def test_a_reply_that_is_broken_off_is_kept_and_gone_on_from(talk, screen, monkeypatch):
+    add = screen.add
+
+    def stop_then(text):
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.setattr(screen, "add", add)
+        add(text)
+
+    monkeypatch.setattr(screen, "add", stop_then)
+    assert talk.ask("one", screen).endswith("stopped")
+    assert talk.transcript.cost < 12
+    assert talk.transcript.stop is Stop.LENGTH
+    talk.ask("two", screen)
+    assert [span.text for span in talk.transcript if span.author is Author.USER] == ["one", "two"]
+
+
+def test_who_asks_twice_to_stop_is_heard_at_once():
+    def interrupted_twice():
+        with interruptions():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_twice()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_full_context_is_told_in_a_sentence(talk, screen):
+    with pytest.raises(SamplerError, match="fills the context of 4096 tokens: /new begins anew"):
+        talk.ask("x" * 4200, screen)
+    assert len(talk.transcript.spans) == 0
+
+
+def test_a_thought_can_be_asked_for(folder, screen):
+    sampler, _ = open_sampler(str(folder), "float32", think=True)
+    talk = Talk(sampler, Sampling(tokens=9, think_most=3), None, 1)
+    assert "3 of them thought" in talk.ask("one", screen)
+    assert screen.out.getvalue().startswith("[thought]\n")
+
+
+# -------------------------------------------------------------------------------------------------- the command line
+def run(folder, *options, said=""):
+    command = [sys.executable, "-m", "poziomka", "chat", str(folder), "--tokens", "6", "--seed", "1", *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, input=said, capture_output=True, text=True, timeout=100, check=False, env=environment
+    )
+
+
+def test_a_pipe_gets_replies_and_nothing_else(folder):
+    done = run(folder, said="one\n\n/new\ntwo\n/quit\nthree\n")
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+    assert done.stderr.count(" tokens") == 2
+    assert "you ›" not in done.stdout
+
+
+def test_a_model_that_is_not_there_is_told_in_a_sentence(tmp_path):
+    done = run(tmp_path / "nothing")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("poziomka: there is no model")
+
+
+def test_a_runs_newest_weights_answer_each_question_by_itself(reference):
+    done = run(reference, "--temperature", "0", said="3 5 7 1 2 1\n3 5 7 1 2 1\n")
+    assert done.returncode == 0, done.stderr
+    first, second = done.stderr.splitlines()
+    assert first.partition(" · ")[0] == second.partition(" · ")[0]
+
+
+def test_a_symbol_that_a_run_does_not_know_is_told_in_a_sentence(reference):
+    done = run(reference, said="hello\n")
+    assert done.returncode == 2
+    assert "cannot write 'hello' in this vocabulary" in done.stderr
+
+
+def test_a_person_sees_a_conversation(folder):
+    """In a real pseudo-terminal: a question, Ctrl-C at the prompt, a wrong command, Ctrl-D."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ["TERM"] = "xterm"
+        os.execv(sys.executable, [sys.executable, "-m", "poziomka", "chat", str(folder), "--tokens", "6"])
+    seen = [_until(terminal, "you › ")]
+    for typed in (b"hello\n", b"\x03", b"/what\n"):
+        os.write(terminal, typed)
+        seen.append(_until(terminal, "you › "))
+    os.write(terminal, b"\x04")
+    _until(terminal, "never")
+    assert os.waitpid(child, 0)[1] == 0
+    opening, reply, stopped, unknown = seen
+    assert "Ctrl-C stops a reply" in opening
+    assert "\x1b[2m" in reply
+    assert "tok/s" in reply
+    assert "/quit or Ctrl-D ends" in stopped
+    assert "unknown command /what" in unknown
+
+
+def _until(terminal, text):
+    """Reads from a terminal until a text has come, or the other side is gone."""
+    seen, deadline = b"", time.monotonic() + 90
+    while text.encode() not in seen and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                seen += os.read(terminal, 4096)
+            except OSError:  # Linux says so when the other side has closed
+                break
+    return seen.decode(errors="replace")
