@@ -87,7 +87,7 @@ class Progress:
             return {}
         try:
             load_weights(saved.folder, self.learner.model)
-            self.learner.restore(_unflatten(load_file(saved.folder / OPTIMIZER), self.learner.state()))
+            self.learner.restore(_unflatten(load_file(saved.folder / OPTIMIZER), self.learner.state(copied=False)))
             self.step, self.score, self.spent = saved.step, saved.score, dict(saved.state["spent"])
             self.seconds = dict(saved.state["seconds"])
         except (KeyError, ValueError, OSError) as error:
@@ -135,7 +135,7 @@ class Progress:
 
     def _write(self, folder: Path) -> None:
         save_model(folder, self.learner.model, self.tokenizer)
-        save_file(_flatten(self.learner.state()), folder / OPTIMIZER)
+        save_file(_flatten(self.learner.state(copied=False)), folder / OPTIMIZER)
 
 
 class Clock:
