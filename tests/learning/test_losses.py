@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from poziomka.learning.losses import SurrogateSettings, mismatch_kl, next_token, policy_gradient
+from poziomka.learning.losses import SurrogateSettings, mismatch_kl, next_token, policy_gradient, sequence_level
 
 RATIOS = [0.5, 0.79, 0.81, 1.0, 1.19, 1.21, 1.27, 1.29, 4.0, 7.0]
 LOGQ = torch.full((len(RATIOS),), -2.0)
@@ -103,3 +103,43 @@ def test_the_mismatch_estimates_the_divergence_of_sampler_from_learner():
     p, q = torch.softmax(torch.randn(20), 0), torch.softmax(torch.randn(20), 0)
     estimate = sum(float(q[i]) * float(mismatch_kl(p[i].log()[None], q[i].log()[None])) for i in range(20))
     assert estimate == pytest.approx(float((q * (q / p).log()).sum()), rel=1e-4)
+
+
+def test_gspo_clips_the_ratio_of_a_sequence_and_gives_every_token_its_gradient():
+    """Two sequences: one within the bounds, one above them and pushed further up."""
+    logp = torch.tensor([-1.0, -2.0, -1.5, -1.0], requires_grad=True)
+    logq = torch.tensor([-1.1, -1.9, -2.5, -2.0])
+    weight, sequence = torch.tensor([0.5, 0.5, 0.25, 0.25]), torch.tensor([0, 0, 1, 1])
+    level = sequence_level(logp, logq, weight, sequence)
+    assert torch.allclose(level, torch.tensor([0.0, 0.0, 1.0, 1.0]), atol=1e-6)
+    settings = SurrogateSettings(kind="gspo", sequence_low=0.1, sequence_high=0.2)
+    loss, clipped = policy_gradient(logp, logq, weight, settings, level)
+    assert float(loss.detach()) == pytest.approx(-(1.0 + 0.5 * 1.2), rel=1e-5)
+    assert int(clipped) == 2
+    assert torch.allclose(torch.autograd.grad(loss, logp)[0], torch.tensor([-0.5, -0.5, 0.0, 0.0]), atol=1e-6)
+
+
+def test_a_token_without_a_weight_is_no_part_of_its_sequence_s_ratio():
+    logp, logq = torch.tensor([-1.0, -3.0]), torch.tensor([-1.5, -1.0])
+    assert sequence_level(logp, logq, torch.tensor([0.5, 0.0]), torch.tensor([0, 0])).tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "weight", "kept"),
+    [
+        (0.5, 0.2, 1.0, False),  # pushed up, and already further up than the bound
+        (0.5, 0.2, -1.0, True),  # pushed back
+        (0.2, 0.5, -1.0, False),
+        (0.2, 0.5, 1.0, True),
+        (0.001, 0.0001, 1.0, True),  # a ratio of ten, but hardly any probability has moved
+        (0.35, 0.2, 1.0, True),
+    ],
+)
+def test_dppo_leaves_out_tokens_whose_probability_has_moved_too_far_their_way(p, q, weight, kept):
+    logp = torch.tensor([p]).log().requires_grad_()
+    settings = SurrogateSettings(kind="dppo", trust=0.2)
+    loss, clipped = policy_gradient(logp, torch.tensor([q]).log(), torch.tensor([weight]), settings)
+    wanted = -weight * p / q if kept else 0.0
+    assert int(clipped) == (not kept)
+    assert float(loss.detach()) == pytest.approx(wanted, rel=1e-5)
+    assert float(torch.autograd.grad(loss, logp)[0]) == pytest.approx(wanted, rel=1e-5)
