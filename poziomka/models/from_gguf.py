@@ -21,7 +21,7 @@ from torch import Tensor
 from poziomka.core.errors import ModelError
 from poziomka.models.families import FAMILIES, family_of, to_config
 from poziomka.models.ggml_tokenizer import write_tokenizer_of_gguf
-from poziomka.models.gguf_file import GGUFFile
+from poziomka.models.gguf_file import GGUFFile, demand_gguf
 from poziomka.models.layers.rotary import scaled
 from poziomka.models.naming import Place, places
 from poziomka.models.shape import RopeScaling, SlidingWindow, TransformerSettings
@@ -48,14 +48,15 @@ def converted(path: Path, dtype: torch.dtype) -> Path:
         ModelError: the file is no GGUF file, of an unknown kind, cut short, too large for memory, or the cache cannot
             be written.
     """
-    file = GGUFFile(path)
-    settings, vocabulary = shape_of(file)
+    demand_gguf(path)
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()[:24]
     name = str(dtype).removeprefix("torch.")
     folder = cache_folder() / "gguf" / f"{digest}-{name}-{LAYOUT}"
     if _sound(folder):
         return folder
+    file = GGUFFile(path)
+    settings, vocabulary = shape_of(file)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))

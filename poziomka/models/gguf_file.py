@@ -58,15 +58,9 @@ class GGUFFile:
     def __init__(self, path: Path) -> None:
         """Reads the metadata and checks that every tensor is there in full and of a known type."""
         self.path = path
-        try:
-            with path.open("rb") as file:
-                if file.read(4) != MAGIC:
-                    message = f"{path} is not a GGUF file: it does not begin with {MAGIC.decode()!r}"
-                    raise ModelError(message)
-                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except OSError as error:
-            message = f"cannot read {path}: {(error.strerror or str(error)).lower()}"
-            raise ModelError(message) from error
+        demand_gguf(path)
+        with path.open("rb") as file:
+            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         try:
             self.metadata, self.stored = self._read()
         except (struct.error, UnicodeDecodeError, OverflowError, MemoryError) as error:
@@ -129,6 +123,19 @@ class GGUFFile:
         rows = data.reshape(*stored.shape[:-1], stored.nbytes // prod(stored.shape[:-1]))
         found: np.ndarray = gguf.dequantize(rows, stored.kind)
         return found.reshape(stored.shape)
+
+
+def demand_gguf(path: Path) -> None:
+    """Raises ModelError where a file cannot be read, or does not begin as a GGUF file does."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(MAGIC))
+    except OSError as error:
+        message = f"cannot read {path}: {(error.strerror or str(error)).lower()}"
+        raise ModelError(message) from error
+    if begins != MAGIC:
+        message = f"{path} is not a GGUF file: it does not begin with {MAGIC.decode()!r}"
+        raise ModelError(message)
 
 
 class _Cursor:

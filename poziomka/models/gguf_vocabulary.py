@@ -36,16 +36,15 @@ def vocabulary_fields(folder: Path, vocabulary: int) -> dict[str, Any]:
     if model["type"] != "BPE":
         message = f"a GGUF file cannot hold the tokenizer in {folder}: it is of kind {model['type']}, and only BPE fits"
         raise ModelError(message)
-    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     tokens = {number: text for text, number in inner.get_vocab().items()}
     types = dict.fromkeys(tokens, NORMAL)
     for number, added in inner.get_added_tokens_decoder().items():
         types[number] = CONTROL if added.special else USER_DEFINED
     fields: dict[str, Any] = {}
     if model.get("byte_fallback"):
-        fields |= _sentence_piece(described, tokens, types, merges)
+        fields |= _sentence_piece(described, tokens, types, vocabulary)
     else:
-        fields |= {"model": "gpt2", "pre": _rule(inner, folder), "merges": merges}
+        fields |= {"model": "gpt2", "pre": _rule(inner, folder), "merges": _merges(described)}
     fields["tokens"] = [tokens.get(number, f"[PAD{number}]") for number in range(vocabulary)]
     fields["token_type"] = [types.get(number, UNUSED) for number in range(vocabulary)]
     fields["add_bos_token"] = inner.encode("a").ids[:1] == [tokenizer.begin]
@@ -80,9 +79,10 @@ def _words(inner: tokenizers.Tokenizer) -> list[str]:
 
 
 def _sentence_piece(
-    described: dict[str, Any], tokens: dict[int, str], types: dict[int, int], merges: list[str]
+    described: dict[str, Any], tokens: dict[int, str], types: dict[int, int], vocabulary: int
 ) -> dict[str, Any]:
     """Pieces with scores: the earlier a merge comes, the higher the score of what it makes."""
+    merges = _merges(described)
     ranks = {merge.replace(" ", "", 1): -float(rank) for rank, merge in reversed(list(enumerate(merges)))}
     unknown = described["model"].get("unk_token")
     for number, text in tokens.items():
@@ -97,7 +97,11 @@ def _sentence_piece(
     fields = {
         "model": "llama",
         "add_space_prefix": spaced,
-        "scores": [ranks.get(tokens.get(number, ""), lowest) for number in range(max(tokens) + 1)],
+        "scores": [ranks.get(tokens.get(number, ""), lowest) for number in range(vocabulary)],
     }
     found = [number for number, text in tokens.items() if text == unknown]
     return fields | ({"unknown_token_id": found[0]} if found else {})
+
+
+def _merges(described: dict[str, Any]) -> list[str]:
+    return [merge if isinstance(merge, str) else " ".join(merge) for merge in described["model"]["merges"]]

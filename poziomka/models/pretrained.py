@@ -11,6 +11,7 @@ from poziomka.models.adapter import SLOWER, Adapted
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat
 from poziomka.models.from_gguf import converted
+from poziomka.models.stored import CONFIG, read_json
 from poziomka.models.template import TemplateFormat
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import open_model
@@ -71,6 +72,7 @@ def find(name: str, dtype: torch.dtype) -> Path:
     """
     path = Path(name).expanduser()
     if path.is_dir():
+        read_json(path / CONFIG)  # before its tokenizer, which takes longer
         return path
     if name == "smollm2":
         return converted(_carried(*SMOLLM2), dtype)

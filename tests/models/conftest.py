@@ -1,5 +1,10 @@
 """Tiny models of every shape, loud enough that what they read matters."""
 
+import json
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -44,3 +49,26 @@ def model(request, build):
 @pytest.fixture(params=["transformer", "llama", "qwen"])
 def transformer(request, build):
     return build(request.param)
+
+
+@pytest.fixture(scope="session")
+def llama_cpp():
+    """Runs a script where llama-cpp-python is installed: JSON in, JSON out; skips, loudly, where it is not."""
+    python = Path(os.environ.get("POZIOMKA_PEERS", "/work/trl-env/bin/python"))
+    try:
+        installed = subprocess.run([python, "-c", "import llama_cpp"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        installed = False
+    if not installed:
+        pytest.skip(
+            f"NOT CHECKED against llama.cpp, which {python} has not: python -m venv ENV && ENV/bin/pip install "
+            "llama-cpp-python, then set POZIOMKA_PEERS=ENV/bin/python"
+        )
+
+    def run(script, given):
+        done = subprocess.run(
+            [python, "-c", script], input=json.dumps(given), capture_output=True, text=True, check=True, timeout=120
+        )
+        return json.loads(done.stdout)
+
+    return run

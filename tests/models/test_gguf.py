@@ -1,9 +1,7 @@
 """GGUF files: what we export, llama.cpp runs and we read back; what is damaged is refused in words."""
 
 import json
-import os
 import struct
-import subprocess
 from pathlib import Path
 
 import gguf
@@ -23,19 +21,19 @@ from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.transformer import Transformer
 from poziomka.models.weights import save_model
 
-PEER = Path(os.environ.get("POZIOMKA_PEERS", "/work/trl-env/bin/python"))
 TOP_TOKENS = """
 import json, sys
 import numpy as np
 from llama_cpp import Llama
+found = {}
 for path, texts in json.load(sys.stdin).items():
     model = Llama(path, n_ctx=128, logits_all=True, verbose=False, n_threads=1)
-    tops = []
+    found[path] = []
     for text in texts:
         model.reset()
         model.eval(text)
-        tops.append(np.asarray(model.scores[: len(text)]).argmax(-1).tolist())
-    print(json.dumps([path, tops]))
+        found[path].append(np.asarray(model.scores[: len(text)]).argmax(-1).tolist())
+print(json.dumps(found))
 """
 SPECIAL = ["<|end|>", "<|begin|>", "<|pad|>"]
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
@@ -134,15 +132,8 @@ def test_an_exported_model_is_read_back_as_it_was(name, save, tokenizer, tmp_pat
 
 
 @torch.no_grad()
-def test_llama_cpp_says_the_same_tokens(save, tmp_path):
+def test_llama_cpp_says_the_same_tokens(llama_cpp, save, tmp_path):
     """≥ 99 % of the likeliest next tokens agree, teacher-forced, in every family."""
-    if not PEER.is_file():
-        pytest.skip(
-            f"NOT CHECKED against llama.cpp: there is no {PEER}; python -m venv ENV && ENV/bin/pip install "
-            "llama-cpp-python, then set POZIOMKA_PEERS=ENV/bin/python"
-        )
-    if subprocess.run([PEER, "-c", "import llama_cpp"], capture_output=True, check=False).returncode:
-        pytest.skip(f"NOT CHECKED against llama.cpp: {PEER} -m pip install llama-cpp-python")
     tokens, wanted, asked = texts(3, 100), {}, {}
     for name in SHAPES:
         folder, model = save(name)
@@ -150,10 +141,7 @@ def test_llama_cpp_says_the_same_tokens(save, tmp_path):
         export_gguf(folder, path)
         wanted[str(path)] = model.logits(model(tokens)).argmax(-1)
         asked[str(path)] = tokens.tolist()
-    done = subprocess.run(
-        [PEER, "-c", TOP_TOKENS], input=json.dumps(asked), capture_output=True, text=True, check=True, timeout=120
-    )
-    found = dict(json.loads(line) for line in done.stdout.splitlines())
+    found = llama_cpp(TOP_TOKENS, asked)
     agreed = {Path(path).stem: float((torch.tensor(found[path]) == wanted[path]).float().mean()) for path in wanted}
     assert min(agreed.values()) >= 0.99, agreed
 
