@@ -211,7 +211,7 @@ def test_a_model_that_is_not_there_is_told_in_a_sentence(tmp_path):
 
 
 def test_a_runs_newest_weights_answer_each_question_by_itself(reference):
-    done = run(reference, "--temperature", "0", said="3 5 7 1 2 1\n3 5 7 1 2 1\n")
+    done = run(reference, "--temperature", "0", said="30 20 k3\n30 20 k3\n")
     assert done.returncode == 0, done.stderr
     first, second = done.stderr.splitlines()
     assert first.partition(" · ")[0] == second.partition(" · ")[0]
