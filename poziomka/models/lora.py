@@ -86,11 +86,12 @@ class Adapted(nn.Module):
         if not self.on:
             return plain
         adapters: list[Any] = list(self.adapters.values())
-        x = nn.functional.dropout(x, self.dropout, self.training)
+        if self.dropout:  # at 0 it would still copy
+            x = nn.functional.dropout(x, self.dropout, self.training)
         inner = nn.functional.linear(x, torch.cat([adapter.a for adapter in adapters]))
         stretches = inner.chunk(len(adapters), -1)
         added = [nn.functional.linear(each, adapter.b) for each, adapter in zip(stretches, adapters, strict=True)]
-        return plain + self.scale * (added[0] if len(added) == 1 else torch.cat(added, -1))
+        return torch.add(plain, added[0] if len(added) == 1 else torch.cat(added, -1), alpha=self.scale)
 
     @torch.no_grad()
     def delta(self) -> Tensor:
