@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from poziomka.core.errors import ModelError, SettingsError, nearest
 from poziomka.core.settings import build
@@ -118,7 +119,7 @@ def open_model(folder: Path, dtype: torch.dtype, tokens: int = 0) -> Architectur
     else:
         return _adapted(folder, dtype, tokens, config.get("model_type"))
     weights = Stored(folder)
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         model = make().to(dtype)
     _demand_tokens(folder, tokens, model)
     try:
@@ -130,6 +131,18 @@ def open_model(folder: Path, dtype: torch.dtype, tokens: int = 0) -> Architectur
     model.to_empty(device="cpu")
     weights.read_into(model.export())
     return model.eval()
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves weights as they are, since they are read next; drawing on no device would import a compiler, for 1.5 s."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Skips what torch.nn.init does, and does all else."""
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _adapted(folder: Path, dtype: torch.dtype, tokens: int, kind: object) -> Architecture:
