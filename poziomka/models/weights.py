@@ -128,7 +128,8 @@ def open_model(folder: Path, dtype: torch.dtype, tokens: int = 0) -> Architectur
         message = f"the weights in {folder} do not fit its {CONFIG}: {error}"
         raise ModelError(message) from error
     demand_room(model.parameters_count * dtype.itemsize, str(folder))
-    model.to_empty(device="cpu")
+    room = {name: torch.empty(tensor.shape, dtype=dtype) for name, tensor in model.state_dict().items()}
+    model.load_state_dict(room, assign=True)  # to_empty would import an algebra system, for half a second
     weights.read_into(model.export())
     return model.eval()
 
