@@ -214,13 +214,14 @@ def _metrics(given: Namespace) -> int:
 def _export_options(parser: ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="RUN", help="the folder of a run, or of a checkpoint")
     parser.add_argument("--gguf", type=Path, metavar="FILE", help="write a GGUF file, for llama.cpp")
+    parser.add_argument("--folder", dest="out", type=Path, metavar="FOLDER", help="write a folder in the hub's layout")
     parser.add_argument("--kind", default="f32", metavar="KIND", help="of its weights: f32, f16 or bf16 (f32)")
 
 
 def _export(given: Namespace) -> int:
     from poziomka.cli.export import export
 
-    *notes, done = export(given.folder, given.gguf, given.kind)
+    *notes, done = export(given.folder, given.gguf, given.out, given.kind)
     for note in notes:
         _say(note)
     print(done)

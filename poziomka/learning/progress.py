@@ -12,8 +12,8 @@ from poziomka.core.errors import CheckpointError, PoziomkaError
 from poziomka.core.rollout import Group
 from poziomka.core.sampler import Sampler
 from poziomka.learning.learner import Learner
+from poziomka.models.lora import load_learned, save_learned
 from poziomka.models.tokenizer import Tokenizer
-from poziomka.models.weights import load_weights, save_model
 from poziomka.runs.run import Run
 
 OPTIMIZER = "optimizer.safetensors"
@@ -39,6 +39,7 @@ class Progress:
         seconds: wall-clock time by phase; kept in checkpoints and not part of what must repeat.
         score: the last held-out accuracy; the checkpoint with the highest is kept beside the newest.
         again: what a person does to go on with this run.
+        base: folder or name of the model that adapters go onto, where adapters learn.
         stop: set to save and stop after the step that is under way.
     """
 
@@ -60,6 +61,7 @@ class Progress:
         self.extra: dict[str, Callable[[], Mapping[str, Any]]] = {}
         self.score: float | None = None
         self.stop = False
+        self.base = ""
         self.again = f"poziomka train --resume {shlex.quote(str(run.folder))}"
 
     @property
@@ -86,7 +88,7 @@ class Progress:
         if saved is None:
             return {}
         try:
-            load_weights(saved.folder, self.learner.model)
+            load_learned(saved.folder, self.learner.model)
             self.learner.restore(_unflatten(load_file(saved.folder / OPTIMIZER), self.learner.state(copied=False)))
             self.step, self.score, self.spent = saved.step, saved.score, dict(saved.state["spent"])
             self.seconds = dict(saved.state["seconds"])
@@ -134,7 +136,7 @@ class Progress:
         self.run.save(self.step, self._write, {"spent": self.spent, "seconds": self.seconds, **state}, self.score)
 
     def _write(self, folder: Path) -> None:
-        save_model(folder, self.learner.model, self.tokenizer)
+        save_learned(folder, self.learner.model, self.tokenizer, self.base)
         save_file(_flatten(self.learner.state(copied=False)), folder / OPTIMIZER)
 
 

@@ -22,7 +22,10 @@ from torch import Tensor, nn
 from poziomka.core.errors import ModelError, nearest
 from poziomka.core.settings import setting
 from poziomka.models.architecture import Architecture
+from poziomka.models.layers.linear import Linear
+from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.transformer import Transformer
+from poziomka.models.weights import load_weights, save_model
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TARGETS = {
@@ -146,6 +149,36 @@ def has_adapters(model: nn.Module) -> bool:
     return bool(adapted(model))
 
 
+def settings_of(model: nn.Module) -> LoraSettings:
+    """Returns the settings that a model's adapters were made with.
+
+    Raises:
+        ModelError: the model has no adapters.
+    """
+    products = adapted(model).values()
+    if not products:
+        message = f"this {type(model).__name__.lower()} has no adapters"
+        raise ModelError(message)
+    some = next(iter(products))
+    first: Any = next(iter(some.adapters.values()))
+    rank = int(first.a.shape[0])
+    names = {name for product in products for name in product.adapters}
+    targets = tuple(target for target, parts in TARGETS.items() if names & {*parts})
+    return LoraSettings(rank=rank, alpha=some.scale * rank, dropout=some.dropout, targets=targets)
+
+
+def merge(model: nn.Module) -> None:
+    """Adds adapters to the weights, in place, and takes them away: a plain model that computes the same is left."""
+    for name, product in adapted(model).items():
+        owner, _, last = name.rpartition(".")
+        outputs, inputs = product.weight.shape
+        plain = Linear(inputs, outputs, bias=product.bias is not None, device="meta")
+        plain.weight = nn.Parameter((product.weight.float() + product.delta()).to(product.weight.dtype))
+        plain.bias = product.bias
+        setattr(model.get_submodule(owner), last, plain)
+    model.requires_grad_(True)
+
+
 def merged(model: nn.Module) -> dict[str, Tensor]:
     """Returns the state of the plain model that computes the same: adapters are added to copies of the weights."""
     products = adapted(model)
@@ -169,15 +202,15 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
             product.on = True
 
 
-def save_peft(folder: Path, model: Architecture, settings: LoraSettings, base: str = "") -> None:
+def save_peft(folder: Path, model: Architecture, base: str = "") -> None:
     """Writes the adapters as `peft` reads them: adapter_config.json and adapter_model.safetensors.
 
     Args:
         folder: exists.
         model: with adapters.
-        settings: those it was given.
         base: the folder or the hub's name of the model that they go onto.
     """
+    settings = settings_of(model)
     tensors = {f"{PREFIX}.{name}": tensor.detach().contiguous() for name, tensor in _by_peft_name(model).items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     config = {
@@ -200,13 +233,23 @@ def load_peft(folder: Path, model: Architecture) -> LoraSettings:
     Raises:
         ModelError: a file is missing or damaged, the adapters are of a kind that is not supported, or do not fit.
     """
-    settings = _read_config(folder / CONFIG)
+    settings = read_settings(folder)
+    attach(model, settings, 0)
+    restore_adapters(folder, model)
+    return settings
+
+
+def restore_adapters(folder: Path, model: Architecture) -> None:
+    """Takes the adapters of a PEFT folder into a model that has such adapters; raises ModelError as `load_peft`."""
     try:
         tensors = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         message = f"cannot read the adapters {folder / WEIGHTS}: {error}"
         raise ModelError(message) from error
-    attach(model, settings, 0)
+    _fill(folder, model, tensors)
+
+
+def _fill(folder: Path, model: Architecture, tensors: Mapping[str, Tensor]) -> None:
     own = {f"{PREFIX}.{name}": tensor for name, tensor in _by_peft_name(model).items()}
     wrong = sorted(
         name
@@ -222,10 +265,22 @@ def load_peft(folder: Path, model: Architecture) -> LoraSettings:
     with torch.no_grad():
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
-    return settings
 
 
-def _read_config(path: Path) -> LoraSettings:
+def base_of(folder: Path) -> str | None:
+    """Returns which model a folder's adapters go onto; None where it holds no adapters."""
+    if not (folder / CONFIG).is_file():
+        return None
+    try:
+        return str(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"cannot read the adapters' settings {folder / CONFIG}: {error!r}"
+        raise ModelError(message) from error
+
+
+def read_settings(folder: Path) -> LoraSettings:
+    """Returns the settings of a PEFT folder's adapters; raises ModelError where they are of another kind."""
+    path = folder / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
@@ -256,3 +311,30 @@ def _by_peft_name(model: Architecture) -> dict[str, Tensor]:
             found[f"{number}.{home}.{projection}.lora_A.weight"] = adapter.a
             found[f"{number}.{home}.{projection}.lora_B.weight"] = adapter.b
     return found
+
+
+# ------------------------------------------------------------------------------------------------------ checkpoints
+def save_learned(folder: Path, model: Architecture, tokenizer: Tokenizer, base: str = "") -> None:
+    """Writes what learns: the whole model in the hub's layout, or a PEFT folder where it has adapters."""
+    if has_adapters(model):
+        save_peft(folder, model, base)
+        tokenizer.save(folder)
+    else:
+        save_model(folder, model, tokenizer)
+
+
+def load_learned(folder: Path, model: Architecture) -> None:
+    """Takes what `save_learned` wrote of such a model; raises ModelError where it does not fit."""
+    if has_adapters(model):
+        restore_adapters(folder, model)
+    else:
+        load_weights(folder, model)
+
+
+def start_from(folder: Path, model: Architecture) -> None:
+    """Gives a plain model the weights of a folder, which may hold adapters for it; raises ModelError."""
+    if base_of(folder) is None:
+        load_weights(folder, model)
+    else:
+        load_peft(folder, model)
+        merge(model)

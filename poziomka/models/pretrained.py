@@ -1,6 +1,6 @@
 """A model that somebody trained: from a folder, a GGUF file, the hub, or the small one that a package carries."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from poziomka.models.adapter import SLOWER, Adapted
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat
 from poziomka.models.from_gguf import converted
+from poziomka.models.lora import base_of, load_peft, merge
 from poziomka.models.stored import CONFIG, read_json
 from poziomka.models.template import TemplateFormat
 from poziomka.models.tokenizer import Tokenizer
@@ -54,6 +55,9 @@ def load_pretrained(name: str, dtype: str = "float32", *, opens_thought: bool = 
     if dtype not in DTYPES:
         message = f"unknown dtype {dtype!r}{nearest(dtype, DTYPES)}"
         raise ModelError(message)
+    base = base_of(Path(name)) if Path(name).is_dir() else None
+    if base is not None:
+        return _with_adapters(Path(name), load_pretrained(base, dtype, opens_thought=opens_thought))
     folder = find(name, DTYPES[dtype])
     tokenizer = Tokenizer.load(folder)
     model = open_model(folder, DTYPES[dtype], len(tokenizer))
@@ -62,6 +66,14 @@ def load_pretrained(name: str, dtype: str = "float32", *, opens_thought: bool = 
         return Pretrained(model, tokenizer, PlainFormat(tokenizer), folder, notes)
     chat = TemplateFormat(tokenizer, opens_thought=opens_thought)
     return Pretrained(model, chat.tokenizer, chat, folder, (*notes, *chat.notes))
+
+
+def _with_adapters(folder: Path, base: Pretrained) -> Pretrained:
+    """Returns a model with a PEFT folder's adapters merged in."""
+    load_peft(folder, base.model)
+    merge(base.model)
+    note = f"the adapters in {folder} are merged into {base.source}"
+    return replace(base, source=folder, notes=(*base.notes, note))
 
 
 def find(name: str, dtype: torch.dtype) -> Path:

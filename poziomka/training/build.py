@@ -12,6 +12,7 @@ from poziomka.learning.curriculum import Lessons
 from poziomka.learning.progress import Progress
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat
+from poziomka.models.lora import attach, start_from
 from poziomka.models.pretrained import load_pretrained
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import build_model, load_weights
@@ -30,6 +31,7 @@ class Built:
         task: problems and scorer.
         chat: where spans get their tokens; it holds the tokenizer.
         model: the weights that learn.
+        source: folder of the pretrained model; "" for one from nothing.
         notes: what a user should know of the model, in sentences.
         scripted: whether the task came from a script, so that only the script can go on with the run.
     """
@@ -37,6 +39,7 @@ class Built:
     task: Task
     chat: ChatFormat
     model: Architecture
+    source: str = ""
     notes: tuple[str, ...] = ()
     scripted: bool = False
 
@@ -61,27 +64,33 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
     keep_freed_memory()
     scripted = task is not None
     task = task or task_named(recipe.task)
-    start = None if recipe.start is None else Path(recipe.start)
+    weights = saved or (None if recipe.start is None else Path(recipe.start))
     if recipe.pretrained is not None:
-        loaded = load_pretrained(str(saved or recipe.pretrained), recipe.precision, opens_thought=recipe.thinks)
-        if saved is None and start is not None:
-            load_weights(start, loaded.model)
-        return Built(task, loaded.chat, loaded.model, loaded.notes, scripted)
+        loaded = load_pretrained(recipe.pretrained, recipe.precision, opens_thought=recipe.thinks)
+        if weights is not None:
+            start_from(weights, loaded.model)
+        return Built(task, loaded.chat, loaded.model, str(loaded.source), loaded.notes, scripted)
     if not task.symbols:
         message = (
             f"the task {task.name!r} is for a model that reads already: name one with pretrained, "
             "smollm2 for example, or take a task with a vocabulary of its own, recurrence for example"
         )
         raise TaskError(message)
-    if recipe.precision != "float32":
-        message = f"a model from nothing learns in float32: received precision {recipe.precision!r} without pretrained"
+    if recipe.precision != "float32" or recipe.lora is not None:
+        what = "precision" if recipe.lora is None else "lora"
+        message = f"a model from nothing learns all its weights in float32: received {what} without pretrained"
         raise ModelError(message)
     tokenizer = Tokenizer.of_symbols(task.symbols)
     model = build_model(recipe.architecture, recipe.model, len(tokenizer), seed_of("weights", recipe.seed))
-    weights = saved or start
     if weights is not None:
         load_weights(weights, model)
     return Built(task, PlainFormat(tokenizer), model, scripted=scripted)
+
+
+def adapt(recipe: Recipe, model: Architecture) -> None:
+    """Gives the model its adapters, where the recipe has some; a sampler copies the plain model before that."""
+    if recipe.lora is not None:
+        attach(model, recipe.lora, seed_of("adapters", recipe.seed))
 
 
 def demand_lessons(recipe: Recipe, built: Built) -> None:

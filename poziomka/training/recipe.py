@@ -10,6 +10,7 @@ from poziomka.learning.curriculum import LessonSettings
 from poziomka.learning.learner import LearnerSettings
 from poziomka.learning.optimizers import OptimizerSettings
 from poziomka.learning.reinforce import ReinforceSettings
+from poziomka.models.lora import LoraSettings
 from poziomka.models.transformer import TransformerSettings
 
 SCHEMA = 1  # of recipe.toml
@@ -78,6 +79,7 @@ class Recipe:
     precision: Literal["float32", "bfloat16"] = setting("float32", "of a pretrained model's weights")
     thinks: bool = setting(True, "a pretrained model's replies begin with <think>")
     architecture: Literal["transformer", "recurrent"] = setting("transformer", "transformer or recurrent")
+    lora: LoraSettings | None = setting(None, "learn adapters of a pretrained model; none: all its weights")
     model: TransformerSettings = field(default_factory=TransformerSettings)
     warm_start: WarmStartSettings = field(default_factory=WarmStartSettings)
     gate: GateSettings = field(default_factory=GateSettings)

@@ -1,5 +1,6 @@
 """One recipe from nothing to a report: warm start, gate, reinforcement, evaluation. Wiring only."""
 
+import copy
 import shutil
 import signal
 import time
@@ -15,16 +16,18 @@ from poziomka.core.sampler import Sampling
 from poziomka.core.settings import plain
 from poziomka.learning.curriculum import Curriculum, Lessons
 from poziomka.learning.finetune import finetune
-from poziomka.learning.learner import Learner
+from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.progress import Interrupted, Progress
 from poziomka.learning.reinforce import reinforce
+from poziomka.models.architecture import Architecture
 from poziomka.models.counting import sampling_flops
-from poziomka.models.weights import save_model
+from poziomka.models.lora import has_adapters, save_learned
+from poziomka.models.weights import load_weights
 from poziomka.reports.page import write
 from poziomka.runs import Run
 from poziomka.runs.exports import Exports, demand_exports
 from poziomka.sampling.local import LocalSampler
-from poziomka.training.build import Built, build, demand_lessons
+from poziomka.training.build import Built, adapt, build, demand_lessons
 from poziomka.training.measure import frontier, held_out, vote
 from poziomka.training.recipe import Recipe, recipe_of
 from poziomka.training.watch import Watcher
@@ -48,10 +51,12 @@ class Training:
         self.task, self.chat, self.model, self.tokenizer = built.task, built.chat, built.model, built.tokenizer
         self.warm_updates = recipe.warm_updates
         self.sampler = LocalSampler(self.model, self.chat)
+        adapt(recipe, self.model)
         self.curriculum = Curriculum(self.task, recipe.seed, recipe.reinforce.retire_at)
         self.watcher = Watcher(recipe, run.folder, quiet=quiet)
         self.watcher.notes = run.notes
         self.progress = self._restored()
+        self.progress.base = built.source
         for note in built.notes:
             run.note(note)
         if built.scripted:
@@ -62,7 +67,7 @@ class Training:
         saved = self.run.latest()
         reinforcing = saved is not None and saved.step > self.warm_updates
         settings = self.recipe.reinforce.learner if reinforcing else self.recipe.warm_start.learner
-        learner = Learner(self.model, settings, self.recipe.reinforce.temperature)
+        learner = self._learner(settings)
         every = self.recipe.save_every
         progress = Progress(self.run, learner, self.tokenizer, every, self.watcher.hear)
         progress.extra["curriculum"] = self.curriculum.state
@@ -71,6 +76,16 @@ class Training:
             self.curriculum.restore(state["curriculum"])
         self.watcher.step = progress.step
         return progress
+
+    def _learner(self, settings: LearnerSettings) -> Learner:
+        """Returns a fresh learner; where a divergence is paid for, from what the warm start left."""
+        reference: Architecture | None = None
+        if settings.divergence.wanted:
+            reference = self.model if has_adapters(self.model) else copy.deepcopy(self.model).eval()
+            kept = self.run.folder / "models" / "warm-start"
+            if reference is not self.model and kept.is_dir():
+                load_weights(kept, reference)
+        return Learner(self.model, settings, self.recipe.reinforce.temperature, reference)
 
     def finish(self) -> Path:
         """Does what is left to do; returns the path of the report."""
@@ -145,7 +160,7 @@ class Training:
         part = folder.with_name(f"{name}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        save_model(part, self.model, self.tokenizer)
+        save_learned(part, self.model, self.tokenizer, self.progress.base)
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
 
@@ -171,7 +186,7 @@ class Training:
         self.watcher.stage("reinforcing")
         start = self.progress.step - self.warm_updates
         if start == 0:
-            self.progress.learner = Learner(self.model, settings.learner, settings.temperature)
+            self.progress.learner = self._learner(settings.learner)
 
         def after(step: int) -> None:
             if step % every == 0 or step == settings.steps:

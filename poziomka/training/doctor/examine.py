@@ -1,11 +1,12 @@
 """The checks in the order in which they are made: what is cheap and what would hurt most comes first."""
 
+import copy
 from collections.abc import Callable, Iterator
 
 from poziomka.core.errors import PoziomkaError
 from poziomka.learning.learner import Learner
 from poziomka.sampling.local import LocalSampler
-from poziomka.training.build import build
+from poziomka.training.build import adapt, build
 from poziomka.training.doctor.agreement import logprobs, rehearse
 from poziomka.training.doctor.cost import memory, seconds, variance
 from poziomka.training.doctor.finding import Finding, Status
@@ -55,6 +56,10 @@ def parts_of(recipe: Recipe) -> Parts:
         PoziomkaError: the recipe cannot be built.
     """
     built, settings = build(recipe), recipe.reinforce
-    learner = Learner(built.model, settings.learner, settings.temperature)
     sampler = LocalSampler(built.model, built.chat)
+    adapt(recipe, built.model)
+    reference = None
+    if settings.learner.divergence.wanted:
+        reference = built.model if recipe.lora else copy.deepcopy(built.model)
+    learner = Learner(built.model, settings.learner, settings.temperature, reference)
     return Parts(built.task, built.chat, built.model, sampler, learner, settings, warmed=not recipe.warm_updates)
