@@ -191,11 +191,11 @@ def table(seeds: list[dict[str, object]], recipe: Recipe, controls: Sequence[str
 
 
 def _votes(seeds: list[dict[str, object]]) -> list[tuple[str, Callable, Callable]]:
-    """Returns rows for one attempt and for most votes of the trained model with its short thoughts."""
+    """Returns rows for one attempt and for most votes of the trained model, with thoughts as long as `vote_budget` lets them be."""
     found = []
     for place in (0, -1):
         votes = seeds[0]["majority"][place]["attempts"]
-        name = f"trained, {'one short thought' if votes == 1 else f'majority of {votes}'}"
+        name = f"trained, {'one attempt' if votes == 1 else f'majority of {votes}'} of those that vote"
 
         def point(seed: dict, place: int = place) -> dict:
             return seed["majority"][place]["accuracy"]

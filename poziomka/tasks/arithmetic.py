@@ -9,7 +9,7 @@ the chat template, thought without its opening and closing, at the lowest, the m
 
     family     levels     prompt          thought
     sums       2 6 10      8  22  36       9  50  91
-    small_sums 2 6 10      8  22  37       9  50  91
+    small_sums 2 4 7       7  13  22       7  25  52
     products   3 5 8      11  18  28      18  39  70
     letters    4 17 30    10  23  36       8  34  65
     gcd        1 3 5      13  14  15      13  40  70
@@ -26,6 +26,7 @@ from poziomka.core.transcript import Message, Transcript
 
 HELD_OUT = 8  # one kind of problem in this many belongs to the test split
 BOUND = 99  # of what a chain comes to after each of its terms
+SMALL_BOUND = 20  # of the same for small sums
 LARGEST = 999  # of the numbers whose greatest common divisor is asked for
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -90,11 +91,13 @@ def _number(random: Random) -> int:
 
 
 def _small(random: Random) -> int:
-    """Returns a number up to 20."""
-    return random.randint(1, 20)
+    """Returns a number with one digit."""
+    return random.randint(1, 9)
 
 
-def _chain(random: Random, terms: int, number: Callable[[Random], int], product: int | None = None) -> str:
+def _chain(
+    random: Random, terms: int, number: Callable[[Random], int], product: int | None = None, bound: int = BOUND
+) -> str:
     """Returns "a + b - c": so many different terms, the one at place `product` a product of two digits."""
     words: list[str] = []
     factors = random.sample(range(2, 10), 2)
@@ -104,9 +107,9 @@ def _chain(random: Random, terms: int, number: Callable[[Random], int], product:
         here = product is not None and len(words) == 2 * product
         value = factors[0] * factors[1] if here else number(random)
         after = {sign: total + value if sign == "+" else total - value for sign in ("+-" if words else "+")}
-        allowed = [sign for sign in after if 0 <= after[sign] <= BOUND]
+        allowed = [sign for sign in after if 0 <= after[sign] <= bound]
         if here and not allowed:
-            return _chain(random, terms, number, product)  # the product fits nowhere in this chain: another
+            return _chain(random, terms, number, product, bound)  # the product fits nowhere in this chain: another
         if not allowed or (not here and value in used):
             continue
         sign = random.choice(allowed)
@@ -139,7 +142,11 @@ CHAIN = Family(
     solve=_solve_chain,
     kind=lambda key: ",".join(sorted(word for word in key.split() if word.isdigit())),
 )
-SMALL = replace(CHAIN, draw=lambda random, level: _chain(random, level, _small))
+SMALL = replace(
+    CHAIN,
+    draw=lambda random, level: _chain(random, level, _small, bound=SMALL_BOUND),
+    kind=lambda key: ",".join(word for word in key.split() if word.isdigit()),
+)
 PRODUCT = replace(CHAIN, draw=lambda random, level: _chain(random, level - 1, _number, random.randrange(level - 1)))
 
 
@@ -149,8 +156,8 @@ def sums() -> Task:
 
 
 def small_sums() -> Task:
-    """Chains of + and - over numbers up to 20; the level counts the numbers."""
-    return SMALL.task("small_sums", (2, 10), ("Held-out problems share no set of numbers with training.",))
+    """Chains of + and - over different digits, results up to 20; the level counts the digits."""
+    return SMALL.task("small_sums", (2, 7), ("Held-out problems share no row of digits with training, signs aside.",))
 
 
 def products() -> Task:

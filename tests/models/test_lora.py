@@ -97,7 +97,7 @@ def test_a_target_that_is_left_out_has_no_adapters(transformer):
 def test_adapters_come_back_from_their_folder(transformer, tmp_path):
     plain = copy.deepcopy(transformer)
     attach(transformer, SETTINGS, 0)
-    save_peft(tmp_path, stirred(transformer), SETTINGS)
+    save_peft(tmp_path, stirred(transformer))
     assert load_peft(tmp_path, plain) == SETTINGS
     assert torch.equal(logits_of(plain), logits_of(transformer))
 
@@ -112,7 +112,7 @@ def test_peft_opens_the_folder_over_transformers_model_and_computes_the_same(bui
     save_model(tmp_path, model, tokenizer)
     attach(model, SETTINGS, 0)
     (tmp_path / "adapters").mkdir()
-    save_peft(tmp_path / "adapters", stirred(model), SETTINGS, str(tmp_path))
+    save_peft(tmp_path / "adapters", stirred(model), str(tmp_path))
     base = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager", dtype=torch.float32)
     other = PeftModel.from_pretrained(base, tmp_path / "adapters").eval()
     tokens = torch.tensor([[1, 5, 3, 11, 9, 2]])
@@ -135,7 +135,7 @@ def test_adapters_of_another_kind_are_refused_in_words(build, tmp_path, change, 
     model = build("llama")
     plain = copy.deepcopy(model)
     attach(model, SETTINGS, 0)
-    save_peft(tmp_path, model, SETTINGS)
+    save_peft(tmp_path, model)
     config = tmp_path / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | change))
     with pytest.raises(ModelError, match=said):
@@ -147,7 +147,7 @@ def test_a_folder_without_adapters_is_refused_in_words(build, tmp_path):
         load_peft(tmp_path, build("llama"))
     model = build("llama")
     attach(model, SETTINGS, 0)
-    save_peft(tmp_path, model, SETTINGS)
+    save_peft(tmp_path, model)
     shutil.copy(tmp_path / "adapter_config.json", tmp_path / "adapter_model.safetensors")
     with pytest.raises(ModelError, match="cannot read the adapters"):
         load_peft(tmp_path, build("llama"))
