@@ -191,7 +191,7 @@ def table(seeds: list[dict[str, object]], recipe: Recipe, controls: Sequence[str
 
 
 def _votes(seeds: list[dict[str, object]]) -> list[tuple[str, Callable, Callable]]:
-    """Returns rows for one attempt and for most votes of the trained model, with thoughts as long as `vote_budget` lets them be."""
+    """Returns rows for one attempt and for most votes of the trained model, at `evaluate.vote_budget`."""
     found = []
     for place in (0, -1):
         votes = seeds[0]["majority"][place]["attempts"]

@@ -24,10 +24,11 @@ from poziomka.models.ggml_tokenizer import write_tokenizer_of_gguf
 from poziomka.models.gguf_file import GGUFFile, demand_gguf
 from poziomka.models.layers.rotary import scaled
 from poziomka.models.naming import Place, places
+from poziomka.models.room import demand_room
 from poziomka.models.shape import RopeScaling, SlidingWindow, TransformerSettings
 from poziomka.models.stored import CONFIG, WEIGHTS
 from poziomka.models.tokenizer_files import GENERATION
-from poziomka.models.weights import demand_room, save_tensors
+from poziomka.models.weights import save_tensors
 
 ROPE_FACTORS = "rope_freqs.weight"  # how Llama 3.1 and later say how far their angles are slowed
 LLAMA3 = [RopeScaling(kind="llama3", factor=factor, original=8192, slow=1.0, fast=4.0) for factor in (8.0, 32.0)]

@@ -1,7 +1,6 @@
 """Checkpoints in the layout of the hub: config.json, model.safetensors (one file or shards), tokenizer files."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import prod
@@ -19,6 +18,7 @@ from poziomka.models.adapter import adapt
 from poziomka.models.architecture import Architecture
 from poziomka.models.families import FAMILIES, from_config, to_config
 from poziomka.models.recurrent import Recurrent
+from poziomka.models.room import demand_room
 from poziomka.models.shape import TransformerSettings
 from poziomka.models.stored import CONFIG, WEIGHTS, Stored, demand_fit, read_json
 from poziomka.models.tokenizer import Tokenizer
@@ -160,23 +160,3 @@ def _demand_tokens(folder: Path, tokens: int, model: Architecture) -> None:
             "they belong to different checkpoints"
         )
         raise ModelError(message)
-
-
-def demand_room(wanted: int, what: str) -> None:
-    """Raises ModelError where `wanted` bytes are more than the machine can give now; `what` is to be loaded."""
-    room = free_memory()
-    if wanted > room:
-        message = (
-            f"{what} needs {wanted / 2**30:.1f} GiB of memory for its weights and {room / 2**30:.1f} GiB are free: "
-            "load it in bfloat16, take a smaller model, or end other programs"
-        )
-        raise ModelError(message)
-
-
-def free_memory() -> int:
-    """Returns the bytes of memory that can be had without swapping."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
-    except (OSError, StopIteration, ValueError):  # not Linux: all there is, rather than what is free
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -27,6 +27,7 @@ from poziomka.sampling.choose import choose, uniforms
 from poziomka.sampling.row import Marks, Piece, Request, Row
 
 LEAST_ROWS = 8  # a matrix product's rows are bitwise independent of their number only from about here up
+KEPT_IDLE = 64 << 20  # bytes of states that an engine without work may keep
 READ_AT_ONCE = 16_384  # padded prompt tokens in one forward pass
 
 
@@ -169,6 +170,8 @@ class Engine:
                 self._park(number, row)
                 row.request.done(row.pieces)
         self._drop(finished)
+        if not self.busy and self._memory.nbytes > KEPT_IDLE:
+            self._memory = self._empty()  # whoever learns meanwhile needs the room
 
     def _decode(self) -> Tensor:
         """Reads each row's next token; returns logits [rows, V]."""

@@ -29,6 +29,7 @@ from poziomka.runs.exports import Exports, demand_exports
 from poziomka.sampling.local import LocalSampler
 from poziomka.training.build import Built, adapt, build, demand_lessons
 from poziomka.training.measure import frontier, held_out, vote
+from poziomka.training.preflight import demand_memory, needs
 from poziomka.training.recipe import Recipe, recipe_of
 from poziomka.training.watch import Watcher
 from poziomka.training.watchdog import Watchdog, learning, sampling, scoring
@@ -52,6 +53,9 @@ class Training:
         self.warm_updates = recipe.warm_updates
         self.sampler = LocalSampler(self.model, self.chat)
         adapt(recipe, self.model)
+        if recipe.pretrained is not None:
+            problems = self.task.take("train", 0, 8)
+            demand_memory(needs(self.model, self.chat, problems, recipe.reinforce), self.model.device)
         self.curriculum = Curriculum(self.task, recipe.seed, recipe.reinforce.retire_at)
         self.watcher = Watcher(recipe, run.folder, quiet=quiet)
         self.watcher.notes = run.notes

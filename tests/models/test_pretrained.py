@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from poziomka.core.errors import ModelError
-from poziomka.models import weights
+from poziomka.models import room
 from poziomka.models.pretrained import load_pretrained
 from poziomka.models.shape import TransformerSettings
 from poziomka.models.tokenizer import Tokenizer
@@ -210,14 +210,23 @@ def test_a_tokenizer_of_another_checkpoint_is_refused(folder):
 
 
 def test_a_model_too_large_for_memory_is_refused_with_both_figures(folder, monkeypatch):
-    monkeypatch.setattr(weights, "free_memory", lambda: 1000)
+    monkeypatch.setattr(room, "free_memory", lambda: 1000)
     with pytest.raises(ModelError, match=r"needs 0\.0 GiB of memory for its weights and 0\.0 GiB are free"):
         load_pretrained(str(folder))
 
 
+def test_a_container_has_what_its_group_allows(tmp_path):
+    assert room._allowed(tmp_path) is None
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    assert room._allowed(tmp_path) is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert room._allowed(tmp_path) == 300
+
+
 def test_free_memory_is_a_part_of_all_memory():
     total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
-    assert 0 < weights.free_memory() <= total
+    assert 0 < room.free_memory() <= total
 
 
 def test_an_unknown_setting_of_a_recurrent_model_is_refused(build, tokenizer, tmp_path):

@@ -1,131 +1,32 @@
 """Will it fit, how long will it take, and is there anything to learn from?"""
 
-from pathlib import Path
 from statistics import fmean
 
-import torch
-
-from poziomka.core.transcript import Transcript
 from poziomka.learning.advantages import informative
-from poziomka.learning.learner import SMALL
-from poziomka.models.architecture import Architecture, Packing
+from poziomka.models.room import free_memory
 from poziomka.reports.words import duration, percent, scaled
 from poziomka.training.doctor.finding import Finding
 from poziomka.training.doctor.parts import Bench
+from poziomka.training.preflight import ADVICE, needs
 
-BACKWARD = 1.25  # times what the forward pass kept: the peak of the backward pass, about
-AGAIN = 3.0  # times what one block keeps: the peak of making it again and going back through it, about
 TIGHT = 0.8  # share of the available memory from which on an estimate is no promise
 
 
 def memory(bench: Bench) -> Finding:
     """Compares an estimate of a step's peak with the memory there is."""
-    name, needed, there = "memory", sum(needs(bench).values()), available(bench.parts.model.device)
-    parts = ", ".join(f"{what} {scaled(amount, 'B')}" for what, amount in needs(bench).items())
+    name, needed, there = "memory", sum(needs_of(bench).values()), free_memory(bench.parts.model.device)
+    parts = ", ".join(f"{what} {scaled(amount, 'B')}" for what, amount in needs_of(bench).items())
     figure = f"about {scaled(needed, 'B')} at the peak of a step ({parts})"
-    if there is None:
-        return Finding.passed(name, f"{figure}; how much there is could not be read")
     figure += f" of {scaled(there, 'B')}"
-    advice = (
-        "take a smaller model or LoRA, fewer reinforce.problems or reinforce.attempts, fewer reinforce.tokens, "
-        "a smaller reinforce.learner.places, or set reinforce.learner.checkpointing"
-    )
     if needed > there:
-        return Finding.failed(name, figure, advice)
-    return Finding.warned(name, figure, advice) if needed > TIGHT * there else Finding.passed(name, figure)
+        return Finding.failed(name, figure, ADVICE)
+    return Finding.warned(name, figure, ADVICE) if needed > TIGHT * there else Finding.passed(name, figure)
 
 
-def needs(bench: Bench) -> dict[str, float]:
-    """Returns estimated bytes at the peak of a step, by what holds them; sampling and learning do not overlap.
-
-    The sampler's copy of the weights stays; the states of rows that are being written are gone when learning begins.
-    """
-    parts, settings = bench.parts, bench.parts.settings
-    model, how = parts.model, parts.learner.settings
-    weights = 2.0 * sum(p.numel() * p.element_size() for p in model.parameters())  # the learner's and the sampler's
-    # gradient and two moments in fp32; a weight that is not fp32 has a master and a gradient of its own besides
-    optimizer = sum(
-        p.numel() * (12.0 if p.element_size() == 4 else 18.0) for p in model.parameters() if p.requires_grad
-    )
-    rows = settings.problems * settings.attempts
-    length = max(len(parts.chat.read(Transcript.of(problem.prompt))) for problem in bench.problems) + settings.tokens
-    states = rows * length * bytes_a_token(model)
-    places = min(rows * length, max(how.places, length))
-    logits = 12.0 * model.vocabulary * (places if model.vocabulary <= SMALL else min(places, how.head_rows))
-    passes = places * kept_a_place(model) + logits
-    return {"weights": weights, "optimizer": optimizer, "work": max(states, passes)}
-
-
-def kept_a_place(model: Architecture, places: int = 64) -> float:
-    """Returns about how many bytes one more place takes until its backward pass: counted on short texts.
-
-    With checkpointing a block is made again before its backward pass, and needs then what it would have kept.
-    """
-    checkpointing, model.checkpointing = model.checkpointing, False
-    try:
-        whole = (_kept(model, 2 * places) - _kept(model, places)) / places
-        if not checkpointing:
-            return BACKWARD * whole
-        model.checkpointing = True
-        between = (_kept(model, 2 * places) - _kept(model, places)) / places
-        return between + AGAIN * whole / max(1.0, float(str(model.config().get("num_hidden_layers", 1))))
-    finally:
-        model.checkpointing = checkpointing
-
-
-def _kept(model: Architecture, places: int) -> int:
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    storages: dict[int, int] = {}
-
-    def count(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    position = torch.arange(places, device=model.device).unsqueeze(0)
-    packing = Packing(torch.zeros_like(position), position)
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        hidden = model(torch.zeros_like(position), packing=packing)
-    kept = sum(storages.values())
-    del hidden  # until here it held what was counted
-    return kept
-
-
-def bytes_a_token(model: Architecture) -> float:
-    """Returns what the state of one more token in a row takes."""
-    with torch.no_grad():
-        short, long = (_size(model, length) for length in (64, 128))
-    return (long - short) / 64
-
-
-def _size(model: Architecture, length: int) -> int:
-    return sum(t.numel() * t.element_size() for t in model.memory(1, length).stores.values())
-
-
-def available(device: torch.device) -> float | None:
-    """Returns the bytes that can still be had; None where the system does not say."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    limits = [amount for amount in (_machine(), _container()) if amount is not None]
-    return min(limits) if limits else None
-
-
-def _machine(path: Path = Path("/proc/meminfo")) -> float | None:
-    try:
-        lines = dict(line.split(":", 1) for line in path.read_text(encoding="ascii").splitlines())
-        return 1024.0 * int(lines["MemAvailable"].split()[0])
-    except (OSError, KeyError, ValueError):
-        return None
-
-
-def _container(folder: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Returns what a control group (a container, a job of a cluster) still allows."""
-    try:
-        most, used = (float((folder / name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # "max": no limit
-        return None
-    return most - used
+def needs_of(bench: Bench) -> dict[str, float]:
+    """Returns estimated bytes at the peak of a step, by what holds them."""
+    parts = bench.parts
+    return needs(parts.model, parts.chat, bench.problems, parts.settings)
 
 
 def variance(bench: Bench) -> Finding:

@@ -12,10 +12,7 @@ from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.models import lora
 from poziomka.models.chat import PlainFormat
 from poziomka.models.lora import LoraSettings
-from poziomka.models.transformer import TransformerSettings
-from poziomka.models.weights import build_model
 from poziomka.training.doctor import Bench, Status, coloured, cost, examine
-from poziomka.training.doctor.cost import available
 from poziomka.training.doctor.scorer import misses
 
 
@@ -64,38 +61,15 @@ def test_rollouts_are_the_same_after_the_examination(parts_of):
 
 
 def test_a_step_too_large_for_memory_ends_the_examination(parts_of, monkeypatch):
-    monkeypatch.setattr(cost, "available", lambda device: 1e4)
+    monkeypatch.setattr(cost, "free_memory", lambda device: 10_000)
     (finding,) = examine(Bench(parts_of()))
     assert (finding.name, finding.status) == ("memory", Status.FAIL)
     assert "fewer reinforce.problems" in finding.advice
 
 
 def test_the_estimate_grows_with_what_is_asked_for(parts_of):
-    small, large = (sum(cost.needs(Bench(parts_of(settings={"tokens": n}))).values()) for n in (12, 400))
+    small, large = (sum(cost.needs_of(Bench(parts_of(settings={"tokens": n}))).values()) for n in (12, 400))
     assert large > 2 * small
-
-
-def test_checkpointing_is_seen_to_need_less(parts_of):
-    model = parts_of().model
-    whole, before = cost.kept_a_place(model), cost._kept(model, 64)
-    model.checkpointing = True
-    assert cost._kept(model, 64) < 0.5 * before
-    model.checkpointing = False
-    assert (cost._kept(model, 64), cost.kept_a_place(model)) == (before, whole)
-
-
-def test_what_a_place_keeps_grows_with_the_blocks():
-    def kept(layers):
-        settings = TransformerSettings(width=32, layers=layers, heads=2)
-        return cost.kept_a_place(build_model("transformer", settings, 20, 0))
-
-    assert kept(5) - kept(3) == pytest.approx(kept(3) - kept(1), rel=0.01)
-    assert kept(3) > 2 * 32 * 4 * 3  # at least its input and its output, a block
-
-
-def test_the_memory_that_there_is_can_be_read():
-    there = available(torch.device("cpu"))
-    assert there is None or there > 2**26
 
 
 def test_a_part_that_raises_is_a_finding_and_the_others_are_still_checked(parts_of):

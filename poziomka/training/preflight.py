@@ -1,0 +1,68 @@
+"""Whether a recipe's steps fit into memory, said before compute is burnt."""
+
+from collections.abc import Sequence
+
+import torch
+
+from poziomka.core.errors import ModelError
+from poziomka.core.problem import Problem
+from poziomka.core.transcript import Transcript
+from poziomka.learning.memory import step_bytes
+from poziomka.learning.reinforce import ReinforceSettings
+from poziomka.models.architecture import Architecture
+from poziomka.models.chat import ChatFormat
+from poziomka.models.room import free_memory
+from poziomka.reports.words import scaled
+
+ADVICE = (
+    "take a smaller model or LoRA, fewer reinforce.problems or reinforce.attempts, fewer reinforce.tokens, "
+    "a smaller reinforce.learner.places, or set reinforce.learner.checkpointing"
+)
+
+
+def needs(
+    model: Architecture, chat: ChatFormat, problems: Sequence[Problem], settings: ReinforceSettings
+) -> dict[str, float]:
+    """Returns estimated bytes at the peak of a step, by what holds them; sampling and learning do not overlap.
+
+    The sampler's copies of the weights stay; the states of rows that are being written are gone when learning begins.
+
+    Args:
+        model: as it will learn, with its adapters.
+        chat: reads the problems.
+        problems: some of those to come; the longest counts.
+        settings: how many attempts of which length, and how the learner learns from them.
+    """
+    rows = settings.problems * settings.attempts
+    length = max(len(chat.read(Transcript.of(problem.prompt))) for problem in problems) + settings.tokens
+    learning = step_bytes(model, settings.learner, rows * length, length)
+    packed = next(model.parameters()).dtype == torch.bfloat16 and model.device.type == "cpu"
+    states = rows * length * bytes_a_token(model)
+    return {
+        "weights": learning["weights"] * (3 if packed else 2),
+        "optimizer": learning["optimizer"],
+        "work": max(states, learning["activations"] + learning["head"]),
+    }
+
+
+def demand_memory(needed: dict[str, float], device: torch.device) -> None:
+    """Raises ModelError where a step needs more than there is, with what holds it and what to do."""
+    there = free_memory(device)
+    if sum(needed.values()) > there:
+        parts = ", ".join(f"{what} {scaled(amount, 'B')}" for what, amount in needed.items())
+        message = (
+            f"a step needs about {scaled(sum(needed.values()), 'B')} of memory ({parts}) and {scaled(there, 'B')} are "
+            f"free: {ADVICE}"
+        )
+        raise ModelError(message)
+
+
+def bytes_a_token(model: Architecture) -> float:
+    """Returns what the state of one more token in a row takes."""
+    with torch.no_grad():
+        short, long = (_size(model, length) for length in (64, 128))
+    return (long - short) / 64
+
+
+def _size(model: Architecture, length: int) -> int:
+    return sum(t.numel() * t.element_size() for t in model.memory(1, length).stores.values())
