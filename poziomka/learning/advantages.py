@@ -11,6 +11,7 @@ from statistics import fmean, pstdev
 
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.rollout import Group
+from poziomka.core.transcript import Author
 
 EPSILON = 1e-6
 Advantages = list[list[float | None]]  # by group and attempt; None where nothing is learned
@@ -90,3 +91,13 @@ def advantage_named(name: str) -> Estimator:
         message = f"unknown advantage {name!r}{nearest(name, ADVANTAGES)}"
         raise SettingsError(message)
     return ADVANTAGES[name]
+
+
+def by_token(groups: Sequence[Group], advantages: Advantages) -> dict[str, list[float]]:
+    """Returns, by rollout that has one, the advantage of each MODEL token, as the journal keeps it."""
+    return {
+        rollout.id: [value] * sum(rollout.transcript.by(Author.MODEL))
+        for group, values in zip(groups, advantages, strict=True)
+        for rollout, value in zip(group, values, strict=True)
+        if value is not None
+    }

@@ -30,7 +30,7 @@ from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.scoring import Scoring
 from poziomka.core.settings import setting
 from poziomka.core.transcript import Author
-from poziomka.learning.advantages import Advantages, advantage_named
+from poziomka.learning.advantages import Advantages, advantage_named, by_token
 from poziomka.learning.canaries import Canaries
 from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
@@ -137,7 +137,7 @@ def reinforce(
             curriculum.learn(groups)
             _count_compute(progress, learner, groups, advantages)
             progress.log("reinforce", describe(groups) | metrics | clock.seconds)
-            progress.keep(groups, _by_token(groups, advantages))
+            progress.keep(groups, by_token(groups, advantages))
             if after is not None:
                 after(step)
             _save_and_stop_if_hopeless(progress, watch, canaries, groups, metrics)
@@ -177,16 +177,6 @@ def _count_compute(progress: Progress, learner: Learner, groups: Sequence[Group]
     sampling, training = sampling_flops(learner.model, groups), training_flops(learner.model, trained)
     progress.spend(reinforce_flops=sampling + training, sampling_flops=sampling, training_flops=training)
     progress.spend(sampled_tokens=float(sum(r.transcript.cost for g in groups for r in g)), trained_tokens=sum(trained))
-
-
-def _by_token(groups: Sequence[Group], advantages: Advantages) -> dict[str, list[float]]:
-    """Returns, by rollout that has one, the advantage of each MODEL token, for the journal."""
-    return {
-        rollout.id: [value] * sum(rollout.transcript.by(Author.MODEL))
-        for group, values in zip(groups, advantages, strict=True)
-        for rollout, value in zip(group, values, strict=True)
-        if value is not None
-    }
 
 
 def _silent_so_far(progress: Progress) -> int:

@@ -29,7 +29,7 @@ from poziomka.core.rollout import Group, Rollout
 from poziomka.core.sampler import Sampler
 from poziomka.core.settings import setting
 from poziomka.core.transcript import Author
-from poziomka.learning.advantages import Advantages, advantage_named
+from poziomka.learning.advantages import Advantages, advantage_named, by_token
 from poziomka.learning.learner import Learner
 from poziomka.learning.losses import mismatch_kl
 from poziomka.learning.monitors import describe
@@ -115,7 +115,7 @@ def learn_from(
         lengths = [len(example.tokens) for example in examples]
         progress.spend(learn_flops=training_flops(progress.learner.model, lengths), learn_tokens=float(sum(lengths)))
         progress.log(STAGE, metrics | clock.seconds)
-    progress.keep(groups, _by_token(groups, advantages))
+    progress.keep(groups, by_token(groups, advantages))
     for sentence in [*judged.notes, *chosen.notes]:
         progress.run.note(sentence)
     progress.save()
@@ -236,15 +236,6 @@ def advantages_of(groups: Sequence[Group], name: str) -> Advantages:
         for rollout, value in zip(group, values, strict=True)
     }
     return [[found[rollout.id] for rollout in group] for group in groups]
-
-
-def _by_token(groups: Sequence[Group], advantages: Advantages) -> dict[str, list[float]]:
-    return {
-        rollout.id: [value] * sum(rollout.transcript.by(Author.MODEL))
-        for group, values in zip(groups, advantages, strict=True)
-        for rollout, value in zip(group, values, strict=True)
-        if value is not None
-    }
 
 
 def _longest(rollouts: Iterable[Rollout]) -> int:
