@@ -27,6 +27,7 @@ from poziomka.models.layers.linear import packed, product
 from poziomka.models.pretrained import load_pretrained
 from poziomka.sampling.engine import Engine, Request
 from poziomka.sampling.spans import marks_of
+from poziomka.training.allocation import keep_freed_memory
 
 
 def write(engine: Engine, prompts: Tensor, tokens: int) -> tuple[float, float]:
@@ -104,6 +105,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as the command line does
     loaded = load_pretrained(options.model, "bfloat16")
     endless = replace(marks_of(loaded.tokenizer), end=frozenset())
     weights = matrices(loaded.model)

@@ -33,6 +33,7 @@ from poziomka.learning.reinforce import ReinforceSettings, reinforce
 from poziomka.models.pretrained import load_pretrained
 from poziomka.runs import Run
 from poziomka.sampling.local import LocalSampler
+from poziomka.training.allocation import keep_freed_memory
 
 PROMPTS = Path(__file__).with_name("chain_sum.json")
 
@@ -101,9 +102,10 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--layout", choices=["shared", "rows"], default="shared")
-    parser.add_argument("--places", type=int, default=LearnerSettings().places)
+    parser.add_argument("--places", type=int, default=2048)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as the command line does
     ends, lines, prompt, length = run(options)
     seconds = [after - before for before, after in pairwise(ends)][1:]
     figures = {
