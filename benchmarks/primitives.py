@@ -1,6 +1,6 @@
 """Why the model's inner parts are written as they are: each beside what PyTorch does by itself, SmolLM2-135M's shapes.
 
-    .venv/bin/python benchmarks/kernels.py
+    .venv/bin/python benchmarks/primitives.py
 
 products    a decoding step's matrix products in bfloat16: weights as they are, and packed (models/layers/linear.py)
 decoding    attention of one new token a row over a cache, grouped queries: PyTorch's `enable_gqa`, and ours
