@@ -3,8 +3,8 @@
 Shapes: `B` sequences, `T` new tokens, `S` tokens looked at, `H` query heads, `K` key heads, `C` width of a head.
 
 PyTorch's fused attention on a CPU repeats keys for grouped queries, and its backward pass in bfloat16 takes two to
-ten times as long as plain products (benchmarks/primitives.py measures both). So there the queries that share a key head lie
-one below the other, as more rows of one product.
+ten times as long as plain products (benchmarks/primitives.py measures both). So there the queries that share a
+key head lie one below the other, as more rows of one product.
 """
 
 import torch
