@@ -22,10 +22,10 @@ from statistics import fmean, stdev
 from poziomka.core.evaluation import Estimate, Evaluation, evaluate, paired_gain
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.settings import plain
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.curriculum import Lessons
 from poziomka.learning.finetune import finetune
-from poziomka.models.counting import training_flops
+from poziomka.learning.weighting import imitation_examples
 from poziomka.runs import Run
 from poziomka.tasks import task_named
 from poziomka.training.recipe import Recipe, read_recipe
@@ -70,7 +70,8 @@ def more_finetuning(training: Training) -> None:
     recipe, flops = training.recipe, training.recipe.reinforce.flops or 0.0
     lessons = Lessons(training.task, training.chat, recipe.warm_start.lessons, recipe.seed)
     end = recipe.warm_start.updates
-    one = training_flops(training.model, map(len, lessons.at(end, end)))
+    learner = training.progress.learner
+    one = learner.flops(learner.pack(imitation_examples(lessons.at(end, end), (Author.TEACHER,))))
     finetune(training.progress, lambda update: lessons.at(end + update, end), max(1, round(flops / one)))
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from poziomka.learning.weighting import Example
 from poziomka.models.architecture import Packing
+from poziomka.models.layers.sharing import Sharing
 
 ENOUGH = 0.97  # share of real tokens with which packing is content
 
@@ -109,6 +110,14 @@ class Batch:
         return int((self.packing.sequence >= 0).sum())
 
     @property
+    def lengths(self) -> list[int]:
+        """Tokens of each sequence, a prefix that it shares included."""
+        if self.units:
+            return [prefix + own for prefix, owns in self.units for own in owns]
+        sequence = self.packing.sequence
+        return [int(count) for count in torch.bincount(sequence[sequence >= 0])]
+
+    @property
     def real_share(self) -> float:
         """Share of the computed places that hold a token."""
         return self.real / max(self.tokens.numel(), 1)
@@ -140,10 +149,9 @@ class Batch:
             size = unit[0] + sum(unit[1]) if unit else 0
             if part and (unit is None or end - start + size > places):
                 cut = slice(start, end)
-                reads, home = _reading(part)
-                packing = Packing(self.packing.sequence[:, cut], self.packing.position[:, cut], reads, home)
+                packing = Packing(self.packing.sequence[:, cut], self.packing.position[:, cut], _sharing(part))
                 changed = self._changed(itemgetter((slice(None), cut)), packing)
-                yield replace(changed, sequences=len(reads), units=tuple(part))
+                yield replace(changed, sequences=sum(len(owns) for _, owns in part), units=tuple(part))
                 part, start = [], end
             if unit:
                 part.append(unit)
@@ -152,9 +160,8 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """Returns the batch on a device."""
         given = self.packing
-        reads = None if given.reads is None else given.reads.to(device)
-        home = None if given.home is None else given.home.to(device)
-        packing = Packing(given.sequence.to(device), given.position.to(device), reads, home)
+        sharing = None if given.sharing is None else given.sharing.to(device)
+        packing = Packing(given.sequence.to(device), given.position.to(device), sharing)
         return self._changed(lambda tensor: tensor.to(device), packing)
 
 
@@ -183,23 +190,35 @@ def _units(prefix: int, family: Sequence[Example], places: int) -> Iterator[tupl
     yield prefix, unit
 
 
-def _reading(units: Sequence[Unit]) -> tuple[Tensor, Tensor]:
-    """Returns `reads` and `home` (see Packing) of units that stand one after the other."""
-    longest = max(prefix + own for prefix, owns in units for own in owns)
-    rows: list[np.ndarray] = []
-    home: list[np.ndarray] = []
+def _sharing(units: Sequence[Unit]) -> Sharing:
+    """Returns how attention finds the texts of units that stand one after the other; prefixes are texts, too."""
+    texts: list[tuple[np.ndarray, np.ndarray, int]] = []  # places of the prefix, of what follows, whose queries ask
     start = 0
     for prefix, owns in units:
-        home.append(len(rows) * longest + np.arange(prefix))
-        at = start + prefix
+        before = np.arange(start, start + prefix)
+        texts += [(before[:0], before, 0)] if prefix else []
+        start += prefix
         for own in owns:
-            row = np.full(longest, at + own - 1)
-            row[:prefix], row[prefix : prefix + own] = np.arange(start, start + prefix), np.arange(at, at + own)
-            home.append(len(rows) * longest + np.arange(prefix, prefix + own))
-            rows.append(row)
-            at += own
-        start = at
-    return torch.from_numpy(np.stack(rows)), torch.from_numpy(np.concatenate(home))
+            texts.append((before, np.arange(start, start + own), prefix))
+            start += own
+    reads = [np.concatenate([before, own]) for before, own, _ in texts]
+    asks = [own for _, own, _ in texts]
+    padded, mine = _padded(reads)
+    asking, own = _padded(asks)
+    home = np.empty(start, np.int64)
+    home[np.concatenate(asks)] = own
+    # of a prefix's places, its own text is one more reader
+    order = np.argsort(np.concatenate(reads), kind="stable")
+    ends = np.bincount(np.concatenate(reads), minlength=start).cumsum()
+    starts = np.array([begin for _, _, begin in texts])
+    return Sharing(*(torch.from_numpy(each) for each in (padded, asking, starts, home, mine[order], ends)))
+
+
+def _padded(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns rows as long as the longest, their last entry repeated, and which entries (row-major) are not repeats."""
+    longest = max(map(len, rows))
+    padded = np.stack([np.pad(row, (0, longest - len(row)), "edge") for row in rows])
+    return padded, np.concatenate([number * longest + np.arange(len(row)) for number, row in enumerate(rows)])
 
 
 def _fit(lengths: Sequence[int], row: int) -> list[list[int]]:

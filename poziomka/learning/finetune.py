@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.progress import Clock, Progress
 from poziomka.learning.weighting import imitation_examples
-from poziomka.models.counting import training_flops
 
 
 def finetune(
@@ -42,10 +41,7 @@ def finetune(
         metrics = learner.step(batch, schedule.rate_at(update, (update - 1) / updates))
         clock.lap("learning")
         progress.step += 1
-        progress.spend(
-            finetune_flops=training_flops(learner.model, map(len, demonstrations)),
-            finetune_tokens=float(batch.real),
-        )
+        progress.spend(finetune_flops=learner.flops(batch), finetune_tokens=float(batch.real))
         progress.log(stage, metrics | clock.seconds)
         if after is not None:
             after(update)

@@ -20,6 +20,7 @@ from poziomka.learning.precision import Masters
 from poziomka.learning.terms import Learned, Terms, terms_of
 from poziomka.learning.weighting import Example
 from poziomka.models.architecture import Architecture
+from poziomka.models.counting import training_flops
 from poziomka.models.lora import adapters_off, merged
 
 SMALL = 8192  # vocabulary up to which one plain expression is as quick as a head in chunks
@@ -134,6 +135,11 @@ class Learner:
             )
             raise LearningError(message)
         return self._metrics(batch, sums, norm, rate)
+
+    def flops(self, batch: Batch) -> float:
+        """Returns the operations of a step on a batch (see training_flops); 0 for one without any weight."""
+        learned = int(self._learned_from(batch)[:, 1:].sum())
+        return training_flops(self.model, batch.lengths, batch.real, learned) if learned else 0.0
 
     def accumulate(self, batch: Batch) -> Sums:
         """Takes the gradient of a batch, left in `masters`, and returns the loss and what else was summed."""

@@ -30,14 +30,15 @@ from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.scoring import Scoring
 from poziomka.core.settings import setting
 from poziomka.core.transcript import Author
-from poziomka.learning.advantages import Advantages, advantage_named, by_token
+from poziomka.learning.advantages import advantage_named, by_token
+from poziomka.learning.batch import Batch
 from poziomka.learning.canaries import Canaries
 from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.monitors import Watch, describe
 from poziomka.learning.progress import Clock, Progress
 from poziomka.learning.weighting import Aggregation, policy_examples
-from poziomka.models.counting import sampling_flops, training_flops
+from poziomka.models.counting import sampling_flops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,7 @@ def reinforce(
             clock.lap("learning")
             # the books
             curriculum.learn(groups)
-            _count_compute(progress, learner, groups, advantages)
+            _count_compute(progress, learner, groups, batch)
             progress.log("reinforce", describe(groups) | metrics | clock.seconds)
             progress.keep(groups, by_token(groups, advantages))
             if after is not None:
@@ -166,17 +167,12 @@ def _demand_fresh(groups: Sequence[Group], version: str) -> None:
         raise LearningError(message)
 
 
-def _count_compute(progress: Progress, learner: Learner, groups: Sequence[Group], advantages: Advantages) -> None:
+def _count_compute(progress: Progress, learner: Learner, groups: Sequence[Group], batch: Batch) -> None:
     """Counts the tokens really sampled and trained, and their FLOPs."""
-    trained = [
-        len(rollout.transcript)
-        for group, values in zip(groups, advantages, strict=True)
-        for rollout, value in zip(group, values, strict=True)
-        if value is not None
-    ]
-    sampling, training = sampling_flops(learner.model, groups), training_flops(learner.model, trained)
+    sampling, training = sampling_flops(learner.model, groups), learner.flops(batch)
     progress.spend(reinforce_flops=sampling + training, sampling_flops=sampling, training_flops=training)
-    progress.spend(sampled_tokens=float(sum(r.transcript.cost for g in groups for r in g)), trained_tokens=sum(trained))
+    sampled = sum(rollout.transcript.cost for group in groups for rollout in group)
+    progress.spend(sampled_tokens=float(sampled), trained_tokens=float(batch.real))
 
 
 def _silent_so_far(progress: Progress) -> int:

@@ -35,7 +35,6 @@ from poziomka.learning.losses import mismatch_kl
 from poziomka.learning.monitors import describe
 from poziomka.learning.progress import Clock, Progress
 from poziomka.learning.weighting import Aggregation, Example, policy_examples
-from poziomka.models.counting import training_flops
 from poziomka.runs.judged import Judged
 from poziomka.runs.run import Run
 
@@ -109,11 +108,11 @@ def learn_from(
             break
         metrics = ages(chosen.rollouts, progress.step) | chosen.counts | judged.counts | describe(groups)
         clock.lap("checking")
-        metrics |= progress.learner.step(progress.learner.pack(examples), rate)
+        batch = progress.learner.pack(examples)
+        metrics |= progress.learner.step(batch, rate)
         progress.step += 1
         clock.lap("learning")
-        lengths = [len(example.tokens) for example in examples]
-        progress.spend(learn_flops=training_flops(progress.learner.model, lengths), learn_tokens=float(sum(lengths)))
+        progress.spend(learn_flops=progress.learner.flops(batch), learn_tokens=float(batch.real))
         progress.log(STAGE, metrics | clock.seconds)
     progress.keep(groups, by_token(groups, advantages))
     for sentence in [*judged.notes, *chosen.notes]:

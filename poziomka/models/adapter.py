@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from poziomka.core.errors import ModelError
-from poziomka.models.architecture import Architecture, Packing
+from poziomka.models.architecture import Architecture, Packing, Work
 from poziomka.models.memory import Memory
 
 MISSING = "other models need transformers: `pip install 'poziomka[hub]'`"
@@ -173,15 +173,14 @@ class Adapted(Architecture):
         }
         return Memory(stores, {"keys": 3, "values": 3}, rows)
 
-    def flops(self, context: float) -> float:
+    def work(self, tokens: float) -> Work:
         """See Architecture: two a weight, and four a width and layer for each token looked at."""
         weights = {id(parameter): parameter.numel() for parameter in self.parameters() if parameter.dim() > 1}
-        read = self.inner.get_input_embeddings().weight
-        looked_up = 0 if read is self.head.weight else read.numel()
+        tables = {id(table): table.numel() for table in (self.inner.get_input_embeddings().weight, self.head.weight)}
+        products = sum(weights.values()) - sum(tables.values())
         config = self.inner.config.get_text_config()
-        return 2.0 * (sum(weights.values()) - looked_up) + 4.0 * config.num_hidden_layers * config.hidden_size * (
-            context + 1
-        )
+        looks = config.num_hidden_layers * config.hidden_size * tokens * (tokens + 1) / 2
+        return Work(2.0 * products * tokens, 4.0 * looks, 2.0 * self.head.weight.numel() * tokens)
 
     def config(self) -> dict[str, object]:
         """See Architecture: what transformers read."""

@@ -6,11 +6,13 @@ Shapes: `B` sequences, `T` tokens, `D` width, `V` vocabulary.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from poziomka.models.layers.sharing import Sharing
 from poziomka.models.memory import Memory
 
 
@@ -18,26 +20,37 @@ from poziomka.models.memory import Memory
 class Packing:
     """Where several sequences share a row of a training batch, and perhaps a prefix.
 
-    A prefix that several sequences share stands in the batch once, before them: then `reads` and `home` say how
-    attention finds each sequence whole. An architecture whose `shares_prefixes` is False never gets them.
+    A prefix that several sequences share stands in the batch once, before them: then `sharing` says how attention
+    finds each sequence whole. An architecture whose `shares_prefixes` is False never gets one.
 
     Attributes:
         sequence: [B, T] number of the sequence a token belongs to (a shared prefix to its first); -1 for padding.
         position: [B, T] place of the token within its sequence, from 0.
-        reads: [S, L] the places (row-major in B, T) of each sequence's tokens in order, its last place repeated at
-            the end; None where no prefix is shared.
-        home: [B * T] the entry of `reads` (row-major) that is the place itself, where its output is found.
+        sharing: of the places, row-major in B, T; None where no prefix is shared.
     """
 
     sequence: Tensor
     position: Tensor
-    reads: Tensor | None = None
-    home: Tensor | None = None
+    sharing: Sharing | None = None
 
     def visible(self) -> Tensor:
         """Returns [B, T, T]: may token t (second axis) look at token s (third axis)?"""
         same = self.sequence.unsqueeze(2) == self.sequence.unsqueeze(1)
         return same.tril_()
+
+
+class Work(NamedTuple):
+    """Floating-point operations of reading a text.
+
+    Attributes:
+        places: what is made of each token by itself; as much for every token.
+        looks: what is made of each token with those before it.
+        head: the logits after every token; as much for each.
+    """
+
+    places: float
+    looks: float
+    head: float
 
 
 class Architecture(nn.Module, ABC):
@@ -48,7 +61,7 @@ class Architecture(nn.Module, ABC):
     """
 
     vocabulary: int
-    shares_prefixes = False  # whether `forward` takes a packing with `reads`
+    shares_prefixes = False  # whether `forward` takes a packing with `sharing`
     checkpointing = False  # whether a learner's forward pass keeps nothing inside a block, and makes it again backward
 
     def through(self, block: Callable[..., Tensor], *arguments: object) -> Tensor:
@@ -92,8 +105,12 @@ class Architecture(nn.Module, ABC):
         """Returns an empty memory of `rows` rows with room for `length` tokens each (it grows when needed)."""
 
     @abstractmethod
+    def work(self, tokens: float) -> Work:
+        """Returns the floating-point operations of a forward pass over a text of `tokens` tokens from its beginning."""
+
     def flops(self, context: float) -> float:
         """Returns the floating-point operations of one token's forward pass after `context` earlier tokens."""
+        return sum(self.work(context + 1)) - sum(self.work(context))
 
     @abstractmethod
     def config(self) -> dict[str, object]:

@@ -1,33 +1,60 @@
 """What work costs: floating-point operations of tokens really read, written and learned from."""
 
 from collections.abc import Iterable, Sequence
-from itertools import takewhile
+from itertools import accumulate
 
 from poziomka.core.rollout import Group
 from poziomka.core.transcript import Transcript
 from poziomka.models.architecture import Architecture
 
 
-def reading_flops(model: Architecture, lengths: Iterable[int], start: int = 0) -> float:
-    """Returns the operations of one forward pass over sequences, from token `start` of each on."""
-    return sum((length - start) * model.flops((length + start - 1) / 2) for length in lengths if length > start)
+def training_flops(model: Architecture, lengths: Iterable[int], places: int, learned: int) -> float:
+    """Returns the operations of forward and backward: three forward passes (Kaplan et al. 2020, section 2.1).
 
+    A token that several sequences share stands in one place: its products are computed once. The core of attention is
+    computed for each sequence anew, from its beginning on, and so it is counted. Logits are made only where a token
+    is learned from. Three passes is the field's convention: a fourth by checkpointing and the reference's of a
+    divergence are not counted, and frozen weights under adapters count as if they had gradients of their own.
 
-def training_flops(model: Architecture, lengths: Iterable[int]) -> float:
-    """Returns the operations of forward and backward: three forward passes (Kaplan et al. 2020, section 2.1)."""
-    return 3 * reading_flops(model, lengths)
+    Args:
+        model: that learns.
+        lengths: tokens of each sequence, from its beginning.
+        places: that hold a token.
+        learned: tokens that are learned from.
+    """
+    one = model.work(1)
+    looks = sum(model.work(length).looks for length in lengths)
+    return 3 * (places * one.places + looks + learned * one.head)
 
 
 def sampling_flops(model: Architecture, groups: Sequence[Group]) -> float:
-    """Returns the operations that wrote some groups: each prompt once, then each attempt's own tokens."""
-    total = 0.0
+    """Returns the operations that wrote some groups: each prompt read once, then each attempt token by token.
+
+    A token is written by reading the one before it; logits are made there only, and the last token is never read.
+    """
+    head, total = model.work(1).head, 0.0
     for group in groups:
         for number, rollout in enumerate(group):
-            shared = 0 if number == 0 else _prompt_tokens(rollout.transcript)
-            total += reading_flops(model, [len(rollout.transcript)], shared)
+            first, last, written = _written(rollout.transcript)
+            total += _reading(model, last) + written * head
+            if number:
+                total -= _reading(model, first)
     return total
 
 
-def _prompt_tokens(transcript: Transcript) -> int:
-    """Returns how many tokens come before the first that a policy wrote, or had put in its mouth."""
-    return sum(map(len, takewhile(lambda span: span.policy is None, transcript)))
+def _reading(model: Architecture, tokens: int) -> float:
+    """Returns the operations of reading that many tokens from the beginning, without logits."""
+    work = model.work(tokens)
+    return work.places + work.looks
+
+
+def _written(transcript: Transcript) -> tuple[int, int, int]:
+    """Returns the places before which the first and last token stand that a policy wrote or had put in its mouth.
+
+    And how many such tokens there are. The token just before one of them is read to write it.
+    """
+    ends = list(accumulate(map(len, transcript)))
+    own = [(end - len(span), end) for span, end in zip(transcript, ends, strict=True) if span.policy is not None]
+    if not own:
+        return 0, 0, 0
+    return max(own[0][0] - 1, 0), own[-1][1] - 1, sum(end - start for start, end in own)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from poziomka.core.errors import ModelError
 from poziomka.core.settings import plain
-from poziomka.models.architecture import Architecture, Packing
+from poziomka.models.architecture import Architecture, Packing, Work
 from poziomka.models.layers.feedforward import SwiGLU
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.recurrence import TAPS, Recurrence
@@ -78,10 +78,12 @@ class Recurrent(Architecture):
         past = new(settings.layers, rows, TAPS - 1, 3 * settings.width)
         return Memory({"past": past, "state": new(settings.layers, rows, settings.heads, head, head)}, {}, rows)
 
-    def flops(self, context: float) -> float:
+    def work(self, tokens: float) -> Work:
         """See Architecture: two a weight, and six a cell of the state."""
-        products = sum(parameter.numel() for parameter in self.parameters() if parameter.dim() > 1)
-        return 2.0 * products + 6.0 * self.settings.layers * self.settings.width**2 / self.settings.heads
+        head = self.embedding.weight.numel()
+        products = sum(parameter.numel() for parameter in self.parameters() if parameter.dim() > 1) - head
+        cells = self.settings.layers * self.settings.width**2 / self.settings.heads
+        return Work(2.0 * products * tokens, 6.0 * cells * tokens, 2.0 * head * tokens)
 
     def config(self) -> dict[str, object]:
         """See Architecture."""

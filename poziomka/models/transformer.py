@@ -6,13 +6,14 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from poziomka.models.architecture import Architecture, Packing
+from poziomka.models.architecture import Architecture, Packing, Work
 from poziomka.models.families import to_config
 from poziomka.models.layers.attention import Attention, Cache, Heads, View
 from poziomka.models.layers.feedforward import SwiGLU
 from poziomka.models.layers.linear import Linear, packed, product
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.rotary import Rotary
+from poziomka.models.layers.sharing import Sharing
 from poziomka.models.memory import Memory
 from poziomka.models.naming import places
 from poziomka.models.shape import TransformerSettings
@@ -103,10 +104,10 @@ class Transformer(Architecture):
         if packing is None:
             position = torch.arange(length, device=tokens.device).expand(1, -1)
             views = self._views(position, position, None, length)
-        elif packing.reads is None:
+        elif packing.sharing is None:
             views = self._views(packing.position, packing.position, packing.visible().unsqueeze(1), length)
         else:
-            views = self._sharing(packing, packing.reads)
+            views = self._sharing(packing.position, packing.sharing)
         for block in self.blocks:
             x = self.through(block, x, *views)
         out: Tensor = self.norm(x)
@@ -131,22 +132,23 @@ class Transformer(Architecture):
         far = View(self._angles(self.rotary, position, longest), visible)
         if window is None:
             return far, far
-        near = far
+        near = far._replace(window=window.tokens)
         if self.near_rotary is not self.rotary:
-            near = View(self._angles(self.near_rotary, position, longest), visible)
+            near = near._replace(angles=self._angles(self.near_rotary, position, longest))
         if longest > window.tokens:
             distance = position.unsqueeze(2) - others.unsqueeze(1)
             within = (distance < window.tokens).unsqueeze(1)
             near = near._replace(visible=within & ((distance >= 0).unsqueeze(1) if visible is None else visible))
         return near, far
 
-    def _sharing(self, packing: Packing, reads: Tensor) -> tuple[View, View]:
-        """The same where sequences share prefixes: angles by place, visibility within a sequence."""
-        position, longest = packing.position, reads.shape[1]
-        order = torch.arange(longest, device=position.device).unsqueeze(0)
-        near, far = self._views(order, order, None, longest)
-        far = View(self._angles(self.rotary, position, longest), far.visible, reads, packing.home)
-        return View(self._angles(self.near_rotary, position, longest), near.visible, reads, packing.home), far
+    def _sharing(self, position: Tensor, sharing: Sharing) -> tuple[View, View]:
+        """The same where sequences share prefixes: what is visible follows from where each text's own part starts."""
+        longest = sharing.reads.shape[1]
+        far = View(self._angles(self.rotary, position, longest), None, 0, sharing)
+        if self.settings.window is None:
+            return far, far
+        near = self._angles(self.near_rotary, position, longest)
+        return View(near, None, self.settings.window.tokens, sharing), far
 
     def _angles(self, rotary: Rotary, position: Tensor, longest: int) -> tuple[Tensor, Tensor]:
         cos, sin = rotary.at(position, longest)
@@ -191,14 +193,17 @@ class Transformer(Architecture):
         stores = {name: self.norm.weight.new_zeros(shape) for name in ("keys", "values")}
         return Memory(stores, {"keys": 3, "values": 3}, rows)
 
-    def flops(self, context: float) -> float:
+    def work(self, tokens: float) -> Work:
         """See Architecture: two a weight of every product, and four a width and layer for each token looked at."""
         settings = self.settings
-        products = sum(p.numel() for p in self.blocks.parameters() if p.dim() > 1) + self.embedding.weight.numel()
-        near = context + 1 if settings.window is None else min(context + 1, settings.window.tokens)
+        products = sum(p.numel() for p in self.blocks.parameters() if p.dim() > 1)
+        far = near = tokens * (tokens + 1) / 2
+        if settings.window is not None and tokens > settings.window.tokens:
+            near = settings.window.tokens * (tokens - (settings.window.tokens - 1) / 2)
         windowed = sum(settings.windowed(layer) for layer in range(settings.layers))
-        looks = windowed * near + (settings.layers - windowed) * (context + 1)
-        return 2.0 * products + 4.0 * settings.heads * settings.each_head * looks
+        looks = windowed * near + (settings.layers - windowed) * far
+        head = 2.0 * self.head_weight.numel() * tokens
+        return Work(2.0 * products * tokens, 4.0 * settings.heads * settings.each_head * looks, head)
 
     def config(self) -> dict[str, object]:
         """See Architecture: as the family's models in transformers spell it."""

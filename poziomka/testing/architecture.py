@@ -193,6 +193,9 @@ def _check_gradients(architecture: Architecture, texts: Sequence[Tensor]) -> Non
 def _check_description(architecture: Architecture, texts: Sequence[Tensor]) -> None:
     short, long = architecture.flops(10), architecture.flops(1000)
     rule(0 < short <= long, f"a token costs work, and no less after more of them: {short} after 10, {long} after 1000")
+    one, many = architecture.work(1), architecture.work(1000)
+    even = abs(many.places - 1000 * one.places) + abs(many.head - 1000 * one.head) <= 1e-6 * (many.places + many.head)
+    rule(even, f"every token's own work and its head's are alike: {one} for one token, {many} for 1000")
     before = [_alone(architecture, text) for text in texts]
     weights = {name: tensor.clone() for name, tensor in architecture.export().items()}
     architecture.load_exported(weights)

@@ -7,7 +7,7 @@ from poziomka.core.problem import Problem
 from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.finetune import finetune
 from poziomka.learning.progress import Interrupted, Progress
-from poziomka.models.counting import training_flops
+from poziomka.learning.weighting import imitation_examples
 
 
 @pytest.fixture
@@ -62,7 +62,8 @@ def test_every_update_is_logged_with_its_stage_and_cost(start, lessons):
     finetune(progress, lessons, 3, stage="replay")
     assert column(progress, "stage") == ["replay"] * 3
     assert column(progress, "step") == [1, 2, 3]
-    flops = training_flops(progress.learner.model, [len(lesson) for lesson in lessons(1)])
+    learner = progress.learner
+    flops = learner.flops(learner.pack(imitation_examples(lessons(1), (Author.TEACHER,))))
     assert column(progress, "compute/finetune_flops") == pytest.approx([flops, 2 * flops, 3 * flops])
     assert column(progress, "compute/finetune_tokens") == [42, 84, 126]
 

@@ -8,8 +8,9 @@ from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.transcript import Author, Span, Transcript, compact
 from poziomka.models.architecture import Packing
-from poziomka.models.counting import reading_flops, sampling_flops, training_flops
-from poziomka.models.transformer import TransformerSettings
+from poziomka.models.counting import sampling_flops, training_flops
+from poziomka.models.shape import SlidingWindow
+from poziomka.models.transformer import Transformer, TransformerSettings
 from poziomka.models.weights import build_model
 from poziomka.testing import check_architecture
 
@@ -144,23 +145,61 @@ def test_a_recurrent_token_costs_the_same_wherever_it_stands(build):
 
 
 def test_reading_a_text_costs_the_sum_of_its_tokens(model):
-    assert reading_flops(model, [4]) == pytest.approx(sum(model.flops(place) for place in range(4)))
-    assert reading_flops(model, [4, 7], start=4) == pytest.approx(sum(model.flops(place) for place in range(4, 7)))
-    assert reading_flops(model, []) == 0
+    assert sum(model.work(7)) == pytest.approx(sum(model.flops(place) for place in range(7)))
+    assert sum(model.work(0)) == 0
 
 
-def test_training_costs_three_readings(model):
-    assert training_flops(model, [5, 9]) == pytest.approx(3 * reading_flops(model, [5, 9]))
+def test_a_windowed_token_looks_at_its_window_only():
+    window = SlidingWindow(tokens=4, layers=(0, 1))
+    near, plain = (Transformer(TransformerSettings(width=32, layers=2, heads=4, window=w), 15) for w in (window, None))
+    assert near.flops(3) == plain.flops(3)
+    assert near.flops(9) == plain.flops(3)
+    assert sum(near.work(10)) == pytest.approx(sum(near.flops(place) for place in range(10)))
 
 
-def test_a_groups_prompt_is_paid_for_once(build):
+def test_a_transformers_head_is_its_vocabulary_and_the_rest_is_its_body(build):
+    work = build("qwen").work(1)
+    assert work.head == 2 * 15 * 32
+    assert work.looks == 4 * 2 * 32
+
+
+def test_training_costs_three_readings_of_each_place_and_logits_where_something_is_learned(model):
+    one, looks = model.work(1), model.work(5).looks + model.work(9).looks
+    found = training_flops(model, [5, 9], places=11, learned=4)
+    assert found == pytest.approx(3 * (11 * one.places + looks + 4 * one.head))
+
+
+def group_of(prompt, *lengths):
+    problem, start = Problem.ask("t", "k", "q"), Transcript((Span(Author.USER, "q", compact(range(prompt))),))
+    replies = [start + Span(Author.MODEL, "", compact([4] * length), policy="v1") for length in lengths]
+    return [Rollout(f"r{n}", problem, (Branch(reply, Score.wrong("")),)) for n, reply in enumerate(replies)]
+
+
+def body(model, places):
+    return sum(model.flops(place) - model.work(1).head for place in places)
+
+
+def test_a_groups_prompt_is_paid_for_once_and_logits_where_a_token_is_written(build):
+    """The prompt's last token is read by each attempt; the last that is written by none."""
+    model = build()
+    own = body(model, range(2)) + body(model, range(2, 4)) + body(model, range(2, 7))
+    assert sampling_flops(model, [group_of(3, 2, 5)]) == pytest.approx(own + 7 * model.work(1).head)
+
+
+def test_what_an_environment_says_is_read_without_logits(build):
     model, problem = build(), Problem.ask("t", "k", "q")
-    prompt = Transcript((Span(Author.USER, "q", compact([1, 2, 3])),))
-    group = [
-        Rollout(
-            f"r{n}", problem, (Branch(prompt + Span(Author.MODEL, "", compact([4] * n), policy="v1"), Score.wrong("")),)
+    turns = Transcript(
+        (
+            Span(Author.USER, "q", compact([1, 2])),
+            Span(Author.MODEL, "", compact([3]), policy="v1"),
+            Span(Author.ENVIRONMENT, "", compact([4, 4, 4])),
+            Span(Author.MODEL, "", compact([5, 6]), policy="v1"),
         )
-        for n in (2, 5)
-    ]
-    own = sum(model.flops(place) for place in range(5)) + sum(model.flops(place) for place in range(3, 8))
-    assert sampling_flops(model, [group]) == pytest.approx(own)
+    )
+    group = [Rollout("r", problem, (Branch(turns, Score.wrong("")),))]
+    assert sampling_flops(model, [group]) == pytest.approx(body(model, range(7)) + 3 * model.work(1).head)
+
+
+def test_who_wrote_nothing_cost_nothing(build):
+    problem, prompt = Problem.ask("t", "k", "q"), Transcript((Span(Author.USER, "q", compact([1, 2])),))
+    assert sampling_flops(build(), [[Rollout("r", problem, (Branch(prompt, Score.wrong("")),))]]) == 0

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from poziomka.models.architecture import Work
 from poziomka.models.memory import Memory
 from poziomka.models.recurrent import Recurrent
 from poziomka.models.transformer import Transformer, TransformerSettings
@@ -158,8 +159,13 @@ class Explosive(Transformer):
 
 
 class Free(Transformer):
-    def flops(self, context):
-        return 0.0
+    def work(self, tokens):
+        return Work(0.0, 0.0, 0.0)
+
+
+class Uneven(Transformer):
+    def work(self, tokens):
+        return Work(tokens**2, 0.0, tokens)
 
 
 class Misnamed(Transformer):
@@ -190,6 +196,7 @@ FAULTS = {
     "no gradient reached 'spare'": Idle,
     "gradients are finite": Explosive,
     "a token costs work": Free,
+    "every token's own work and its head's are alike": Uneven,
     "weights that were exported can be loaded back": Misnamed,
     "the end of a text depends on its beginning": Bag,
 }

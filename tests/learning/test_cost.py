@@ -1,0 +1,78 @@
+"""What a step is said to cost is what PyTorch counts of its products, forward and backward."""
+
+from array import array
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from poziomka.learning.learner import Learner, LearnerSettings
+from poziomka.learning.weighting import Example
+from poziomka.models.transformer import Transformer, TransformerSettings
+
+PROMPT, OWN, ATTEMPTS, GROUPS = 9, 7, 4, 2  # 16 tokens each: eight fill a row of 128
+
+
+def examples(learned=OWN):
+    """Groups of attempts of one length at a prompt; the last tokens of each are learned from."""
+    found = []
+    for group in range(GROUPS):
+        prompt = [group + 1] * PROMPT
+        for attempt in range(ATTEMPTS):
+            weights = [0.0] * (PROMPT + OWN - learned) + [0.1] * learned
+            tokens = array("i", prompt + [attempt + 5] * OWN)
+            found.append(Example(tokens, array("f", weights), array("f", [0.0] * 16), array("f", [-1.0] * 16)))
+    return found
+
+
+def learner_of(layout, vocabulary):
+    torch.manual_seed(0)
+    model = Transformer(TransformerSettings(width=32, layers=2, heads=4, key_heads=2), vocabulary)
+    return Learner(model, LearnerSettings(layout=layout))
+
+
+def addmm(_total, one, other, **_how):
+    return 2 * one[0] * one[1] * other[1]
+
+
+def counted(learner, batch):
+    """Returns the operations of products with weights, and of the core of attention."""
+    in_place = {torch.ops.aten.addmm_: addmm}  # PyTorch counts the others itself
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
+        learner.accumulate(batch)
+    found = {str(name): flops for name, flops in counter.get_flop_counts()["Global"].items()}
+    assert {*found} <= {"aten.mm", "aten.addmm", "aten.addmm_", "aten.bmm", "aten.baddbmm"}
+    core = found.pop("aten.bmm") + found.pop("aten.baddbmm")
+    return sum(found.values()), core
+
+
+@pytest.mark.parametrize("vocabulary", [50, 8200], ids=["small", "in chunks"])
+@pytest.mark.parametrize("learned", [OWN, 2])
+@pytest.mark.parametrize("layout", ["rows", "shared"])
+def test_a_steps_flops_are_those_of_its_products(layout, learned, vocabulary):
+    learner = learner_of(layout, vocabulary)
+    batch = learner.pack(examples(learned))
+    assert batch.real_share == 1.0
+    products, _ = counted(learner, batch)
+    looks = 3 * GROUPS * ATTEMPTS * learner.model.work(16).looks
+    assert learner.flops(batch) == products + looks
+
+
+def test_of_the_core_of_attention_the_half_counts_that_is_looked_at():
+    """Each sequence's square of 16 tokens is computed, prefix and all; of it tokens look at (16 + 1) / (2 * 16)."""
+    learner = learner_of("shared", 50)
+    batch = learner.pack(examples())
+    _, core = counted(learner, batch)
+    assert 3 * GROUPS * ATTEMPTS * learner.model.work(16).looks == core * 17 / 32
+
+
+def test_a_shared_prompt_costs_its_products_once():
+    rows, shared = (learner_of(layout, 50) for layout in ("rows", "shared"))
+    places = (ATTEMPTS - 1) * GROUPS * (PROMPT - 1)  # the prompt's last token is each attempt's own
+    found = rows.flops(rows.pack(examples())) - shared.flops(shared.pack(examples()))
+    assert found == 3 * places * rows.model.work(1).places
+
+
+def test_a_batch_without_a_weight_costs_nothing():
+    learner = learner_of("rows", 50)
+    assert learner.flops(learner.pack(examples(0))) == 0
