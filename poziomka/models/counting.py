@@ -1,6 +1,8 @@
 """What work costs: floating-point operations of tokens really read, written and learned from."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import accumulate
 
 from poziomka.core.rollout import Group
@@ -23,7 +25,7 @@ def training_flops(model: Architecture, lengths: Iterable[int], places: int, lea
         learned: tokens that are learned from.
     """
     one = model.work(1)
-    looks = sum(model.work(length).looks for length in lengths)
+    looks = sum(count * model.work(length).looks for length, count in Counter(lengths).items())
     return 3 * (places * one.places + looks + learned * one.head)
 
 
@@ -32,20 +34,18 @@ def sampling_flops(model: Architecture, groups: Sequence[Group]) -> float:
 
     A token is written by reading the one before it; logits are made there only, and the last token is never read.
     """
+
+    @cache
+    def body(tokens: int) -> float:
+        work = model.work(tokens)
+        return work.places + work.looks
+
     head, total = model.work(1).head, 0.0
     for group in groups:
         for number, rollout in enumerate(group):
             first, last, written = _written(rollout.transcript)
-            total += _reading(model, last) + written * head
-            if number:
-                total -= _reading(model, first)
+            total += body(last) - (body(first) if number else 0.0) + written * head
     return total
-
-
-def _reading(model: Architecture, tokens: int) -> float:
-    """Returns the operations of reading that many tokens from the beginning, without logits."""
-    work = model.work(tokens)
-    return work.places + work.looks
 
 
 def _written(transcript: Transcript) -> tuple[int, int, int]:
