@@ -19,7 +19,7 @@ MISSING = "other models need transformers: `pip install 'poziomka[hub]'`"
 SLOWER = "this model runs through transformers and not through our own transformer, which is slower"
 
 
-def adapt(folder: Path, dtype: torch.dtype, kind: object) -> "Adapted":
+def load_foreign(folder: Path, dtype: torch.dtype, kind: object) -> "Foreign":
     """Returns a folder's model through transformers.
 
     Raises:
@@ -49,12 +49,12 @@ def adapt(folder: Path, dtype: torch.dtype, kind: object) -> "Adapted":
     if wrong:
         message = f"the weights in {folder} do not fit its config.json: {wrong[0]}, the first of {len(wrong)}"
         raise ModelError(message)
-    model = Adapted(inner.eval(), transformers.DynamicCache)
+    model = Foreign(inner.eval(), transformers.DynamicCache)
     model.demand_adaptable(str(kind))
     return model
 
 
-class Adapted(Architecture):
+class Foreign(Architecture):
     """A model of transformers.
 
     Args:

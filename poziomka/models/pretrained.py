@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from poziomka.core.errors import ModelError, nearest
-from poziomka.models.adapter import SLOWER, Adapted
+from poziomka.models.adapter import SLOWER, Foreign
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat
 from poziomka.models.from_gguf import converted
@@ -55,13 +55,14 @@ def load_pretrained(name: str, dtype: str = "float32", *, opens_thought: bool = 
     if dtype not in DTYPES:
         message = f"unknown dtype {dtype!r}{nearest(dtype, DTYPES)}"
         raise ModelError(message)
-    base = base_of(Path(name)) if Path(name).is_dir() else None
+    own = Path(name).expanduser()
+    base = base_of(own) if own.is_dir() else None
     if base is not None:
-        return _with_adapters(Path(name), load_pretrained(base, dtype, opens_thought=opens_thought))
+        return _with_adapters(own, load_pretrained(base, dtype, opens_thought=opens_thought))
     folder = find(name, DTYPES[dtype])
     tokenizer = Tokenizer.load(folder)
     model = open_model(folder, DTYPES[dtype], len(tokenizer))
-    notes = (SLOWER,) if isinstance(model, Adapted) else ()
+    notes = (SLOWER,) if isinstance(model, Foreign) else ()
     if tokenizer.files is None:  # a vocabulary of symbols: one of our own tiny models
         return Pretrained(model, tokenizer, PlainFormat(tokenizer), folder, notes)
     chat = TemplateFormat(tokenizer, opens_thought=opens_thought)

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from poziomka.core.errors import ModelError, SettingsError, nearest
 from poziomka.core.settings import build
-from poziomka.models.adapter import adapt
+from poziomka.models.adapter import load_foreign
 from poziomka.models.architecture import Architecture
 from poziomka.models.families import FAMILIES, from_config, to_config
 from poziomka.models.recurrent import Recurrent
@@ -148,7 +148,7 @@ class _Undrawn(TorchFunctionMode):
 
 def _adapted(folder: Path, dtype: torch.dtype, tokens: int, kind: object) -> Architecture:
     demand_room(sum(prod(shape) for shape in Stored(folder).shapes.values()) * dtype.itemsize, str(folder))
-    model = adapt(folder, dtype, kind)
+    model = load_foreign(folder, dtype, kind)
     _demand_tokens(folder, tokens, model)
     return model
 

@@ -5,7 +5,7 @@ import torch
 import transformers
 
 from poziomka.core.errors import ModelError
-from poziomka.models.adapter import Adapted
+from poziomka.models.adapter import Foreign
 from poziomka.models.pretrained import load_pretrained
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import save_model
@@ -38,7 +38,7 @@ def save(tmp_path):
 def test_it_keeps_an_architectures_contract(kind, save, tmp_path):
     save(kind, **KINDS[kind])
     found = load_pretrained(str(tmp_path))
-    assert isinstance(found.model, Adapted)
+    assert isinstance(found.model, Foreign)
     assert "which is slower" in found.notes[0]
     check_architecture(found.model)
 

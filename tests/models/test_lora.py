@@ -17,6 +17,7 @@ from poziomka.models.lora import (
     merged,
     save_peft,
 )
+from poziomka.models.pretrained import load_pretrained
 from poziomka.models.weights import save_model
 
 SETTINGS = LoraSettings(rank=3, alpha=5.0)
@@ -47,6 +48,19 @@ def test_fresh_adapters_change_nothing(transformer):
     before = logits_of(transformer)
     attach(transformer, SETTINGS, 0)
     assert torch.equal(logits_of(transformer), before)
+
+
+@torch.no_grad()
+def test_a_folder_of_adapters_is_loaded_onto_its_base_from_a_home_folder_too(build, tokenizer, tmp_path, monkeypatch):
+    model = build("llama")
+    save_model(tmp_path / "base", model, tokenizer)
+    attach(model, SETTINGS, 0)
+    (tmp_path / "adapters").mkdir()
+    save_peft(tmp_path / "adapters", stirred(model), str(tmp_path / "base"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = load_pretrained("~/adapters")
+    assert found.source == tmp_path / "adapters"
+    assert torch.allclose(logits_of(found.model), logits_of(model), atol=1e-4)
 
 
 def test_only_adapters_learn(with_adapters):
