@@ -151,11 +151,20 @@ def _shards(folder: Path) -> list[Path]:
 def read_json(path: Path) -> dict[str, Any]:
     """Returns a JSON file's object; raises ModelError where there is none."""
     try:
-        value = json.loads(path.read_bytes())
+        return json_object(path.read_bytes(), path)
     except FileNotFoundError as error:
         message = f"{path.parent} is no folder of a checkpoint: it has no {path.name}"
         raise ModelError(message) from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        message = f"cannot read {path}: {error}"
+        raise ModelError(message) from error
+
+
+def json_object(content: bytes, path: Path) -> dict[str, Any]:
+    """Returns the object that a JSON file holds; raises ModelError where it holds none, naming its path."""
+    try:
+        value = json.loads(content)
+    except ValueError as error:
         message = f"cannot read {path}: {error}"
         raise ModelError(message) from error
     if not isinstance(value, dict):

@@ -1,6 +1,5 @@
 """What a checkpoint's folder says about its tokenizer, file by file, kept so that saving gives it back unchanged."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import Any
 import tokenizers
 
 from poziomka.core.errors import ModelError
+from poziomka.models.stored import json_object
 
 TOKENIZER, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 GENERATION, MODEL = "generation_config.json", "config.json"
@@ -75,17 +75,7 @@ class TokenizerFiles:
         Raises:
             ModelError: the file holds no JSON object.
         """
-        if name not in self.contents:
-            return {}
-        try:
-            value = json.loads(self.contents[name])
-        except ValueError as error:
-            message = f"cannot read {self.folder / name}: {error}"
-            raise ModelError(message) from error
-        if not isinstance(value, dict):
-            message = f"cannot read {self.folder / name}: it holds a {type(value).__name__} where an object belongs"
-            raise ModelError(message)
-        return value
+        return json_object(self.contents[name], self.folder / name) if name in self.contents else {}
 
     @cached_property
     def names(self) -> dict[str, str]:
