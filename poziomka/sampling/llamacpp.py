@@ -23,7 +23,7 @@ from poziomka.core.transcript import Transcript
 from poziomka.models.chat import ChatFormat
 from poziomka.sampling.choose import choose, uniforms
 from poziomka.sampling.row import Piece, Request, Row
-from poziomka.sampling.spans import marks_of, spans_of, thought_in
+from poziomka.sampling.spans import marks_of, read_by, spans_of, thought_in
 
 READ_AT_ONCE = 512  # prompt tokens in one pass; llama.cpp keeps a buffer of logits for as many
 
@@ -93,7 +93,7 @@ class LlamaCppSampler(Sampler):
 
     async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
         """See Sampler."""
-        transcript = self.chat.read(transcript)
+        transcript = read_by(self.chat, transcript)
         tokens = transcript.tokens
         if len(tokens) + sampling.tokens > self.context:
             message = (

@@ -5,14 +5,14 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 
-from poziomka.core.errors import ModelError, SamplerError
+from poziomka.core.errors import SamplerError
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.transcript import Author, Transcript
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat
 from poziomka.sampling.engine import Engine, EngineLimits
 from poziomka.sampling.row import Piece, Request
-from poziomka.sampling.spans import marks_of, spans_of, thought_in
+from poziomka.sampling.spans import marks_of, read_by, spans_of, thought_in
 
 SETTLED = 4  # rounds of the event loop without a new request after which everybody who is ready has asked
 
@@ -125,10 +125,7 @@ class LocalSampler(Sampler):
         Raises:
             SamplerError: the format or the vocabulary refuses its words.
         """
-        try:
-            return self.chat.read(transcript)
-        except ModelError as error:
-            raise SamplerError(str(error)) from error
+        return read_by(self.chat, transcript)
 
     def adopt(self, version: str, weights: object) -> None:
         """See Sampler: `weights` maps the names of the model's state to tensors."""

@@ -1,8 +1,10 @@
-"""Between transcripts and what an engine writes: how far a thought has come, and pieces as spans."""
+"""Between transcripts and what an engine writes: tokens, how far a thought has come, and pieces as spans."""
 
 from collections.abc import Callable, Sequence
 
+from poziomka.core.errors import ModelError, SamplerError
 from poziomka.core.transcript import Author, Span, Transcript
+from poziomka.models.chat import ChatFormat
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.sampling.row import Marks, Piece
 
@@ -10,6 +12,18 @@ from poziomka.sampling.row import Marks, Piece
 def marks_of(tokenizer: Tokenizer) -> Marks:
     """Returns the tokens that end a reply, and those that open and close a thought."""
     return Marks(tokenizer.ends, tokenizer.think, tokenizer.close, tokenizer.spelled)
+
+
+def read_by(chat: ChatFormat, transcript: Transcript) -> Transcript:
+    """Returns the transcript with tokens on every span, as it will be gone on from.
+
+    Raises:
+        SamplerError: the format or the vocabulary refuses its words.
+    """
+    try:
+        return chat.read(transcript)
+    except ModelError as error:
+        raise SamplerError(str(error)) from error
 
 
 def thought_in(transcript: Transcript, tokenizer: Tokenizer) -> tuple[int, bool]:

@@ -30,7 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from poziomka.core.errors import PoziomkaError
+from poziomka.core.errors import SamplerError
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Message, Stop, Transcript
 from poziomka.models.chat import PlainFormat
@@ -149,7 +149,7 @@ def test_what_cannot_be_done_is_one_sentence(peer):
 def sentence(act):
     try:
         act()
-    except PoziomkaError as error:
+    except SamplerError as error:
         return str(error)
 other = PlainFormat(Tokenizer.of_symbols(["a", "b"]))
 (Path(sys.argv[1]) / "bad.gguf").write_bytes(b"no model")
