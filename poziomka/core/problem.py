@@ -121,7 +121,7 @@ class Task:
         scorer: plain synchronous code.
         environment: opens the session that the exchange with a problem needs; None for a single reply.
         size: number of problems to train on, where a source may refuse a shorter split's later ones; None for endless.
-        levels: lowest and highest level; None where the task has no levels.
+        levels: lowest and highest level that a problem can be asked for at; None where none can.
         trusted: the scorer is known to return quickly for any input, so it runs inline; others run in
             a worker process with a time limit.
         demonstration: a written-out solution of a problem as (thought, answer); None where there is none.

@@ -1,7 +1,7 @@
 """Which problems come next, and which demonstrations a model is warmed up on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from poziomka.core.errors import TaskError
@@ -13,6 +13,39 @@ from poziomka.core.transcript import Transcript
 from poziomka.learning.advantages import rewards_of
 
 SPLIT = "train"
+
+
+def of_levels(task: Task, low: int, high: int) -> Task:
+    """Returns the task with training problems of the levels from `low` to `high` only; other splits are as they were.
+
+    A finite task keeps the problems whose own level lies there, in their order; for an endless one that can be asked
+    for a level, the levels are drawn alike.
+
+    Raises:
+        TaskError: the task has no such problem; the message says which levels there are.
+    """
+    if task.size is None:
+        if task.levels is None or not task.levels[0] <= low <= high <= task.levels[1]:
+            message = f"task {task.name!r} has levels {task.levels}: it cannot be trained on levels {low} to {high}"
+            raise TaskError(message)
+
+        def endless(split: str, index: int, level: int | None = None) -> Problem:
+            if split == SPLIT and level is None:
+                level = random_of("levels", task.name, index).randint(low, high)
+            return task.source(split, index, level)
+
+        return replace(task, source=endless, levels=(low, high))
+
+    known = [task.problem(SPLIT, index).level for index in range(task.size)]
+    kept = [index for index, level in enumerate(known) if low <= level <= high]
+    if not kept:
+        message = f"no problem of task {task.name!r} is of levels {low} to {high}: its levels are {sorted(set(known))}"
+        raise TaskError(message)
+
+    def finite(split: str, index: int, level: int | None = None) -> Problem:
+        return task.source(split, kept[index] if split == SPLIT else index, level)
+
+    return replace(task, source=finite, size=len(kept))
 
 
 class Curriculum:

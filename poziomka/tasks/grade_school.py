@@ -2,12 +2,13 @@
 
 A folder holds `train.jsonl` and `test.jsonl`; a line is an object with the texts `question` and `answer`. The answer is
 a solution in sentences, with marks for a calculator such as <<3*4=12>>, which are left out here, and at its end
-"#### " and the number that is right.
+"#### " and the number that is right. A problem's level is the number of its solution's marks: its steps of arithmetic.
 """
 
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -45,9 +46,10 @@ def problem_of(row: object, where: str) -> Problem:
     if number is None:
         message = f"the answer of {where} must end with '{GOLD} ' and one number: received {answer[-40:]!r}"
         raise TaskError(message)
-    solution = MARKS.sub("", solution).strip()
+    solution, steps = MARKS.subn("", solution)
     key = f"{seed_of('grade_school', 'question', question):016x}"  # so that a question in both splits shows
-    return Problem.ask("grade_school", key, question.strip(), number, solution=solution)
+    problem = Problem.ask("grade_school", key, question.strip(), number, solution=solution.strip())
+    return replace(problem, level=steps)
 
 
 def read_lines(path: Path) -> list[Problem]:
@@ -147,7 +149,7 @@ def grade_school(where: str) -> Task:
             return read_hub(where, split)
         return read_lines(folder / f"{split}.jsonl")
 
-    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 the task has no levels
+    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 a level cannot be asked for
         problems = read(split)
         if index >= len(problems):
             message = f"split {split!r} of grade_school has {len(problems)} problems: there is no index {index}"

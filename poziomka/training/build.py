@@ -8,7 +8,7 @@ import torch
 from poziomka.core.errors import ModelError, RunError, TaskError
 from poziomka.core.problem import Task
 from poziomka.core.seeds import seed_of
-from poziomka.learning.curriculum import Lessons
+from poziomka.learning.curriculum import Lessons, of_levels
 from poziomka.learning.progress import Progress
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat
@@ -93,10 +93,20 @@ def adapt(recipe: Recipe, model: Architecture) -> None:
         attach(model, recipe.lora, seed_of("adapters", recipe.seed))
 
 
+def taught(recipe: Recipe, task: Task) -> Task:
+    """Returns the task that is trained on: with problems of the recipe's levels only, where it names some.
+
+    Raises:
+        TaskError: the task has no problem of these levels.
+    """
+    return task if recipe.levels is None else of_levels(task, *recipe.levels)
+
+
 def demand_lessons(recipe: Recipe, built: Built) -> None:
-    """Raises TaskError where the recipe wants a warm start and the task has no demonstrations."""
+    """Raises TaskError where no problem is of the recipe's levels, or a warm start lacks demonstrations."""
+    task = taught(recipe, built.task)
     if recipe.warm_updates:
-        Lessons(built.task, built.chat, recipe.warm_start.lessons, recipe.seed)
+        Lessons(task, built.chat, recipe.warm_start.lessons, recipe.seed)
 
 
 def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:

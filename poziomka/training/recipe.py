@@ -66,6 +66,9 @@ class Recipe:
     schema_version: int = SCHEMA
     name: str = setting("run", "what the run is called")
     task: str = setting("recurrence", "the problems")
+    levels: tuple[int, ...] | None = setting(
+        None, "lowest and highest level of the problems trained on; none: all; held-out problems are of all levels"
+    )
     seed: int = setting(0, "names all randomness", low=0)
     threads: int = setting(2, "threads of tensor work; the bits of a result depend on it", low=1, high=1024)
     save_every: int = setting(200, "steps between two checkpoints", low=1)
@@ -85,6 +88,12 @@ class Recipe:
     gate: GateSettings = field(default_factory=GateSettings)
     reinforce: ReinforceSettings = field(default_factory=ReinforceSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+
+    def __post_init__(self) -> None:
+        """Checks that levels are a lowest and a highest."""
+        if self.levels is not None and (len(self.levels) != 2 or self.levels[0] > self.levels[1]):
+            message = f"levels must be two numbers, the lowest and the highest: received {list(self.levels)}"
+            raise SettingsError(message)
 
     @property
     def warm_updates(self) -> int:

@@ -27,7 +27,7 @@ from poziomka.reports.page import write
 from poziomka.runs import Run
 from poziomka.runs.exports import Exports, demand_exports
 from poziomka.sampling.local import LocalSampler
-from poziomka.training.build import Built, adapt, build, demand_lessons
+from poziomka.training.build import Built, adapt, build, demand_lessons, taught
 from poziomka.training.measure import frontier, held_out, vote
 from poziomka.training.preflight import demand_memory, needs
 from poziomka.training.recipe import Recipe, recipe_of
@@ -56,7 +56,8 @@ class Training:
         if recipe.pretrained is not None:
             problems = self.task.take("train", 0, 8)
             demand_memory(needs(self.model, self.chat, problems, recipe.reinforce), self.model.device)
-        self.curriculum = Curriculum(self.task, recipe.seed, recipe.reinforce.retire_at)
+        self.taught = taught(recipe, self.task)
+        self.curriculum = Curriculum(self.taught, recipe.seed, recipe.reinforce.retire_at)
         self.watcher = Watcher(recipe, run.folder, quiet=quiet)
         self.watcher.notes = run.notes
         self.progress = self._restored()
@@ -126,7 +127,7 @@ class Training:
             if self.progress.step == 0 and self.run.results("gate") is None:
                 self._measure_warm_start()
             return
-        lessons = Lessons(self.task, self.chat, self.recipe.warm_start.lessons, self.recipe.seed)
+        lessons = Lessons(self.taught, self.chat, self.recipe.warm_start.lessons, self.recipe.seed)
 
         def after(update: int) -> None:
             if update == updates:

@@ -8,7 +8,7 @@ from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Task
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.transcript import Author
-from poziomka.learning.curriculum import Curriculum, Lessons, LessonSettings
+from poziomka.learning.curriculum import Curriculum, Lessons, LessonSettings, of_levels
 from poziomka.models.chat import PlainFormat
 from poziomka.models.tokenizer import Tokenizer
 
@@ -90,6 +90,52 @@ def test_it_goes_on_from_a_saved_state(finite, rollout):
     two.restore(one.state())
     assert keys(one.take(25)) == keys(two.take(25))
     assert one.state() == two.state()
+
+
+# ------------------------------------------------------------------------------------------------------------ levels
+@pytest.fixture
+def graded(echo):
+    """Twelve problems for training and more to hold out, of levels 0 to 3 in turn."""
+
+    def source(split, index, level):
+        return replace(echo.source(split, index, level), level=index % 4)
+
+    return replace(echo, source=source, size=12, levels=None)
+
+
+def test_a_finite_task_is_taught_by_its_problems_of_some_levels(graded):
+    easy = of_levels(graded, 1, 2)
+    assert easy.size == 6
+    assert sorted(keys(Curriculum(easy, seed=1).take(6))) == sorted(f"train{n}" for n in (1, 2, 5, 6, 9, 10))
+    assert [easy.problem("test", n) for n in range(6)] == [graded.problem("test", n) for n in range(6)]
+
+
+def test_a_problem_of_some_levels_retires_as_itself(graded, rollout):
+    curriculum = Curriculum(of_levels(graded, 3, 3), seed=1, retire_at=0.5)
+    (problem,) = curriculum.take(1)
+    curriculum.learn([solved(rollout, problem, 1.0)])
+    assert problem.key not in keys(curriculum.take(20))
+    assert len(set(keys(curriculum.take(20)))) == 2
+
+
+def test_an_endless_task_draws_the_levels_it_is_taught_at(counting):
+    easy = of_levels(counting, 2, 4)
+    assert {problem.level for problem in Curriculum(easy, seed=1).take(60)} == {2, 3, 4}
+    assert easy.problem("train", 7) == easy.problem("train", 7)
+    assert easy.problem("test", 7) == counting.problem("test", 7)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 3), (8, 10), (4, 2)])
+def test_levels_that_an_endless_task_has_not_are_refused(counting, low, high):
+    with pytest.raises(TaskError, match=rf"has levels \(1, 9\): it cannot be trained on levels {low} to {high}"):
+        of_levels(counting, low, high)
+
+
+def test_levels_without_a_problem_are_refused_with_those_there_are(graded):
+    with pytest.raises(
+        TaskError, match=r"no problem of task 'echo' is of levels 4 to 9: its levels are \[0, 1, 2, 3\]"
+    ):
+        of_levels(graded, 4, 9)
 
 
 # ----------------------------------------------------------------------------------------------------------- lessons

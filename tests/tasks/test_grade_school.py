@@ -59,6 +59,10 @@ def test_the_gold_number_is_read_with_its_commas_sign_and_decimals(task):
     assert [problem.answer for problem in task.take("train", 2, 3)] == ["2700", "-5", "2.5"]
 
 
+def test_a_problems_level_is_the_number_of_steps_in_its_solution(task):
+    assert [problem.level for problem in task.take("train", 0, 8)] == [2, 3, 2, 1, 1, 2, 1, 2]
+
+
 def test_a_demonstration_is_the_solution_without_the_calculators_marks(task):
     thought, answer = task.demonstration(task.problem("train", 0))
     assert thought == "Ola picks 3 * 40 = 120 berries.\n120 - 15 = 105 berries are left."

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from poziomka.cli.export import export
-from poziomka.core.errors import ModelError, PoziomkaError, TaskError
+from poziomka.core.errors import ModelError, PoziomkaError, SettingsError, TaskError
 from poziomka.core.problem import Score
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import plain
@@ -134,6 +134,7 @@ def test_replies_of_a_pretrained_model_begin_with_a_thought(values):
         ),
         ({"pretrained": "nowhere"}, ModelError, "there is no model 'nowhere'"),
         ({"start": "nowhere"}, ModelError, "nowhere"),
+        ({"levels": [1, 99]}, TaskError, "it cannot be trained on levels 1 to 99"),
     ],
 )
 def test_what_cannot_be_built_is_said_before_a_folder_is_made(values, tmp_path, changes, kind, sentence):
@@ -141,3 +142,17 @@ def test_what_cannot_be_built_is_said_before_a_folder_is_made(values, tmp_path, 
     with pytest.raises(kind, match=sentence):
         train(recipe_of(given), tmp_path / "run", keep_watch=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("levels", [[2], [1, 2, 3], [3, 2]])
+def test_levels_are_a_lowest_and_a_highest(values, levels):
+    with pytest.raises(SettingsError, match="levels must be two numbers, the lowest and the highest: received"):
+        recipe_of(values | {"levels": levels})
+
+
+def test_a_run_is_taught_at_its_levels_and_judged_at_all(values, tmp_path):
+    recipe = recipe_of(values | {"levels": [2, 2]})
+    with Run.open(tmp_path / "run", plain(recipe)) as run:
+        training = Training(recipe, run, build(recipe), quiet=True)
+        assert {problem.level for problem in training.curriculum.take(20)} == {2}
+        assert {problem.level for problem in training.task.take("test", 0, 40)} > {2}
