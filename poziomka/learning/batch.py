@@ -110,12 +110,15 @@ class Batch:
         return int((self.packing.sequence >= 0).sum())
 
     @property
-    def lengths(self) -> list[int]:
-        """Tokens of each sequence, a prefix that it shares included."""
-        if self.units:
-            return [prefix + own for prefix, owns in self.units for own in owns]
-        sequence = self.packing.sequence
-        return [int(count) for count in torch.bincount(sequence[sequence >= 0])]
+    def stretches(self) -> list[tuple[int, int]]:
+        """Stretches of texts that stand in the batch, from which token to which; shared prefixes by themselves."""
+        if not self.units:
+            sequence = self.packing.sequence
+            return [(0, int(count)) for count in torch.bincount(sequence[sequence >= 0])]
+        found = []
+        for prefix, owns in self.units:
+            found += [(0, prefix), *((prefix, prefix + own) for own in owns)]
+        return found
 
     @property
     def real_share(self) -> float:

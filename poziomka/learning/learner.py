@@ -139,7 +139,7 @@ class Learner:
     def flops(self, batch: Batch) -> float:
         """Returns the operations of a step on a batch (see training_flops); 0 for one without any weight."""
         learned = int(self._learned_from(batch)[:, 1:].sum())
-        return training_flops(self.model, batch.lengths, batch.real, learned) if learned else 0.0
+        return training_flops(self.model, batch.stretches, learned) if learned else 0.0
 
     def accumulate(self, batch: Batch) -> Sums:
         """Takes the gradient of a batch, left in `masters`, and returns the loss and what else was summed."""

@@ -2,31 +2,30 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import cache
 from itertools import accumulate
 
 from poziomka.core.rollout import Group
 from poziomka.core.transcript import Transcript
 from poziomka.models.architecture import Architecture
 
+Stretch = tuple[int, int]  # of a text: the number of its first token, and of the one after its last
 
-def training_flops(model: Architecture, lengths: Iterable[int], places: int, learned: int) -> float:
+
+def training_flops(model: Architecture, stretches: Iterable[Stretch], learned: int) -> float:
     """Returns the operations of forward and backward: three forward passes (Kaplan et al. 2020, section 2.1).
 
-    A token that several sequences share stands in one place: its products are computed once. The core of attention is
-    computed for each sequence anew, from its beginning on, and so it is counted. Logits are made only where a token
-    is learned from. Three passes is the field's convention: a fourth by checkpointing and the reference's of a
-    divergence are not counted, and frozen weights under adapters count as if they had gradients of their own.
+    What several sequences share is computed once: it is a stretch of its own, and theirs begin after it. Logits are
+    made only where a token is learned from. Three passes is the field's convention: a fourth by checkpointing and the
+    reference's of a divergence are not counted, nor is padding, and frozen weights under adapters count as if they
+    had gradients of their own.
 
     Args:
         model: that learns.
-        lengths: tokens of each sequence, from its beginning.
-        places: that hold a token.
-        learned: tokens that are learned from.
+        stretches: of texts that are computed, from which token to which.
+        learned: how many tokens are learned from.
     """
-    one = model.work(1)
-    looks = sum(count * model.work(length).looks for length, count in Counter(lengths).items())
-    return 3 * (places * one.places + looks + learned * one.head)
+    body = sum(count * _body(model, *stretch) for stretch, count in Counter(stretches).items())
+    return 3 * (body + learned * model.work(1).head)
 
 
 def sampling_flops(model: Architecture, groups: Sequence[Group]) -> float:
@@ -34,18 +33,21 @@ def sampling_flops(model: Architecture, groups: Sequence[Group]) -> float:
 
     A token is written by reading the one before it; logits are made there only, and the last token is never read.
     """
-
-    @cache
-    def body(tokens: int) -> float:
-        work = model.work(tokens)
-        return work.places + work.looks
-
-    head, total = model.work(1).head, 0.0
+    stretches: Counter[Stretch] = Counter()
+    logits = 0
     for group in groups:
         for number, rollout in enumerate(group):
             first, last, written = _written(rollout.transcript)
-            total += body(last) - (body(first) if number else 0.0) + written * head
-    return total
+            stretches[first if number else 0, last] += 1
+            logits += written
+    body = sum(count * _body(model, *stretch) for stretch, count in stretches.items())
+    return body + logits * model.work(1).head
+
+
+def _body(model: Architecture, start: int, end: int) -> float:
+    """Returns the operations of reading a text from token `start` to `end`, without logits."""
+    before, after = model.work(start), model.work(end)
+    return after.places - before.places + after.looks - before.looks
 
 
 def _written(transcript: Transcript) -> tuple[int, int, int]:

@@ -54,23 +54,25 @@ def test_a_steps_flops_are_those_of_its_products(layout, learned, vocabulary):
     batch = learner.pack(examples(learned))
     assert batch.real_share == 1.0
     products, _ = counted(learner, batch)
-    looks = 3 * GROUPS * ATTEMPTS * learner.model.work(16).looks
-    assert learner.flops(batch) == products + looks
+    work = learner.model.work
+    looks = sum(work(end).looks - work(start).looks for start, end in batch.stretches)
+    assert learner.flops(batch) == products + 3 * looks
 
 
 def test_of_the_core_of_attention_the_half_counts_that_is_looked_at():
-    """Each sequence's square of 16 tokens is computed, prefix and all; of it tokens look at (16 + 1) / (2 * 16)."""
-    learner = learner_of("shared", 50)
-    batch = learner.pack(examples())
+    """Of a square of 128 tokens, which is computed, they look at (128 + 1) / (2 * 128)."""
+    learner = learner_of("rows", 50)
+    one = Example(array("i", [1] * 128), array("f", [0.1] * 128), array("f", [0.0] * 128), array("f", [-1.0] * 128))
+    batch = learner.pack([one])
     _, core = counted(learner, batch)
-    assert 3 * GROUPS * ATTEMPTS * learner.model.work(16).looks == core * 17 / 32
+    assert 3 * learner.model.work(128).looks == core * 129 / 256
 
 
-def test_a_shared_prompt_costs_its_products_once():
+def test_a_shared_prompt_costs_once():
     rows, shared = (learner_of(layout, 50) for layout in ("rows", "shared"))
-    places = (ATTEMPTS - 1) * GROUPS * (PROMPT - 1)  # the prompt's last token is each attempt's own
+    once = rows.model.work(PROMPT - 1)  # its last token is each attempt's own
     found = rows.flops(rows.pack(examples())) - shared.flops(shared.pack(examples()))
-    assert found == 3 * places * rows.model.work(1).places
+    assert found == 3 * (ATTEMPTS - 1) * GROUPS * (once.places + once.looks)
 
 
 def test_a_batch_without_a_weight_costs_nothing():

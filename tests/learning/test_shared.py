@@ -75,6 +75,8 @@ def test_a_prefix_is_computed_once_in_a_part():
     assert batch.packing.position.tolist() == [[0, 1, 2, 3, 4, 5, 6, 4, 5, 6, 7, 4, 5]]
     assert batch.packing.sequence.tolist() == [[0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2]]
     assert batch.real == 13
+    assert batch.stretches == [(0, 4), (4, 7), (4, 8), (4, 6)]
+    assert Batch.pack(examples).stretches == [(0, 7), (0, 8), (0, 6)]
     assert batch.real_share == 1.0
     (part,) = batch.split(100)
     read = part.tokens.flatten()[part.packing.reads].tolist()

@@ -163,10 +163,10 @@ def test_a_transformers_head_is_its_vocabulary_and_the_rest_is_its_body(build):
     assert work.looks == 4 * 2 * 32
 
 
-def test_training_costs_three_readings_of_each_place_and_logits_where_something_is_learned(model):
-    one, looks = model.work(1), model.work(5).looks + model.work(9).looks
-    found = training_flops(model, [5, 9], places=11, learned=4)
-    assert found == pytest.approx(3 * (11 * one.places + looks + 4 * one.head))
+def test_training_costs_three_readings_of_each_stretch_and_logits_where_something_is_learned(model):
+    places = body(model, range(3)) + body(model, range(3, 9)) + body(model, range(3, 5))
+    found = training_flops(model, [(0, 3), (3, 9), (3, 5)], learned=4)
+    assert found == pytest.approx(3 * (places + 4 * model.work(1).head))
 
 
 def group_of(prompt, *lengths):

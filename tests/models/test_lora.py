@@ -53,9 +53,10 @@ def test_fresh_adapters_change_nothing(transformer):
 @torch.no_grad()
 def test_a_folder_of_adapters_is_loaded_onto_its_base_from_a_home_folder_too(build, tokenizer, tmp_path, monkeypatch):
     model = build("llama")
+    for name in ("base", "adapters"):
+        (tmp_path / name).mkdir()
     save_model(tmp_path / "base", model, tokenizer)
     attach(model, SETTINGS, 0)
-    (tmp_path / "adapters").mkdir()
     save_peft(tmp_path / "adapters", stirred(model), str(tmp_path / "base"))
     monkeypatch.setenv("HOME", str(tmp_path))
     found = load_pretrained("~/adapters")
