@@ -68,7 +68,7 @@ def expert_iteration(training: Training) -> None:
 def more_finetuning(training: Training) -> None:
     """Goes on with the mixture of the warm start's end, at the rate it ended with."""
     recipe, flops = training.recipe, training.recipe.reinforce.flops or 0.0
-    lessons = Lessons(training.task, training.chat, recipe.warm_start.lessons, recipe.seed)
+    lessons = Lessons(training.taught, training.chat, recipe.warm_start.lessons, recipe.seed)
     end = recipe.warm_start.updates
     learner = training.progress.learner
     one = learner.flops(learner.pack(imitation_examples(lessons.at(end, end), (Author.TEACHER,))))
