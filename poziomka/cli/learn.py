@@ -6,7 +6,6 @@ from typing import Any
 
 from poziomka.core.errors import LearningError
 from poziomka.core.settings import build
-from poziomka.learning.learner import Learner
 from poziomka.learning.served import ServedSettings, learn_from
 from poziomka.reports.words import counted
 from poziomka.runs.judged import Judged, judge, read_scores, rollouts_in
@@ -39,7 +38,7 @@ def learn(folder: Path, source: Path, scores: Path | None, settings: Mapping[str
             message = f"the run {folder} is still in its warm start: finish it first, with {progress.again}"
             raise LearningError(message)
         if progress.step == training.warm_updates:
-            progress.learner = Learner(training.model, recipe.reinforce.learner, recipe.reinforce.temperature)
+            progress.learner = training.learner(recipe.reinforce.learner)
         if twice:
             run.note(f"{counted(len(twice), 'rollout')} came more than once ({twice[0]!r} for one): the first counts")
         metrics = learn_from(progress, None, judged, how)

@@ -113,7 +113,7 @@ def reinforce(
     progress.hand_over(sampler)
     with Scoring(task, settings.scorer_seconds) as scoring:
         for step in range(start + 1, settings.steps + 1):
-            done = _fraction_done(progress, curriculum, settings, step - 1)
+            done = fraction_done(progress, curriculum, settings, step - 1)
             if done >= 1:
                 break
             clock = Clock()
@@ -142,10 +142,10 @@ def reinforce(
             if after is not None:
                 after(step)
             _save_and_stop_if_hopeless(progress, watch, canaries, groups, metrics)
-            progress.done(last=_fraction_done(progress, curriculum, settings, step) >= 1)
+            progress.done(last=fraction_done(progress, curriculum, settings, step) >= 1)
 
 
-def _fraction_done(progress: Progress, curriculum: Curriculum, settings: ReinforceSettings, done: int) -> float:
+def fraction_done(progress: Progress, curriculum: Curriculum, settings: ReinforceSettings, done: int) -> float:
     """Returns how much of the stage is done after `done` steps: of its steps or of its FLOPs, whichever is further.
 
     It is all done, too, where no problem is left to learn from.

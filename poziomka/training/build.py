@@ -1,5 +1,6 @@
 """From a recipe to the parts of a run: task, tokenizer, chat format, model."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from poziomka.core.errors import ModelError, RunError, TaskError
 from poziomka.core.problem import Task
 from poziomka.core.seeds import seed_of
 from poziomka.learning.curriculum import Lessons, of_levels
+from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.progress import Progress
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat
-from poziomka.models.lora import attach, start_from
+from poziomka.models.lora import attach, has_adapters, start_from
 from poziomka.models.pretrained import load_pretrained
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import build_model, load_weights
@@ -91,6 +93,25 @@ def adapt(recipe: Recipe, model: Architecture) -> None:
     """Gives the model its adapters, where the recipe has some; a sampler copies the plain model before that."""
     if recipe.lora is not None:
         attach(model, recipe.lora, seed_of("adapters", recipe.seed))
+
+
+def learner_of(recipe: Recipe, model: Architecture, settings: LearnerSettings, begun: Path | None = None) -> Learner:
+    """Returns a fresh learner; where a divergence is paid for, with the model that it is held to.
+
+    That is what reinforcement begins with: under adapters the model itself without them, else a copy.
+
+    Args:
+        recipe: whose temperature counts.
+        model: learns.
+        settings: of the learner.
+        begun: folder of the weights that reinforcement began with; None, or not there yet: those of `model`.
+    """
+    reference: Architecture | None = None
+    if settings.divergence.wanted:
+        reference = model if has_adapters(model) else copy.deepcopy(model).eval()
+        if reference is not model and begun is not None and begun.is_dir():
+            load_weights(begun, reference)
+    return Learner(model, settings, recipe.reinforce.temperature, reference)
 
 
 def taught(recipe: Recipe, task: Task) -> Task:

@@ -49,12 +49,14 @@ def demand_memory(needed: dict[str, float], device: torch.device) -> None:
     """Raises ModelError where a step needs more than there is, with what holds it and what to do."""
     there = free_memory(device)
     if sum(needed.values()) > there:
-        parts = ", ".join(f"{what} {scaled(amount, 'B')}" for what, amount in needed.items())
-        message = (
-            f"a step needs about {scaled(sum(needed.values()), 'B')} of memory ({parts}) and {scaled(there, 'B')} are "
-            f"free: {ADVICE}"
-        )
+        message = f"a step needs {in_words(needed)} of memory, and {scaled(there, 'B')} are free: {ADVICE}"
         raise ModelError(message)
+
+
+def in_words(needed: dict[str, float]) -> str:
+    """Returns how many bytes those are, and what holds them."""
+    parts = ", ".join(f"{what} {scaled(amount, 'B')}" for what, amount in needed.items())
+    return f"about {scaled(sum(needed.values()), 'B')} ({parts})"
 
 
 def bytes_a_token(model: Architecture) -> float:

@@ -1,6 +1,5 @@
 """One recipe from nothing to a report: warm start, gate, reinforcement, evaluation. Wiring only."""
 
-import copy
 import shutil
 import signal
 import time
@@ -18,16 +17,14 @@ from poziomka.learning.curriculum import Curriculum, Lessons
 from poziomka.learning.finetune import finetune
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.progress import Interrupted, Progress
-from poziomka.learning.reinforce import reinforce
-from poziomka.models.architecture import Architecture
+from poziomka.learning.reinforce import fraction_done, reinforce
 from poziomka.models.counting import sampling_flops
-from poziomka.models.lora import has_adapters, save_learned
-from poziomka.models.weights import load_weights
+from poziomka.models.lora import save_learned
 from poziomka.reports.page import write
 from poziomka.runs import Run
 from poziomka.runs.exports import Exports, demand_exports
 from poziomka.sampling.local import LocalSampler
-from poziomka.training.build import Built, adapt, build, demand_lessons, taught
+from poziomka.training.build import Built, adapt, build, demand_lessons, learner_of, taught
 from poziomka.training.measure import frontier, held_out, vote
 from poziomka.training.preflight import demand_memory, needs
 from poziomka.training.recipe import Recipe, recipe_of
@@ -72,7 +69,7 @@ class Training:
         saved = self.run.latest()
         reinforcing = saved is not None and saved.step > self.warm_updates
         settings = self.recipe.reinforce.learner if reinforcing else self.recipe.warm_start.learner
-        learner = self._learner(settings)
+        learner = self.learner(settings)
         every = self.recipe.save_every
         progress = Progress(self.run, learner, self.tokenizer, every, self.watcher.hear)
         progress.extra["curriculum"] = self.curriculum.state
@@ -82,15 +79,9 @@ class Training:
         self.watcher.step = progress.step
         return progress
 
-    def _learner(self, settings: LearnerSettings) -> Learner:
+    def learner(self, settings: LearnerSettings) -> Learner:
         """Returns a fresh learner; where a divergence is paid for, from what the warm start left."""
-        reference: Architecture | None = None
-        if settings.divergence.wanted:
-            reference = self.model if has_adapters(self.model) else copy.deepcopy(self.model).eval()
-            kept = self.run.folder / "models" / "warm-start"
-            if reference is not self.model and kept.is_dir():
-                load_weights(kept, reference)
-        return Learner(self.model, settings, self.recipe.reinforce.temperature, reference)
+        return learner_of(self.recipe, self.model, settings, self.run.folder / "models" / "warm-start")
 
     def finish(self) -> Path:
         """Does what is left to do; returns the path of the report."""
@@ -140,8 +131,13 @@ class Training:
         )
 
     def _measure_warm_start(self) -> None:
-        gate, budget = self.recipe.gate, self.recipe.reinforce.budget
         self._keep_model("warm-start")  # checkpoints come and go; where reinforcement began stays
+        self._measure_gate()
+        self.log_point()
+        self.evaluate("warm start")
+
+    def _measure_gate(self) -> None:
+        gate, budget = self.recipe.gate, self.recipe.reinforce.budget
         self.watcher.stage("measuring what thought is worth")
         direct = self._evaluation(gate.problems, 2, most=0)
         thinking = self._evaluation(gate.problems, 2, least=1, most=budget)
@@ -156,8 +152,6 @@ class Training:
                 "passed": gain >= gate.margin,
             },
         )
-        self.log_point()
-        self.evaluate("warm start")
 
     def _keep_model(self, name: str) -> None:
         """Writes the model as it stands to models/`name`, all or nothing."""
@@ -172,9 +166,13 @@ class Training:
     def demand_gate(self) -> None:
         """Refuses to reinforce where thought does not help yet: reinforcement would unlearn thinking.
 
+        What was measured and is gone is measured again; once reinforcement has begun, the gate was passed.
+
         Raises:
             LearningError: the gain of accuracy is below the margin.
         """
+        if self.run.results("gate") is None and self.progress.step == self.warm_updates:
+            self._measure_gate()
         gate = self.run.results("gate")
         if gate is not None and not gate["passed"]:
             message = (
@@ -191,10 +189,10 @@ class Training:
         self.watcher.stage("reinforcing")
         start = self.progress.step - self.warm_updates
         if start == 0:
-            self.progress.learner = self._learner(settings.learner)
+            self.progress.learner = self.learner(settings.learner)
 
         def after(step: int) -> None:
-            if step % every == 0 or step == settings.steps:
+            if step % every == 0 or fraction_done(self.progress, self.curriculum, settings, step) >= 1:
                 self.log_point()
 
         reinforce(self.progress, self.sampler, self.task, self.curriculum, settings, start=start, after=after)

@@ -7,26 +7,19 @@ from poziomka.models.room import free_memory
 from poziomka.reports.words import duration, percent, scaled
 from poziomka.training.doctor.finding import Finding
 from poziomka.training.doctor.parts import Bench
-from poziomka.training.preflight import ADVICE, needs
+from poziomka.training.preflight import ADVICE, in_words, needs
 
 TIGHT = 0.8  # share of the available memory from which on an estimate is no promise
 
 
 def memory(bench: Bench) -> Finding:
     """Compares an estimate of a step's peak with the memory there is."""
-    name, needed, there = "memory", sum(needs_of(bench).values()), free_memory(bench.parts.model.device)
-    parts = ", ".join(f"{what} {scaled(amount, 'B')}" for what, amount in needs_of(bench).items())
-    figure = f"about {scaled(needed, 'B')} at the peak of a step ({parts})"
-    figure += f" of {scaled(there, 'B')}"
+    parts, name = bench.parts, "memory"
+    held, there = needs(parts.model, parts.chat, bench.problems, parts.settings), free_memory(parts.model.device)
+    figure, needed = f"{in_words(held)} at the peak of a step, of {scaled(there, 'B')}", sum(held.values())
     if needed > there:
         return Finding.failed(name, figure, ADVICE)
     return Finding.warned(name, figure, ADVICE) if needed > TIGHT * there else Finding.passed(name, figure)
-
-
-def needs_of(bench: Bench) -> dict[str, float]:
-    """Returns estimated bytes at the peak of a step, by what holds them."""
-    parts = bench.parts
-    return needs(parts.model, parts.chat, bench.problems, parts.settings)
 
 
 def variance(bench: Bench) -> Finding:

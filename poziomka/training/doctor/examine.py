@@ -1,12 +1,10 @@
 """The checks in the order in which they are made: what is cheap and what would hurt most comes first."""
 
-import copy
 from collections.abc import Callable, Iterator
 
 from poziomka.core.errors import PoziomkaError
-from poziomka.learning.learner import Learner
 from poziomka.sampling.local import LocalSampler
-from poziomka.training.build import adapt, build
+from poziomka.training.build import adapt, build, learner_of
 from poziomka.training.doctor.agreement import logprobs, rehearse
 from poziomka.training.doctor.cost import memory, seconds, variance
 from poziomka.training.doctor.finding import Finding, Status
@@ -58,8 +56,5 @@ def parts_of(recipe: Recipe) -> Parts:
     built, settings = build(recipe), recipe.reinforce
     sampler = LocalSampler(built.model, built.chat)
     adapt(recipe, built.model)
-    reference = None
-    if settings.learner.divergence.wanted:
-        reference = built.model if recipe.lora else copy.deepcopy(built.model)
-    learner = Learner(built.model, settings.learner, settings.temperature, reference)
+    learner = learner_of(recipe, built.model, settings.learner)
     return Parts(built.task, built.chat, built.model, sampler, learner, settings, warmed=not recipe.warm_updates)

@@ -14,6 +14,7 @@ from poziomka.models.chat import PlainFormat
 from poziomka.models.lora import LoraSettings
 from poziomka.training.doctor import Bench, Status, coloured, cost, examine
 from poziomka.training.doctor.scorer import misses
+from poziomka.training.preflight import needs
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -68,8 +69,11 @@ def test_a_step_too_large_for_memory_ends_the_examination(parts_of, monkeypatch)
 
 
 def test_the_estimate_grows_with_what_is_asked_for(parts_of):
-    small, large = (sum(cost.needs_of(Bench(parts_of(settings={"tokens": n}))).values()) for n in (12, 400))
-    assert large > 2 * small
+    def needed(tokens):
+        parts = parts_of(settings={"tokens": tokens})
+        return sum(needs(parts.model, parts.chat, Bench(parts).problems, parts.settings).values())
+
+    assert needed(400) > 2 * needed(12)
 
 
 def test_a_part_that_raises_is_a_finding_and_the_others_are_still_checked(parts_of):

@@ -1,0 +1,107 @@
+"""A run's stages follow one another as its files say, whatever was lost of them."""
+
+import copy
+
+import pytest
+import torch
+
+from poziomka.core.errors import LearningError
+from poziomka.core.settings import plain
+from poziomka.runs import Run
+from poziomka.training.doctor.examine import parts_of
+from poziomka.training.recipe import recipe_of
+from poziomka.training.train import Training, train
+
+DIVERGENCE = {"divergence": {"kind": "reverse", "weight": 0.1}}
+
+
+@pytest.fixture
+def recipe():
+    """A recipe from nothing that ends within seconds; guesses are sometimes right."""
+
+    def recipe(**changes):
+        values = {
+            "name": "tiny",
+            "threads": 1,
+            "model": {"width": 32, "layers": 1, "heads": 2},
+            "warm_start": {
+                "updates": 24,
+                "lessons": {"tokens": 200, "skill_share": 0.0, "direct_share": 1.0},
+                "learner": {"optimizer": {"rate": 0.01}},
+            },
+            "gate": {"margin": -1.0, "problems": 10},
+            "reinforce": {"steps": 3, "problems": 4, "attempts": 4, "tokens": 12, "budget": 8},
+            "evaluate": {
+                "budgets": [2, 8],
+                "problems": 10,
+                "attempts": 1,
+                "votes": [1],
+                "vote_problems": 10,
+                "curve_problems": 10,
+                "every": 100,
+            },
+        }
+        changed = {name: values[name] | change for name, change in changes.items()}
+        return recipe_of(values | changed)
+
+    return recipe
+
+
+def points(folder):
+    """The steps at which the learning curve was measured."""
+    return [line["step"] for line in Run.read(folder).metrics() if line["stage"] == "evaluate"]
+
+
+# --------------------------------------------------------------------------------------------------- the last point
+def test_the_curve_ends_where_the_steps_do(recipe, tmp_path):
+    train(recipe(), tmp_path, keep_watch=False)
+    assert points(tmp_path) == [24, 27]
+
+
+def test_the_curve_ends_where_the_flops_are_spent(recipe, tmp_path):
+    train(recipe(reinforce={"steps": 100, "flops": 1.0}), tmp_path, keep_watch=False)
+    assert points(tmp_path) == [24, 25]
+
+
+# --------------------------------------------------------------------------------------------------------- the gate
+def test_a_gate_that_was_lost_is_measured_again(recipe, tmp_path):
+    refusing = recipe(gate={"margin": 1.0})
+    with pytest.raises(LearningError, match="the gate asks for"):
+        train(refusing, tmp_path, keep_watch=False)
+    before = Run.read(tmp_path).results("gate")
+    (tmp_path / "results" / "gate.json").unlink()
+    with pytest.raises(LearningError, match="the gate asks for"):
+        train(refusing, tmp_path, keep_watch=False)
+    assert Run.read(tmp_path).results("gate") == before
+    assert points(tmp_path) == [24]
+
+
+def test_a_gate_lost_after_it_was_passed_stops_nobody(recipe, tmp_path):
+    train(recipe(), tmp_path, keep_watch=False)
+    (tmp_path / "results" / "gate.json").unlink()
+    train(recipe(), tmp_path, keep_watch=False)
+    assert Run.read(tmp_path).latest().step == 27
+
+
+# --------------------------------------------------------------------------------------------------- the reference
+def same(one, two):
+    return all(torch.equal(tensor, two.state_dict()[name]) for name, tensor in one.state_dict().items())
+
+
+def test_a_divergence_is_to_what_the_warm_start_left(recipe, tmp_path):
+    held = recipe(reinforce={"learner": DIVERGENCE})
+    with Run.open(tmp_path, plain(held)) as run:
+        training = Training(held, run, quiet=True)
+        training.warm_start()
+        left = copy.deepcopy(training.model)
+        with torch.no_grad():
+            training.model.embedding.weight.add_(1.0)  # as if reinforced
+        reference = training.learner(held.reinforce.learner).reference
+    assert same(reference, left)
+    assert not same(reference, training.model)
+
+
+def test_the_doctor_rehearses_with_the_reference_too(recipe):
+    parts = parts_of(recipe(reinforce={"learner": DIVERGENCE}))
+    assert same(parts.learner.reference, parts.model)
+    assert parts.learner.reference is not parts.model
