@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poziomka.core.transcript import Author
+from poziomka.learning.canaries import precision_of
 from poziomka.reports.words import counted, duration, shortened, visible
 from poziomka.training.doctor import Bench, Finding, Status, coloured, examine, parts_of
 from poziomka.training.recipe import Recipe, read_recipe, recipe_of
@@ -72,7 +73,7 @@ def line(finding: Finding) -> Table:
 
 def _heading(recipe: Recipe, bench: Bench) -> str:
     model = bench.parts.model
-    size = f"{model.parameters_count:,} parameters, {bench.parts.precision}"
+    size = f"{model.parameters_count:,} parameters, {precision_of(model)}"
     return f"Recipe {recipe.name}: task {bench.parts.task.name}, {type(model).__name__.lower()} of {size}"
 
 

@@ -65,6 +65,11 @@ def _demand(holds: bool, name: str, value: object, range_: str) -> None:
 class Sampler(ABC):
     """Whoever writes replies: the local engine, an endpoint, a pool, a script, or a strategy over any of them."""
 
+    @property
+    def dtype(self) -> str | None:
+        """In what the weights are computed with, the coarsest of them: "bfloat16", say; None where nobody knows."""
+        return None
+
     @abstractmethod
     async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
         """Returns `transcript` with the model's next words after it.

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from poziomka.core.errors import LearningError
 from poziomka.core.rollout import Group
+from poziomka.core.sampler import Sampler
 from poziomka.core.transcript import Author, Transcript
-from poziomka.models.architecture import Architecture, Packing
+from poziomka.learning.reading import at_temperature, logits_of
+from poziomka.models.architecture import Architecture
 
 Precision = Literal["fp32", "bf16"]
 # mean |Δ| of sampler's and learner's log-probabilities, in nats a token. fp32 rounds to about 1e-6 at logits near 20;
@@ -33,12 +35,13 @@ class Canaries:
     Args:
         model: learns.
         temperature: of sampling.
+        sampler: who writes; None: one that computes as the model does.
     """
 
-    def __init__(self, model: Architecture, temperature: float) -> None:
+    def __init__(self, model: Architecture, temperature: float, sampler: Sampler | None = None) -> None:
         """Remembers the weights as they stand, by a sample."""
         self.model, self.temperature = model, temperature
-        self.bound = KL_BOUNDS[precision_of(model)]
+        self.bound = KL_BOUNDS[precision_of(model, sampler)]
         self.first = True
         self.apart = self.stuck = 0  # steps in a row
         self._sample = sample_of(model)
@@ -106,9 +109,12 @@ class Canaries:
             raise LearningError(message)
 
 
-def precision_of(model: Architecture) -> Precision:
-    """Returns what a model computes in: the coarsest of its weights says it."""
-    return "fp32" if all(parameter.dtype is torch.float32 for parameter in model.parameters()) else "bf16"
+def precision_of(model: Architecture, sampler: Sampler | None = None) -> Precision:
+    """Returns what a model computes in, or its sampler where that is coarser: the coarsest of the weights says it."""
+    dtypes = {str(parameter.dtype).removeprefix("torch.") for parameter in model.parameters()}
+    if sampler is not None and sampler.dtype is not None:
+        dtypes.add(sampler.dtype)
+    return "fp32" if dtypes <= {"float32", "float64"} else "bf16"
 
 
 def sample_of(model: Architecture) -> Tensor:
@@ -127,46 +133,18 @@ def prompt_of(transcript: Transcript) -> bytes:
     return transcript.tokens[:count].tobytes()
 
 
-@torch.no_grad()
-def _logits(model: Architecture, transcript: Transcript) -> tuple[Tensor, Tensor]:
-    """Returns logits [T - 1, V] and the ids [T - 1] that they speak of, by the learner's way through the model."""
-    ids = torch.tensor(transcript.tokens, dtype=torch.long, device=model.device).unsqueeze(0)
-    packing = Packing(torch.zeros_like(ids), torch.arange(ids.shape[1], device=model.device).unsqueeze(0))
-    training = model.training
-    model.eval()  # nothing is dropped out
-    try:
-        return model.logits(model(ids, packing=packing)[0, :-1]), ids[0, 1:]
-    finally:
-        model.train(training)
-
-
-def at_temperature(model: Architecture, transcript: Transcript, temperature: float) -> list[float]:
-    """Returns the log-probability of each token given those before it; 0 for the first."""
-    logits, ids = _logits(model, transcript)
-    logprobs = torch.log_softmax(logits / temperature, -1).gather(1, ids.unsqueeze(1)).squeeze(1)
-    return [0.0, *logprobs.tolist()]
-
-
 def best_temperature(model: Architecture, transcripts: Sequence[Transcript], now: float) -> float | None:
     """Returns the temperature that explains stored log-probabilities, where it explains them far better than `now`."""
     gaps: dict[float, list[float]] = {temperature: [] for temperature in (now, *TEMPERATURES)}
     for transcript in transcripts:
-        stored = [
-            (place, value)
-            for place, value in enumerate(
-                value for span in transcript for value in (span.logprobs or [None] * len(span))
-            )
-            if value is not None and place
-        ]
-        if not stored:
+        stored = [value for span in transcript for value in (span.logprobs or [None] * len(span))]
+        chosen = torch.tensor([value is not None for value in stored])
+        values = torch.tensor([value for value in stored[1:] if value is not None], device=model.device)
+        if not len(values):
             continue
-        places = torch.tensor([place for place, _ in stored]) - 1
-        logits, ids = _logits(model, transcript)
-        logits, ids = logits[places], ids[places].unsqueeze(1)
-        values = torch.tensor([value for _, value in stored], device=logits.device)
+        logits, ids = logits_of(model, transcript.tokens, chosen)
         for temperature, found in gaps.items():
-            logprobs = torch.log_softmax(logits / temperature, -1).gather(1, ids).squeeze(1)
-            found.extend((logprobs - values).abs().tolist())
+            found.extend((at_temperature(logits, ids, temperature) - values).abs().tolist())
     if not gaps[now]:
         return None
     means = {temperature: fmean(found) for temperature, found in gaps.items()}

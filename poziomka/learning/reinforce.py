@@ -109,7 +109,7 @@ def reinforce(
         raise SettingsError(message)
     watch = Watch(settings.patience, settings.failures)
     watch.silent = _silent_so_far(progress)
-    canaries = Canaries(learner.model, settings.temperature)
+    canaries = Canaries(learner.model, settings.temperature, sampler)
     progress.hand_over(sampler)
     with Scoring(task, settings.scorer_seconds) as scoring:
         for step in range(start + 1, settings.steps + 1):

@@ -34,6 +34,7 @@ from poziomka.learning.learner import Learner
 from poziomka.learning.losses import mismatch_kl
 from poziomka.learning.monitors import describe
 from poziomka.learning.progress import Clock, Progress
+from poziomka.learning.reading import logprobs_of
 from poziomka.learning.weighting import Aggregation, Example, policy_examples
 from poziomka.runs.judged import Judged
 from poziomka.runs.run import Run
@@ -242,18 +243,14 @@ def _longest(rollouts: Iterable[Rollout]) -> int:
 
 
 # -------------------------------------------------------------------------------------------- how far the writers are
-@torch.no_grad()
 def _mismatch(learner: Learner, examples: Iterable[Example]) -> float:
     """Returns the k3 estimate of KL(writers ‖ learner), the mean over the tokens to be learned from."""
-    model, total, count = learner.model.eval(), 0.0, 0
+    total, count = 0.0, 0
     for example in examples:
-        ids = torch.tensor(example.tokens, dtype=torch.long, device=model.device)
-        own = torch.tensor(example.policy, device=model.device)[1:] != 0
-        hidden = model(ids.unsqueeze(0))[0, :-1][own]
-        logprobs = torch.log_softmax(model.logits(hidden) / learner.temperature, -1)
-        logp = logprobs.gather(1, ids[1:][own].unsqueeze(1)).squeeze(1)
-        logq = torch.tensor(example.logprobs, device=model.device)[1:][own]
-        total += float(mismatch_kl(logp, logq))
+        own = torch.tensor(example.policy) != 0
+        own[0] = False  # nothing is said of the first token
+        logp = logprobs_of(learner.model, example.tokens, learner.temperature, own)
+        total += float(mismatch_kl(logp, torch.tensor(example.logprobs)[own].to(logp.device)))
         count += len(logp)
     return total / max(count, 1)
 

@@ -5,6 +5,8 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 
+import torch
+
 from poziomka.core.errors import SamplerError
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.transcript import Author, Transcript
@@ -48,6 +50,12 @@ class LocalSampler(Sampler):
     def policy(self) -> str:
         """Version of the weights that write now."""
         return self.engine.policy
+
+    @property
+    def dtype(self) -> str:
+        """See Sampler."""
+        coarsest = max((weight.dtype for weight in self.engine.model.parameters()), key=lambda d: torch.finfo(d).eps)
+        return str(coarsest).removeprefix("torch.")
 
     async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
         """See Sampler."""

@@ -27,6 +27,11 @@ class Budget(Sampler):
     most: int
     least: int = 0
 
+    @property
+    def dtype(self) -> str | None:
+        """See Sampler."""
+        return self.inner.dtype
+
     async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
         """See Sampler."""
         return await self.inner.extend(transcript, replace(sampling, think_least=self.least, think_most=self.most))

@@ -1,6 +1,7 @@
 """A run that goes silently wrong is stopped with a sentence; one that is well is left alone, bit for bit."""
 
 import asyncio
+import copy
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,10 @@ from poziomka.core.errors import LearningError
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Message, Span, Transcript, compact, compact_floats
 from poziomka.learning import canaries as module
-from poziomka.learning.canaries import STEPS, Canaries, at_temperature, best_temperature, prompt_of, sample_of
+from poziomka.learning.canaries import STEPS, Canaries, best_temperature, precision_of, prompt_of, sample_of
+from poziomka.learning.reading import logprobs_of
 from poziomka.sampling.local import LocalSampler
+from poziomka.thinking.budget import Budget
 
 WELL = {"policy/grad_norm": 1.0, "learning/rate": 1e-3, "policy/mismatch_kl": 1e-9}
 
@@ -91,6 +94,16 @@ def test_narrow_weights_may_differ_more(model, group):
         watch.look([group(1.0, 0.0)], {"policy/mismatch_kl": 0.01})
 
 
+def test_a_sampler_with_narrow_weights_may_differ_more_too(model, chat, group):
+    narrow = LocalSampler(copy.deepcopy(model).to(torch.bfloat16), chat)
+    assert precision_of(model, narrow) == precision_of(model, Budget(narrow, 8)) == "bf16"
+    assert precision_of(model, LocalSampler(model, chat)) == precision_of(model) == "fp32"
+    watch = Canaries(model, 1.0, narrow)
+    for _ in range(5):
+        moved(model)
+        watch.look([group(1.0, 0.0)], {"policy/mismatch_kl": 0.01})
+
+
 @pytest.mark.parametrize("temperature", [0.5, 0.8, 1.5])
 def test_the_temperature_that_was_stored_is_found(model, group_at, rollout, temperature):
     transcripts = [r.transcript for r in group_at(rollout, 1.0, stored=temperature)]
@@ -100,7 +113,7 @@ def test_the_temperature_that_was_stored_is_found(model, group_at, rollout, temp
 
 def test_log_probabilities_are_those_that_were_stored(model, group_at, rollout):
     (first, *_) = group_at(rollout, 0.8)
-    said, place = at_temperature(model, first.transcript, 0.8), 0
+    said, place = [0.0, *logprobs_of(model, first.transcript.tokens, 0.8).tolist()], 0
     for span in first.transcript:
         if span.logprobs is not None:
             assert list(span.logprobs) == pytest.approx(said[place : place + len(span)], abs=1e-5)

@@ -18,7 +18,8 @@ from poziomka.core.rollout import Group, Rollout
 from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.advantages import Advantages, rewards_of
 from poziomka.learning.batch import Batch
-from poziomka.learning.canaries import BOUNDS, KL_BOUNDS, at_temperature, best_temperature
+from poziomka.learning.canaries import BOUNDS, KL_BOUNDS, best_temperature
+from poziomka.learning.reading import logprobs_of
 from poziomka.training.doctor.finding import Finding
 from poziomka.training.doctor.parts import Bench, Parts, own_tokens
 
@@ -60,7 +61,7 @@ def logprobs(bench: Bench) -> Finding:
 
 def _gaps(parts: Parts, transcript: Transcript) -> list[float]:
     """Returns learner's minus stored log-probability of each token that the model wrote and the sampler scored."""
-    said = at_temperature(parts.model, transcript, parts.settings.temperature)
+    said = _said(parts, transcript)
     gaps: list[float] = []
     place = 0
     for span in transcript:
@@ -68,6 +69,11 @@ def _gaps(parts: Parts, transcript: Transcript) -> list[float]:
             gaps += [said[place + number] - stored for number, stored in enumerate(span.logprobs)]
         place += len(span)
     return gaps
+
+
+def _said(parts: Parts, transcript: Transcript) -> list[float]:
+    """Returns the learner's log-probability of each token; 0 for the first."""
+    return [0.0, *logprobs_of(parts.model, transcript.tokens, parts.settings.temperature).tolist()]
 
 
 @contextmanager
@@ -199,7 +205,7 @@ def _likely(parts: Parts, rollouts: Sequence[Rollout]) -> float:
     """Returns the learner's mean log-probability of what the model wrote."""
     values: list[float] = []
     for rollout in rollouts:
-        said = at_temperature(parts.model, rollout.transcript, parts.settings.temperature)
+        said = _said(parts, rollout.transcript)
         values += [said[place] for place in own_tokens(rollout)]
     return fmean(values)
 

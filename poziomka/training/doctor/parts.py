@@ -52,8 +52,8 @@ class Parts:
 
     @property
     def precision(self) -> Precision:
-        """What the model computes in; the bounds of the checks depend on it."""
-        return precision_of(self.model)
+        """What model and sampler compute in, the coarser of the two; the bounds of the checks depend on it."""
+        return precision_of(self.model, self.sampler)
 
 
 class Bench:
