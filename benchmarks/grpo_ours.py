@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from grpo_work import PROMPTS, parser_of
 
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.seeds import seed_of
@@ -34,8 +35,6 @@ from poziomka.models.pretrained import load_pretrained
 from poziomka.runs import Run
 from poziomka.sampling.local import LocalSampler
 from poziomka.training.allocation import keep_freed_memory
-
-PROMPTS = Path(__file__).with_name("chain_sum.json")
 
 
 def task_of(reward: str) -> Task:
@@ -90,15 +89,7 @@ def run(options: argparse.Namespace) -> tuple[list[float], list[dict[str, Any]],
 
 def main() -> None:
     """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=5, help="steps that count; one more before them warms up")
-    parser.add_argument("--tokens", type=int, default=48)
-    parser.add_argument("--problems", type=int, default=8)
-    parser.add_argument("--attempts", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--learning-rate", type=float, default=2e-5, help="0: all the work, and weights that stay")
-    parser.add_argument("--reward", choices=["check", "coin"], default="check", help="coin: a fair coin for each reply")
+    parser = parser_of(__doc__)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--layout", choices=["shared", "rows"], default="shared")

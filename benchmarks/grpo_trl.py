@@ -5,32 +5,20 @@ temperature 1, no divergence term, one AdamW update at rate 2e-5. bf16 weights a
 processor (benchmarks/README.md); `--precision fp32` and `autocast` are the others.
 """
 
-import argparse
 import json
 import random
 import re
 import resource
 import statistics
 import tempfile
-import time
-from pathlib import Path
 
 import peer_model
-
-PROMPTS = Path(__file__).with_name("chain_sum.json")
+from grpo_work import PROMPTS, make_clock, parser_of
 
 
 def read_arguments():
     """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=5, help="steps that count; one more before them warms up")
-    parser.add_argument("--tokens", type=int, default=48)
-    parser.add_argument("--problems", type=int, default=8)
-    parser.add_argument("--attempts", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--learning-rate", type=float, default=2e-5, help="0: all the work, and weights that stay")
-    parser.add_argument("--reward", choices=["check", "coin"], default="check", help="coin: a fair coin for each reply")
+    parser = parser_of(__doc__)
     parser.add_argument("--precision", choices=["bf16", "autocast", "fp32"], default="bf16")
     parser.add_argument("--micro-batch", type=int, default=16, help="sequences in one forward and backward pass")
     parser.add_argument("--checkpointing", action="store_true", help="TRL's own default")
@@ -64,23 +52,6 @@ def right(text, wanted):
     """Returns 1.0 where the last number of a reply is the answer."""
     numbers = re.findall(r"-?\d+", text.replace(",", ""))
     return float(bool(numbers) and int(numbers[-1]) == int(wanted))
-
-
-def make_clock():
-    """Makes a callback that reads the clock when training begins and after each step."""
-    from transformers import TrainerCallback
-
-    class Clock(TrainerCallback):
-        def __init__(self):
-            self.readings = []
-
-        def on_train_begin(self, args, state, control, **_):
-            self.readings.append(time.perf_counter())
-
-        def on_step_end(self, args, state, control, **_):
-            self.readings.append(time.perf_counter())
-
-    return Clock()
 
 
 def settings(options, folder):

@@ -15,8 +15,9 @@ import random
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from grpo_work import make_clock
 
 MODULUS = 32
 LONGEST = 30
@@ -167,25 +168,6 @@ class Check:
         if "</think>" not in tokens:
             return 0.0
         return float(tokens[tokens.index("</think>") + 1 :] == [str(right), "<eos>"])
-
-
-def make_clock():
-    """Make a callback that reads the clock when training begins and after each step."""
-    from transformers import TrainerCallback
-
-    class Clock(TrainerCallback):
-        """Whole steps: drawing problems, sampling, scoring, update, and what the trainer does between steps."""
-
-        def __init__(self):
-            self.readings = []
-
-        def on_train_begin(self, args, state, control, **_):
-            self.readings.append(time.perf_counter())
-
-        def on_step_end(self, args, state, control, **_):
-            self.readings.append(time.perf_counter())
-
-    return Clock()
 
 
 def settings(options, folder):
