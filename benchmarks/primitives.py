@@ -67,7 +67,7 @@ def decoding(rows: int, length: int) -> dict[str, float]:
     visible = torch.ones(rows, 1, 1, length, dtype=torch.bool)
     with torch.inference_mode():
         theirs = least(lambda: scaled_dot_product_attention(query, key, value, visible, enable_gqa=True))
-        ours = least(lambda: mix(query, key, value, visible))
+        ours = least(lambda: mix(query, key, value, visible, WIDTH**-0.5))
     return {"enable_gqa": theirs, "ours": ours}
 
 
@@ -81,7 +81,7 @@ def learning(texts: int, length: int) -> dict[str, float]:
         wide = (each.repeat_interleave(grouped, 1) for each in (key, value))
         scaled_dot_product_attention(query, *wide, is_causal=True).sum().backward()
 
-    return {"fused": least(theirs), "ours": least(lambda: mix(query, key, value, None).sum().backward())}
+    return {"fused": least(theirs), "ours": least(lambda: mix(query, key, value, None, WIDTH**-0.5).sum().backward())}
 
 
 def logits() -> float:

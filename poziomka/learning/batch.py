@@ -201,20 +201,19 @@ def _sharing(units: Sequence[Unit]) -> Sharing:
         before = np.arange(start, start + prefix)
         texts += [(before[:0], before, 0)] if prefix else []
         start += prefix
-        for own in owns:
-            texts.append((before, np.arange(start, start + own), prefix))
-            start += own
+        for count in owns:
+            texts.append((before, np.arange(start, start + count), prefix))
+            start += count
     reads = [np.concatenate([before, own]) for before, own, _ in texts]
     asks = [own for _, own, _ in texts]
-    padded, mine = _padded(reads)
+    padded, real = _padded(reads)
     asking, own = _padded(asks)
     home = np.empty(start, np.int64)
     home[np.concatenate(asks)] = own
-    # of a prefix's places, its own text is one more reader
     order = np.argsort(np.concatenate(reads), kind="stable")
     ends = np.bincount(np.concatenate(reads), minlength=start).cumsum()
     starts = np.array([begin for _, _, begin in texts])
-    return Sharing(*(torch.from_numpy(each) for each in (padded, asking, starts, home, mine[order], ends)))
+    return Sharing(*(torch.from_numpy(each) for each in (padded, asking, starts, home, real[order], ends)))
 
 
 def _padded(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,6 @@ dtype. A folder appears whole or not at all; one that is damaged is made anew.
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from poziomka.core.errors import ModelError
+from poziomka.models.caching import cache_folder
 from poziomka.models.families import FAMILIES, family_of, to_config
 from poziomka.models.ggml_tokenizer import write_tokenizer_of_gguf
 from poziomka.models.gguf_file import GGUFFile, demand_gguf
@@ -34,12 +34,6 @@ ROPE_FACTORS = "rope_freqs.weight"  # how Llama 3.1 and later say how far their 
 LLAMA3 = [RopeScaling(kind="llama3", factor=factor, original=8192, slow=1.0, fast=4.0) for factor in (8.0, 32.0)]
 LAYOUT = 1  # of the cache; another number leaves what is there alone
 SEAL = "sizes.json"
-
-
-def cache_folder() -> Path:
-    """Returns where conversions are kept."""
-    chosen = os.environ.get("POZIOMKA_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "poziomka"
 
 
 def converted(path: Path, dtype: torch.dtype) -> Path:

@@ -79,10 +79,17 @@ def test_a_prefix_is_computed_once_in_a_part():
     assert Batch.pack(examples).stretches == [(0, 7), (0, 8), (0, 6)]
     assert batch.real_share == 1.0
     (part,) = batch.split(100)
-    read = part.tokens.flatten()[part.packing.reads].tolist()
-    assert read == [[1, 2, 3, 4, 5, 6, 7, 7], [1, 2, 3, 4, 5, 8, 9, 10], [1, 2, 3, 4, 5, 11, 11, 11]]
-    back = part.packing.reads.flatten()[part.packing.home].tolist()
-    assert back == list(range(13)), "each place finds its own output"
+    sharing = part.packing.sharing
+    tokens = part.tokens.flatten()
+    texts = [[1, 2, 3, 4, 4, 4, 4, 4], [1, 2, 3, 4, 5, 6, 7, 7], [1, 2, 3, 4, 5, 8, 9, 10], [1, 2, 3, 4, 5, 11, 11, 11]]
+    assert tokens[sharing.reads].tolist() == texts
+    assert tokens[sharing.asks].tolist() == [[1, 2, 3, 4], [5, 6, 7, 7], [5, 8, 9, 10], [5, 11, 11, 11]]
+    assert sharing.start.tolist() == [0, 4, 4, 4]
+    assert sharing.asks.flatten()[sharing.home].tolist() == list(range(13)), "each place finds its own output"
+    for place in range(13):
+        readers = sharing.entries[sharing.ends[place - 1] if place else 0 : sharing.ends[place]]
+        assert len(readers) == (4 if place < 4 else 1), "its own text, and those that go on from it"
+        assert set(sharing.reads.flatten()[readers].tolist()) == {place}
 
 
 def test_a_family_too_large_for_a_part_shares_its_prefix_in_several():

@@ -12,7 +12,8 @@ import torch
 from tokenizers import decoders, models, pre_tokenizers
 
 from poziomka.core.errors import ModelError
-from poziomka.models.from_gguf import cache_folder, converted, shape_of
+from poziomka.models.caching import cache_folder
+from poziomka.models.from_gguf import converted, shape_of
 from poziomka.models.gguf_file import GGUFFile
 from poziomka.models.pretrained import load_pretrained
 from poziomka.models.shape import RopeScaling, SlidingWindow, TransformerSettings

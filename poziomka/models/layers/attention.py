@@ -9,9 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from poziomka.models.layers import kernels
 from poziomka.models.layers.linear import Linear
-from poziomka.models.layers.mixing import mix
+from poziomka.models.layers.mixing import mix, mix_own
 from poziomka.models.layers.rotary import rotate
+from poziomka.models.layers.sharing import Sharing
 
 Cache = tuple[Tensor, Tensor, tuple[Tensor, Tensor]]  # keys, values, and the places of the new ones in them
 
@@ -22,13 +24,14 @@ class View(NamedTuple):
     Attributes:
         angles: rotary cos and sin of the tokens' positions; None for none.
         visible: [B, 1, T, S] which tokens each new one may look at; None for plain causal.
-        reads, home: as of Packing, where sequences share prefixes; `visible` is then [1, 1, L, L].
+        window: how many tokens one may look at, itself included; 0 for all. `visible` says so too.
+        sharing: where sequences share prefixes; `visible` is None then.
     """
 
     angles: tuple[Tensor, Tensor] | None
     visible: Tensor | None
-    reads: Tensor | None = None
-    home: Tensor | None = None
+    window: int = 0
+    sharing: Sharing | None = None
 
 
 class Heads(NamedTuple):
@@ -63,7 +66,7 @@ class Attention(nn.Module):
         """Makes the three projections as one product."""
         super().__init__()
         self.heads, self.key_heads, self.head_width = heads
-        self.scale = scale
+        self.scale = heads.width**-0.5 if scale is None else scale
         self.qkv = Linear(width, (heads.query + 2 * heads.key) * heads.width, bias=qkv_bias)
         self.out = Linear(heads.query * heads.width, width, bias=out_bias)
         self.query_norm = norm(heads.width) if norm is not None else None
@@ -88,22 +91,31 @@ class Attention(nn.Module):
         turned = qkv[:, :, :both]
         if self.query_norm is not None and self.key_norm is not None:
             turned = torch.cat([self.query_norm(query), self.key_norm(key)], 2)
-        if view.angles is not None:
-            turned = rotate(turned, *view.angles)
-        query, key = turned[:, :, : self.heads], turned[:, :, self.heads :]
-        if view.reads is not None:
-            query, key, value = (each.flatten(0, 1)[view.reads] for each in (query, key, value))
-        query = query.transpose(1, 2)
+        if cache is not None and length == 1 and kernels.on(x) and not torch.is_grad_enabled():
+            keys, values, (_, place) = cache
+            stores = (keys, values, place.flatten())
+            mixed = kernels.attend(turned, value, view.angles, stores, (self.scale, view.window))
+        else:
+            if view.angles is not None:
+                turned = rotate(turned, *view.angles)
+            mixed = self._mixed(turned[:, :, : self.heads], turned[:, :, self.heads :], value, view, cache)
+        out: Tensor = self.out(mixed.reshape(batch, length, -1))
+        return out
+
+    def _mixed(self, query: Tensor, key: Tensor, value: Tensor, view: View, cache: Cache | None) -> Tensor:
+        """[B, T, heads, C] each to [B, T, H, C], or [B * T, H, C] where prefixes are shared."""
+        if view.sharing is not None:
+            query, key, value = (each.flatten(0, 1) for each in (query, key, value))
+            key, value = (view.sharing.texts(each).transpose(1, 2) for each in (key, value))
+            asking = view.sharing.queries(query).transpose(1, 2)
+            mixed = mix_own(asking, key, value, view.sharing.start, self.scale, view.window)
+            return view.sharing.back(mixed.transpose(1, 2))
         if cache is None:
             key, value = key.transpose(1, 2), value.transpose(1, 2)
         else:
             keys, values, (row, place) = cache
             keys[row, :, place] = key
             values[row, :, place] = value
-            seen = view.visible.shape[-1] if view.visible is not None else length
+            seen = view.visible.shape[-1] if view.visible is not None else key.shape[1]
             key, value = keys[:, :, :seen], values[:, :, :seen]
-        mixed = mix(query, key, value, view.visible, self.scale).transpose(1, 2)
-        if view.home is not None:
-            mixed = mixed.flatten(0, 1)[view.home]
-        out: Tensor = self.out(mixed.reshape(batch, length, -1))
-        return out
+        return mix(query.transpose(1, 2), key, value, view.visible, self.scale).transpose(1, 2)

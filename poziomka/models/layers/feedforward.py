@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from poziomka.models.layers import kernels
 from poziomka.models.layers.linear import Linear
 
 GATES = {"silu": nn.SiLU, "gelu_tanh": lambda: nn.GELU(approximate="tanh")}
@@ -22,9 +23,15 @@ class SwiGLU(nn.Module):
         self.gate_up = Linear(width, 2 * inner, bias=False)
         self.down = Linear(inner, width, bias=False)
         self.gate = GATES[gate]()
+        self.compiled = gate == "silu"  # the one that a kernel knows
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] to [..., width]."""
-        gate, up = self.gate_up(x).chunk(2, -1)
-        out: Tensor = self.down(self.gate(gate) * up)
+        both = self.gate_up(x)
+        if self.compiled and kernels.on(both):
+            inside = kernels.gated(both)
+        else:
+            gate, up = both.chunk(2, -1)
+            inside = self.gate(gate) * up
+        out: Tensor = self.down(inside)
         return out

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from poziomka.models.layers import kernels
+
 LONGEST = 1024  # tokens up to which plain products may keep all weights of attention for the backward pass
 
 
-def mix(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale: float | None = None) -> Tensor:
+def mix(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale: float) -> Tensor:
     """Returns softmax(query · key * scale) · value, [B, H, T, C].
 
     Args:
@@ -22,7 +24,7 @@ def mix(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale
         key: [B, K, S, C]; K divides H.
         value: [B, K, S, C].
         visible: [B or 1, 1, T, S] which tokens may be looked at; None for plain causal, where T is S.
-        scale: of the scores; None for one over the root of C.
+        scale: of the scores.
     """
     grouped = query.shape[1] != key.shape[1]
     if query.device.type != "cpu" or not (grouped or query.dtype == torch.bfloat16):
@@ -40,10 +42,34 @@ def mix(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale
         visible = visible.repeat(1, 1, heads // keys, 1)
     rows = query.reshape(batch, keys, -1, width)
     if torch.is_grad_enabled():
-        mixed = _products(rows, key, value, visible, width**-0.5 if scale is None else scale)
+        mixed = _products(rows, key, value, visible, scale)
     else:
         mixed = scaled_dot_product_attention(rows, key, value, visible, scale=scale)
     return mixed.view(batch, heads, length, width)
+
+
+def mix_own(query: Tensor, key: Tensor, value: Tensor, start: Tensor, scale: float, window: int) -> Tensor:
+    """The same for stretches of texts, [S, H, Q, C]: query q of a text stands at place start + q and sees up to there.
+
+    Args:
+        query: [S, H, Q, C].
+        key: [S, K, L, C]; K divides H.
+        value: [S, K, L, C].
+        start: [S].
+        scale: of the scores.
+        window: how many places a query sees at most, its own included; 0 for all.
+    """
+    texts, _, length, width = query.shape
+    keys, seen = key.shape[1], key.shape[2]
+    if not kernels.on(query):
+        place = start[:, None, None] + torch.arange(length, device=start.device).unsqueeze(1)
+        ahead = place - torch.arange(seen, device=start.device)
+        visible = (ahead >= 0) & (ahead < window) if window else ahead >= 0
+        return mix(query, key, value, visible.unsqueeze(1), scale)
+    rows = query.reshape(texts * keys, -1, width)
+    scores = torch.bmm(rows, key.reshape(texts * keys, seen, width).transpose(1, 2))
+    weights = kernels.soften(scores, start.repeat_interleave(keys), length, scale, window)
+    return torch.bmm(weights, value.reshape(texts * keys, seen, width)).view(query.shape)
 
 
 def _products(rows: Tensor, key: Tensor, value: Tensor, visible: Tensor, scale: float) -> Tensor:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from poziomka.models.layers import kernels
+
 
 class RMSNorm(nn.Module):
     """Scales vectors to unit root mean square, then by a learned weight.
@@ -21,6 +23,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises the last axis."""
+        if kernels.on(x):
+            return kernels.norm(x, self.weight, float(self.offset), self.epsilon)
         if self.offset:
             weight = 1.0 + self.weight.float()
             return nn.functional.rms_norm(x.float(), weight.shape, weight, self.epsilon).type_as(x)

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from poziomka.models.layers import kernels
 from poziomka.models.shape import RopeScaling
 
 
@@ -67,5 +68,7 @@ def scaled(turns: Tensor, base: float, scaling: RopeScaling) -> tuple[Tensor, fl
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Returns heads [B, T, H, size] turned by the angles of their positions, computed in fp32."""
+    """Returns heads [B, T, H, size] turned by the angles of their positions."""
+    if kernels.on(x) and cos.dtype == x.dtype:
+        return kernels.rotate(x, cos, sin)
     return (x * cos + x.roll(x.shape[-1] // 2, -1) * sin).to(x.dtype)

@@ -1,0 +1,347 @@
+// What PyTorch does in several passes over memory, in one: bfloat16 on a CPU. kernels.py builds and calls this.
+//
+// Everything is computed in fp32 and rounded once. Loops are plain C++ that a compiler turns into vector instructions;
+// the only interface is PyTorch's stable one, so a build takes seconds and holds for every version from 2.10 on.
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+namespace {
+
+using torch::stable::Tensor;
+using bf16 = uint16_t;
+
+inline float up(bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x) << 16); }
+
+inline bf16 down(float x) {  // to the nearest, ties to even; what is not a number stays so
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  return static_cast<bf16>(x != x ? 0x7fc0u : rounded);
+}
+
+inline float exponential(float x) {  // relative error below 2e-7 (Cephes' polynomial)
+  x = x < -87.0f ? -87.0f : x;
+  x = x > 88.0f ? 88.0f : x;
+  const float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
+  const float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  float y = 1.9875691500e-4f;
+  y = y * r + 1.3981999507e-3f;
+  y = y * r + 8.3334519073e-3f;
+  y = y * r + 4.1665795894e-2f;
+  y = y * r + 1.6666665459e-1f;
+  y = y * r + 5.0000001201e-1f;
+  y = y * r * r + r + 1.0f;
+  return y * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
+}
+
+template <class T>
+T* data(const Tensor& tensor) { return static_cast<T*>(tensor.data_ptr()); }
+
+// Runs over rows, on one thread where the work would not pay for waking others.
+template <class F>
+void over(int64_t rows, int64_t work_each, const F& act) {
+  const int64_t grain = std::max<int64_t>(1, 8192 / std::max<int64_t>(1, work_each));
+  torch::stable::parallel_for(0, rows, grain, act);
+}
+
+inline float squares(const bf16* x, int64_t width) {
+  float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < width; ++i) sum += up(x[i]) * up(x[i]);
+  return sum;
+}
+
+// out[n] = x[n] / rms(x[n]) * (weight + offset); x [N, D] with any distance between rows.
+void norm(Tensor x, Tensor weight, double offset, double epsilon, Tensor out) {
+  const int64_t rows = x.size(0), width = x.size(1), step = x.stride(0);
+  const bf16 *from = data<bf16>(x), *scale = data<bf16>(weight);
+  bf16* to = data<bf16>(out);
+  const float more = static_cast<float>(offset);
+  over(rows, width, [=](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      const bf16* row = from + n * step;
+      const float r = 1.0f / std::sqrt(squares(row, width) / width + static_cast<float>(epsilon));
+#pragma omp simd
+      for (int64_t i = 0; i < width; ++i) to[n * width + i] = down(up(row[i]) * r * (up(scale[i]) + more));
+    }
+  });
+}
+
+// Gradients of norm: by x into out [N, D]; by weight into slope [C, D] fp32, one row for each of C stretches of rows.
+void norm_back(Tensor x, Tensor weight, double offset, double epsilon, Tensor grad, Tensor out, Tensor slope) {
+  const int64_t rows = x.size(0), width = x.size(1), step = x.stride(0), stretches = slope.size(0);
+  const bf16 *from = data<bf16>(x), *scale = data<bf16>(weight), *g = data<bf16>(grad);
+  bf16* to = data<bf16>(out);
+  float* sums = data<float>(slope);
+  const float more = static_cast<float>(offset);
+  torch::stable::parallel_for(0, stretches, 1, [=](int64_t first, int64_t last) {
+    for (int64_t stretch = first; stretch < last; ++stretch) {
+      float* sum = sums + stretch * width;
+      for (int64_t i = 0; i < width; ++i) sum[i] = 0.0f;
+      for (int64_t n = stretch * rows / stretches; n < (stretch + 1) * rows / stretches; ++n) {
+        const bf16 *row = from + n * step, *gn = g + n * width;
+        const float r = 1.0f / std::sqrt(squares(row, width) / width + static_cast<float>(epsilon));
+        float along = 0.0f;
+#pragma omp simd reduction(+ : along)
+        for (int64_t i = 0; i < width; ++i) along += up(gn[i]) * (up(scale[i]) + more) * up(row[i]);
+        const float pull = along * r * r * r / width;
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i) {
+          const float here = up(row[i]), given = up(gn[i]);
+          to[n * width + i] = down(given * (up(scale[i]) + more) * r - here * pull);
+          sum[i] += given * here * r;
+        }
+      }
+    }
+  });
+}
+
+// out[n] = silu(gate) * up, with both halves in one row [N, 2 I].
+void gated(Tensor both, Tensor out) {
+  const int64_t rows = both.size(0), inner = both.size(1) / 2;
+  const bf16* from = data<bf16>(both);
+  bf16* to = data<bf16>(out);
+  over(rows, inner, [=](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      const bf16 *gate = from + 2 * n * inner, *value = gate + inner;
+#pragma omp simd
+      for (int64_t i = 0; i < inner; ++i) {
+        const float x = up(gate[i]);
+        to[n * inner + i] = down(x / (1.0f + exponential(-x)) * up(value[i]));
+      }
+    }
+  });
+}
+
+// The gradient of gated by both halves, into out [N, 2 I].
+void gated_back(Tensor both, Tensor grad, Tensor out) {
+  const int64_t rows = both.size(0), inner = both.size(1) / 2;
+  const bf16 *from = data<bf16>(both), *g = data<bf16>(grad);
+  bf16* to = data<bf16>(out);
+  over(rows, inner, [=](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      const bf16 *gate = from + 2 * n * inner, *value = gate + inner, *gn = g + n * inner;
+      bf16* back = to + 2 * n * inner;
+#pragma omp simd
+      for (int64_t i = 0; i < inner; ++i) {
+        const float x = up(gate[i]), given = up(gn[i]), s = 1.0f / (1.0f + exponential(-x));
+        back[i] = down(given * up(value[i]) * s * (1.0f + x * (1.0f - s)));
+        back[inner + i] = down(given * x * s);
+      }
+    }
+  });
+}
+
+// One head turned: x cos + roll(x, half) sin, or the transpose of that.
+inline void turn(const bf16* x, const bf16* cos, const bf16* sin, int64_t width, bool back, bf16* to) {
+  const int64_t half = width / 2;
+#pragma omp simd
+  for (int64_t i = 0; i < half; ++i) {
+    const float a = up(x[i]), b = up(x[i + half]);
+    const float first = up(sin[i]), second = up(sin[i + half]);
+    to[i] = down(a * up(cos[i]) + b * (back ? second : first));
+    to[i + half] = down(b * up(cos[i + half]) + a * (back ? first : second));
+  }
+}
+
+// Turns heads [N, H, C], any distance between tokens, by cos and sin [N, C]; `back`: the gradient's way.
+void rotate(Tensor x, Tensor cos, Tensor sin, bool back, Tensor out) {
+  const int64_t tokens = x.size(0), heads = x.size(1), width = x.size(2), step = x.stride(0);
+  const bf16 *from = data<bf16>(x), *c = data<bf16>(cos), *s = data<bf16>(sin);
+  bf16* to = data<bf16>(out);
+  over(tokens, heads * width, [=](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n)
+      for (int64_t h = 0; h < heads; ++h)
+        turn(from + n * step + h * width, c + n * width, s + n * width, width, back, to + (n * heads + h) * width);
+  });
+}
+
+// Softmax over what may be seen, in place: scores [S, R, L], whose row r is the query at place start[s] + r % queries of
+// its text; it sees places up to its own, `window` of them at most (0: all). What is not seen becomes 0.
+void soften(Tensor scores, Tensor start, int64_t queries, double scale, int64_t window) {
+  const int64_t texts = scores.size(0), each = scores.size(1), length = scores.size(2);
+  bf16* all = data<bf16>(scores);
+  const int64_t* first = data<int64_t>(start);
+  over(texts * each, length * 8, [=](int64_t begin, int64_t end) {
+    std::vector<float> kept(length);
+    float* x = kept.data();
+    for (int64_t n = begin; n < end; ++n) {
+      bf16* row = all + n * length;
+      const int64_t stop = std::min(length, first[n / each] + n % each % queries + 1);
+      const int64_t from = window ? std::max<int64_t>(0, stop - window) : 0;
+      float most = -INFINITY, sum = 0.0f;
+#pragma omp simd reduction(max : most)
+      for (int64_t i = from; i < stop; ++i) {
+        x[i] = up(row[i]) * static_cast<float>(scale);
+        most = x[i] > most ? x[i] : most;
+      }
+#pragma omp simd reduction(+ : sum)
+      for (int64_t i = from; i < stop; ++i) {
+        x[i] = exponential(x[i] - most);
+        sum += x[i];
+      }
+      for (int64_t i = 0; i < from; ++i) row[i] = 0;
+#pragma omp simd
+      for (int64_t i = from; i < stop; ++i) row[i] = down(x[i] / sum);
+      for (int64_t i = stop; i < length; ++i) row[i] = 0;
+    }
+  });
+}
+
+// The gradient of soften by the scores, in place of `grad` [N, L]: scale p (g - sum(g p)).
+void soften_back(Tensor weights, double scale, Tensor grad) {
+  const int64_t rows = weights.size(0), length = weights.size(1);
+  const bf16* all = data<bf16>(weights);
+  bf16* to = data<bf16>(grad);
+  over(rows, length * 2, [=](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      const bf16* p = all + n * length;
+      bf16* g = to + n * length;
+      float mean = 0.0f;
+#pragma omp simd reduction(+ : mean)
+      for (int64_t i = 0; i < length; ++i) mean += up(p[i]) * up(g[i]);
+#pragma omp simd
+      for (int64_t i = 0; i < length; ++i) g[i] = down(static_cast<float>(scale) * up(p[i]) * (up(g[i]) - mean));
+    }
+  });
+}
+
+// out[n] = the sum of rows entries[ends[n - 1]] ... entries[ends[n] - 1] of x [M, W], in fp32.
+void gather_back(Tensor x, Tensor entries, Tensor ends, Tensor out) {
+  const int64_t rows = out.size(0), width = out.size(1);
+  const bf16* from = data<bf16>(x);
+  const int64_t *which = data<int64_t>(entries), *stop = data<int64_t>(ends);
+  bf16* to = data<bf16>(out);
+  over(rows, width, [=](int64_t begin, int64_t end) {
+    std::vector<float> kept(width);
+    float* sum = kept.data();
+    for (int64_t n = begin; n < end; ++n) {
+      for (int64_t i = 0; i < width; ++i) sum[i] = 0.0f;
+      for (int64_t at = n ? stop[n - 1] : 0; at < stop[n]; ++at) {
+        const bf16* row = from + which[at] * width;
+#pragma omp simd
+        for (int64_t i = 0; i < width; ++i) sum[i] += up(row[i]);
+      }
+#pragma omp simd
+      for (int64_t i = 0; i < width; ++i) to[n * width + i] = down(sum[i]);
+    }
+  });
+}
+
+// Attention of the queries of one key head over the first `stop` keys: scores, softmax, mixture.
+void look(const float* q, int64_t queries, const bf16* keys, const bf16* values, int64_t from, int64_t stop,
+          int64_t width, std::vector<float>& kept, float* mixed) {
+  const int64_t seen = stop - from;
+  kept.resize(queries * seen + width);
+  float *scores = kept.data(), *row = scores + queries * seen;
+  for (int64_t s = 0; s < seen; ++s) {
+    const bf16* key = keys + (from + s) * width;
+#pragma omp simd
+    for (int64_t i = 0; i < width; ++i) row[i] = up(key[i]);
+    for (int64_t g = 0; g < queries; ++g) {
+      float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t i = 0; i < width; ++i) sum += q[g * width + i] * row[i];
+      scores[g * seen + s] = sum;
+    }
+  }
+  for (int64_t g = 0; g < queries; ++g) {
+    float *x = scores + g * seen, most = -INFINITY, sum = 0.0f;
+#pragma omp simd reduction(max : most)
+    for (int64_t s = 0; s < seen; ++s) most = x[s] > most ? x[s] : most;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t s = 0; s < seen; ++s) {
+      x[s] = exponential(x[s] - most);
+      sum += x[s];
+    }
+#pragma omp simd
+    for (int64_t s = 0; s < seen; ++s) x[s] /= sum;
+  }
+  for (int64_t i = 0; i < queries * width; ++i) mixed[i] = 0.0f;
+  for (int64_t s = 0; s < seen; ++s) {
+    const bf16* value = values + (from + s) * width;
+#pragma omp simd
+    for (int64_t i = 0; i < width; ++i) row[i] = up(value[i]);
+    for (int64_t g = 0; g < queries; ++g) {
+      const float weight = scores[g * seen + s];
+#pragma omp simd
+      for (int64_t i = 0; i < width; ++i) mixed[g * width + i] += weight * row[i];
+    }
+  }
+}
+
+// One new token a row: its key, turned, and its value go into the caches [B, K, room, C] at place lengths[b], and its
+// queries look at all up to there, `window` of them at most (0: all). heads [B, H + K, C] are queries and keys, value
+// [B, K, C], each with any distance between rows; cos and sin [B, C], or none; out [B, H C].
+void attend(Tensor heads, Tensor value, std::optional<Tensor> cos, std::optional<Tensor> sin, Tensor keys, Tensor values,
+            Tensor lengths, double scale, int64_t window, Tensor out) {
+  const int64_t rows = heads.size(0), shared = value.size(1), width = heads.size(2);
+  const int64_t query_heads = heads.size(1) - shared, group = query_heads / shared;
+  const int64_t heads_step = heads.stride(0), value_step = value.stride(0);
+  const int64_t row_step = keys.stride(0), head_step = keys.stride(1);
+  const bf16 *from = data<bf16>(heads), *news = data<bf16>(value);
+  const bf16 *c = cos ? data<bf16>(*cos) : nullptr, *s = sin ? data<bf16>(*sin) : nullptr;
+  bf16 *k = data<bf16>(keys), *v = data<bf16>(values), *to = data<bf16>(out);
+  const int64_t* length = data<int64_t>(lengths);
+  int64_t longest = 0;
+  for (int64_t b = 0; b < rows; ++b) longest = std::max(longest, length[b]);
+  over(rows * shared, (longest + 1) * width, [=](int64_t begin, int64_t end) {
+    std::vector<float> kept, q(group * width), mixed(group * width);
+    std::vector<bf16> turned(width);
+    for (int64_t n = begin; n < end; ++n) {
+      const int64_t b = n / shared, head = n % shared, place = length[b];
+      bf16 *own_keys = k + b * row_step + head * head_step, *own_values = v + b * row_step + head * head_step;
+      const auto ready = [&](const bf16* x, bf16* y) {
+        if (c) return turn(x, c + b * width, s + b * width, width, false, y);
+        for (int64_t i = 0; i < width; ++i) y[i] = x[i];
+      };
+      ready(from + b * heads_step + (query_heads + head) * width, own_keys + place * width);
+      for (int64_t i = 0; i < width; ++i) own_values[place * width + i] = news[b * value_step + head * width + i];
+      for (int64_t g = 0; g < group; ++g) {
+        ready(from + b * heads_step + (head * group + g) * width, turned.data());
+        for (int64_t i = 0; i < width; ++i) q[g * width + i] = up(turned[i]) * static_cast<float>(scale);
+      }
+      const int64_t first = window ? std::max<int64_t>(0, place + 1 - window) : 0;
+      look(q.data(), group, own_keys, own_values, first, place + 1, width, kept, mixed.data());
+      bf16* mine = to + (b * query_heads + head * group) * width;
+      for (int64_t i = 0; i < group * width; ++i) mine[i] = down(mixed[i]);
+    }
+  });
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY(poziomka, library) {
+  library.def("norm(Tensor x, Tensor weight, float offset, float epsilon, Tensor(a!) out) -> ()");
+  library.def(
+      "norm_back(Tensor x, Tensor weight, float offset, float epsilon, Tensor grad, Tensor(a!) out, Tensor(b!) slope)"
+      " -> ()");
+  library.def("gated(Tensor both, Tensor(a!) out) -> ()");
+  library.def("gated_back(Tensor both, Tensor grad, Tensor(a!) out) -> ()");
+  library.def("rotate(Tensor x, Tensor cos, Tensor sin, bool back, Tensor(a!) out) -> ()");
+  library.def("soften(Tensor(a!) scores, Tensor start, int queries, float scale, int window) -> ()");
+  library.def("soften_back(Tensor weights, float scale, Tensor(a!) grad) -> ()");
+  library.def("gather_back(Tensor x, Tensor entries, Tensor ends, Tensor(a!) out) -> ()");
+  library.def(
+      "attend(Tensor heads, Tensor value, Tensor? cos, Tensor? sin, Tensor(a!) keys, Tensor(b!) values, Tensor lengths,"
+      " float scale, int window, Tensor(c!) out) -> ()");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(poziomka, CPU, library) {
+  library.impl("norm", TORCH_BOX(&norm));
+  library.impl("norm_back", TORCH_BOX(&norm_back));
+  library.impl("gated", TORCH_BOX(&gated));
+  library.impl("gated_back", TORCH_BOX(&gated_back));
+  library.impl("rotate", TORCH_BOX(&rotate));
+  library.impl("soften", TORCH_BOX(&soften));
+  library.impl("soften_back", TORCH_BOX(&soften_back));
+  library.impl("gather_back", TORCH_BOX(&gather_back));
+  library.impl("attend", TORCH_BOX(&attend));
+}
