@@ -1,4 +1,4 @@
-"""What a step is said to cost is what PyTorch counts of its products, forward and backward."""
+"""What a step is said to cost is what PyTorch counts of its products, and what the engine reads and writes."""
 
 from array import array
 
@@ -6,9 +6,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from poziomka.core.collect import collect
+from poziomka.core.sampler import Sampling
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.weighting import Example
+from poziomka.models.counting import sampling_flops
 from poziomka.models.transformer import Transformer, TransformerSettings
+from poziomka.sampling.local import LocalSampler
 
 PROMPT, OWN, ATTEMPTS, GROUPS = 9, 7, 4, 2  # 16 tokens each: eight fill a row of 128
 
@@ -78,3 +82,14 @@ def test_a_shared_prompt_costs_once():
 def test_a_batch_without_a_weight_costs_nothing():
     learner = learner_of("rows", 50)
     assert learner.flops(learner.pack(examples(0))) == 0
+
+
+def test_sampling_costs_what_the_engine_reads_and_writes(build, chat, echo):
+    model = build()
+    sampler = LocalSampler(model, chat)
+    (group,) = collect(sampler, echo, echo.take("train", 0, 1), Sampling(tokens=9), attempts=3, name="cost")
+    counters, work = sampler.engine.counters, model.work
+    prompt = counters.read  # all but its last token, once
+    looks = [work(len(rollout.transcript) - 1).looks - work(prompt).looks for rollout in group]
+    found = sampling_flops(model, [group]) - work(prompt).looks - sum(looks)
+    assert found == (counters.read + counters.written) * work(1).places + counters.written * work(1).head
