@@ -4,7 +4,7 @@ Shapes: `B` sequences, `T` tokens, `D` width, `V` vocabulary.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -77,6 +77,14 @@ class Architecture(nn.Module, ABC):
 
     def pack(self) -> None:
         """Makes sampling with the weights as they stand quicker, where it can; to be called again when they change."""
+
+    def sample_with(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes weights by the names of its state, for sampling only: where a layout serves that, nothing else is kept.
+
+        It may be given its own.
+        """
+        self.load_state_dict(dict(weights))
+        self.pack()
 
     @abstractmethod
     def forward(

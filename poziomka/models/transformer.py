@@ -186,6 +186,14 @@ class Transformer(Architecture):
                 module.pack()
         self.packed_head = packed(self.head_weight)
 
+    def sample_with(self, weights: Mapping[str, Tensor]) -> None:
+        """See Architecture."""
+        products = {f"{name}.weight": each for name, each in self.named_modules() if isinstance(each, Linear)}
+        self.load_state_dict({name: weight for name, weight in weights.items() if name not in products}, strict=False)
+        for name, each in products.items():
+            each.take(weights[name])
+        self.packed_head = packed(self.head_weight)
+
     def memory(self, rows: int, length: int) -> Memory:
         """See Architecture: keys and values, [layers, rows, key heads, tokens, width of a head]."""
         settings = self.settings

@@ -21,6 +21,7 @@ from torch import Tensor
 from poziomka.core.errors import SamplerError
 from poziomka.core.transcript import Stop
 from poziomka.models.architecture import Architecture
+from poziomka.models.layers.linear import unpacked
 from poziomka.models.memory import Memory
 from poziomka.sampling.cache import PrefixCache
 from poziomka.sampling.choose import choose, uniforms
@@ -79,8 +80,8 @@ class Engine:
         limits: EngineLimits | None = None,
     ) -> None:
         """Starts with nothing to do."""
-        self.model = model.eval()
-        self.model.pack()
+        self.model = model.eval().requires_grad_(requires_grad=False)
+        self.model.sample_with(model.state_dict())
         self.marks, self.decode, self.policy = marks, decode, policy
         self.limits = limits or EngineLimits()
         self.counters = Counters()
@@ -145,12 +146,15 @@ class Engine:
                 f"{name!r} for one ({given.get(name, 'absent')} instead of {own.get(name, 'absent')})"
             )
             raise SamplerError(message)
-        self.model.load_state_dict(dict(weights))
-        self.model.pack()
+        self.model.sample_with(weights)
         self.policy = version
         self.cache.clear()
         for row in self._rows:
             row.swapped = True
+
+    def weights(self) -> dict[str, Tensor]:
+        """Returns the weights that write now, by the names of the model's state."""
+        return unpacked(self.model)
 
     @torch.inference_mode()
     def step(self) -> None:

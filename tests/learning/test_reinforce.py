@@ -280,7 +280,7 @@ class Restless(Deaf):
         steps = self.inner.engine.counters.steps
         while self.inner.engine.counters.steps < steps + 2:  # noqa: ASYNC110 the engine has no event to wait for
             await asyncio.sleep(0)
-        self.inner.adopt("newer", self.inner.engine.model.state_dict())
+        self.inner.adopt("newer", self.inner.engine.weights())
         return await reply
 
     def adopt(self, version, weights):

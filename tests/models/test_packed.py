@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from poziomka.models.layers.linear import Linear, packed
+from poziomka.core.errors import ModelError
+from poziomka.models.layers.linear import Linear, packed, unpacked
 from poziomka.models.layers.mixing import mix
 from poziomka.models.shape import TransformerSettings
 from poziomka.models.transformer import Transformer
@@ -65,3 +66,24 @@ def test_every_way_of_mixing_gives_the_same(heads, key_heads, learning, masked):
         with torch.set_grad_enabled(learning):
             found = mix(query.to(dtype), key.to(dtype), value.to(dtype), given, 0.3)
         assert torch.allclose(found.float(), wanted, atol=tolerance)
+
+
+def test_who_only_samples_keeps_layouts_and_can_still_say_its_weights():
+    learning, sampling = model(torch.bfloat16), model(torch.bfloat16)
+    tokens = torch.randint(0, 300, (3, 9))
+    with torch.no_grad():
+        for weight in learning.parameters():
+            weight.mul_(1.5)
+    sampling.sample_with(sampling.state_dict())
+    assert sampling.blocks[0].attention.qkv.weight.is_meta, "the weight itself is gone"
+    sampling.sample_with(learning.state_dict())
+    found = unpacked(sampling)
+    assert all(torch.equal(found[name], weight) for name, weight in learning.state_dict().items())
+    with torch.inference_mode():
+        learning.pack()
+        assert torch.equal(sampling.logits(sampling(tokens)), learning.logits(learning(tokens)))
+    with torch.no_grad():
+        learning.norm.weight.zero_()
+    assert sampling.norm.weight.all(), "no weight is shared with who learns"
+    with pytest.raises(ModelError, match="for sampling only"):
+        sampling(tokens)

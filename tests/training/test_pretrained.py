@@ -71,7 +71,7 @@ def test_what_learned_is_what_evaluates_and_what_is_exported(values, tmp_path):
     assert task.name == "small_sums"
     assert not has_adapters(sampler.engine.model)
     before = load_pretrained(values["pretrained"], "bfloat16").model.state_dict()
-    after = sampler.engine.model.state_dict()
+    after = sampler.engine.weights()
     changed = {name for name in after if not torch.equal(before[name], after[name])}
     assert changed == {name for name in after if "attention." in name or "feedforward." in name}
     export(tmp_path / "run", None, tmp_path / "merged", "f32")

@@ -7,6 +7,8 @@ the weight kept in that layout a step of decoding reads it once. Results are the
 import torch
 from torch import Tensor, nn
 
+from poziomka.core.errors import ModelError
+
 HINT = 8  # rows that the layout is chosen for; it serves 1 to 512 rows within a few percent of the best for each
 
 
@@ -19,9 +21,37 @@ class Linear(nn.Linear):
         """Lays the weight out as it is now; to be called again when it has changed."""
         self.packed = packed(self.weight)
 
+    def take(self, weight: Tensor) -> None:
+        """Takes a weight to sample with: its layout only where there is one, a copy else.
+
+        What is left of the weight itself then is its shape.
+        """
+        self.packed = packed(weight)
+        if self.packed is not None:
+            self.weight = nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=False)
+        elif weight is not self.weight:
+            with torch.no_grad():
+                self.weight.copy_(weight)
+
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in] to [..., out]."""
+        """[..., in] to [..., out].
+
+        Raises:
+            ModelError: only the layout is kept, and gradients are on.
+        """
+        if self.weight.is_meta and torch.is_grad_enabled():
+            message = "this model keeps its weights for sampling only: read it under torch.inference_mode()"
+            raise ModelError(message)
         return product(x, self.weight, self.packed, self.bias)
+
+
+def unpacked(model: nn.Module) -> dict[str, Tensor]:
+    """Returns a model's state with plain weights, also those of which only the layout is kept."""
+    state: dict[str, Tensor] = model.state_dict()
+    for name, each in model.named_modules():
+        if isinstance(each, Linear) and each.weight.is_meta and each.packed is not None:
+            state[f"{name}.weight"] = each.packed.to_dense()
+    return state
 
 
 def packed(weight: Tensor) -> Tensor | None:

@@ -36,7 +36,7 @@ def test_weights_optimizer_and_sampler_are_afterwards_what_they_were(parts_of, b
     findings = {finding.name: finding for finding in examine(Bench(parts))}
     assert findings["update to sampler"].status is Status.PASS
     assert all(torch.equal(tensor, weights[name]) for name, tensor in parts.learner.weights().items())
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in parts.sampler.engine.model.state_dict().items())
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in parts.sampler.engine.weights().items())
     assert parts.sampler.policy == "before"
     after = parts.learner.state()
     for number, tensors in state["state"].items():

@@ -34,7 +34,7 @@ class Pretender(LocalSampler):
     """Names the new version and keeps the old weights."""
 
     def adopt(self, version, weights):
-        self.engine.adopt(version, {name: tensor.clone() for name, tensor in self.engine.model.state_dict().items()})
+        self.engine.adopt(version, {name: tensor.clone() for name, tensor in self.engine.weights().items()})
 
 
 class Late(LocalSampler):
@@ -45,7 +45,7 @@ class Late(LocalSampler):
     def adopt(self, version, weights):
         now = {name: tensor.clone() for name, tensor in weights.items()}
         before, self.waiting = self.waiting, now
-        self.engine.adopt(version, before or {n: t.clone() for n, t in self.engine.model.state_dict().items()})
+        self.engine.adopt(version, before or {n: t.clone() for n, t in self.engine.weights().items()})
 
 
 @pytest.mark.parametrize("sampler", [Deaf, Pretender, Late])
