@@ -149,8 +149,8 @@ class Learner:
         parts = list(batch.split(self.settings.places))
         for number, part in enumerate(parts, 1):
             self.part = (number, len(parts))
-            self._accumulate(part.to(self.model.device), sums)
-            self.masters.collect()
+            with self.masters.collecting():
+                self._accumulate(part.to(self.model.device), sums)
         self.part = None
         return sums
 

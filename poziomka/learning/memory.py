@@ -26,12 +26,12 @@ def step_bytes(model: Architecture, settings: LearnerSettings, places: int, long
     """
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     apart = sum(p.numel() for p in learned if p.dtype != torch.float32)
-    moments = 4 if settings.optimizer.kind == "muon" else 8
-    numbers = sum(p.numel() for p in learned)
+    moments = 4 if settings.optimizer.kind == "muon" or settings.optimizer.moments == "bfloat16" else 8
+    numbers, largest = sum(p.numel() for p in learned), max((p.numel() for p in learned), default=0)
     places = min(places, max(settings.places, longest))
     return {
         "weights": float(sum(p.numel() * p.element_size() for p in model.parameters())),
-        "optimizer": float(numbers * (4 + moments) + apart * 6),  # a master, and a part's own gradient
+        "optimizer": float(numbers * (4 + moments) + apart * 4 + (2 * largest if apart else 0)),  # with masters
         "activations": places * _kept_a_place(model, longest, checkpointing=settings.checkpointing),
         "head": float(_head(model, settings, places)),
     }

@@ -7,8 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from poziomka.core.errors import SettingsError
 from poziomka.core.settings import setting
+from poziomka.learning.adamw import RoundedAdamW
 
+SLOWEST = 0.99  # beta2 up to which moments in bfloat16 still move
 LARGE = 2**24  # weights from which on the temporaries of a step on all of them at once would matter
 
 
@@ -32,6 +35,18 @@ class OptimizerSettings:
     beta2: float = setting(0.95, "decay of the mean squared gradient", low=0.0, high=1.0)
     weight_decay: float = setting(0.0, "decay of matrices; norms and biases never decay", low=0.0)
     clip: float = setting(1.0, "largest norm of the gradient", low=0.0)
+    moments: Literal["float32", "bfloat16"] = setting(
+        "float32", "what AdamW keeps its two moments in; bfloat16 halves them, and wants a beta2 of at most 0.99"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses a second moment that would stand still: bfloat16 is spaced by a 128th to a 256th of a number."""
+        if self.moments == "bfloat16" and self.beta2 > SLOWEST:
+            message = (
+                f"optimizer.beta2 is {self.beta2:g}, and moments in bfloat16 are too coarse for steps of "
+                f"{1 - self.beta2:.2g} of themselves: set beta2 to {SLOWEST} or less, or moments to float32"
+            )
+            raise SettingsError(message)
 
     def rate_at(self, step: int, share: float) -> float:
         """Returns the rate of step 1, 2, …: up over the warm-up, level, then down to the floor.
@@ -97,9 +112,13 @@ def optimizer_of(parameters: Mapping[str, nn.Parameter], settings: OptimizerSett
         {"params": [p for p in rest if p.dim() > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    large = sum(parameter.numel() for parameter in rest) > LARGE
-    how = {"fused": True} if large else {"foreach": True}
-    adamw = torch.optim.AdamW(groups, lr=settings.rate, betas=(settings.beta1, settings.beta2), **how)
+    betas = (settings.beta1, settings.beta2)
+    adamw: torch.optim.Optimizer
+    if settings.moments == "bfloat16":
+        adamw = RoundedAdamW(groups, settings.rate, betas)
+    else:
+        large = sum(parameter.numel() for parameter in rest) > LARGE
+        adamw = torch.optim.AdamW(groups, settings.rate, betas, fused=large, foreach=not large)
     if not inner:
         return Optimizers([adamw])
     matrices = [parameter for name, parameter in parameters.items() if name in inner]

@@ -6,6 +6,7 @@ rounded ones, and gradients of the parts of a batch are added up in fp32.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -44,15 +45,26 @@ class Masters:
         pairs = zip(self.learned, self.masters, strict=True)
         return [(weight, master) for weight, master in pairs if weight is not master]
 
-    def collect(self) -> None:
-        """Moves gradients from the weights to the masters, and adds them up there."""
-        for weight, master in self.apart:
-            if weight.grad is not None:
-                if master.grad is None:
-                    master.grad = weight.grad.float()
-                else:
-                    master.grad.add_(weight.grad.float())
-                weight.grad = None
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Moves each weight's gradient to its master, and adds it up there, as soon as a backward pass has made it."""
+        masters = {id(weight): master for weight, master in self.apart}
+
+        def move(weight: Tensor) -> None:
+            master, made = masters[id(weight)], weight.grad
+            assert made is not None
+            if master.grad is None:
+                master.grad = made.float()
+            else:
+                master.grad.add_(made)
+            weight.grad = None
+
+        handles = [weight.register_post_accumulate_grad_hook(move) for weight, _ in self.apart]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def gradient_of(self, weight: Tensor) -> Tensor | None:
         """Returns the fp32 gradient of one of the weights, zeros at first; None where that does not learn."""

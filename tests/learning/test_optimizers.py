@@ -1,14 +1,18 @@
 """The rate rises, stays and falls as its settings say; only matrices decay; Muon moves the matrices of the blocks."""
 
 from array import array
+from contextlib import nullcontext
 
 import pytest
 import torch
 
+from poziomka.core.errors import SettingsError
+from poziomka.learning.adamw import RoundedAdamW
 from poziomka.learning.batch import Batch
 from poziomka.learning.optimizers import OptimizerSettings, optimizer_of
 from poziomka.learning.progress import _flatten, _unflatten
 from poziomka.learning.weighting import Example
+from poziomka.models.layers import kernels
 
 
 def rates(steps, **settings):
@@ -85,17 +89,56 @@ def test_a_step_of_muon_is_orthogonal_and_as_large_as_one_of_adamw():
     assert 0.15 < float(weight.detach().square().mean().sqrt()) < 0.25
 
 
-def test_a_learner_with_muon_goes_on_bit_for_bit_from_a_checkpoint(build, learner_of):
+@pytest.mark.parametrize("how", [{"kind": "muon"}, {"moments": "bfloat16"}, {"kind": "muon", "moments": "bfloat16"}])
+def test_a_learner_goes_on_bit_for_bit_from_a_checkpoint(build, learner_of, how):
     """Through the names under which a checkpoint holds the state."""
     for dtype in (torch.float32, torch.bfloat16):
-        one = learner_of(build(loud=0.1).to(dtype), kind="muon", weight_decay=0.1)
+        one = learner_of(build(loud=0.1).to(dtype), **how, weight_decay=0.1)
         batch = Batch.pack([Example(array("i", [1, 3, 4]), *[array("f", [0, 0.5, 0.5])] * 3)])
         for _ in range(3):
             one.step(batch, 1e-2)
-        two = learner_of(build(seed=9).to(dtype), kind="muon", weight_decay=0.1)
+        two = learner_of(build(seed=9).to(dtype), **how, weight_decay=0.1)
         two.model.load_state_dict(one.weights())
         two.restore(_unflatten(_flatten(one.state()), two.state()))
         for learner in (one, two):
             learner.step(batch, 1e-2)
         for name, master in one.masters.named.items():
             assert torch.equal(master, two.masters.named[name])
+
+
+def steps_of(make, count=20):
+    """Takes steps with some weights by made-up gradients; returns the weights."""
+    draw = torch.Generator().manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(300, 70, generator=draw))
+    optimizer = make([{"params": [weight], "weight_decay": 0.1}])
+    for _ in range(count):
+        weight.grad = 1e-3 * torch.randn(300, 70, generator=draw) + 3e-4
+        optimizer.step()
+    return weight.detach(), optimizer
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_moments_in_bfloat16_move_weights_as_those_in_fp32_do(plain):
+    wanted, _ = steps_of(lambda groups: torch.optim.AdamW(groups, 1e-3, (0.9, 0.95)))
+    started, _ = steps_of(lambda groups: torch.optim.AdamW(groups, 0.0, (0.9, 0.95)))
+    with kernels.plain() if plain else nullcontext():
+        found, optimizer = steps_of(lambda groups: RoundedAdamW(groups, 1e-3, (0.9, 0.95)))
+    assert (found - wanted).norm() < 0.01 * (wanted - started).norm()
+    (state,) = optimizer.state.values()
+    assert {name: each.dtype for name, each in state.items()} == {
+        "step": torch.float32,
+        "exp_avg": torch.bfloat16,
+        "exp_avg_sq": torch.bfloat16,
+    }
+
+
+def test_the_kernel_of_adamw_takes_the_plain_steps():
+    with kernels.plain():
+        wanted, _ = steps_of(lambda groups: RoundedAdamW(groups, 1e-2, (0.9, 0.95)), 3)
+    found, _ = steps_of(lambda groups: RoundedAdamW(groups, 1e-2, (0.9, 0.95)), 3)
+    assert torch.allclose(found, wanted, rtol=0, atol=1e-4)  # a moment may round to the neighbour
+
+
+def test_second_moments_in_bfloat16_must_not_be_too_slow():
+    with pytest.raises(SettingsError, match=r"beta2 is 0\.999.*too coarse.*0\.99 or less"):
+        OptimizerSettings(moments="bfloat16", beta2=0.999)

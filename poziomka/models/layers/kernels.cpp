@@ -3,6 +3,7 @@
 // Everything is computed in fp32 and rounded once. Loops are plain C++ that a compiler turns into vector instructions;
 // the only interface is PyTorch's stable one, so a build takes seconds and holds for every version from 2.10 on.
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -316,6 +317,29 @@ void attend(Tensor heads, Tensor value, std::optional<Tensor> cos, std::optional
   });
 }
 
+// A step of AdamW on N weights: learning/adamw.py. Weights and gradient in fp32, moments in bfloat16.
+void adamw(Tensor weight, Tensor grad, Tensor mean, Tensor square, double kept, double beta1, double beta2, double rate,
+           double correction, double epsilon) {
+  const int64_t count = weight.numel(), stretches = (count + 4095) / 4096;
+  float* w = data<float>(weight);
+  const float* g = data<float>(grad);
+  bf16 *m = data<bf16>(mean), *v = data<bf16>(square);
+  const float b1 = static_cast<float>(1 - beta1), b2 = static_cast<float>(beta2), c2 = static_cast<float>(1 - beta2);
+  const float keep = static_cast<float>(kept), pace = static_cast<float>(rate);
+  const float level = static_cast<float>(1 / correction), floor = static_cast<float>(epsilon);
+  over(stretches, 4096, [=](int64_t begin, int64_t end) {
+    const int64_t stop = std::min(count, end * 4096);
+#pragma omp simd
+    for (int64_t i = begin * 4096; i < stop; ++i) {
+      const float slope = g[i], old = up(m[i]);
+      const float first = old + b1 * (slope - old), second = b2 * up(v[i]) + c2 * slope * slope;
+      w[i] = w[i] * keep - pace * first / (std::sqrt(second) * level + floor);
+      m[i] = down(first);
+      v[i] = down(second);
+    }
+  });
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY(poziomka, library) {
@@ -332,6 +356,9 @@ STABLE_TORCH_LIBRARY(poziomka, library) {
   library.def(
       "attend(Tensor heads, Tensor value, Tensor? cos, Tensor? sin, Tensor(a!) keys, Tensor(b!) values, Tensor lengths,"
       " float scale, int window, Tensor(c!) out) -> ()");
+  library.def(
+      "adamw(Tensor(a!) weight, Tensor grad, Tensor(b!) mean, Tensor(c!) square, float kept, float beta1, float beta2,"
+      " float rate, float correction, float epsilon) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(poziomka, CPU, library) {
@@ -344,4 +371,5 @@ STABLE_TORCH_LIBRARY_IMPL(poziomka, CPU, library) {
   library.impl("soften_back", TORCH_BOX(&soften_back));
   library.impl("gather_back", TORCH_BOX(&gather_back));
   library.impl("attend", TORCH_BOX(&attend));
+  library.impl("adamw", TORCH_BOX(&adamw));
 }
