@@ -59,7 +59,7 @@ def task_of(reward: str) -> Task:
 def run(options: argparse.Namespace) -> tuple[list[float], list[dict[str, Any]], str, int]:
     """Runs the loop; returns when each step ended, the start first, its metrics, and a prompt with its length."""
     loaded = load_pretrained(options.model, options.dtype)
-    optimizer = OptimizerSettings(rate=options.learning_rate, warmup=0, decay=0.0)
+    optimizer = OptimizerSettings(rate=options.learning_rate, warmup=0, decay=0.0, moments=options.moments)
     how = LearnerSettings(optimizer=optimizer, layout=options.layout, places=options.places)
     settings = ReinforceSettings(
         steps=options.steps + 1,
@@ -93,7 +93,8 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--layout", choices=["shared", "rows"], default="shared")
-    parser.add_argument("--places", type=int, default=2048)
+    parser.add_argument("--places", type=int, default=768)
+    parser.add_argument("--moments", choices=["bfloat16", "float32"], default="bfloat16")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as the command line does

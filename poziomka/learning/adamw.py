@@ -28,8 +28,12 @@ class RoundedAdamW(torch.optim.Optimizer):
     def __init__(
         self, groups: Iterable[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float = 1e-8
     ) -> None:
-        """Starts without moments."""
+        """Starts with moments of zero: made later, they would lie in the holes that a step leaves in memory."""
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
+        for group in self.param_groups:
+            for weight in group["params"]:
+                moments = {name: torch.zeros_like(weight, dtype=torch.bfloat16) for name in MOMENTS}
+                self.state[weight] = {"step": torch.zeros(()), **moments}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # PyTorch's takes one, and has overloads
@@ -41,9 +45,6 @@ class RoundedAdamW(torch.optim.Optimizer):
 
     def _move(self, weight: nn.Parameter, group: Mapping[str, Any]) -> None:
         state = self.state[weight]
-        if not state:
-            state["step"] = torch.zeros(())
-            state |= {name: torch.zeros_like(weight, dtype=torch.bfloat16) for name in MOMENTS}
         state["step"] += 1
         (beta1, beta2), taken = group["betas"], float(state["step"])
         how = (

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from poziomka.learning.divergence import Divergence
+from poziomka.learning.precision import add
 from poziomka.learning.terms import Learned, TermsOf
 from poziomka.models.architecture import Architecture
 
 BLOCK = 8  # rows whose logits in fp32 stay in the cache; a GPU takes the whole chunk
-STRIPE = 1024  # rows of the weight's gradient that are added at once
+STRIPE = 8192  # rows of the weight's gradient that are made at once
 
 
 class Passed(NamedTuple):
@@ -105,7 +106,8 @@ class Head:
         count = len(hidden)
         back, found = torch.empty_like(hidden), tokens.logq.new_zeros(3, count)
         scratch = [self._scratch(count) for _ in range(2 if reference is None else 4)]
-        product = None if gradient is None or gradient.dtype == self.weight.dtype else torch.empty_like(self.weight)
+        other_type = gradient is not None and gradient.dtype != self.weight.dtype
+        product = self.weight.new_empty(STRIPE, self.weight.shape[1]) if other_type else None
         buffer = self._logits(count)
         others = None if reference is None else reference[1].chunks(reference[2], torch.empty_like(buffer))
         for rows, logits in self.chunks(hidden, buffer):
@@ -211,7 +213,6 @@ def _accumulate(gradient: Tensor, logits: Tensor, hidden: Tensor, product: Tenso
     if product is None:
         gradient.addmm_(logits.t(), hidden)
         return
-    torch.mm(logits.t(), hidden, out=product)
-    for start in range(0, len(product), STRIPE):  # adding tensors of two types at once would copy the whole of one
-        stripe = slice(start, start + STRIPE)
-        gradient[stripe].add_(product[stripe].to(gradient.dtype))
+    for start in range(0, len(gradient), STRIPE):
+        columns = logits[:, start : start + STRIPE]
+        add(gradient[start : start + STRIPE], torch.mm(columns.t(), hidden, out=product[: columns.shape[1]]))

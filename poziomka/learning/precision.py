@@ -12,6 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from poziomka.models.layers import kernels
+
+STRIPE = 4096  # rows that PyTorch adds at once, since it makes a copy of them in fp32 first
+
 
 class Masters:
     """The weights that the optimizer moves: fp32 copies, and the model's own where these are fp32 already.
@@ -56,7 +60,7 @@ class Masters:
             if master.grad is None:
                 master.grad = made.float()
             else:
-                master.grad.add_(made)
+                add(master.grad, made)
             weight.grad = None
 
         handles = [weight.register_post_accumulate_grad_hook(move) for weight, _ in self.apart]
@@ -98,3 +102,12 @@ class Masters:
         copies |= {id(master) for name, master in self.named.items() if ".adapters." in name}
         ordered = (parameter for group in groups for parameter in group["params"])
         yield from ((number, each) for number, each in enumerate(ordered) if id(each) in copies)
+
+
+def add(total: Tensor, more: Tensor) -> None:
+    """Adds a gradient to a total in fp32, in place."""
+    if kernels.on(more):
+        kernels.add(total, more)
+        return
+    for here, part in zip(total.split(STRIPE), more.split(STRIPE), strict=True):
+        here.add_(part)

@@ -130,6 +130,7 @@ def reinforce(
             batch = learner.pack(policy_examples(groups, advantages, settings.aggregation, settings.tokens))
             clock.lap("packing")
             # 4, 5 one step, adopted
+            sampler.rest()
             metrics = learner.step(batch, learner.settings.optimizer.rate_at(step, done))
             progress.step += 1
             progress.hand_over(sampler)

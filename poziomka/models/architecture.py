@@ -6,12 +6,13 @@ Shapes: `B` sequences, `T` tokens, `D` width, `V` vocabulary.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from poziomka.models.layers.linear import sampling_copy
 from poziomka.models.layers.sharing import Sharing
 from poziomka.models.memory import Memory
 
@@ -78,11 +79,17 @@ class Architecture(nn.Module, ABC):
     def pack(self) -> None:
         """Makes sampling with the weights as they stand quicker, where it can; to be called again when they change."""
 
-    def sample_with(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes weights by the names of its state, for sampling only: where a layout serves that, nothing else is kept.
+    def for_sampling(self) -> Self:
+        """Returns a model with these weights that only samples; where a layout serves that, it keeps nothing else."""
+        own = sampling_copy(self)
+        own.sample_with(own.state_dict())
+        return own.eval().requires_grad_(requires_grad=False)
 
-        It may be given its own.
-        """
+    def rest(self) -> None:
+        """Gives back what `sample_with` lays out anew: until then nothing is sampled."""
+
+    def sample_with(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes other weights, by the names of its state, for sampling only."""
         self.load_state_dict(dict(weights))
         self.pack()
 

@@ -186,6 +186,13 @@ class Transformer(Architecture):
                 module.pack()
         self.packed_head = packed(self.head_weight)
 
+    def rest(self) -> None:
+        """See Architecture."""
+        self.packed_head = None
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.packed = None
+
     def sample_with(self, weights: Mapping[str, Tensor]) -> None:
         """See Architecture."""
         products = {f"{name}.weight": each for name, each in self.named_modules() if isinstance(each, Linear)}

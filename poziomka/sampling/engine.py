@@ -64,7 +64,7 @@ class Engine:
     """Writes tokens.
 
     Args:
-        model: the engine's own copy of the weights.
+        model: whose weights write; the engine keeps a copy of its own.
         marks: end tokens and how a thought closes.
         decode: ids to text, for stop strings.
         policy: names the version of the weights.
@@ -80,12 +80,12 @@ class Engine:
         limits: EngineLimits | None = None,
     ) -> None:
         """Starts with nothing to do."""
-        self.model = model.eval().requires_grad_(requires_grad=False)
-        self.model.sample_with(model.state_dict())
+        self.model = model.for_sampling()
         self.marks, self.decode, self.policy = marks, decode, policy
         self.limits = limits or EngineLimits()
         self.counters = Counters()
         self.cache = PrefixCache(self.limits.cached)
+        self.resting = False
         self._waiting: deque[Request] = deque()
         self._rows: list[Row] = []
         self._memory = self._empty()
@@ -110,8 +110,9 @@ class Engine:
         """Takes a request; it joins at the next step.
 
         Raises:
-            SamplerError: the request has no tokens, or cannot fit the context.
+            SamplerError: the request has no tokens, or cannot fit the context; or the engine rests.
         """
+        self._demand_awake()
         length = len(request.tokens)
         if not length:
             message = "a request needs at least one token to go on from: received none"
@@ -147,13 +148,27 @@ class Engine:
             )
             raise SamplerError(message)
         self.model.sample_with(weights)
+        self.resting = False
         self.policy = version
         self.cache.clear()
         for row in self._rows:
             row.swapped = True
 
+    def rest(self) -> None:
+        """Gives back the memory of weights that are about to change, unless somebody waits for what they write."""
+        if not self.busy:
+            self.resting = True
+            self.cache.clear()
+            self.model.rest()
+
+    def _demand_awake(self) -> None:
+        if self.resting:
+            message = "the engine has given back the memory of its weights: let it adopt the new ones first"
+            raise SamplerError(message)
+
     def weights(self) -> dict[str, Tensor]:
         """Returns the weights that write now, by the names of the model's state."""
+        self._demand_awake()
         return unpacked(self.model)
 
     @torch.inference_mode()
@@ -275,6 +290,7 @@ class Engine:
 
         At temperature 0, where nothing is drawn, they are those of temperature 1, as in `choose`.
         """
+        self._demand_awake()
         ids = torch.tensor(tokens, dtype=torch.long, device=self.model.device).unsqueeze(0)
         logprobs = torch.log_softmax(self.model.logits(self.model(ids)[0, :-1]) / (temperature or 1.0), -1)
         return [0.0, *logprobs.gather(1, ids[0, 1:, None]).squeeze(1).tolist()]

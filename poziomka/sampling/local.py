@@ -1,7 +1,6 @@
 """The local engine behind the waist: transcripts in, longer transcripts out."""
 
 import asyncio
-import copy
 import time
 from collections.abc import Callable, Mapping
 
@@ -41,7 +40,7 @@ class LocalSampler(Sampler):
             message = f"a model of {model.vocabulary} tokens cannot write with a tokenizer of {len(tokenizer)}"
             raise SamplerError(message)
         self.chat = chat
-        self.engine = Engine(copy.deepcopy(model), marks_of(tokenizer), tokenizer.decode, policy, limits)
+        self.engine = Engine(model, marks_of(tokenizer), tokenizer.decode, policy, limits)
         self._pump: asyncio.Task[None] | None = None
         self._asked = 0
         self._asking: set[asyncio.Future[list[Piece]]] = set()
@@ -141,3 +140,7 @@ class LocalSampler(Sampler):
             message = f"weights are tensors by name: received {type(weights).__name__} for version {version!r}"
             raise SamplerError(message)
         self.engine.adopt(version, weights)
+
+    def rest(self) -> None:
+        """See Sampler; one that is writing goes on."""
+        self.engine.rest()

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+import torch
 
 from poziomka.core.environment import converse
 from poziomka.core.errors import SamplerError
@@ -193,6 +194,30 @@ def test_logprobs_across_a_swap_are_their_writers(sampler, question, build, mode
     reply = asyncio.run(swap())
     old = extend(LocalSampler(model, chat), question(), HELD_OPEN)
     assert reply.spans[3].logprobs == old.spans[3].logprobs[:7]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_sampler_that_rests_writes_again_once_it_has_adopted(model, chat, question, dtype):
+    model = model.to(dtype)
+    sampler = LocalSampler(model, chat)
+    before = extend(sampler, question(), HELD_OPEN)
+    sampler.rest()
+    with pytest.raises(SamplerError, match="let it adopt the new ones first"):
+        extend(sampler, question(), HELD_OPEN)
+    with pytest.raises(SamplerError, match="let it adopt the new ones first"):
+        asyncio.run(sampler.score(before))
+    sampler.adopt("again", model.state_dict())
+    assert extend(sampler, question(), HELD_OPEN).tokens == before.tokens
+
+
+def test_a_sampler_that_writes_does_not_rest(sampler, question):
+    async def rest():
+        reply = asyncio.create_task(sampler.extend(question(), HELD_OPEN))
+        await steps(sampler, 7)
+        sampler.rest()
+        return await reply
+
+    assert asyncio.run(rest()).tokens == extend(sampler, question(), HELD_OPEN).tokens
 
 
 @pytest.mark.parametrize("weights", [None, [1, 2], "step-1"])

@@ -19,7 +19,17 @@ import torch
 from poziomka.models.caching import cache_folder
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
-FLAGS = ("-O3", "-march=native", "-std=c++20", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
+FLAGS = (
+    "-O3",
+    "-march=native",
+    "-std=c++20",
+    "-fopenmp-simd",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fassociative-math",
+    "-fno-signed-zeros",
+    "-fPIC",
+)
 LIMIT = 300  # seconds that a build may take; it takes four
 
 

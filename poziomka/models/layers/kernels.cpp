@@ -30,7 +30,7 @@ inline bf16 down(float x) {  // to the nearest, ties to even; what is not a numb
 inline float exponential(float x) {  // relative error below 2e-7 (Cephes' polynomial)
   x = x < -87.0f ? -87.0f : x;
   x = x > 88.0f ? 88.0f : x;
-  const float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
+  const float n = std::rint(x * 1.44269504f);
   const float r = x - n * 0.693359375f + n * 2.12194440e-4f;
   float y = 1.9875691500e-4f;
   y = y * r + 1.3981999507e-3f;
@@ -236,46 +236,73 @@ void gather_back(Tensor x, Tensor entries, Tensor ends, Tensor out) {
   });
 }
 
-// Attention of the queries of one key head over the first `stop` keys: scores, softmax, mixture.
-void look(const float* q, int64_t queries, const bf16* keys, const bf16* values, int64_t from, int64_t stop,
-          int64_t width, std::vector<float>& kept, float* mixed) {
-  const int64_t seen = stop - from;
-  kept.resize(queries * seen + width);
-  float *scores = kept.data(), *row = scores + queries * seen;
-  for (int64_t s = 0; s < seen; ++s) {
-    const bf16* key = keys + (from + s) * width;
-#pragma omp simd
-    for (int64_t i = 0; i < width; ++i) row[i] = up(key[i]);
-    for (int64_t g = 0; g < queries; ++g) {
-      float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t i = 0; i < width; ++i) sum += q[g * width + i] * row[i];
-      scores[g * seen + s] = sum;
-    }
-  }
-  for (int64_t g = 0; g < queries; ++g) {
-    float *x = scores + g * seen, most = -INFINITY, sum = 0.0f;
+using lanes = float __attribute__((vector_size(64)));
+
+inline lanes lift(const bf16* x) {  // 16 numbers
+  using narrow = bf16 __attribute__((vector_size(32), aligned(2)));
+  using wide = uint32_t __attribute__((vector_size(64)));
+  return std::bit_cast<lanes>(__builtin_convertvector(*reinterpret_cast<const narrow*>(x), wide) << 16);
+}
+
+// Turns scores into shares of one.
+inline void share(float* x, int64_t seen) {
+  float most = -INFINITY, total = 0.0f;
 #pragma omp simd reduction(max : most)
-    for (int64_t s = 0; s < seen; ++s) most = x[s] > most ? x[s] : most;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t s = 0; s < seen; ++s) {
-      x[s] = exponential(x[s] - most);
-      sum += x[s];
-    }
-#pragma omp simd
-    for (int64_t s = 0; s < seen; ++s) x[s] /= sum;
-  }
-  for (int64_t i = 0; i < queries * width; ++i) mixed[i] = 0.0f;
+  for (int64_t s = 0; s < seen; ++s) most = x[s] > most ? x[s] : most;
+#pragma omp simd reduction(+ : total)
   for (int64_t s = 0; s < seen; ++s) {
-    const bf16* value = values + (from + s) * width;
+    x[s] = exponential(x[s] - most);
+    total += x[s];
+  }
 #pragma omp simd
-    for (int64_t i = 0; i < width; ++i) row[i] = up(value[i]);
-    for (int64_t g = 0; g < queries; ++g) {
-      const float weight = scores[g * seen + s];
-#pragma omp simd
-      for (int64_t i = 0; i < width; ++i) mixed[g * width + i] += weight * row[i];
+  for (int64_t s = 0; s < seen; ++s) x[s] /= total;
+}
+
+// Attention of G queries [G, 16 W] over `seen` keys: every key and value is read and lifted once for all of them.
+template <int W, int G>
+void look(const float* q, const bf16* keys, const bf16* values, int64_t seen, float* x, float* mixed) {
+  lanes query[G][W], sums[G][W] = {};
+  for (int g = 0; g < G; ++g)
+    for (int w = 0; w < W; ++w) __builtin_memcpy(&query[g][w], q + 16 * (g * W + w), sizeof(lanes));
+  for (int64_t s = 0; s < seen; ++s) {
+    lanes dot[G] = {};
+    for (int w = 0; w < W; ++w) {
+      const lanes key = lift(keys + 16 * (s * W + w));
+      for (int g = 0; g < G; ++g) dot[g] += query[g][w] * key;
+    }
+    for (int g = 0; g < G; ++g) {
+      float sum = 0.0f;
+      for (int i = 0; i < 16; ++i) sum += dot[g][i];
+      x[g * seen + s] = sum;
     }
   }
+  for (int g = 0; g < G; ++g) share(x + g * seen, seen);
+  for (int64_t s = 0; s < seen; ++s)
+    for (int w = 0; w < W; ++w) {
+      const lanes value = lift(values + 16 * (s * W + w));
+      for (int g = 0; g < G; ++g) sums[g][w] += x[g * seen + s] * value;
+    }
+  for (int g = 0; g < G; ++g) __builtin_memcpy(mixed + 16 * g * W, sums[g], W * sizeof(lanes));
+}
+
+// The same of one query of any width.
+void look_at(const float* q, const bf16* keys, const bf16* values, int64_t seen, int64_t width, float* x, float* mixed) {
+  for (int64_t s = 0; s < seen; ++s) {
+    float sum = 0.0f;
+    for (int64_t i = 0; i < width; ++i) sum += q[i] * up(keys[s * width + i]);
+    x[s] = sum;
+  }
+  share(x, seen);
+  for (int64_t i = 0; i < width; ++i) mixed[i] = 0.0f;
+  for (int64_t s = 0; s < seen; ++s)
+    for (int64_t i = 0; i < width; ++i) mixed[i] += x[s] * up(values[s * width + i]);
+}
+
+template <int W>
+void look_many(const float* q, int64_t queries, const bf16* keys, const bf16* values, int64_t seen, float* x, float* mixed) {
+  for (; queries >= 3; queries -= 3, q += 48 * W, mixed += 48 * W) look<W, 3>(q, keys, values, seen, x, mixed);
+  if (queries == 2) look<W, 2>(q, keys, values, seen, x, mixed);
+  if (queries == 1) look<W, 1>(q, keys, values, seen, x, mixed);
 }
 
 // One new token a row: its key, turned, and its value go into the caches [B, K, room, C] at place lengths[b], and its
@@ -310,10 +337,30 @@ void attend(Tensor heads, Tensor value, std::optional<Tensor> cos, std::optional
         for (int64_t i = 0; i < width; ++i) q[g * width + i] = up(turned[i]) * static_cast<float>(scale);
       }
       const int64_t first = window ? std::max<int64_t>(0, place + 1 - window) : 0;
-      look(q.data(), group, own_keys, own_values, first, place + 1, width, kept, mixed.data());
+      own_keys += first * width, own_values += first * width;
+      const int64_t seen = place + 1 - first;
+      kept.resize(3 * seen);
+      float* x = kept.data();
+      if (width == 64) look_many<4>(q.data(), group, own_keys, own_values, seen, x, mixed.data());
+      else if (width == 128) look_many<8>(q.data(), group, own_keys, own_values, seen, x, mixed.data());
+      else
+        for (int64_t g = 0; g < group * width; g += width)
+          look_at(q.data() + g, own_keys, own_values, seen, width, x, mixed.data() + g);
       bf16* mine = to + (b * query_heads + head * group) * width;
       for (int64_t i = 0; i < group * width; ++i) mine[i] = down(mixed[i]);
     }
+  });
+}
+
+// sum += x, all [N].
+void add(Tensor sum, Tensor x) {
+  const int64_t count = sum.numel(), stretches = (count + 4095) / 4096;
+  float* to = data<float>(sum);
+  const bf16* from = data<bf16>(x);
+  over(stretches, 4096, [=](int64_t begin, int64_t end) {
+    const int64_t stop = std::min(count, end * 4096);
+#pragma omp simd
+    for (int64_t i = begin * 4096; i < stop; ++i) to[i] += up(from[i]);
   });
 }
 
@@ -347,6 +394,7 @@ STABLE_TORCH_LIBRARY(poziomka, library) {
   library.def(
       "norm_back(Tensor x, Tensor weight, float offset, float epsilon, Tensor grad, Tensor(a!) out, Tensor(b!) slope)"
       " -> ()");
+  library.def("add(Tensor(a!) sum, Tensor x) -> ()");
   library.def("gated(Tensor both, Tensor(a!) out) -> ()");
   library.def("gated_back(Tensor both, Tensor grad, Tensor(a!) out) -> ()");
   library.def("rotate(Tensor x, Tensor cos, Tensor sin, bool back, Tensor(a!) out) -> ()");
@@ -364,6 +412,7 @@ STABLE_TORCH_LIBRARY(poziomka, library) {
 STABLE_TORCH_LIBRARY_IMPL(poziomka, CPU, library) {
   library.impl("norm", TORCH_BOX(&norm));
   library.impl("norm_back", TORCH_BOX(&norm_back));
+  library.impl("add", TORCH_BOX(&add));
   library.impl("gated", TORCH_BOX(&gated));
   library.impl("gated_back", TORCH_BOX(&gated_back));
   library.impl("rotate", TORCH_BOX(&rotate));

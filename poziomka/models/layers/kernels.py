@@ -39,6 +39,11 @@ def _learns(*tensors: Tensor) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
+def add(total: Tensor, x: Tensor) -> None:
+    """Adds x to a total in fp32 of its shape, in place; PyTorch would make a copy of x in fp32 first."""
+    torch.ops.poziomka.add.default(total, x.contiguous())
+
+
 # ------------------------------------------------------------------------------------------------------------- norm
 
 

@@ -4,11 +4,15 @@ oneDNN, which PyTorch's CPU build multiplies bfloat16 with, lays a weight out an
 the weight kept in that layout a step of decoding reads it once. Results are the same, bit for bit.
 """
 
+import copy
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
 from poziomka.core.errors import ModelError
 
+Model = TypeVar("Model", bound=nn.Module)
 HINT = 8  # rows that the layout is chosen for; it serves 1 to 512 rows within a few percent of the best for each
 
 
@@ -45,6 +49,12 @@ class Linear(nn.Linear):
         return product(x, self.weight, self.packed, self.bias)
 
 
+def sampling_copy(model: Model) -> Model:
+    """Returns a copy of a model that shares the weights of its products where `take` will keep a layout only."""
+    shared = (each.weight for each in model.modules() if isinstance(each, Linear) and packable(each.weight))
+    return copy.deepcopy(model, {id(weight): weight for weight in shared})
+
+
 def unpacked(model: nn.Module) -> dict[str, Tensor]:
     """Returns a model's state with plain weights, also those of which only the layout is kept."""
     state: dict[str, Tensor] = model.state_dict()
@@ -55,15 +65,20 @@ def unpacked(model: nn.Module) -> dict[str, Tensor]:
 
 
 def packed(weight: Tensor) -> Tensor | None:
-    """Returns a weight [out, in] in oneDNN's layout; None where there is none to gain (only bfloat16 on a CPU has)."""
-    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():
+    """Returns a weight [out, in] in oneDNN's layout; None where there is none to gain."""
+    if not packable(weight):
         return None
     with torch.inference_mode():
         return torch.ops.mkldnn._reorder_linear_weight(weight.detach(), HINT)  # noqa: SLF001 PyTorch's own compiler calls it
+
+
+def packable(weight: Tensor) -> bool:
+    """Whether a weight gains by a layout of its own: only bfloat16 on a CPU does."""
+    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available()
 
 
 def product(x: Tensor, weight: Tensor, layout: Tensor | None, bias: Tensor | None = None) -> Tensor:
     """Returns x @ weight.T + bias, through the packed layout where there is one and nothing is learned."""
     if layout is None or torch.is_grad_enabled():
         return nn.functional.linear(x, weight, bias)
-    return torch.ops.mkldnn._linear_pointwise(x, layout, bias, "none", [], "")  # noqa: SLF001 as above
+    return torch.ops.mkldnn._linear_pointwise.default(x, layout, bias, "none", [], "")  # noqa: SLF001 as above
