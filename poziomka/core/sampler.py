@@ -100,7 +100,7 @@ class Sampler(ABC):
         message = f"{type(self).__name__} has no weights that could become {version!r}"
         raise SamplerError(message)
 
-    def rest(self) -> None:
+    def rest(self) -> None:  # noqa: B027 most have nothing to give back
         """Gives back the memory of its weights, where it can: they are about to change.
 
         It writes and scores again once it has adopted others.

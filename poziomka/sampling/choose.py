@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from poziomka.models.layers import kernels
+
+LARGE = 2048  # vocabulary from which on a running sum over all of it would be most of the work of drawing
 BLOCK = 256  # tokens whose probabilities are summed as one where the vocabulary is large
 GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
@@ -44,10 +47,13 @@ def choose(
         top_k: [B] whole numbers, V for all; None where no row cuts.
         top_p: [B] in (0, 1]; None where no row cuts.
     """
+    cut = top_k is not None or top_p is not None
+    if not cut and logits.shape[1] >= LARGE and kernels.there(logits):
+        return kernels.draw(logits, uniform, temperature)
     greedy = temperature == 0
     logprobs = torch.log_softmax(logits / torch.where(greedy, 1.0, temperature).unsqueeze(1), -1)
     probabilities = logprobs.exp()
-    if top_k is not None or top_p is not None:
+    if cut:
         probabilities = _cut(probabilities, top_k, top_p)
     tokens = invert(probabilities, uniform)
     if greedy.any():
@@ -66,7 +72,7 @@ def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
         uniform: [B] numbers in [0, 1).
     """
     vocabulary = probabilities.shape[1]
-    if vocabulary < 8 * BLOCK:
+    if vocabulary < LARGE:
         return _pass(probabilities, uniform)[0]
     sums = probabilities[:, : vocabulary // BLOCK * BLOCK].unflatten(1, (-1, BLOCK)).sum(-1)
     if vocabulary % BLOCK:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from poziomka.models.layers import kernels
 from poziomka.sampling.choose import choose, invert, uniforms
 
 LOGITS = torch.tensor([1.0, -0.5, 2.0, -torch.inf, 0.3, -3.0])
@@ -189,3 +190,38 @@ def test_the_one_possible_token_of_a_large_vocabulary_is_drawn_at_every_edge(pla
     probabilities = torch.zeros(len(EDGES), 5000)
     probabilities[:, place] = 1e-30
     assert invert(probabilities, EDGES).tolist() == [place] * len(EDGES)
+
+
+# ---------------------------------------------------------------------------------------------------- the kernel
+@pytest.mark.parametrize("temperature", [1.0, 0.4, 0.0])
+@pytest.mark.parametrize("vocabulary", [2048, 49_152, 3001])
+def test_the_kernel_draws_what_the_plain_expression_draws(vocabulary, temperature):
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(40, vocabulary)
+    logits[:, 5] = -torch.inf
+    how = torch.full((40,), temperature)
+    tokens, logprobs = choose(logits, grid(40), how)
+    with kernels.plain():
+        wanted, theirs = choose(logits, grid(40), how)
+    assert (tokens == wanted).sum() >= 39  # a number may fall onto an edge
+    same = tokens == wanted
+    assert torch.allclose(logprobs[same], theirs[same], atol=1e-5)
+
+
+def test_the_kernel_never_draws_what_has_no_probability():
+    logits = torch.full((3, 4096), -torch.inf)
+    logits[:, 3000] = 1.0
+    tokens, logprobs = choose(logits, EDGES, torch.ones(3))
+    assert tokens.tolist() == [3000] * 3
+    assert logprobs.tolist() == [0.0] * 3
+    logits[:, 10] = 1.0
+    assert choose(logits, EDGES, torch.ones(3))[0].tolist() == [10, 10, 3000]
+
+
+def test_the_kernel_knows_a_row_from_its_mates():
+    torch.manual_seed(0)
+    logits, how = torch.randn(9, 5000), torch.ones(9)
+    tokens, logprobs = choose(logits, grid(9), how)
+    for row in range(9):
+        alone = choose(logits[row : row + 1], grid(9)[row : row + 1], how[:1])
+        assert (tokens[row], logprobs[row]) == (alone[0][0], alone[1][0])

@@ -1,4 +1,4 @@
-"""Builds kernels.cpp for this processor, once, and loads it.
+"""Builds the kernels in native/ for this processor, once, and loads them.
 
 Without a C++ compiler, on another processor architecture than the compiler's, or with POZIOMKA_KERNELS=off, the plain
 expressions in PyTorch that stand beside each kernel do the same work, more slowly.
@@ -18,7 +18,7 @@ import torch
 
 from poziomka.models.caching import cache_folder
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
+SOURCES = sorted(Path(__file__).with_name("native").iterdir())
 FLAGS = (
     "-O3",
     "-march=native",
@@ -72,7 +72,7 @@ def built(compiler: str) -> Path:
 def _key(compiler: str) -> str:
     """Names a build by all that it depends on."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=30).stdout  # noqa: S603 the user's own compiler
-    parts = (SOURCE.read_text(encoding="utf-8"), *FLAGS, version, torch.__version__, _processor())
+    parts = (*(path.read_text(encoding="utf-8") for path in SOURCES), *FLAGS, version, torch.__version__, _processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
@@ -89,6 +89,7 @@ def _build(compiler: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as folder:
         made = Path(folder) / path.name
         where = [f"-I{root / 'include'}", f"-L{root / 'lib'}", "-ltorch_cpu", "-lc10"]
-        command = [compiler, *FLAGS, "-shared", str(SOURCE), "-o", str(made), *where]
+        sources = [str(path) for path in SOURCES if path.suffix == ".cpp"]
+        command = [compiler, *FLAGS, "-shared", *sources, "-o", str(made), *where]
         subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT)  # noqa: S603 as above
         made.rename(path)

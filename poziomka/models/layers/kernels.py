@@ -1,4 +1,4 @@
-"""Calls of the kernels in kernels.cpp, with their gradients: bfloat16 on a CPU only.
+"""Calls of the kernels in native/, with their gradients: bfloat16 on a CPU.
 
 Who calls asks `on` first, and has a plain expression for everywhere else. Both give the same numbers up to rounding:
 kernels compute in fp32 and round once, PyTorch rounds after every operation.
@@ -21,7 +21,12 @@ _used = True
 
 def on(x: Tensor) -> bool:
     """Whether the kernels serve a tensor like this one; the first time for bfloat16 on a CPU they may be built."""
-    return x.dtype is torch.bfloat16 and x.is_cpu and _used and library() is not None
+    return x.dtype is torch.bfloat16 and there(x)
+
+
+def there(x: Tensor) -> bool:
+    """Whether there are kernels where a tensor is, whatever its type."""
+    return x.is_cpu and _used and library() is not None
 
 
 @contextmanager
@@ -248,3 +253,10 @@ def attend(
     cos, sin = (None, None) if angles is None else (each.reshape(batch, width) for each in angles)
     torch.ops.poziomka.attend.default(heads[:, 0], value[:, 0], cos, sin, *cache, *how, out)
     return out
+
+
+def draw(logits: Tensor, uniform: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns tokens [B] and their log-probabilities [B]: see sampling/choose.py, for logits [B, V] in fp32."""
+    token, logprob = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits))
+    torch.ops.poziomka.draw.default(logits.contiguous(), temperature.float(), uniform.double(), token, logprob)
+    return token, logprob

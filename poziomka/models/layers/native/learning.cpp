@@ -1,56 +1,14 @@
-// What PyTorch does in several passes over memory, in one: bfloat16 on a CPU. kernels.py builds and calls this.
+// What a model does with every token, forward and backward, and what moves its weights: bfloat16 on a CPU.
 //
-// Everything is computed in fp32 and rounded once. Loops are plain C++ that a compiler turns into vector instructions;
-// the only interface is PyTorch's stable one, so a build takes seconds and holds for every version from 2.10 on.
+// What PyTorch does in several passes over memory is done in one, in fp32, and rounded once. Loops are plain C++ that a
+// compiler turns into vector instructions; the only interface is PyTorch's stable one, so a build takes seconds.
+// ../kernels.py calls this.
 
-#include <algorithm>
-#include <bit>
-#include <cmath>
-#include <cstdint>
-#include <optional>
 #include <vector>
 
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
+#include "numbers.h"
 
 namespace {
-
-using torch::stable::Tensor;
-using bf16 = uint16_t;
-
-inline float up(bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x) << 16); }
-
-inline bf16 down(float x) {  // to the nearest, ties to even; what is not a number stays so
-  const uint32_t bits = std::bit_cast<uint32_t>(x);
-  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  return static_cast<bf16>(x != x ? 0x7fc0u : rounded);
-}
-
-inline float exponential(float x) {  // relative error below 2e-7 (Cephes' polynomial)
-  x = x < -87.0f ? -87.0f : x;
-  x = x > 88.0f ? 88.0f : x;
-  const float n = std::rint(x * 1.44269504f);
-  const float r = x - n * 0.693359375f + n * 2.12194440e-4f;
-  float y = 1.9875691500e-4f;
-  y = y * r + 1.3981999507e-3f;
-  y = y * r + 8.3334519073e-3f;
-  y = y * r + 4.1665795894e-2f;
-  y = y * r + 1.6666665459e-1f;
-  y = y * r + 5.0000001201e-1f;
-  y = y * r * r + r + 1.0f;
-  return y * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
-}
-
-template <class T>
-T* data(const Tensor& tensor) { return static_cast<T*>(tensor.data_ptr()); }
-
-// Runs over rows, on one thread where the work would not pay for waking others.
-template <class F>
-void over(int64_t rows, int64_t work_each, const F& act) {
-  const int64_t grain = std::max<int64_t>(1, 8192 / std::max<int64_t>(1, work_each));
-  torch::stable::parallel_for(0, rows, grain, act);
-}
 
 inline float squares(const bf16* x, int64_t width) {
   float sum = 0.0f;
@@ -140,18 +98,6 @@ void gated_back(Tensor both, Tensor grad, Tensor out) {
   });
 }
 
-// One head turned: x cos + roll(x, half) sin, or the transpose of that.
-inline void turn(const bf16* x, const bf16* cos, const bf16* sin, int64_t width, bool back, bf16* to) {
-  const int64_t half = width / 2;
-#pragma omp simd
-  for (int64_t i = 0; i < half; ++i) {
-    const float a = up(x[i]), b = up(x[i + half]);
-    const float first = up(sin[i]), second = up(sin[i + half]);
-    to[i] = down(a * up(cos[i]) + b * (back ? second : first));
-    to[i + half] = down(b * up(cos[i + half]) + a * (back ? first : second));
-  }
-}
-
 // Turns heads [N, H, C], any distance between tokens, by cos and sin [N, C]; `back`: the gradient's way.
 void rotate(Tensor x, Tensor cos, Tensor sin, bool back, Tensor out) {
   const int64_t tokens = x.size(0), heads = x.size(1), width = x.size(2), step = x.stride(0);
@@ -236,122 +182,6 @@ void gather_back(Tensor x, Tensor entries, Tensor ends, Tensor out) {
   });
 }
 
-using lanes = float __attribute__((vector_size(64)));
-
-inline lanes lift(const bf16* x) {  // 16 numbers
-  using narrow = bf16 __attribute__((vector_size(32), aligned(2)));
-  using wide = uint32_t __attribute__((vector_size(64)));
-  return std::bit_cast<lanes>(__builtin_convertvector(*reinterpret_cast<const narrow*>(x), wide) << 16);
-}
-
-// Turns scores into shares of one.
-inline void share(float* x, int64_t seen) {
-  float most = -INFINITY, total = 0.0f;
-#pragma omp simd reduction(max : most)
-  for (int64_t s = 0; s < seen; ++s) most = x[s] > most ? x[s] : most;
-#pragma omp simd reduction(+ : total)
-  for (int64_t s = 0; s < seen; ++s) {
-    x[s] = exponential(x[s] - most);
-    total += x[s];
-  }
-#pragma omp simd
-  for (int64_t s = 0; s < seen; ++s) x[s] /= total;
-}
-
-// Attention of G queries [G, 16 W] over `seen` keys: every key and value is read and lifted once for all of them.
-template <int W, int G>
-void look(const float* q, const bf16* keys, const bf16* values, int64_t seen, float* x, float* mixed) {
-  lanes query[G][W], sums[G][W] = {};
-  for (int g = 0; g < G; ++g)
-    for (int w = 0; w < W; ++w) __builtin_memcpy(&query[g][w], q + 16 * (g * W + w), sizeof(lanes));
-  for (int64_t s = 0; s < seen; ++s) {
-    lanes dot[G] = {};
-    for (int w = 0; w < W; ++w) {
-      const lanes key = lift(keys + 16 * (s * W + w));
-      for (int g = 0; g < G; ++g) dot[g] += query[g][w] * key;
-    }
-    for (int g = 0; g < G; ++g) {
-      float sum = 0.0f;
-      for (int i = 0; i < 16; ++i) sum += dot[g][i];
-      x[g * seen + s] = sum;
-    }
-  }
-  for (int g = 0; g < G; ++g) share(x + g * seen, seen);
-  for (int64_t s = 0; s < seen; ++s)
-    for (int w = 0; w < W; ++w) {
-      const lanes value = lift(values + 16 * (s * W + w));
-      for (int g = 0; g < G; ++g) sums[g][w] += x[g * seen + s] * value;
-    }
-  for (int g = 0; g < G; ++g) __builtin_memcpy(mixed + 16 * g * W, sums[g], W * sizeof(lanes));
-}
-
-// The same of one query of any width.
-void look_at(const float* q, const bf16* keys, const bf16* values, int64_t seen, int64_t width, float* x, float* mixed) {
-  for (int64_t s = 0; s < seen; ++s) {
-    float sum = 0.0f;
-    for (int64_t i = 0; i < width; ++i) sum += q[i] * up(keys[s * width + i]);
-    x[s] = sum;
-  }
-  share(x, seen);
-  for (int64_t i = 0; i < width; ++i) mixed[i] = 0.0f;
-  for (int64_t s = 0; s < seen; ++s)
-    for (int64_t i = 0; i < width; ++i) mixed[i] += x[s] * up(values[s * width + i]);
-}
-
-template <int W>
-void look_many(const float* q, int64_t queries, const bf16* keys, const bf16* values, int64_t seen, float* x, float* mixed) {
-  for (; queries >= 3; queries -= 3, q += 48 * W, mixed += 48 * W) look<W, 3>(q, keys, values, seen, x, mixed);
-  if (queries == 2) look<W, 2>(q, keys, values, seen, x, mixed);
-  if (queries == 1) look<W, 1>(q, keys, values, seen, x, mixed);
-}
-
-// One new token a row: its key, turned, and its value go into the caches [B, K, room, C] at place lengths[b], and its
-// queries look at all up to there, `window` of them at most (0: all). heads [B, H + K, C] are queries and keys, value
-// [B, K, C], each with any distance between rows; cos and sin [B, C], or none; out [B, H C].
-void attend(Tensor heads, Tensor value, std::optional<Tensor> cos, std::optional<Tensor> sin, Tensor keys, Tensor values,
-            Tensor lengths, double scale, int64_t window, Tensor out) {
-  const int64_t rows = heads.size(0), shared = value.size(1), width = heads.size(2);
-  const int64_t query_heads = heads.size(1) - shared, group = query_heads / shared;
-  const int64_t heads_step = heads.stride(0), value_step = value.stride(0);
-  const int64_t row_step = keys.stride(0), head_step = keys.stride(1);
-  const bf16 *from = data<bf16>(heads), *news = data<bf16>(value);
-  const bf16 *c = cos ? data<bf16>(*cos) : nullptr, *s = sin ? data<bf16>(*sin) : nullptr;
-  bf16 *k = data<bf16>(keys), *v = data<bf16>(values), *to = data<bf16>(out);
-  const int64_t* length = data<int64_t>(lengths);
-  int64_t longest = 0;
-  for (int64_t b = 0; b < rows; ++b) longest = std::max(longest, length[b]);
-  over(rows * shared, (longest + 1) * width, [=](int64_t begin, int64_t end) {
-    std::vector<float> kept, q(group * width), mixed(group * width);
-    std::vector<bf16> turned(width);
-    for (int64_t n = begin; n < end; ++n) {
-      const int64_t b = n / shared, head = n % shared, place = length[b];
-      bf16 *own_keys = k + b * row_step + head * head_step, *own_values = v + b * row_step + head * head_step;
-      const auto ready = [&](const bf16* x, bf16* y) {
-        if (c) return turn(x, c + b * width, s + b * width, width, false, y);
-        for (int64_t i = 0; i < width; ++i) y[i] = x[i];
-      };
-      ready(from + b * heads_step + (query_heads + head) * width, own_keys + place * width);
-      for (int64_t i = 0; i < width; ++i) own_values[place * width + i] = news[b * value_step + head * width + i];
-      for (int64_t g = 0; g < group; ++g) {
-        ready(from + b * heads_step + (head * group + g) * width, turned.data());
-        for (int64_t i = 0; i < width; ++i) q[g * width + i] = up(turned[i]) * static_cast<float>(scale);
-      }
-      const int64_t first = window ? std::max<int64_t>(0, place + 1 - window) : 0;
-      own_keys += first * width, own_values += first * width;
-      const int64_t seen = place + 1 - first;
-      kept.resize(3 * seen);
-      float* x = kept.data();
-      if (width == 64) look_many<4>(q.data(), group, own_keys, own_values, seen, x, mixed.data());
-      else if (width == 128) look_many<8>(q.data(), group, own_keys, own_values, seen, x, mixed.data());
-      else
-        for (int64_t g = 0; g < group * width; g += width)
-          look_at(q.data() + g, own_keys, own_values, seen, width, x, mixed.data() + g);
-      bf16* mine = to + (b * query_heads + head * group) * width;
-      for (int64_t i = 0; i < group * width; ++i) mine[i] = down(mixed[i]);
-    }
-  });
-}
-
 // sum += x, all [N].
 void add(Tensor sum, Tensor x) {
   const int64_t count = sum.numel(), stretches = (count + 4095) / 4096;
@@ -389,21 +219,18 @@ void adamw(Tensor weight, Tensor grad, Tensor mean, Tensor square, double kept, 
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY(poziomka, library) {
+STABLE_TORCH_LIBRARY_FRAGMENT(poziomka, library) {
   library.def("norm(Tensor x, Tensor weight, float offset, float epsilon, Tensor(a!) out) -> ()");
   library.def(
       "norm_back(Tensor x, Tensor weight, float offset, float epsilon, Tensor grad, Tensor(a!) out, Tensor(b!) slope)"
       " -> ()");
-  library.def("add(Tensor(a!) sum, Tensor x) -> ()");
   library.def("gated(Tensor both, Tensor(a!) out) -> ()");
   library.def("gated_back(Tensor both, Tensor grad, Tensor(a!) out) -> ()");
   library.def("rotate(Tensor x, Tensor cos, Tensor sin, bool back, Tensor(a!) out) -> ()");
   library.def("soften(Tensor(a!) scores, Tensor start, int queries, float scale, int window) -> ()");
   library.def("soften_back(Tensor weights, float scale, Tensor(a!) grad) -> ()");
   library.def("gather_back(Tensor x, Tensor entries, Tensor ends, Tensor(a!) out) -> ()");
-  library.def(
-      "attend(Tensor heads, Tensor value, Tensor? cos, Tensor? sin, Tensor(a!) keys, Tensor(b!) values, Tensor lengths,"
-      " float scale, int window, Tensor(c!) out) -> ()");
+  library.def("add(Tensor(a!) sum, Tensor x) -> ()");
   library.def(
       "adamw(Tensor(a!) weight, Tensor grad, Tensor(b!) mean, Tensor(c!) square, float kept, float beta1, float beta2,"
       " float rate, float correction, float epsilon) -> ()");
@@ -412,13 +239,12 @@ STABLE_TORCH_LIBRARY(poziomka, library) {
 STABLE_TORCH_LIBRARY_IMPL(poziomka, CPU, library) {
   library.impl("norm", TORCH_BOX(&norm));
   library.impl("norm_back", TORCH_BOX(&norm_back));
-  library.impl("add", TORCH_BOX(&add));
   library.impl("gated", TORCH_BOX(&gated));
   library.impl("gated_back", TORCH_BOX(&gated_back));
   library.impl("rotate", TORCH_BOX(&rotate));
   library.impl("soften", TORCH_BOX(&soften));
   library.impl("soften_back", TORCH_BOX(&soften_back));
   library.impl("gather_back", TORCH_BOX(&gather_back));
-  library.impl("attend", TORCH_BOX(&attend));
+  library.impl("add", TORCH_BOX(&add));
   library.impl("adamw", TORCH_BOX(&adamw));
 }
