@@ -134,7 +134,7 @@ def summary(runs):
             peaks = [max(run["peak_gib"] for run in side) for side in (ours, theirs)]
             rows[f"peak memory of a step of {tokens}, share of TRL's"] = faster("GiB", *peaks)
             shares = [run["training"] for run in ours]
-            flops, best = (median(share[name] / 1e9 for share in shares) for name in ("flops", "peak"))
+            flops, best = median(share["flops"] / 1e9 for share in shares), max(share["peak"] / 1e9 for share in shares)
             rows.setdefault("training, share of the bf16 matmul peak", faster("GFLOP/s", flops, best))
     if "load" in runs:
         seconds = {name: each["median"] for name, each in runs["load"]["seconds"].items()}

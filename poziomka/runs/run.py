@@ -46,7 +46,14 @@ class Run:
         self._latest: Checkpoint | None = None
 
     @classmethod
-    def open(cls, folder: Path, recipe: Mapping[str, Any], *, keep_last: int = 2) -> "Run":
+    def open(
+        cls,
+        folder: Path,
+        recipe: Mapping[str, Any],
+        *,
+        keep_last: int = 2,
+        resolve: Callable[[dict[str, Any]], dict[str, Any]] = lambda there: there,
+    ) -> "Run":
         """Creates the folder of a run, or goes on with the one that is there.
 
         Going on means: from the newest checkpoint that is sound; metrics and journal of later steps are dropped,
@@ -56,6 +63,7 @@ class Run:
             folder: runs/NAME.
             recipe: resolved settings, as plain values; the same as before where the run is resumed.
             keep_last: how many of the newest checkpoints stay, beside the best.
+            resolve: what the recipe that is there comes to now: a setting that is younger than the run has its default.
 
         Raises:
             RunError: the folder is another recipe's, is no run's, is in use, or cannot be written.
@@ -71,7 +79,7 @@ class Run:
             _refuse_foreign(folder)
             run = cls(folder, plain, Lock(folder / LOCK), keep_last)
             try:
-                run._enter(written)
+                run._enter(written, resolve)
             except BaseException:
                 run.close()
                 raise
@@ -87,11 +95,12 @@ class Run:
         folder = Path(folder)
         return cls(folder, read_recipe(folder), None, 1)
 
-    def _enter(self, written: bytes) -> None:
+    def _enter(self, written: bytes, resolve: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Under the lock: creates what is missing, or returns to the newest checkpoint."""
         clear_temporaries(self.folder)
         if (self.folder / RECIPE).exists():
-            demand_same(self.folder, read_recipe(self.folder), self.recipe)
+            _, there = as_toml(resolve(read_recipe(self.folder)))
+            demand_same(self.folder, there, self.recipe)
         else:
             replace_file(self.folder / RECIPE, written)
         for name in (JOURNAL, CHECKPOINTS, RESULTS):

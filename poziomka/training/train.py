@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from poziomka.core.errors import LearningError
 from poziomka.core.evaluation import Evaluation, evaluate
@@ -328,7 +329,11 @@ def train(
     built = build(recipe, task)
     demand_lessons(recipe, built)  # before a folder is made that would hold a recipe nobody can follow
     demand_exports(exports)
-    with Run.open(folder, plain(recipe)) as run, Exports(run, exports) as copies:
+
+    def resolve(there: dict[str, Any]) -> dict[str, Any]:
+        return plain(recipe_of(there, where=str(folder)))
+
+    with Run.open(folder, plain(recipe), resolve=resolve) as run, Exports(run, exports) as copies:
         training = Training(recipe, run, built, quiet=not keep_watch)
         training.progress.listener = copies.beside(training.progress.listener)
         return training.finish()

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from poziomka.core.errors import LearningError
+from poziomka.core.errors import LearningError, RunError
 from poziomka.core.settings import plain
 from poziomka.runs import Run
 from poziomka.training.doctor.examine import parts_of
@@ -105,3 +105,17 @@ def test_the_doctor_rehearses_with_the_reference_too(recipe):
     parts = parts_of(recipe(reinforce={"learner": DIVERGENCE}))
     assert same(parts.learner.reference, parts.model)
     assert parts.learner.reference is not parts.model
+
+
+# ------------------------------------------------------------------------------------------------ a run from earlier
+def test_a_run_that_is_older_than_a_setting_goes_on_with_its_default(recipe, tmp_path):
+    train(recipe(), tmp_path, keep_watch=False)
+    path = tmp_path / "recipe.toml"
+    lines = path.read_text().splitlines(keepends=True)
+    older = [line for line in lines if not line.startswith(("moments = ", "layout = "))]
+    assert len(lines) - len(older) == 4, "both learners have both"
+    path.write_text("".join(older))
+    train(recipe(), tmp_path, keep_watch=False)
+    assert path.read_text() == "".join(older)
+    with pytest.raises(RunError, match=r"reinforce.learner.layout \('rows' there, 'shared' here\)"):
+        train(recipe(reinforce={"learner": {"layout": "shared"}}), tmp_path, keep_watch=False)
