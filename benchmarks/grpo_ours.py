@@ -87,9 +87,9 @@ def run(options: argparse.Namespace) -> tuple[list[float], list[dict[str, Any]],
     return ends, lines, loaded.tokenizer.decode(read.tokens), len(read)
 
 
-def main() -> None:
-    """Prints the figures."""
-    parser = parser_of(__doc__)
+def options_of(description: str | None) -> argparse.Namespace:
+    """Reads the command line, sets the threads, and lets the process keep its memory, as poziomka's does."""
+    parser = parser_of(description)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--layout", choices=["shared", "rows"], default="shared")
@@ -97,7 +97,13 @@ def main() -> None:
     parser.add_argument("--moments", choices=["bfloat16", "float32"], default="bfloat16")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    keep_freed_memory()  # as the command line does
+    keep_freed_memory()
+    return options
+
+
+def main() -> None:
+    """Prints the figures."""
+    options = options_of(__doc__)
     ends, lines, prompt, length = run(options)
     seconds = [after - before for before, after in pairwise(ends)][1:]
     figures = {
@@ -127,14 +133,19 @@ def training(lines: list[dict[str, Any]]) -> dict[str, float]:
         if after["time/learning_seconds"] > 0
     ]
     tokens = [line["tokens/trained"] / line["time/learning_seconds"] for line in lines[1:]]
+    peak = peak_of()
+    return {"tokens_per_second": median(tokens), "flops": median(rates), "peak": peak, "share": median(rates) / peak}
+
+
+def peak_of() -> float:
+    """Returns the FLOPs a second of the best square product in bfloat16."""
     a = torch.randn(2048, 2048).bfloat16()
     times = []
     for _ in range(24):
         began = time.perf_counter()
         torch.mm(a, a)
         times.append(time.perf_counter() - began)
-    peak = 2 * 2048**3 / min(times)
-    return {"tokens_per_second": median(tokens), "flops": median(rates), "peak": peak, "share": median(rates) / peak}
+    return 2 * 2048**3 / min(times)
 
 
 if __name__ == "__main__":
