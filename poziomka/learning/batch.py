@@ -17,7 +17,7 @@ from torch import Tensor
 
 from poziomka.learning.weighting import Example
 from poziomka.models.architecture import Packing
-from poziomka.models.layers.sharing import Sharing
+from poziomka.models.layers.sharing import Sharing, Texts
 
 ENOUGH = 0.97  # share of real tokens with which packing is content
 
@@ -168,6 +168,7 @@ class Batch:
         return self._changed(lambda tensor: tensor.to(device), packing)
 
 
+Text = tuple[np.ndarray, np.ndarray]  # places of a prefix, and of what follows it
 Unit = tuple[int, tuple[int, ...]]  # tokens of a shared prefix, and of what follows it in each sequence
 
 
@@ -194,26 +195,34 @@ def _units(prefix: int, family: Sequence[Example], places: int) -> Iterator[tupl
 
 
 def _sharing(units: Sequence[Unit]) -> Sharing:
-    """Returns how attention finds the texts of units that stand one after the other; prefixes are texts, too."""
-    texts: list[tuple[np.ndarray, np.ndarray, int]] = []  # places of the prefix, of what follows, whose queries ask
+    """Returns how attention finds the texts of units that stand one after the other."""
+    prefixes: list[Text] = []
+    others: list[Text] = []
     start = 0
     for prefix, owns in units:
         before = np.arange(start, start + prefix)
-        texts += [(before[:0], before, 0)] if prefix else []
+        if prefix:
+            prefixes.append((before[:0], before))
         start += prefix
         for count in owns:
-            texts.append((before, np.arange(start, start + count), prefix))
+            others.append((before, np.arange(start, start + count)))
             start += count
-    reads = [np.concatenate([before, own]) for before, own, _ in texts]
-    asks = [own for _, own, _ in texts]
-    padded, real = _padded(reads)
-    asking, own = _padded(asks)
-    home = np.empty(start, np.int64)
-    home[np.concatenate(asks)] = own
-    order = np.argsort(np.concatenate(reads), kind="stable")
-    ends = np.bincount(np.concatenate(reads), minlength=start).cumsum()
-    starts = np.array([begin for _, _, begin in texts])
-    return Sharing(*(torch.from_numpy(each) for each in (padded, asking, starts, home, real[order], ends)))
+    home, parts, entries = np.empty(start, np.int64), [], 0
+    for texts in filter(None, (prefixes, others)):
+        asks, own = _padded([mine for _, mine in texts])
+        home[np.concatenate([mine for _, mine in texts])] = entries + own
+        entries += asks.size
+        parts.append(_texts(texts, asks, start))
+    return Sharing(tuple(parts), torch.from_numpy(home))
+
+
+def _texts(texts: Sequence[Text], asks: np.ndarray, places: int) -> Texts:
+    whole = [np.concatenate(text) for text in texts]
+    reads, real = _padded(whole)
+    order = np.argsort(np.concatenate(whole), kind="stable")
+    ends = np.bincount(np.concatenate(whole), minlength=places).cumsum()
+    starts = np.array([len(before) for before, _ in texts])
+    return Texts(*(torch.from_numpy(each) for each in (reads, asks, starts, real[order], ends)))
 
 
 def _padded(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

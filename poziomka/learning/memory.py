@@ -3,13 +3,15 @@
 weights      as they stand
 optimizer    gradients and what the optimizer keeps, in fp32, with masters where the weights are no fp32
 activations  what forward keeps for backward, counted on short texts, and one block's gradients
-head         logits, a chunk at a time where the vocabulary is large, and the head's gradient
+head         logits, a chunk at a time where the vocabulary is large, and a stripe of the head's gradient
 """
 
 import numpy as np
 import torch
 
+from poziomka.learning.head import STRIPE
 from poziomka.learning.learner import SMALL, LearnerSettings
+from poziomka.learning.optimizers import kept_bytes
 from poziomka.models.architecture import Architecture, Packing
 
 LENGTHS = (16, 32, 64)  # of the texts that activations are counted on: their cost is a + b n of n tokens each
@@ -24,14 +26,17 @@ def step_bytes(model: Architecture, settings: LearnerSettings, places: int, long
         places: of the batch; `settings.places` bounds a pass.
         longest: tokens of a row.
     """
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    apart = sum(p.numel() for p in learned if p.dtype != torch.float32)
-    moments = 4 if settings.optimizer.kind == "muon" or settings.optimizer.moments == "bfloat16" else 8
-    numbers, largest = sum(p.numel() for p in learned), max((p.numel() for p in learned), default=0)
+    learned = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    gradients = 4 * sum(p.numel() for p in learned.values())
+    apart = [
+        p.numel() for p in learned.values() if p.dtype != torch.float32
+    ]  # with masters, and gradients of their own
     places = min(places, max(settings.places, longest))
     return {
         "weights": float(sum(p.numel() * p.element_size() for p in model.parameters())),
-        "optimizer": float(numbers * (4 + moments) + apart * 4 + (2 * largest if apart else 0)),  # with masters
+        "optimizer": float(
+            gradients + kept_bytes(learned, settings.optimizer) + 4 * sum(apart) + 2 * max(apart, default=0)
+        ),
         "activations": places * _kept_a_place(model, longest, checkpointing=settings.checkpointing),
         "head": float(_head(model, settings, places)),
     }
@@ -41,8 +46,9 @@ def _head(model: Architecture, settings: LearnerSettings, places: int) -> int:
     size = next(iter(model.parameters())).element_size()
     if model.vocabulary <= SMALL:
         return places * model.vocabulary * 16  # logits, their logarithms, and gradients of both
-    rows = min(places, settings.head_rows)
-    return model.vocabulary * (rows + int(_width(model))) * size
+    logits = min(places, settings.head_rows) * (2 if settings.divergence.wanted else 1)
+    gradient = int(_width(model)) * min(model.vocabulary, STRIPE) if size < 4 else 0
+    return (model.vocabulary * logits + gradient) * size
 
 
 def _width(model: Architecture) -> int:

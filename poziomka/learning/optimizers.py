@@ -127,6 +127,14 @@ def optimizer_of(parameters: Mapping[str, nn.Parameter], settings: OptimizerSett
     return Optimizers([muon, adamw])
 
 
+def kept_bytes(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> int:
+    """Returns what the optimizer keeps of weights by name: a momentum in fp32, or two moments."""
+    inner = sum(each.numel() for name, each in parameters.items() if _turns_vectors(name, each))
+    rest = sum(each.numel() for each in parameters.values())
+    inner = inner if settings.kind == "muon" else 0
+    return 4 * inner + (4 if settings.moments == "bfloat16" else 8) * (rest - inner)
+
+
 def _turns_vectors(name: str, parameter: nn.Parameter) -> bool:
     """Whether a weight is a matrix inside the blocks: not an embedding, a head or the taps of a convolution."""
     return parameter.dim() == 2 and not name.startswith(("embedding.", "head.")) and not name.endswith("taps")

@@ -100,7 +100,8 @@ def reinforce(
     Raises:
         SettingsError: the learner's temperature is not the sampling's.
         LearningError: too many failed checks, no variance for too long, or a canary that fell silent (the state is
-            saved first); stale attempts, or a loss that is not a number (the weights are left as they were).
+            saved first); stale attempts, or a loss that is not a number (the weights are left as they were, and the
+            sampler rests until it adopts some).
         Interrupted: the user asked to stop.
     """
     learner, advantages_of = progress.learner, advantage_named(settings.advantage)

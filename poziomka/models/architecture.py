@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from poziomka.models.layers.linear import sampling_copy
+from poziomka.models.layers.linear import Linear, sampling_copy
 from poziomka.models.layers.sharing import Sharing
 from poziomka.models.memory import Memory
 
@@ -76,22 +76,28 @@ class Architecture(nn.Module, ABC):
             return out
         return block(*arguments)
 
-    def pack(self) -> None:
-        """Makes sampling with the weights as they stand quicker, where it can; to be called again when they change."""
-
     def for_sampling(self) -> Self:
-        """Returns a model with these weights that only samples; where a layout serves that, it keeps nothing else."""
+        """Returns a model with these weights that only samples; where a layout serves that, it keeps nothing else.
+
+        Raises:
+            ModelError: this one only samples itself.
+        """
         own = sampling_copy(self)
         own.sample_with(own.state_dict())
         return own.eval().requires_grad_(requires_grad=False)
 
-    def rest(self) -> None:
-        """Gives back what `sample_with` lays out anew: until then nothing is sampled."""
-
     def sample_with(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes other weights, by the names of its state, for sampling only."""
-        self.load_state_dict(dict(weights))
-        self.pack()
+        """Takes weights by the names of its state, for sampling only; they become its own type."""
+        products = {f"{name}.weight": each for name, each in self.named_modules() if isinstance(each, Linear)}
+        self.load_state_dict({name: weight for name, weight in weights.items() if name not in products}, strict=False)
+        for name, each in products.items():
+            each.take(weights[name])
+
+    def rest(self) -> None:
+        """Gives back the layouts that `sample_with` makes anew: until then nothing is sampled."""
+        for each in self.modules():
+            if isinstance(each, Linear):
+                each.packed = None
 
     @abstractmethod
     def forward(

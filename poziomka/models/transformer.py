@@ -78,8 +78,8 @@ class Transformer(Architecture):
         self.embedding = nn.Embedding(vocabulary, settings.width)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
         self.norm = RMSNorm(settings.width, settings.epsilon, offset=settings.offset_norms)
-        self.head = None if settings.tied else nn.Linear(settings.width, vocabulary, bias=False)
-        self.packed_head: Tensor | None = None
+        self.head = None if settings.tied else Linear(settings.width, vocabulary, bias=False)
+        self.packed_head: Tensor | None = None  # of an embedding that is the head too
         self.rotary = Rotary(settings.each_head, settings.rope_base, settings.rope_scaling)
         near_base = None if settings.window is None else settings.window.rope_base
         self.near_rotary = self.rotary if near_base is None else Rotary(settings.each_head, near_base)
@@ -143,7 +143,7 @@ class Transformer(Architecture):
 
     def _sharing(self, position: Tensor, sharing: Sharing) -> tuple[View, View]:
         """The same where sequences share prefixes: what is visible follows from where each text's own part starts."""
-        longest = sharing.reads.shape[1]
+        longest = sharing.longest
         far = View(self._angles(self.rotary, position, longest), None, 0, sharing)
         if self.settings.window is None:
             return far, far
@@ -172,34 +172,26 @@ class Transformer(Architecture):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """See Architecture."""
-        return product(hidden, self.head_weight, self.packed_head).float()
+        if self.head is not None:
+            untied: Tensor = self.head(hidden).float()
+            return untied
+        return product(hidden, self.embedding.weight, self.packed_head).float()
 
     @property
     def head_weight(self) -> Tensor:
         """[V, D], the embedding where they are tied."""
         return self.embedding.weight if self.head is None else self.head.weight
 
-    def pack(self) -> None:
+    def sample_with(self, weights: Mapping[str, Tensor]) -> None:
         """See Architecture."""
-        for module in self.modules():
-            if isinstance(module, Linear):
-                module.pack()
-        self.packed_head = packed(self.head_weight)
+        super().sample_with(weights)
+        if self.head is None:
+            self.packed_head = packed(self.embedding.weight)
 
     def rest(self) -> None:
         """See Architecture."""
+        super().rest()
         self.packed_head = None
-        for module in self.modules():
-            if isinstance(module, Linear):
-                module.packed = None
-
-    def sample_with(self, weights: Mapping[str, Tensor]) -> None:
-        """See Architecture."""
-        products = {f"{name}.weight": each for name, each in self.named_modules() if isinstance(each, Linear)}
-        self.load_state_dict({name: weight for name, weight in weights.items() if name not in products}, strict=False)
-        for name, each in products.items():
-            each.take(weights[name])
-        self.packed_head = packed(self.head_weight)
 
     def memory(self, rows: int, length: int) -> Memory:
         """See Architecture: keys and values, [layers, rows, key heads, tokens, width of a head]."""

@@ -68,6 +68,7 @@ class Run:
         Raises:
             RunError: the folder is another recipe's, is no run's, is in use, or cannot be written.
             CheckpointError: there are checkpoints and none can be read, or all that there were are gone.
+            PoziomkaError: what `resolve` raises.
         """
         if keep_last < 1:
             message = f"keep_last must be at least 1: received {keep_last}"

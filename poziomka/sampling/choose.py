@@ -48,7 +48,7 @@ def choose(
         top_p: [B] in (0, 1]; None where no row cuts.
     """
     cut = top_k is not None or top_p is not None
-    if not cut and logits.shape[1] >= LARGE and kernels.there(logits):
+    if not cut and logits.shape[1] >= LARGE and logits.dtype is torch.float32 and kernels.there(logits):
         return kernels.draw(logits, uniform, temperature)
     greedy = temperature == 0
     logprobs = torch.log_softmax(logits / torch.where(greedy, 1.0, temperature).unsqueeze(1), -1)

@@ -11,6 +11,7 @@ from poziomka.learning.memory import step_bytes
 from poziomka.learning.reinforce import ReinforceSettings
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat
+from poziomka.models.layers.linear import Linear, packable
 from poziomka.models.room import free_memory
 from poziomka.reports.words import scaled
 
@@ -25,7 +26,8 @@ def needs(
 ) -> dict[str, float]:
     """Returns estimated bytes at the peak of a step, by what holds them; sampling and learning do not overlap.
 
-    The sampler's copies of the weights stay; the states of rows that are being written are gone when learning begins.
+    The sampler has weights of its own. While the learner learns, the states of the rows that were written are gone, and
+    where the sampler keeps its weights laid out, these too, the embedding apart.
 
     Args:
         model: as it will learn, with its adapters.
@@ -36,12 +38,11 @@ def needs(
     rows = settings.problems * settings.attempts
     length = max(len(chat.read(Transcript.of(problem.prompt))) for problem in problems) + settings.tokens
     learning = step_bytes(model, settings.learner, rows * length, length)
-    packed = next(model.parameters()).dtype == torch.bfloat16 and model.device.type == "cpu"
-    states = rows * length * bytes_a_token(model)
+    sampling = learning["weights"] + rows * length * bytes_a_token(model)
     return {
-        "weights": learning["weights"] * (3 if packed else 2),
+        "weights": learning["weights"],
         "optimizer": learning["optimizer"],
-        "work": max(states, learning["activations"] + learning["head"]),
+        "work": max(sampling, resting_bytes(model) + learning["activations"] + learning["head"]),
     }
 
 
@@ -64,6 +65,12 @@ def bytes_a_token(model: Architecture) -> float:
     with torch.no_grad():
         short, long = (_size(model, length) for length in (64, 128))
     return (long - short) / 64
+
+
+def resting_bytes(model: Architecture) -> int:
+    """Returns what a sampler's weights take while it rests: all that it does not lay out anew."""
+    products = {id(each.weight) for each in model.modules() if isinstance(each, Linear) and packable(each.weight)}
+    return sum(p.numel() * p.element_size() for p in model.parameters() if id(p) not in products)
 
 
 def _size(model: Architecture, length: int) -> int:

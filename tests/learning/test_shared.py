@@ -81,15 +81,22 @@ def test_a_prefix_is_computed_once_in_a_part():
     (part,) = batch.split(100)
     sharing = part.packing.sharing
     tokens = part.tokens.flatten()
-    texts = [[1, 2, 3, 4, 4, 4, 4, 4], [1, 2, 3, 4, 5, 6, 7, 7], [1, 2, 3, 4, 5, 8, 9, 10], [1, 2, 3, 4, 5, 11, 11, 11]]
-    assert tokens[sharing.reads].tolist() == texts
-    assert tokens[sharing.asks].tolist() == [[1, 2, 3, 4], [5, 6, 7, 7], [5, 8, 9, 10], [5, 11, 11, 11]]
-    assert sharing.start.tolist() == [0, 4, 4, 4]
-    assert sharing.asks.flatten()[sharing.home].tolist() == list(range(13)), "each place finds its own output"
-    for place in range(13):
-        readers = sharing.entries[sharing.ends[place - 1] if place else 0 : sharing.ends[place]]
-        assert len(readers) == (4 if place < 4 else 1), "its own text, and those that go on from it"
-        assert set(sharing.reads.flatten()[readers].tolist()) == {place}
+    prefixes, others = sharing.parts
+    assert tokens[prefixes.reads].tolist() == tokens[prefixes.asks].tolist() == [[1, 2, 3, 4]]
+    assert tokens[others.reads].tolist() == [
+        [1, 2, 3, 4, 5, 6, 7, 7],
+        [1, 2, 3, 4, 5, 8, 9, 10],
+        [1, 2, 3, 4, 5, 11, 11, 11],
+    ]
+    assert tokens[others.asks].tolist() == [[5, 6, 7, 7], [5, 8, 9, 10], [5, 11, 11, 11]]
+    assert (prefixes.start.tolist(), others.start.tolist()) == ([0], [4, 4, 4])
+    asks = torch.cat([prefixes.asks.flatten(), others.asks.flatten()])
+    assert asks[sharing.home].tolist() == list(range(13)), "each place finds its own output"
+    for texts, readers in ((prefixes, [1] * 4 + [0] * 9), (others, [3] * 4 + [1] * 9)):
+        for place, count in enumerate(readers):
+            found = texts.entries[texts.ends[place - 1] if place else 0 : texts.ends[place]]
+            assert len(found) == count, "those that go on from it, or its own text"
+            assert set(texts.reads.flatten()[found].tolist()) <= {place}
 
 
 def test_a_family_too_large_for_a_part_shares_its_prefix_in_several():

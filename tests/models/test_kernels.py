@@ -1,7 +1,8 @@
 """The compiled kernels give what the plain expressions beside them give, up to rounding, and their gradients too."""
 
 import copy
-import shutil
+import os
+import warnings
 from array import array
 from functools import lru_cache
 
@@ -13,11 +14,15 @@ from poziomka.learning.batch import Batch
 from poziomka.learning.weighting import Example
 from poziomka.models.layers import compiled, kernels
 from poziomka.models.layers.mixing import mix_own
+from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.rotary import Rotary
 from poziomka.models.shape import SlidingWindow, TransformerSettings
 from poziomka.models.transformer import Transformer
 
-NEEDED = pytest.mark.skipif(shutil.which("c++") is None, reason="NOT TESTED: there is no C++ compiler to build kernels")
+NEEDED = pytest.mark.skipif(
+    not compiled.compiler_here() or os.environ.get("POZIOMKA_KERNELS") == "off",
+    reason="NOT TESTED: there is no C++ compiler to build kernels with, or POZIOMKA_KERNELS is off",
+)
 ROUNDING = 2**-8  # of bfloat16, relative
 
 
@@ -113,6 +118,32 @@ def test_mixing_what_a_text_has_for_itself(heads, key_heads, window):
 
 
 @NEEDED
+def test_whatever_way_tensors_lie_in_memory():
+    torch.manual_seed(0)
+    cos, sin = (each.bfloat16() for each in Rotary(16, 10_000).at(torch.tensor([[3], [4]]), 9))
+    wanted = kernels.rotate(one := numbers(2, 1, 6, 16), cos, sin)
+    other = one.transpose(1, 2).contiguous().transpose(1, 2)  # one token a row, heads first
+    assert torch.equal(kernels.rotate(other, cos, sin), wanted)
+    x, weight = numbers(5, 24), numbers(24)
+    wanted = kernels.norm(x, weight, 0.0, 1e-5)
+    assert torch.equal(kernels.norm(x.t().contiguous().t(), weight, 0.0, 1e-5), wanted)
+    wide = torch.stack([weight, weight], 1)[:, 0]
+    assert torch.equal(kernels.norm(x, wide, 0.0, 1e-5), wanted)
+
+
+@NEEDED
+def test_a_norm_in_fp32_beside_bfloat16_is_left_to_pytorch():
+    layer = RMSNorm(24)
+    x = numbers(5, 24)
+    with torch.no_grad():
+        layer.weight.uniform_(0.5, 2.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch says that this is slow
+        found = layer(x)
+    assert torch.allclose(found.float(), rms_norm(x.float(), (24,), layer.weight, 1e-5), rtol=0.02, atol=0.02)
+
+
+@NEEDED
 def test_gathering_sums_what_came_from_one_place():
     torch.manual_seed(0)
     places = torch.tensor([[0, 1, 2, 2], [0, 1, 3, 4]])
@@ -196,7 +227,10 @@ def test_gradients_with_kernels_are_as_near_to_fp32_as_without(shape):
     with kernels.plain():
         without = gradient(ours)
     found = gradient(ours)
+    assert not torch.equal(found, without), "the kernels had no part in it"
     assert far(found, wanted) <= 1.1 * far(without, wanted)
+    ours.checkpointing = True
+    assert torch.equal(gradient(ours), found)
 
 
 @pytest.fixture
@@ -210,7 +244,7 @@ def fresh(monkeypatch, tmp_path):
 
 @NEEDED
 def test_kernels_are_built_once(fresh):
-    compiler = shutil.which("c++")
+    compiler = compiled.compiler_here()
     first = compiled.built(compiler)
     assert first.parent == fresh / "kernels"
     made = first.stat().st_mtime_ns

@@ -1,11 +1,14 @@
 """Packed weights change the speed of sampling and nothing else."""
 
+import copy
+
 import pytest
 import torch
 
 from poziomka.core.errors import ModelError
 from poziomka.models.layers.linear import Linear, packed, unpacked
 from poziomka.models.layers.mixing import mix
+from poziomka.models.recurrent import Recurrent
 from poziomka.models.shape import TransformerSettings
 from poziomka.models.transformer import Transformer
 
@@ -25,17 +28,9 @@ def test_a_packed_product_is_the_product(rows, bias):
     x = torch.randn(rows, 96, dtype=torch.bfloat16)
     with torch.inference_mode():
         plain = layer(x)
-        layer.pack()
+        layer.take(layer.weight)
         assert layer.packed is not None
         assert torch.equal(layer(x), plain)
-
-
-def test_packing_waits_for_nothing_that_learns():
-    layer = Linear(8, 8).to(torch.bfloat16)
-    layer.pack()
-    with torch.no_grad():
-        layer.weight.zero_()  # the layout still holds the old weight
-    assert not layer(torch.ones(1, 8, dtype=torch.bfloat16)).sub(layer.bias).any(), "a learner reads the weight itself"
 
 
 def test_fp32_is_left_as_it_is():
@@ -47,8 +42,8 @@ def test_a_packed_model_reads_as_before():
     plain = model(torch.bfloat16)
     with torch.inference_mode():
         wanted = plain.logits(plain(tokens))
-        plain.pack()
-        assert torch.equal(plain.logits(plain(tokens)), wanted)
+        packed = plain.for_sampling()
+        assert torch.equal(packed.logits(packed(tokens)), wanted)
 
 
 @pytest.mark.parametrize(("heads", "key_heads"), [(4, 4), (4, 2), (6, 1)])
@@ -80,10 +75,46 @@ def test_who_only_samples_keeps_layouts_and_can_still_say_its_weights():
     found = unpacked(sampling)
     assert all(torch.equal(found[name], weight) for name, weight in learning.state_dict().items())
     with torch.inference_mode():
-        learning.pack()
         assert torch.equal(sampling.logits(sampling(tokens)), learning.logits(learning(tokens)))
     with torch.no_grad():
         learning.norm.weight.zero_()
     assert sampling.norm.weight.all(), "no weight is shared with who learns"
     with pytest.raises(ModelError, match="for sampling only"):
         sampling(tokens)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("kind", [Transformer, Recurrent])
+@pytest.mark.parametrize("own", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16])
+def test_a_sampler_takes_weights_of_another_type(kind, own, given, tied):
+    torch.manual_seed(0)
+    learning = kind(TransformerSettings(width=64, layers=2, heads=4, tied=tied), 300).to(given)
+    sampling = copy.deepcopy(learning).to(own).for_sampling()
+    assert all(weight.requires_grad for weight in learning.parameters()), "the learner's weights are not the sampler's"
+    tokens = torch.randint(0, 300, (3, 9))
+    with torch.no_grad():
+        for weight in learning.parameters():
+            weight.mul_(1.5)
+    sampling.sample_with(learning.state_dict())
+    same = copy.deepcopy(learning).to(own)
+    with torch.inference_mode():
+        assert torch.equal(sampling.logits(sampling(tokens)), same.logits(same(tokens)))
+        before = sampling.logits(sampling(tokens))
+    with torch.no_grad():
+        for weight in learning.parameters():
+            weight.zero_()
+    with torch.inference_mode():
+        assert torch.equal(sampling.logits(sampling(tokens)), before), "nothing is shared"
+
+
+def test_what_only_samples_cannot_be_copied():
+    with pytest.raises(ModelError, match="cannot be copied"):
+        model(torch.bfloat16).for_sampling().for_sampling()
+
+
+def test_what_rests_keeps_no_layout():
+    sampling = model(torch.bfloat16).for_sampling()
+    sampling.rest()
+    assert sampling.packed_head is None
+    assert all(each.packed is None for each in sampling.modules() if isinstance(each, Linear))

@@ -91,7 +91,7 @@ class Attention(nn.Module):
         turned = qkv[:, :, :both]
         if self.query_norm is not None and self.key_norm is not None:
             turned = torch.cat([self.query_norm(query), self.key_norm(key)], 2)
-        if cache is not None and length == 1 and kernels.on(x) and not torch.is_grad_enabled():
+        if cache is not None and length == 1 and not torch.is_grad_enabled() and _served(turned, view, cache):
             keys, values, (_, place) = cache
             stores = (keys, values, place.flatten())
             mixed = kernels.attend(turned, value, view.angles, stores, (self.scale, view.window))
@@ -106,10 +106,12 @@ class Attention(nn.Module):
         """[B, T, heads, C] each to [B, T, H, C], or [B * T, H, C] where prefixes are shared."""
         if view.sharing is not None:
             query, key, value = (each.flatten(0, 1) for each in (query, key, value))
-            key, value = (view.sharing.texts(each).transpose(1, 2) for each in (key, value))
-            asking = view.sharing.queries(query).transpose(1, 2)
-            mixed = mix_own(asking, key, value, view.sharing.start, self.scale, view.window)
-            return view.sharing.back(mixed.transpose(1, 2))
+            found = []
+            for asking, part in zip(view.sharing.queries(query), view.sharing.parts, strict=True):
+                keys, values = (part.take(each).transpose(1, 2) for each in (key, value))
+                mixed = mix_own(asking.transpose(1, 2), keys, values, part.start, self.scale, view.window)
+                found.append(mixed.transpose(1, 2))
+            return view.sharing.back(found)
         if cache is None:
             key, value = key.transpose(1, 2), value.transpose(1, 2)
         else:
@@ -119,3 +121,9 @@ class Attention(nn.Module):
             seen = view.visible.shape[-1] if view.visible is not None else key.shape[1]
             key, value = keys[:, :, :seen], values[:, :, :seen]
         return mix(query.transpose(1, 2), key, value, view.visible, self.scale).transpose(1, 2)
+
+
+def _served(heads: Tensor, view: View, cache: Cache) -> bool:
+    """Whether the kernel for one new token knows all that it is given."""
+    angles = view.angles or ()
+    return kernels.on(heads) and all(each.dtype is heads.dtype for each in (*angles, *cache[:2]))

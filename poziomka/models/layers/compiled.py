@@ -7,10 +7,12 @@ expressions in PyTorch that stand beside each kernel do the same work, more slow
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import torch
 
 from poziomka.models.caching import cache_folder
 
-SOURCES = sorted(Path(__file__).with_name("native").iterdir())
+FOLDER = Path(__file__).with_name("native")
 FLAGS = (
     "-O3",
     "-march=native",
@@ -40,28 +42,34 @@ def library() -> Path | None:
     Warns:
         UserWarning: there is a compiler, and it failed.
     """
-    compiler = os.environ.get("CXX") or shutil.which("c++")
-    if os.environ.get("POZIOMKA_KERNELS") == "off" or compiler is None or platform.system() != "Linux":
+    compiler = compiler_here()
+    if os.environ.get("POZIOMKA_KERNELS") == "off" or not compiler or platform.system() != "Linux":
         return None
     try:
         path = built(compiler)
         torch.ops.load_library(str(path))
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
         told = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
         message = (
-            f"the C++ kernels could not be built with {compiler}, sampling and learning go on more slowly without: "
-            f"{told[0] if told else type(error).__name__} (POZIOMKA_KERNELS=off says that they are not wanted)"
+            f"the C++ kernels could not be built with {shlex.join(compiler)}, sampling and learning go on more slowly "
+            f"without: {told[0] if told else type(error).__name__} (POZIOMKA_KERNELS=off says that they are not wanted)"
         )
         warnings.warn(message, stacklevel=2)
         return None
     return path
 
 
-def built(compiler: str) -> Path:
+def compiler_here() -> list[str]:
+    """Returns the command of the C++ compiler: what CXX says, or `c++` where there is one; [] where there is none."""
+    found = shutil.which("c++")
+    return shlex.split(os.environ.get("CXX", "")) or ([found] if found else [])
+
+
+def built(compiler: Sequence[str]) -> Path:
     """Returns the library for this source, compiler, PyTorch and processor.
 
     Raises:
-        OSError, subprocess.SubprocessError: it could not be built, or the cache not be written.
+        OSError, ValueError, subprocess.SubprocessError: it could not be built, or the cache not be written.
     """
     path = cache_folder() / "kernels" / f"{_key(compiler)}.so"
     if not path.exists():
@@ -69,11 +77,16 @@ def built(compiler: str) -> Path:
     return path
 
 
-def _key(compiler: str) -> str:
+def _key(compiler: Sequence[str]) -> str:
     """Names a build by all that it depends on."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=30).stdout  # noqa: S603 the user's own compiler
-    parts = (*(path.read_text(encoding="utf-8") for path in SOURCES), *FLAGS, version, torch.__version__, _processor())
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True, timeout=30).stdout  # noqa: S603 the user's own compiler
+    sources = (path.read_text(encoding="utf-8") for path in _sources("*.cpp", "*.h"))
+    parts = (*sources, *FLAGS, version, torch.__version__, _processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _sources(*kinds: str) -> list[Path]:
+    return sorted(path for kind in kinds for path in FOLDER.glob(kind))
 
 
 def _processor(told: Path = Path("/proc/cpuinfo")) -> str:
@@ -82,14 +95,14 @@ def _processor(told: Path = Path("/proc/cpuinfo")) -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
 
 
-def _build(compiler: str, path: Path) -> None:
+def _build(compiler: Sequence[str], path: Path) -> None:
     """Compiles into a file of its own and renames it: a build cut short, or two at once, harm nothing."""
     root = Path(torch.__file__).parent
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as folder:
         made = Path(folder) / path.name
         where = [f"-I{root / 'include'}", f"-L{root / 'lib'}", "-ltorch_cpu", "-lc10"]
-        sources = [str(path) for path in SOURCES if path.suffix == ".cpp"]
-        command = [compiler, *FLAGS, "-shared", *sources, "-o", str(made), *where]
+        sources = map(str, _sources("*.cpp"))
+        command = [*compiler, *FLAGS, "-shared", *sources, "-o", str(made), *where]
         subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT)  # noqa: S603 as above
         made.rename(path)

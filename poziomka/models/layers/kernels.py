@@ -25,7 +25,7 @@ def on(x: Tensor) -> bool:
 
 
 def there(x: Tensor) -> bool:
-    """Whether there are kernels where a tensor is, whatever its type."""
+    """Whether there are kernels where a tensor is, whatever its type; the first time they may be built."""
     return x.is_cpu and _used and library() is not None
 
 
@@ -62,8 +62,14 @@ def norm(x: Tensor, weight: Tensor, offset: float, epsilon: float) -> Tensor:
 
 def _norm(x: Tensor, weight: Tensor, offset: float, epsilon: float) -> Tensor:
     out = torch.empty(x.shape, dtype=x.dtype)
-    torch.ops.poziomka.norm.default(x.reshape(-1, x.shape[-1]), weight, offset, epsilon, out)
+    torch.ops.poziomka.norm.default(_rows(x), weight.contiguous(), offset, epsilon, out)
     return out
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[..., D] to [N, D], each row in one piece."""
+    rows = x.reshape(-1, x.shape[-1])
+    return rows if rows.stride(1) == 1 else rows.contiguous()
 
 
 class _Norm(torch.autograd.Function):
@@ -81,10 +87,10 @@ class _Norm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """By the input and by the weight."""
         x, weight = ctx.saved_tensors
-        rows = x.reshape(-1, x.shape[-1])
         back = torch.empty(x.shape, dtype=x.dtype)
-        slope = torch.empty(torch.get_num_threads(), len(weight))
-        torch.ops.poziomka.norm_back.default(rows, weight, *ctx.how, grad.contiguous(), back, slope)
+        slope = torch.empty(torch.get_num_threads(), len(weight), dtype=torch.float32)
+        given = (_rows(x), weight.contiguous(), *ctx.how, grad.contiguous())
+        torch.ops.poziomka.norm_back.default(*given, back, slope)
         return back, slope.sum(0).to(weight.dtype), None, None
 
 
@@ -138,11 +144,11 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool) -> Tensor:
     batch, length, heads, width = x.shape
     out = torch.empty(x.shape, dtype=x.dtype)
-    if x.stride()[2:] != (width, 1) or x.stride(0) != length * x.stride(1):
-        x = x.contiguous()
+    tokens = x.reshape(batch * length, heads, width)
+    if tokens.stride(2) != 1 or (heads > 1 and tokens.stride(1) != width):
+        tokens = tokens.clone(memory_format=torch.contiguous_format)
     angles = (each.expand(batch, -1, -1, -1).reshape(-1, width).contiguous() for each in (cos, sin))
-    flat = x.as_strided((batch * length, heads, width), (x.stride(1), width, 1))
-    torch.ops.poziomka.rotate.default(flat, *angles, back, out)
+    torch.ops.poziomka.rotate.default(tokens, *angles, back, out)
     return out
 
 
@@ -257,6 +263,6 @@ def attend(
 
 def draw(logits: Tensor, uniform: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
     """Returns tokens [B] and their log-probabilities [B]: see sampling/choose.py, for logits [B, V] in fp32."""
-    token, logprob = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits))
+    token, logprob = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits), dtype=torch.float32)
     torch.ops.poziomka.draw.default(logits.contiguous(), temperature.float(), uniform.double(), token, logprob)
     return token, logprob

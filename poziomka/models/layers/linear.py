@@ -21,15 +21,12 @@ class Linear(nn.Linear):
 
     packed: Tensor | None = None
 
-    def pack(self) -> None:
-        """Lays the weight out as it is now; to be called again when it has changed."""
-        self.packed = packed(self.weight)
-
     def take(self, weight: Tensor) -> None:
-        """Takes a weight to sample with: its layout only where there is one, a copy else.
+        """Takes a weight to sample with, turned into its own type: its layout only where there is one, a copy else.
 
         What is left of the weight itself then is its shape.
         """
+        weight = weight.to("cpu" if self.weight.is_meta else self.weight.device, self.weight.dtype)
         self.packed = packed(weight)
         if self.packed is not None:
             self.weight = nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=False)
@@ -50,7 +47,14 @@ class Linear(nn.Linear):
 
 
 def sampling_copy(model: Model) -> Model:
-    """Returns a copy of a model that shares the weights of its products where `take` will keep a layout only."""
+    """Returns a copy of a model that shares the weights of its products where `take` will keep a layout only.
+
+    Raises:
+        ModelError: the model itself only samples.
+    """
+    if any(weight.is_meta for weight in model.parameters()):
+        message = "this model keeps its weights for sampling only, and cannot be copied: copy the one that learns"
+        raise ModelError(message)
     shared = (each.weight for each in model.modules() if isinstance(each, Linear) and packable(each.weight))
     return copy.deepcopy(model, {id(weight): weight for weight in shared})
 

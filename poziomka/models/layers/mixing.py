@@ -38,7 +38,7 @@ def mix(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale
         return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
     if visible is None:
         visible = torch.ones(length, seen, dtype=torch.bool, device=query.device).tril_()[None, None]
-    if length > 1:
+    if length > 1 or torch.is_grad_enabled():
         visible = visible.repeat(1, 1, heads // keys, 1)
     rows = query.reshape(batch, keys, -1, width)
     if torch.is_grad_enabled():

@@ -23,7 +23,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises the last axis."""
-        if kernels.on(x):
+        if kernels.on(x) and self.weight.dtype is x.dtype:
             return kernels.norm(x, self.weight, float(self.offset), self.epsilon)
         if self.offset:
             weight = 1.0 + self.weight.float()
