@@ -57,7 +57,7 @@ class RoundedAdamW(torch.optim.Optimizer):
         )
         tensors = [each.view(-1) for each in (weight, weight.grad, *(state[name] for name in MOMENTS))]
         if kernels.on(tensors[2]):
-            torch.ops.poziomka.adamw.default(*tensors, *how)
+            kernels.adamw(*tensors, *how)
         else:
             for parts in zip(*(each.split(STRIPE) for each in tensors), strict=True):
                 _adamw(*parts, *how)

@@ -209,8 +209,9 @@ def _sharing(units: Sequence[Unit]) -> Sharing:
             start += count
     home, parts, entries = np.empty(start, np.int64), [], 0
     for texts in filter(None, (prefixes, others)):
-        asks, own = _padded([mine for _, mine in texts])
-        home[np.concatenate([mine for _, mine in texts])] = entries + own
+        mine = [own for _, own in texts]
+        asks, real = _padded(mine)
+        home[np.concatenate(mine)] = entries + real
         entries += asks.size
         parts.append(_texts(texts, asks, start))
     return Sharing(tuple(parts), torch.from_numpy(home))
@@ -219,8 +220,9 @@ def _sharing(units: Sequence[Unit]) -> Sharing:
 def _texts(texts: Sequence[Text], asks: np.ndarray, places: int) -> Texts:
     whole = [np.concatenate(text) for text in texts]
     reads, real = _padded(whole)
-    order = np.argsort(np.concatenate(whole), kind="stable")
-    ends = np.bincount(np.concatenate(whole), minlength=places).cumsum()
+    read = np.concatenate(whole)
+    order = np.argsort(read, kind="stable")
+    ends = np.bincount(read, minlength=places).cumsum()
     starts = np.array([len(before) for before, _ in texts])
     return Texts(*(torch.from_numpy(each) for each in (reads, asks, starts, real[order], ends)))
 

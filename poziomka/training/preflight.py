@@ -11,7 +11,7 @@ from poziomka.learning.memory import step_bytes
 from poziomka.learning.reinforce import ReinforceSettings
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat
-from poziomka.models.layers.linear import Linear, packable
+from poziomka.models.layers.linear import laid_out
 from poziomka.models.room import free_memory
 from poziomka.reports.words import scaled
 
@@ -69,8 +69,7 @@ def bytes_a_token(model: Architecture) -> float:
 
 def resting_bytes(model: Architecture) -> int:
     """Returns what a sampler's weights take while it rests: all that it does not lay out anew."""
-    products = {id(each.weight) for each in model.modules() if isinstance(each, Linear) and packable(each.weight)}
-    return sum(p.numel() * p.element_size() for p in model.parameters() if id(p) not in products)
+    return sum(p.nbytes for p in model.parameters()) - sum(weight.nbytes for weight in laid_out(model))
 
 
 def _size(model: Architecture, length: int) -> int:

@@ -180,6 +180,17 @@ def far(found, wanted):
     return float((found.float() - wanted).abs().mean())
 
 
+def as_near_as_without(act, ours, exact):
+    """Compares what is found with kernels, and without, to what the model in fp32 gives; returns the former."""
+    wanted = act(exact)
+    with kernels.plain():
+        without = act(ours)
+    found = act(ours)
+    assert not torch.equal(found, without), "the kernels had no part in it"
+    assert far(found, wanted) <= 1.1 * far(without, wanted)
+    return found
+
+
 @NEEDED
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_decoding_with_kernels_is_as_near_to_fp32_as_without(shape):
@@ -195,12 +206,7 @@ def test_decoding_with_kernels_is_as_near_to_fp32_as_without(shape):
         steps = [what.logits(what(tokens[:, place : place + 1], memory)) for place in range(7, 14)]
         return torch.cat(steps, 1)
 
-    wanted = read(exact)
-    with kernels.plain():
-        without = read(ours)
-    found = read(ours)
-    assert not torch.equal(found, without), "the kernels had no part in it"
-    assert far(found, wanted) <= 1.1 * far(without, wanted)
+    as_near_as_without(read, ours, exact)
 
 
 @NEEDED
@@ -223,12 +229,7 @@ def test_gradients_with_kernels_are_as_near_to_fp32_as_without(shape):
             (logprobs * part.imitate_weight[:, 1:]).sum().backward()
         return torch.cat([parameter.grad.flatten() for parameter in what.parameters()])
 
-    wanted = gradient(exact)
-    with kernels.plain():
-        without = gradient(ours)
-    found = gradient(ours)
-    assert not torch.equal(found, without), "the kernels had no part in it"
-    assert far(found, wanted) <= 1.1 * far(without, wanted)
+    found = as_near_as_without(gradient, ours, exact)
     ours.checkpointing = True
     assert torch.equal(gradient(ours), found)
 

@@ -49,6 +49,11 @@ def add(total: Tensor, x: Tensor) -> None:
     torch.ops.poziomka.add.default(total, x.contiguous())
 
 
+def adamw(weight: Tensor, grad: Tensor, mean: Tensor, square: Tensor, *how: float) -> None:
+    """Takes a step in place, [N] each: see learning/adamw.py; weights and gradient in fp32, moments in bfloat16."""
+    torch.ops.poziomka.adamw.default(weight, grad, mean, square, *how)
+
+
 # ------------------------------------------------------------------------------------------------------------- norm
 
 

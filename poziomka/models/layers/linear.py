@@ -55,8 +55,12 @@ def sampling_copy(model: Model) -> Model:
     if any(weight.is_meta for weight in model.parameters()):
         message = "this model keeps its weights for sampling only, and cannot be copied: copy the one that learns"
         raise ModelError(message)
-    shared = (each.weight for each in model.modules() if isinstance(each, Linear) and packable(each.weight))
-    return copy.deepcopy(model, {id(weight): weight for weight in shared})
+    return copy.deepcopy(model, {id(weight): weight for weight in laid_out(model)})
+
+
+def laid_out(model: nn.Module) -> list[Tensor]:
+    """Returns the weights of a model that a sampler with its weights keeps as layouts only."""
+    return [each.weight for each in model.modules() if isinstance(each, Linear) and packable(each.weight)]
 
 
 def unpacked(model: nn.Module) -> dict[str, Tensor]:
