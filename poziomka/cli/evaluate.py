@@ -95,7 +95,9 @@ def evaluate(
     run.latest()  # notes what is damaged
     settings, own = recipe.evaluate, recipe.reinforce.sampling
     budgets = sorted(set(budgets or settings.budgets))
-    problems = min(problems or settings.problems, task.size or problems or settings.problems)
+    there = task.count("test")
+    problems = problems or settings.problems
+    problems = problems if there is None else min(problems, there)
     attempts = attempts or settings.attempts
     answer = max(1, own.tokens - (own.think_most or 0))  # tokens that the recipe leaves after a whole thought
     sampling = replace(own, think_most=None, tokens=max(own.tokens, answer + max(budgets)))

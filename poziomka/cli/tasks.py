@@ -27,9 +27,9 @@ def show_task(name: str, *, split: str = "train", level: int | None = None, coun
         TaskError: no such task or level, or its source raised.
     """
     task = task_named(name)
-    size = "endless" if task.size is None else f"{task.size} problems to train on"
-    facts = [f"task {task.name}", _levels(task), size]
-    count = count if task.size is None else min(count, task.size)
+    there = task.count(split)
+    facts = [f"task {task.name}", _levels(task), "endless" if there is None else f"{there} problems"]
+    count = count if there is None else min(count, there)
     shown = [_problem(task, number, problem) for number, problem in enumerate(task.take(split, 0, count, level), 1)]
     return "\n\n".join([f"{_about(name)}\n{' · '.join(facts)} · split {split}", *shown])
 

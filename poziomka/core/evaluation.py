@@ -186,7 +186,7 @@ def evaluate(
     scoring: Scoring | None = None,
 ) -> Evaluation:
     """Attempts the first `problems` of a split and returns what came of it; the same call repeats exactly."""
-    drawn = task.take(split, 0, problems if task.size is None else min(problems, task.size))
+    drawn = task.first(split, problems)
     return Evaluation(
         collect(sampler, task, drawn, sampling, attempts=attempts, name=f"evaluate/{split}", scoring=scoring)
     )

@@ -120,11 +120,16 @@ class Task:
         source: pure in (split, index, level); level None draws from the task's own mixture.
         scorer: plain synchronous code.
         environment: opens the session that the exchange with a problem needs; None for a single reply.
-        size: number of problems to train on, where a source may refuse a shorter split's later ones; None for endless.
+        size: number of problems, the same in every split or by the split's name (0 where there is no such split: a
+            task that is for evaluation only has none to train on); None for endless.
         levels: lowest and highest level that a problem can be asked for at; None where none can.
         trusted: the scorer is known to return quickly for any input, so it runs inline; others run in
             a worker process with a time limit.
         demonstration: a written-out solution of a problem as (thought, answer); None where there is none.
+        mistakes: answers to a problem that are certainly wrong and earn nothing, each by what is wrong with it, for the
+            trial of the scorer; give it where more than one answer is right. None: the trial changes the gold answer.
+        audit: a second scorer, written in another way, by which monitors see whether a rising reward is earned;
+            None: an answer that says the gold one and no other (core/audit.py).
         limits: sentences that say what a result on this task does not show; they go into every report.
         symbols: every symbol of prompts, thoughts and answers, where a model from nothing is to learn them; else ().
     """
@@ -133,12 +138,18 @@ class Task:
     source: Source
     scorer: Scorer
     environment: "Callable[[Problem], Environment | None] | None" = None
-    size: int | None = None
+    size: int | Callable[[str], int] | None = None
     levels: tuple[int, int] | None = None
     trusted: bool = False
     demonstration: Callable[[Problem], tuple[str, str]] | None = None
+    mistakes: Callable[[Problem], Mapping[str, str]] | None = None
+    audit: Scorer | None = None
     symbols: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+
+    def count(self, split: str) -> int | None:
+        """Returns how many problems a split has; None for endless."""
+        return self.size(split) if callable(self.size) else self.size
 
     def problem(self, split: str, index: int, level: int | None = None) -> Problem:
         """Returns a problem of a split ("train", "test", …).
@@ -146,9 +157,10 @@ class Task:
         Raises:
             TaskError: the index is outside the split, the level outside `levels`, or the source raised.
         """
-        if index < 0 or (self.size is not None and index >= self.size):
-            count = "endless" if self.size is None else self.size
-            message = f"task {self.name!r} has {count} problems: there is no index {index}"
+        count = self.count(split)
+        if index < 0 or (count is not None and index >= count):
+            endless = "endless" if count is None else count
+            message = f"task {self.name!r} has {endless} problems in {split!r}: there is no index {index}"
             raise TaskError(message)
         if level is not None and (self.levels is None or not self.levels[0] <= level <= self.levels[1]):
             message = f"task {self.name!r} has levels {self.levels}: there is no level {level}"
@@ -162,6 +174,18 @@ class Task:
             raise TaskError(message) from error
 
     def take(self, split: str, start: int, count: int, level: int | None = None) -> list[Problem]:
-        """Returns `count` problems from index `start`, going round at the end of a finite split."""
-        wrap = self.size
+        """Returns `count` problems from index `start`, going round at the end of a finite split.
+
+        Raises:
+            TaskError: the split is empty, or as `problem`.
+        """
+        wrap = self.count(split)
+        if wrap == 0:
+            message = f"task {self.name!r} has no problems in {split!r}: it cannot be used for that"
+            raise TaskError(message)
         return [self.problem(split, (start + i) % wrap if wrap else start + i, level) for i in range(count)]
+
+    def first(self, split: str, count: int) -> list[Problem]:
+        """Returns the first `count` problems of a split, or all that there are; raises as `take`."""
+        there = self.count(split)
+        return self.take(split, 0, count if there is None else min(count, there))

@@ -24,7 +24,8 @@ def of_levels(task: Task, low: int, high: int) -> Task:
     Raises:
         TaskError: the task has no such problem; the message says which levels there are.
     """
-    if task.size is None:
+    size = task.count(SPLIT)
+    if size is None:
         if task.levels is None or not task.levels[0] <= low <= high <= task.levels[1]:
             message = f"task {task.name!r} has levels {task.levels}: it cannot be trained on levels {low} to {high}"
             raise TaskError(message)
@@ -36,7 +37,7 @@ def of_levels(task: Task, low: int, high: int) -> Task:
 
         return replace(task, source=endless, levels=(low, high))
 
-    known = [task.problem(SPLIT, index).level for index in range(task.size)]
+    known = [task.problem(SPLIT, index).level for index in range(size)]
     kept = [index for index, level in enumerate(known) if low <= level <= high]
     if not kept:
         message = f"no problem of task {task.name!r} is of levels {low} to {high}: its levels are {sorted(set(known))}"
@@ -45,7 +46,7 @@ def of_levels(task: Task, low: int, high: int) -> Task:
     def finite(split: str, index: int, level: int | None = None) -> Problem:
         return task.source(split, kept[index] if split == SPLIT else index, level)
 
-    return replace(task, source=finite, size=len(kept))
+    return replace(task, source=finite, size=lambda split: len(kept) if split == SPLIT else task.count(split) or 0)
 
 
 class Curriculum:
@@ -62,6 +63,7 @@ class Curriculum:
     def __init__(self, task: Task, seed: int, retire_at: float | None = None) -> None:
         """Starts with nothing retired."""
         self.task, self.seed, self.retire_at = task, seed, retire_at
+        self.size = task.count(SPLIT)
         self.retired: set[int] = set()
         self.place = 0
         self._order: tuple[int, list[int]] = (-1, [])  # of the time round that is being dealt
@@ -70,7 +72,7 @@ class Curriculum:
     @property
     def finished(self) -> bool:
         """Whether every problem is retired."""
-        return self.task.size is not None and len(self.retired) >= self.task.size
+        return self.size is not None and len(self.retired) >= self.size
 
     def take(self, count: int) -> list[Problem]:
         """Returns the next `count` problems.
@@ -78,7 +80,7 @@ class Curriculum:
         Raises:
             TaskError: every problem is retired.
         """
-        size = self.task.size
+        size = self.size
         if size is None:
             start = seed_of("curriculum", self.seed) % 2**40 + self.place
             self.place += count
@@ -99,10 +101,10 @@ class Curriculum:
 
     def learn(self, groups: Sequence[Group]) -> None:
         """Retires what was solved often enough."""
-        if self.task.size is None or self.retire_at is None:
+        if self.size is None or self.retire_at is None:
             return
         if not self._index:
-            self._index = {self.task.problem(SPLIT, i).key: i for i in range(self.task.size)}
+            self._index = {self.task.problem(SPLIT, i).key: i for i in range(self.size)}
         for group in groups:
             rewards = rewards_of(group)
             if rewards and sum(rewards) / len(rewards) >= self.retire_at:
@@ -159,7 +161,7 @@ class Lessons:
         while tokens < self.settings.tokens:
             random = random_of("lesson", self.seed, update, len(lessons))
             level = self._level(min(1.0, grown), random.random())
-            index = random.getrandbits(40) % (self.task.size or 2**40)
+            index = random.getrandbits(40) % (self.task.count(SPLIT) or 2**40)
             problem = self.task.problem(SPLIT, index, level)
             thought, answer = self.demonstration(problem)
             if not skill and random.random() < self.settings.direct_share:

@@ -1,6 +1,6 @@
 """Problems that check themselves; the tables of their names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from poziomka.core.errors import TaskError, nearest
 from poziomka.core.problem import Task
@@ -21,6 +21,14 @@ TASKS: dict[str, Callable[[], Task]] = {
 READ_TASKS: dict[str, Callable[[str], Task]] = {  # named NAME:WHERE
     "grade_school": grade_school,
 }
+# of the tasks named NAME:WHERE, each WHERE that needs no files but ours
+SHIPPED: dict[str, Callable[[], Sequence[str]]] = {}
+
+
+def shipped() -> list[str]:
+    """Returns the full name of every task that is here without more files; `poziomka tasks check --all` tries them."""
+    return [*TASKS, *(f"{kind}:{where}" for kind, wheres in SHIPPED.items() for where in wheres())]
+
 
 
 def is_task(name: str) -> bool:

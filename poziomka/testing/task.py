@@ -54,7 +54,8 @@ def check_task(
 
 
 def _draw(task: Task, split: str, count: int) -> list[Problem]:
-    return [task.problem(split, index) for index in range(count if task.size is None else min(count, task.size))]
+    there = task.count(split)
+    return [task.problem(split, index) for index in range(count if there is None else min(count, there))]
 
 
 def _keys(task: Task, split: str, count: int) -> list[str]:
