@@ -2,13 +2,15 @@
 
 A trusted scorer runs inline. Any other runs in a worker process of its own, which is killed and replaced
 when it does not answer in time: that holds for pure loops, C extensions and catastrophic regular expressions,
-in any thread, without signals. The worker is a fork, so scorers may be closures; it shares the machine with
-us and is no sandbox: it protects from hanging and raising, not from malice.
+in any thread, without signals; what it started goes with it. The worker is a fork, so scorers may be closures; it
+shares the machine with us and is no sandbox: it protects from hanging, raising and hoarding memory, not from malice.
 """
 
 import asyncio
 import multiprocessing
 import os
+import pickle
+import resource
 import signal
 import threading
 import time
@@ -17,13 +19,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
-from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Self
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Scorer, Task, Verdict
+from poziomka.core.processes import Line, descendants, end_tree, keep_orphans, signalled
 from poziomka.core.transcript import Stop, Transcript
+
+WORN = 5_000  # checks after which a worker is replaced
+MEMORY = 2 << 30  # bytes that a worker may take beyond what it begins with
 
 _UNDER_WAY: dict[int, tuple[str, float]] = {}  # checks that run now: a number of its own → problem, begun when
 _NUMBERS = count()
@@ -59,72 +65,106 @@ def judge(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
     return score
 
 
-def _serve(pipe: Connection, scorer: Scorer, parent: int) -> None:
-    """The worker's life: receive, judge, send, until the pipe closes or the parent is gone."""
+def _serve(line: Line, scorer: Scorer, parent: int, memory: int) -> None:
+    """The worker's life: receive, judge, send, until the line closes or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    keep_orphans()
+    _bound_memory(memory)
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     while True:
         try:
-            problem, transcript = pipe.recv()
-            pipe.send(judge(scorer, problem, transcript))
+            line.send(_answer(scorer, line.receive()))
         except (EOFError, OSError):
             return
-        except Exception as error:  # noqa: BLE001 pickling raises whatever the pickled objects raise
-            pipe.send(Score.failed(Verdict.ERROR, f"the score cannot be sent back: {error}"[:500]))
+
+
+def _answer(scorer: Scorer, asked: bytes) -> bytes:
+    try:
+        problem, transcript = pickle.loads(asked)  # noqa: S301 our parent wrote it
+    except Exception as error:  # noqa: BLE001 it raises whatever the pickled objects raise
+        why = f"cannot be read in the scorer's process: {type(error).__name__}: {error}"
+        return pickle.dumps(Score.failed(Verdict.ERROR, why[:500]))
+    try:
+        return pickle.dumps(judge(scorer, problem, transcript))
+    except Exception as error:  # noqa: BLE001 as above
+        return pickle.dumps(Score.failed(Verdict.ERROR, f"the score cannot be sent back: {error}"[:500]))
+
+
+def _bound_memory(more: int) -> None:
+    """Lets this process take so many bytes more than it has: else one answer could take the machine's memory."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        has = int(status.partition("VmData:")[2].split()[0]) * 1024
+        resource.setrlimit(resource.RLIMIT_DATA, (has + more, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    except (OSError, IndexError, ValueError):  # another system, or a tighter limit already
+        return
 
 
 def _leave_with(parent: int) -> None:
-    """Ends a worker whose parent was killed: its pipe does not tell, as its siblings hold copies of the other end."""
+    """Ends a worker whose parent was killed: its line does not tell, as its siblings hold copies of the other end."""
     while os.getppid() == parent:
         time.sleep(1.0)
+    for process in descendants(os.getpid()):
+        signalled(process, signal.SIGKILL)
     os._exit(1)
 
 
 class _Worker:
     """One process that judges one transcript at a time."""
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: Scorer, memory: int) -> None:
         """Remembers the scorer; the process starts with the first transcript."""
-        self.scorer = scorer
+        self.scorer, self.memory = scorer, memory
         self.process: BaseProcess | None = None
-        self.pipe: Connection | None = None
+        self.line: Line | None = None
+        self.checks = 0  # by the process that lives now
 
-    def start(self) -> Connection:
-        """Returns the pipe of a living worker."""
-        if self.process is None or self.pipe is None or not self.process.is_alive():
+    def start(self) -> Line:
+        """Returns the line to a living worker."""
+        if self.process is None or self.line is None or not self.process.is_alive():
             self.stop()
             context = multiprocessing.get_context("fork")
-            self.pipe, theirs = context.Pipe()
-            self.process = context.Process(target=_serve, args=(theirs, self.scorer, os.getpid()), daemon=True)
+            self.line, theirs = Line.pair()
+            self.process = context.Process(
+                target=_serve, args=(theirs, self.scorer, os.getpid(), self.memory), daemon=True
+            )
             self.process.start()
             theirs.close()
-        return self.pipe
+        return self.line
 
     def stop(self) -> None:
-        """Kills the process and closes the pipe."""
+        """Kills the process, with all that it started, and closes the line."""
         if self.process is not None:
-            self.process.kill()
+            if self.process.pid is not None and self.process.is_alive():
+                end_tree(self.process.pid)
             self.process.join()
-        if self.pipe is not None:
-            self.pipe.close()
-        self.process = self.pipe = None
+            self.process.close()
+        if self.line is not None:
+            self.line.close()
+        self.process = self.line = None
+        self.checks = 0
 
     def judge(self, problem: Problem, transcript: Transcript, seconds: float) -> Score:
         """Judges in the worker, at most `seconds` long."""
         try:
-            pipe = self.start()
-            pipe.send((problem, transcript))
-            if pipe.poll(seconds):
-                score: Score = pipe.recv()
-                return score
+            asked = pickle.dumps((problem, transcript))
+            line = self.start()
+            deadline = time.monotonic() + seconds
+            line.send(asked, deadline)
+            score: Score = pickle.loads(line.receive(deadline))  # noqa: S301 from our fork, which runs the user's scorer
+        except TimeoutError:
+            self.stop()
+            return Score.failed(Verdict.TIMEOUT, f"the scorer did not return within {seconds:g} s")
         except (EOFError, OSError) as error:
             self.stop()
             return Score.failed(Verdict.ERROR, f"the scorer's process died: {type(error).__name__}")
         except Exception as error:  # noqa: BLE001 pickling raises whatever the pickled objects raise
             self.stop()
             return Score.failed(Verdict.ERROR, f"cannot be sent to the scorer's process or back: {error}"[:500])
-        self.stop()
-        return Score.failed(Verdict.TIMEOUT, f"the scorer did not return within {seconds:g} s")
+        self.checks += 1
+        if self.checks >= WORN or MemoryError.__name__ in score.why:
+            self.stop()  # so that what a scorer keeps for itself does not grow without end
+        return score
 
 
 class Scoring:
@@ -134,12 +174,16 @@ class Scoring:
         task: whose scorer to run.
         seconds: time limit of one check of an untrusted scorer.
         workers: processes for an untrusted scorer.
+        memory: bytes that one of them may take beyond what it begins with (where the system can tell).
+
+    Attributes:
+        spent: seconds that checks took so far, those in other processes added up.
 
     Raises:
         TaskError: the limits make no sense.
     """
 
-    def __init__(self, task: Task, seconds: float = 10.0, workers: int = 2) -> None:
+    def __init__(self, task: Task, seconds: float = 10.0, workers: int = 2, memory: int = MEMORY) -> None:
         """Starts nothing until the first untrusted check."""
         if seconds <= 0 or workers < 1:
             message = f"scoring needs a positive time limit and a worker: received {seconds} s, {workers} workers"
@@ -147,7 +191,8 @@ class Scoring:
         self.task = task
         self.seconds = seconds
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="scoring")
-        self._idle = [_Worker(task.scorer) for _ in range(workers)]
+        self._idle = [_Worker(task.scorer, memory) for _ in range(workers)]
+        self.spent = 0.0
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -161,15 +206,22 @@ class Scoring:
 
     async def score(self, problem: Problem, transcript: Transcript) -> Score:
         """Returns what the scorer says, or the verdict of its failure."""
+        began = time.perf_counter()
         if self.task.trusted:
             with _told(problem):
-                return judge(self.task.scorer, problem, transcript)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._outside, problem, transcript)
+                score = judge(self.task.scorer, problem, transcript)
+            self.spent += time.perf_counter() - began
+            return score
+        loop = asyncio.get_running_loop()
+        score, seconds = await loop.run_in_executor(self._threads, self._outside, problem, transcript)
+        self.spent += seconds
+        return score
 
-    def _outside(self, problem: Problem, transcript: Transcript) -> Score:
+    def _outside(self, problem: Problem, transcript: Transcript) -> tuple[Score, float]:
         worker = self._idle.pop()  # as many workers as threads, so one is always idle
+        began = time.perf_counter()
         try:
             with _told(problem):
-                return worker.judge(problem, transcript, self.seconds)
+                return worker.judge(problem, transcript, self.seconds), time.perf_counter() - began
         finally:
             self._idle.append(worker)

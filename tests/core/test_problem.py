@@ -57,18 +57,31 @@ def test_a_task_gives_its_problems():
 
 @pytest.mark.parametrize("index", [-1, 3])
 def test_an_index_outside_the_split_is_refused(index):
-    with pytest.raises(TaskError, match=f"has 3 problems: there is no index {index}"):
+    with pytest.raises(TaskError, match=f"has 3 problems in 'train': there is no index {index}"):
         SUMS.problem("train", index)
 
 
 def test_an_endless_task_has_no_negative_index():
-    with pytest.raises(TaskError, match="has endless problems: there is no index -1"):
+    with pytest.raises(TaskError, match="has endless problems in 'train': there is no index -1"):
         Task("sums", source, scorer).problem("train", -1)
 
 
 def test_an_empty_task_is_not_endless():
-    with pytest.raises(TaskError, match="has 0 problems"):
+    with pytest.raises(TaskError, match="has 0 problems in 'train'"):
         Task("sums", source, scorer, size=0).problem("train", 0)
+
+
+def test_a_split_that_is_empty_cannot_be_taken_from():
+    only_test = Task("sums", source, scorer, size=lambda split: 2 if split == "test" else 0)
+    assert [problem.key for problem in only_test.take("test", 0, 3)] == ["test-0", "test-1", "test-0"]
+    with pytest.raises(TaskError, match="has no problems in 'train'"):
+        only_test.take("train", 0, 1)
+
+
+def test_the_first_problems_are_as_many_as_there_are():
+    only_test = Task("sums", source, scorer, size=lambda split: 2 if split == "test" else 0)
+    assert [problem.key for problem in only_test.first("test", 5)] == ["test-0", "test-1"]
+    assert len(Task("sums", source, scorer).first("test", 5)) == 5
 
 
 @pytest.mark.parametrize("level", [0, 3])

@@ -2,11 +2,14 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -197,6 +200,92 @@ def test_ctrl_c_is_not_for_the_worker():
         return Score.right("still here")
 
     assert scores(scorer)[0].answer == "still here"
+
+
+def begins_others(problem, transcript):
+    """Starts a child, and a grandchild that leaves its parents' session, which write their numbers and stay."""
+    program = "import os, time; print(os.getpid(), file=open({!r}, 'a'), flush=True); time.sleep(60)"
+    child = [sys.executable, "-c", program.format(problem.answer)]
+    subprocess.Popen(child)
+    subprocess.run(["setsid", "--fork", *child], check=True)
+    while len(Path(problem.answer).read_text().split()) < 2:
+        time.sleep(0.01)
+    return hangs(problem, transcript) if problem.key == "hang" else Score.right("2")
+
+
+@pytest.mark.parametrize("key", ["hang", "return"])
+def test_what_a_scorer_started_ends_with_its_worker(key, tmp_path):
+    numbers = tmp_path / "numbers"
+    numbers.touch()
+    (score,) = scores(begins_others, Problem.ask("sums", key, "?", str(numbers)), seconds=3)
+    assert score.verdict is (Verdict.TIMEOUT if key == "hang" else Verdict.CORRECT)
+    started = {int(line) for line in numbers.read_text().split()}
+    assert len(started) == 2
+    assert gone(started, seconds=2)
+
+
+def test_a_scorer_that_hoards_memory_is_an_error_and_its_worker_replaced():
+    def scorer(problem, transcript):
+        return Score.right(str(len(bytearray(8 << 30)))) if problem.key == "large" else Score.right(str(os.getpid()))
+
+    problems = [PROBLEM, Problem.ask("sums", "large", "?"), PROBLEM]
+    before, large, after = scores(scorer, *problems)
+    assert (large.verdict, large.reward) == (Verdict.ERROR, None)
+    assert "MemoryError" in large.why
+    assert after.correct
+    assert before.answer != after.answer
+
+
+def test_a_reply_of_ten_megabytes_is_judged():
+    def scorer(problem, transcript):
+        return Score.wrong(str(len(transcript.reply)))
+
+    reply = Transcript.of(PROBLEM.prompt) + Span(Author.MODEL, "9" * 10_000_000, stop=Stop.END)
+    with Scoring(Task("sums", None, scorer), workers=1) as scoring:
+        assert asyncio.run(scoring.score(PROBLEM, reply)).answer == "10000000"
+
+
+def test_a_worker_that_does_not_even_read_is_a_timeout():
+    def scorer(problem, transcript):
+        if problem.key == "stop":
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGSTOP)).start()
+        return Score.right("2")
+
+    large = Transcript.of(PROBLEM.prompt) + Span(Author.MODEL, "9" * 10_000_000, stop=Stop.END)
+
+    async def three():
+        with Scoring(Task("sums", None, scorer), 1.0, workers=1) as scoring:
+            first = await scoring.score(Problem.ask("sums", "stop", "?"), REPLY)
+            await asyncio.sleep(0.5)
+            return first, await scoring.score(PROBLEM, large), await scoring.score(PROBLEM, REPLY)
+
+    assert [score.verdict.value for score in asyncio.run(three())] == ["correct", "timeout", "correct"]
+
+
+def test_a_worn_worker_is_replaced(monkeypatch):
+    monkeypatch.setattr("poziomka.core.scoring.WORN", 3)
+    found = scores(lambda problem, transcript: Score.wrong(str(os.getpid())), *[PROBLEM] * 7)
+    pids = [score.answer for score in found]
+    assert pids[0] == pids[2] != pids[3] == pids[5] != pids[6]
+
+
+def test_a_limit_holds_for_a_regular_expression_that_never_ends():
+    (score,) = scores(lambda problem, transcript: re.match(r"(a+)+$", "a" * 50 + "b"), seconds=0.3)
+    assert score.verdict is Verdict.TIMEOUT
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_what_checks_took_is_counted(trusted):
+    def scorer(problem, transcript):
+        time.sleep(0.05)
+        return Score.right("2")
+
+    async def four():
+        with Scoring(Task("sums", None, scorer, trusted=trusted)) as scoring:
+            await asyncio.gather(*(scoring.score(PROBLEM, REPLY) for _ in range(4)))
+            return scoring.spent
+
+    assert 0.2 <= asyncio.run(four()) < 2
 
 
 @pytest.mark.parametrize(("seconds", "workers"), [(0, 1), (-1, 1), (1, 0)])
