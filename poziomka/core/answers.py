@@ -1,4 +1,4 @@
-"""Reading an answer out of a reply."""
+"""Reading an answer out of a reply: strictly, in one pass, and without ever raising."""
 
 import re
 
@@ -43,6 +43,8 @@ NUMERAL = re.compile(
 )
 OPERATORS = re.compile(r"[+\-*/^<>×÷−–·]+")  # a word of these beside a number makes it another number
 SCALES = frozenset(("minus", "negative", "dozen", "hundred", "thousand", "million", "billion", "trillion"))
+DENIALS = frozenset(("not", "isn't", "isn’t", "never", "neither", "nor", "wrong", "incorrect"))
+OTHERWISE = SCALES | DENIALS  # words beside a number after which it is not the answer
 
 
 def read_number(reply: str) -> str | None:
@@ -50,8 +52,9 @@ def read_number(reply: str) -> str | None:
 
     Words may stand around it: "12", "12.", "= 12", "The answer is 12.", "$1,200.50", "**12**", "12%" and
     "\boxed{12}" are read, as "12", "1200.5" and so on. A box says what the answer is, whatever stands beside it.
-    Two numbers, even two equal ones, a formula ("3/4", "1e3", "- 3"), a number in words, digits of another script and
-    an answer longer than LONGEST characters are none, as a reward must not depend on which of them is picked.
+    Two numbers, even two equal ones, a formula ("3/4", "1e3", "- 3"), a number in words, digits of another script, a
+    number that is denied ("It is not 12.") and an answer longer than LONGEST characters are none, as a reward must not
+    depend on which of them is picked.
     """
     answer = split_thought(reply)[1]
     if answer is None or len(answer) > LONGEST:
@@ -62,9 +65,29 @@ def read_number(reply: str) -> str | None:
     words = (boxes[0] if boxes else answer).split()
     numerals = [word for word in words if any(letter.isnumeric() for letter in word)]
     found = NUMERAL.fullmatch(numerals[0]) if len(numerals) == 1 else None
-    if found is None or any(OPERATORS.fullmatch(word) or word.strip(".,;:!?").lower() in SCALES for word in words):
+    if found is None or any(OPERATORS.fullmatch(word) or word.strip(".,;:!?").lower() in OTHERWISE for word in words):
         return None
     sign, whole, part = found.groups(default="")
     whole, part = whole.replace(",", "").lstrip("0") or "0", part.rstrip("0")
     number = f"{whole}.{part}" if part else whole
     return f"-{number}" if sign == "-" and number != "0" else number
+
+
+def read_boxed(reply: str) -> str | None:
+    r"""Returns what stands in the only \boxed{…} of the answer after the thought; None for anything else.
+
+    Braces inside are matched, so "\boxed{\frac{1}{2}}" is read as "\frac{1}{2}". Two boxes, a box that never closes,
+    one inside another, an empty one and an answer longer than LONGEST characters are none.
+    """
+    answer = split_thought(reply)[1]
+    if answer is None or len(answer) > LONGEST or answer.count("boxed") != 1:
+        return None
+    _, opened, rest = answer.partition(r"\boxed{")
+    depth = 1
+    for place, character in enumerate(rest):
+        escaped = place > 0 and rest[place - 1] == "\\"
+        if character in "{}" and not escaped:
+            depth += 1 if character == "{" else -1
+        if depth == 0:
+            return (rest[:place].strip() or None) if opened else None
+    return None

@@ -51,12 +51,12 @@ def right_if(condition):
 
 
 def last_number(problem, reply):
-    numbers = re.findall(r"-?\d{1,40}", split_thought(reply)[1] or "")
+    numbers = re.findall(r"-?\d{1,40}(?:\.\d+)?", split_thought(reply)[1] or "")
     return bool(numbers) and numbers[-1] == problem.answer
 
 
 def first_number(problem, reply):
-    numbers = re.findall(r"-?\d{1,40}", split_thought(reply)[1] or "")
+    numbers = re.findall(r"-?\d{1,40}(?:\.\d+)?", split_thought(reply)[1] or "")
     return bool(numbers) and numbers[0] == problem.answer
 
 
