@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 import torch
@@ -102,7 +103,7 @@ def test_random_rewards_do_not(stage, echo):
     learning = stage(task=judged_by(echo, lambda chance: Score.right("") if chance < 0.3 else Score.wrong("")))
     before = accuracy(learning, echo)
     learning.go()
-    assert learning.column("groups/zero_variance")[-1] < 0.5
+    assert fmean(learning.column("groups/zero_variance")) < 0.5, "there was something to learn from"
     assert accuracy(learning, echo) < before + 0.25
 
 

@@ -6,13 +6,17 @@ import pytest
 import torch
 
 from poziomka.core.errors import ModelError
-from poziomka.models.layers.linear import Linear, packed, unpacked
+from poziomka.models.layers import linear
+from poziomka.models.layers.linear import Linear, multiplies_bfloat16, packed, unpacked
 from poziomka.models.layers.mixing import mix
 from poziomka.models.recurrent import Recurrent
 from poziomka.models.shape import TransformerSettings
 from poziomka.models.transformer import Transformer
 
-pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
+LAYS_OUT = pytest.mark.skipif(
+    not multiplies_bfloat16(),
+    reason="NOT SHOWN HERE: this processor has no products in bfloat16, so nothing is laid out",
+)
 
 
 def model(dtype):
@@ -20,6 +24,7 @@ def model(dtype):
     return Transformer(TransformerSettings(width=64, layers=2, heads=4, key_heads=2), 300).to(dtype)
 
 
+@LAYS_OUT
 @pytest.mark.parametrize("rows", [1, 3, 8, 64])
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_packed_product_is_the_product(rows, bias):
@@ -63,6 +68,7 @@ def test_every_way_of_mixing_gives_the_same(heads, key_heads, learning, masked):
         assert torch.allclose(found.float(), wanted, atol=tolerance)
 
 
+@LAYS_OUT
 def test_who_only_samples_keeps_layouts_and_can_still_say_its_weights():
     learning, sampling = model(torch.bfloat16), model(torch.bfloat16)
     tokens = torch.randint(0, 300, (3, 9))
@@ -108,6 +114,7 @@ def test_a_sampler_takes_weights_of_another_type(kind, own, given, tied):
         assert torch.equal(sampling.logits(sampling(tokens)), before), "nothing is shared"
 
 
+@LAYS_OUT
 def test_what_only_samples_cannot_be_copied():
     with pytest.raises(ModelError, match="cannot be copied"):
         model(torch.bfloat16).for_sampling().for_sampling()
@@ -118,3 +125,13 @@ def test_what_rests_keeps_no_layout():
     sampling.rest()
     assert sampling.packed_head is None
     assert all(each.packed is None for each in sampling.modules() if isinstance(each, Linear))
+
+
+def test_a_processor_without_products_in_bfloat16_samples_from_plain_weights(monkeypatch):
+    monkeypatch.setattr(linear, "multiplies_bfloat16", lambda: False)
+    tokens = torch.randint(0, 300, (3, 9))
+    plain = model(torch.bfloat16)
+    with torch.inference_mode():
+        sampling = plain.for_sampling()
+        assert torch.equal(sampling.logits(sampling(tokens)), plain.logits(plain(tokens)))
+    assert not any(weight.is_meta for weight in sampling.parameters())

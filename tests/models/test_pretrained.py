@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from poziomka.core.errors import ModelError
-from poziomka.models import room
-from poziomka.models.pretrained import load_pretrained
+from poziomka.models import pretrained, room
+from poziomka.models.pretrained import WIDENED, load_pretrained
 from poziomka.models.shape import TransformerSettings
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import build_model, load_weights, save_model
@@ -48,11 +48,16 @@ def test_any_saved_model_is_loaded_by_its_own_description(model, tokenizer, tmp_
     assert not found.model.training
 
 
-def test_weights_come_in_the_dtype_asked_for(model, tokenizer, tmp_path):
+@pytest.mark.parametrize(("helps", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_weights_come_in_the_dtype_asked_for_where_the_processor_multiplies_it(
+    model, tokenizer, tmp_path, monkeypatch, helps, dtype
+):
+    monkeypatch.setattr(pretrained, "multiplies_bfloat16", lambda: helps)
     save_model(tmp_path, model, tokenizer)
-    found = load_pretrained(str(tmp_path), "bfloat16").model
-    wanted = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
-    assert all(torch.equal(tensor, wanted[name]) for name, tensor in found.state_dict().items())
+    found = load_pretrained(str(tmp_path), "bfloat16")
+    wanted = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in found.model.state_dict().items())
+    assert (WIDENED in found.notes) is not helps
 
 
 def test_the_norms_epsilon_is_that_of_the_checkpoint(folder):

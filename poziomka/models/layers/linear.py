@@ -1,10 +1,12 @@
 """A matrix product whose weight can be laid out once for the processor, for a model that only samples.
 
 oneDNN, which PyTorch's CPU build multiplies bfloat16 with, lays a weight out anew in every product of a few rows; with
-the weight kept in that layout a step of decoding reads it once. Results are the same, bit for bit.
+the weight kept in that layout a step of decoding reads it once. Results are the same, bit for bit. It needs the
+processor's help (AVX-512 or AVX-NE-CONVERT); without, products in bfloat16 take several times as long as in float32.
 """
 
 import copy
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -81,8 +83,14 @@ def packed(weight: Tensor) -> Tensor | None:
 
 
 def packable(weight: Tensor) -> bool:
-    """Whether a weight gains by a layout of its own: only bfloat16 on a CPU does."""
-    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available()
+    """Whether a weight gains by a layout of its own: only bfloat16 on a CPU that multiplies it does."""
+    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and multiplies_bfloat16()
+
+
+@cache
+def multiplies_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 at least as fast as float32."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 as above
 
 
 def product(x: Tensor, weight: Tensor, layout: Tensor | None, bias: Tensor | None = None) -> Tensor:
