@@ -7,7 +7,16 @@ from poziomka.core.problem import Task
 from poziomka.tasks.arithmetic import gcd, letters, products, small_sums, sums
 from poziomka.tasks.countdown import countdown
 from poziomka.tasks.grade_school import grade_school
+from poziomka.tasks.market import market
+from poziomka.tasks.mixture import mixture, read_parts
 from poziomka.tasks.recurrence import recurrence
+from poziomka.tasks.synthesis import synthesis, synthesis_in_words
+
+
+def mixture_named(where: str) -> Task:
+    """Mixtures with weights: 3*sums+gcd draws three problems of sums for each of gcd."""
+    return mixture(read_parts(where, task_named))
+
 
 TASKS: dict[str, Callable[[], Task]] = {
     "countdown": countdown,
@@ -17,12 +26,18 @@ TASKS: dict[str, Callable[[], Task]] = {
     "products": products,
     "letters": letters,
     "gcd": gcd,
+    "synthesis": synthesis,
+    "synthesis_in_words": synthesis_in_words,
+    "market": market,
 }
 READ_TASKS: dict[str, Callable[[str], Task]] = {  # named NAME:WHERE
     "grade_school": grade_school,
+    "mixture": mixture_named,
 }
 # of the tasks named NAME:WHERE, each WHERE that needs no files but ours
-SHIPPED: dict[str, Callable[[], Sequence[str]]] = {}
+SHIPPED: dict[str, Callable[[], Sequence[str]]] = {
+    "mixture": lambda: ["3*sums+gcd", "synthesis_in_words+2*market+.5*letters"],
+}
 
 
 def shipped() -> list[str]:
