@@ -13,8 +13,8 @@ import torch
 
 from poziomka.core.transcript import Author
 from poziomka.learning.batch import Batch
-from poziomka.learning.curriculum import Lessons, LessonSettings
 from poziomka.learning.learner import Learner, LearnerSettings
+from poziomka.learning.lessons import Lessons, LessonSettings
 from poziomka.learning.optimizers import OptimizerSettings
 from poziomka.learning.weighting import imitation_examples
 from poziomka.models.architecture import Architecture

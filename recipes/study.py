@@ -23,8 +23,8 @@ from poziomka.core.evaluation import Estimate, Evaluation, evaluate, paired_gain
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.settings import plain
 from poziomka.core.transcript import Author, Transcript
-from poziomka.learning.curriculum import Lessons
 from poziomka.learning.finetune import finetune
+from poziomka.learning.lessons import Lessons
 from poziomka.learning.weighting import imitation_examples
 from poziomka.runs import Run
 from poziomka.tasks import task_named

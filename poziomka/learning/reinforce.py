@@ -137,9 +137,9 @@ def reinforce(
             progress.hand_over(sampler)
             clock.lap("learning")
             # the books
-            curriculum.learn(groups)
+            dealt = curriculum.learn(groups)
             _count_compute(progress, learner, groups, batch)
-            progress.log("reinforce", describe(groups) | metrics | clock.seconds)
+            progress.log("reinforce", describe(groups) | dealt | metrics | clock.seconds)
             progress.keep(groups, by_token(groups, advantages))
             if after is not None:
                 after(step)

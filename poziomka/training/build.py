@@ -9,8 +9,9 @@ import torch
 from poziomka.core.errors import ModelError, RunError, TaskError
 from poziomka.core.problem import Task
 from poziomka.core.seeds import seed_of
-from poziomka.learning.curriculum import Lessons, of_levels
 from poziomka.learning.learner import Learner, LearnerSettings
+from poziomka.learning.lessons import Lessons
+from poziomka.learning.levels import of_levels
 from poziomka.learning.progress import Progress
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from poziomka.core.errors import SettingsError
 from poziomka.core.settings import build, override, read_toml, setting
-from poziomka.learning.curriculum import LessonSettings
 from poziomka.learning.learner import LearnerSettings
+from poziomka.learning.lessons import LessonSettings
+from poziomka.learning.levels import CurriculumSettings
 from poziomka.learning.optimizers import OptimizerSettings
 from poziomka.learning.reinforce import ReinforceSettings
 from poziomka.models.lora import LoraSettings
@@ -86,6 +87,7 @@ class Recipe:
     model: TransformerSettings = field(default_factory=TransformerSettings)
     warm_start: WarmStartSettings = field(default_factory=WarmStartSettings)
     gate: GateSettings = field(default_factory=GateSettings)
+    curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
     reinforce: ReinforceSettings = field(default_factory=ReinforceSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
 

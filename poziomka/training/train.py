@@ -14,9 +14,10 @@ from poziomka.core.evaluation import Evaluation, evaluate
 from poziomka.core.problem import Task
 from poziomka.core.sampler import Sampling
 from poziomka.core.settings import plain
-from poziomka.learning.curriculum import Curriculum, Lessons
+from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.finetune import finetune
 from poziomka.learning.learner import Learner, LearnerSettings
+from poziomka.learning.lessons import Lessons
 from poziomka.learning.progress import Interrupted, Progress
 from poziomka.learning.reinforce import fraction_done, reinforce
 from poziomka.models.counting import sampling_flops
@@ -55,7 +56,7 @@ class Training:
             problems = self.task.take("train", 0, 8)
             demand_memory(needs(self.model, self.chat, problems, recipe.reinforce), self.model.device)
         self.taught = taught(recipe, self.task)
-        self.curriculum = Curriculum(self.taught, recipe.seed, recipe.reinforce.retire_at)
+        self.curriculum = Curriculum(self.taught, recipe.seed, recipe.reinforce.retire_at, recipe.curriculum)
         self.watcher = Watcher(recipe, run.folder, quiet=quiet)
         self.watcher.notes = run.notes
         self.progress = self._restored()

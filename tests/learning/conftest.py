@@ -1,5 +1,7 @@
 """Rollouts with the rewards a test needs, tiny models, and runs to learn in."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -115,4 +117,31 @@ def echo():
 
     return Task(
         "echo", source, scorer, trusted=True, symbols=SYMBOLS, demonstration=lambda problem: ("", problem.answer)
+    )
+
+
+@pytest.fixture
+def graded(echo):
+    """Twelve problems for training and more to hold out, of levels 0 to 3 in turn."""
+
+    def source(split, index, level):
+        return replace(echo.source(split, index, level), level=index % 4)
+
+    return replace(echo, source=source, size=12, levels=None)
+
+
+@pytest.fixture
+def counting():
+    """Count up to the level: "1 2 3" for level 3."""
+
+    def source(split, index, level):
+        level = 5 if level is None else level
+        return replace(Problem.ask("count", f"{split}{index}", f" {level}", str(level)), level=level)
+
+    return Task(
+        "count",
+        source,
+        lambda problem, transcript: None,
+        levels=(1, 9),
+        demonstration=lambda problem: (" ".join(map(str, range(1, problem.level))), problem.answer),
     )

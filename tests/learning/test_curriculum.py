@@ -1,16 +1,14 @@
-"""Which problems and demonstrations come next is named by seed and place, and goes on from a saved state."""
+"""Which problems come next is named by seed and place, and goes on from a saved state."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Task
 from poziomka.core.rollout import Branch, Rollout
-from poziomka.core.transcript import Author
-from poziomka.learning.curriculum import Curriculum, Lessons, LessonSettings, of_levels
-from poziomka.models.chat import PlainFormat
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.learning.curriculum import Curriculum
+from poziomka.learning.levels import CurriculumSettings, of_levels
 
 
 @pytest.fixture
@@ -93,19 +91,9 @@ def test_it_goes_on_from_a_saved_state(finite, rollout):
 
 
 # ------------------------------------------------------------------------------------------------------------ levels
-@pytest.fixture
-def graded(echo):
-    """Twelve problems for training and more to hold out, of levels 0 to 3 in turn."""
-
-    def source(split, index, level):
-        return replace(echo.source(split, index, level), level=index % 4)
-
-    return replace(echo, source=source, size=12, levels=None)
-
-
 def test_a_finite_task_is_taught_by_its_problems_of_some_levels(graded):
     easy = of_levels(graded, 1, 2)
-    assert easy.size == 6
+    assert easy.count("train") == 6
     assert sorted(keys(Curriculum(easy, seed=1).take(6))) == sorted(f"train{n}" for n in (1, 2, 5, 6, 9, 10))
     assert [easy.problem("test", n) for n in range(6)] == [graded.problem("test", n) for n in range(6)]
 
@@ -138,103 +126,88 @@ def test_levels_without_a_problem_are_refused_with_those_there_are(graded):
         of_levels(graded, 4, 9)
 
 
-# ----------------------------------------------------------------------------------------------------------- lessons
-@pytest.fixture
-def counting():
-    """Count up to the level: "1 2 3" for level 3."""
-
-    def source(split, index, level):
-        level = 5 if level is None else level
-        return replace(Problem.ask("count", f"{split}{index}", f" {level}", str(level)), level=level)
-
-    return Task(
-        "count",
-        source,
-        lambda problem, transcript: None,
-        levels=(1, 9),
-        demonstration=lambda problem: (" ".join(map(str, range(1, problem.level))), problem.answer),
-    )
+# ------------------------------------------------------------------------------------------------------ adaptive ones
+def adaptive(task, seed=1, **settings):
+    return Curriculum(task, seed, None, CurriculumSettings(kind="adaptive", **({"attempts": 4} | settings)))
 
 
-@pytest.fixture
-def digits():
-    return PlainFormat(Tokenizer.of_symbols([str(digit) for digit in range(10)]))
+def dealt(curriculum, rollout, right, steps=10, problems=4):
+    """Levels and keys of the problems of some steps, at which `right` says by level what attempts earn."""
+    seen = []
+    for _ in range(steps):
+        taken = curriculum.take(problems)
+        seen.append([(problem.level, problem.key) for problem in taken])
+        curriculum.learn([solved(rollout, problem, *right(problem.level)) for problem in taken])
+    return seen
 
 
-def lessons_of(task, chat, seed=0, **settings):
-    return Lessons(task, chat, LessonSettings(**({"tokens": 600} | settings)), seed)
+def easy(level):
+    """Attempts that are right up to level 5, and then wrong."""
+    return (1.0, 1.0) if level <= 5 else (0.0, 0.0)
 
 
-def levels(lessons):
-    return [int(lesson.reply.split()[-1]) for lesson in lessons]
+def test_an_adaptive_curriculum_begins_where_it_is_told_to(counting):
+    assert {problem.level for problem in adaptive(counting).take(30)} == {1}
+    assert {problem.level for problem in adaptive(counting, start=(3, 5)).take(60)} == {1, 2, 3, 4, 5}
+    assert {problem.level for problem in adaptive(counting, start=(3, 5), rehearse=0.0).take(60)} == {3, 4, 5}
 
 
-def direct(lesson):
-    return lesson.reply.startswith(" <think> </think>")
+def test_it_gives_no_problem_of_an_endless_task_twice(counting):
+    curriculum = adaptive(counting)
+    assert len(set(keys(curriculum.take(50)) + keys(curriculum.take(50)))) == 100
 
 
-def test_lessons_are_named_by_seed_and_update(counting, digits):
-    one, again, other = (lessons_of(counting, digits, seed).at(7, 20) for seed in (0, 0, 1))
-    assert [lesson.text for lesson in one] == [lesson.text for lesson in again]
-    assert [lesson.text for lesson in one] != [lesson.text for lesson in other]
-    assert [lesson.text for lesson in one] != [lesson.text for lesson in lessons_of(counting, digits).at(8, 20)]
+def test_it_climbs_as_far_as_problems_are_solved(counting, rollout):
+    curriculum = adaptive(counting, narrow_at=None)
+    seen = dealt(curriculum, rollout, easy, steps=40)
+    assert [level for level, _ in seen[0]] == [1] * 4
+    assert max(level for step in seen for level, _ in step) == curriculum.range.high == 6
 
 
-def test_an_update_has_about_the_tokens_that_were_asked_for(counting, digits):
-    lessons = lessons_of(counting, digits, tokens=300).at(3, 20)
-    total = sum(map(len, lessons))
-    assert 300 <= total < 300 + len(lessons[-1])
+def test_it_goes_on_from_the_middle_as_if_it_had_not_stopped(counting, graded, rollout):
+    for task in (counting, graded):
+        whole, stopped, resumed = (adaptive(task, seed=3) for _ in range(3))
+        every = dealt(whole, rollout, easy, steps=30)
+        first = dealt(stopped, rollout, easy, steps=11)
+        resumed.restore(json.loads(json.dumps(stopped.state())))
+        assert first + dealt(resumed, rollout, easy, steps=19) == every
+        assert resumed.state() == whole.state()
+        assert len({level for step in every for level, _ in step}) > 2
 
 
-def test_the_skill_comes_first_all_written_out(counting, digits):
-    lessons = lessons_of(counting, digits, skill_share=0.5)
-    assert not any(
-        direct(lesson) for update in (1, 5, 10) for lesson in lessons.at(update, 20) if levels([lesson]) > [1]
-    )
-    assert any(direct(lesson) for lesson in lessons.at(11, 20))
+def test_how_many_are_taken_at_a_time_changes_no_level(counting, graded):
+    for task in (counting, graded):
+        one, many = (adaptive(task, start=(1, 3)) for _ in range(2))
+        assert [problem for _ in range(7) for problem in one.take(3)] == many.take(21)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_then_come_direct_answers_in_their_share(counting, digits, share):
-    lessons = lessons_of(counting, digits, skill_share=0.0, direct_share=share, tokens=4000).at(20, 20)
-    lessons = [lesson for lesson in lessons if levels([lesson]) > [1]]  # a thought to 1 is empty
-    assert sum(map(direct, lessons)) / len(lessons) == pytest.approx(share, abs=0.08)
+def test_seeds_name_different_levels(counting):
+    one, again, other = ([p.level for p in adaptive(counting, seed, start=(1, 9)).take(30)] for seed in (1, 1, 2))
+    assert one == again
+    assert one != other
 
 
-def test_the_highest_level_grows_to_its_end(counting, digits):
-    lessons = lessons_of(counting, digits, skill_share=0.8, grow_share=0.5, tokens=3000)
-    tops = [max(levels(lessons.at(update, 20))) for update in (1, 5, 9, 20)]
-    assert tops[0] == 1
-    assert tops == sorted(tops)
-    assert tops[2] == tops[3] == 9
+def test_a_finite_tasks_problems_of_a_level_come_once_each_round(graded):
+    curriculum = adaptive(graded, start=(2, 2), rehearse=0.0)
+    rounds = [keys(curriculum.take(3)) for _ in range(4)]
+    assert all(sorted(each) == ["train10", "train2", "train6"] for each in rounds)
+    assert len({tuple(each) for each in rounds}) > 1
 
 
-def test_levels_are_drawn_log_uniformly(counting, digits):
-    lessons = lessons_of(counting, digits, skill_share=0.0, grow_share=0.0, tokens=20_000).at(20, 20)
-    assert sum(level < 3 for level in levels(lessons)) / len(lessons) == pytest.approx(0.477, abs=0.04)
+def test_an_adaptive_curriculum_retires_no_problem(graded, rollout):
+    settings = CurriculumSettings(kind="adaptive", attempts=4)
+    curriculum = Curriculum(graded, 1, 0.5, settings)
+    curriculum.learn([solved(rollout, problem, 1.0) for problem in curriculum.take(60)])
+    assert not curriculum.finished
+    assert curriculum.take(1)
 
 
-def test_a_task_without_levels_is_shown_as_it_comes(echo, chat):
-    lessons = lessons_of(echo, chat).at(1, 10)
-    assert {lesson.reply.split()[-1] for lesson in lessons} == {"a", "b"}
+def test_a_curriculum_of_all_levels_is_the_one_without_settings(counting):
+    assert Curriculum(counting, 1, None, CurriculumSettings()).take(9) == Curriculum(counting, 1).take(9)
+    assert Curriculum(counting, 1, None, CurriculumSettings()).learn([]) == {}
 
 
-def test_a_tasks_lowest_level_may_be_0(counting, digits):
-    lessons = lessons_of(replace(counting, levels=(0, 3)), digits).at(9, 10)
-    assert set(levels(lessons)) == {1, 2, 3}
-
-
-def test_a_finite_tasks_lessons_are_its_own_problems(counting, digits):
-    lessons = lessons_of(replace(counting, size=4), digits).at(1, 10)
-    assert lessons
-
-
-def test_demonstrations_are_the_teachers_words(counting, digits):
-    (*_, last) = lessons_of(counting, digits).at(20, 20)[0]
-    assert last.author is Author.TEACHER
-    assert last.tokens[-1] == digits.tokenizer.end
-
-
-def test_a_task_without_demonstrations_is_refused(counting, digits):
-    with pytest.raises(TaskError, match="'count' has none"):
-        lessons_of(replace(counting, demonstration=None), digits)
+@pytest.mark.parametrize("size", [None, 10])
+def test_the_levels_of_a_task_without_any_cannot_adapt(echo, size):
+    with pytest.raises(TaskError, match="follows levels, and the problems of task 'echo' have none"):
+        adaptive(replace(echo, size=size))

@@ -1,0 +1,82 @@
+"""Which demonstrations a model is warmed up on."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from poziomka.core.errors import SettingsError, TaskError
+from poziomka.core.problem import Task
+from poziomka.core.seeds import random_of
+from poziomka.core.settings import setting
+from poziomka.core.transcript import Transcript
+from poziomka.learning.levels import SPLIT, of_levels
+
+
+@dataclass(frozen=True, kw_only=True)
+class LessonSettings:
+    """What a warm start shows: first the skill, written out, then mostly direct answers."""
+
+    tokens: int = setting(1000, "tokens of demonstrations in an update", low=1)
+    skill_share: float = setting(0.8, "first share of the updates: all written out", low=0.0, high=1.0)
+    grow_share: float = setting(0.6, "share of those over which the highest level grows to its end", low=0.0, high=1.0)
+    direct_share: float = setting(0.85, "share of direct answers in the updates after", low=0.0, high=1.0)
+    levels: tuple[int, ...] | None = setting(
+        None, "lowest and highest level of the demonstrations; none: those that are trained on"
+    )
+
+    def __post_init__(self) -> None:
+        """Checks that levels are a lowest and a highest."""
+        if self.levels is not None and (len(self.levels) != 2 or self.levels[0] > self.levels[1]):
+            message = f"lessons.levels must be two numbers, the lowest and the highest: received {list(self.levels)}"
+            raise SettingsError(message)
+
+
+class Format(Protocol):
+    """The one thing that lessons need of a chat format."""
+
+    def demonstrate(self, prompt: Transcript, thought: str, answer: str) -> Transcript:
+        """Returns the prompt, answered by a teacher."""
+
+
+class Lessons:
+    """Demonstrations for each update, named by seed and update.
+
+    Raises:
+        TaskError: the task has no written-out solutions, or no problem of the settings' levels.
+    """
+
+    def __init__(self, task: Task, chat: Format, settings: LessonSettings, seed: int) -> None:
+        """Remembers what to show."""
+        if task.demonstration is None:
+            message = f"a warm start needs a task with demonstrations: {task.name!r} has none"
+            raise TaskError(message)
+        self.task = task if settings.levels is None else of_levels(task, *settings.levels)
+        self.chat, self.settings, self.seed = chat, settings, seed
+        self.demonstration = task.demonstration
+
+    def at(self, update: int, updates: int) -> list[Transcript]:
+        """Returns the demonstrations of 1 ≤ `update` ≤ `updates`."""
+        progress = (update - 1) / updates
+        skill = progress < self.settings.skill_share
+        grown = progress / max(self.settings.skill_share * self.settings.grow_share, 1e-9)
+        lessons: list[Transcript] = []
+        tokens = 0
+        while tokens < self.settings.tokens:
+            random = random_of("lesson", self.seed, update, len(lessons))
+            level = self._level(min(1.0, grown), random.random())
+            index = random.getrandbits(40) % (self.task.count(SPLIT) or 2**40)
+            problem = self.task.problem(SPLIT, index, level)
+            thought, answer = self.demonstration(problem)
+            if not skill and random.random() < self.settings.direct_share:
+                thought = ""
+            lesson = self.chat.demonstrate(Transcript.of(problem.prompt), thought, answer)
+            lessons.append(lesson)
+            tokens += len(lesson)
+        return lessons
+
+    def _level(self, grown: float, draw: float) -> int | None:
+        """Returns a level, log-uniform up to a top that has `grown` from the lowest to the highest."""
+        if self.task.levels is None:
+            return None
+        low, high = max(1, self.task.levels[0]), self.task.levels[1]  # a logarithm begins at 1
+        top = low + (high - low) * grown
+        return min(high, int(low * ((top + 1) / low) ** draw))

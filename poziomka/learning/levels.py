@@ -1,0 +1,225 @@
+"""Which levels problems are of: those that a task is trained on, and a range of them that follows what is solved."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any, Literal
+
+from poziomka.core.errors import SettingsError, TaskError
+from poziomka.core.problem import Problem, Task
+from poziomka.core.rollout import Group
+from poziomka.core.seeds import random_of
+from poziomka.core.settings import setting
+
+SPLIT = "train"
+
+
+def of_levels(task: Task, low: int, high: int) -> Task:
+    """Returns the task with training problems of the levels from `low` to `high` only; other splits are as they were.
+
+    A finite task keeps the problems whose own level lies there, in their order; for an endless one that can be asked
+    for a level, the levels are drawn alike.
+
+    Raises:
+        TaskError: the task has no such problem; the message says which levels there are.
+    """
+    size = task.count(SPLIT)
+    if size is None:
+        if task.levels is None or not task.levels[0] <= low <= high <= task.levels[1]:
+            message = f"task {task.name!r} has levels {task.levels}: it cannot be trained on levels {low} to {high}"
+            raise TaskError(message)
+
+        def endless(split: str, index: int, level: int | None = None) -> Problem:
+            if split == SPLIT and level is None:
+                level = random_of("levels", task.name, index).randint(low, high)
+            return task.source(split, index, level)
+
+        return replace(task, source=endless, levels=(low, high))
+
+    known = [task.problem(SPLIT, index).level for index in range(size)]
+    kept = [index for index, level in enumerate(known) if low <= level <= high]
+    if not kept:
+        message = f"no problem of task {task.name!r} is of levels {low} to {high}: its levels are {sorted(set(known))}"
+        raise TaskError(message)
+
+    def finite(split: str, index: int, level: int | None = None) -> Problem:
+        return task.source(split, kept[index] if split == SPLIT else index, level)
+
+    return replace(task, source=finite, size=lambda split: len(kept) if split == SPLIT else task.count(split) or 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurriculumSettings:
+    """Which levels reinforcement draws its problems from."""
+
+    kind: Literal["all", "adaptive"] = setting(
+        "all", "all: the task's own mixture of levels; adaptive: a range of levels that follows what is solved"
+    )
+    start: tuple[int, ...] | None = setting(
+        None, "adaptive: lowest and highest level of the range at first; none: the lowest level of all"
+    )
+    attempts: int = setting(64, "adaptive: judged attempts at a level after which its pass rate is looked at", low=1)
+    widen_at: float = setting(
+        0.8, "adaptive: pass rate of the highest level from which harder ones come in", low=0.0, high=1.0
+    )
+    step: int = setting(1, "adaptive: levels by which the range grows or shrinks at its upper edge", low=1)
+    narrow_at: float | None = setting(
+        0.1, "adaptive: pass rate of the highest level down to which it goes again; none: never", low=0.0, high=1.0
+    )
+    drop_at: float | None = setting(
+        0.95, "adaptive: pass rate of the lowest level from which it is mastered; none: never", low=0.0, high=1.0
+    )
+    width: int | None = setting(
+        None, "adaptive: most levels in the range; easier ones count as mastered; none: any number", low=1
+    )
+    rehearse: float = setting(0.1, "adaptive: share of problems from mastered levels", low=0.0, high=0.9)
+
+    def __post_init__(self) -> None:
+        """Checks what must fit together."""
+        if self.start is not None and (len(self.start) != 2 or self.start[0] > self.start[1]):
+            message = f"curriculum.start must be two levels, the lowest and the highest: received {list(self.start)}"
+            raise SettingsError(message)
+        if self.narrow_at is not None and self.narrow_at >= self.widen_at:
+            message = (
+                f"curriculum.narrow_at must be below widen_at: received {self.narrow_at} and {self.widen_at}, so that "
+                "a level would come and go for ever"
+            )
+            raise SettingsError(message)
+        if self.drop_at is not None and self.drop_at < self.widen_at:
+            message = (
+                f"curriculum.drop_at must be widen_at or more: received {self.drop_at} and {self.widen_at}, so that "
+                "a mastered level would come back at once"
+            )
+            raise SettingsError(message)
+
+
+class LevelRange:
+    """A range of levels whose edges move with what is solved.
+
+    Attempts at a level are counted in windows; a full window is judged once and then begins anew, so that what a model
+    could not do earlier weighs no longer. Judged by the share of CORRECT attempts, failed checks left out:
+
+        highest level   rate ≥ widen_at: the next `step` levels come in     rate ≤ narrow_at: `step` levels go
+        lowest level    rate ≥ drop_at: it is mastered and goes, unless it is the only one
+        mastered level  rate < widen_at: the range reaches down to it again
+
+    A problem's level is drawn evenly from the range or, with chance `rehearse`, from the mastered levels below it.
+
+    Widening at an accuracy at the upper edge, and a bound on the width, are RLVE's (Zeng et al. 2025, arXiv
+    2511.07317; .9 and 4 levels there); windows that are judged once, and narrowing, are those of automatic domain
+    randomization (OpenAI 2019, arXiv 1910.07113, section 5.2). That a lowest level must be mastered before it goes, is
+    rehearsed then, and comes back when it is forgotten, is ours.
+
+    Args:
+        levels: every level that problems can be of, from low to high.
+        settings: the rule.
+
+    Raises:
+        TaskError: `settings.start` names a level that is not there.
+    """
+
+    def __init__(self, levels: Sequence[int], settings: CurriculumSettings) -> None:
+        """Begins at `settings.start`."""
+        self.levels, self.settings = tuple(levels), settings
+        start = settings.start or self.levels[:1] * 2
+        if not set(start) <= set(self.levels):
+            message = f"curriculum.start names levels {list(start)}: there are levels {_said(self.levels)}"
+            raise TaskError(message)
+        self._low, self._high = (self.levels.index(level) for level in start)
+        self._windows: dict[int, list[int]] = {}  # place of a level → attempts judged, and those that were right
+        self._keep_narrow()
+
+    @property
+    def low(self) -> int:
+        """The lowest level of the range."""
+        return self.levels[self._low]
+
+    @property
+    def high(self) -> int:
+        """The highest level of the range."""
+        return self.levels[self._high]
+
+    def draw(self, random: Random) -> int:
+        """Returns the level of a problem."""
+        rehearsed = random.random() < self.settings.rehearse
+        if rehearsed and self._low > 0:
+            return self.levels[random.randrange(self._low)]
+        return self.levels[random.randint(self._low, self._high)]
+
+    def learn(self, groups: Sequence[Group]) -> dict[str, float]:
+        """Counts judged attempts, moves the edges, and returns what is logged of the range that was dealt from."""
+        metrics = {"curriculum/level_low": float(self.low), "curriculum/level_high": float(self.high)}
+        if groups:
+            metrics["curriculum/level_mean"] = sum(group[0].problem.level for group in groups) / len(groups)
+        edge: list[bool] = []
+        for group in groups:
+            level = group[0].problem.level
+            judged = [rollout.score.correct for rollout in group if rollout.score.reward is not None]
+            window = self._windows.setdefault(self.levels.index(level), [0, 0])
+            window[0] += len(judged)
+            window[1] += sum(judged)
+            edge += judged if level == self.high else []
+        if edge:
+            metrics["curriculum/edge_pass_rate"] = sum(edge) / len(edge)
+        self._judge()
+        return metrics
+
+    def _judge(self) -> None:
+        """Moves each edge at most once, by the windows that are full."""
+        full = {place: right / count for place, (count, right) in self._windows.items() if self._is_full(count)}
+        for place in full:
+            del self._windows[place]
+        low, high, settings = self._low, self._high, self.settings
+        if high in full:
+            if full[high] >= settings.widen_at:
+                self._high = min(high + settings.step, len(self.levels) - 1)
+            elif settings.narrow_at is not None and full[high] <= settings.narrow_at:
+                self._high = max(high - settings.step, low)
+        if low in full and low < high and settings.drop_at is not None and full[low] >= settings.drop_at:
+            self._low = min(low + 1, self._high)
+        forgotten = [place for place, rate in full.items() if place < low and rate < settings.widen_at]
+        self._low = min([self._low, *forgotten])
+        self._keep_narrow()
+
+    def _is_full(self, count: int) -> bool:
+        return count >= self.settings.attempts
+
+    def _keep_narrow(self) -> None:
+        if self.settings.width is not None:
+            self._low = max(self._low, self._high - self.settings.width + 1)
+
+    def state(self) -> dict[str, Any]:
+        """Returns what a checkpoint keeps."""
+        windows = {str(self.levels[place]): list(window) for place, window in self._windows.items()}
+        return {"low": self.low, "high": self.high, "windows": windows}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes a state that `state` returned."""
+        self._low, self._high = self.levels.index(state["low"]), self.levels.index(state["high"])
+        windows = state["windows"].items()
+        self._windows = {self.levels.index(int(level)): [int(count) for count in window] for level, window in windows}
+
+
+def levels_of(task: Task) -> list[int]:
+    """Returns the level of every training problem of a finite task, or, of an endless one, each level once.
+
+    Raises:
+        TaskError: the task's problems have no levels.
+    """
+    size = task.count(SPLIT)
+    if size is not None:
+        found = [task.problem(SPLIT, index).level for index in range(size)]
+    else:
+        found = [] if task.levels is None else list(range(task.levels[0], task.levels[1] + 1))
+    if set(found) <= {0}:  # what a problem is of that names no level
+        message = (
+            f"an adaptive curriculum follows levels, and the problems of task {task.name!r} have none: "
+            "take curriculum.kind = all"
+        )
+        raise TaskError(message)
+    return found
+
+
+def _said(levels: Sequence[int]) -> str:
+    whole = len(levels) > 2 and levels[-1] - levels[0] == len(levels) - 1
+    return f"{levels[0]} to {levels[-1]}" if whole else ", ".join(map(str, levels))

@@ -1,0 +1,112 @@
+"""Which demonstrations come next is named by seed and update."""
+
+from dataclasses import replace
+
+import pytest
+
+from poziomka.core.errors import SettingsError, TaskError
+from poziomka.core.transcript import Author
+from poziomka.learning.lessons import Lessons, LessonSettings
+from poziomka.models.chat import PlainFormat
+from poziomka.models.tokenizer import Tokenizer
+
+
+@pytest.fixture
+def digits():
+    return PlainFormat(Tokenizer.of_symbols([str(digit) for digit in range(10)]))
+
+
+def lessons_of(task, chat, seed=0, **settings):
+    return Lessons(task, chat, LessonSettings(**({"tokens": 600} | settings)), seed)
+
+
+def levels(lessons):
+    return [int(lesson.reply.split()[-1]) for lesson in lessons]
+
+
+def direct(lesson):
+    return lesson.reply.startswith(" <think> </think>")
+
+
+def test_lessons_are_named_by_seed_and_update(counting, digits):
+    one, again, other = (lessons_of(counting, digits, seed).at(7, 20) for seed in (0, 0, 1))
+    assert [lesson.text for lesson in one] == [lesson.text for lesson in again]
+    assert [lesson.text for lesson in one] != [lesson.text for lesson in other]
+    assert [lesson.text for lesson in one] != [lesson.text for lesson in lessons_of(counting, digits).at(8, 20)]
+
+
+def test_an_update_has_about_the_tokens_that_were_asked_for(counting, digits):
+    lessons = lessons_of(counting, digits, tokens=300).at(3, 20)
+    total = sum(map(len, lessons))
+    assert 300 <= total < 300 + len(lessons[-1])
+
+
+def test_the_skill_comes_first_all_written_out(counting, digits):
+    lessons = lessons_of(counting, digits, skill_share=0.5)
+    assert not any(
+        direct(lesson) for update in (1, 5, 10) for lesson in lessons.at(update, 20) if levels([lesson]) > [1]
+    )
+    assert any(direct(lesson) for lesson in lessons.at(11, 20))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_then_come_direct_answers_in_their_share(counting, digits, share):
+    lessons = lessons_of(counting, digits, skill_share=0.0, direct_share=share, tokens=4000).at(20, 20)
+    lessons = [lesson for lesson in lessons if levels([lesson]) > [1]]  # a thought to 1 is empty
+    assert sum(map(direct, lessons)) / len(lessons) == pytest.approx(share, abs=0.08)
+
+
+def test_the_highest_level_grows_to_its_end(counting, digits):
+    lessons = lessons_of(counting, digits, skill_share=0.8, grow_share=0.5, tokens=3000)
+    tops = [max(levels(lessons.at(update, 20))) for update in (1, 5, 9, 20)]
+    assert tops[0] == 1
+    assert tops == sorted(tops)
+    assert tops[2] == tops[3] == 9
+
+
+def test_levels_are_drawn_log_uniformly(counting, digits):
+    lessons = lessons_of(counting, digits, skill_share=0.0, grow_share=0.0, tokens=20_000).at(20, 20)
+    assert sum(level < 3 for level in levels(lessons)) / len(lessons) == pytest.approx(0.477, abs=0.04)
+
+
+def test_a_task_without_levels_is_shown_as_it_comes(echo, chat):
+    lessons = lessons_of(echo, chat).at(1, 10)
+    assert {lesson.reply.split()[-1] for lesson in lessons} == {"a", "b"}
+
+
+def test_a_tasks_lowest_level_may_be_0(counting, digits):
+    lessons = lessons_of(replace(counting, levels=(0, 3)), digits).at(9, 10)
+    assert set(levels(lessons)) == {1, 2, 3}
+
+
+def test_a_finite_tasks_lessons_are_its_own_problems(counting, digits):
+    lessons = lessons_of(replace(counting, size=4), digits).at(1, 10)
+    assert lessons
+
+
+def test_demonstrations_are_the_teachers_words(counting, digits):
+    (*_, last) = lessons_of(counting, digits).at(20, 20)[0]
+    assert last.author is Author.TEACHER
+    assert last.tokens[-1] == digits.tokenizer.end
+
+
+def test_a_task_without_demonstrations_is_refused(counting, digits):
+    with pytest.raises(TaskError, match="'count' has none"):
+        lessons_of(replace(counting, demonstration=None), digits)
+
+
+# ------------------------------------------------------------------------------------------------------------ levels
+def test_lessons_may_be_of_fewer_levels_than_are_trained_on(counting, digits):
+    lessons = lessons_of(counting, digits, levels=(2, 4), grow_share=0.0, tokens=3000)
+    assert set(levels(lessons.at(20, 20))) == {2, 3, 4}
+
+
+@pytest.mark.parametrize("wrong", [(3,), (4, 2)])
+def test_levels_of_lessons_are_a_lowest_and_a_highest(wrong):
+    with pytest.raises(SettingsError, match="levels must be two numbers"):
+        LessonSettings(levels=wrong)
+
+
+def test_lessons_of_levels_that_are_not_there_are_refused(counting, digits):
+    with pytest.raises(TaskError, match=r"has levels \(1, 9\): it cannot be trained on levels 5 to 12"):
+        lessons_of(counting, digits, levels=(5, 12))
