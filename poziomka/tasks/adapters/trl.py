@@ -1,0 +1,208 @@
+r"""TRL's data sets and reward functions.
+
+    from trl.rewards import accuracy_reward
+    from poziomka.tasks.adapters import from_trl, one_box
+
+    task = from_trl("sums", dataset, accuracy_reward, read=one_box, gold=lambda row: rf"\boxed{{{row['solution']}}}")
+
+A row has a `prompt`, text or chat messages, and further columns. A reward function is called as GRPOTrainer calls it:
+by keyword, with `prompts`, `completions` (chat messages where the prompt is), `completion_ids` and every column, each
+a list of one; it may be a coroutine. Rewards are combined as GRPOTrainer combines them: the weighted sum of those that
+are not None. Where every function says None, nothing was judged, and that is a failed check here.
+
+Here more is refused than there: a reward that is not a number (TRL takes nan for None), a function that asks for
+`trainer_state` or `environments`, since a reward depends on problem and reply alone, and reward models.
+"""
+
+import asyncio
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from poziomka.core.answers import split_thought
+from poziomka.core.collect import wait_for
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.transcript import Author, Transcript
+from poziomka.tasks.adapters.reading import Read, whole
+from poziomka.tasks.adapters.rows import Gold, Rows, Shelf, spelled
+from poziomka.tasks.adapters.scale import SHOWN, Scale
+
+Function = Callable[..., Any]
+
+TAKEN = ("prompt", "completion", "completion_ids")  # columns that are not handed on, as in GRPOTrainer
+UNKNOWN = {
+    "trainer_state": "a reward here depends on problem and reply, not on how far training is",
+    "environments": "its own environments belong to the trainer",
+}
+LIMITS = ("The scorer is not ours: run the scorer's trial on it before its rewards are believed.",)
+
+
+def from_trl(
+    name: str,
+    rows: Rows,
+    reward_funcs: Function | Sequence[Function],
+    reward_weights: Sequence[float] | None = None,
+    *,
+    scale: Scale | None = None,
+    read: Read = whole,
+    gold: Gold = None,
+) -> Task:
+    """Returns a task made of rows and reward functions as TRL's GRPOTrainer takes them.
+
+    Args:
+        name: of the task.
+        rows: a data set, or one a split, by name; without splits, one prompt in eight is held out for "test".
+        reward_funcs: one function, or several.
+        reward_weights: one a function; None: 1 each.
+        scale: range of the weighted sum; None: 0 to 1. A sum outside is a failed check and is never clipped.
+        read: what of a reply the functions are shown; `whole` is what GRPOTrainer shows.
+        gold: the column of the right answer as the model should write it, or a function of the row; None: unknown.
+
+    Raises:
+        TaskError: no function, a weight missing, or a function that cannot be asked here.
+    """
+    functions: tuple[Function, ...] = tuple(reward_funcs) if isinstance(reward_funcs, Sequence) else (reward_funcs,)
+    weights = tuple(reward_weights) if reward_weights is not None else (1.0,) * len(functions)
+    if not functions or len(weights) != len(functions):
+        message = f"task {name!r} needs a weight for each function: received {len(functions)} and {len(weights)}"
+        raise TaskError(message)
+    for function in functions:
+        _check(function)
+    shelf = Shelf(name, rows, gold)
+    scorer = Weighted(_named(functions), weights, Scale() if scale is None else scale, read)
+    return Task(name, shelf.source, scorer, size=shelf.size, limits=LIMITS)
+
+
+def _check(function: Function) -> None:
+    """Refuses what GRPOTrainer takes and a pure scorer cannot be."""
+    if isinstance(function, str) or hasattr(function, "forward") or not callable(function):
+        message = f"a reward function is called: received {type(function).__name__} (reward models are not supported)"
+        raise TaskError(message)
+    for asked in inspect.signature(function).parameters:
+        if asked in UNKNOWN:
+            message = f"reward function {_name(function)!r} asks for {asked!r}: {UNKNOWN[asked]}; leave it out"
+            raise TaskError(message)
+
+
+def _name(function: Function) -> str:
+    inner = function.func if isinstance(function, functools.partial) else function
+    return getattr(inner, "__name__", type(inner).__name__)
+
+
+def _named(functions: Sequence[Function]) -> dict[str, Function]:
+    """Returns functions by name; a second one of a name is numbered, since TRL allows it."""
+    found: dict[str, Function] = {}
+    for function in functions:
+        name, number = _name(function), 1
+        while name in found:
+            number += 1
+            name = f"{_name(function)}#{number}"
+        found[name] = function
+    return found
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A scorer: the weighted sum of what reward functions say.
+
+    Attributes:
+        functions: by name.
+        weights: one a function.
+        scale: of the sum.
+        read: what of a reply the functions are shown.
+    """
+
+    functions: Mapping[str, Function]
+    weights: tuple[float, ...]
+    scale: Scale
+    read: Read
+
+    def __call__(self, problem: Problem, transcript: Transcript) -> Score:
+        """Returns the score; whatever a function raises is left to `judge`, which makes it an ERROR."""
+        shown = self.read(transcript.reply)
+        if shown is None:
+            return Score.unparsed(f"{getattr(self.read, '__name__', 'the reader')} finds no answer in the reply")
+        told = Told()
+        call = _arguments(problem, transcript, shown) | {"log_extra": told.extra, "log_metric": told.metric}
+        values = wait_for(self._ask(call))
+        parts = {name: value for name, value in zip(self.functions, values, strict=True) if value is not None}
+        if not parts:
+            return Score.failed(Verdict.ERROR, "no reward function applies to this problem: all of them said None")
+        weighted = zip(self.weights, values, strict=True)
+        raw = math.fsum(weight * value for weight, value in weighted if value is not None)
+        why = "; ".join([*(f"{name} {value:g}" for name, value in parts.items()), *told.lines])
+        return self.scale.score(raw, split_thought(transcript.reply)[1], parts | told.metrics, why[:SHOWN])
+
+    async def _ask(self, call: Mapping[str, Any]) -> list[float | None]:
+        """Asks every function, coroutines together."""
+
+        async def ask(name: str, function: Function) -> float | None:
+            said = function(**call)
+            return _only(name, await said if inspect.isawaitable(said) else said)
+
+        return list(await asyncio.gather(*(ask(name, function) for name, function in self.functions.items())))
+
+
+@dataclass
+class Told:
+    """What functions log beside their rewards: columns and metrics."""
+
+    lines: list[str] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def extra(self, column: str, values: Sequence[object]) -> None:
+        """Keeps a column of the completions table as a line."""
+        self.lines.append(f"{column} {', '.join(map(str, values))}")
+
+    def metric(self, name: str, value: float) -> None:
+        """Keeps a metric as a part of the score."""
+        self.metrics[f"metric/{name}"] = float(value)
+
+
+def _arguments(problem: Problem, transcript: Transcript, shown: str) -> dict[str, Any]:
+    """Returns what GRPOTrainer hands to a reward function, for one completion."""
+    columns: Mapping[str, Any] = problem.facts["columns"]  # type: ignore[assignment]  # as rows.py has made it
+    chat = problem.facts["chat"]
+    return {
+        "prompts": [spelled(problem.prompt) if chat else problem.prompt[-1].content],
+        "completions": [[{"role": "assistant", "content": shown}] if chat else shown],
+        "completion_ids": [_ids(transcript)],
+    } | {name: [value] for name, value in columns.items() if name not in TAKEN}
+
+
+def _ids(transcript: Transcript) -> list[int] | None:
+    """Returns the tokens of the reply; None where somebody has none, so that who counts them fails and says so."""
+    spoken: list[int] = []
+    for span in transcript:
+        if span.author in (Author.USER, Author.SYSTEM):
+            spoken = []
+        elif span.author is not Author.TEMPLATE:
+            if span.tokens is None and span.text:
+                return None
+            spoken += span.tokens or ()
+    return spoken
+
+
+def _only(name: str, said: object) -> float | None:
+    """Returns the one reward that a function gave.
+
+    Raises:
+        TaskError: it gave another number of rewards, or one that is no number.
+    """
+    if not isinstance(said, Sequence) and not hasattr(said, "__len__"):
+        message = f"reward function {name!r} returns a list of rewards: received a {type(said).__name__}"
+        raise TaskError(message)
+    values = list(said)  # type: ignore[call-overload]  # it has a length: a list, an array, a tensor
+    if len(values) != 1:
+        message = f"reward function {name!r} returns one reward a completion: received {len(values)} for 1"
+        raise TaskError(message)
+    if values[0] is None:
+        return None
+    if isinstance(values[0], str) or not math.isfinite(value := float(values[0])):
+        message = f"reward function {name!r} returns numbers, or None: received {values[0]!r}"
+        raise TaskError(message)
+    return value
