@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from poziomka.core.errors import TaskError, nearest
 from poziomka.core.problem import Task
 from poziomka.tasks.arithmetic import gcd, letters, products, small_sums, sums
+from poziomka.tasks.competition import competition
 from poziomka.tasks.countdown import countdown
 from poziomka.tasks.grade_school import grade_school
 from poziomka.tasks.market import market
@@ -32,10 +33,12 @@ TASKS: dict[str, Callable[[], Task]] = {
 }
 READ_TASKS: dict[str, Callable[[str], Task]] = {  # named NAME:WHERE
     "grade_school": grade_school,
+    "competition": competition,
     "mixture": mixture_named,
 }
 # of the tasks named NAME:WHERE, each WHERE that needs no files but ours
 SHIPPED: dict[str, Callable[[], Sequence[str]]] = {
+    "competition": lambda: ("sample",),
     "mixture": lambda: ["3*sums+gcd", "synthesis_in_words+2*market+.5*letters"],
 }
 

@@ -1,0 +1,308 @@
+r"""Competition mathematics, as MATH and AIME have it: an answer in a box, "\boxed{\frac{3}{4}}", or one number.
+
+A folder holds `train.jsonl` and `test.jsonl`, or only the second: then the task is for evaluation. A line is an object
+with the text `problem` (or `question`); the answer, as the text or whole number `answer`, or else as the one box of
+`solution`; and, where they are known, the text `solution` and `level`, a whole number or "Level 3".
+
+Every gold answer must be a formula that the reader knows (tasks/formulas), or the file is refused: a gold answer that
+cannot be read turned into a reward for everything elsewhere. What equals it is decided by the table in
+tasks/formulas/equality.py. An answer is read as strictly:
+
+    it has one box, that is not empty, and nothing but full stops and closing marks after it; two boxes are no answer
+    where the gold answer is a whole number, one number after words will do: "The answer is 204."
+    a formula that stands in the question is no answer to it, unless the gold answer is written so: whoever is asked to
+    factor or to simplify cannot repeat what is given
+"""
+
+import json
+import re
+from dataclasses import replace
+from fractions import Fraction
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from poziomka.core.answers import read_number, split_thought
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.seeds import seed_of
+from poziomka.core.transcript import Transcript
+from poziomka.tasks.competition_audit import audit
+from poziomka.tasks.competition_mistakes import mistakes_of
+from poziomka.tasks.formulas.equality import equal, key_of
+from poziomka.tasks.formulas.formula import Formula, FormulaError
+from poziomka.tasks.formulas.reader import read_formula
+
+SAMPLE = Path(__file__).parent / "samples" / "competition"  # written for Poziomka
+HUB = "HuggingFaceH4/MATH-500"
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+HOW = f"name a folder with test.jsonl, and train.jsonl where there is one, competition:FOLDER, or competition:{HUB}"
+ASK = "Put the final answer in \\boxed{}."
+LONGEST = 20_000  # characters after the thought
+BOXES = re.compile(r"\\(?:f|frame)?boxed|\\framebox|\\fbox|boxed")
+AFTER_BOX = re.compile(r"(?:[\s.$*_]|\\[)\]])*")
+AFTER_NUMBER = re.compile(r"[\d)\]}*_\"'`\\$.%\s]*")
+DENIED = re.compile(r"\b(?:not|isn't|never|neither|nor|wrong|incorrect|or)\b[^.\n]*$", re.IGNORECASE)
+FORMULAS = re.compile(r"\$+([^$]{1,400})\$+|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
+LEVEL = re.compile(r"(?:Level )?(\d{1,3})")
+Failure = str  # why no answer could be read
+
+
+def boxed(formula: str) -> str:
+    """Returns an answer in its box."""
+    return rf"\boxed{{{formula}}}"
+
+
+def open_box(text: str) -> tuple[str, str] | Failure:
+    """Returns what the one box of a text holds, braces within braces included, and what follows it; or why not."""
+    boxes = list(BOXES.finditer(text))
+    if len(boxes) != 1 or not boxes[0][0].startswith("\\"):
+        return f"there are {len(boxes)} boxes" if boxes else "there is no box"
+    start = boxes[0].end()
+    start += len(text[start:]) - len(text[start:].lstrip())
+    if text[start : start + 1] != "{":
+        return "the box has no braces"
+    depth = 0
+    for mark in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
+        depth += {"{": 1, "}": -1}.get(mark[0], 0)
+        if depth == 0:
+            inside = text[start + 1 : start + mark.start()].strip()
+            return (inside, text[start + mark.end() :]) if inside else "the box is empty"
+    return "the box is never closed"
+
+
+# -------------------------------------------------------------------------------------------------------- problems
+def problem_of(row: object, where: str) -> Problem:
+    """Returns the problem that a row spells.
+
+    Args:
+        row: an object, as the top of this file says.
+        where: names the row in errors.
+
+    Raises:
+        TaskError: the row is anything else, or its gold answer cannot be read.
+    """
+    row = row if isinstance(row, dict) else {"": row}
+    question, solution = row.get("problem", row.get("question")), row.get("solution") or ""
+    if not isinstance(question, str) or not question.strip() or not isinstance(solution, str):
+        message = (
+            f"{where} must be an object with the text 'problem' or 'question', and 'answer' or a 'solution' with a box"
+            f": received {json.dumps(row, default=str)[:80]}"
+        )
+        raise TaskError(message)
+    gold = _gold_of(row, solution, where)
+    level = LEVEL.fullmatch(str(row.get("level", 0)))
+    key = f"{seed_of('competition', 'question', question.strip()):016x}"  # so that a question in both splits shows
+    problem = Problem.ask("competition", key, f"{question.strip()}\n{ASK}", boxed(gold))
+    return replace(problem, facts={"solution": solution.strip()}, level=int(level[1]) if level else 0)
+
+
+def _gold_of(row: dict[str, object], solution: str, where: str) -> str:
+    """Returns a row's gold answer, which can be read; raises TaskError where it cannot."""
+    gold = row.get("answer")
+    if gold is None:
+        box = open_box(solution)
+        if isinstance(box, str):
+            message = f"{where} has no 'answer', and of the boxes in its solution one must be the answer: {box}"
+            raise TaskError(message)
+        gold = box[0]
+    if isinstance(gold, int) and not isinstance(gold, bool):
+        gold = str(gold)
+    if not isinstance(gold, str):
+        message = f"the answer of {where} must be a text or a whole number: received {gold!r}; write it in LaTeX"
+        raise TaskError(message)
+    gold = gold.strip().removeprefix("$").removesuffix("$") if gold.strip().count("$") == 2 else gold.strip()
+    gold = box[0] if isinstance(box := open_box(gold), tuple) and not box[1] and gold.startswith("\\") else gold
+    try:
+        read_formula(gold)
+    except FormulaError as error:
+        message = f"the gold answer {gold[:60]!r} of {where} cannot be read: {error}; mend it, or leave the problem out"
+        raise TaskError(message) from error
+    return gold
+
+
+def read_lines(path: Path) -> list[Problem]:
+    """Returns the problems of a file of JSON lines; empty lines are passed over.
+
+    Raises:
+        TaskError: no such file, no text, no JSON, no problem in it; the message names file and line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: a question may hold other separators
+    except FileNotFoundError as error:
+        message = f"there is no file {path}: {HOW}"
+        raise TaskError(message) from error
+    except UnicodeDecodeError as error:
+        message = f"{path} is no UTF-8 text: its byte {error.start} cannot be read"
+        raise TaskError(message) from error
+    problems = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            message = f"line {number} of {path} is not JSON: {error}; received {line[:40]!r}"
+            raise TaskError(message) from error
+        problems.append(problem_of(row, f"line {number} of {path}"))
+    if not problems:
+        message = f"{path} holds no problem: it must have one a line"
+        raise TaskError(message)
+    return problems
+
+
+def read_hub(name: str, split: str) -> list[Problem]:
+    """Returns the problems of SPLIT.jsonl of a data set on the hub, from its cache where it is there; [] where none is.
+
+    Raises:
+        TaskError: the package huggingface_hub is not installed, or the hub does not answer.
+    """
+    try:
+        from huggingface_hub import hf_hub_download  # noqa: PLC0415 an extra, needed for a name of the hub only
+        from huggingface_hub.errors import RemoteEntryNotFoundError  # noqa: PLC0415 as above
+    except ImportError as error:
+        message = f"reading {name} from the hub needs the package huggingface_hub: install it, or {HOW}"
+        raise TaskError(message) from error
+    try:
+        return read_lines(Path(hf_hub_download(name, f"{split}.jsonl", repo_type="dataset")))
+    except RemoteEntryNotFoundError:
+        return []
+    except TaskError:
+        raise
+    except (OSError, ValueError) as error:  # no network, no such data set
+        message = (
+            f"the hub did not give {split}.jsonl of {name} ({type(error).__name__}): download it yourself and {HOW}"
+        )
+        raise TaskError(message) from error
+
+
+# --------------------------------------------------------------------------------------------------------- scoring
+@lru_cache(maxsize=1024)
+def gold_of(answer: str) -> Formula:
+    """Returns the formula in a problem's box.
+
+    Raises:
+        TaskError: there is none that can be read: the problem was not made by this task.
+    """
+    box = open_box(answer)
+    try:
+        return read_formula(box if isinstance(box, str) else box[0])
+    except FormulaError as error:
+        message = f"the gold answer {answer[:60]!r} cannot be read: {error}"
+        raise TaskError(message) from error
+
+
+def scorer(problem: Problem, transcript: Transcript) -> Score:
+    """Reward 1 where the answer after the thought equals the gold one."""
+    gold = gold_of(problem.answer)
+    answer = split_thought(transcript.reply)[1]
+    if answer is None or len(answer) > LONGEST:
+        return Score.unparsed("the thought never ended" if answer is None else "the answer is too long")
+    box = open_box(answer)
+    if not isinstance(box, Failure):
+        found, after = box
+        if not AFTER_BOX.fullmatch(after):
+            return Score.unparsed("something stands after the box")
+        if DENIED.search(answer[: answer.index("boxed")]):
+            return Score.unparsed("the sentence of the box denies it")
+    elif not _is_whole(gold) or BOXES.search(answer):
+        return Score.unparsed(box)
+    else:
+        number = _last_number(problem, answer)
+        if number is None:
+            return Score.unparsed("there is no box, and not one number at the end")
+        found = number
+    try:
+        reply = read_formula(found)
+    except FormulaError as error:
+        return Score.unparsed(f"{found[:60]!r} cannot be read: {error}")
+    if key_of(reply) != key_of(gold) and key_of(reply) in _given(problem.prompt[-1].content):
+        return Score.wrong(found, f"{found} repeats what the question gives")
+    if equal(gold, reply):
+        return Score.right(found, f"{found} is right")
+    return Score.wrong(found, f"{found} is not {problem.answer}")
+
+
+def _is_whole(gold: Formula) -> bool:
+    return gold.kind == "number" and Fraction(gold.text).denominator == 1
+
+
+def _last_number(problem: Problem, answer: str) -> str | None:
+    """Returns the only number of an answer without a box, which must end with it."""
+    if problem.prompt[-1].content in answer:
+        return None  # some questions hold one number, and it is the answer
+    number = read_number(answer)
+    return number if AFTER_NUMBER.fullmatch(re.split(r"(?=\d)", answer, maxsplit=1)[-1].replace(",", "")) else None
+
+
+@lru_cache(maxsize=256)
+def _given(question: str) -> frozenset[str]:
+    """Returns the keys of the formulas that stand in a question, numbers and names aside."""
+    keys = set()
+    for found in FORMULAS.finditer(question):
+        text = next(group for group in found.groups() if group)
+        for part in [text, *re.split(r"[=,.]|\\text\s*\{[^{}]*\}", text)]:
+            try:
+                formula = read_formula(part.strip())
+            except FormulaError:
+                continue
+            if formula.parts:
+                keys.add(key_of(formula))
+    return frozenset(keys)
+
+
+def demonstration(problem: Problem) -> tuple[str, str]:
+    """Returns the solution that came with the problem, and its answer in a box."""
+    return str(problem.facts["solution"]), problem.answer
+
+
+LIMITS = (
+    "Public data sets are old: a pretrained model may have met their problems, the test split included.",
+    "Answers are judged strictly: an equation written another way, or a set where a list is asked for, earns nothing.",
+    "Whether an answer is as simple as was asked for is judged only for plain numbers and for products of sums.",
+)
+
+
+def competition(where: str) -> Task:
+    """Competition mathematics (MATH, AIME), from a folder with train.jsonl and test.jsonl or from the hub.
+
+    Args:
+        where: the folder, or the name of a data set on the hub, such as "HuggingFaceH4/MATH-500"; "sample" for a few
+            problems that come with Poziomka.
+
+    Raises:
+        TaskError: math-verify is not installed, or the problems of a split cannot be read.
+    """
+    if find_spec("math_verify") is None:
+        message = "competition mathematics needs the package math-verify: install poziomka[tasks]"
+        raise TaskError(message)
+    folder = SAMPLE if where == "sample" else Path(where).expanduser()
+
+    @cache
+    def read(split: str) -> list[Problem]:
+        if not folder.exists() and HUB_NAME.fullmatch(where):
+            return read_hub(where, split)
+        path = folder / f"{split}.jsonl"
+        other = "train" if split != "train" else "test"
+        return [] if not path.exists() and (folder / f"{other}.jsonl").exists() else read_lines(path)
+
+    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 a level cannot be asked for
+        return read(split)[index]
+
+    def size(split: str) -> int:
+        return len(read(split))
+
+    if size("train") == 0 and size("test") == 0:  # so that what cannot be read is said now
+        message = f"{where} has neither train.jsonl nor test.jsonl: {HOW}"
+        raise TaskError(message)
+    solved = size("train") > 0 and all(problem.facts["solution"] for problem in read("train"))
+    return Task(
+        "competition",
+        source,
+        scorer,
+        size=size,
+        demonstration=demonstration if solved else None,
+        mistakes=lambda problem: {what: boxed(wrong) for what, wrong in mistakes_of(gold_of(problem.answer)).items()},
+        audit=audit,
+        limits=LIMITS,
+    )

@@ -1,0 +1,234 @@
+r"""A second opinion on answers to competition problems, by other means than the scorer's.
+
+It shares no code with tasks/formulas: the answer is rewritten to an expression of Python by substitution, text by text,
+which `ast` parses (it is never run), and evaluated at random points in floats. It takes the last box, or else the whole
+answer, and is not strict about forms: an answer that the scorer rewards and that this finds wrong was read wrongly by
+one of them. What it cannot rewrite it compares as text without white space; where that differs too it gives no opinion.
+"""
+
+import ast
+import cmath
+import math
+import re
+from collections.abc import Callable
+
+from poziomka.core.problem import Problem, Score, Verdict
+from poziomka.core.seeds import random_of
+from poziomka.core.transcript import Transcript
+
+LONGEST = 2000  # characters of an answer
+POINTS = 5
+CLOSE = 1e-12
+LARGEST = 1e80
+STEPS = (
+    (r"(?<!\\)\\[,;:! ]|\\left|\\right|\\displaystyle|~|\\\$|\$", " "),
+    (r"\\text(?:bf|rm|it)?\s*\{[^{}]*\}(?:\s*\^\s*\{?\d\}?)?|\\mbox\s*\{[^{}]*\}(?:\s*\^\s*\{?\d\}?)?|\\?%", " "),
+    (r"\^\s*\{?\s*\\circ\s*\}?", " "),
+    (r"(?<=\d),\s*(?=\d\d\d(?!\d))", ""),
+    (r"\\[dtc]frac", r"\\frac"),
+    (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+    (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
+    (r"(\\frac\s*\{[^{}]*\})\s*(\d)", r"\1{\2}"),
+    (r"(?<![\d.}])(\d+)\s*\\frac\s*\{(\d+)\}\s*\{(\d+)\}", r"((\1)+(\2)/(\3))"),
+    (r"\\(?:cdot|times)", "*"),
+    (r"\\sqrt\s*([0-9a-z])", r"\\sqrt{\1}"),
+    (r"\\pi(?![a-z])", "(pi)"),
+    (r"\\infty", "(1e70)"),
+    (r"\\(sin|cos|tan|cot|ln|log|exp)\s*([0-9a-zA-Z])", r"\\\1{\2}"),
+)
+FUNCTIONS: dict[str, Callable[[complex], complex]] = {
+    "sqrt": cmath.sqrt,
+    "sin": cmath.sin,
+    "cos": cmath.cos,
+    "tan": cmath.tan,
+    "cot": lambda x: 1 / cmath.tan(x),
+    "ln": cmath.log,
+    "log": cmath.log10,
+    "exp": cmath.exp,
+}
+SPLIT = re.compile(r",|\\cup|\\in(?![a-z])|<=?|>=?|=|\\(?:le|ge|leq|geq|ne|neq)(?![a-z])|\\\\|&")
+WRAPPING = re.compile(r"\\begin\{.matrix\}|\\end\{.matrix\}|\\langle|\\rangle|\\[{}]")
+
+
+class NotUnderstoodError(ValueError):
+    """The text cannot be rewritten."""
+
+
+def audit(problem: Problem, transcript: Transcript) -> Score:
+    """CORRECT where the last box after the thought comes to the gold answer's values; ERROR where that is not known."""
+    answer = transcript.reply.rpartition("</think>")[2].strip()
+    said = _last_box(answer[-LONGEST:])
+    gold = _last_box(problem.answer)
+    if _bare(said) == _bare(gold):
+        return Score.right(said, "the same text")
+    try:
+        theirs, ours = _Reading(said), _Reading(gold)
+    except (NotUnderstoodError, ArithmeticError, ValueError, RecursionError, MemoryError) as error:
+        return Score.failed(Verdict.ERROR, f"no second opinion: {error}"[:200])
+    if theirs.brackets != ours.brackets or len(theirs.values) != len(ours.values):
+        return Score.wrong(said, f"{said[:60]} and {gold[:60]} have other forms")
+    orders = [theirs.values] if ours.ordered else [theirs.values, theirs.like(ours)]
+    if any(all(map(_close, order, ours.values)) for order in orders):
+        return Score.right(said, "the same values at random points")
+    return Score.wrong(said, f"{said[:60]} and {gold[:60]} have other values")
+
+
+def _last_box(text: str) -> str:
+    """Returns what follows the last box's opening, up to the brace that closes it; without a box the last number."""
+    _, opened, rest = text.rpartition("boxed{")
+    if not opened:
+        numbers = re.findall(r"-?\d[\d,]*\.?\d*", text)
+        return numbers[-1].strip(".,") if numbers else text
+    depth = 1
+    for place, letter in enumerate(rest):
+        depth += (letter == "{") - (letter == "}")
+        if depth == 0:
+            return rest[:place]
+    return rest
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"\s|\\[,;:!]|\\left|\\right", "", text).replace("dfrac", "frac").replace("tfrac", "frac")
+
+
+class _Reading:
+    """An answer as the values of its pieces, at some points each.
+
+    Attributes:
+        values: one tuple a piece.
+        brackets: those around tuples and intervals, and the relations, in the order of the alphabet.
+        ordered: whether the order of the pieces means something.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Reads a text; raises NotUnderstoodError."""
+        text = WRAPPING.sub(" ", text)
+        for pattern, better in STEPS[:4]:
+            text = re.sub(pattern, better, text)
+        text, brackets = _unwrapped(text)
+        relations = [found for found in SPLIT.findall(text) if found != ","]
+        pieces = [piece for piece in SPLIT.split(text) if piece.strip()]
+        if not pieces or len(pieces) > 60:
+            message = "no value, or too many"
+            raise NotUnderstoodError(message)
+        self.values = [value for piece in pieces for value in _both(piece)]
+        self.brackets = sorted([*brackets, *relations])
+        self.ordered = bool(self.brackets) and "\\cup" not in relations
+
+    def like(self, other: "_Reading") -> list[tuple[complex, ...]]:
+        """Returns the values, each at the place where the other's is nearest."""
+        left, found = list(self.values), []
+        for value in other.values:
+            nearest = min(left, key=lambda each: abs(each[0] - value[0]))
+            left.remove(nearest)
+            found.append(nearest)
+        return found
+
+
+def _both(piece: str) -> list[tuple[complex, ...]]:
+    r"""Returns the values of a piece, both of them where it has \pm."""
+    signs = ("+", "-") if "\\pm" in piece else ("",)
+    return [_at_points(_python(re.sub(r"\\pm", sign, piece))) for sign in signs]
+
+
+def _unwrapped(text: str) -> tuple[str, list[str]]:
+    """Returns an answer without the brackets of its tuples and intervals, which hold a comma, and those brackets."""
+    opened: list[int] = []
+    drop: set[int] = set()
+    commas: list[int] = []
+    for place, letter in enumerate(text):
+        if letter in "([":
+            opened.append(place)
+            commas.append(0)
+        elif letter == "," and commas:
+            commas[-1] += 1
+        elif letter in ")]" and opened:
+            start = opened.pop()
+            if commas.pop() or text[start] == "[":
+                drop |= {start, place}
+    without = "".join("," if place in drop else letter for place, letter in enumerate(text))
+    return without, [text[place] for place in drop]
+
+
+def _python(text: str) -> ast.expr:
+    """Returns the expression of Python that a piece of LaTeX comes to."""
+    for pattern, better in STEPS:
+        text = re.sub(pattern, better, text)
+    for _ in range(40):  # from the inside out
+        after = re.sub(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"((\1)/(\2))", text)
+        after = re.sub(r"\\sqrt\s*\[(\d+)\]\s*\{([^{}]*)\}", r"((\2)^(1/\1))", after)
+        after = re.sub(r"\\(sqrt|sin|cos|tan|cot|ln|log|exp)\s*\{([^{}]*)\}", r"(@\1(\2))", after)
+        after = re.sub(r"\\(sin|cos|tan|cot|ln|log|exp)\s*\(([^()]*)\)", r"(@\1(\2))", after)
+        after = re.sub(r"\^\s*\{([^{}]*)\}", r"^(\1)", after)
+        if after == text:
+            break
+        text = after
+    text = re.sub(r"\^\s*(\w)(?=\w)", r"^(\1)", text)
+    if re.search(r"[\\{}_|!]", text):
+        message = f"{text[:40]!r} is not understood"
+        raise NotUnderstoodError(message)
+    words = re.findall(r"@[a-z]+|pi|1e70|\d+\.?\d*|\.\d+|[A-Za-z]|[-+*/^()]|\S", text)
+    rewritten = ""
+    before = ""
+    for word in words:
+        value = word[0] in "(@." or word[0].isalnum()
+        if value and before and (before[0].isalnum() or before == ")") and before[0] != "@":
+            rewritten += "*"
+        said = word.lstrip("0") or "0" if word.isdigit() else word  # Python reads no 073
+        rewritten += "**" if word == "^" else f" {word.strip('@')}_ " if word[0] == "@" else f" {said} "
+        before = word
+    try:
+        return ast.parse(rewritten.strip(), mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        message = f"{rewritten[:40]!r} is no expression"
+        raise NotUnderstoodError(message) from error
+
+
+def _at_points(tree: ast.expr) -> tuple[complex, ...]:
+    names = sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)})
+    found = []
+    for number in range(POINTS):
+        point = {name: complex(random_of("competition audit", name, number).uniform(0.2, 1.7)) for name in names} | {
+            "pi": complex(math.pi),
+            "e": complex(math.e),
+            "i": 1j,
+        }
+        found.append(_evaluate(tree, point))
+    return tuple(found)
+
+
+def _evaluate(node: ast.expr, point: dict[str, complex]) -> complex:
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            found = complex(value)
+        case ast.Name(id=name):
+            found = point[name]
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=inner):
+            found = _evaluate(inner, point) * (-1 if isinstance(op, ast.USub) else 1)
+        case ast.Call(func=ast.Name(id=name), args=[inner]) if name[:-1] in FUNCTIONS:
+            found = FUNCTIONS[name[:-1]](_evaluate(inner, point))
+        case ast.BinOp(left=left, op=op, right=right):
+            one, other = _evaluate(left, point), _evaluate(right, point)
+            match op:
+                case ast.Add():
+                    found = one + other
+                case ast.Sub():
+                    found = one - other
+                case ast.Mult():
+                    found = one * other
+                case ast.Div():
+                    found = one / other
+                case ast.Pow():
+                    found = one**other
+                case _:
+                    raise NotUnderstoodError(ast.dump(op))
+        case _:
+            raise NotUnderstoodError(type(node).__name__)
+    if not abs(found) < LARGEST:
+        message = "a value is too large"
+        raise NotUnderstoodError(message)
+    return found
+
+
+def _close(one: tuple[complex, ...], other: tuple[complex, ...]) -> bool:
+    return all(abs(a - b) <= CLOSE * max(1e-3, abs(a), abs(b)) for a, b in zip(one, other, strict=True))

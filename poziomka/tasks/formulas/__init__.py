@@ -1,0 +1,1 @@
+"""Formulas of answers: read, evaluated, compared and written."""

@@ -1,0 +1,53 @@
+r"""A formula as a tree.
+
+kind        parts                    text
+number      –                        a fraction in lowest terms, "3/4"
+name        –                        a letter, perhaps with an index, "x_1"; "pi"; "inf"
+sum         two                      –
+product     two                      –
+quotient    two                      –
+power       two                      –
+minus       one                      –
+plus_minus  two                      "+" or "-", the sign of the first of its two values
+apply       one, or two              a function: sin, log (with its base), sqrt (with its index), abs, floor, …
+measured    a value                  its unit: "degree", "%", "$", "cm", "cm^2"
+based       –                        digits and base, "2516_8"
+tuple       its entries              the brackets: "()", "[]", "(]", "[)" or "<>"
+set, list   its members              –
+union       intervals                –
+matrix      rows, each a tuple       –
+chain       sides                    relations between them: "=", "< <=", "in"
+words       –                        words in small letters
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+ARITHMETIC = frozenset(
+    ("number", "name", "sum", "product", "quotient", "power", "minus", "plus_minus", "apply")
+)  # formulas of one value
+
+
+class FormulaError(ValueError):
+    """A text is no answer in a form that is known; the message says why, in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A formula that was read; see the table above."""
+
+    kind: str
+    parts: tuple["Formula", ...] = ()
+    text: str = ""
+
+    def walk(self) -> Iterator["Formula"]:
+        """Yields the formula and every formula in it."""
+        yield self
+        for part in self.parts:
+            yield from part.walk()
+
+
+def number(value: Fraction | int) -> Formula:
+    """Returns the formula of a number."""
+    return Formula("number", text=str(Fraction(value)))
