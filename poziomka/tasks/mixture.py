@@ -222,17 +222,12 @@ def _scaled(place: int, steps: int, wanted: int) -> int:
 
 
 # --------------------------------------------------------------------------------------------------------- as a task
-@dataclass(frozen=True)
 class _Inside:
     """An environment of a part, opened with the part's own problem."""
 
-    inner: Environment
-    part: Part
-
-    @property
-    def stop(self) -> tuple[str, ...]:
-        """The inner environment's."""
-        return self.inner.stop
+    def __init__(self, inner: Environment, part: Part) -> None:
+        self.inner, self.part = inner, part
+        self.stop = inner.stop
 
     def open(self, problem: Problem) -> Session:
         """Returns the inner environment's session."""
