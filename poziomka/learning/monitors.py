@@ -1,5 +1,6 @@
 """What a step of reinforcement says about itself, and when it must stop."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
@@ -15,7 +16,8 @@ def describe(groups: Sequence[Group]) -> dict[str, float]:
 
     reward/mean, reward/pass_rate: over judged attempts · groups/zero_variance: share of groups whose rewards are all
     equal · length/…: mean tokens the model wrote · verdict/failures: share of attempts whose check failed ·
-    policy/forced_share: share of attempts whose thought was closed by the budget.
+    verdict/correct and so on: attempts of each verdict · policy/forced_share: share of attempts whose thought was
+    closed by the budget.
     """
     rollouts = [rollout for group in groups for rollout in group]
     judged = [r for r in rollouts if r.score.reward is not None]
@@ -26,6 +28,8 @@ def describe(groups: Sequence[Group]) -> dict[str, float]:
         "tokens/sampled": float(sum(r.transcript.cost for r in rollouts)),
         "length/thinking": fmean(r.thinking for r in rollouts),
     }
+    counts = Counter(r.score.verdict for r in rollouts)
+    metrics |= {f"verdict/{verdict}": float(counts[verdict]) for verdict in Verdict}
     if judged:
         metrics["reward/mean"] = fmean(r.score.reward or 0.0 for r in judged)
         metrics["reward/pass_rate"] = fmean(r.score.correct for r in judged)
@@ -65,7 +69,9 @@ class Watch:
         said = []
         if failed:
             share, example = len(failed) / len(rollouts), failed[0]
-            sentence = f"{len(failed)} of {len(rollouts)} checks failed ({example.id}: {example.score.why})"
+            late = sum(r.score.verdict is Verdict.TIMEOUT for r in failed)
+            limit = f", {late} by the time limit" if late else ""
+            sentence = f"{len(failed)} of {len(rollouts)} checks failed{limit} ({example.id}: {example.score.why})"
             if share > self.failures:
                 message = f"{sentence}; more than {self.failures:.0%} is not trusted: mend the scorer and resume"
                 raise LearningError(message)

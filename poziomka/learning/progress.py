@@ -4,7 +4,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save_file
 
@@ -15,6 +15,9 @@ from poziomka.learning.learner import Learner
 from poziomka.models.lora import load_learned, save_learned
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.runs.run import Run
+
+if TYPE_CHECKING:
+    from poziomka.learning.alarms import Alarms
 
 OPTIMIZER = "optimizer.safetensors"
 
@@ -41,6 +44,7 @@ class Progress:
         again: what a person does to go on with this run.
         base: folder or name of the model that adapters go onto, where adapters learn.
         stop: set to save and stop after the step that is under way.
+        alarms: who watches whether rewards are earned; None before a loop asks for them.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Progress:
         self.extra: dict[str, Callable[[], Mapping[str, Any]]] = {}
         self.score: float | None = None
         self.stop = False
+        self.alarms: Alarms | None = None
         self.base = ""
         self.again = f"poziomka train --resume {shlex.quote(str(run.folder))}"
 

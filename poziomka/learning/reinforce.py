@@ -31,12 +31,14 @@ from poziomka.core.scoring import Scoring
 from poziomka.core.settings import setting
 from poziomka.core.transcript import Author
 from poziomka.learning.advantages import advantage_named, by_token
+from poziomka.learning.alarms import watch_over
 from poziomka.learning.batch import Batch
 from poziomka.learning.canaries import Canaries
 from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.monitors import Watch, describe
 from poziomka.learning.progress import Clock, Progress
+from poziomka.learning.suspicion import AlarmSettings
 from poziomka.learning.weighting import Aggregation, policy_examples
 from poziomka.models.counting import sampling_flops
 
@@ -60,6 +62,7 @@ class ReinforceSettings:
     patience: int | None = setting(20, "steps in a row without an informative group after which to stop", low=1)
     failures: float = setting(0.1, "share of failed checks in a step above which to stop", low=0.0, high=1.0)
     scorer_seconds: float = setting(10.0, "time limit of one check by an untrusted scorer", low=0.001)
+    alarms: AlarmSettings = field(default_factory=AlarmSettings)
     learner: LearnerSettings = field(default_factory=LearnerSettings)
 
     def __post_init__(self) -> None:
@@ -99,9 +102,9 @@ def reinforce(
 
     Raises:
         SettingsError: the learner's temperature is not the sampling's.
-        LearningError: too many failed checks, no variance for too long, or a canary that fell silent (the state is
-            saved first); stale attempts, or a loss that is not a number (the weights are left as they were, and the
-            sampler rests until it adopts some).
+        LearningError: too many failed checks, no variance for too long, a canary that fell silent, or an alarm that
+            is to stop the run (the state is saved first); stale attempts, or a loss that is not a number (the weights
+            are left as they were, and the sampler rests until it adopts some).
         Interrupted: the user asked to stop.
     """
     learner, advantages_of = progress.learner, advantage_named(settings.advantage)
@@ -111,6 +114,7 @@ def reinforce(
     watch = Watch(settings.patience, settings.failures)
     watch.silent = _silent_so_far(progress)
     canaries = Canaries(learner.model, settings.temperature, sampler)
+    alarms = watch_over(progress, task, settings.alarms, settings.scorer_seconds)
     progress.hand_over(sampler)
     with Scoring(task, settings.scorer_seconds) as scoring:
         for step in range(start + 1, settings.steps + 1):
@@ -139,7 +143,9 @@ def reinforce(
             # the books
             dealt = curriculum.learn(groups)
             _count_compute(progress, learner, groups, batch)
-            progress.log("reinforce", describe(groups) | dealt | metrics | clock.seconds)
+            seen = describe(groups) | alarms.see(groups, progress.step)
+            clock.lap("monitoring")
+            progress.log("reinforce", seen | dealt | metrics | clock.seconds)
             progress.keep(groups, by_token(groups, advantages))
             if after is not None:
                 after(step)
@@ -192,6 +198,8 @@ def _save_and_stop_if_hopeless(
 ) -> None:
     """Says what is amiss; saves the state before a stop."""
     try:
+        if progress.alarms is not None:
+            progress.alarms.announce(progress)
         canaries.look(groups, metrics)
         for sentence in watch.look(groups):
             progress.run.note(f"step {progress.step}: {sentence}")

@@ -14,6 +14,7 @@ from poziomka.core.evaluation import Evaluation, evaluate
 from poziomka.core.problem import Task
 from poziomka.core.sampler import Sampling
 from poziomka.core.settings import plain
+from poziomka.learning.alarms import watch_over
 from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.finetune import finetune
 from poziomka.learning.learner import Learner, LearnerSettings
@@ -61,6 +62,8 @@ class Training:
         self.watcher.notes = run.notes
         self.progress = self._restored()
         self.progress.base = built.source
+        self.alarms = watch_over(self.progress, self.task, recipe.reinforce.alarms, recipe.reinforce.scorer_seconds)
+        self.watcher.alarms = self.alarms.rung
         for note in built.notes:
             run.note(note)
         if built.scripted:
@@ -215,6 +218,7 @@ class Training:
         began, settings = time.perf_counter(), self.recipe.evaluate
         found = self._evaluation(settings.curve_problems, settings.curve_attempts, most=self.recipe.reinforce.budget)
         accuracy = found.accuracy
+        audited = self.alarms.see_held_out(found.groups, self.progress.step)
         self.progress.score = accuracy.mean
         self.progress.spend(reinforce_flops=0.0, evaluation_flops=sampling_flops(self.model, found.groups))
         self.progress.log(
@@ -226,7 +230,8 @@ class Training:
                 "evaluate/thinking_tokens": found.thinking,
                 "evaluate/problems": float(settings.curve_problems),
                 "time/evaluating_seconds": time.perf_counter() - began,
-            },
+            }
+            | audited,
         )
         self.show()
 
@@ -283,7 +288,11 @@ class Training:
 PHASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "warm start": ("finetune_flops", "finetune_tokens", ("warm_start: data", "warm_start: learning")),
     "sampling": ("sampling_flops", "sampled_tokens", ("reinforce: sampling",)),
-    "learning": ("training_flops", "trained_tokens", ("reinforce: packing", "reinforce: learning")),
+    "learning": (
+        "training_flops",
+        "trained_tokens",
+        ("reinforce: packing", "reinforce: learning", "reinforce: monitoring"),
+    ),
     "evaluation": ("evaluation_flops", "", ("evaluate: evaluating", "evaluating")),
 }
 

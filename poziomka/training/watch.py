@@ -15,6 +15,7 @@ from poziomka.core.collect import collect
 from poziomka.core.problem import Task
 from poziomka.core.rollout import Rollout
 from poziomka.core.sampler import Sampler, Sampling
+from poziomka.learning.alarms import Alarm, is_alarm
 from poziomka.training.recipe import Recipe
 
 QUESTIONS = 3  # fixed held-out problems, from easy to hard
@@ -39,6 +40,7 @@ class Watcher:
         self.points: list[tuple[float, float]] = []
         self.replies: list[Rollout] = []
         self.notes: Sequence[str] = ()  # what the run wants said; it grows
+        self.alarms: Sequence[Alarm] = ()  # that rang; it grows
         self._told = 0
         self.pace: dict[str, list[float]] = {"warm_start": [], "reinforce": []}
         self._began = self._spoke = self.heard = time.monotonic()
@@ -110,7 +112,7 @@ class Watcher:
         self._told += len(fresh)  # before they are said: the watchdog's thread may come in between
         for note in fresh:
             if self._live is not None:
-                self.console.print(Text(note, style="yellow"), soft_wrap=True)
+                self.console.print(Text(note, style="bold red" if is_alarm(note) else "yellow"), soft_wrap=True)
             self._say(note, due=True)
 
     def _line(self, stage: str) -> str:
@@ -138,6 +140,9 @@ class Watcher:
             trail = " → ".join(f"{accuracy:.2f}" for accuracy, _ in self.points[-8:])
             table.add_row("held-out accuracy", trail)
             table.add_row("thinking tokens", " → ".join(f"{tokens:.0f}" for _, tokens in self.points[-8:]))
+        for alarm in self.alarms:
+            said = Text.assemble((f"{alarm.name}: ", "bold red"), (f"{alarm.sentence} (step {alarm.step})", "red"))
+            table.add_row(Text("alarm", style="bold red"), said)
         table.add_row("run", Text(f"{self.folder}   {time.monotonic() - self._began:.0f} s", style="dim"))
         rows: list[RenderableType] = [table]
         if self.replies:
