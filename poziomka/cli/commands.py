@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poziomka.cli import chat
-from poziomka.core.errors import SettingsError
+from poziomka.core.errors import SettingsError, nearest
 
 WRONG, STOPPED = 2, 130  # exit statuses
 
@@ -218,25 +218,50 @@ def _export(given: Namespace) -> int:
 
 # ---------------------------------------------------------------------------------------------------- tasks, runs
 def _tasks_options(parser: ArgumentParser) -> None:
-    parser.add_argument("action", nargs="?", default="list", metavar="list|show", help="what to print (list)")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="the task to show")
-    parser.add_argument("--split", default="train", metavar="SPLIT", help="train or test (train)")
+    words = "|".join(TASK_ACTIONS)
+    parser.add_argument("action", nargs="?", default="list", metavar=words, help="what to do (list)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="the task to show or to play; the tasks to check")
+    parser.add_argument("--split", metavar="SPLIT", help="train or test (train, where there is something to train on)")
     parser.add_argument("--level", type=int, metavar="N", help="difficulty (the task's own mixture)")
-    parser.add_argument("--count", type=_positive, default=3, metavar="N", help="problems to print (3)")
+    parser.add_argument("--count", type=_positive, metavar="N", help="problems to show (3) or to play (10)")
+    parser.add_argument("--all", action="store_true", help="check every task that needs no files of yours")
+    parser.add_argument("--problems", type=_positive, default=20, metavar="N", help="of each split to check (20)")
+    parser.add_argument("--json", action="store_true", help="print what a check finds as JSON instead of a table")
+
+
+TASK_ACTIONS = {
+    "list": "poziomka tasks list",
+    "show": "poziomka tasks show NAME",
+    "play": "poziomka tasks play NAME",
+    "check": "poziomka tasks check NAME, or --all",
+}
 
 
 def _tasks(given: Namespace) -> int:
     from poziomka.cli.tasks import list_tasks, show_task
 
-    if given.action == "list" and given.name is None:
-        print(list_tasks())
-        return 0
-    if given.action == "show" and given.name is not None:
-        print(show_task(given.name, split=given.split, level=given.level, count=given.count))
-        return 0
-    wrong = "" if given.action in ("list", "show") else f"unknown action {given.action!r}; "
-    message = f"{wrong}write `poziomka tasks list`, or `poziomka tasks show NAME`"
-    raise SettingsError(message)
+    if given.action not in TASK_ACTIONS:
+        known = "; ".join(f"`{usage}`" for usage in TASK_ACTIONS.values())
+        message = f"unknown action {given.action!r}{nearest(given.action, TASK_ACTIONS)} write {known}"
+        raise SettingsError(message)
+    if given.action == "check" and (bool(given.names) != given.all):
+        from poziomka.cli.trials import check
+
+        passed = check(given.names, everything=given.all, problems=given.problems, as_json=given.json)
+        return 0 if passed else WRONG
+    most = {"list": (0, 1), "show": (1, 1), "play": (1, 1)}.get(given.action)
+    if most is None or not most[0] <= len(given.names) <= most[1]:
+        message = f"write `{TASK_ACTIONS[given.action]}`: received {len(given.names)} names"
+        raise SettingsError(message)
+    if given.action == "list":
+        print(list_tasks(*given.names))
+    elif given.action == "show":
+        print(show_task(given.names[0], split=given.split, level=given.level, count=given.count or 3))
+    else:
+        from poziomka.cli.play import Game, play
+
+        play(Game(given.names[0], given.split, given.level, given.count or 10))
+    return 0
 
 
 def _runs_options(parser: ArgumentParser) -> None:
@@ -269,6 +294,6 @@ COMMANDS = {
     "metrics": Command("list a run's metrics, or copy them elsewhere", _metrics_options, _metrics),
     "export": Command("write a run's newest weights for other programs", _export_options, _export),
     "show": Command("look through a run's rollouts", _show_options, _show),
-    "tasks": Command("list the tasks, or show problems of one", _tasks_options, _tasks),
+    "tasks": Command("list the tasks, show problems, answer them, try their scorers", _tasks_options, _tasks),
     "runs": Command("compare the runs in a folder", _runs_options, _runs),
 }

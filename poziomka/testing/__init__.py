@@ -3,17 +3,22 @@
 from typing import Any
 
 from poziomka.testing.environment import check_environment
+from poziomka.testing.mistakes import near_miss
+from poziomka.testing.record import Trial
 from poziomka.testing.sampler import check_sampler
 from poziomka.testing.scripted import ScriptedSampler
-from poziomka.testing.task import check_task, near_miss
+from poziomka.testing.task import check_task
+from poziomka.testing.trial import trial
 
 __all__ = [
     "ScriptedSampler",
+    "Trial",
     "check_architecture",
     "check_environment",
     "check_sampler",
     "check_task",
     "near_miss",
+    "trial",
 ]
 
 

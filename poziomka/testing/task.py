@@ -3,11 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from poziomka.core.problem import Task
-from poziomka.testing.mistakes import near_miss
 from poziomka.testing.rule import rule
-from poziomka.testing.trial import trial
-
-__all__ = ["check_task", "near_miss"]
+from poziomka.testing.trial import FIRST, trial
 
 
 def check_task(
@@ -18,7 +15,7 @@ def check_task(
     seconds: float = 5.0,
     perturb: Callable[[str], str] | None = None,
 ) -> None:
-    """Holds a task to its contract: `trial`, ended by the first rule that does not hold.
+    """Holds a task to its contract: `trial`, ended by the first rule that does not hold, and junk of a megabyte only.
 
     Args:
         task: what to check.
@@ -30,5 +27,5 @@ def check_task(
     Raises:
         AssertionError: the task breaks a rule; the message says which, where, and what was seen.
     """
-    tried = trial(task, splits=splits, problems=problems, seconds=seconds, perturb=perturb, most=1)
+    tried = trial(task, splits=splits, problems=problems, seconds=seconds, perturb=perturb, effort=FIRST)
     rule(tried.passed, next(iter(tried.broken), ""))

@@ -220,9 +220,9 @@ JUNK = {
 SIZES = {"a megabyte": 1_000_000, "ten megabytes": 10_000_000}
 
 
-def junk(case: Case) -> Iterator[tuple[str, Transcript]]:
-    """Yields replies of one and of ten megabytes that must earn nothing, each after what it is."""
-    for size, count in SIZES.items():
+def junk(case: Case, sizes: Mapping[str, int] = SIZES) -> Iterator[tuple[str, Transcript]]:
+    """Yields long replies that must earn nothing, each after what it is; `sizes` are in characters."""
+    for size, count in sizes.items():
         for what, piece in JUNK.items():
             yield f"{size} of {what}", case.answered(piece * (count // len(piece)))
         yield f"{size} of white space and a letter", case.answered(f"x{' ' * count}x")

@@ -142,7 +142,7 @@ def test_a_task_shows_problems_with_answers(poziomka, name):
     assert status == 0, errors
     assert output.count("\nproblem ") == 4
     for problem in task.take("test", 0, 4):
-        assert problem.prompt[-1].content.strip() in output
+        assert problem.prompt[-1].content.strip().replace("\n", "\n" + " " * 11) in output
         assert f"answer   {problem.answer}" in output
 
 
