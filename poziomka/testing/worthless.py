@@ -11,6 +11,7 @@ from poziomka.testing.mistakes import same
 
 LONG = "let me see whether that is so and look at it once more "  # repeated where a reply is to be long
 NUMERAL = re.compile(r"(?<!\w)\d+(?!\w)", re.ASCII)  # no part of a name such as x1
+SUM = re.compile(r"\d[\d ().]*[-+*/][\d ().+*/-]*\d\)*", re.ASCII)  # what a scorer that computes would work out
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def worthless(case: Case) -> Iterator[tuple[str, Transcript]]:
 
 # -------------------------------------------------------------------------------------------------- without an answer
 ANSWERS = {
-    "nothing": "",
+    "an empty answer": "",
     "nan": "nan",
     "inf": "inf",
     "-inf": "-inf",
@@ -102,7 +103,11 @@ ANSWERS = {
 
 
 def _answers(case: Case) -> Iterator[tuple[str, str]]:
-    yield "an echo of the prompt", "\n".join(message.content for message in case.problem.prompt)
+    prompt = "\n".join(message.content for message in case.problem.prompt)
+    yield "an echo of the prompt", prompt
+    sums = [found[0].strip() for found in SUM.finditer(prompt)]
+    if sums:
+        yield "a sum of the prompt, not worked out", max(sums, key=len)
     yield from ANSWERS.items()
 
 

@@ -13,7 +13,6 @@ from poziomka.models import lora
 from poziomka.models.chat import PlainFormat
 from poziomka.models.lora import LoraSettings
 from poziomka.training.doctor import Bench, Status, coloured, cost, examine
-from poziomka.training.doctor.scorer import misses
 from poziomka.training.preflight import needs
 
 
@@ -111,12 +110,6 @@ def test_what_is_learned_from_is_shown_by_stretch(parts_of, tools):
     assert {author for _, author, weight in up if weight > 0} == {"model"}
     assert {author for _, author, weight in down if weight < 0} == {"model"}
     assert {"template", "user"} <= {author for _, author, weight in up if not weight}
-
-
-def test_misses_are_wrong_and_of_every_kind():
-    problem = Problem.ask("sums", "k", "What is 19 + 21?", "= 40")
-    found = list(misses(problem, "= 42", ["1", "2", "3"]))
-    assert [wrong for _, wrong in found] == ["= 43", "= 41", "= 24", "", "What is 19 + 21?", "1 = 42 2 3"]
 
 
 def test_rollouts_without_the_models_words_are_a_failure(parts_of):
