@@ -1,0 +1,230 @@
+"""Plain values as bytes: all that passes between a program that nobody trusts and whoever judges it.
+
+None, bool, int, float (nan and inf included), complex, str, bytes, list, tuple, set, frozenset and dict, and nothing
+else. Reading makes no object of any other type and calls no code of the sender, so that what arrives has the `==` of
+Python itself, whatever was sent; that is why this is neither pickle nor marshal. A value of a subclass is sent as the
+plain value that it holds. A frame is the length of what follows, four bytes, and one value.
+
+    N T F               None, True, False
+    i f c               integer (its length, bytes, lowest first, signed), float, complex
+    s b                 text as UTF-8 (lone surrogates pass), bytes
+    l t d S Z           list, tuple, dict, set, frozenset: the number of entries, then the entries
+"""
+
+import socket
+import struct
+import time
+from collections.abc import Collection
+
+LARGEST = 1_000_000  # bytes of a value
+DEPTH = 64  # of lists in lists
+LENGTH = struct.Struct(">I")
+FLOAT = struct.Struct("<d")
+CONSTANTS: dict[bytes, object] = {b"N": None, b"T": True, b"F": False}
+
+
+class NotPlainError(ValueError):
+    """A value, or bytes, that cannot pass."""
+
+
+class TooLargeError(NotPlainError):
+    """A plain value that is too large, or too deep."""
+
+
+def encode(value: object) -> bytes:
+    """Returns a value as bytes; equal sets give equal bytes.
+
+    Raises:
+        NotPlainError: it holds anything but plain values.
+        TooLargeError: it is larger than LARGEST, or deeper than DEPTH.
+    """
+    out = bytearray()
+    _write(value, out, 0)
+    return bytes(out)
+
+
+def _write(value: object, out: bytearray, depth: int) -> None:
+    # methods of the plain type itself, so that a subclass is sent as what it holds and not as what it says
+    if value is None or value is True or value is False:
+        out += b"N" if value is None else b"T" if value is True else b"F"
+    elif isinstance(value, int):
+        length = int.bit_length(value) // 8 + 1
+        _check(len(out) + length, depth)
+        _block(b"i", int.to_bytes(value, length, "little", signed=True), out)
+    elif isinstance(value, float):
+        out += b"f" + FLOAT.pack(value)
+    elif isinstance(value, complex):
+        out += b"c" + FLOAT.pack(value.real) + FLOAT.pack(value.imag)
+    elif isinstance(value, str):
+        _check(len(out) + str.__len__(value), depth)
+        _block(b"s", str.encode(value, "utf-8", "surrogatepass"), out)
+    elif isinstance(value, bytes | bytearray):
+        _check(len(out) + len(value), depth)
+        _block(b"b", bytes(value), out)
+    else:
+        _write_many(value, out, depth)
+    _check(len(out), depth)
+
+
+def _write_many(value: object, out: bytearray, depth: int) -> None:
+    _check(len(out), depth)
+    if isinstance(value, list):
+        _entries(b"l", [*list.__iter__(value)], out, depth)
+    elif isinstance(value, tuple):
+        _entries(b"t", [*tuple.__iter__(value)], out, depth)
+    elif isinstance(value, dict):
+        _entries(b"d", [*dict.items(value)], out, depth)
+    elif isinstance(value, set | frozenset):
+        held = [*(set.__iter__(value) if isinstance(value, set) else frozenset.__iter__(value))]
+        out += (b"S" if isinstance(value, set) else b"Z") + LENGTH.pack(len(held))
+        out += b"".join(sorted(_apart(entry, depth) for entry in held))
+    else:
+        message = f"{type(value).__name__[:60]} is not plain data"
+        raise NotPlainError(message)
+
+
+def _entries(tag: bytes, entries: Collection[object], out: bytearray, depth: int) -> None:
+    out += tag + LENGTH.pack(len(entries))
+    for entry in entries:
+        if tag == b"d" and isinstance(entry, tuple):
+            _write(entry[0], out, depth + 1)
+            _write(entry[1], out, depth + 1)
+        else:
+            _write(entry, out, depth + 1)
+
+
+def _apart(entry: object, depth: int) -> bytes:
+    out = bytearray()
+    _write(entry, out, depth + 1)
+    return bytes(out)
+
+
+def _block(tag: bytes, data: bytes, out: bytearray) -> None:
+    out += tag + LENGTH.pack(len(data)) + data
+
+
+def _check(size: int, depth: int) -> None:
+    if size > LARGEST:
+        message = f"larger than {LARGEST} bytes"
+        raise TooLargeError(message)
+    if depth > DEPTH:
+        message = f"deeper than {DEPTH} lists in lists"
+        raise TooLargeError(message)
+
+
+def decode(data: bytes) -> object:
+    """Returns the value that bytes spell.
+
+    Raises:
+        NotPlainError: they spell none, spell more than one, or one that is too large or too deep.
+    """
+    _check(len(data), 0)
+    reader = _Reader(data)
+    try:
+        value = reader.value(0)
+    except (struct.error, UnicodeDecodeError, TypeError) as error:  # TypeError: a list as a key
+        message = f"not the bytes of a value: {error}"
+        raise NotPlainError(message) from error
+    if reader.place != len(data):
+        message = f"{len(data) - reader.place} bytes after the value"
+        raise NotPlainError(message)
+    return value
+
+
+class _Reader:
+    """Reads values one after another."""
+
+    def __init__(self, data: bytes) -> None:
+        """Begins at the first byte."""
+        self.data = data
+        self.place = 0
+
+    def take(self, length: int) -> bytes:
+        taken = self.data[self.place : self.place + length]
+        if len(taken) != length:
+            message = "the bytes end within a value"
+            raise NotPlainError(message)
+        self.place += length
+        return taken
+
+    def length(self) -> int:
+        length: int = LENGTH.unpack(self.take(4))[0]
+        if length > len(self.data) - self.place:  # every entry takes a byte or more
+            message = "the bytes end within a value"
+            raise NotPlainError(message)
+        return length
+
+    def number(self) -> float:
+        number: float = FLOAT.unpack(self.take(8))[0]
+        return number
+
+    def value(self, depth: int) -> object:
+        _check(0, depth)
+        tag = self.take(1)
+        if tag in CONSTANTS:
+            return CONSTANTS[tag]
+        match tag:
+            case b"i":
+                return int.from_bytes(self.take(self.length()), "little", signed=True)
+            case b"f":
+                return self.number()
+            case b"c":
+                return complex(self.number(), self.number())
+            case b"s":
+                return self.take(self.length()).decode("utf-8", "surrogatepass")
+            case b"b":
+                return self.take(self.length())
+            case b"l":
+                return [self.value(depth + 1) for _ in range(self.length())]
+            case b"t":
+                return tuple([self.value(depth + 1) for _ in range(self.length())])
+            case b"S":
+                return {self.value(depth + 1) for _ in range(self.length())}
+            case b"Z":
+                return frozenset([self.value(depth + 1) for _ in range(self.length())])
+            case b"d":
+                return {self.value(depth + 1): self.value(depth + 1) for _ in range(self.length())}
+        message = f"no value begins with {tag!r}"
+        raise NotPlainError(message)
+
+
+def send(channel: socket.socket, value: object) -> None:
+    """Sends a value as a frame.
+
+    Raises:
+        NotPlainError: as `encode`.
+        OSError: nobody reads.
+    """
+    data = encode(value)
+    channel.sendall(LENGTH.pack(len(data)) + data)
+
+
+def receive(channel: socket.socket, until: float | None = None) -> object:
+    """Returns the value of the next frame.
+
+    Args:
+        channel: where it arrives.
+        until: the time, by `time.monotonic`, at which waiting ends; None: never.
+
+    Raises:
+        NotPlainError: what arrives is no frame.
+        TimeoutError: it did not arrive in time.
+        EOFError: the other side ended first.
+        OSError: the channel broke.
+    """
+    length: int = LENGTH.unpack(_exactly(channel, LENGTH.size, until))[0]
+    _check(length, 0)
+    return decode(_exactly(channel, length, until))
+
+
+def _exactly(channel: socket.socket, length: int, until: float | None) -> bytes:
+    parts: list[bytes] = []
+    while length:
+        if until is not None:
+            channel.settimeout(max(until - time.monotonic(), 1e-3))
+        part = channel.recv(min(length, 65536))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
