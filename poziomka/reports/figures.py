@@ -90,7 +90,7 @@ def draw_reading(reading: Reading) -> list[Path]:
         panels["compute"] = compute_panel
     if _drawable(reading):
         panels["thinking"] = thinking_panel
-    monitors = [monitor for monitor in MONITORS if _lines_of(reading, monitor)]
+    monitors = monitors_of(reading)
     paths: list[Path] = []
     style: Any = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
     with mpl.rc_context(style | STYLE):  # whatever the user's own matplotlibrc says
@@ -312,7 +312,21 @@ MONITORS: tuple[tuple[str, str, Lines], ...] = (
     ("mismatch KL, sampler to learner", "reinforce", (("policy/mismatch_kl", "", AFTER),)),
     ("clipped tokens (share)", "reinforce", (("policy/clip_share", "", AFTER),)),
     ("warm start: next-token loss (nats)", "warm_start", (("loss/next_token", "", BEFORE),)),
+    (
+        "levels dealt from",
+        "reinforce",
+        (
+            ("curriculum/level_high", "highest", AFTER),
+            ("curriculum/level_mean", "mean", MUTED),
+            ("curriculum/level_low", "lowest", BEFORE),
+        ),
+    ),
 )
+
+
+def monitors_of(reading: Reading) -> list[tuple[str, str, Lines]]:
+    """Returns the monitors that the folder has numbers for."""
+    return [monitor for monitor in MONITORS if _lines_of(reading, monitor)]
 
 
 def _lines_of(reading: Reading, monitor: tuple[str, str, Lines]) -> list[tuple[str, str, list[tuple[float, float]]]]:

@@ -1,12 +1,14 @@
 """What a run found, in plain sentences with intervals, for the page, its alternative texts and the command line."""
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from poziomka.core.evaluation import Estimate
 from poziomka.reports.reading import AFTER, BEFORE, Point, Reading, estimate
 from poziomka.reports.words import finite, percent, scaled
 
 WITHIN = "\N{EN DASH}"
+EDGE = "curriculum/edge_pass_rate"
 
 
 def interval(value: Estimate) -> str:
@@ -70,6 +72,31 @@ def gate(reading: Reading) -> str:
     if isinstance(outcome, bool):
         said += "; the gate was passed" if outcome else "; the gate was not passed, so nothing was reinforced"
     return said + "."
+
+
+def curriculum(reading: Reading) -> str:
+    """Returns how the range of levels that problems came from moved; "" where none was logged."""
+    ranges = [
+        (int(low), int(high))
+        for line in reading.stage("reinforce")
+        if (low := finite(line.get("curriculum/level_low"))) is not None
+        and (high := finite(line.get("curriculum/level_high"))) is not None
+    ]
+    if not ranges:
+        return ""
+    (low, high), (last_low, last_high) = ranges[0], ranges[-1]
+    top = max(high for _, high in ranges)
+    said = f"Reinforcement began with problems of {_levels(low, high)} and ended with {_levels(last_low, last_high)}"
+    if top > last_high:
+        said += f", after it had reached up to level {top}"
+    rates = [rate for line in reading.stage("reinforce") if (rate := finite(line.get(EDGE))) is not None]
+    if rates:
+        said += f"; in its last steps {percent(fmean(rates[-10:]))} of attempts at the highest level were right"
+    return said + "."
+
+
+def _levels(low: int, high: int) -> str:
+    return f"level {low}" if low == high else f"levels {low} to {high}"
 
 
 def compute_alternative(reading: Reading) -> str:

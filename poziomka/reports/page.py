@@ -55,7 +55,7 @@ def page(reading: Reading, pictures: Mapping[str, str]) -> str:
         for title, body in (
             ("The result", _result(reading, pictures)),
             ("Before and after", _rollouts(reading)),
-            ("How training went", _monitors(pictures)),
+            ("How training went", _monitors(reading, pictures)),
             ("What it cost", _cost(reading)),
             ("Recipe and seeds", _recipe(reading)),
             ("What this does not show", _limits(reading)),
@@ -163,15 +163,18 @@ def _rollouts(reading: Reading) -> str:
     return comparison(reading.pairs)
 
 
-def _monitors(pictures: Mapping[str, str]) -> str:
+def _monitors(reading: Reading, pictures: Mapping[str, str]) -> str:
+    moved = findings.curriculum(reading)
+    said = tag("p", moved) if moved else ""
     if "monitors" not in pictures:
-        return ""
-    alternative = "Small plots against the step: " + ", ".join(title for title, _, _ in figures.MONITORS) + "."
+        return said
+    titles = [monitor[0] for monitor in figures.monitors_of(reading)]
+    alternative = f"Small plots against the step: {', '.join(titles)}."
     caption = (
         "Against the step. What to watch: entropy that falls to nothing, a mismatch between sampler and learner, "
         "a growing share of groups whose attempts all earn the same and teach nothing, truncated thoughts."
     )
-    return f'<div class="wide">{_figure(pictures["monitors"], "monitors", alternative, caption)}</div>'
+    return f'<div class="wide">{_figure(pictures["monitors"], "monitors", alternative, caption)}</div>{said}'
 
 
 def _cost(reading: Reading) -> str:

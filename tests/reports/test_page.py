@@ -186,3 +186,29 @@ def test_a_model_that_never_thinks_is_in_the_table_though_not_in_the_figure(fold
     assert "the warm start thought no token" in html
     assert "from 21\N{NO-BREAK SPACE}% (17–26\N{NO-BREAK SPACE}%) to 95" in html
     assert "<svg viewBox" in report(folder)
+
+
+# ------------------------------------------------------------------------------------------------------ the curriculum
+def with_ranges(folder: Path, *ranges: tuple[int, int, float]) -> Path:
+    """A run's folder whose steps of reinforcement log a range of levels, and a pass rate at its edge."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["stage"] == "reinforce"]
+    for line, (low, high, rate) in zip(steps, ranges, strict=False):
+        line |= {"curriculum/level_low": low, "curriculum/level_high": high, "curriculum/edge_pass_rate": rate}
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_a_curriculum_says_how_far_it_came(folder):
+    words_of = words(with_ranges(folder, (2, 2, 0.9), (2, 7, 0.0), (3, 5, 0.5)))
+    assert "Reinforcement began with problems of level 2 and ended with levels 3 to 5" in words_of
+    assert "after it had reached up to level 7; in its last steps 47\N{NO-BREAK SPACE}% of attempts" in words_of
+
+
+def test_a_run_without_one_says_nothing_of_levels(shared):
+    assert "Reinforcement began with problems of" not in words(shared)
+
+
+def test_the_range_of_levels_is_a_figure_where_it_was_logged(folder, html):
+    assert "levels dealt from" not in html
+    assert "levels dealt from" in report(with_ranges(folder, (2, 2, 0.9), (2, 7, 0.0), (3, 5, 0.5)))
