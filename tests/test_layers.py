@@ -44,8 +44,10 @@ LATE = {
     ("sampling/llamacpp.py", "llama_cpp"): "an extra: only who runs a GGUF file by llama.cpp needs it",
     ("runs/journal.py", "pyarrow"): "opening a run takes longer with it than all the rest; metrics need it not",
     ("tasks/competition.py", "huggingface_hub"): "an extra, for problems named on the hub",
+    ("tasks/constraints.py", "z3"): "an extra, which only claims about all whole numbers and audits need",
     ("tasks/formulas/algebra.py", "math_verify"): "an extra, and a second that only comparing formulas needs",
     ("tasks/grade_school.py", "huggingface_hub"): "an extra, for problems named on the hub",
+    ("tasks/worked.py", "reasoning_gym"): "seconds, for whoever asks for one of its problems",
     ("tasks/grade_school.py", "pyarrow"): "half a second that only problems from the hub need",
 }
 

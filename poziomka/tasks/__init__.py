@@ -7,11 +7,14 @@ from poziomka.core.problem import Task
 from poziomka.tasks.arithmetic import gcd, letters, products, small_sums, sums
 from poziomka.tasks.competition import competition
 from poziomka.tasks.countdown import countdown
+from poziomka.tasks.counterexample import counterexample
 from poziomka.tasks.grade_school import grade_school
 from poziomka.tasks.market import market
 from poziomka.tasks.mixture import mixture, read_parts
 from poziomka.tasks.recurrence import recurrence
+from poziomka.tasks.satisfy import satisfy
 from poziomka.tasks.synthesis import synthesis, synthesis_in_words
+from poziomka.tasks.worked import string_splitting
 
 
 def mixture_named(where: str) -> Task:
@@ -30,6 +33,9 @@ TASKS: dict[str, Callable[[], Task]] = {
     "synthesis": synthesis,
     "synthesis_in_words": synthesis_in_words,
     "market": market,
+    "string_splitting": string_splitting,
+    "satisfy": satisfy,
+    "counterexample": counterexample,
 }
 READ_TASKS: dict[str, Callable[[str], Task]] = {  # named NAME:WHERE
     "grade_school": grade_school,

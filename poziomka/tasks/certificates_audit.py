@@ -1,0 +1,24 @@
+"""Reading certificates in a way of its own, for second opinions."""
+
+import re
+from collections.abc import Sequence
+
+from poziomka.core.transcript import Transcript
+
+LONGEST = 1000  # characters that are looked at
+VALUES = {"true": True, "false": False}
+
+
+def said_after(transcript: Transcript) -> str:
+    """Returns the last words of a reply, after its thought."""
+    return transcript.reply.rpartition("</think>")[2].strip()[-LONGEST:]
+
+
+def read_pairs(transcript: Transcript, names: Sequence[str]) -> dict[str, int | bool] | None:
+    """Returns the values that an answer names, wherever they stand; None unless each name has exactly one."""
+    found: dict[str, int | bool] = {}
+    for name, value in re.findall(r"\b([a-z])\b\s*[=:]\s*(-?\d+|true|false)", said_after(transcript), re.ASCII):
+        if name in found or name not in names:
+            return None
+        found[name] = VALUES[value] if value in VALUES else int(value[:30])
+    return found if found.keys() == set(names) else None

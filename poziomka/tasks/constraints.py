@@ -1,0 +1,200 @@
+"""Constraints over small whole numbers and truth values: said, evaluated, searched, and asked of a solver.
+
+A constraint is plain data, so that it fits into a problem's facts:
+
+    "p"                                    p is true
+    ["not", C], ["or", C, D], ["if", C, D], ["iff", C, D]
+    ["<=", [[2, "x"], [-1, "y", "z"]], 7]  2*x - y*z <= 7; also "<", ">", ">=", "=", "!="
+
+Evaluation and search are exact, need nothing else, and are what rewards rest on; the solver (z3) is another's opinion
+on the same data, and the judge of claims about all whole numbers, which no search ends.
+"""
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from poziomka.core.errors import TaskError
+
+Constraint = str | list[Any]  # as above
+Assignment = Mapping[str, int | bool]
+
+RELATIONS: dict[str, Callable[[int, int], bool]] = {
+    "<=": operator.le,
+    "<": operator.lt,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+    "!=": operator.ne,
+}
+EFFORT = 2_000_000  # of the solver, in its own units, the same on every machine; about a second
+
+
+# --------------------------------------------------------------------------------------------------------- evaluation
+def value_of(terms: Sequence[Sequence[Any]], assignment: Assignment) -> int:
+    """Returns what a sum of products comes to."""
+    total = 0
+    for coefficient, *names in terms:
+        product = int(coefficient)
+        for name in names:
+            product *= assignment[name]
+        total += product
+    return total
+
+
+def holds(constraint: Constraint, assignment: Assignment) -> bool:
+    """Whether a constraint holds where every variable in it has a value."""
+    if isinstance(constraint, str):
+        return bool(assignment[constraint])
+    kind, first, *rest = constraint
+    if kind in RELATIONS:
+        return RELATIONS[kind](value_of(first, assignment), rest[0])
+    left = holds(first, assignment)
+    if kind == "not":
+        return not left
+    right = holds(rest[0], assignment)
+    if kind == "or":
+        return left or right
+    return (not left or right) if kind == "if" else left == right
+
+
+def names_in(constraint: Constraint) -> frozenset[str]:
+    """Returns the variables of a constraint."""
+    if isinstance(constraint, str):
+        return frozenset((constraint,))
+    kind, first, *rest = constraint
+    if kind in RELATIONS:
+        return frozenset(name for _, *names in first for name in names)
+    return names_in(first).union(*map(names_in, rest))
+
+
+def models(
+    constraints: Sequence[Constraint], domains: Mapping[str, Sequence[int | bool]]
+) -> Iterator[dict[str, int | bool]]:
+    """Yields every assignment under which all constraints hold.
+
+    Variables get values one after the other, next the one after which most constraints can be looked at.
+    """
+    needs = [names_in(constraint) for constraint in constraints]
+    names: list[str] = []
+    while len(names) < len(domains):
+        left = [name for name in domains if name not in names]
+        names.append(max(left, key=lambda name: _readiness(name, names, needs, len(domains[name]))))
+    ready: list[list[Constraint]] = [[] for _ in names]
+    for constraint, needed in zip(constraints, needs, strict=True):
+        ready[max(map(names.index, needed))].append(constraint)
+    chosen: dict[str, int | bool] = {}
+
+    def extend(index: int) -> Iterator[dict[str, int | bool]]:
+        if index == len(names):
+            yield {name: chosen[name] for name in domains}
+            return
+        for value in domains[names[index]]:
+            chosen[names[index]] = value
+            if all(holds(constraint, chosen) for constraint in ready[index]):
+                yield from extend(index + 1)
+        del chosen[names[index]]
+
+    return extend(0)
+
+
+def _readiness(name: str, names: Sequence[str], needs: Sequence[frozenset[str]], size: int) -> tuple[int, int, int]:
+    """Returns how good it is to choose a variable next: constraints that become ready, few values, constraints."""
+    known = {*names, name}
+    return sum(name in need and need <= known for need in needs), -size, sum(name in need for need in needs)
+
+
+# -------------------------------------------------------------------------------------------------------------- words
+def say_terms(terms: Sequence[Sequence[Any]]) -> str:
+    """Returns a sum as text: "2*x - y*z"."""
+    text = ""
+    for coefficient, *names in terms:
+        size = abs(int(coefficient))
+        factors = "*".join(([str(size)] if size != 1 or not names else []) + names)
+        sign = "-" if coefficient < 0 else "+"
+        text += f" {sign} {factors}" if text else factors if sign == "+" else f"-{factors}"
+    return text
+
+
+def say(constraint: Constraint) -> str:
+    """Returns a constraint as text: "if p then 2*x - y <= 7"."""
+    if isinstance(constraint, str):
+        return constraint
+    kind, first, *rest = constraint
+    if kind in RELATIONS:
+        return f"{say_terms(first)} {kind} {rest[0]}"
+    if kind == "not":
+        return f"not {say(first)}"
+    words = {"or": "{} or {}", "if": "if {} then {}", "iff": "{} exactly if {}"}[kind]
+    return words.format(say(first), say(rest[0]))
+
+
+def say_assignment(assignment: Assignment) -> str:
+    """Returns an assignment as text: "x = 3, p = true"."""
+    return ", ".join(f"{name} = {str(value).lower()}" for name, value in assignment.items())
+
+
+# ------------------------------------------------------------------------------------------------------------- solver
+class Solver:
+    """z3, asked about constraints of ours."""
+
+    def __init__(self, numbers: Sequence[str], bounds: tuple[int, int] | None) -> None:
+        """Knows which variables are whole numbers, and from where to where; None: all whole numbers.
+
+        Raises:
+            TaskError: z3 is not installed.
+        """
+        try:
+            import z3  # noqa: PLC0415 an extra, needed only where a claim about all numbers is judged, or for an audit
+        except ImportError as error:
+            message = "judging claims about all whole numbers needs the package z3-solver: install poziomka[tasks]"
+            raise TaskError(message) from error
+        self.z3: Any = z3
+        self.context = z3.Context()  # its own: what others do with z3 in this process changes nothing here
+        self.numbers = {name: z3.Int(name, self.context) for name in numbers}
+        self.bounds = bounds
+
+    def satisfiable(self, constraints: Sequence[Constraint], given: Assignment | None = None) -> bool:
+        """Whether all constraints can hold, with some variables given.
+
+        Raises:
+            TaskError: the solver does not know, with the effort that it may spend.
+        """
+        solver = self.z3.Solver(ctx=self.context)
+        solver.set("rlimit", EFFORT)
+        if self.bounds is not None:
+            for number in self.numbers.values():
+                solver.add(number >= self.bounds[0], number <= self.bounds[1])
+        for constraint in constraints:
+            solver.add(self._translate(constraint))
+        for name, value in (given or {}).items():
+            if name in self.numbers:
+                solver.add(self.numbers[name] == int(value))
+            else:
+                solver.add(self._translate(name if value else ["not", name]))
+        found = solver.check()
+        if found == self.z3.unknown:
+            message = f"the solver does not know: {solver.reason_unknown()}"
+            raise TaskError(message)
+        return bool(found == self.z3.sat)
+
+    def _translate(self, constraint: Constraint) -> Any:
+        if isinstance(constraint, str):
+            return self.z3.Bool(constraint, self.context)
+        kind, first, *rest = constraint
+        if kind in RELATIONS:
+            total = self.z3.IntVal(0, self.context)
+            for coefficient, *names in first:
+                product = self.z3.IntVal(int(coefficient), self.context)
+                for name in names:
+                    product = product * self.numbers[name]
+                total = total + product
+            compared: Callable[[Any, Any], Any] = RELATIONS[kind]
+            return compared(total, self.z3.IntVal(int(rest[0]), self.context))
+        left = self._translate(first)
+        if kind == "not":
+            return self.z3.Not(left)
+        right = self._translate(rest[0])
+        if kind == "or":
+            return self.z3.Or(left, right)
+        return self.z3.Implies(left, right) if kind == "if" else left == right
