@@ -14,6 +14,7 @@ from poziomka.core.errors import PoziomkaError, RunError, SettingsError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Rollout
 from poziomka.core.transcript import Author, Span
+from poziomka.reports.reading import alarms_of, examples_of, rung
 from poziomka.reports.words import NOTHING, brief, counted, finite, percent, shortened, visible
 from poziomka.runs.journal import Journal
 from poziomka.runs.run import Run
@@ -37,6 +38,7 @@ MARKS = {
     Verdict.ERROR: ("!", "yellow"),
     Verdict.TIMEOUT: ("!", "yellow"),
 }
+FLAG = "⚑"  # beside what an alarm is about
 KEYS = "enter opens · a number opens that one · n next · p previous · b back · q ends"
 
 
@@ -102,6 +104,15 @@ class Viewer:
             message = f"the run {run.folder} kept no rollouts: {run.folder / 'journal'} holds no journal"
             raise RunError(message)
         self.journal = lru_cache(4)(self._journal)
+        notes: list[str] = []
+        alarms = rung(alarms_of(run, notes))
+        self.rung = [(str(alarm.get("name")), str(alarm.get("step")), str(alarm.get("sentence"))) for alarm in alarms]
+        self.flags: dict[str, list[str]] = {}  # names of the alarms that a journal or a rollout shows
+        for alarm in alarms:
+            for journal, name, _ in examples_of(alarm):
+                for place in (journal, name):
+                    flags = self.flags.setdefault(place, [])
+                    flags += [said for said in (str(alarm.get("name")),) if said not in flags]
 
     def _journal(self, step: int) -> Journal:
         return self.run.journal(self.names[step])
@@ -191,7 +202,7 @@ class Viewer:
     def _print_steps(self) -> None:
         lines = {line["step"]: line for line in self.run.metrics() if line.get("stage") == "reinforce"}
         table = Table(
-            "step", "reward", "pass rate", "thinking", title=str(self.run.folder), box=None, title_justify="left"
+            "step", "reward", "pass rate", "thinking", "", title=str(self.run.folder), box=None, title_justify="left"
         )
         for number, name in enumerate(self.names):
             line = lines.get(int(name.removeprefix("step-")), {}) if name.startswith("step-") else {}
@@ -203,8 +214,17 @@ class Viewer:
                 NOTHING if reward is None else f"{reward:.2f}",
                 NOTHING if rate is None else percent(rate),
                 NOTHING if length is None else f"{length:.1f} tokens",
+                self._flag(name),
             )
         self.console.print(table)
+        for name, step, sentence in self.rung:
+            said = Text.assemble((f"{FLAG} {name}: ", "bold red"), f"{sentence} (step {step})")
+            self.console.print(said, soft_wrap=not self._coloured)
+
+    def _flag(self, *places: str) -> Text:
+        """Returns the alarms that one of these journals or rollouts shows."""
+        names = dict.fromkeys(name for place in places for name in self.flags.get(place, ()))
+        return Text(f"{FLAG} {', '.join(names)}" if names else "", "red")
 
     def _measured(self, step: int) -> tuple[float | None, float | None, float | None]:
         """Returns reward and share of right rollouts of a journal that has no line in the metrics."""
@@ -219,7 +239,7 @@ class Viewer:
     def _print_groups(self, step: int) -> None:
         title = f"step {_spoken(self.names[step])}"
         table = Table(
-            "group", "problem", "level", "answer", "reward", "rollouts", title=title, box=None, title_justify="left"
+            "group", "problem", "level", "answer", "reward", "rollouts", "", title=title, box=None, title_justify="left"
         )
         for number, group in enumerate(self.journal(step).groups, 1):
             problem = group[0].problem
@@ -232,6 +252,7 @@ class Viewer:
                 Text(shortened(visible(problem.answer), 24)),
                 f"{fmean(rewards):.2f}" if rewards else NOTHING,
                 Text.assemble(*map(_mark, scores)),
+                self._flag(*(rollout.id for rollout in group)),
             )
         self.console.print(table)
 
@@ -265,6 +286,8 @@ class Viewer:
             facts.append(counted(branch.transcript.cost, "token"))
             mark, style = ("·", "dim") if score is None else MARKS[score.verdict]
             title = Text.assemble((f"{mark} ", style), (" · ".join(facts), "bold"))
+            if first and (flag := self._flag(rollout.id)):
+                title.append(" · ").append_text(flag)
             said = [s for s in branch.transcript if s.text or s.author is not Author.TEMPLATE]  # <bos> has none
             if self._coloured:
                 self.console.print()

@@ -2,8 +2,8 @@
 
 At every step the last few steps are compared with the first ones, and an alarm rings, once, where
 
-    unearned reward    the reward of answers that a second scorer refuses (core/audit.py) has risen, and by more than
-                       the accuracy under that scorer: more of the new reward is unearned than earned
+    unearned reward    the reward of answers that a second scorer refuses (core/audit.py) has risen, and the accuracy
+                       under that scorer by less than twice as much: a third of the new reward or more is unearned
     no gain held out   reward rose in training, and held-out accuracy under the second scorer did not follow
     a drift            replies repeat themselves, thoughts are empty, answers come before thoughts, lengths change by a
                        factor, replies are cut off, one answer serves for all (learning/drifts.py), while accuracy does
@@ -164,7 +164,7 @@ class Alarms:
     def _read(self, groups: Sequence[Group]) -> tuple[list[list[Attempt]], Record]:
         opinions = audit(self.task, groups, self.seconds)
         self.audited = self.audited or bool(opinions)
-        attempts = attempts_in(groups, opinions)
+        attempts = attempts_in(groups, opinions, graded=self.task.audit is not None)
         return attempts, record_of(attempts)
 
     def _choose(
@@ -269,7 +269,8 @@ def watch_over(progress: "Progress", task: Task, settings: AlarmSettings, second
 
 def _example(attempt: Attempt, journal: str) -> Example:
     said = attempt.opinion
-    return Example(journal, attempt.rollout.id, "" if said is None else f"{said.verdict}: {said.why}"[:200])
+    judged = "" if said is None else f"{'accepts' if said.correct else 'refuses'} it: {said.why}"[:200]
+    return Example(journal, attempt.rollout.id, judged)
 
 
 def _examples(plain: Sequence[Mapping[str, str]]) -> tuple[Example, ...]:

@@ -1,6 +1,6 @@
 """The ways in which a policy can drift towards a reward that it does not earn, one entry each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from poziomka.core.problem import Score
@@ -21,31 +21,34 @@ class Attempt:
         signs: what its reply shows.
         opinion: what the audit says; None where nothing is known.
         common: whether its answer is the one that most attempts of the step gave.
+        unearned: the reward beyond what the audit gives; 0 where it is unknown.
     """
 
     rollout: Rollout
     signs: Signs
     opinion: Score | None
-    common: bool
-
-    @property
-    def unearned(self) -> float:
-        """The reward that the audit refuses; 0 where it agrees or is unknown."""
-        if self.opinion is None or self.opinion.correct:
-            return 0.0
-        return self.rollout.score.reward or 0.0
+    common: bool = False
+    unearned: float = 0.0
 
 
-def attempts_in(groups: Sequence[Group], opinions: dict[str, Score]) -> list[list[Attempt]]:
-    """Returns what is seen in judged groups; `opinions` are the audit's, by id."""
+def attempts_in(groups: Sequence[Group], opinions: Mapping[str, Score], *, graded: bool = True) -> list[list[Attempt]]:
+    """Returns what is seen in judged groups.
+
+    Args:
+        groups: of one step, or of one evaluation.
+        opinions: the audit's, by id.
+        graded: the audit knows of partial credit; one that does not may contest only what the scorer calls right.
+    """
     common = most_common_answer(groups)
-    return [
-        [
-            Attempt(r, signs_of(r), opinions.get(r.id), r.score.answer is not None and r.score.answer == common)
-            for r in g
-        ]
-        for g in groups
-    ]
+
+    def seen(rollout: Rollout) -> Attempt:
+        score, opinion = rollout.score, opinions.get(rollout.id)
+        contested = opinion is not None and (graded or score.correct) and not opinion.correct
+        beyond = (score.reward or 0.0) - (opinion.reward or 0.0) if contested and opinion is not None else 0.0
+        shared = score.answer is not None and score.answer == common
+        return Attempt(rollout, signs_of(rollout), opinion, shared, max(0.0, beyond))
+
+    return [[seen(rollout) for rollout in group] for group in groups]
 
 
 def record_of(attempts: Sequence[Sequence[Attempt]]) -> Record:
@@ -61,7 +64,7 @@ def record_of(attempts: Sequence[Sequence[Attempt]]) -> Record:
         "reward": over(lambda a: a.rollout.score.reward or 0.0, judged),
         "correct": over(lambda a: float(a.rollout.score.correct), judged),
         "audited_reward": over(lambda a: a.rollout.score.reward or 0.0, lambda a: a.opinion is not None),
-        "audit": over(lambda a: float(a.opinion is not None and a.opinion.correct), lambda a: a.opinion is not None),
+        "audit": over(lambda a: a.opinion.reward or 0.0 if a.opinion else 0.0, lambda a: a.opinion is not None),
         "unearned": over(lambda a: a.unearned, lambda a: a.opinion is not None),
         "repeated": over(lambda a: a.signs.repeated),
         "looping": over(lambda a: float(a.signs.looping)),

@@ -7,6 +7,7 @@ from poziomka.learning.drift import Moments, change_of_mean, change_of_share
 from poziomka.learning.drifts import Drift, Record
 
 FEWEST = 8  # groups on either side of a comparison
+FOLLOWS = 2.0  # accuracy follows where it rises by so many times as much as the reward that is unearned
 CARRIED = 0.25  # share of a rise in training that held-out accuracy must show
 
 
@@ -32,15 +33,16 @@ class AlarmSettings:
 
 
 def unearned(now: Record, before: Record, when: str, settings: AlarmSettings) -> str | None:
-    """Says it where the reward that the audit refuses rose for certain, and by more than the audit's accuracy.
+    """Says it where the reward that the audit refuses rose for certain, and the audit's accuracy not much more.
 
-    So it does not matter whether the reward rose and accuracy stayed, or the reward stayed and accuracy fell.
+    So it does not matter whether the reward rose and accuracy stayed, or the reward stayed and accuracy fell. Two
+    honest scorers may differ by a share of what is right: both then rise, and accuracy by far more.
     """
     if settings.unearned is None or not _enough(now, before, "unearned"):
         return None
     change = change_of_share(now["unearned"], before["unearned"], settings.confidence)
     earned = now["audit"].mean - before["audit"].mean
-    if change.mean < settings.unearned or change.low <= 0 or earned >= change.mean:
+    if change.mean < settings.unearned or change.low <= 0 or earned >= FOLLOWS * change.mean:
         return None
     return (
         f"since {when} the reward {went(before, now, 'audited_reward')} while accuracy under the audit "

@@ -300,7 +300,15 @@ def _say(
 # ----------------------------------------------------------------------------------------------------- the monitors
 Lines = tuple[tuple[str, str, str], ...]  # (metric, what the line is called, colour)
 MONITORS: tuple[tuple[str, str, Lines], ...] = (
-    ("reward", "reinforce", (("reward/mean", "mean", AFTER), ("reward/pass_rate", "pass rate", MUTED))),
+    (
+        "reward",
+        "reinforce",
+        (
+            ("reward/mean", "mean", AFTER),
+            ("reward/pass_rate", "pass rate", MUTED),
+            ("reward/audit_pass_rate", "audit", WRONG),
+        ),
+    ),
     ("groups without variance (share)", "reinforce", (("groups/zero_variance", "", AFTER),)),
     (
         "length (tokens)",

@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from poziomka.reports import figures, findings
+from poziomka.reports import alarms, figures, findings
 from poziomka.reports.markup import escape, picture, table, tag
 from poziomka.reports.reading import Reading, Table, read
 from poziomka.reports.transcripts import comparison
@@ -55,6 +55,7 @@ def page(reading: Reading, pictures: Mapping[str, str]) -> str:
         for title, body in (
             ("The result", _result(reading, pictures)),
             ("Before and after", _rollouts(reading)),
+            ("Alarms", alarms.section(reading)),
             ("How training went", _monitors(reading, pictures)),
             ("What it cost", _cost(reading)),
             ("Recipe and seeds", _recipe(reading)),
@@ -83,6 +84,7 @@ def page(reading: Reading, pictures: Mapping[str, str]) -> str:
 <p class="kicker">A run of Poziomka{_about(reading)}</p>
 <h1>{name}</h1>
 <p class="headline">{escape(findings.headline(reading))}</p>
+{alarms.warning(reading)}
 <nav aria-label="Sections"><ul>{links}</ul></nav>
 </header>
 <main>

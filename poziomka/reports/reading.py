@@ -79,8 +79,9 @@ class Reading:
         lines: of metrics.jsonl.
         learning: held-out accuracy against reinforcement FLOPs.
         curves: held-out accuracy against thinking tokens.
-        frontier, gate, cost: results as they were written; empty where absent.
+        frontier, gate, cost, alarms: results as they were written; empty where absent.
         pairs: rollouts before and after, in the journal's order.
+        flagged: rollouts that alarms name, by id.
         origin: versions, commit and machine.
         notes: what the run does not show, in its author's words.
         missing: what the folder lacks, one sentence each.
@@ -94,8 +95,10 @@ class Reading:
     frontier: Table = field(default_factory=dict)
     gate: Table = field(default_factory=dict)
     cost: Table = field(default_factory=dict)
+    alarms: Table = field(default_factory=dict)
     origin: Table = field(default_factory=dict)
     pairs: Sequence[Pair] = ()
+    flagged: Mapping[str, Rollout] = field(default_factory=dict)
     notes: Sequence[str] = ()
     missing: list[str] = field(default_factory=list)
 
@@ -129,6 +132,7 @@ def read(run: Run, *, journals: bool = True) -> Reading:
     ]
     reading.gate = _results(run, "gate", "whether thought was better than the direct answer", reading.missing)
     reading.cost = _results(run, "cost", "what the run cost", reading.missing)
+    reading.alarms = alarms_of(run, reading.missing)
     notes = _results(run, "notes", "what the run does not show", reading.missing).get("not_shown")
     reading.notes = [str(note) for note in notes] if isinstance(notes, list) else []
     try:
@@ -137,7 +141,41 @@ def read(run: Run, *, journals: bool = True) -> Reading:
         reading.missing.append(f"The run's origin cannot be read: {error}.")
     if journals:
         reading.pairs = _pairs(run, reading.missing)
+        reading.flagged = _flagged(run, reading.alarms, reading.missing)
     return reading
+
+
+def alarms_of(run: Run, missing: list[str]) -> Table:
+    """Returns results/alarms.json; {} where there is none: nothing was reinforced, or before there were alarms."""
+    try:
+        return run.results("alarms") or {}
+    except UNREADABLE as error:
+        missing.append(f"results/alarms.json cannot be read: {error}.")
+        return {}
+
+
+def rung(alarms: Table) -> list[Table]:
+    """Returns the alarms in results/alarms.json that a person can be told of."""
+    found = alarms.get("rung")
+    return [alarm for alarm in found if isinstance(alarm, Mapping)] if isinstance(found, list) else []
+
+
+def examples_of(alarm: Table) -> list[tuple[str, str, str]]:
+    """Returns (journal, id, what the audit says) of the rollouts that an alarm names."""
+    found = alarm.get("rollouts")
+    rows = [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+    return [(str(row.get("journal")), str(row.get("id")), str(row.get("audit") or "")) for row in rows]
+
+
+def _flagged(run: Run, alarms: Table, missing: list[str]) -> dict[str, Rollout]:
+    wanted: dict[str, set[str]] = {}
+    for alarm in rung(alarms):
+        for journal, name, _ in examples_of(alarm):
+            wanted.setdefault(journal, set()).add(name)
+    found: dict[str, Rollout] = {}
+    for journal, names in wanted.items():
+        found |= {rollout.id: rollout for rollout in _journal(run, journal, missing) if rollout.id in names}
+    return found
 
 
 def _results(run: Run, name: str, about: str, missing: list[str]) -> Table:
@@ -210,7 +248,7 @@ def _pairs(run: Run, missing: list[str]) -> list[Pair]:
 
 def _journal(run: Run, name: str, missing: list[str]) -> list[Rollout]:
     if not (run.folder / "journal" / f"{name}.parquet").exists():
-        missing.append(f"There is no journal/{name}.parquet, so rollouts cannot be compared.")
+        missing.append(f"There is no journal/{name}.parquet, so its rollouts cannot be shown.")
         return []
     try:
         return run.journal(name).rollouts

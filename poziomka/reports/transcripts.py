@@ -62,15 +62,25 @@ def _counts(pairs: Sequence[Pair]) -> str:
 
 
 def _pair(pair: Pair) -> str:
-    problem = pair.after.problem
+    sides = _side("Before", pair.before) + _side("After", pair.after)
+    title = _title(pair.after, f"attempt {attempt_of(pair.after)}")
+    return f'<article class="pair">{title}<div class="sides">{sides}</div></article>'
+
+
+def _title(rollout: Rollout, *more: str) -> str:
+    """Returns what was asked, and what is known of it."""
+    problem = rollout.problem
     asked = shortened(problem.prompt[-1].content if problem.prompt else problem.key, 200)
     facts = [f"level {problem.level}"]
     if problem.answer:
         facts.append(f"right answer {shortened(problem.answer, 80)}")
-    facts.append(f"attempt {attempt_of(pair.after)}")
-    title = tag("h4", asked, kind="asked") + tag("p", " · ".join(facts), kind="muted")
-    sides = _side("Before", pair.before) + _side("After", pair.after)
-    return f'<article class="pair">{title}<div class="sides">{sides}</div></article>'
+    return tag("h4", asked, kind="asked") + tag("p", " · ".join([*facts, *more]), kind="muted")
+
+
+def alone(rollout: Rollout, said: str = "") -> str:
+    """Returns one rollout, and below it what somebody said of it."""
+    shown = _side(f"Attempt {attempt_of(rollout)}", rollout)
+    return f'<article class="pair">{_title(rollout)}{shown}{tag("p", said, kind="why") if said else ""}</article>'
 
 
 def _side(name: str, rollout: Rollout) -> str:
