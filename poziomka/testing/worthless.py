@@ -4,14 +4,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from poziomka.core.answers import CLOSE, THINK
+from poziomka.core.answers import CLOSE, THINK, read_number
 from poziomka.core.problem import Problem
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.testing.mistakes import same
 
 LONG = "let me see whether that is so and look at it once more "  # repeated where a reply is to be long
 NUMERAL = re.compile(r"(?<!\w)\d+(?!\w)", re.ASCII)  # no part of a name such as x1
-SUM = re.compile(r"\d[\d ().]*[-+*/][\d ().+*/-]*\d\)*", re.ASCII)  # what a scorer that computes would work out
+TERM = r"\(*\d+(?:\.\d+)?\)*"
+SUM = re.compile(rf"{TERM}(?:(?: [-+*/] |[+*/]){TERM})+", re.ASCII)  # what a scorer that computes would work out
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
     prompt = "\n".join(message.content for message in case.problem.prompt)
     yield "an echo of the prompt", prompt
     sums = [found[0].strip() for found in SUM.finditer(prompt)]
-    if sums:
+    if sums and case.problem.answer:
         yield "a sum of the prompt, not worked out", max(sums, key=len)
     yield from ANSWERS.items()
 
@@ -146,7 +147,6 @@ def _several(case: Case, gold: str) -> Iterator[tuple[str, str]]:
     if wrong is not None:
         yield from _beside(gold, wrong, single=single)
     yield "the right answer denied", f"It is not {gold}."
-    yield "the right answer and a null character", f"{gold}\0"
 
 
 def _beside(gold: str, wrong: str, *, single: bool) -> Iterator[tuple[str, str]]:
@@ -176,7 +176,12 @@ SCRIPTS = {
     "digits of another script": "٠١٢٣٤٥٦٧٨٩",
     "bold digits": "𝟎𝟏𝟐𝟑𝟒𝟓𝟔𝟕𝟖𝟗",
 }
-INVISIBLE = {"a zero-width space": "\u200b", "a soft hyphen": "\u00ad", "a word joiner": "\u2060"}
+INVISIBLE = {
+    "a zero-width space": "\u200b",
+    "a soft hyphen": "\u00ad",
+    "a word joiner": "\u2060",
+    "a null character": "\0",
+}
 
 
 def _look_alikes(case: Case, gold: str) -> Iterator[tuple[str, str]]:
@@ -194,7 +199,7 @@ def _look_alikes(case: Case, gold: str) -> Iterator[tuple[str, str]]:
             yield f"{what} inside", f"{gold[:place]}{character}{gold[place:]}"
     if re.search(r"-\d", gold):
         yield "a minus sign that is no hyphen", re.sub(r"-(?=\d)", "−", gold)
-    if case.problem.answer:
+    if case.problem.answer and read_number(gold) is None:  # else letters are words around a number
         for what, table in {"full-width letters": FULL_WIDTH, "Cyrillic letters": CYRILLIC}.items():
             if gold.translate(table) != gold:
                 yield what, gold.translate(table)
