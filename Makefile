@@ -11,12 +11,14 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 
+PEERS := .envs/verifiers/.installed .envs/verifiers_legacy/.installed .envs/verl/.installed
+
 .PHONY: demo test check lint types documents soak
 
 demo: $(INSTALLED)
 	$(BIN)/poziomka train recipes/recurrence/recipe.toml --run runs/demo
 
-test: $(INSTALLED)
+test: $(INSTALLED) $(PEERS)
 	$(BIN)/python -m pytest -m "not soak" --cov=poziomka.core --cov=poziomka.runs --cov=poziomka.sampling \
 		--cov-branch --cov-fail-under=95
 
@@ -44,4 +46,12 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv .venv
 	@$(PIP) -r requirements.lock
 	@$(PIP) --no-build-isolation -e .
+	@touch $@
+
+# What adapters are shown on, and what cannot live beside our own packages: each in an environment of its own.
+.envs/%/.installed: tests/adapters/%-requirements.lock | $(INSTALLED)
+	@test -n "$(PYTHON)" || { echo "Poziomka needs Python 3.11 or later on the PATH." >&2; exit 1; }
+	@echo "Making .envs/$* from $< (once, half a minute) …"
+	@$(PYTHON) -m venv --without-pip .envs/$*
+	@$(BIN)/python -m pip --python .envs/$*/bin/python install -qq --disable-pip-version-check --no-compile --no-deps -r $<
 	@touch $@

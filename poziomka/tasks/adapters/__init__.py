@@ -5,10 +5,14 @@ from collections.abc import Callable
 from poziomka.core.problem import Task
 from poziomka.tasks.adapters.reading import after_thought, one_box, whole
 from poziomka.tasks.adapters.scale import Scale
+from poziomka.tasks.adapters.taskset import from_taskset
 from poziomka.tasks.adapters.trl import from_trl
+from poziomka.tasks.adapters.verifiers import from_verifiers
 
-__all__ = ["ADAPTERS", "Scale", "after_thought", "from_trl", "one_box", "whole"]
+__all__ = ["ADAPTERS", "Scale", "after_thought", "from_taskset", "from_trl", "from_verifiers", "one_box", "whole"]
 
-ADAPTERS: dict[str, Callable[..., Task]] = {  # by the peer whose tasks they take
-    "trl": from_trl,
+ADAPTERS: dict[str, Callable[..., Task]] = {
+    "trl": from_trl,  # data sets and reward functions
+    "taskset": from_taskset,  # verifiers' present interface, verifiers.v1
+    "verifiers": from_verifiers,  # its older one, verifiers.legacy
 }

@@ -39,8 +39,3 @@ def one_box(reply: str) -> str | None:
         if letter == "}" and depth == 0:
             return answer if place == len(answer) - 1 else None
     return None
-
-
-def encodable(text: str) -> str:
-    """Returns a text that can be written as UTF-8: a lone surrogate becomes U+FFFD, as in what an endpoint sends."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -77,7 +77,7 @@ def from_trl(
     return Task(name, shelf.source, scorer, size=shelf.size, limits=LIMITS)
 
 
-def _check(function: Function) -> None:
+def _check(function: object) -> None:
     """Refuses what GRPOTrainer takes and a pure scorer cannot be."""
     if isinstance(function, str) or hasattr(function, "forward") or not callable(function):
         message = f"a reward function is called: received {type(function).__name__} (reward models are not supported)"
@@ -88,7 +88,7 @@ def _check(function: Function) -> None:
             raise TaskError(message)
 
 
-def _name(function: Function) -> str:
+def _name(function: object) -> str:
     inner = function.func if isinstance(function, functools.partial) else function
     return getattr(inner, "__name__", type(inner).__name__)
 

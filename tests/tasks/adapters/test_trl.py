@@ -133,7 +133,7 @@ def test_the_trial_catches_a_reward_for_format_only():
 
 def test_the_trial_catches_a_bonus_for_format():
     task = from_trl("sums", SUMS, [reasoning_accuracy_reward, formatted], [0.9, 0.1], gold=boxed)
-    with pytest.raises(AssertionError, match="with reward 0.1 "):
+    with pytest.raises(AssertionError, match=r"with reward 0\.1 "):
         check_task(task, problems=1)
 
 

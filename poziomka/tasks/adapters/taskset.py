@@ -1,0 +1,266 @@
+"""Tasksets of verifiers' present interface (`import verifiers.v1`).
+
+    import verifiers.v1 as vf
+    from poziomka.tasks.adapters import from_taskset
+
+    task = from_taskset("words", vf.load_taskset(vf.TasksetConfig(id="my-words")), gold=lambda data: data.answer)
+
+A problem is a task's data; its scorer is the task's own `score`, on a real `Trace`: the prompt's messages, and one
+sampled message of the assistant. As verifiers' clients do, what is thought goes into `reasoning_content` and what
+follows into `content`, so that `trace.last_reply` is an answer; where a thought never ends, or ends twice, there is
+none. Rewards are summed with their weights, as `trace.reward` is; metrics are kept beside them.
+
+An endless taskset gives an endless task. A taskset without splits is dealt by prompt, one in eight to "test". Where a
+task declares `validate`, it is asked about the right answers of the first problems, and one that denies is refused.
+
+A task that needs more than a reply is refused by name: a container, tools, `setup` or `finalize` in a runtime, a reward
+that asks for the runtime, or a user who speaks first.
+"""
+
+import copy
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from poziomka.core.answers import split_thought
+from poziomka.core.collect import wait_for
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.transcript import Message, Stop, Transcript
+from poziomka.tasks.adapters.rows import held_out, key_of, messages_of
+from poziomka.tasks.adapters.scale import SHOWN, Scale
+
+PATIENCE = 10_000  # tasks of an endless taskset that are passed over before a split is taken to be empty
+LIMITS = ("The scorer is not ours: run the scorer's trial on it before its rewards are believed.",)
+
+
+def from_taskset(
+    name: str,
+    taskset: Any,
+    *,
+    scale: Scale | None = None,
+    gold: Callable[[Any], str] | None = None,
+    validated: int = 8,
+) -> Task:
+    """Returns a verifiers taskset as a task.
+
+    Args:
+        name: of the task.
+        taskset: a `verifiers.v1.Taskset`, or one a split, by name.
+        scale: range of a trace's reward; None: 0 to 1.
+        gold: returns the right answer of a task's data, as the model should write it; None: unknown.
+        validated: how many tasks of each taskset are asked to `validate` themselves.
+
+    Raises:
+        TaskError: it is no such taskset, needs more than a reply, or denies the right answer of one of its own tasks.
+    """
+    tasksets = dict(taskset) if isinstance(taskset, Mapping) else {"": taskset}
+    for split, each in tasksets.items():
+        if not hasattr(each, "load") or not hasattr(each, "bounded"):
+            message = f"a taskset of verifiers.v1 is adapted: received a {type(each).__name__}"
+            raise TaskError(message)
+        if split and not each.bounded:
+            message = f"the taskset of {split!r} is endless: give it alone, and it is dealt to train and test by prompt"
+            raise TaskError(message)
+        _check_reading(each, max(1, validated))
+        if type(each).toolsets(each.config):
+            message = f"taskset {type(each).__name__} has tools for all of its tasks: only a single reply can be judged"
+            raise TaskError(message)
+    drawn = {split: Drawn(name, each, split == "") for split, each in tasksets.items()}
+    first = next(iter(next(iter(tasksets.values()))), None)
+    if first is None:
+        message = f"taskset {type(taskset).__name__} has no tasks"
+        raise TaskError(message)
+
+    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 there are no levels
+        data, prompt = (drawn.get(split) or drawn[""]).at(split, index)
+        return Problem(name, key_of(name, prompt), prompt, gold(data) if gold else "", _facts(data))
+
+    def size(split: str) -> int:
+        shelf = drawn.get(split) or drawn.get("")
+        return 0 if shelf is None else shelf.count(split)
+
+    scorer = TraceScorer(first, Scale() if scale is None else scale)
+    return Task(
+        name, source, scorer, size=size if all(each.bounded for each in tasksets.values()) else None, limits=LIMITS
+    )
+
+
+def _check_reading(taskset: Any, count: int) -> None:
+    """Reads the first tasks twice, and holds each to what a task here must be."""
+    first, again = (list(islice(taskset, count)) for _ in range(2))
+    if [task.data for task in first] != [task.data for task in again]:
+        message = f"taskset {type(taskset).__name__} gives other tasks when it is read again: seed what it draws from"
+        raise TaskError(message)
+    for task in first:
+        _check(task)
+        _check_gold(task)
+
+
+def _check(task: Any) -> None:
+    """Refuses a task that a reply alone does not answer."""
+    # a task came from its package, so the package is there: nothing is imported here
+    kind, name = sys.modules["verifiers.v1"].Task, type(task).__name__
+    changed = [hook for hook in ("setup", "finalize") if getattr(type(task), hook) is not getattr(kind, hook)]
+    needy = [each.__name__ for each in task.hooks("reward") if _needs_runtime(each)]
+    reasons = {
+        "runs in a container": type(task).NEEDS_CONTAINER,
+        "has tools": bool(type(task).toolsets(task.config)),
+        f"prepares a runtime ({', '.join(changed)})": bool(changed),
+        f"has rewards that ask for the runtime ({', '.join(needy)})": bool(needy),
+        "has no prompt, since the user opens": task.data.prompt is None,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            message = f"task {name} of a verifiers taskset {reason}: only a single reply to a prompt can be judged here"
+            raise TaskError(message)
+
+
+def _needs_runtime(function: Callable[..., Any]) -> bool:
+    asked = inspect.signature(function).parameters.get("runtime")
+    return asked is not None and asked.default is inspect.Parameter.empty
+
+
+def _check_gold(task: Any) -> None:
+    """Asks a task whether its right answer is right; None, or a check that needs the runtime, says nothing."""
+    if type(task).validate is sys.modules["verifiers.v1"].Task.validate:
+        return
+    try:
+        found = wait_for(task.validate(None))
+    except AttributeError:  # of the runtime, which is not there
+        return
+    except Exception as error:
+        message = f"`validate` of task {task.data.idx} ({type(task).__name__}) raised {type(error).__name__}: {error}"
+        raise TaskError(message) from error
+    if found is False:
+        message = f"task {task.data.idx} ({type(task).__name__}) denies its own right answer: leave it out, or mend it"
+        raise TaskError(message)
+
+
+def _prompt(data: Any) -> tuple[Message, ...]:
+    system = (Message("system", data.system_prompt),) if data.system_prompt else ()
+    prompt = data.prompt
+    if not isinstance(prompt, str) and prompt is not None:
+        prompt = [message.model_dump(exclude_none=True) for message in prompt]
+    messages = (*system, *messages_of(prompt, f"task {data.idx}"))
+    if any(message.role == "tool" for message in messages):
+        message = f"the prompt of task {data.idx} quotes a tool: only system, user and assistant are supported"
+        raise TaskError(message)
+    return messages
+
+
+def _facts(data: Any) -> dict[str, Any]:
+    """Returns a task's data as plain data, from which the same data can be made again.
+
+    Raises:
+        TaskError: it cannot.
+    """
+    plain = data.model_dump(mode="json")
+    if type(data).model_validate(plain) != data:
+        message = f"the data of task {data.idx} is no plain data: it does not survive being written as JSON"
+        raise TaskError(message)
+    return {"data": plain}
+
+
+@dataclass
+class Drawn:
+    """Tasks as far as a taskset has been read: an endless one can only be read in order.
+
+    Attributes:
+        name: of the task.
+        taskset: what is read.
+        dealt: whether its tasks are dealt to train and test by their prompts.
+        seen: what was read, by split.
+    """
+
+    name: str
+    taskset: Any
+    dealt: bool
+    seen: dict[bool, list[tuple[Any, tuple[Message, ...]]]] = field(default_factory=lambda: {False: [], True: []})
+    rest: Iterator[Any] | None = None
+
+    def at(self, split: str, index: int) -> tuple[Any, tuple[Message, ...]]:
+        """Returns the data and the prompt of a split's task.
+
+        Raises:
+            TaskError: an endless taskset gives no more for this split.
+        """
+        shelf, passed = self.seen[self.dealt and split == "test"], 0
+        while len(shelf) <= index:
+            if not self._read() or passed > PATIENCE:
+                message = f"taskset {type(self.taskset).__name__} gave {len(shelf)} tasks for {split!r} and no more"
+                raise TaskError(message)
+            passed += 1
+        return shelf[index]
+
+    def count(self, split: str) -> int:
+        """Returns how many tasks a split of a taskset that ends has."""
+        while self._read():
+            pass
+        return len(self.seen[self.dealt and split == "test"])
+
+    def _read(self) -> bool:
+        """Reads one task more; False at the end."""
+        self.rest = iter(self.taskset) if self.rest is None else self.rest
+        task = next(self.rest, None)
+        if task is None:
+            return False
+        prompt = _prompt(task.data)
+        test = self.dealt and held_out(self.name, key_of(self.name, prompt))
+        self.seen[test].append((task.data, prompt))
+        return True
+
+
+@dataclass(frozen=True)
+class TraceScorer:
+    """A scorer: a task's own `score`, on a trace made of the transcript.
+
+    Attributes:
+        task: any task of the taskset; all of them are of one type and differ in their data.
+        scale: of a trace's reward.
+    """
+
+    task: Any
+    scale: Scale
+
+    def __call__(self, problem: Problem, transcript: Transcript) -> Score:
+        """Returns the score; whatever a reward raises is left to `judge`, which makes it an ERROR."""
+        task = copy.copy(self.task)
+        task.data = type(task.data).model_validate(problem.facts["data"])
+        trace = trace_of(task, problem, transcript)
+        wait_for(task.score(trace, None))
+        unscored = [name for name, reward in trace.rewards.items() if reward is None]
+        if unscored or not trace.rewards:
+            return Score.failed(Verdict.ERROR, f"the task gave no reward: {', '.join(unscored) or 'it has none'}")
+        parts = {name: reward.score for name, reward in trace.rewards.items()}
+        why = "; ".join(f"{name} {value:g}" for name, value in parts.items())
+        parts |= {f"metric/{name}": value for name, value in trace.metrics.items() if value is not None}
+        return self.scale.score(trace.reward, split_thought(transcript.reply)[1], parts, why[:SHOWN])
+
+
+def trace_of(task: Any, problem: Problem, transcript: Transcript) -> Any:
+    """Returns the `Trace` that a single-turn rollout of `task` would have left behind."""
+    vf = sys.modules["verifiers.v1"]
+    state = sys.modules["verifiers.v1.state"].state_cls(type(task))()
+    kinds = {"system": vf.SystemMessage, "user": vf.UserMessage, "assistant": vf.AssistantMessage}
+    thought, answer = split_thought(transcript.reply)
+    reply = vf.AssistantMessage(content=answer or None, reasoning_content=thought or None)
+    spoken = [kinds[message.role](content=message.content) for message in problem.prompt]
+    nodes = [
+        vf.MessageNode(parent=place - 1 if place else None, message=message, sampled=message is reply)
+        for place, message in enumerate([*spoken, reply])
+    ]
+    cut = transcript.stop is Stop.LENGTH
+    trace = vf.Trace(
+        task=vf.TraceTask(type=type(task).__name__, data=task.data, key=task.key, hash=task.hash),
+        agent=vf.AgentInfo(config=vf.AgentConfig(runtime=vf.SubprocessConfig())),
+        state=state,
+        nodes=nodes,
+        calls=[vf.ModelCall(node=len(nodes) - 1, finish_reason="length" if cut else "stop")],
+        ok=True,
+    )
+    trace.stop("agent_completed")
+    return trace

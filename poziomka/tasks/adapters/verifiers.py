@@ -1,0 +1,383 @@
+"""Environments of verifiers' older interface (`verifiers.legacy`, and `verifiers` itself before version 0.3).
+
+    import verifiers.legacy as vf
+    from poziomka.tasks.adapters import from_verifiers
+
+    task = from_verifiers("words", vf.load_environment("my-words"), gold="answer")
+
+Problems are the rows of the environment's data sets. The scorer lets the environment itself run: its own `rollout`,
+with a client that says what the transcript holds, and then its own rubric, so that functions get what they ask for by
+name (`completion`, `answer`, `parser`, `state`, …), weights are the rubric's, and parsers are the environment's.
+
+Here more is refused than there. A reward function that raises is an ERROR (a rubric logs it and goes on with 0); so is
+a verification of MathRubric that fails or hangs. Rewards of whole groups, tools, and environments without functions are
+refused by name.
+
+An environment of several turns needs `stop`, the strings with which the model ends a turn, since an exchange here goes
+on inside one reply. Every turn is played again from the first when it is asked about and when it is judged; an
+environment that then says something else is an ERROR.
+"""
+
+import copy
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import MethodType
+from typing import Any, TypeVar
+
+from poziomka.core.answers import split_thought
+from poziomka.core.collect import wait_for
+from poziomka.core.environment import Environment, Reply
+from poziomka.core.errors import EnvironmentFailure, TaskError
+from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.tasks.adapters.reading import Read, whole
+from poziomka.tasks.adapters.rows import Gold, Shelf, spelled
+from poziomka.tasks.adapters.scale import SHOWN, Scale
+
+T = TypeVar("T")
+
+SILENT = tuple(f"Math verification {what}" for what in ("failed", "hit hard timeout", "exceeded time limit"))
+LIMITS = ("The scorer is not ours: run the scorer's trial on it before its rewards are believed.",)
+
+
+def from_verifiers(
+    name: str,
+    environment: Any,
+    *,
+    scale: Scale | None = None,
+    read: Read = whole,
+    gold: Gold = None,
+    stop: Sequence[str] = (),
+) -> Task:
+    """Returns a verifiers environment as a task.
+
+    Args:
+        name: of the task.
+        environment: what `load_environment` returns; its evaluation rows are "test". Without any, one prompt in
+            eight is held out for it.
+        scale: range of the rubric's reward; None: 0 to 1.
+        read: what of a reply the environment is shown; `whole` is what verifiers shows. For single turns only.
+        gold: the column of the right answer as the model should write it, or a function of the row; None: unknown.
+        stop: strings that end the model's turn, for environments of several turns.
+
+    Raises:
+        TaskError: it is no such environment, or one that cannot be adapted.
+    """
+    kinds = {kind.__name__ for kind in type(environment).__mro__}
+    if "Environment" not in kinds or not hasattr(environment, "rubric"):
+        message = f"an environment of verifiers is adapted: received a {type(environment).__name__}"
+        raise TaskError(message)
+    single = "SingleTurnEnv" in kinds
+    _check(environment, kinds, single=single, stop=stop)
+    rows: Any = environment.build_dataset()
+    tested = environment.build_eval_dataset()
+    if tested is not None:
+        rows = {"train": [] if rows is None else rows, "test": tested}
+    shelf = Shelf(name, rows, gold)
+    played = Played(environment)
+    scorer = RubricScorer(played, Scale() if scale is None else scale, read if single else whole)
+    talk: Environment = Turns(played, tuple(stop))
+    return Task(
+        name,
+        shelf.source,
+        scorer,
+        environment=None if single else lambda _: talk,
+        size=shelf.size,
+        limits=LIMITS,
+    )
+
+
+def _check(environment: Any, kinds: set[str], *, single: bool, stop: Sequence[str]) -> None:
+    """Refuses what cannot be adapted, and says which it is."""
+    name = type(environment).__name__
+    rubric = environment.rubric
+    reasons = {
+        "is a group of environments: adapt each of them and mix the tasks": "EnvGroup" in kinds,
+        "calls tools in the chat format of its model: only words are exchanged here": "ToolEnv" in kinds,
+        "plays no turns: it needs a `rollout` of its own": "MultiTurnEnv" not in kinds,
+        "compares whole groups (has_group_rewards): a reward here is of one attempt": rubric.has_group_rewards,
+        "takes several turns: say with stop=(…,) what ends the model's turn": not single and not stop,
+        "takes one turn: leave out stop": single and bool(stop),
+        "has no reward function": not any(rubric._get_reward_weights()),  # noqa: SLF001 as its own evaluation does
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            message = f"environment {name} of verifiers {reason}"
+            raise TaskError(message)
+
+
+# ------------------------------------------------------------------------------------------------------------ rubric
+class Inline(Executor):
+    """Runs at once what MathRubric sends to a process of its own; a scorer is in one, which may not have children.
+
+    The limit on its time is the scorer's, in any thread. Its own one is an alarm, which only a main thread may set:
+    elsewhere it raises, and that is counted as a wrong answer.
+    """
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        """Returns a future that is done."""
+        if getattr(fn, "__name__", "") == "verify_response":
+            args = (*args[:-1], 0)  # the last is the limit in seconds; 0: none
+        done: Future[T] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 whatever it raises is the future's to tell
+            done.set_exception(error)
+        return done
+
+
+def watched(rubric: Any, failures: list[str]) -> Any:
+    """Returns a copy of a rubric that notes what its functions raise, and starts no process."""
+    twin = copy.copy(rubric)
+    twin.logger = Listening(rubric.logger, failures)
+    twin.__dict__.pop("executor_name", None)  # so that the copy's end is not the original's
+    if hasattr(twin, "executor"):
+        twin.executor = Inline()
+    if hasattr(twin, "rubrics"):
+        twin.rubrics = [watched(each, failures) for each in twin.rubrics]
+    twin.funcs = [_watched(_bound(function, rubric, twin), failures) for function in twin.funcs]
+    return twin
+
+
+def _bound(function: Callable[..., Any], rubric: Any, twin: Any) -> Callable[..., Any]:
+    """Returns a rubric's own method as its twin's, and anything else as it is."""
+    own = getattr(function, "__self__", None) is rubric
+    return MethodType(function.__func__, twin) if own else function  # type: ignore[attr-defined]  # own: it is a method
+
+
+def _watched(function: Callable[..., Any], failures: list[str]) -> Callable[..., Any]:
+    async def awaited(result: Any) -> Any:
+        with _noting(function, failures):
+            return await result
+
+    @functools.wraps(function)  # the rubric reads the name and what is asked for
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with _noting(function, failures):
+            result = function(*args, **kwargs)
+        return awaited(result) if inspect.isawaitable(result) else result
+
+    return call
+
+
+@contextmanager
+def _noting(function: Callable[..., Any], failures: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        failures.append(f"{getattr(function, '__name__', 'a reward function')} raised {type(error).__name__}: {error}")
+        raise
+
+
+class Listening(logging.Logger):
+    """Stands before a rubric's log and notes what it says of a check that failed and is counted as 0."""
+
+    def __init__(self, log: logging.Logger, failures: list[str]) -> None:
+        """Remembers where to note it, and whose log it is."""
+        super().__init__(log.name)
+        self._log_of_rubric, self._failures = log, failures
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 logging's own name
+        """Whether a record is heard: all of them are, also where logging is switched off."""
+        return True
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Notes a record that tells of such a check, and hands it on."""
+        said = record.getMessage()
+        if said.startswith(SILENT):
+            self._failures.append(said)
+        if self._log_of_rubric.isEnabledFor(record.levelno):
+            self._log_of_rubric.handle(record)
+
+
+# ------------------------------------------------------------------------------------------------------------- turns
+class NotSaid(Exception):
+    """The environment waits for a turn that the model has not written yet."""
+
+    def __init__(self, messages: Sequence[Any]) -> None:
+        """Keeps what the model would be shown."""
+        super().__init__("the model's turn")
+        self.messages = list(messages)
+
+
+@dataclass
+class Played:
+    """An environment, played with words that are already there.
+
+    Attributes:
+        environment: of verifiers.
+        failures: what its rubric's functions raised since the last play began.
+    """
+
+    environment: Any
+    failures: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Makes the rubric that notes failures."""
+        kind = next(kind for kind in type(self.environment).__mro__ if kind.__name__ == "Environment")
+        self.root = kind.__module__.rpartition(".envs.")[0]
+        self.rubric = watched(self.environment.rubric, self.failures)
+
+    async def play(self, problem: Problem, said: Sequence[str], *, cut: bool = False) -> Any:
+        """Returns the state of a rollout in which the model says `said`, a turn each.
+
+        Raises:
+            NotSaid: the environment waits for another turn.
+            EnvironmentFailure: the environment failed.
+        """
+        columns: Mapping[str, Any] = problem.facts["columns"]  # type: ignore[assignment]  # as rows.py has made it
+        client = self._client(list(said), cut=cut)
+        state = await self.environment.rollout({"prompt": spelled(problem.prompt), **columns}, client, "poziomka", {})
+        if state.get("error") is not None:
+            message = f"environment {type(self.environment).__name__} failed: {state['error']!r}"
+            raise EnvironmentFailure(message)
+        return state
+
+    async def judge(self, state: Any) -> None:
+        """Lets the rubric write reward and metrics into a state."""
+        self.failures.clear()
+        await self.rubric.score_rollout(state)
+        await self.rubric.cleanup(state)
+
+    def _client(self, left: list[str], *, cut: bool) -> Any:
+        """Returns a client that says what is left, turn by turn."""
+        # an environment came from its package, so the package is there: nothing is imported here
+        kind = sys.modules[f"{self.root}.clients"].Client
+        types = sys.modules[f"{self.root}.types"]
+
+        async def get_response(_client: Any, prompt: Any, model: str, *_: Any, **__: Any) -> Any:
+            if not left:
+                raise NotSaid(prompt)
+            ends = cut and len(left) == 1
+            reason = "length" if ends else "stop"
+            message = types.ResponseMessage(content=left.pop(0), finish_reason=reason, is_truncated=ends)
+            return types.Response(id="", created=0, model=model, message=message)
+
+        unused = dict.fromkeys(kind.__abstractmethods__)  # they speak to an endpoint, and there is none
+        return type("Replay", (kind,), {**unused, "get_response": get_response})(None)
+
+
+@dataclass(frozen=True)
+class RubricScorer:
+    """A scorer: the environment's own rollout and rubric, on what the transcript holds.
+
+    Attributes:
+        played: the environment.
+        scale: of the rubric's reward.
+        read: what of a reply it is shown.
+    """
+
+    played: Played
+    scale: Scale
+    read: Read
+
+    def __call__(self, problem: Problem, transcript: Transcript) -> Score:
+        """Returns the score; whatever the environment raises is left to `judge`, which makes it an ERROR."""
+        shown = self.read(transcript.reply)
+        if shown is None:
+            return Score.unparsed(f"{getattr(self.read, '__name__', 'the reader')} finds no answer in the reply")
+        said, heard = exchange(transcript)
+        return wait_for(self._score(problem, transcript, said if heard else [shown], heard))
+
+    async def _score(self, problem: Problem, transcript: Transcript, said: list[str], heard: list[str]) -> Score:
+        try:
+            state = await self.played.play(problem, said, cut=transcript.stop is Stop.LENGTH)
+        except NotSaid:
+            return Score.unparsed(f"the exchange ended after {len(said)} turns, before the environment ended it")
+        spoken = [shown(each) for each in between(state["completion"])]
+        if [each for each in spoken if each][: len(heard)] != [each for each in heard if each]:
+            return Score.failed(
+                Verdict.ERROR, "the environment does not repeat itself: it said something else when judged"
+            )
+        await self.played.judge(state)
+        if self.played.failures:
+            return Score.failed(Verdict.ERROR, "; ".join(self.played.failures)[:500])
+        parts = {name: float(value) for name, value in (state["metrics"] or {}).items()}
+        why = "; ".join(f"{name} {value:g}" for name, value in parts.items())
+        return self.scale.score(float(state["reward"]), split_thought(transcript.reply)[1], parts, why[:SHOWN])
+
+
+def exchange(transcript: Transcript) -> tuple[list[str], list[str]]:
+    """Returns what the model said, turn by turn, and what was answered after each turn but the last."""
+    turns: list[tuple[str, str]] = [("", "")]
+    for span in transcript:
+        said, heard = turns[-1]
+        if span.author in (Author.USER, Author.SYSTEM):
+            turns = [("", "")]
+        elif span.author is Author.ENVIRONMENT:
+            turns[-1] = (said, heard + span.text)
+        elif heard:
+            turns.append((span.text, ""))
+        else:
+            turns[-1] = (said + span.text, "")
+    return [said for said, _ in turns], [heard for _, heard in turns if heard]
+
+
+def between(completion: Sequence[Any]) -> list[list[Any]]:
+    """Returns what an environment said after each turn of the model."""
+    found: list[list[Any]] = []
+    for message in completion:
+        if message.role == "assistant":
+            found.append([])
+        elif found:
+            found[-1].append(message)
+    return found
+
+
+def shown(messages: Sequence[Any]) -> str:
+    """Returns messages of an environment as the words that go into an exchange."""
+    said = [message.content if isinstance(message.content, str) else "" for message in messages]
+    return "\n".join(("", *said, "")) if said else ""
+
+
+class Turns:
+    """Opens exchanges with an environment of several turns.
+
+    Args:
+        played: the environment.
+        stop: strings that end the model's turn.
+    """
+
+    def __init__(self, played: Played, stop: tuple[str, ...]) -> None:
+        """Remembers both."""
+        self.played = played
+        self.stop = stop
+
+    def open(self, problem: Problem) -> "TurnSession":
+        """Returns a session about a problem."""
+        return TurnSession(self.played, problem)
+
+
+class TurnSession:
+    """Answers the model's turn. It has no state: the turns so far stand in the transcript, and are played again."""
+
+    def __init__(self, played: Played, problem: Problem) -> None:
+        """Remembers who is asked about what."""
+        self._played, self._problem = played, problem
+
+    async def reply(self, transcript: Transcript) -> Reply | None:
+        """Returns what the environment says after the model's last turn; None where it has ended without a word.
+
+        Raises:
+            EnvironmentFailure: the environment failed.
+        """
+        said, _ = exchange(transcript)
+        try:
+            state = await self._played.play(self._problem, said)
+        except NotSaid as waiting:
+            rest = waiting.messages[len(self._problem.prompt) :]
+            return Reply(Span(Author.ENVIRONMENT, shown(between(rest)[-1]) if rest else ""))
+        last = shown(between(state["completion"])[-1])
+        return Reply(Span(Author.ENVIRONMENT, last), done=True) if last else None
+
+    def fork(self) -> "TurnSession":
+        """Returns another session about the same problem: what was said so far stands in the transcript."""
+        return TurnSession(self._played, self._problem)
+
+    def close(self) -> None:
+        """Holds nothing that could be freed."""

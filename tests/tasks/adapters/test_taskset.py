@@ -1,0 +1,7 @@
+"""verifiers' present interface, in an environment of its own: tests/adapters/taskset_facts.py."""
+
+FACTS = "taskset"
+
+
+def test_of_a_taskset(told, fact):
+    assert told[fact] is None, told[fact]

@@ -1,0 +1,7 @@
+"""verifiers' older interface, in an environment of its own: tests/adapters/verifiers_facts.py."""
+
+FACTS = "verifiers"
+
+
+def test_of_an_environment(told, fact):
+    assert told[fact] is None, told[fact]
