@@ -49,6 +49,7 @@ LATE = {
     ("tasks/grade_school.py", "huggingface_hub"): "an extra, for problems named on the hub",
     ("tasks/worked.py", "reasoning_gym"): "seconds, for whoever asks for one of its problems",
     ("tasks/grade_school.py", "pyarrow"): "half a second that only problems from the hub need",
+    ("tasks/reasoning/package.py", "*"): "an extra, and seconds: the one place where reasoning-gym is imported",
 }
 
 

@@ -11,6 +11,7 @@ from poziomka.tasks.counterexample import counterexample
 from poziomka.tasks.grade_school import grade_school
 from poziomka.tasks.market import market
 from poziomka.tasks.mixture import mixture, read_parts
+from poziomka.tasks.reasoning_gym import datasets, reasoning_gym
 from poziomka.tasks.recurrence import recurrence
 from poziomka.tasks.satisfy import satisfy
 from poziomka.tasks.synthesis import synthesis, synthesis_in_words
@@ -41,9 +42,11 @@ READ_TASKS: dict[str, Callable[[str], Task]] = {  # named NAME:WHERE
     "grade_school": grade_school,
     "competition": competition,
     "mixture": mixture_named,
+    "reasoning_gym": reasoning_gym,
 }
 # of the tasks named NAME:WHERE, each WHERE that needs no files but ours
 SHIPPED: dict[str, Callable[[], Sequence[str]]] = {
+    "reasoning_gym": datasets,
     "competition": lambda: ("sample",),
     "mixture": lambda: ["3*sums+gcd", "synthesis_in_words+2*market+.5*letters"],
 }
