@@ -47,7 +47,6 @@ LATE = {
     ("tasks/constraints.py", "z3"): "an extra, which only claims about all whole numbers and audits need",
     ("tasks/formulas/algebra.py", "math_verify"): "an extra, and a second that only comparing formulas needs",
     ("tasks/grade_school.py", "huggingface_hub"): "an extra, for problems named on the hub",
-    ("tasks/worked.py", "reasoning_gym"): "seconds, for whoever asks for one of its problems",
     ("tasks/grade_school.py", "pyarrow"): "half a second that only problems from the hub need",
     ("tasks/reasoning/package.py", "*"): "an extra, and seconds: the one place where reasoning-gym is imported",
 }
