@@ -185,11 +185,14 @@ def gold_of(answer: str) -> Formula:
         TaskError: there is none that can be read: the problem was not made by this task.
     """
     box = open_box(answer)
+    why = box if isinstance(box, Failure) else ""
     try:
-        return read_formula(box if isinstance(box, str) else box[0])
+        if not isinstance(box, Failure):
+            return read_formula(box[0])
     except FormulaError as error:
-        message = f"the gold answer {answer[:60]!r} cannot be read: {error}"
-        raise TaskError(message) from error
+        why = str(error)
+    message = f"the gold answer {answer[:60]!r} cannot be read: {why}"
+    raise TaskError(message)
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
