@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 from poziomka.core.errors import EnvironmentFailure, SettingsError
-from poziomka.environments.plain import send
+from poziomka.environments.plain import NotPlainError, receive, send
 from poziomka.environments.zygote import Ended, Zygote, Zygotes
 
-NOT_PROTECTED = (
+NOT_PROTECTED: tuple[str, ...] = (
     "Programs run in a limited process, which is no sandbox.",
     "A program can use the network.",
     "A program can read what its user can read, the file with the tests too if it finds it.",
@@ -85,12 +85,14 @@ class Ran:
         fault: why it cannot be right whatever it wrote, in a line; "" where it ended in good order.
         seconds: how long it ran.
         memory: bytes of its process at its largest; 0 where it did not end by itself.
+        read: whether the program is Python at all.
     """
 
     output: bytes
     fault: str
     seconds: float
     memory: int = 0
+    read: bool = True
 
 
 @dataclass(slots=True)
@@ -109,8 +111,13 @@ class Running:
 class Place(Protocol):
     """Where programs run. What a program does is its own fault; EnvironmentFailure is raised for what we failed at."""
 
-    not_protected: tuple[str, ...]  # sentences: what a program can do nevertheless
-    limits: Limits
+    @property
+    def not_protected(self) -> tuple[str, ...]:
+        """Sentences: what a program can do nevertheless."""
+
+    @property
+    def limits(self) -> Limits:
+        """What a program may take."""
 
     @contextmanager
     def functions(self, source: str, names: Sequence[str], given: str = "") -> Iterator[Running]:
@@ -140,7 +147,7 @@ class Limited:
         seed: of the order of sets of texts, and of Python's random numbers, in every program.
     """
 
-    not_protected = NOT_PROTECTED
+    not_protected: tuple[str, ...] = NOT_PROTECTED
 
     def __init__(self, limits: Limits = Limits(), seed: int = 0) -> None:
         """Starts nothing until the first program."""
@@ -173,6 +180,9 @@ class Limited:
             flooded = pipes.read(zygote, began + seconds, self.limits.output)
             took = time.monotonic() - began
             ended = zygote.end()
+            unread = pipes.unread()
+            if unread:
+                return Ran(b"", unread, took, read=False)
             if not flooded:
                 flooded = pipes.drain(self.limits.output)
         output, said = bytes(pipes.output), bytes(pipes.said[-SAID:]).decode("utf-8", "replace").strip()
@@ -266,6 +276,14 @@ class _Pipes:
             while self._seen <= most and self._take(descriptor):
                 pass
         return self._seen > most
+
+    def unread(self) -> str:
+        """Returns why the program is not Python; "" where it is. It is told before anything of the program runs."""
+        with suppress(EOFError, OSError, NotPlainError):
+            match receive(self.channel, time.monotonic()):
+                case ["unread", str(why)]:
+                    return why
+        return ""
 
     def _take(self, descriptor: int) -> bool:
         part = os.read(descriptor, 65536)

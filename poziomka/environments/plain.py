@@ -1,13 +1,14 @@
 """Plain values as bytes: all that passes between a program that nobody trusts and whoever judges it.
 
-None, bool, int, float (nan and inf included), complex, str, bytes, list, tuple, set, frozenset and dict, and nothing
-else. Reading makes no object of any other type and calls no code of the sender, so that what arrives has the `==` of
-Python itself, whatever was sent; that is why this is neither pickle nor marshal. A value of a subclass is sent as the
-plain value that it holds. A frame is the length of what follows, four bytes, and one value.
+None, bool, int, float (nan and inf included), complex, str, bytes, list, tuple, set, frozenset and dict, the types of
+these by name, and nothing else. Reading makes no object of any other type and calls no code of the sender, so that what
+arrives has the `==` of Python itself, whatever was sent; that is why this is neither pickle nor marshal. A value of a
+subclass is sent as the plain value that it holds. A frame is the length of what follows, four bytes, and one value.
 
     N T F               None, True, False
     i f c               integer (its length, bytes, lowest first, signed), float, complex
     s b                 text as UTF-8 (lone surrogates pass), bytes
+    y                   a type: the text of its name
     l t d S Z           list, tuple, dict, set, frozenset: the number of entries, then the entries
 """
 
@@ -20,6 +21,7 @@ LARGEST = 1_000_000  # bytes of a value
 DEPTH = 64  # of lists in lists
 LENGTH = struct.Struct(">I")
 FLOAT = struct.Struct("<d")
+TYPES = {kind.__name__: kind for kind in (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)}
 CONSTANTS: dict[bytes, object] = {b"N": None, b"T": True, b"F": False}
 
 
@@ -79,8 +81,11 @@ def _write_many(value: object, out: bytearray, depth: int) -> None:
         out += (b"S" if isinstance(value, set) else b"Z") + LENGTH.pack(len(held))
         out += b"".join(sorted(_apart(entry, depth) for entry in held))
     else:
-        message = f"{type(value).__name__[:60]} is not plain data"
-        raise NotPlainError(message)
+        name = next((name for name, kind in TYPES.items() if kind is value), None)
+        if name is None:
+            message = f"{type(value).__name__[:60]} is not plain data"
+            raise NotPlainError(message)
+        _block(b"y", name.encode(), out)
 
 
 def _entries(tag: bytes, entries: Collection[object], out: bytearray, depth: int) -> None:
@@ -122,7 +127,7 @@ def decode(data: bytes) -> object:
     reader = _Reader(data)
     try:
         value = reader.value(0)
-    except (struct.error, UnicodeDecodeError, TypeError) as error:  # TypeError: a list as a key
+    except (struct.error, UnicodeDecodeError, TypeError, KeyError) as error:  # TypeError: a list as a key
         message = f"not the bytes of a value: {error}"
         raise NotPlainError(message) from error
     if reader.place != len(data):
@@ -174,6 +179,8 @@ class _Reader:
                 return self.take(self.length()).decode("utf-8", "surrogatepass")
             case b"b":
                 return self.take(self.length())
+            case b"y":
+                return TYPES[self.take(self.length()).decode()]
             case b"l":
                 return [self.value(depth + 1) for _ in range(self.length())]
             case b"t":

@@ -92,16 +92,21 @@ def _called(function: Callable[..., object], arguments: tuple[object, ...], name
 def whole() -> int:
     """Runs a program as Python runs a file; returns its exit status."""
     channel, request = _asked()
-    channel.close()
     space = _start("__main__", request).__dict__
-    code = 0
     try:
-        exec(compile(cast("str", request["source"]), "<program>", "exec", dont_inherit=True), space)  # noqa: S102 as above
+        code = compile(cast("str", request["source"]), "<program>", "exec", dont_inherit=True)
+    except UNREADABLE as error:
+        send(channel, ["unread", _words(error)])
+        return 1
+    channel.close()
+    status = 0
+    try:
+        exec(code, space)  # noqa: S102 as above
     except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException as error:  # noqa: BLE001 what Python does with it: print it, and status 1
         sys.stderr.write(_words(error))
-        code = 1
+        status = 1
     if threading.active_count() > 1:
         for thread in threading.enumerate():
             if thread is not threading.current_thread() and not thread.daemon:
@@ -110,7 +115,7 @@ def whole() -> int:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    return code & 0xFF
+    return status & 0xFF
 
 
 # -------------------------------------------------------------------------------------------------------------- tests

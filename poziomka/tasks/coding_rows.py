@@ -1,0 +1,109 @@
+"""Reading problems about programs: files of JSON lines, packed or not, and data sets on the hub."""
+
+import gzip
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from poziomka.core.errors import TaskError
+
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+Row = tuple[str, Mapping[str, object]]  # where it stands, for errors; what it holds
+
+
+def read_rows(path: Path, how: str) -> list[Row]:
+    """Returns the objects of a file of JSON lines, ".gz" or not; empty lines are passed over.
+
+    Args:
+        path: the file.
+        how: what to do where it is not there; ends an error.
+
+    Raises:
+        TaskError: no such file, no text, no JSON, no object in it; the message names file and line.
+    """
+    try:
+        data = path.read_bytes()
+        lines = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        message = f"{path} is no UTF-8 text: its byte {error.start} cannot be read"
+        raise TaskError(message) from error
+    except (OSError, EOFError) as error:  # gzip tells by both that a file is none of its own
+        message = f"{path} cannot be read ({error}): {how}"
+        raise TaskError(message) from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            where = f"line {number} of {path}"
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                message = f"{where} is not JSON: {error}; received {line[:40]!r}"
+                raise TaskError(message) from error
+            rows.append((where, _object(row, where)))
+    if not rows:
+        message = f"{path} holds no problem: it must have one a line"
+        raise TaskError(message)
+    return rows
+
+
+def read_hub_rows(name: str, file: str, how: str) -> list[Row]:
+    """Returns the rows of a file of a data set on the hub, from its cache where it is there.
+
+    Args:
+        name: of the data set.
+        file: a parquet file in it.
+        how: what to do without the hub; ends an error.
+
+    Raises:
+        TaskError: the package huggingface_hub is not installed, or the hub does not give the file.
+    """
+    try:
+        from huggingface_hub import hf_hub_download  # noqa: PLC0415 an extra, needed for a name of the hub only
+    except ImportError as error:
+        message = f"reading {name} from the hub needs the package huggingface_hub: install it, or {how}"
+        raise TaskError(message) from error
+    import pyarrow.parquet as pq  # noqa: PLC0415 half a second, for a name of the hub only
+
+    try:
+        table = pq.read_table(hf_hub_download(name, file, repo_type="dataset"))
+    except (OSError, ValueError) as error:  # no network, no such data set, not parquet
+        message = f"the hub did not give {file} of {name} ({type(error).__name__}): download it yourself and {how}"
+        raise TaskError(message) from error
+    return [(f"row {i} of {name}/{file}", row) for i, row in enumerate(table.to_pylist())]
+
+
+def _object(row: object, where: str) -> Mapping[str, object]:
+    if not isinstance(row, dict):
+        message = f"{where} must be an object: received a {type(row).__name__}"
+        raise TaskError(message)
+    return row
+
+
+def text_of(row: Row, name: str, *, missing: str | None = None) -> str:
+    """Returns a text of a row, its lines ended as Python ends them.
+
+    Raises:
+        TaskError: there is none, and `missing` does not stand for it.
+    """
+    where, held = row
+    value = held.get(name, missing)
+    if not isinstance(value, str):
+        received = f"the keys {sorted(map(str, held))}" if value is None else f"a {type(value).__name__} there"
+        message = f"{where} must have the text {name!r}: received {received}"
+        raise TaskError(message)
+    return value.replace("\r\n", "\n")
+
+
+def texts_of(row: Row, name: str) -> list[str]:
+    """Returns a list of texts of a row; an absent one is empty.
+
+    Raises:
+        TaskError: it is anything else.
+    """
+    where, held = row
+    value = held.get(name) or []
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        message = f"{name!r} of {where} must be a list of texts: received {str(value)[:60]!r}"
+        raise TaskError(message)
+    return [text.replace("\r\n", "\n") for text in value]
