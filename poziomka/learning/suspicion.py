@@ -88,8 +88,9 @@ def drifted(drift: Drift, now: Record, before: Record, settings: AlarmSettings) 
         return None
     accuracy = _accuracy(now, before)
     return (
-        f"since the first {settings.beginning} steps {drift.about} {went(before, now, drift.quantity)} while accuracy"
-        f"{_whose(accuracy)} {went(before, now, accuracy)}"
+        f"since the first {settings.beginning} steps {drift.about} "
+        f"{went(before, now, drift.quantity, digits=1 if drift.factor else 2)} while accuracy{_whose(accuracy)} "
+        f"{went(before, now, accuracy)}"
     )
 
 
@@ -131,9 +132,9 @@ def _whose(accuracy: str) -> str:
     return " under the audit" if accuracy == "audit" else ""
 
 
-def went(before: Record, now: Record, quantity: str) -> str:
+def went(before: Record, now: Record, quantity: str, digits: int = 2) -> str:
     """Returns "rose from 0.21 to 0.37", or as it was."""
-    old, new = before[quantity].mean, now[quantity].mean
-    if f"{old:.2f}" == f"{new:.2f}":
-        return f"stayed at {new:.2f}"
-    return f"{'rose' if new > old else 'fell'} from {old:.2f} to {new:.2f}"
+    old, new = (f"{record[quantity].mean:.{digits}f}" for record in (before, now))
+    if old == new:
+        return f"stayed at {new}"
+    return f"{'rose' if now[quantity].mean > before[quantity].mean else 'fell'} from {old} to {new}"

@@ -12,6 +12,7 @@ from poziomka.core.errors import RunError, SettingsError
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.transcript import Author, Span, Transcript, compact
+from poziomka.runs.results import write_json
 from poziomka.runs.run import Run
 
 
@@ -72,6 +73,33 @@ def test_in_a_terminal_authors_have_colours_and_words_cannot_steer_it(folder):
     assert "\x1b[36m2\x1b[0m" in text
     assert "\x1b[2J" not in text
     assert "␛[2J" in text
+
+
+@pytest.fixture
+def alarmed(folder):
+    """The run, in which an alarm rang that its second group shows."""
+    named = [{"journal": "step-000007", "id": "train/2/p2/1", "audit": "refuses it"}]
+    alarm = {"name": "unearned reward", "step": 7, "sentence": "the reward rose", "rule": "first", "rollouts": named}
+    write_json(folder / "results" / "alarms.json", {"rung": [alarm]})
+    return folder
+
+
+def test_alarms_are_listed_below_the_steps_and_flag_the_step_that_shows_them(alarmed):
+    lines = printed(alarmed).splitlines()
+    (step,) = [line for line in lines if line.split()[:1] == ["7"]]
+    assert step.rstrip().endswith("⚑ unearned reward")
+    assert "⚑ unearned reward: the reward rose (step 7)" in lines
+
+
+def test_the_group_and_the_rollout_that_show_an_alarm_are_flagged(alarmed):
+    flagged = [line for line in printed(alarmed, 7).splitlines() if "⚑ unearned reward" in line]
+    assert [line.split()[0] for line in flagged] == ["2"]
+    assert "answer 13 · 2 tokens · ⚑ unearned reward" in printed(alarmed, 7, 2)
+    assert printed(alarmed, 7, 2).count("⚑") == 1
+
+
+def test_without_alarms_nothing_is_flagged(folder):
+    assert "⚑" not in printed(folder) + printed(folder, 7) + printed(folder, 7, 2)
 
 
 def test_a_rollout_that_was_never_judged_is_shown_all_the_same(folder):
