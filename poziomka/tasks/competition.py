@@ -42,7 +42,7 @@ LONGEST = 20_000  # characters after the thought
 BOXES = re.compile(r"\\(?:f|frame)?boxed|\\framebox|\\fbox|boxed")
 AFTER_BOX = re.compile(r"(?:[\s.$*_]|\\[)\]])*")
 AFTER_NUMBER = re.compile(r"[\d)\]}*_\"'`\\$.%\s]*")
-DENIED = re.compile(r"\b(?:not|isn't|never|neither|nor|wrong|incorrect|or)\b[^.\n]*$", re.IGNORECASE)
+DENIED = re.compile(r"\b(?:not|isn't|never|neither|nor|wrong|incorrect)(?:\s+\w+){0,2}[\s$*:\\(\[]*$", re.IGNORECASE)
 FORMULAS = re.compile(r"\$+([^$]{1,400})\$+|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
 LEVEL = re.compile(r"(?:Level )?(\d{1,3})")
 Failure = str  # why no answer could be read
@@ -159,21 +159,20 @@ def read_hub(name: str, split: str) -> list[Problem]:
     """
     try:
         from huggingface_hub import hf_hub_download  # noqa: PLC0415 an extra, needed for a name of the hub only
-        from huggingface_hub.errors import RemoteEntryNotFoundError  # noqa: PLC0415 as above
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # noqa: PLC0415 as above
     except ImportError as error:
         message = f"reading {name} from the hub needs the package huggingface_hub: install it, or {HOW}"
         raise TaskError(message) from error
     try:
-        return read_lines(Path(hf_hub_download(name, f"{split}.jsonl", repo_type="dataset")))
-    except RemoteEntryNotFoundError:
-        return []
-    except TaskError:
-        raise
-    except (OSError, ValueError) as error:  # no network, no such data set
+        path = hf_hub_download(name, f"{split}.jsonl", repo_type="dataset")
+    except (OSError, ValueError, EntryNotFoundError) as error:  # no network, no such data set, no such file in it
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            return []
         message = (
             f"the hub did not give {split}.jsonl of {name} ({type(error).__name__}): download it yourself and {HOW}"
         )
         raise TaskError(message) from error
+    return read_lines(Path(path))
 
 
 # --------------------------------------------------------------------------------------------------------- scoring
@@ -207,7 +206,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
         if not AFTER_BOX.fullmatch(after):
             return Score.unparsed("something stands after the box")
         if DENIED.search(answer[: answer.index("boxed")]):
-            return Score.unparsed("the sentence of the box denies it")
+            return Score.unparsed("the words before the box deny it")
     elif not _is_whole(gold) or BOXES.search(answer):
         return Score.unparsed(box)
     else:

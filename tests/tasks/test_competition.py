@@ -115,6 +115,8 @@ def test_a_folder_without_a_training_split_is_for_evaluation(folder):
         (r"\boxed{ }", Verdict.UNPARSED),
         (r"\boxed", Verdict.UNPARSED),
         (r"It is not \boxed{\frac{3}{4}}.", Verdict.UNPARSED),
+        (r"The answer isn't equal to $\boxed{\frac{3}{4}}$.", Verdict.UNPARSED),
+        (r"As 5 or 6 is not prime, the share is \boxed{\frac{3}{4}}.", Verdict.CORRECT),
         (r"\frac{3}{4}", Verdict.UNPARSED),
         ("3/4", Verdict.UNPARSED),
         ("", Verdict.UNPARSED),

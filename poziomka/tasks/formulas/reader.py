@@ -22,6 +22,7 @@ NAMES = frozenset(
     ("pi", "infty", "alpha", "beta", "gamma", "delta", "theta", "phi", "lambda", "mu", "omega", "rho", "sigma", "tau")
 )
 PLURAL = re.compile(r"(?<=[cs]h)es$|s$")
+UNIT = re.compile(r"(?!.*\b(?:not|no|or|and|is|wrong|never)\b)[a-z]+(?:[ /][a-z]+){0,3}")
 UNITS = {"dollar": "$", "percent": "%"}
 JOINTS = frozenset(("and", "or"))  # words between the members of a list
 
@@ -146,7 +147,11 @@ class _Reader:
         if mark in ("%", "\\%", "\\circ"):
             unit += "degree" if self.take() == "\\circ" else "%"
         elif mark[:1] == '"' and mark[1:] not in JOINTS:
-            unit += UNITS.get(word := PLURAL.sub("", self.take()[1:].strip(". ")), word)
+            word = PLURAL.sub("", self.take()[1:].strip(". "))
+            if not UNIT.fullmatch(word):
+                message = f"{word[:20]!r} is no unit"
+                raise FormulaError(message)
+            unit += UNITS.get(word, word)
             if self.next() == "^":
                 self.take()
                 unit += f"^{self.argument().text}"
