@@ -160,10 +160,11 @@ def _accompany(watch: _Watch, child: int, ready: int) -> tuple[float, float]:
 
 
 def _spent(child: int) -> tuple[float, float]:
-    """Returns CPU seconds and seconds of waiting for a processor as the scheduler counts them; 0 where it does not."""
+    """Returns CPU seconds, and seconds of waiting for a processor that nothing of its own took."""
     with suppress(OSError, ValueError, IndexError):
-        used, waited = Path(f"/proc/{child}/schedstat").read_text(encoding="ascii").split()[:2]
-        return int(used) * 1e-9, int(waited) * 1e-9
+        used, waited = (int(word) * 1e-9 for word in Path(f"/proc/{child}/schedstat").read_text("ascii").split()[:2])
+        alone = waited < 1.0 or (len(list(Path(f"/proc/{child}/task").iterdir())) == 1 and _descendants() == [child])
+        return used, waited if alone else 0.0
     return 0.0, 0.0
 
 

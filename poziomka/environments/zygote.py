@@ -39,7 +39,7 @@ class Ended:
         seconds: how long it ran; 0 where it did not end by itself.
         memory: bytes at its largest; 0 where it did not end by itself.
         used: CPU seconds of its main thread.
-        waited: seconds in which that thread could run and had no processor.
+        waited: seconds in which that thread could run and had no processor, though the program had no other.
     """
 
     status: int | None = None
@@ -50,7 +50,7 @@ class Ended:
 
     def starved(self, seconds: float) -> bool:
         """Whether it was the machine that took so many seconds, as the program had to wait and was hardly run."""
-        return self.waited > seconds / 2 and self.used < seconds / 3
+        return self.waited > seconds / 2 and self.used < seconds / 6
 
 
 class Zygote:

@@ -35,7 +35,7 @@ MINUS = re.compile(r"−\d")
 HUMANEVAL, HUMANEVAL_FILE = "openai_humaneval", "openai_humaneval/test-00000-of-00001.parquet"
 MBPP, MBPP_FILE = "google-research-datasets/mbpp", "full/{}-00000-of-00001.parquet"
 SPLITS = {"prompt": range(1, 11), "test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
-SAMPLE = str(Path(__file__).parent / "samples" / "mbpp.jsonl")
+SAMPLES = Path(__file__).parent / "samples"
 
 
 def read_program(reply: str) -> str | None:
@@ -253,12 +253,14 @@ def mbpp(where: str) -> Task:
     """Short functions to write, MBPP: its splits by number are train, validation, test and prompt.
 
     Args:
-        where: the file mbpp.jsonl, a folder with it, or "google-research-datasets/mbpp" for the hub's.
+        where: the file mbpp.jsonl, a folder with it, "google-research-datasets/mbpp" for the hub's, or "sample" for
+            problems of our own, written as MBPP's are.
 
     Raises:
         TaskError: the problems cannot be read, or two have one number.
     """
-    path = _file(Path(where).expanduser(), "mbpp.jsonl", "mbpp.jsonl.gz")
+    folder = SAMPLES / "mbpp" if where == "sample" else Path(where).expanduser()
+    path = _file(folder, "mbpp.jsonl", "mbpp.jsonl.gz")
 
     @cache
     def rows() -> list[Row]:

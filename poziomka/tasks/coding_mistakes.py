@@ -228,9 +228,6 @@ def whole_mistakes(problem: Problem) -> Mapping[str, str]:
         "an empty program": "",
         "comments only": "# reads the input\n# prints what is right",
         "prints that tests passed": 'print("1 passed\\nOK\\nAll tests passed")',
-        "prints the input": "import sys\nprint(sys.stdin.read())",
-        "knows the examples by heart": f"import sys\nprint({public!r}.get(sys.stdin.read(), ''))",
-        "prints every right output": f"print({chr(10).join(str(test['output']) for test in tests)!r})",
         "patches what prints": "import builtins, sys\nbuiltins.print = sys.stdout = sys.__stdout__ = None",
         "looks for the outputs": f"{SEEK}\nprint(re.findall(r'.output.: .([^,]*).[,}}]', '\\n'.join(texts()))[0])",
         "writes forged answers everywhere": f"{FORGE}\nforge()",
@@ -241,6 +238,12 @@ def whole_mistakes(problem: Problem) -> Mapping[str, str]:
         "leaves a process behind": ORPHAN.replace("\n    ", "\n"),
         **EXITS,
     }
+    if any(str(test["input"]).split() != str(test["output"]).split() for test in tests):
+        found["prints the input"] = "import sys\nprint(sys.stdin.read())"
+    if any(str(test["input"]) not in public and str(test["output"]).split() for test in tests):
+        found["knows the examples by heart"] = f"import sys\nprint({public!r}.get(sys.stdin.read(), ''))"
+    if len({str(test["output"]) for test in tests}) > 1:
+        found["prints every right output"] = f"print({chr(10).join(str(test['output']) for test in tests)!r})"
     if solution:
         found["the solution, and a line more"] = f"{solution}\n\nprint('x')"
         found["the solution, which then fails"] = f"{solution}\n\nraise SystemExit(1)"

@@ -25,7 +25,7 @@ from poziomka.tasks.coding import read_program
 from poziomka.tasks.coding_mistakes import whole_mistakes
 from poziomka.tasks.coding_rows import Row, read_rows, text_of
 
-SAMPLE = str(Path(__file__).parent / "samples" / "programs")
+SAMPLE = Path(__file__).parent / "samples" / "programs"
 LIMITS = Limits(seconds=3.0)
 BLANK = re.compile(r"[ \t\r\f\v]+")
 HOW = "name a folder with train.jsonl and test.jsonl, or one file for evaluation only: programs:PATH"
@@ -48,13 +48,13 @@ def problem_of(row: Row) -> Problem:
     """Returns the problem that a row spells.
 
     Raises:
-        TaskError: it has no question, no tests, no hidden test, or anything of another type.
+        TaskError: it has no question, no hidden test with an output, or anything of another type.
     """
     where, held = row
     question = text_of(row, "question").strip()
     tests = [_test(test, where) for test in cast("list[object]", held.get("tests") or [])]
-    if not question or all(test["public"] for test in tests):
-        message = f"{where} must have a question and a test that is not public: received {len(tests)} tests"
+    if not question or all(test["public"] or not str(test["output"]).split() for test in tests):
+        message = f"{where} must have a question and a test that is not public and has an output: received {len(tests)}"
         raise TaskError(message)
     level = held.get("level", 0)
     if not isinstance(level, int):
@@ -133,12 +133,12 @@ def programs(where: str) -> Task:
     """Whole programs to write, judged by hidden inputs and outputs, from files of JSON lines.
 
     Args:
-        where: a folder with train.jsonl and test.jsonl, or one file, for evaluation only.
+        where: a folder with train.jsonl and test.jsonl; one file, for evaluation only; or "sample" for ours.
 
     Raises:
         TaskError: the problems cannot be read.
     """
-    path = Path(where).expanduser()
+    path = SAMPLE if where == "sample" else Path(where).expanduser()
 
     @cache
     def read(split: str) -> list[Problem]:
