@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from poziomka.core.errors import TaskError, nearest
 from poziomka.core.problem import Task
 from poziomka.tasks.arithmetic import gcd, letters, products, small_sums, sums
+from poziomka.tasks.coding import humaneval, mbpp
 from poziomka.tasks.competition import competition
 from poziomka.tasks.countdown import countdown
 from poziomka.tasks.counterexample import counterexample
 from poziomka.tasks.grade_school import grade_school
 from poziomka.tasks.market import market
 from poziomka.tasks.mixture import mixture, read_parts
+from poziomka.tasks.programs import programs
 from poziomka.tasks.reasoning_gym import datasets, reasoning_gym
 from poziomka.tasks.recurrence import recurrence
 from poziomka.tasks.satisfy import satisfy
@@ -41,6 +43,9 @@ TASKS: dict[str, Callable[[], Task]] = {
 READ_TASKS: dict[str, Callable[[str], Task]] = {  # named NAME:WHERE
     "grade_school": grade_school,
     "competition": competition,
+    "humaneval": humaneval,
+    "mbpp": mbpp,
+    "programs": programs,
     "mixture": mixture_named,
     "reasoning_gym": reasoning_gym,
 }
@@ -48,6 +53,8 @@ READ_TASKS: dict[str, Callable[[str], Task]] = {  # named NAME:WHERE
 SHIPPED: dict[str, Callable[[], Sequence[str]]] = {
     "reasoning_gym": datasets,
     "competition": lambda: ("sample",),
+    "mbpp": lambda: ("sample",),
+    "programs": lambda: ("sample",),
     "mixture": lambda: ["3*sums+gcd", "synthesis_in_words+2*market+.5*letters"],
 }
 
