@@ -3,16 +3,31 @@
 from collections.abc import Callable
 
 from poziomka.core.problem import Task
+from poziomka.tasks.adapters.gymnasium import from_gymnasium
 from poziomka.tasks.adapters.reading import after_thought, one_box, whole
 from poziomka.tasks.adapters.scale import Scale
 from poziomka.tasks.adapters.taskset import from_taskset
 from poziomka.tasks.adapters.trl import from_trl
 from poziomka.tasks.adapters.verifiers import from_verifiers
+from poziomka.tasks.adapters.verl import from_verl
 
-__all__ = ["ADAPTERS", "Scale", "after_thought", "from_taskset", "from_trl", "from_verifiers", "one_box", "whole"]
+__all__ = [
+    "ADAPTERS",
+    "Scale",
+    "after_thought",
+    "from_gymnasium",
+    "from_taskset",
+    "from_trl",
+    "from_verifiers",
+    "from_verl",
+    "one_box",
+    "whole",
+]
 
 ADAPTERS: dict[str, Callable[..., Task]] = {
     "trl": from_trl,  # data sets and reward functions
     "taskset": from_taskset,  # verifiers' present interface, verifiers.v1
     "verifiers": from_verifiers,  # its older one, verifiers.legacy
+    "verl": from_verl,  # rows and compute_score
+    "gymnasium": from_gymnasium,  # environments whose actions are words or a few choices
 }

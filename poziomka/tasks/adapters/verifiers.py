@@ -36,6 +36,7 @@ from poziomka.core.environment import Environment, Reply
 from poziomka.core.errors import EnvironmentFailure, TaskError
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.tasks.adapters.exchange import exchange
 from poziomka.tasks.adapters.reading import Read, whole
 from poziomka.tasks.adapters.rows import Gold, Shelf, spelled
 from poziomka.tasks.adapters.scale import SHOWN, Scale
@@ -300,22 +301,6 @@ class RubricScorer:
         parts = {name: float(value) for name, value in (state["metrics"] or {}).items()}
         why = "; ".join(f"{name} {value:g}" for name, value in parts.items())
         return self.scale.score(float(state["reward"]), split_thought(transcript.reply)[1], parts, why[:SHOWN])
-
-
-def exchange(transcript: Transcript) -> tuple[list[str], list[str]]:
-    """Returns what the model said, turn by turn, and what was answered after each turn but the last."""
-    turns: list[tuple[str, str]] = [("", "")]
-    for span in transcript:
-        said, heard = turns[-1]
-        if span.author in (Author.USER, Author.SYSTEM):
-            turns = [("", "")]
-        elif span.author is Author.ENVIRONMENT:
-            turns[-1] = (said, heard + span.text)
-        elif heard:
-            turns.append((span.text, ""))
-        else:
-            turns[-1] = (said + span.text, "")
-    return [said for said, _ in turns], [heard for _, heard in turns if heard]
 
 
 def between(completion: Sequence[Any]) -> list[list[Any]]:

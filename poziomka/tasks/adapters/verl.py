@@ -1,0 +1,110 @@
+"""verl's rows and `compute_score`.
+
+    from datasets import Dataset
+    from poziomka.tasks.adapters import from_verl
+
+    task = from_verl("gsm8k", Dataset.from_parquet("train.parquet"), compute_score)
+
+A row has a `prompt` of chat messages, a `data_source`, `reward_model["ground_truth"]` and perhaps `extra_info`. The
+function is called by keyword as verl's naive reward manager calls it, with `data_source`, `solution_str`,
+`ground_truth` and `extra_info`; it may be a coroutine. It returns a number, or a mapping with the number `score`, whose
+other numbers are kept as parts. What it raises is an ERROR.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from poziomka.core.answers import split_thought
+from poziomka.core.collect import wait_for
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.transcript import Transcript
+from poziomka.tasks.adapters.reading import Read, whole
+from poziomka.tasks.adapters.rows import Gold, Rows, Shelf
+from poziomka.tasks.adapters.scale import Scale
+
+LIMITS = ("The scorer is not ours: run the scorer's trial on it before its rewards are believed.",)
+
+
+def from_verl(
+    name: str,
+    rows: Rows,
+    compute_score: Callable[..., Any],
+    *,
+    scale: Scale | None = None,
+    read: Read = whole,
+    gold: Gold = None,
+) -> Task:
+    """Returns verl's rows and scoring function as a task.
+
+    Args:
+        name: of the task.
+        rows: a data set, or one a split, by name; without splits, one prompt in eight is held out for "test".
+        compute_score: called with data_source, solution_str, ground_truth and extra_info.
+        scale: range of its scores; None: 0 to 1. A score outside is a failed check and is never clipped.
+        read: what of a reply it is shown; `whole` is what verl shows.
+        gold: the column of the right answer as the model should write it, or a function of the row; None: unknown.
+
+    Raises:
+        TaskError: there are no rows.
+    """
+    shelf = Shelf(name, rows, gold)
+
+    def source(split: str, index: int, level: int | None = None) -> Problem:
+        problem = shelf.source(split, index, level)
+        _given(problem)  # so that a row without a right answer is named before anybody attempts it
+        return problem
+
+    scorer = Computed(compute_score, Scale() if scale is None else scale, read)
+    return Task(name, source, scorer, size=shelf.size, limits=LIMITS)
+
+
+def _given(problem: Problem) -> dict[str, Any]:
+    """Returns what is handed on of a row.
+
+    Raises:
+        TaskError: the row has no data_source or no ground truth.
+    """
+    columns: Mapping[str, Any] = problem.facts["columns"]  # type: ignore[assignment]  # as rows.py has made it
+    model, about = columns.get("reward_model"), columns.get("extra_info")
+    if "data_source" not in columns or not isinstance(model, Mapping) or model.get("ground_truth") is None:
+        message = f"a row of verl has data_source and reward_model['ground_truth']: received {sorted(columns)}"
+        raise TaskError(message)
+    extra = {**(about if isinstance(about, Mapping) else {}), "num_turns": None, "rollout_reward_scores": {}}
+    return {"data_source": columns["data_source"], "ground_truth": model["ground_truth"], "extra_info": extra}
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A scorer: what `compute_score` says.
+
+    Attributes:
+        compute_score: of verl, or of whoever wrote one for it.
+        scale: of its scores.
+        read: what of a reply it is shown.
+    """
+
+    compute_score: Callable[..., Any]
+    scale: Scale
+    read: Read
+
+    def __call__(self, problem: Problem, transcript: Transcript) -> Score:
+        """Returns the score; whatever the function raises is left to `judge`, which makes it an ERROR."""
+        shown = self.read(transcript.reply)
+        if shown is None:
+            return Score.unparsed(f"{getattr(self.read, '__name__', 'the reader')} finds no answer in the reply")
+        said = wait_for(self._ask(_given(problem) | {"solution_str": shown}))
+        found: Mapping[str, Any] = said if isinstance(said, Mapping) else {"score": said}
+        parts = {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
+        if not math.isfinite(parts.get("score", math.nan)):
+            message = f"compute_score returns a number, or a mapping with the number 'score': received {said!r:.200}"
+            raise TaskError(message)
+        why = "; ".join(f"{name} {str(value)[:100]}" for name, value in found.items())
+        return self.scale.score(parts["score"], split_thought(transcript.reply)[1], parts, why)
+
+    async def _ask(self, call: Mapping[str, Any]) -> Any:
+        said = self.compute_score(**call)
+        return await said if inspect.isawaitable(said) else said
