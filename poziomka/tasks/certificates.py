@@ -12,7 +12,17 @@ from random import Random
 from typing import Any, cast
 
 from poziomka.core.problem import Problem
-from poziomka.tasks.constraints import Assignment, Constraint, holds, models, names_in, say, say_assignment, value_of
+from poziomka.tasks.constraints import (
+    Assignment,
+    Constraint,
+    check_of,
+    holds,
+    models,
+    names_in,
+    say,
+    say_assignment,
+    value_of,
+)
 
 HELD_OUT = 8  # one set of constraints in this many belongs to the test split
 DIGITS = (0, 9)  # the smallest and the largest number, where they are bounded
@@ -109,7 +119,7 @@ def draw_constraints(random: Random, setting: Setting) -> tuple[list[Constraint]
     left: list[dict[str, int | bool]] = []  # what satisfies those that were found, or the first of it
     while True:
         constraint = _constraint(random, setting, hidden)
-        after = [assignment for assignment in left if holds(constraint, assignment)]
+        after = list(filter(check_of(constraint), left))
         if say(constraint) in map(say, found) or len(after) > len(left) * KEPT:
             continue
         found.append(constraint)

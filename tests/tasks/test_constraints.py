@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from poziomka.core.errors import TaskError
 from poziomka.tasks import constraints
-from poziomka.tasks.constraints import Solver, holds, models, say, say_assignment
+from poziomka.tasks.constraints import Solver, check_of, holds, models, say, say_assignment
 
 DOMAINS = {"x": range(4), "y": range(4), "p": (False, True)}
 TERM = st.one_of(
@@ -37,6 +37,13 @@ def every():
 def test_the_search_finds_what_trying_everything_finds(chosen):
     found = sorted(models(chosen, DOMAINS), key=say_assignment)
     assert found == sorted((one for one in every() if all(holds(c, one) for c in chosen)), key=say_assignment)
+
+
+@settings(max_examples=60, deadline=None)
+@given(CONSTRAINT)
+def test_the_faster_check_says_what_evaluation_says(constraint):
+    check = check_of(constraint)
+    assert all(bool(check(one)) == holds(constraint, one) for one in every())
 
 
 @settings(max_examples=40, deadline=None)
