@@ -9,6 +9,7 @@ import torch
 from poziomka.core.errors import ModelError, RunError, TaskError
 from poziomka.core.problem import Task
 from poziomka.core.seeds import seed_of
+from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.lessons import Lessons
 from poziomka.learning.levels import of_levels
@@ -124,9 +125,10 @@ def taught(recipe: Recipe, task: Task) -> Task:
     return task if recipe.levels is None else of_levels(task, *recipe.levels)
 
 
-def demand_lessons(recipe: Recipe, built: Built) -> None:
-    """Raises TaskError where no problem is of the recipe's levels, or a warm start lacks demonstrations."""
+def demand_problems(recipe: Recipe, built: Built) -> None:
+    """Raises TaskError where no problem is of the levels that are asked for, or a warm start lacks demonstrations."""
     task = taught(recipe, built.task)
+    Curriculum(task, recipe.seed, settings=recipe.curriculum)
     if recipe.warm_updates:
         Lessons(task, built.chat, recipe.warm_start.lessons, recipe.seed)
 

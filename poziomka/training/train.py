@@ -27,7 +27,7 @@ from poziomka.reports.page import write
 from poziomka.runs import Run
 from poziomka.runs.exports import Exports, demand_exports
 from poziomka.sampling.local import LocalSampler
-from poziomka.training.build import Built, adapt, build, demand_lessons, learner_of, taught
+from poziomka.training.build import Built, adapt, build, demand_problems, learner_of, taught
 from poziomka.training.measure import frontier, held_out, vote
 from poziomka.training.preflight import demand_memory, needs
 from poziomka.training.recipe import Recipe, recipe_of
@@ -337,7 +337,7 @@ def train(
         Interrupted: Ctrl-C; everything is saved.
     """
     built = build(recipe, task)
-    demand_lessons(recipe, built)  # before a folder is made that would hold a recipe nobody can follow
+    demand_problems(recipe, built)  # before a folder is made that would hold a recipe nobody can follow
     demand_exports(exports)
 
     def resolve(there: dict[str, Any]) -> dict[str, Any]:
