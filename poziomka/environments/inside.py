@@ -22,7 +22,6 @@ import resource
 import select
 import signal
 import socket
-import stat
 import sys
 import tempfile
 import time
@@ -41,7 +40,7 @@ LIBRARIES = 8  # the first descriptor of the standard library's folders, where a
 DESCRIPTORS = 1024  # the highest that is closed in a child
 FIRST_USER, USERS = 61184, 4336  # users that nobody has: the range that systemd keeps for transient ones
 SLACK = 256  # processes a user may start beside those that are there, where a program runs as the same user
-PATIENCE = 3.0  # seconds in which a killed process must be gone
+PATIENCE = 3.0  # seconds in which killed processes must be gone, and then a folder
 SET_DEATH_SIGNAL, SET_DUMPABLE, SET_SUBREAPER, SET_NO_NEW_RIGHTS = 1, 4, 36, 38  # linux/prctl.h
 
 
@@ -163,7 +162,7 @@ def _spent(child: int) -> tuple[float, float]:
     """Returns CPU seconds, and seconds of waiting for a processor that nothing of its own took."""
     with suppress(OSError, ValueError, IndexError):
         used, waited = (int(word) * 1e-9 for word in Path(f"/proc/{child}/schedstat").read_text("ascii").split()[:2])
-        alone = waited < 1.0 or (len(list(Path(f"/proc/{child}/task").iterdir())) == 1 and _descendants() == [child])
+        alone = waited < 0.25 or (len(list(Path(f"/proc/{child}/task").iterdir())) == 1 and _descendants() == [child])
         return used, waited if alone else 0.0
     return 0.0, 0.0
 
@@ -340,28 +339,41 @@ def _tasks_of(user: int) -> int:
 
 
 def remove(folder: str) -> int:
-    """Removes a folder with all that a program left in it, however deep: deep folders are moved up first.
+    """Removes a folder with all that a program left in it, however deep, by walking down and up again.
 
     Returns:
-        How many folders are left because there are too many for PATIENCE.
+        1 where something is left, for one as more than PATIENCE allows; else 0.
     """
-    rooms, number = [folder], 0
     until = time.monotonic() + PATIENCE
-    while rooms and time.monotonic() < until:
-        room = rooms.pop()
-        with suppress(OSError):
-            os.chmod(room, 0o700)  # noqa: PTH101 as above
-            for entry in list(os.scandir(room)):
-                if entry.is_dir(follow_symlinks=False) and not stat.S_ISLNK(entry.stat(follow_symlinks=False).st_mode):
-                    number += 1
-                    moved = f"{folder}-{number}"
-                    os.rename(entry.path, moved)  # noqa: PTH104 as above
-                    rooms.append(moved)
-                else:
-                    os.unlink(entry.path)  # noqa: PTH108 as above
-        with suppress(OSError):
-            os.rmdir(room)  # noqa: PTH106 as above
-    return len(rooms)
+    rooms: list[str] = []
+    with suppress(OSError):
+        os.chdir(folder)
+        while time.monotonic() < until:
+            inner = _first_room()
+            if inner is not None:
+                os.chdir(inner)
+                rooms.append(inner)
+            elif rooms:
+                os.chdir("..")
+                os.rmdir(rooms.pop())  # noqa: PTH106 a Path would take longer
+            else:
+                break
+    os.chdir("/")
+    with suppress(OSError):
+        os.rmdir(folder)  # noqa: PTH106 as above
+        return 0
+    return 1
+
+
+def _first_room() -> str | None:
+    """Returns a folder in the working folder, opened to us, or None; removes the files that it meets."""
+    os.chmod(".", 0o700)  # noqa: PTH101 as above
+    for entry in os.scandir("."):
+        if entry.is_dir(follow_symlinks=False):
+            os.chmod(entry.name, 0o700)  # noqa: PTH101 as above
+            return entry.name
+        os.unlink(entry.name)  # noqa: PTH108 as above
+    return None
 
 
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None

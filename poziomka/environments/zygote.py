@@ -159,9 +159,12 @@ class Zygote:
 
     def close(self) -> None:
         """Ends the interpreter with its child; may be called twice, and in a fork of the process that started it."""
-        self.control.close()
         if self.owner != os.getpid() or self.process == 0:
+            self.control.close()
             return
+        with suppress(OSError):
+            self.control.shutdown(socket.SHUT_RDWR)  # it notices though a fork of ours still holds a copy
+        self.control.close()
         process, self.process = self.process, 0
         if not _left(process, 2.0):
             with suppress(ProcessLookupError):
