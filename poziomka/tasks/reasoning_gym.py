@@ -119,7 +119,7 @@ class Generator:
         except Exception as error:  # the package raises whatever it likes
             message = f"{type(error).__name__}: {error}"
             raise Unsound(message) from error
-        return self._problem(item, level or 0), is_test(self.name, self._kind(item))
+        return self.asked(item, level or 0), is_test(self.name, self._kind(item))
 
     def _check(self, item: Item) -> None:
         """Refuses what should not be asked."""
@@ -137,7 +137,8 @@ class Generator:
     def _kind(self, item: Item) -> str:
         return item["question"] if self.ruling.kind is None else self.ruling.kind(item)
 
-    def _problem(self, item: Item, level: int) -> Problem:
+    def asked(self, item: Item, level: int = 0) -> Problem:
+        """Returns the problem that an item of the package is."""
         question, ruling = item["question"].strip(), self.ruling
         gold = "" if ruling.example is not None else item["answer"].strip()
         key = f"{seed_of('reasoning_gym', self.name, question, gold):016x}"

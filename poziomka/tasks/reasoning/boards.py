@@ -54,7 +54,7 @@ def _parked(board: str) -> tuple[Cars, tuple[int, ...], frozenset[tuple[int, int
     for number, letter in enumerate(board):
         places.setdefault(letter, []).append(divmod(number, SIDE))
     walls = frozenset(places.pop("x", []))
-    places.pop("o", None)
+    places.pop(".", None)
     cars, starts = [], []
     for name, cells in sorted(places.items()):
         upright = int(cells[0][1] == cells[1][1])

@@ -18,7 +18,7 @@ from contextlib import contextmanager, redirect_stdout
 from functools import lru_cache
 from typing import Any
 
-from poziomka.tasks.reasoning.mending import PARTS, mend
+from poziomka.tasks.reasoning.mending import PARTS, bounded, mend
 from poziomka.tasks.reasoning.package import library, registry
 from poziomka.tasks.reasoning.steps import settings_of
 
@@ -41,17 +41,16 @@ def draw(name: str, step: int | None, seed: int) -> dict[str, Any]:
         Exception: the package raised, which some of its generators do for some seeds.
     """
     seed %= LARGEST_SEED
-    with _fenced(seed):
+    with _fenced(seed), _replaced(name):
         dataset = _made(name, step, seed)
-        with _replaced(name, dataset):
-            index = seed % dataset.size
-            dataset.seed = dataset.config.seed = seed - index  # the package adds the index to it
-            try:
-                item: dict[str, Any] = dataset[index]
-            except Exception:
-                _kept.cache_clear()  # it may have been left half done
-                raise
-            return item
+        index = seed % dataset.size
+        dataset.seed = dataset.config.seed = seed - index  # the package adds the index to it
+        try:
+            item: dict[str, Any] = dataset[index]
+        except Exception:
+            _kept.cache_clear()  # it may have been left half done
+            raise
+        return item
 
 
 def _made(name: str, step: int | None, seed: int) -> Any:
@@ -78,7 +77,8 @@ def _kept(name: str, step: int | None) -> Any:
 def _fenced(seed: int) -> Iterator[None]:
     """Gives the package generators of its own, and takes back what it does to the program's."""
     numpy = library("numpy")
-    with _FENCE, warnings.catch_warnings(), redirect_stdout(io.StringIO()), decimal.localcontext():
+    whole = numpy.printoptions(threshold=sys.maxsize, linewidth=sys.maxsize)  # else large boards are shown in part
+    with _FENCE, warnings.catch_warnings(), redirect_stdout(io.StringIO()), decimal.localcontext(), whole:
         warnings.simplefilter("ignore")
         before, before_numpy = random.getstate(), numpy.random.get_state()
         random.seed(seed)
@@ -91,10 +91,10 @@ def _fenced(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _replaced(name: str, dataset: Any) -> Iterator[None]:
+def _replaced(name: str) -> Iterator[None]:
     """Puts our parts in the place of the package's while it draws."""
-    module = sys.modules[type(dataset).__module__]
-    parts = PARTS[name]() if name in PARTS else {}
+    module = sys.modules[registry()[0][name][0].__module__]
+    parts = {**bounded(module), **(PARTS[name]() if name in PARTS else {})}
     before = {part: getattr(module, part) for part in parts}
     try:
         for part, ours in parts.items():

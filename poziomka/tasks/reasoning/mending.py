@@ -5,6 +5,7 @@ whose candidates are built by a computer algebra for milliseconds each. PARTS na
 are slow or wrong; ours stand in their place while a problem is drawn, and never longer.
 """
 
+import random
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from random import Random
@@ -13,6 +14,44 @@ from typing import Any
 
 from poziomka.tasks.reasoning.journeys import least_pours, least_swap
 from poziomka.tasks.reasoning.package import library
+
+MOST_DRAWS = 500_000  # of a problem; the package's generators take some ten thousand, and now and then never end
+LARGEST_TERM = 10**6  # of a sequence of numbers, a thousand times what the package shows
+
+
+class Bounded(Random):
+    """A generator that raises where it is asked too often: so whatever waits for luck that never comes ends."""
+
+    left = MOST_DRAWS
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            message = f"it took more than {MOST_DRAWS} random numbers"
+            raise RuntimeError(message)
+
+    def random(self) -> float:
+        """Returns a number from 0 to 1."""
+        self._count()
+        return super().random()
+
+    def getrandbits(self, k: int) -> int:
+        """Returns k random bits."""
+        self._count()
+        return super().getrandbits(k)
+
+
+RANDOM = SimpleNamespace(**{**vars(random), "Random": Bounded})
+
+
+def bounded(module: Any) -> dict[str, object]:
+    """Returns what stands in the place of a module's generators of random numbers."""
+    parts: dict[str, object] = {}
+    if getattr(module, "Random", None) is Random:
+        parts["Random"] = Bounded
+    if getattr(module, "random", None) is random:
+        parts["random"] = RANDOM
+    return parts
 
 
 class Ordered(set[str]):
@@ -61,15 +100,15 @@ class Growing:
         return self.text
 
 
-def _grown(settings: Any, random: Random, terms: int) -> tuple[Growing, list[int]]:
+def _grown(settings: Any, chance: Random, terms: int) -> tuple[Growing, list[int]]:
     """Returns an expression over random numbers, with its numbers, drawn as the package draws one."""
-    numbers = [random.randint(settings.min_value, settings.max_value) for _ in range(terms)]
+    numbers = [chance.randint(settings.min_value, settings.max_value) for _ in range(terms)]
     expression = Growing(numbers[0])
     for place in range(1, terms):
-        operator = random.choice(settings.operators)
+        operator = chance.choice(settings.operators)
         if operator == "/":
             divisors = numbers[place:]
-            random.shuffle(divisors)
+            chance.shuffle(divisors)
             whole = int(expression.value)
             divisor = next((number for number in divisors if whole % number == 0), None)
             operator = "-" if divisor is None else "/"
@@ -88,21 +127,21 @@ def mend(name: str, dataset: Any) -> None:
                 graph.update({word: sorted(near) for word, near in graph.items()})
         case "polynomial_multiplication":
             monomials = dataset._get_monomials  # noqa: SLF001 the package has no public way
-            dataset._get_monomials = lambda random: sorted(monomials(random), key=str)  # noqa: SLF001 as above
+            dataset._get_monomials = lambda chance: sorted(monomials(chance), key=str)  # noqa: SLF001 as above
         case "knight_swap":
             board = dataset.game_logic.generate_board
             dataset.game_logic = SimpleNamespace(generate_board=board, solve_swap=least_swap)
         case "countdown":
 
-            def candidate(random: Random, terms: int) -> tuple[Growing, list[int], list[str], str]:
-                expression, numbers = _grown(dataset.config, random, terms)
+            def candidate(chance: Random, terms: int) -> tuple[Growing, list[int], list[str], str]:
+                expression, numbers = _grown(dataset.config, chance, terms)
                 return expression, numbers, [], str(expression)
 
             dataset._generate_candidate_expression = candidate  # noqa: SLF001 the package has no public way
         case "puzzle24":
 
-            def four(random: Random, terms: int) -> tuple[Growing, list[int], list[str]]:
-                return *_grown(dataset.config, random, terms), []
+            def four(chance: Random, terms: int) -> tuple[Growing, list[int], list[str]]:
+                return *_grown(dataset.config, chance, terms), []
 
             dataset._generate_candidate_expression = four  # noqa: SLF001 the package has no public way
         case _:
@@ -172,10 +211,23 @@ def _poured() -> dict[str, object]:
     }
 
 
+def _held_down() -> dict[str, object]:
+    """The package squares numbers over and over, to millions of digits, before it looks at their size."""
+    theirs = library("reasoning_gym.cognition.number_sequences").PatternRule
+
+    def apply(rule: Any, sequence: list[int], position: int) -> int:
+        if abs(sequence[position]) > LARGEST_TERM:
+            raise OverflowError  # which the package takes as a reason to try another rule
+        return int(theirs.apply(rule, sequence, position))
+
+    return {"PatternRule": type("PatternRule", (theirs,), {"apply": apply})}
+
+
 PARTS: dict[str, Callable[[], dict[str, object]]] = {
     "game_of_life": _lived,
     "intermediate_integration": _not_integrated,
     "jugs": _poured,
+    "number_sequence": _held_down,
     "polynomial_equations": _real_roots,
     "rubiks_cube": _not_solved,
 }

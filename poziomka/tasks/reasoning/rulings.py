@@ -304,7 +304,7 @@ RULINGS: dict[str, Ruling] = {
     "rush_hour": many(
         boards.judge_traffic,
         "ours: the package passes over moves that are blocked",
-        lambda item: meta(item, board="board_config"),
+        lambda item: {"board": "".join(item["question"].rpartition("Board:")[2].split())},  # shown under other letters
         example=lambda facts: boards.least_traffic(facts["board"]) or "",
         mistake=lambda _, answer: f"{answer} A-1",
     ),

@@ -31,7 +31,7 @@ def decimal_arithmetic(item: Item) -> str:
     """The package rounds after every operation: the answer must be the exact value, rounded once."""
     expression = item["question"].rpartition("\n")[2].removesuffix(" = ?")
     found = re.search(r"maximum of (\d+) significant", item["question"])
-    value = exact(re.sub(r"(\d+)\.(\d+)", lambda n: f"({n[1]}{n[2]}/1{'0' * len(n[2])})", expression))
+    value = exact(re.sub(r"(\d+)\.(\d+)", lambda n: f"({int(n[1] + n[2])}/1{'0' * len(n[2])})", expression))
     if value is None or found is None:
         return "it divides by zero"
     context = Context(prec=int(found[1]), rounding=ROUND_HALF_UP)
