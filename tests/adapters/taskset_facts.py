@@ -229,7 +229,7 @@ def what_needs_more_than_a_reply_is_refused_by_name():
     refused(taskset_of(InARuntime, 5), "rewards that ask for the runtime (passes)")
     refused(taskset_of(InAContainer, 5), "runs in a container")
     refused(taskset_of(Exact, 5, prompt=lambda _: None), "has no prompt")
-    refused(object(), "a taskset of verifiers.v1")
+    refused(object(), "a taskset of verifiers.v1 (0.4 or later)")
 
 
 def a_taskset_that_does_not_repeat_itself_is_refused():

@@ -9,9 +9,12 @@ cannot read is UNPARSED, earns nothing, and is not shown.
 from collections.abc import Callable
 
 from poziomka.core.answers import split_thought
+from poziomka.core.problem import Score
 
 LONGEST = 400  # characters of an answer that `one_box` reads
 BOX = r"\boxed{"
+
+LIMITS = ("The scorer is not ours: run the scorer's trial on it before its rewards are believed.",)
 
 Read = Callable[[str], str | None]
 
@@ -39,3 +42,8 @@ def one_box(reply: str) -> str | None:
         if letter == "}" and depth == 0:
             return answer if place == len(answer) - 1 else None
     return None
+
+
+def unread(read: Read) -> Score:
+    """Returns the score of a reply that a reader cannot read."""
+    return Score.unparsed(f"{getattr(read, '__name__', 'the reader')} finds no answer in the reply")

@@ -1,4 +1,4 @@
-"""Tasksets of verifiers' present interface (`import verifiers.v1`).
+"""Tasksets of verifiers' present interface (`import verifiers.v1`, version 0.4 or later).
 
     import verifiers.v1 as vf
     from poziomka.tasks.adapters import from_taskset
@@ -30,11 +30,11 @@ from poziomka.core.collect import wait_for
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.transcript import Message, Stop, Transcript
+from poziomka.tasks.adapters.reading import LIMITS
 from poziomka.tasks.adapters.rows import held_out, key_of, messages_of
 from poziomka.tasks.adapters.scale import SHOWN, Scale
 
 PATIENCE = 10_000  # tasks of an endless taskset that are passed over before a split is taken to be empty
-LIMITS = ("The scorer is not ours: run the scorer's trial on it before its rewards are believed.",)
 
 
 def from_taskset(
@@ -60,7 +60,7 @@ def from_taskset(
     tasksets = dict(taskset) if isinstance(taskset, Mapping) else {"": taskset}
     for split, each in tasksets.items():
         if not hasattr(each, "load") or not hasattr(each, "bounded"):
-            message = f"a taskset of verifiers.v1 is adapted: received a {type(each).__name__}"
+            message = f"a taskset of verifiers.v1 (0.4 or later) is adapted: received a {type(each).__name__}"
             raise TaskError(message)
         if split and not each.bounded:
             message = f"the taskset of {split!r} is endless: give it alone, and it is dealt to train and test by prompt"

@@ -27,7 +27,7 @@ from poziomka.core.collect import wait_for
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.transcript import Author, Transcript
-from poziomka.tasks.adapters.reading import Read, whole
+from poziomka.tasks.adapters.reading import LIMITS, Read, unread, whole
 from poziomka.tasks.adapters.rows import Gold, Rows, Shelf, spelled
 from poziomka.tasks.adapters.scale import SHOWN, Scale
 
@@ -38,7 +38,6 @@ UNKNOWN = {
     "trainer_state": "a reward here depends on problem and reply, not on how far training is",
     "environments": "its own environments belong to the trainer",
 }
-LIMITS = ("The scorer is not ours: run the scorer's trial on it before its rewards are believed.",)
 
 
 def from_trl(
@@ -125,7 +124,7 @@ class Weighted:
         """Returns the score; whatever a function raises is left to `judge`, which makes it an ERROR."""
         shown = self.read(transcript.reply)
         if shown is None:
-            return Score.unparsed(f"{getattr(self.read, '__name__', 'the reader')} finds no answer in the reply")
+            return unread(self.read)
         told = Told()
         call = _arguments(problem, transcript, shown) | {"log_extra": told.extra, "log_metric": told.metric}
         values = wait_for(self._ask(call))

@@ -37,14 +37,13 @@ from poziomka.core.errors import EnvironmentFailure, TaskError
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks.adapters.exchange import exchange
-from poziomka.tasks.adapters.reading import Read, whole
+from poziomka.tasks.adapters.reading import LIMITS, Read, unread, whole
 from poziomka.tasks.adapters.rows import Gold, Shelf, spelled
 from poziomka.tasks.adapters.scale import SHOWN, Scale
 
 T = TypeVar("T")
 
 SILENT = tuple(f"Math verification {what}" for what in ("failed", "hit hard timeout", "exceeded time limit"))
-LIMITS = ("The scorer is not ours: run the scorer's trial on it before its rewards are believed.",)
 
 
 def from_verifiers(
@@ -281,7 +280,7 @@ class RubricScorer:
         """Returns the score; whatever the environment raises is left to `judge`, which makes it an ERROR."""
         shown = self.read(transcript.reply)
         if shown is None:
-            return Score.unparsed(f"{getattr(self.read, '__name__', 'the reader')} finds no answer in the reply")
+            return unread(self.read)
         said, heard = exchange(transcript)
         return wait_for(self._score(problem, transcript, said if heard else [shown], heard))
 

@@ -22,11 +22,9 @@ from poziomka.core.collect import wait_for
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.transcript import Transcript
-from poziomka.tasks.adapters.reading import Read, whole
+from poziomka.tasks.adapters.reading import LIMITS, Read, unread, whole
 from poziomka.tasks.adapters.rows import Gold, Rows, Shelf
 from poziomka.tasks.adapters.scale import Scale
-
-LIMITS = ("The scorer is not ours: run the scorer's trial on it before its rewards are believed.",)
 
 
 def from_verl(
@@ -95,7 +93,7 @@ class Computed:
         """Returns the score; whatever the function raises is left to `judge`, which makes it an ERROR."""
         shown = self.read(transcript.reply)
         if shown is None:
-            return Score.unparsed(f"{getattr(self.read, '__name__', 'the reader')} finds no answer in the reply")
+            return unread(self.read)
         said = wait_for(self._ask(_given(problem) | {"solution_str": shown}))
         found: Mapping[str, Any] = said if isinstance(said, Mapping) else {"score": said}
         parts = {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
