@@ -2,10 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +14,7 @@ from poziomka.cli.trials import trials
 from poziomka.core.problem import Score
 from poziomka.environments.calculator import Calculator
 from poziomka.tasks.arithmetic import gcd, sums
-
-FOLDER = Path(__file__).parents[1] / "tasks/grade_school"
+from poziomka.tasks.grade_school import SAMPLE
 
 
 def test_a_thought_of_several_lines_stands_below_its_beginning(poziomka):
@@ -26,11 +25,11 @@ def test_a_thought_of_several_lines_stands_below_its_beginning(poziomka):
 
 
 def test_a_task_whose_problems_are_read_is_listed_with_how_to_name_it(poziomka):
-    assert "grade_school:WHERE  from files      Grade-school word problems" in poziomka("tasks")[1]
+    assert re.search(r"\nhumaneval:WHERE +from files +Functions to complete", poziomka("tasks")[1])
 
 
 def test_problems_are_shown_from_a_folder(poziomka):
-    status, output, _ = poziomka("tasks", "show", f"grade_school:{FOLDER}", "--count", "2")
+    status, output, _ = poziomka("tasks", "show", f"grade_school:{SAMPLE}", "--count", "2")
     assert status == 0
     assert output.startswith("Grade-school word problems")
     assert "8 problems · split train" in output
@@ -52,10 +51,10 @@ def test_limits_stand_below_the_problems(poziomka):
 
 
 def test_a_family_is_listed_by_what_is_here(poziomka, monkeypatch):
-    monkeypatch.setitem(tasks.SHIPPED, "grade_school", lambda: [str(FOLDER), "other"])
-    assert "grade_school:WHERE  2 of them" in poziomka("tasks", "list")[1]
+    monkeypatch.setitem(tasks.SHIPPED, "grade_school", lambda: [str(SAMPLE), "other"])
+    assert re.search(r"\ngrade_school:WHERE +2 of them +Grade-school word problems", poziomka("tasks", "list")[1])
     assert poziomka("tasks", "list", "grade_school")[1].splitlines()[-2:] == [
-        f"grade_school:{FOLDER}",
+        f"grade_school:{SAMPLE}",
         "grade_school:other",
     ]
 
@@ -193,7 +192,7 @@ def test_a_task_that_is_never_done_ends_no_other(monkeypatch):
         (["check", "gcd", "--all"], "poziomka tasks check NAME"),
         (["check", "gdc"], "did you mean 'gcd'?"),
         (["check", "grade_scool:x"], "did you mean 'grade_school'?"),
-        (["check", "grade_school"], "name it grade_school:WHERE"),
+        (["check", "humaneval"], "name it humaneval:WHERE"),
         (["play", "gdc"], "did you mean 'gcd'?"),
         (["list", "gdc"], "did you mean 'gcd'?"),
         (["chekc"], "did you mean 'check'?"),

@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,16 +14,15 @@ from poziomka.core.problem import Verdict
 from poziomka.core.scoring import judge
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks import READ_TASKS, is_task, task_named
-from poziomka.tasks.grade_school import HUB
+from poziomka.tasks.grade_school import HUB, SAMPLE
 from poziomka.testing import check_task
 
-FOLDER = Path(__file__).parent / "grade_school"  # problems invented for these tests
 ROW = {"question": "How many?", "answer": "One.\n#### 1"}
 
 
 @pytest.fixture(scope="module")
 def task():
-    return task_named(f"grade_school:{FOLDER}")
+    return task_named(f"grade_school:{SAMPLE}")
 
 
 @pytest.fixture
@@ -48,11 +46,11 @@ def test_it_keeps_a_tasks_contract(task):
 
 
 def test_problems_are_those_of_the_file_in_its_order(task):
-    rows = [json.loads(line) for line in (FOLDER / "test.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (SAMPLE / "test.jsonl").read_text().splitlines()]
     problems = task.take("test", 0, len(rows))
     assert [problem.prompt[0].content for problem in problems] == [row["question"] for row in rows]
     assert [problem.answer for problem in problems] == ["120", "360", "14", "25", "7", "52", "14", "11"]
-    assert task.size == 8
+    assert task.count("train") == 8
 
 
 def test_the_gold_number_is_read_with_its_commas_sign_and_decimals(task):
@@ -107,7 +105,7 @@ def test_a_question_that_holds_its_answer_earns_nothing_when_it_is_repeated(fold
 
 def test_empty_lines_and_windows_line_ends_are_read(folder):
     task = task_named(folder("\r\n".join([json.dumps(ROW), "", json.dumps(ROW | {"question": "Who\x85?"}), ""])))
-    assert task.size == 2
+    assert task.count("train") == 2
 
 
 @pytest.mark.parametrize(
@@ -150,7 +148,7 @@ def test_a_split_that_is_shorter_says_so(folder, tmp_path):
     name = folder("\n".join(json.dumps(ROW | {"question": f"How many {i}?"}) for i in range(3)))
     (tmp_path / "test.jsonl").write_text(json.dumps(ROW))
     task = task_named(name)
-    with pytest.raises(TaskError, match="split 'test' of grade_school has 1 problems: there is no index 2"):
+    with pytest.raises(TaskError, match="has 1 problems in 'test': there is no index 2"):
         task.problem("test", 2)
 
 
@@ -178,7 +176,7 @@ def cache(tmp_path, monkeypatch):
     file.parent.mkdir(parents=True)
     (home / "refs").mkdir()
     (home / "refs/main").write_text(commit)
-    rows = [json.loads(line) for line in (FOLDER / "train.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (SAMPLE / "train.jsonl").read_text().splitlines()]
     pq.write_table(pa.Table.from_pylist(rows), file)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
