@@ -163,9 +163,9 @@ def audit(problem: Problem, transcript: Transcript) -> Score:
     for word, signal in zip(words, signals, strict=True):
         table = {str(p): p * strength * signal - 0.5 * p**2 for p in range(-LIMIT, LIMIT + 1)}
         earned, most = earned + table[word], most + max(table.values())
-    if earned < SHARE * most:
-        return Score.wrong(" ".join(words), f"expects {earned:g} of {most:g}")
-    return Score.right(" ".join(words), f"expects {earned:g} of {most:g}")
+    share = min(1.0, max(0.0, earned / most))  # graded as the scorer's reward is, or partial credit would look unearned
+    verdict = Verdict.CORRECT if share >= SHARE else Verdict.WRONG
+    return Score(share, verdict, " ".join(words), f"expects {earned:g} of {most:g}")
 
 
 # ------------------------------------------------------------------------------------------------------ written out
