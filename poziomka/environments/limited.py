@@ -199,7 +199,7 @@ def busy(ended: Ended, seconds: float) -> None:
 
     Raises:
         EnvironmentFailure: the machine's: for more than half of the time the program waited for a processor, and it
-            was given less than a sixth of it.
+            was given less than a tenth of it.
     """
     if ended.starved(seconds):
         message = (

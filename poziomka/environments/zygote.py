@@ -50,7 +50,7 @@ class Ended:
 
     def starved(self, seconds: float) -> bool:
         """Whether it was the machine that took so many seconds, as the program had to wait and was hardly run."""
-        return self.waited > seconds / 2 and self.used < seconds / 6
+        return self.waited > seconds / 2 and self.used < seconds / 10
 
 
 class Zygote:

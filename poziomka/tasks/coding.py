@@ -1,7 +1,7 @@
 """Functions to write: HumanEval, MBPP and files written as they are, judged by tests that the program never meets.
 
 The answer is a Python program, in one block of code or bare. It runs in a limited process; the tests run outside it,
-call its functions with plain data and compare what comes back (`environments/tested.py`). A program that exits,
+call its functions with plain data and compare what comes back (`environments/exam.py`). A program that exits,
 hangs, floods or answers nonsense is wrong; where we fail to judge it, the verdict is an error and no reward.
 
 HumanEval: Chen et al. 2021, arXiv 2107.03374. MBPP: Austin et al. 2021, arXiv 2108.07732.
@@ -21,8 +21,8 @@ from poziomka.core.answers import split_thought
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Scorer, Task
 from poziomka.core.transcript import Message, Transcript
+from poziomka.environments.exam import Exam, Examiner
 from poziomka.environments.limited import NOT_PROTECTED, Limited, Limits
-from poziomka.environments.tested import Tester, Tests
 from poziomka.tasks.coding_mistakes import mistakes
 from poziomka.tasks.coding_rows import HUB_NAME, Row, read_hub_rows, read_rows, text_of, texts_of
 
@@ -65,14 +65,14 @@ def _misleads(letter: str) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------------------- judging
-def tests_of(problem: Problem, *, turned: bool) -> Tests:
+def exam_of(problem: Problem, *, turned: bool) -> Exam:
     """Returns the tests of a problem; `turned`, in the other order."""
     facts = cast("Mapping[str, str]", problem.facts)
     checks = tuple(cast("Sequence[str]", problem.facts["checks"]))
-    return Tests((facts["name"],), checks[::-1] if turned else checks, facts["setup"], facts["given"])
+    return Exam((facts["name"],), checks[::-1] if turned else checks, facts["setup"], facts["given"])
 
 
-def scorer_of(tester: Tester, *, turned: bool = False) -> Scorer:
+def scorer_of(examiner: Examiner, *, turned: bool = False) -> Scorer:
     """Returns a scorer that gives reward 1 where a program passes all tests."""
 
     def scorer(problem: Problem, transcript: Transcript) -> Score:
@@ -82,7 +82,7 @@ def scorer_of(tester: Tester, *, turned: bool = False) -> Scorer:
             return Score.unparsed("no single program after the thought")
         if name not in program:
             return Score.wrong(program, f"the program does not define {name}")
-        outcome = tester.outcome(program, tests_of(problem, turned=turned))
+        outcome = examiner.outcome(program, exam_of(problem, turned=turned))
         if outcome.passed:
             return Score.right(program, f"passes its tests, in {outcome.calls} calls")
         return Score.wrong(program, outcome.why) if outcome.read else Score.unparsed(f"no Python: {outcome.why}")
@@ -111,8 +111,8 @@ def coding_task(name: str, read: Callable[[str], Sequence[Problem]], limits: tup
         read: returns the problems of a split, each time the same; none where there is no such split.
         limits: what a result on it does not show, beside what holds for all.
     """
-    tester = Tester(Limited(LIMITS))
-    other = Tester(Limited(LIMITS, seed=1), seed=1, twice=True)
+    examiner = Examiner(Limited(LIMITS))
+    other = Examiner(Limited(LIMITS, seed=1), seed=1, twice=True)
 
     def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 a level cannot be asked for
         return read(split)[index]
@@ -120,7 +120,7 @@ def coding_task(name: str, read: Callable[[str], Sequence[Problem]], limits: tup
     return Task(
         name,
         source,
-        scorer_of(tester),
+        scorer_of(examiner),
         size=lambda split: len(read(split)),
         demonstration=demonstration,
         mistakes=mistakes,

@@ -287,7 +287,7 @@ def test_a_limit_that_cannot_be_set_is_our_failure_and_not_the_programs():
 
 def test_a_program_that_the_machine_gave_no_time_is_not_called_slow():
     busy(Ended(used=2.9, waited=0.1), 3.0)
-    busy(Ended(used=1.0, waited=2.0), 3.0)
+    busy(Ended(used=0.4, waited=2.6), 3.0)
     busy(Ended(used=0.0, waited=0.0), 3.0)
     with pytest.raises(EnvironmentFailure, match="too busy to judge a program"):
         busy(Ended(used=0.2, waited=2.8), 3.0)

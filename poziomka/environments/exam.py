@@ -8,7 +8,7 @@ process, to `assert`, to builtins, to its exit status or to its descriptors, is 
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments.limited import Limits, Place, busy
@@ -20,7 +20,7 @@ TESTS = Limits(memory=2**30, files=64)  # of the tests' process
 
 
 @dataclass(frozen=True, slots=True)
-class Tests:
+class Exam:
     """Tests of a program.
 
     Attributes:
@@ -53,7 +53,7 @@ class Outcome:
     calls: int = 0
 
 
-class Tester:
+class Examiner:
     """Runs tests against programs.
 
     Args:
@@ -69,7 +69,7 @@ class Tester:
         self.twice = twice
         self._zygotes = Zygotes(separate=False, seed=seed)
 
-    def outcome(self, source: str, tests: Tests) -> Outcome:
+    def outcome(self, source: str, exam: Exam) -> Outcome:
         """Returns what came of a program's tests.
 
         Raises:
@@ -78,17 +78,18 @@ class Tester:
         seconds = self.place.limits.seconds
         ours, theirs = socket.socketpair()
         with ours, self._zygotes.lent() as zygote:
-            with theirs, self.place.functions(source, tests.names, tests.given) as program:
+            with theirs, self.place.functions(source, exam.names, exam.given) as program:
                 zygote.start("tests", TESTS.of_process(), {3: theirs.fileno(), 4: program.channel.fileno()})
                 theirs.close()
-                verdict = _verdict(ours, tests, seconds, seed=self.seed, twice=self.twice)
-            zygote.end()
+                verdict = _verdict(ours, exam, seconds, seed=self.seed, twice=self.twice)
+            ended = zygote.end()
         match verdict:
             case ["passed", str(), int(calls)]:
                 return Outcome(passed=True, why="", calls=calls)
             case ["failed" | "slow" | "unread" as how, str(why), int(calls)]:
                 if how == "slow":
-                    busy(program.ended, seconds)
+                    both = program.ended
+                    busy(replace(both, used=both.used + ended.used, waited=both.waited + ended.waited), seconds)
                 return Outcome(passed=False, why=why, read=how != "unread", calls=calls)
         message = f"the tests themselves do not run: {verdict}; mend the data set"
         raise EnvironmentFailure(message)
@@ -98,12 +99,12 @@ class Tester:
         self._zygotes.close()
 
 
-def _verdict(channel: socket.socket, tests: Tests, seconds: float, *, seed: int, twice: bool) -> object:
+def _verdict(channel: socket.socket, exam: Exam, seconds: float, *, seed: int, twice: bool) -> object:
     request = {
-        "names": list(tests.names),
-        "checks": list(tests.checks),
-        "setup": tests.setup,
-        "given": tests.given,
+        "names": list(exam.names),
+        "checks": list(exam.checks),
+        "setup": exam.setup,
+        "given": exam.given,
         "seconds": seconds,
         "seed": seed,
         "twice": twice,

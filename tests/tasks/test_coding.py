@@ -1,0 +1,254 @@
+"""Functions to write: right programs are accepted, and programs that want to be called right earn nothing."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Verdict
+from poziomka.core.scoring import judge
+from poziomka.core.seeds import seed_of
+from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.environments.limited import NOT_PROTECTED
+from poziomka.tasks import shipped, task_named
+from poziomka.tasks.coding import SAMPLES, SPLITS, humaneval, mbpp, read_program
+from poziomka.tasks.coding_mistakes import SLOW, slow
+
+HUMANEVAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "humaneval"
+needs_humaneval = pytest.mark.skipif(not HUMANEVAL.exists(), reason=f"HumanEval is not there: no {HUMANEVAL}")
+
+
+def judged(task, problem, answer, scorer=None):
+    reply = Span(Author.MODEL, f"<think> hm </think>\n{answer}", stop=Stop.END)
+    return judge(scorer or task.scorer, problem, Transcript.of(problem.prompt) + reply)
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return mbpp("sample")
+
+
+# ------------------------------------------------------------------------------------------------- reading a program
+PROGRAM = "def f(x):\n    return x"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "{}",
+        "<think> hm </think>\n{}\n",
+        "```python\n{}\n```",
+        "```\n{}\n```",
+        "```py \n{}\n```",
+        "<think>```\nno\n```</think> Here it is:\n\n```Python3\n{}\n```\nIt works.",
+    ],
+)
+def test_a_program_is_read_bare_or_in_one_block(reply):
+    assert read_program(reply.format(PROGRAM)) == PROGRAM
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        " \n ",
+        "```python\n```",
+        f"<think> {PROGRAM}",
+        f"```python\n{PROGRAM}",
+        f"```java\n{PROGRAM}\n```",
+        f"```python\n{PROGRAM}\n```\n```python\n{PROGRAM}\n```",
+        f"```python\n{PROGRAM}\n```\n```\n",
+        f"{PROGRAM} # {'x' * 50_000}",
+        "def f(x):\n    return １",
+        "def f(x):\n    '''٣'''\n    return x",
+        "def f(x):\n    return x\u200b",
+        "def f(x):\n    return −1",
+    ],
+)
+def test_none_or_several_and_look_alikes_are_no_program(reply):
+    assert read_program(reply) is None
+
+
+def test_other_letters_in_texts_are_read():
+    assert read_program("def f():\n    # →\n    return 'żółć – ok'")
+
+
+# --------------------------------------------------------------------------------------------------------------- MBPP
+def test_our_own_problems_are_shipped_and_in_the_splits_of_the_paper(sample):
+    assert "mbpp:sample" in shipped()
+    assert {split: sample.count(split) for split in (*SPLITS, "other")} == {
+        "prompt": 1,
+        "test": 8,
+        "validation": 1,
+        "train": 8,
+        "other": 0,
+    }
+    for split, numbers in SPLITS.items():
+        assert all(int(problem.key.split("/")[1]) in numbers for problem in sample.first(split, 9))
+
+
+def test_every_solution_is_accepted_by_the_scorer_and_by_the_audit(sample):
+    for split in SPLITS:
+        for problem in sample.first(split, 9):
+            thought, program = sample.demonstration(problem)
+            assert thought == ""
+            assert judged(sample, problem, program).verdict is Verdict.CORRECT
+            assert judged(sample, problem, f"```python\n{program}\n```", sample.audit).reward == 1.0
+
+
+def test_what_tries_to_be_called_right_earns_nothing(sample):
+    problem = next(each for each in sample.first("test", 8) if seed_of("slow", each.key) % SLOW)  # no slow ones here
+    tried = {what: judged(sample, problem, program) for what, program in sample.mistakes(problem).items()}
+    assert len(tried) > 35
+    assert {what: score for what, score in tried.items() if score.reward != 0} == {}
+
+
+@pytest.mark.soak
+def test_nothing_of_the_battery_earns_anything_on_any_problem_of_ours(sample):
+    for split in SPLITS:
+        for problem in sample.first(split, 9):
+            for what, program in {**sample.mistakes(problem), **slow(problem.facts["name"])}.items():
+                assert judged(sample, problem, program).reward == 0, (problem.key, what)
+
+
+def test_a_prompt_names_the_function_and_shows_no_test(sample):
+    problem = sample.problem("test", 1)
+    assert problem.prompt[0].content.endswith(
+        "Answer with a Python program that defines the function remainder_one, which takes 3 arguments."
+    )
+    assert "assert" not in problem.prompt[0].content
+
+
+def test_another_right_program_is_right_and_its_order_of_tests_does_not_matter(sample):
+    problem = next(problem for problem in sample.first("train", 9) if problem.facts["name"] == "transpose")
+    program = "def transpose(rows):\n    return [[row[i] for row in rows] for i in range(len(rows[0]) if rows else 0)]"
+    assert judged(sample, problem, program).reward == judged(sample, problem, program, sample.audit).reward == 1.0
+    answers = "{1: [[1, 4], [2, 5], [3, 6]], 2: [[7]], 3: []}"
+    once = f"calls = 0\ndef transpose(rows):\n    global calls\n    calls += 1\n    return {answers}[calls]"
+    assert judged(sample, problem, once).reward == 1.0  # what no test can tell from a right one …
+    assert judged(sample, problem, once, sample.audit).reward == 0.0  # … the audit does
+
+
+def test_what_is_no_python_is_unparsed_and_what_does_not_pass_is_wrong(sample):
+    problem = sample.problem("test", 0)
+    name = problem.facts["name"]
+    assert judged(sample, problem, "12").verdict is Verdict.WRONG
+    assert judged(sample, problem, f"{name} is very easy").verdict is Verdict.UNPARSED
+    assert judged(sample, problem, f"def {name}(*a):\n    pass").verdict is Verdict.WRONG
+    assert judged(sample, problem, f"import os\nos._exit(0)\ndef {name}(): pass").verdict is Verdict.WRONG
+
+
+def row(number=601, text="Write f.", code="def f(x):\n    return x", tests=("assert f(1) == 1",), setup=""):
+    return {"task_id": number, "text": text, "code": code, "test_list": list(tests), "test_setup_code": setup}
+
+
+def written(folder, *rows):
+    path = folder / "mbpp.jsonl"
+    path.write_text("\n".join(json.dumps(each) for each in rows), encoding="utf-8")
+    return path
+
+
+def test_a_problem_asked_in_two_splits_is_left_out_of_training_and_one_that_needs_a_class_of_all(tmp_path):
+    node = row(602, "Write g.", "class Node: pass\ndef f(x): return 1", ["assert f(Node()) == 1"])
+    task = mbpp(str(written(tmp_path, row(601), row(11, " write F. "), node, row(603, "Write h."))))
+    assert [problem.key for problem in task.first("train", 9)] == ["mbpp/603"]
+    assert task.count("test") == 1
+
+
+def test_tests_may_use_what_comes_with_python_and_a_function_with_a_name_of_its_own(tmp_path):
+    code = "import math\ndef sum(x, y):\n    return math.floor(x + y)\n"
+    task = mbpp(str(written(tmp_path, row(11, code=code, tests=["assert sum(1, y=2.5) == math.floor(3.9)"]), row())))
+    problem = task.problem("test", 0)
+    assert "the function sum, which takes 2 arguments" in problem.prompt[0].content
+    assert judged(task, problem, code).reward == 1.0
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"task_id": 1}], "line 1 of .* must have the text 'text': received the keys"),
+        ([row(), row()], "two problems of .* have one task_id"),
+        ([row(number="601")], "must have a number 'task_id'"),
+        ([row(tests=[])], "the first test of line 1 of .* must call a function"),
+        ([row(tests=["assert 1 == 1"])], "must call a function that the program defines"),
+        ([row(tests=["assert f("])], "a test of line 1 of .* is no Python"),
+        ([row(tests=[3])], "'test_list' of line 1 of .* must be a list of texts"),
+        ([[]], "line 1 of .* must be an object: received a list"),
+        ([], "holds no problem"),
+    ],
+)
+def test_a_row_that_is_none_is_refused_by_file_and_line(tmp_path, rows, message):
+    with pytest.raises(TaskError, match=message):
+        mbpp(str(written(tmp_path, *rows)))
+
+
+def test_files_that_are_not_there_and_a_hub_that_does_not_answer_say_what_to_do(tmp_path, monkeypatch):
+    with pytest.raises(TaskError, match=r"cannot be read .*: name the file mbpp\.jsonl"):
+        mbpp(str(tmp_path / "no" / "where" / "file.jsonl"))
+    with pytest.raises(TaskError, match=r"cannot be read .*: name the file HumanEval\.jsonl"):
+        humaneval(str(tmp_path))
+    (tmp_path / "HumanEval.jsonl.gz").write_bytes(b"no gzip")
+    with pytest.raises(TaskError, match="cannot be read"):
+        humaneval(str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for name, path in (("humaneval", "openai_humaneval"), ("mbpp", "google-research-datasets/mbpp")):
+        with pytest.raises(TaskError, match=f"the hub did not give .* of {path} .*: download it yourself and name"):
+            task_named(f"{name}:{path}")
+
+
+def test_what_programs_are_not_kept_from_is_among_the_limits(sample):
+    assert set(NOT_PROTECTED) <= set(sample.limits)
+
+
+# ---------------------------------------------------------------------------------------------------------- HumanEval
+def stub(name="f"):
+    prompt = f'def {name}(x):\n    """Return x and one more."""\n'
+    test = "def check(candidate):\n    assert candidate(1) == 2\n    assert candidate(-1) == 0\n"
+    return {
+        "task_id": "HumanEval/0",
+        "prompt": prompt,
+        "entry_point": name,
+        "canonical_solution": "    return x + 1\n",
+        "test": test,
+    }
+
+
+def test_a_file_written_as_humaneval_is_for_evaluation_only(tmp_path):
+    (tmp_path / "HumanEval.jsonl.gz").write_bytes(gzip.compress(json.dumps(stub()).encode()))
+    task = humaneval(str(tmp_path))
+    assert (task.count("train"), task.count("test")) == (0, 1)
+    problem = task.problem("test", 0)
+    assert "check" not in problem.prompt[0].content
+    assert judged(task, problem, task.demonstration(problem)[1]).reward == 1.0
+    assert judged(task, problem, problem.prompt[0].content).reward == 0.0
+    assert judged(task, problem, "f = lambda x: x + 1").reward == 1.0
+    assert judged(task, problem, "    return x + 1").reward == 0.0
+    with pytest.raises(TaskError, match="has no problems in 'train'"):
+        task.take("train", 0, 1)
+
+
+@needs_humaneval
+def test_solutions_of_humaneval_are_accepted():
+    task = humaneval(str(HUMANEVAL))
+    assert (task.count("train"), task.count("test")) == (0, 164)
+    for index in (32, 38, 50, 53, 100):  # tests with helpers of the prompt, with random numbers, with a tolerance
+        problem = task.problem("test", index)
+        assert judged(task, problem, task.demonstration(problem)[1]).verdict is Verdict.CORRECT
+        assert judged(task, problem, task.demonstration(problem)[1], task.audit).verdict is Verdict.CORRECT
+
+
+@pytest.mark.soak
+@needs_humaneval
+def test_every_solution_of_humaneval_is_accepted_and_the_battery_is_refused_on_every_problem():
+    task = humaneval(str(HUMANEVAL))
+    for problem in task.take("test", 0, 164):
+        assert judged(task, problem, task.demonstration(problem)[1]).verdict is Verdict.CORRECT
+        for what, program in task.mistakes(problem).items():
+            assert judged(task, problem, program).reward == 0, (problem.key, what)
+
+
+def test_the_sample_is_a_file_that_anybody_can_read():
+    assert [path.name for path in sorted((SAMPLES / "mbpp").iterdir())] == ["mbpp.jsonl"]
