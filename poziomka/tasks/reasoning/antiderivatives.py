@@ -45,7 +45,11 @@ def function(formula: str, variable: str) -> Function:
         message = "the answer is not one formula, or a very long one"
         raise Unread(message)
     tree = parsed(formula).body
-    _valued(tree, variable, library("mpmath").mpf("0.3"), read=True)
+    try:
+        _valued(tree, variable, library("mpmath").mpf("0.3"), read=True)
+    except OverflowError as error:
+        message = "the answer holds a number that is too large"
+        raise Unread(message) from error
     return lambda x: _valued(tree, variable, x, read=False)
 
 
@@ -58,7 +62,7 @@ def _valued(node: ast.expr, variable: str, x: Any, *, read: bool) -> Any:
 
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return mpmath.mpf(number) if isinstance(number, int) else mpmath.mpf(repr(number))
+            return _bounded(mpmath.mpf(number) if isinstance(number, int) else mpmath.mpf(repr(number)))
         case ast.Name(id=name) if name == variable:
             return x
         case ast.Name(id="C" | "c"):
@@ -123,7 +127,7 @@ def judge_antiderivative(facts: Facts, answer: str) -> str:
                 slope = mpmath.diff(found, point)
             except (ArithmeticError, ValueError):
                 return f"the answer has no derivative at {facts['variable']} = {mpmath.nstr(point, 4)}"
-            if abs(slope - wanted) > mpmath.mpf(10) ** -15 * (1 + abs(wanted)):
+            if not abs(slope - wanted) <= mpmath.mpf(10) ** -15 * (1 + abs(wanted)):  # else what is no number passes
                 return f"the derivative is another at {facts['variable']} = {mpmath.nstr(point, 4)}"
             compared += 1
             if compared == ENOUGH:

@@ -8,6 +8,7 @@ are slow or wrong; ours stand in their place while a problem is drawn, and never
 import random
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from math import gcd, isqrt
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from poziomka.tasks.reasoning.journeys import least_pours, least_swap
 from poziomka.tasks.reasoning.package import library
 
 MOST_DRAWS = 500_000  # of a problem; the package's generators take some ten thousand, and now and then never end
+MOST_TRIED = 10_000  # numbers that are tried as divisors
 LARGEST_TERM = 10**6  # of a sequence of numbers, a thousand times what the package shows
 
 
@@ -211,6 +213,17 @@ def _poured() -> dict[str, object]:
     }
 
 
+def _small_divisors() -> dict[str, object]:
+    """The package looks for all divisors of a number of twenty digits; ours are the small ones and their mates."""
+
+    def find_common_divisors(one: int, other: int) -> list[int]:
+        common = gcd(one, other)
+        small = [number for number in range(1, min(isqrt(common), MOST_TRIED) + 1) if common % number == 0]
+        return [*small, *(common // number for number in reversed(small) if number * number != common)]
+
+    return {"find_common_divisors": find_common_divisors}
+
+
 def _held_down() -> dict[str, object]:
     """The package squares numbers over and over, to millions of digits, before it looks at their size."""
     theirs = library("reasoning_gym.cognition.number_sequences").PatternRule
@@ -224,6 +237,7 @@ def _held_down() -> dict[str, object]:
 
 
 PARTS: dict[str, Callable[[], dict[str, object]]] = {
+    "basic_arithmetic": _small_divisors,
     "game_of_life": _lived,
     "intermediate_integration": _not_integrated,
     "jugs": _poured,
