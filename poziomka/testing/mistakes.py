@@ -82,7 +82,7 @@ def _numbers(gold: str, numbers: list[re.Match[str]]) -> Iterator[tuple[str, str
     yield "the sign changed", gold[1:] if gold.startswith("-") else f"-{gold.removeprefix('+')}"
     if whole[1] is None:
         yield "a digit more", f"{gold}0"
-        yield "a digit less", gold[:-1] if len(digits) > 1 else f"1{digits}"
+        yield ("a digit less", gold[:-1]) if len(digits) > 1 else ("a digit in front", with_last(f"1{digits}"))
         yield "a hundredth more", f"{gold}.01"
 
 

@@ -8,7 +8,8 @@ from poziomka.core.problem import Problem, Task
 from poziomka.testing.rule import rule
 
 KEYS_PER_PROBLEM = 10  # how many more problems are drawn to compare keys than are scored
-DRAWING = 5.0  # seconds for the drawing of a split's keys, where its problems take long to make
+DRAWING = 4.0  # seconds for drawing a split's problems again, and for more keys, where problems take long to make
+FEWEST = 4  # problems that are drawn again, however long they take to make
 
 Drawn = list[tuple[str, Problem]]  # problems of a split, each with its name
 
@@ -34,37 +35,34 @@ def source_rules(task: Task, splits: Sequence[str], problems: int) -> tuple[list
         first, seconds = _pure(task, split, problems)
         drawn.append(first)
         took, count = took + seconds, count + len(first)
-        mine = dict.fromkeys(_keys(task, split, problems), split)
+        mine = dict.fromkeys([*(problem.key for _, problem in first), *_more_keys(task, split, problems)], split)
         for key in mine:
             rule(key not in keys, f"splits must not share a key: {key!r} is in {keys.get(key)!r} and in {split!r}")
         keys |= mine
     return drawn, took / count
 
 
-def draw(task: Task, split: str, count: int) -> list[Problem]:
-    """Returns the first problems of a split, as many as there are."""
-    there = task.count(split)
-    return [task.problem(split, index) for index in range(count if there is None else min(count, there))]
-
-
-def _keys(task: Task, split: str, problems: int) -> list[str]:
+def _more_keys(task: Task, split: str, problems: int) -> list[str]:
+    """Returns the keys of the problems after the first, for as long as DRAWING allows."""
     there, wanted = task.count(split), problems * KEYS_PER_PROBLEM
     began, keys = time.perf_counter(), []
-    for index in range(wanted if there is None else min(wanted, there)):
+    for index in range(problems, wanted if there is None else min(wanted, there)):
         keys.append(task.problem(split, index).key)
-        if index >= problems and time.perf_counter() - began > DRAWING:
+        if time.perf_counter() - began > DRAWING:
             break
-    return list(dict.fromkeys(keys))
+    return keys
 
 
 def _pure(task: Task, split: str, count: int) -> tuple[Drawn, float]:
-    began = time.perf_counter()
-    drawn = draw(task, split, count)
+    there, began = task.count(split), time.perf_counter()
+    drawn = [task.problem(split, index) for index in range(count if there is None else min(count, there))]
     took = time.perf_counter() - began
     rule(drawn, f"split {split!r} of task {task.name!r} is empty")
+    began = time.perf_counter()
     for index in reversed(range(len(drawn))):  # backwards: a generator that draws share would notice no repetition
         where = f"{split}/{index}"
-        problem = task.problem(split, index)
+        late = time.perf_counter() - began > DRAWING and index < len(drawn) - FEWEST
+        problem = drawn[index] if late else task.problem(split, index)
         rule(isinstance(problem, Problem), f"a source returns a Problem: {where} is a {type(problem).__name__}")
         rule(problem == drawn[index], f"a source is pure: {where} was {drawn[index]!r} and then {problem!r}")
         _plain(task, problem, where)

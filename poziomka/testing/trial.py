@@ -7,11 +7,12 @@ that hangs does not hang. What comes out is data; `check_task` is the form of it
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from poziomka.core.collect import wait_for
-from poziomka.core.errors import PoziomkaError
+from poziomka.core.errors import PoziomkaError, TaskError
 from poziomka.core.problem import Problem, Score, Scorer, Task, Verdict
 from poziomka.core.scoring import Scoring
 from poziomka.core.transcript import Transcript
@@ -64,8 +65,8 @@ def trial(
     began = time.perf_counter()
     try:
         drawn, source_seconds = source_rules(task, splits, problems)
-    except (AssertionError, PoziomkaError) as error:
-        return Trial(task.name, (), (str(error),), seconds=time.perf_counter() - began)
+    except Exception as error:  # noqa: BLE001 whatever a task raises is a broken rule
+        return Trial(task.name, (), (_raised(error),), seconds=time.perf_counter() - began)
     with Scoring(replace(task, trusted=False, scorer=beside(task.scorer)), seconds, workers=1) as scoring:
         tried = try_scorer(scoring, drawn, perturb, effort)
     return replace(tried, source_seconds=source_seconds, seconds=time.perf_counter() - began)
@@ -74,14 +75,20 @@ def trial(
 def beside(scorer: Scorer) -> Scorer:
     """Returns a scorer that runs in a thread beside the main one, as scorers do in a notebook, a pool or a server.
 
-    One that limits its time by SIGALRM cannot do so there: it raises, or calls everything wrong.
+    One that limits its time by SIGALRM cannot do so there: it raises, or calls everything wrong. One that changes the
+    facts of a problem, which all attempts at it share, raises too.
     """
     threads: list[ThreadPoolExecutor] = []  # made where it is used first: in the worker, after the fork
 
     def scored(problem: Problem, transcript: Transcript) -> Score:
         if not threads:
             threads.append(ThreadPoolExecutor(1))
-        return threads[0].submit(scorer, problem, transcript).result()
+        before = deepcopy(problem.facts)
+        score = threads[0].submit(scorer, problem, transcript).result()
+        if problem.facts != before:
+            message = f"a scorer leaves a problem's facts as they are: they were {before!r} and are {problem.facts!r}"
+            raise TaskError(message)
+        return score
 
     return scored
 
@@ -106,9 +113,15 @@ def try_scorer(
         wait_for(_try(record, drawn, perturb, effort))
     except EnoughError:
         pass
-    except (AssertionError, PoziomkaError) as error:  # the task's own mistakes or demonstration
-        record.broken.append(str(error))
+    except Exception as error:  # noqa: BLE001 whatever the task's own mistakes and demonstrations raise
+        record.broken.append(_raised(error))
     return record.trial(time.perf_counter() - began)
+
+
+def _raised(error: Exception) -> str:
+    """Returns an error as a broken rule."""
+    ours = isinstance(error, AssertionError | PoziomkaError)
+    return str(error) if ours else f"the task raised {type(error).__name__}: {error}"
 
 
 async def _try(
