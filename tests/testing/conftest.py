@@ -42,4 +42,8 @@ def judged_by():
 @pytest.fixture
 def broken():
     """Returns the rules that a task breaks, a line each."""
-    return lambda task: "\n".join(trial(task, problems=2, seconds=0.5, effort=SHORT).broken)
+
+    def broken(task, seconds=10.0):
+        return "\n".join(trial(task, problems=2, seconds=seconds, effort=SHORT).broken)
+
+    return broken
