@@ -202,6 +202,11 @@ def test_harmless_spellings_are_read():
     assert forms.duration("1 day, 03:20") == forms.duration("1 days, 03:20")
 
 
+def test_numbers_of_any_length_are_compared_digit_by_digit():
+    assert forms.number("9" * 100 + "1") != forms.number("9" * 100 + "2")
+    assert forms.rounded_like(Fraction(1, 3), Decimal("0." + "0" * 40)) == Decimal("0." + "3" * 40)
+
+
 @pytest.mark.parametrize(
     ("form", "answer"),
     [

@@ -46,7 +46,12 @@ def number(answer: str) -> Decimal:
         message = "the answer is not one number"
         raise Unread(message)
     sign, whole, part, exponent = found.groups(default="")
-    return Decimal(f"{sign}{whole.replace(',', '')}{part}{exponent}") + 0  # so that -0 is 0
+    return _signed(Decimal(f"{sign}{whole.replace(',', '')}{part}{exponent}"))
+
+
+def _signed(value: Decimal) -> Decimal:
+    """Returns a number, -0 as 0; arithmetic would round it to 28 digits."""
+    return value or abs(value)
 
 
 def whole_number(answer: str) -> int:
@@ -75,7 +80,7 @@ def complex_number(answer: str) -> tuple[Decimal, Decimal]:
         message = "the answer is not one complex number a + bi"
         raise Unread(message)
     imaginary = Decimal(f"{found[2] or ''}{found[3] or 1}") if found[4] else Decimal(0)
-    return Decimal(found[1] or 0) + 0, imaginary + 0
+    return _signed(Decimal(found[1] or 0)), _signed(imaginary)
 
 
 def fraction(answer: str) -> tuple[int, int]:
@@ -153,7 +158,7 @@ def significant(answer: str) -> Decimal:
     if not re.fullmatch(r"[+-]?\d(\.\d{1,2})?e[+-]?\d{1,4}", answer, re.ASCII | re.IGNORECASE):
         message = "the answer is not one number of three digits in e notation"
         raise Unread(message)
-    return Decimal(answer) + 0
+    return _signed(Decimal(answer))
 
 
 def data(answer: str) -> str:
@@ -257,4 +262,4 @@ def rounded_like(exact: Fraction | float, answer: Decimal) -> Decimal:
     scaled = Fraction(exact) * scale
     floor = scaled.numerator // scaled.denominator
     nearest = floor + (scaled - floor >= Fraction(1, 2))
-    return Decimal(nearest).scaleb(-places)
+    return Decimal(f"{nearest}E-{places}")

@@ -234,6 +234,7 @@ RULINGS: dict[str, Ruling] = {
         "ours, exactly: the package takes a candidate that is off by less than a hundredth",
         judge=approximations.judge_choice,
         facts=_spellings,
+        gold=lambda item: _spellings(item)["spellings"][1],
     ),
     "power_function": one(
         forms.significant,
