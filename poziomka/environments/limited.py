@@ -30,7 +30,7 @@ NOT_PROTECTED: tuple[str, ...] = (
     "Unless Poziomka runs as root, a program is the same user: it can delete files and end processes of ours.",
     "Unless Poziomka runs as root, it can look into the memory of our processes where the system lets it.",
     "Memory is bounded for each process of a program, not for all of them together.",
-    "A program can leave empty files where anybody may write.",
+    "A program can leave empty files where anybody may write, and words to a later one in their names.",
 )
 SAID = 2000  # bytes of what a program writes to its standard error that are kept
 

@@ -15,7 +15,7 @@ subclass is sent as the plain value that it holds. A frame is the length of what
 import socket
 import struct
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sized
 
 LARGEST = 1_000_000  # bytes of a value
 DEPTH = 64  # of lists in lists
@@ -69,7 +69,8 @@ def _write(value: object, out: bytearray, depth: int) -> None:
 
 
 def _write_many(value: object, out: bytearray, depth: int) -> None:
-    _check(len(out), depth)
+    if isinstance(value, list | tuple | dict | set | frozenset):
+        _check(len(out) + _count(value), depth)  # before anything of it is copied
     if isinstance(value, list):
         _entries(b"l", [*list.__iter__(value)], out, depth)
     elif isinstance(value, tuple):
@@ -86,6 +87,11 @@ def _write_many(value: object, out: bytearray, depth: int) -> None:
             message = f"{type(value).__name__[:60]} is not plain data"
             raise NotPlainError(message)
         _block(b"y", name.encode(), out)
+
+
+def _count(value: object) -> int:
+    kinds: tuple[type[Sized], ...] = (list, tuple, dict, set, frozenset)
+    return next(kind.__len__(value) for kind in kinds if isinstance(value, kind))
 
 
 def _entries(tag: bytes, entries: Collection[object], out: bytearray, depth: int) -> None:
