@@ -1,6 +1,8 @@
 """Which demonstrations a model is warmed up on."""
 
 from dataclasses import dataclass
+from itertools import takewhile
+from random import Random
 from typing import Protocol
 
 from poziomka.core.errors import SettingsError, TaskError
@@ -19,6 +21,9 @@ class LessonSettings:
     skill_share: float = setting(0.8, "first share of the updates: all written out", low=0.0, high=1.0)
     grow_share: float = setting(0.6, "share of those over which the highest level grows to its end", low=0.0, high=1.0)
     direct_share: float = setting(0.85, "share of direct answers in the updates after", low=0.0, high=1.0)
+    haste: float = setting(
+        0.0, "chance, in the updates after, that a thought breaks off, at each of its words", low=0.0, high=1.0
+    )
     levels: tuple[int, ...] | None = setting(
         None, "lowest and highest level of the demonstrations; none: those that are trained on"
     )
@@ -66,12 +71,20 @@ class Lessons:
             index = random.getrandbits(40) % (self.task.count(SPLIT) or 2**40)
             problem = self.task.problem(SPLIT, index, level)
             thought, answer = self.demonstration(problem)
-            if not skill and random.random() < self.settings.direct_share:
-                thought = ""
+            if not skill:
+                thought = self._hurried(thought, random)
             lesson = self.chat.demonstrate(Transcript.of(problem.prompt), thought, answer)
             lessons.append(lesson)
             tokens += len(lesson)
         return lessons
+
+    def _hurried(self, thought: str, random: Random) -> str:
+        """Returns a thought that is left out or breaks off, as often as the settings say."""
+        if random.random() < self.settings.direct_share:
+            return ""
+        if not self.settings.haste:
+            return thought
+        return " ".join(takewhile(lambda _: random.random() >= self.settings.haste, thought.split()))
 
     def _level(self, grown: float, draw: float) -> int | None:
         """Returns a level, log-uniform up to a top that has `grown` from the lowest to the highest."""

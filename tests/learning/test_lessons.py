@@ -56,6 +56,25 @@ def test_then_come_direct_answers_in_their_share(counting, digits, share):
     assert sum(map(direct, lessons)) / len(lessons) == pytest.approx(share, abs=0.08)
 
 
+def test_hasty_thoughts_break_off_at_any_of_their_words(counting, digits):
+    def thoughts(update):
+        lessons = lessons_of(
+            counting, digits, skill_share=0.5, direct_share=0.0, haste=0.5, grow_share=0.0, tokens=9000
+        )
+        found = [lesson.reply.partition("</think>") for lesson in lessons.at(update, 20)]
+        return [(len(thought.split()) - 1, int(answer) - 1) for thought, _, answer in found]  # written, whole
+
+    assert all(written == whole for written, whole in thoughts(10)), "the skill itself is shown without haste"
+    long = [written for written, whole in thoughts(20) if whole >= 4]
+    shares = [long.count(length) / len(long) for length in range(4)]
+    assert shares == pytest.approx([0.5, 0.25, 0.125, 0.0625], abs=0.05)
+
+
+def test_without_haste_lessons_are_what_they_were_before_there_was_any(counting, digits):
+    plain, hasty = (lessons_of(counting, digits, skill_share=0.0, haste=haste).at(20, 20) for haste in (0.0, 1e-9))
+    assert [lesson.text for lesson in plain] == [lesson.text for lesson in hasty]
+
+
 def test_the_highest_level_grows_to_its_end(counting, digits):
     lessons = lessons_of(counting, digits, skill_share=0.8, grow_share=0.5, tokens=3000)
     tops = [max(levels(lessons.at(update, 20))) for update in (1, 5, 9, 20)]
