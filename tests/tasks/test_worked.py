@@ -44,7 +44,7 @@ def test_problems_and_answers_are_reasoning_gyms_own(task):
 
 
 def test_a_level_is_two_steps(task):
-    for level in (2, 5, 10):
+    for level in (2, 5, 8):
         for problem in task.take("train", 0, 30, level):
             assert len(problem.facts["states"]) - 1 in (2 * level - 1, 2 * level)
 
@@ -56,7 +56,7 @@ def test_every_level_of_both_splits_has_problems_and_none_is_in_both():
     assert {level for _, level in entries()} == set(range(LEVELS[0], LEVELS[1] + 1))
     assert len(entries()) == 2 * (LEVELS[1] - LEVELS[0] + 1)
     assert not starts["train"] & starts["test"]
-    assert len(starts["train"]) / len(starts["test"]) == pytest.approx(HELD_OUT - 1, rel=0.2)
+    assert len(starts["train"]) / len(starts["test"]) == pytest.approx(HELD_OUT - 1, rel=0.3)
 
 
 def test_the_largest_count_has_a_symbol_and_no_symbol_is_unused(task):
@@ -96,10 +96,10 @@ def test_where_no_rule_applies_none_is_named(task):
 
 
 def test_a_demonstration_follows_the_rules_to_the_answer(task):
-    problem = next(p for p in task.take("train", 0, 200, 2) if p.key == "0 2 3")
+    problem = next(p for p in task.take("train", 0, 200, 2) if p.key == "0 3 2")
     thought, answer = task.demonstration(problem)
-    assert thought == "0 2 3 0 0 0 r2 0 0 3 1 0 0 r3 0 0 1 1 1 0 r5 0 0 1 0 0 1"
-    assert answer == problem.answer == "0 0 1 0 0 1"
+    assert thought == "0 3 2 0 0 0 r2 0 1 2 1 0 0 r3 0 1 0 1 1 0 r5 0 1 0 0 0 1"
+    assert answer == problem.answer == "0 1 0 0 0 1"
 
 
 def test_lessons_can_be_written_in_its_symbols(task):
