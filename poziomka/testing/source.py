@@ -8,7 +8,7 @@ from poziomka.core.problem import Problem, Task
 from poziomka.testing.rule import rule
 
 KEYS_PER_PROBLEM = 10  # how many more problems are drawn to compare keys than are scored
-DRAWING = 4.0  # seconds for drawing a split's problems again, and for more keys, where problems take long to make
+DRAWING = 2.0  # seconds for drawing a split's problems again, and for more keys, where problems take long to make
 FEWEST = 4  # problems that are drawn again, however long they take to make
 
 Drawn = list[tuple[str, Problem]]  # problems of a split, each with its name

@@ -22,6 +22,8 @@ from poziomka.testing.source import source_rules
 from poziomka.testing.worthless import LONG, SIZES, Case, junk, worthless
 
 OTHERS = 12  # right answers to other problems that are listed beside the right one
+WHOLLY = 5  # problems of each split on which every worthless reply is tried; on others every third, in turn
+DEPENDS = ("an echo of the prompt, as the answer", "a sum of the prompt, not worked out, as the answer")  # on a problem
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,9 @@ async def _try(
     for number, (case, _) in enumerate(accepted):
         if number >= len(drawn) and time.perf_counter() - began > effort.budget:
             break
-        for what, transcript in worthless(case):
-            await _earns_nothing(record, case, WORTHLESS, what, transcript)
+        for place, (what, transcript) in enumerate(worthless(case)):
+            if number < WHOLLY * len(drawn) or what in DEPENDS or (place + number) % 3 == 0:
+                await _earns_nothing(record, case, WORTHLESS, what, transcript)
     if accepted:
         for what, transcript in junk(accepted[0][0], effort.sizes):
             await _earns_nothing(record, accepted[0][0], JUNK, what, transcript)
@@ -166,9 +169,7 @@ def _cases(
                 by = "`perturb` changes an answer" if perturb else "a mistake is no right answer"
                 message = f"{by}: it left {gold!r} as it was"
                 raise AssertionError(message)
-            place = len(cases) + 1
-            others = [*answers[place : place + OTHERS], *answers[: max(0, OTHERS - len(answers) + place)]]
-            cases.append(Case(where, problem, thought, gold, wrong, others))
+            cases.append(Case(where, problem, thought, gold, wrong, answers[:OTHERS]))
         yield cases
 
 
