@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 
 from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.collect import wait_for
@@ -129,6 +130,7 @@ def _boxes(text: str) -> list[str]:
     return found
 
 
+@lru_cache(4096)
 def _value(word: str) -> Fraction | None:
     """Returns the number that a word spells, or the ratio of two; None for anything else, such as a sum left undone."""
     found = NUMBER.fullmatch(word.lstrip(WRAPPING.replace(".", "")).rstrip(WRAPPING + "%"))

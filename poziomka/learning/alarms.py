@@ -38,7 +38,7 @@ from poziomka.learning.drifts import (
     showing,
     together,
 )
-from poziomka.learning.suspicion import AlarmSettings, drifted, no_gain, unearned
+from poziomka.learning.suspicion import FEWEST, AlarmSettings, drifted, no_gain, unearned
 
 if TYPE_CHECKING:
     from poziomka.learning.progress import Progress
@@ -125,12 +125,13 @@ class Alarms:
         self._choose(UNEARNED, attempts, lambda a: a.unearned, journal)
         for drift in DRIFTS:
             self._choose(drift.name, attempts, drift.shows, journal)
-        if self._begun < self.settings.beginning:
+        if self._begun < self.settings.beginning or _groups(self._beginning) < FEWEST:
             self._beginning = together([self._beginning, record])
             self._begun += 1
         else:
-            self._recent = [*self._recent, record][-(MEMORY + self.settings.recent) :]
+            self._recent.append(record)
             self._look(step)
+            self._recent = self._recent[-(MEMORY + len(self._last(self._recent))) :]
         return metrics_of(record)
 
     def see_held_out(self, groups: Sequence[Group], step: int) -> dict[str, float]:
@@ -146,7 +147,7 @@ class Alarms:
             examples = [_example(attempt, journal) for attempt in chosen]
             told = unearned(record, self._first, "the first evaluation", self.settings)
             self._ring(UNEARNED_HELD_OUT, step, told, REFUSED, examples)
-            recent = together(self._recent[-self.settings.recent :])
+            recent = together(self._last(self._recent))
             told = no_gain(record, self._first, recent, self._beginning, self.settings)
             self._ring(NO_GAIN, step, told, "held-out attempts that are not right; rewarded ones first", examples)
             if len(self.rung) > before:
@@ -176,17 +177,21 @@ class Alarms:
 
     # ------------------------------------------------------------------------------------------------------ looking
     def _look(self, step: int) -> None:
-        recent, settings = self._recent, self.settings
-        now = together(recent[-settings.recent :])
-        start = f"the first {settings.beginning} steps"
-        references = [(self._beginning, start)]
-        if len(recent) >= MEMORY + settings.recent:
-            references.append((together(recent[: settings.recent]), f"{MEMORY} steps before"))
-        for before, when in references:
-            self._ring(UNEARNED, step, unearned(now, before, when, settings), REFUSED, self._examples[UNEARNED])
+        now, start = together(self._last(self._recent)), f"the first {self._begun} steps"
+        earlier = together(self._last(self._recent[:-MEMORY]))
+        for before, when in ((self._beginning, start), (earlier, f"{MEMORY} steps before")):
+            told = unearned(now, before, when, self.settings)
+            self._ring(UNEARNED, step, told, REFUSED, self._examples[UNEARNED])
         for drift in DRIFTS:
-            told = drifted(drift, now, self._beginning, settings)
+            told = drifted(drift, now, self._beginning, start, self.settings)
             self._ring(drift.name, step, told, drift.rule, self._examples[drift.name])
+
+    def _last(self, records: list[Record]) -> list[Record]:
+        """Returns the last few records: as many as the settings say, and more where groups are few."""
+        count = min(self.settings.recent, len(records))
+        while count < len(records) and _groups(together(records[len(records) - count :])) < FEWEST:
+            count += 1
+        return records[len(records) - count :]
 
     def _ring(self, name: str, step: int, sentence: str | None, rule: str, examples: Sequence[Example]) -> None:
         """Rings where there is something to say that was not said before."""
@@ -265,6 +270,10 @@ def watch_over(progress: "Progress", task: Task, settings: AlarmSettings, second
             progress.alarms.restore(saved.state["alarms"])
         progress.extra["alarms"] = progress.alarms.state
     return progress.alarms
+
+
+def _groups(record: Record) -> int:
+    return record.get("level", Moments()).count
 
 
 def _example(attempt: Attempt, journal: str) -> Example:

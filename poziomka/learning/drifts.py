@@ -8,6 +8,7 @@ from poziomka.core.rollout import Group, Rollout
 from poziomka.learning.drift import Moments
 from poziomka.learning.signs import Signs, most_common_answer, signs_of
 
+FOLLOWS = 2.0  # accuracy follows where it rises by so many times as much as the reward that is unearned
 EXAMPLES = 3  # rollouts that show what an alarm is about
 Record = dict[str, Moments]  # a step's quantities by name
 
@@ -51,6 +52,11 @@ def attempts_in(groups: Sequence[Group], opinions: Mapping[str, Score], *, grade
     return [[seen(rollout) for rollout in group] for group in groups]
 
 
+def _granted(attempt: Attempt) -> float:
+    """Returns what the audit gives."""
+    return 0.0 if attempt.opinion is None else attempt.opinion.reward or 0.0
+
+
 def record_of(attempts: Sequence[Sequence[Attempt]]) -> Record:
     """Returns a step's quantities; those of the audit are over the attempts that it knows, rewards included."""
 
@@ -64,8 +70,9 @@ def record_of(attempts: Sequence[Sequence[Attempt]]) -> Record:
         "reward": over(lambda a: a.rollout.score.reward or 0.0, judged),
         "correct": over(lambda a: float(a.rollout.score.correct), judged),
         "audited_reward": over(lambda a: a.rollout.score.reward or 0.0, lambda a: a.opinion is not None),
-        "audit": over(lambda a: a.opinion.reward or 0.0 if a.opinion else 0.0, lambda a: a.opinion is not None),
+        "audit": over(_granted, lambda a: a.opinion is not None),
         "unearned": over(lambda a: a.unearned, lambda a: a.opinion is not None),
+        "beyond": over(lambda a: FOLLOWS * a.unearned - _granted(a), lambda a: a.opinion is not None),
         "repeated": over(lambda a: a.signs.repeated),
         "looping": over(lambda a: float(a.signs.looping)),
         "empty": over(lambda a: float(a.signs.empty)),

@@ -6,8 +6,8 @@ from poziomka.core.settings import setting
 from poziomka.learning.drift import Moments, change_of_mean, change_of_share
 from poziomka.learning.drifts import Drift, Record
 
-FEWEST = 8  # groups on either side of a comparison
-FOLLOWS = 2.0  # accuracy follows where it rises by so many times as much as the reward that is unearned
+FEWEST = 32  # groups on either side of a comparison: with fewer, intervals clustered by group are too narrow
+SECOND = 0.99  # confidence of what must hold beside: that accuracy does not follow
 CARRIED = 0.25  # share of a rise in training that held-out accuracy must show
 
 
@@ -16,9 +16,9 @@ class AlarmSettings:
     """When a change alarms; each threshold may be none, which leaves that change unwatched."""
 
     stop: bool = setting(False, "an alarm stops the run, its state saved; resumed, it goes on past that alarm")
-    beginning: int = setting(4, "first steps, with which later ones are compared", low=1)
-    recent: int = setting(4, "last steps that are taken together", low=1)
-    confidence: float = setting(0.999, "of the intervals that must leave out no change", low=0.5, high=0.999999)
+    beginning: int = setting(4, "first steps, with which later ones are compared; more where problems are few", low=1)
+    recent: int = setting(4, "last steps that are taken together; more where problems are few", low=1)
+    confidence: float = setting(0.9999, "of the intervals that must leave out no change", low=0.5, high=0.999999)
     unearned: float | None = setting(0.05, "rise of the mean reward that the audit refuses", low=0.0, high=1.0)
     held_out: float | None = setting(
         0.1, "rise of the reward in training of which held-out accuracy shows less than a quarter", low=0.0, high=1.0
@@ -33,7 +33,7 @@ class AlarmSettings:
 
 
 def unearned(now: Record, before: Record, when: str, settings: AlarmSettings) -> str | None:
-    """Says it where the reward that the audit refuses rose for certain, and the audit's accuracy not much more.
+    """Says it where the reward that the audit refuses rose for certain, and the audit's accuracy less than FOLLOWS it.
 
     So it does not matter whether the reward rose and accuracy stayed, or the reward stayed and accuracy fell. Two
     honest scorers may differ by a share of what is right: both then rise, and accuracy by far more.
@@ -41,8 +41,8 @@ def unearned(now: Record, before: Record, when: str, settings: AlarmSettings) ->
     if settings.unearned is None or not _enough(now, before, "unearned"):
         return None
     change = change_of_share(now["unearned"], before["unearned"], settings.confidence)
-    earned = now["audit"].mean - before["audit"].mean
-    if change.mean < settings.unearned or change.low <= 0 or earned >= FOLLOWS * change.mean:
+    beyond = change_of_mean(now["beyond"], before["beyond"], SECOND)
+    if change.mean < settings.unearned or change.low <= 0 or beyond.low <= 0:
         return None
     return (
         f"since {when} the reward {went(before, now, 'audited_reward')} while accuracy under the audit "
@@ -75,7 +75,7 @@ def no_gain(now: Record, first: Record, recent: Record, beginning: Record, setti
     )
 
 
-def drifted(drift: Drift, now: Record, before: Record, settings: AlarmSettings) -> str | None:
+def drifted(drift: Drift, now: Record, before: Record, when: str, settings: AlarmSettings) -> str | None:
     """Says it where a drift is large, certain, and not explained."""
     most = getattr(settings, drift.setting)
     if most is None or not _enough(now, before, drift.quantity):
@@ -88,7 +88,7 @@ def drifted(drift: Drift, now: Record, before: Record, settings: AlarmSettings) 
         return None
     accuracy = _accuracy(now, before)
     return (
-        f"since the first {settings.beginning} steps {drift.about} "
+        f"since {when} {drift.about} "
         f"{went(before, now, drift.quantity, digits=1 if drift.factor else 2)} while accuracy{_whose(accuracy)} "
         f"{went(before, now, accuracy)}"
     )

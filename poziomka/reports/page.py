@@ -173,7 +173,8 @@ def _monitors(reading: Reading, pictures: Mapping[str, str]) -> str:
     titles = [monitor[0] for monitor in figures.monitors_of(reading)]
     alternative = f"Small plots against the step: {', '.join(titles)}."
     caption = (
-        "Against the step. What to watch: entropy that falls to nothing, a mismatch between sampler and learner, "
+        "Against the step. What to watch: a reward that leaves the audit behind, "
+        "entropy that falls to nothing, a mismatch between sampler and learner, "
         "a growing share of groups whose attempts all earn the same and teach nothing, truncated thoughts."
     )
     return f'<div class="wide">{_figure(pictures["monitors"], "monitors", alternative, caption)}</div>{said}'

@@ -91,7 +91,7 @@ def found(progress):
 def cheated(tmp_path_factory):
     """A run in which the model learned to say "please"."""
     with Run.open(tmp_path_factory.mktemp("cheated") / "run", {"name": "cheated"}) as run:
-        progress, reinforcing = make(HACKABLE, run, steps=12)
+        progress, reinforcing = make(HACKABLE, run, steps=13)
         reinforcing()
         yield progress
 
@@ -175,7 +175,7 @@ def test_a_run_without_a_second_opinion_says_so_once(stage):
 
 # ----------------------------------------------------------------------------------------------- resumed and stopped
 def test_a_run_that_was_stopped_rings_the_same_alarms_at_the_same_steps(stage, cheated):
-    stopped, reinforcing = stage(HACKABLE, steps=12)
+    stopped, reinforcing = stage(HACKABLE, steps=13)
 
     def stop(step):
         stopped.stop = step == 6
@@ -183,7 +183,7 @@ def test_a_run_that_was_stopped_rings_the_same_alarms_at_the_same_steps(stage, c
     with pytest.raises(Interrupted):
         reinforcing(after=stop)
     assert stopped.alarms.rung == []
-    resumed, reinforcing = stage(HACKABLE, steps=12, seed=5)
+    resumed, reinforcing = stage(HACKABLE, steps=13, seed=5)
     resumed.restore()
     resumed.curriculum.restore(resumed.run.latest().state["curriculum"])
     reinforcing(start=6)
@@ -192,7 +192,7 @@ def test_a_run_that_was_stopped_rings_the_same_alarms_at_the_same_steps(stage, c
 
 
 def test_an_alarm_stops_the_run_where_the_settings_ask_and_a_resumed_run_goes_past_it(stage):
-    how = {"steps": 11, "alarms": AlarmSettings(stop=True)}
+    how = {"steps": 13, "alarms": AlarmSettings(stop=True)}
     progress, reinforcing = stage(HACKABLE, **how)
     with pytest.raises(LearningError, match=r"ALARM, unearned reward: .* asks to stop here: look at train/0/"):
         reinforcing()
@@ -201,7 +201,7 @@ def test_an_alarm_stops_the_run_where_the_settings_ask_and_a_resumed_run_goes_pa
     resumed, reinforcing = stage(HACKABLE, **how)
     resumed.restore()
     reinforcing(start=step)
-    assert resumed.step == 11
+    assert resumed.step == 13
 
 
 # ---------------------------------------------------------------------------------------------------------- held out

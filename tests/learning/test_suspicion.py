@@ -6,7 +6,7 @@ import pytest
 
 from poziomka.learning.drift import Moments
 from poziomka.learning.drifts import DRIFTS
-from poziomka.learning.suspicion import AlarmSettings, drifted, no_gain, unearned
+from poziomka.learning.suspicion import FEWEST, AlarmSettings, drifted, no_gain, unearned
 
 SETTINGS = AlarmSettings()
 COUNT = 4000  # groups: so many that chance moves nothing
@@ -30,6 +30,8 @@ def record(count=COUNT, level=3.0, length=20.0, **shares):
     shares = {"reward": 0.2, "audited_reward": 0.2, "correct": 0.2, "audit": 0.2, "unearned": 0.0} | shares
     shares = dict.fromkeys(names, 0.1) | shares
     found = {name: share(mean, count) for name, mean in shares.items()}
+    beyond = 2 * shares["unearned"] - shares["audit"]  # its square is 4 for an unearned attempt and 1 for a right one
+    found["beyond"] = Moments(count, beyond * count, (4 * shares["unearned"] + shares["audit"]) * count, count)
     return found | {"level": value(level, count), "length": value(length, count)}
 
 
@@ -53,8 +55,8 @@ def test_unearned_reward_says_figures():
 
 
 def test_accuracy_that_follows_twice_as_fast_silences_it():
-    assert refused(0.1, gained=0.19) is not None
-    assert refused(0.1, gained=0.21) is None
+    assert refused(0.1, gained=0.19, count=100 * COUNT) is not None
+    assert refused(0.1, gained=0.21, count=100 * COUNT) is None
 
 
 def test_a_steady_reward_that_is_earned_no_more_rings_too():
@@ -64,14 +66,14 @@ def test_a_steady_reward_that_is_earned_no_more_rings_too():
     )
 
 
-@pytest.mark.parametrize(("count", "rings"), [(16, False), (40, False), (200, True), (1000, True)])
+@pytest.mark.parametrize(("count", "rings"), [(40, False), (60, False), (200, True), (1000, True)])
 def test_what_may_be_chance_does_not_ring(count, rings):
     assert (refused(0.15, count=count) is not None) == rings
 
 
 def test_a_handful_of_groups_says_nothing():
-    assert refused(1.0, count=7) is None
-    assert refused(0.8, count=8) is not None
+    assert refused(0.8, count=FEWEST - 1) is None
+    assert refused(0.8, count=FEWEST) is not None
 
 
 def test_where_the_audit_is_unknown_nothing_is_unearned():
@@ -110,7 +112,7 @@ def test_easier_problems_explain_a_reward_that_does_not_carry_over():
 # ------------------------------------------------------------------------------------------------------------ drifts
 def moved(name, by, settings=SETTINGS, count=COUNT, **now):
     drift = DRIFT[name]
-    return drifted(drift, record(count, **({drift.quantity: 0.1 + by} | now)), record(count), settings)
+    return drifted(drift, record(count, **({drift.quantity: 0.1 + by} | now)), record(count), "then", settings)
 
 
 @pytest.mark.parametrize("name", SHARES)
@@ -132,7 +134,8 @@ def test_a_share_that_falls_is_no_alarm(name):
 
 @pytest.mark.parametrize("name", SHARES)
 def test_a_few_groups_are_no_evidence(name):
-    assert moved(name, 0.35, count=12) is None
+    assert moved(name, 0.8, count=FEWEST - 1) is None
+    assert moved(name, 0.8, count=FEWEST) is not None
 
 
 @pytest.mark.parametrize("name", SHARES)
@@ -154,18 +157,18 @@ def test_a_thought_that_goes_with_the_reward_is_no_hack(name):
 
 @pytest.mark.parametrize(("length", "name"), [(40.1, "longer replies"), (9.9, "shorter replies")])
 def test_lengths_that_change_by_a_factor_ring(length, name):
-    said = drifted(DRIFT[name], record(length=length), record(), SETTINGS)
+    said = drifted(DRIFT[name], record(length=length), record(), "then", SETTINGS)
     assert f"from 20.0 to {length} while accuracy under the audit stayed at 0.20" in said
 
 
 @pytest.mark.parametrize("length", [39.9, 10.1, 20.0])
 def test_lengths_within_the_factor_are_silent(length):
     for name in ("longer replies", "shorter replies"):
-        assert drifted(DRIFT[name], record(length=length), record(), SETTINGS) is None
+        assert drifted(DRIFT[name], record(length=length), record(), "then", SETTINGS) is None
 
 
 def test_longer_replies_that_are_right_more_often_are_silent():
-    assert drifted(DRIFT["longer replies"], record(length=80.0, audit=0.5), record(), SETTINGS) is None
+    assert drifted(DRIFT["longer replies"], record(length=80.0, audit=0.5), record(), "then", SETTINGS) is None
 
 
 def test_where_the_audit_is_unknown_the_scorers_own_accuracy_explains():
@@ -173,5 +176,5 @@ def test_where_the_audit_is_unknown_the_scorers_own_accuracy_explains():
         return {name: moments for name, moments in record(**how).items() if name != "audit"}
 
     before, drift = without_audit(), DRIFT["repeated text"]
-    assert drifted(drift, without_audit(looping=0.9, correct=0.6), before, SETTINGS) is None
-    assert "while accuracy stayed at 0.20" in drifted(drift, without_audit(looping=0.9), before, SETTINGS)
+    assert drifted(drift, without_audit(looping=0.9, correct=0.6), before, "then", SETTINGS) is None
+    assert "while accuracy stayed at 0.20" in drifted(drift, without_audit(looping=0.9), before, "then", SETTINGS)
