@@ -33,6 +33,19 @@ def test_rewards_and_verdicts_are_counted(group, rollout):
     assert metrics["groups/zero_variance"] == pytest.approx(2 / 3)
 
 
+def test_every_verdict_is_counted_errors_and_time_outs_apart(group, rollout):
+    metrics = describe([group(1.0, 0.0, None), [rollout(None, verdict=Verdict.TIMEOUT)] * 2])
+    counts = {name: count for name, count in metrics.items() if name.startswith("verdict/") and "failures" not in name}
+    assert counts == {
+        "verdict/correct": 1.0,
+        "verdict/wrong": 1.0,
+        "verdict/unparsed": 0.0,
+        "verdict/truncated": 0.0,
+        "verdict/error": 1.0,
+        "verdict/timeout": 2.0,
+    }
+
+
 def test_lengths_are_told_by_outcome(group, rollout):
     cut = rollout(0.0, own=9, verdict=Verdict.TRUNCATED)
     unread = rollout(0.0, own=5, verdict=Verdict.UNPARSED)
@@ -84,6 +97,11 @@ def test_without_a_bound_patience_never_ends(group):
 def test_failed_checks_within_the_bound_are_told_and_left_out(group):
     (sentence,) = Watch(None, 0.5).look([group(1.0, 0.0, None, None)])
     assert sentence == "2 of 4 checks failed (r2: it broke); they are left out"
+
+
+def test_checks_that_did_not_return_in_time_are_told_apart(group, rollout):
+    (sentence,) = Watch(None, 0.9).look([[*group(1.0, 0.0, None), rollout(None, name="late", verdict=Verdict.TIMEOUT)]])
+    assert sentence == "2 of 4 checks failed, 1 by the time limit (r2: it broke); they are left out"
 
 
 def test_failed_checks_beyond_the_bound_stop_the_run(group):

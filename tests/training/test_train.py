@@ -83,6 +83,16 @@ def test_a_gate_lost_after_it_was_passed_stops_nobody(recipe, tmp_path):
     assert Run.read(tmp_path).latest().step == 27
 
 
+# -------------------------------------------------------------------------------------------------------- the alarms
+def test_held_out_accuracy_is_audited_and_what_was_watched_is_recorded(recipe, tmp_path):
+    train(recipe(), tmp_path, keep_watch=False)
+    run = Run.read(tmp_path)
+    lines = [line for line in run.metrics() if line["stage"] == "evaluate"]
+    assert [line["evaluate/audit_accuracy"] for line in lines] == [line["evaluate/accuracy"] for line in lines]
+    assert "unearned reward, held out" in run.results("alarms")["watched"]
+    assert "No alarm rang" in (tmp_path / "report.html").read_text()
+
+
 # --------------------------------------------------------------------------------------------------- the reference
 def same(one, two):
     return all(torch.equal(tensor, two.state_dict()[name]) for name, tensor in one.state_dict().items())
