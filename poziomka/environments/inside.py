@@ -44,12 +44,14 @@ PATIENCE = 3.0  # seconds in which killed processes must be gone, and then a fol
 SET_DEATH_SIGNAL, SET_DUMPABLE, SET_SUBREAPER, SET_NO_NEW_RIGHTS = 1, 4, 36, 38  # linux/prctl.h
 
 
-def main(*, separate: bool) -> None:
+def main(*, separate: bool, folders: str) -> None:
     """Serves until the other side closes.
 
     Args:
         separate: run programs as a user of their own, where this process may.
+        folders: how the paths of programs' folders begin.
     """
+    _FOLDERS[0] = folders
     os.closerange(CONTROL + 1, DESCRIPTORS)
     os.setsid()
     control = socket.socket(fileno=CONTROL)
@@ -108,7 +110,7 @@ def _serve(watch: _Watch, asked: Asked, descriptors: Sequence[int], user: int | 
     """Runs one child from its start until nothing of it is left."""
     folder = "/"  # tests write nothing
     if asked[0] != "tests":
-        folder = tempfile.mkdtemp(prefix="poziomka-")
+        folder = tempfile.mkdtemp(prefix=Path(_FOLDERS[0]).name, dir=Path(_FOLDERS[0]).parent)
         if asked[1]["file"] == 0:
             os.chmod(folder, 0o555)  # noqa: PTH101, S103 nobody writes into it
         elif user is not None:
@@ -230,6 +232,7 @@ def _become(user: int) -> None:
 
 # ----------------------------------------------------------------------------------------------- a user of their own
 _HELD: list[str] = []  # the folders of the standard library that are held open
+_FOLDERS = [""]  # how the paths of programs' folders begin
 _THERE = [0]  # processes and threads that the user had when this one began
 
 

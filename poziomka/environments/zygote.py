@@ -2,9 +2,11 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 import weakref
 from collections.abc import Iterator, Mapping
@@ -24,7 +26,7 @@ for name, folder in (("poziomka", sys.argv[1]), ("poziomka.environments", sys.ar
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = [folder]  # no more of the package is run than the modules that are named here
 from poziomka.environments.inside import main
-main(separate=sys.argv[2] == "separate")
+main(separate=sys.argv[2] == "separate", folders=sys.argv[3])
 """
 PACKAGE = str(Path(__file__).resolve().parent.parent)
 LOST = "the process that watches programs ended; one that runs as the same user can end it"
@@ -67,18 +69,19 @@ class Zygote:
     def __init__(self, *, separate: bool, seed: int) -> None:
         """Starts it; `wait` says when it is ready."""
         self.owner = os.getpid()
-        self.mark = f"{MARK}={uuid4().hex}"
+        name, value = MARK, uuid4().hex
+        self.mark = f"{name}={value}"
+        self.folders = f"{tempfile.gettempdir()}/poziomka-{value[:12]}-"
         self.control, theirs = socket.socketpair()
         high = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 16)  # never the number that it is to have there
         theirs.close()
         nothing = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
         flags = ["-s", "-S", "-P", "-B", "-X", "utf8"]  # as -I, but for the seed
         how = "separate" if separate else "same"
-        name, _, value = self.mark.partition("=")
         try:
             self.process = os.posix_spawn(
                 sys.executable,
-                [sys.executable, *flags, "-c", BEGIN, PACKAGE, how],
+                [sys.executable, *flags, "-c", BEGIN, PACKAGE, how, self.folders],
                 {"PYTHONHASHSEED": str(seed), name: value},
                 file_actions=[*nothing, (os.POSIX_SPAWN_DUP2, high, 3)],
             )
@@ -172,6 +175,9 @@ class Zygote:
             with suppress(ChildProcessError):
                 os.waitpid(process, 0)
             sweep(self.mark)
+            for folder in Path(self.folders).parent.glob(f"{Path(self.folders).name}*"):
+                with suppress(OSError, RecursionError):
+                    shutil.rmtree(folder)
 
 
 def _left(process: int, seconds: float) -> bool:

@@ -220,7 +220,7 @@ def test_when_the_interpreter_is_killed_it_is_our_failure_and_nothing_outlives_i
     place = Limited(ROOMY)
     with place.zygotes.lent() as ours:
         pass
-    orphans = []
+    orphans, before = [], folders()
 
     def call():
         with place.functions(ORPHAN + "def f(): return orphan", ["f"]) as running:
@@ -233,6 +233,7 @@ def test_when_the_interpreter_is_killed_it_is_our_failure_and_nothing_outlives_i
     with pytest.raises(EnvironmentFailure, match="the process that watches programs ended"):
         call()
     assert gone(orphans[0])
+    assert folders() == before
     assert said(place, "print(1)") == "1"
 
 
