@@ -10,7 +10,7 @@ until none does. How many of each are left?
     r1  A → 2X + Y     r2  2B → X     r3  2C → Y     r4  B + C → A     r5  X + Y → Z
 
 Every step follows from the six counts before it, so a small network can learn it; what makes a problem hard is how many
-steps it takes without a single slip. A level is two steps, so level 8 has 15 or 16.
+steps it takes without a single slip. A level is two steps, so level 12 has 23 or 24.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,11 +26,11 @@ from poziomka.tasks.reasoning.package import library
 
 FAMILY = "string_splitting"
 MACHINES = 8  # most machines of a kind at first
-LEVELS = (2, 8)
+LEVELS = (2, 12)
 DRAWN = 5_000  # seeds that the generator is given; their problems of these levels, each once, are the task's
 HELD_OUT = 5  # one start (A, B, C) in this many belongs to the test split
 COUNTS = 6  # A B C X Y Z
-LARGEST = 16  # no count of these levels is larger
+LARGEST = 20  # problems with a larger count are left out
 SYMBOLS = (*map(str, range(LARGEST + 1)), *(f"r{rule}" for rule in range(1, 6)))
 
 Facts = Mapping[str, Any]  # what the generator says of a problem
@@ -55,7 +55,8 @@ def entries() -> dict[tuple[str, int], list[Facts]]:
         made = gym.StringSplittingDataset(settings)[0]
         facts = made["metadata"] | {"answer": made["answer"]}
         start, level = facts["initial_machines"], len(facts["states"]) // 2
-        if start not in seen and LEVELS[0] <= level <= LEVELS[1]:
+        largest = max(map(max, facts["states"]))
+        if start not in seen and LEVELS[0] <= level <= LEVELS[1] and largest <= LARGEST:
             seen.add(start)
             split = "test" if seed_of(FAMILY, "start", *start) % HELD_OUT == 0 else "train"
             found.setdefault((split, level), []).append(facts)
@@ -123,7 +124,7 @@ def mistakes(problem: Problem) -> dict[str, str]:
 
 LIMITS = (
     "Every step and every count of a held-out problem occurs in training; what is held out is starts (A, B, C).",
-    "There are about 450 problems of these levels, so training meets each of them several times.",
+    "There are fewer than 700 problems of these levels, so training meets each of them several times.",
     f"Nothing is said about more than {2 * LEVELS[1]} steps or counts above {LARGEST}.",
     "The form of the thought is shown in the warm start: reinforcement teaches exactness over many steps.",
 )
