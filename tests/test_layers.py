@@ -43,13 +43,11 @@ LATE = {
     ("runs/exports.py", "wandb"): "an extra: whoever does not export needs it not",
     ("sampling/llamacpp.py", "llama_cpp"): "an extra: only who runs a GGUF file by llama.cpp needs it",
     ("runs/journal.py", "pyarrow"): "opening a run takes longer with it than all the rest; metrics need it not",
-    ("tasks/coding_rows.py", "huggingface_hub"): "an extra, for problems named on the hub",
-    ("tasks/coding_rows.py", "pyarrow"): "half a second that only problems from the hub need",
+    ("tasks/rows.py", "huggingface_hub"): "an extra, for problems named on the hub",
+    ("tasks/rows.py", "pyarrow"): "half a second that only problems from the hub need",
     ("tasks/competition.py", "huggingface_hub"): "an extra, for problems named on the hub",
     ("tasks/constraints.py", "z3"): "an extra, which only claims about all whole numbers and audits need",
     ("tasks/formulas/algebra.py", "math_verify"): "an extra, and a second that only comparing formulas needs",
-    ("tasks/grade_school.py", "huggingface_hub"): "an extra, for problems named on the hub",
-    ("tasks/grade_school.py", "pyarrow"): "half a second that only problems from the hub need",
     ("tasks/reasoning/package.py", "*"): "an extra, and seconds: the one place where reasoning-gym is imported",
 }
 

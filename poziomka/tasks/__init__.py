@@ -65,7 +65,6 @@ def shipped() -> list[str]:
     return [*TASKS, *(f"{kind}:{where}" for kind, wheres in SHIPPED.items() for where in wheres())]
 
 
-
 def is_task(name: str) -> bool:
     """Whether a name is of one of the tables, wherever its problems are read from."""
     return name in TASKS or name.partition(":")[0] in READ_TASKS

@@ -24,7 +24,7 @@ from poziomka.core.transcript import Message, Transcript
 from poziomka.environments.exam import Exam, Examiner
 from poziomka.environments.limited import NOT_PROTECTED, Limited, Limits
 from poziomka.tasks.coding_mistakes import mistakes
-from poziomka.tasks.coding_rows import HUB_NAME, Row, read_hub_rows, read_rows, text_of, texts_of
+from poziomka.tasks.rows import OLD_HUB_NAME, Row, read_hub_rows, read_rows, text_of, texts_of
 
 LONGEST = 50_000  # characters of a program
 FENCE = "```"
@@ -168,7 +168,7 @@ def humaneval(where: str) -> Task:
         TaskError: the problems cannot be read.
     """
     path = _file(Path(where).expanduser(), "HumanEval.jsonl.gz", "HumanEval.jsonl")
-    on_hub = not path.exists() and HUB_NAME.fullmatch(where)
+    on_hub = not path.exists() and OLD_HUB_NAME.fullmatch(where)
     rows = read_hub_rows(where, HUMANEVAL_FILE, HUMANEVAL_HOW) if on_hub else read_rows(path, HUMANEVAL_HOW)
     problems = [humaneval_problem(row) for row in rows]
     limits = ("HumanEval is for evaluation only: it has no problems to train on.",)
@@ -264,7 +264,7 @@ def mbpp(where: str) -> Task:
 
     @cache
     def rows() -> list[Row]:
-        if not path.exists() and HUB_NAME.fullmatch(where):
+        if not path.exists() and OLD_HUB_NAME.fullmatch(where):
             return [row for split in SPLITS for row in read_hub_rows(where, MBPP_FILE.format(split), MBPP_HOW)]
         return read_rows(path, MBPP_HOW)
 

@@ -32,10 +32,10 @@ from poziomka.tasks.competition_mistakes import mistakes_of
 from poziomka.tasks.formulas.equality import equal, key_of
 from poziomka.tasks.formulas.formula import Formula, FormulaError
 from poziomka.tasks.formulas.reader import read_formula
+from poziomka.tasks.rows import HUB_NAME, read_lines
 
 SAMPLE = Path(__file__).parent / "samples" / "competition"  # written for Poziomka
 HUB = "HuggingFaceH4/MATH-500"
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 HOW = f"name a folder with test.jsonl, and train.jsonl where there is one, competition:FOLDER, or competition:{HUB}"
 ASK = "Put the final answer in \\boxed{}."
 LONGEST = 20_000  # characters after the thought
@@ -121,34 +121,8 @@ def _gold_of(row: dict[str, object], solution: str, where: str) -> str:
     return gold
 
 
-def read_lines(path: Path) -> list[Problem]:
-    """Returns the problems of a file of JSON lines; empty lines are passed over.
-
-    Raises:
-        TaskError: no such file, no text, no JSON, no problem in it; the message names file and line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: a question may hold other separators
-    except FileNotFoundError as error:
-        message = f"there is no file {path}: {HOW}"
-        raise TaskError(message) from error
-    except UnicodeDecodeError as error:
-        message = f"{path} is no UTF-8 text: its byte {error.start} cannot be read"
-        raise TaskError(message) from error
-    problems = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            message = f"line {number} of {path} is not JSON: {error}; received {line[:40]!r}"
-            raise TaskError(message) from error
-        problems.append(problem_of(row, f"line {number} of {path}"))
-    if not problems:
-        message = f"{path} holds no problem: it must have one a line"
-        raise TaskError(message)
-    return problems
+def _problems(path: Path) -> list[Problem]:
+    return [problem_of(row, where) for where, row in read_lines(path, HOW)]
 
 
 def read_hub(name: str, split: str) -> list[Problem]:
@@ -172,7 +146,7 @@ def read_hub(name: str, split: str) -> list[Problem]:
             f"the hub did not give {split}.jsonl of {name} ({type(error).__name__}): download it yourself and {HOW}"
         )
         raise TaskError(message) from error
-    return read_lines(Path(path))
+    return _problems(Path(path))
 
 
 # --------------------------------------------------------------------------------------------------------- scoring
@@ -286,7 +260,7 @@ def competition(where: str) -> Task:
             return read_hub(where, split)
         path = folder / f"{split}.jsonl"
         other = "train" if split != "train" else "test"
-        return [] if not path.exists() and (folder / f"{other}.jsonl").exists() else read_lines(path)
+        return [] if not path.exists() and (folder / f"{other}.jsonl").exists() else _problems(path)
 
     def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 a level cannot be asked for
         return read(split)[index]

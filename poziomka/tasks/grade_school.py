@@ -5,9 +5,7 @@ a solution in sentences, with marks for a calculator such as <<3*4=12>>, which a
 "#### " and the number that is right. A problem's level is the number of its solution's marks: its steps of arithmetic.
 """
 
-import json
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -18,12 +16,12 @@ from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Transcript
+from poziomka.tasks.rows import HUB_NAME, read_hub_rows, read_lines
 
 HUB = "openai/gsm8k"
 SAMPLE = Path(__file__).parent / "samples" / "grade_school"  # written for Poziomka
 GOLD = "####"
 MARKS = re.compile(r"<<[^<>]*>>")
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 HOW = f"name a folder with train.jsonl and test.jsonl, grade_school:FOLDER, or the hub's grade_school:{HUB}"
 
 
@@ -51,62 +49,6 @@ def problem_of(row: object, where: str) -> Problem:
     key = f"{seed_of('grade_school', 'question', question):016x}"  # so that a question in both splits shows
     problem = Problem.ask("grade_school", key, question.strip(), number, solution=solution.strip())
     return replace(problem, level=steps)
-
-
-def read_lines(path: Path) -> list[Problem]:
-    """Returns the problems of a file of JSON lines; empty lines are passed over.
-
-    Raises:
-        TaskError: no such file, no text, no JSON, no problem in it; the message names file and line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: a question may hold other separators
-    except FileNotFoundError as error:
-        message = f"there is no file {path}: {HOW}"
-        raise TaskError(message) from error
-    except UnicodeDecodeError as error:
-        message = f"{path} is no UTF-8 text: its byte {error.start} cannot be read"
-        raise TaskError(message) from error
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            rows.append((f"line {number} of {path}", json.loads(line)))
-        except (ValueError, RecursionError) as error:
-            message = f"line {number} of {path} is not JSON: {error}; received {line[:40]!r}"
-            raise TaskError(message) from error
-    return _problems(rows, str(path))
-
-
-def read_hub(name: str, split: str) -> list[Problem]:
-    """Returns the problems of a split of a data set on the hub, from its cache where it is there.
-
-    Raises:
-        TaskError: the package huggingface_hub is not installed, or the hub does not give the file.
-    """
-    try:
-        from huggingface_hub import hf_hub_download  # noqa: PLC0415 an extra, needed for a name of the hub only
-    except ImportError as error:
-        message = f"reading {name} from the hub needs the package huggingface_hub: install it, or {HOW}"
-        raise TaskError(message) from error
-    import pyarrow.parquet as pq  # noqa: PLC0415 half a second, for a name of the hub only
-
-    file = f"main/{split}-00000-of-00001.parquet"
-    try:
-        table = pq.read_table(hf_hub_download(name, file, repo_type="dataset"), columns=["question", "answer"])
-    except (OSError, ValueError) as error:  # no network, no such data set, not parquet, other columns
-        message = f"the hub did not give {file} of {name} ({type(error).__name__}): download it yourself and {HOW}"
-        raise TaskError(message) from error
-    return _problems([(f"row {i} of {name}/{file}", row) for i, row in enumerate(table.to_pylist())], f"{name}/{file}")
-
-
-def _problems(rows: Iterable[tuple[str, object]], where: str) -> list[Problem]:
-    problems = [problem_of(row, place) for place, row in rows]
-    if not problems:
-        message = f"{where} holds no problem: it must have one a line"
-        raise TaskError(message)
-    return problems
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
@@ -148,8 +90,9 @@ def grade_school(where: str) -> Task:
     @cache
     def read(split: str) -> list[Problem]:
         if not folder.exists() and HUB_NAME.fullmatch(where):
-            return read_hub(where, split)
-        return read_lines(folder / f"{split}.jsonl")
+            rows = read_hub_rows(where, f"main/{split}-00000-of-00001.parquet", HOW)
+            return [problem_of(row, place) for place, row in rows]
+        return [problem_of(row, place) for place, row in read_lines(folder / f"{split}.jsonl", HOW)]
 
     def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 a level cannot be asked for
         return read(split)[index]

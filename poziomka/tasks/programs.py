@@ -23,7 +23,7 @@ from poziomka.core.transcript import Transcript
 from poziomka.environments.limited import NOT_PROTECTED, Limited, Limits, Place
 from poziomka.tasks.coding import read_program
 from poziomka.tasks.coding_mistakes import whole_mistakes
-from poziomka.tasks.coding_rows import Row, read_rows, text_of
+from poziomka.tasks.rows import Row, read_rows, text_of
 
 SAMPLE = Path(__file__).parent / "samples" / "programs"
 LIMITS = Limits(seconds=3.0)

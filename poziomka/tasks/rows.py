@@ -1,4 +1,4 @@
-"""Reading problems about programs: files of JSON lines, packed or not, and data sets on the hub."""
+"""Reading problems: files of JSON lines, packed or not, and data sets on the hub."""
 
 import gzip
 import json
@@ -8,43 +8,51 @@ from pathlib import Path
 
 from poziomka.core.errors import TaskError
 
-HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+OLD_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")  # the oldest data sets have no owner
 Row = tuple[str, Mapping[str, object]]  # where it stands, for errors; what it holds
 
 
-def read_rows(path: Path, how: str) -> list[Row]:
-    """Returns the objects of a file of JSON lines, ".gz" or not; empty lines are passed over.
+def read_lines(path: Path, how: str) -> list[tuple[str, object]]:
+    """Returns what the lines of a file of JSON lines hold, ".gz" or not, each with where it stands.
 
     Args:
-        path: the file.
+        path: the file; its empty lines are passed over.
         how: what to do where it is not there; ends an error.
 
     Raises:
-        TaskError: no such file, no text, no JSON, no object in it; the message names file and line.
+        TaskError: no such file, no text, no JSON, nothing in it; the message names file and line.
     """
     try:
         data = path.read_bytes()
-        lines = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8").split("\n")
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+    except FileNotFoundError as error:
+        message = f"there is no file {path}: {how}"
+        raise TaskError(message) from error
     except UnicodeDecodeError as error:
         message = f"{path} is no UTF-8 text: its byte {error.start} cannot be read"
         raise TaskError(message) from error
     except (OSError, EOFError) as error:  # gzip tells by both that a file is none of its own
         message = f"{path} cannot be read ({error}): {how}"
         raise TaskError(message) from error
-    rows = []
-    for number, line in enumerate(lines, 1):
+    rows: list[tuple[str, object]] = []
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: a question may hold other separators
         if line.strip():
             where = f"line {number} of {path}"
             try:
-                row = json.loads(line)
+                rows.append((where, json.loads(line)))
             except (ValueError, RecursionError) as error:
                 message = f"{where} is not JSON: {error}; received {line[:40]!r}"
                 raise TaskError(message) from error
-            rows.append((where, _object(row, where)))
     if not rows:
         message = f"{path} holds no problem: it must have one a line"
         raise TaskError(message)
     return rows
+
+
+def read_rows(path: Path, how: str) -> list[Row]:
+    """Returns the objects of a file as `read_lines` does; raises TaskError, too, where a line holds anything else."""
+    return [(where, _object(row, where)) for where, row in read_lines(path, how)]
 
 
 def read_hub_rows(name: str, file: str, how: str) -> list[Row]:
