@@ -1,7 +1,7 @@
 # The environment makes itself: nothing has to be installed but Python 3.11 or later.
 #
 #   make demo    trains the demonstration and names its report    (at most 6 minutes on 2 cores)
-#   make test    every test that is not marked soak               (at most 10 minutes on 2 cores)
+#   make test    every test that is not marked soak               (about a quarter of an hour on 2 cores)
 #   make check   lint, format, types, documents
 #   make soak    the long tests
 

@@ -115,7 +115,7 @@ def test_a_python_block_runs(block, tmp_path):
         return
     script = tmp_path / "block.py"
     script.write_text(block.text, encoding="utf-8")
-    answer = run([sys.executable, script.name], tmp_path, 120)
+    answer = run([sys.executable, script.name], tmp_path, 300)
     assert answer.returncode == 0, f"{block}:\n{answer.stderr[-3000:]}"
 
 
