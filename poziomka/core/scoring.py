@@ -33,6 +33,7 @@ MEMORY = 2 << 30  # bytes that a worker may take beyond what it begins with
 
 _UNDER_WAY: dict[int, tuple[str, float]] = {}  # checks that run now: a number of its own → problem, begun when
 _NUMBERS = count()
+_STARTING = threading.Lock()  # one worker at a time: a sibling forked meanwhile would hold its end of the line open
 
 
 def under_way() -> list[tuple[str, float]]:
@@ -67,6 +68,7 @@ def judge(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
 
 def _serve(line: Line, scorer: Scorer, parent: int, memory: int) -> None:
     """The worker's life: receive, judge, send, until the line closes or the parent is gone."""
+    _STARTING.release()  # our copy of it: a scorer may have workers of its own
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     keep_orphans()
     _bound_memory(memory)
@@ -124,12 +126,13 @@ class _Worker:
         if self.process is None or self.line is None or not self.process.is_alive():
             self.stop()
             context = multiprocessing.get_context("fork")
-            self.line, theirs = Line.pair()
-            self.process = context.Process(
-                target=_serve, args=(theirs, self.scorer, os.getpid(), self.memory), daemon=True
-            )
-            self.process.start()
-            theirs.close()
+            with _STARTING:
+                self.line, theirs = Line.pair()
+                self.process = context.Process(
+                    target=_serve, args=(theirs, self.scorer, os.getpid(), self.memory), daemon=True
+                )
+                self.process.start()
+                theirs.close()
         return self.line
 
     def stop(self) -> None:

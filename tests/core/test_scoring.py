@@ -262,6 +262,14 @@ def test_a_worker_that_does_not_even_read_is_a_timeout():
     assert [score.verdict.value for score in asyncio.run(three())] == ["correct", "timeout", "correct"]
 
 
+def test_a_scorer_that_dies_is_noticed_at_once_whatever_its_siblings_do():
+    problems = [PROBLEM] * 60
+    began = time.monotonic()
+    found = scores(dies, *problems, seconds=20, workers=4)
+    assert {score.verdict for score in found} == {Verdict.ERROR}
+    assert time.monotonic() - began < 20, "a sibling that was forked meanwhile must not keep the line open"
+
+
 def test_a_worn_worker_is_replaced(monkeypatch):
     monkeypatch.setattr("poziomka.core.scoring.WORN", 3)
     found = scores(lambda problem, transcript: Score.wrong(str(os.getpid())), *[PROBLEM] * 7)
