@@ -225,7 +225,7 @@ def _tasks_options(parser: ArgumentParser) -> None:
     parser.add_argument("--level", type=int, metavar="N", help="difficulty (the task's own mixture)")
     parser.add_argument("--count", type=_positive, metavar="N", help="problems to show (3) or to play (10)")
     parser.add_argument("--all", action="store_true", help="check every task that needs no files of yours")
-    parser.add_argument("--problems", type=_positive, default=20, metavar="N", help="of each split to check (20)")
+    parser.add_argument("--problems", type=_positive, metavar="N", help="of each split to check (20; with --all 10)")
     parser.add_argument("--json", action="store_true", help="print what a check finds as JSON instead of a table")
 
 
@@ -247,7 +247,8 @@ def _tasks(given: Namespace) -> int:
     if given.action == "check" and (bool(given.names) != given.all):
         from poziomka.cli.trials import check
 
-        passed = check(given.names, everything=given.all, problems=given.problems, as_json=given.json)
+        problems = given.problems or (10 if given.all else 20)
+        passed = check(given.names, everything=given.all, problems=problems, as_json=given.json)
         return 0 if passed else WRONG
     most = {"list": (0, 1), "show": (1, 1), "play": (1, 1)}.get(given.action)
     if most is None or not most[0] <= len(given.names) <= most[1]:
