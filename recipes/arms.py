@@ -25,14 +25,14 @@ from study import over_seeds
 from poziomka.core.collect import collect
 from poziomka.core.evaluation import Estimate, Evaluation, paired_gain
 from poziomka.core.settings import plain, read_toml
-from poziomka.reports.figures import AFTER, BEFORE, DOTS, GRID, MUTED, STYLE
+from poziomka.reports.figures import AFTER, BEFORE, DOTS, MUTED, RIGHT, STYLE
 from poziomka.runs import Run
 from poziomka.training.recipe import Recipe, read_recipe
 from poziomka.training.train import Training
 
 PROBLEMS, ATTEMPTS = 32, 4  # most held-out problems of a level, and attempts at each
 HARD = 3  # the hardest levels, reported on their own
-COLOURS = (AFTER, BEFORE, MUTED)
+COLOURS = (AFTER, BEFORE, RIGHT)
 Found = dict[str, Any]
 
 
@@ -94,6 +94,7 @@ def one_seed(seed: int, root: Path, path: Path, arms: Mapping[str, Sequence[str]
     start = str(folder / "warm-start" / "models" / "warm-start")
     for name, changes in arms.items():
         recipe = replace(read_recipe(path, tuple(changes)), seed=seed, start=start)
+        recipe = replace(recipe, reinforce=replace(recipe.reinforce, steps=10**6))  # FLOPs end it, however small a step
         found["arms"][name] = arm(name, recipe, folder / name.replace(" ", "-"))
     return found
 
@@ -156,13 +157,13 @@ def _curves(axes: Axes, seeds: Sequence[Found], arms: Sequence[str]) -> None:
         for number, found in enumerate(seeds):
             xs, ys = zip(*found["arms"][name]["curve"], strict=True)
             label = name if number == 0 else None
-            axes.plot(xs, ys, color=colour, linewidth=1.4, alpha=0.85, marker="o", markersize=3, label=label)
+            axes.plot(xs, ys, color=colour, linewidth=1.4, alpha=0.85, label=label)
     axes.set(title="Held-out accuracy, all levels", xlabel="reinforcement compute (FLOPs)", ylim=(0, 1))
     axes.legend(loc="upper left", labelcolor="linecolor", frameon=False)
 
 
 def _levels(axes: Axes, seeds: Sequence[Found], arms: Sequence[str]) -> None:
-    for name, colour in (*zip(arms, COLOURS, strict=False), ("warm start", GRID)):
+    for name, colour in (*zip(arms, COLOURS, strict=False), ("warm start", MUTED)):
         levels = list(map(int, seeds[0]["arms"][name]["corrects"]))
         rows = [[fmean(map(fmean, found["arms"][name]["corrects"][str(level)])) for level in levels] for found in seeds]
         for row in rows:
