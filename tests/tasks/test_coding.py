@@ -185,7 +185,7 @@ def test_a_row_that_is_none_is_refused_by_file_and_line(tmp_path, rows, message)
 
 
 def test_files_that_are_not_there_and_a_hub_that_does_not_answer_say_what_to_do(tmp_path, monkeypatch):
-    with pytest.raises(TaskError, match=r"cannot be read .*: name the file mbpp\.jsonl"):
+    with pytest.raises(TaskError, match=r"there is no file .*: name the file mbpp\.jsonl"):
         mbpp(str(tmp_path / "no" / "where" / "file.jsonl"))
     with pytest.raises(TaskError, match=r"cannot be read .*: name the file HumanEval\.jsonl"):
         humaneval(str(tmp_path))
