@@ -187,7 +187,7 @@ def test_a_row_that_is_none_is_refused_by_file_and_line(tmp_path, rows, message)
 def test_files_that_are_not_there_and_a_hub_that_does_not_answer_say_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(TaskError, match=r"there is no file .*: name the file mbpp\.jsonl"):
         mbpp(str(tmp_path / "no" / "where" / "file.jsonl"))
-    with pytest.raises(TaskError, match=r"cannot be read .*: name the file HumanEval\.jsonl"):
+    with pytest.raises(TaskError, match=r"there is no file .*: name the file HumanEval\.jsonl"):
         humaneval(str(tmp_path))
     (tmp_path / "HumanEval.jsonl.gz").write_bytes(b"no gzip")
     with pytest.raises(TaskError, match="cannot be read"):
