@@ -79,7 +79,6 @@ class Monty:
         self.workers = workers
         self.held: OrderedDict[int, MontyConsole] = OrderedDict()  # consoles that have a worker, longest unused first
         self._pool: pydantic_monty.Monty | None = None
-        self._owner = 0
         self._finalizer: weakref.finalize[..., Any] | None = None
 
     def isolation(self) -> Isolation:
@@ -94,7 +93,7 @@ class Monty:
         """Ends the workers; a console that is still open begins anew, should it be used again."""
         for console in list(self.held.values()):
             console.drop()
-        if self._finalizer is not None and self._owner == os.getpid():
+        if self._finalizer is not None:
             self._finalizer()
         self._pool = None
 
@@ -106,9 +105,10 @@ class Monty:
         """
         import pydantic_monty  # noqa: PLC0415 an extra, and its library takes 10 MB
 
+        pool = self._warm()
         while len(self.held) >= self.workers:
             next(iter(self.held.values())).park()
-        session = self._warm().checkout(
+        session = pool.checkout(
             limits={
                 "max_feed_duration_secs": self.limits.seconds,
                 "max_memory": self.limits.memory,
@@ -127,13 +127,16 @@ class Monty:
         return session
 
     def _warm(self) -> "pydantic_monty.Monty":
-        """Returns the pool of workers; a fork of this process starts its own."""
+        """Returns the pool of workers."""
         import pydantic_monty  # noqa: PLC0415 as above
 
-        if self._pool is None or self._owner != os.getpid():
-            if self._pool is not None:
-                self.held.clear()
-                _INHERITED.append(self._pool)
+        if _STARTED.setdefault("in", os.getpid()) != os.getpid():
+            message = (
+                "monty was used before this process was forked, and its library would wait without end here: "
+                "use it in the process that began, or in one that is started anew"
+            )
+            raise EnvironmentFailure(message)
+        if self._pool is None:
             pool = pydantic_monty.Monty(
                 min_processes=1,
                 max_processes=self.workers + 1,
@@ -145,17 +148,22 @@ class Monty:
             except (pydantic_monty.MontyError, OSError, RuntimeError) as error:
                 message = f"monty cannot start: {error}"
                 raise EnvironmentFailure(message) from error
-            self._pool, self._owner = pool, os.getpid()
-            self._finalizer = weakref.finalize(self, _end, pool, self._owner)
+            self._pool = pool
+            self._finalizer = weakref.finalize(self, _end, pool)
         return self._pool
 
 
-_INHERITED: list["pydantic_monty.Monty"] = []  # pools of the process that we were forked from: ending them is not ours
+_STARTED: dict[str, int] = {}  # the process in which the library's threads are
 
 
-def _end(pool: "pydantic_monty.Monty", owner: int) -> None:
-    if owner == os.getpid():
-        with suppress(Exception):
+def _of_this_process() -> bool:
+    """Whether the library may be called here: its threads are not in a fork."""
+    return _STARTED.get("in") == os.getpid()
+
+
+def _end(pool: "pydantic_monty.Monty") -> None:
+    if _of_this_process():
+        with suppress(Exception):  # what is gone already needs no end
             pool.__exit__(None, None, None)
 
 
@@ -183,7 +191,6 @@ class MontyConsole:
         self._interpreter = interpreter
         self._state = state  # what it is while no worker holds it; None: empty
         self._session: pydantic_monty.MontySession | None = None
-        self._owner = os.getpid()
 
     def run(self, code: str) -> Output:
         """Runs code; see Console.
@@ -231,14 +238,12 @@ class MontyConsole:
         """Gives the worker back with all that it holds."""
         session, self._session = self._session, None
         self._interpreter.held.pop(id(self), None)
-        if session is not None and self._owner == os.getpid():
+        if session is not None and _of_this_process():
             with suppress(Exception):  # a worker that crashed is gone already
                 session.__exit__(None, None, None)
 
     def _held(self) -> "pydantic_monty.MontySession":
-        if self._owner != os.getpid():  # of the process that we were forked from
-            self._session, self._owner = None, os.getpid()
-        if self._session is None:
+        if self._session is None or not _of_this_process():
             self._session = self._interpreter.session(self._state)
             self._state = None
         self._interpreter.held[id(self)] = self
