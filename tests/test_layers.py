@@ -36,6 +36,7 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "config", "conf
 LATE = {
     ("cli/", "*"): "`poziomka --help` answers in half a second: a command imports the rooms it needs",
     ("testing/__init__.py", "poziomka"): "`check_architecture` needs torch; the other checks and the fakes do without",
+    ("environments/held.py", "sandlock"): "an extra, and a library of 20 MB: only code that the kernel holds needs it",
     ("models/adapter.py", "transformers"): "an extra, and seconds, for models that are no family of ours",
     ("models/pretrained.py", "huggingface_hub"): "an extra, for models named on the hub",
     ("reports/figures.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",

@@ -1,0 +1,263 @@
+"""Starting an interpreter that the kernel holds: Landlock for files and signals, seccomp for system calls.
+
+The package sandlock applies both before the interpreter begins, and answers for the calls that need a decision; `inner`
+then bounds the process further from within, and gives up every right that it has left.
+"""
+
+import json
+import os
+import signal
+import sys
+import sysconfig
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from poziomka.core.errors import EnvironmentFailure
+from poziomka.environments import inner
+from poziomka.environments.limited import Limits
+from poziomka.environments.scratch import Scratch
+from poziomka.environments.zygote import Ended
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+FLAGS = ("-s", "-S", "-P", "-B", "-X", "utf8")  # as -I, but for the seed
+FILES = 64  # times the largest file, which all files together may take
+CODE = Path(inner.__file__).read_text(encoding="utf-8")
+PACKAGES = ("numpy",)  # that code may import beside Python's own modules
+LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/dev/null")
+# beside what sandlock refuses by itself: what Landlock does not hold, and what reaches processes of the same user
+DENIED = (
+    *("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat"),
+    *("utime", "utimes", "utimensat", "futimesat", "mknod", "mknodat"),
+    *("setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"),
+    *("memfd_create", "memfd_secret", "mq_open", "mq_unlink", "keyctl", "add_key", "request_key"),
+    *("inotify_init", "inotify_init1", "inotify_add_watch", "fanotify_init", "fanotify_mark"),
+    *("name_to_handle_at", "open_by_handle_at", "userfaultfd", "perf_event_open", "bpf"),
+    *("io_uring_setup", "io_uring_enter", "io_uring_register", "io_setup"),
+    *("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_open", "pidfd_getfd"),
+    *("pidfd_send_signal", "migrate_pages", "move_pages", "mount", "umount2", "unshare", "setns", "personality"),
+    *("setpriority", "ioprio_set", "sched_setscheduler", "sched_setparam"),
+)
+
+
+def loaded() -> "ModuleType":
+    """Returns the package sandlock.
+
+    Raises:
+        ImportError: it is not installed.
+        OSError: its library does not load.
+    """
+    import sandlock  # type: ignore[import-untyped]  # noqa: PLC0415 an extra without types; its library takes 20 MB
+
+    package: ModuleType = sandlock
+    return package
+
+
+def command() -> str:
+    """Returns the path of the interpreter, past the links of a virtual environment."""
+    return os.path.realpath(sys.executable)
+
+
+def packages() -> dict[str, str]:
+    """Returns the folders of the packages that code may import, by name."""
+    found = {name: find_spec(name) for name in PACKAGES}
+    return {name: str(Path(spec.origin).parent) for name, spec in found.items() if spec is not None and spec.origin}
+
+
+@cache
+def readable() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns the files and folders that a process can read, and those below them that it cannot."""
+    folders = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), str(Path(sys.base_prefix) / "lib")]
+    beside = [path for folder in packages().values() for path in (folder, f"{folder}.libs")]
+    closed = [str(Path(folder) / name) for folder in folders for name in ("site-packages", "dist-packages")]
+    paths = dict.fromkeys(os.path.realpath(path) for path in (*LIBRARIES, command(), *folders, *beside))
+    ours = tuple(path for path in closed if Path(path).is_dir() and not any(path in other for other in beside))
+    return tuple(path for path in paths if Path(path).exists()), ours
+
+
+class HeldProcess:
+    """An interpreter that the kernel holds, in a folder of its own (a Held of `pipes`).
+
+    Args:
+        limits: of the process; of processes, of all that it starts together.
+        seed: of Python's random numbers and of the order of sets of texts.
+        more: what else `inner` is told.
+
+    Raises:
+        EnvironmentFailure: it cannot be started.
+    """
+
+    def __init__(self, limits: Limits, seed: int, more: Mapping[str, object]) -> None:
+        """Starts it."""
+        self.limits = limits
+        self.scratch = Scratch()
+        self.owner = os.getpid()
+        asked = {
+            "seed": seed,
+            "packages": packages(),
+            "held": True,
+            "memory": limits.memory,
+            "file": limits.file,
+            "files": limits.files,
+            "processes": limits.processes,
+            **more,
+        }
+        words = [command(), *FLAGS, "-c", CODE, json.dumps(asked)]
+        try:
+            self.process = _starter().submit(_popen, self._sandbox(seed), words).result()
+        except BaseException as error:
+            self.scratch.remove()
+            if not isinstance(error, Exception):
+                raise
+            message = f"sandlock cannot start a process: {type(error).__name__}: {error}"
+            raise EnvironmentFailure(message) from error
+        _LIVE.add(self)
+        pipes = (self.process.stdin, self.process.stdout, self.process.stderr)
+        self.asking, self.answering, self.writing = (pipe.fileno() for pipe in pipes if pipe is not None)
+        os.set_blocking(self.asking, False)
+        self.pid = self.process.pid or 0
+        self._paused = False
+        self._before = (0.0, 0.0)
+        self._ended: str | None = None
+
+    def _sandbox(self, seed: int) -> Any:
+        paths, closed = readable()
+        limits = self.limits
+        own = [self.scratch.path]
+        return loaded().Sandbox(
+            fs_readable=[*paths, *(own if limits.file == 0 else [])],
+            fs_writable=own if limits.file else [],
+            fs_denied=closed,
+            cwd=self.scratch.path,
+            clean_env=True,
+            env={"PATH": "/usr/bin", "HOME": "/", "USER": "code", "PYTHONHASHSEED": str(seed), **ONE_THREAD},
+            extra_deny_syscalls=DENIED,
+            max_processes=limits.processes,
+            max_memory=limits.memory * (1 if limits.processes == 1 else 2) + SPARE,
+            random_seed=seed,
+            no_coredump=True,
+        )
+
+    # ------------------------------------------------------------------------------------------------ while it runs
+    def resume(self) -> None:
+        """Lets it run."""
+        self._before = self._spent()
+        if self._paused:
+            self._paused = False
+            self._signal(signal.SIGCONT)
+
+    def pause(self) -> None:
+        """Stops it and all that it started, so that nothing goes on between two calls."""
+        self._paused = True
+        self._signal(signal.SIGSTOP)
+
+    def excess(self) -> str:
+        """Returns whether its folder holds more than it may, as a fault."""
+        most = FILES * self.limits.file
+        return f"wrote more than {most} bytes, or too many files, into its folder" if self._full(most) else ""
+
+    def _full(self, most: int) -> bool:
+        return self.scratch.overfull(most + 2**16)  # the folders themselves take room
+
+    def starved(self, seconds: float) -> str:
+        """Returns why it is the machine's fault that it took so long; "" where it is not."""
+        used, waited = (after - before for after, before in zip(self._spent(), self._before, strict=True))
+        if not Ended(used=used, waited=waited).starved(seconds):
+            return ""
+        return (
+            f"the machine is too busy to run code: in {seconds:g} s it was given {used:.1f} s of a processor and "
+            f"waited {waited:.1f} s for one; run less beside it"
+        )
+
+    def spent(self) -> tuple[float, float]:
+        """Returns CPU seconds of its main thread since it was let run, and seconds of waiting for a processor."""
+        used, waited = (after - before for after, before in zip(self._spent(), self._before, strict=True))
+        return used, waited
+
+    def _spent(self) -> tuple[float, float]:
+        with suppress(OSError, ValueError, IndexError):
+            used, waited = Path(f"/proc/{self.pid}/schedstat").read_text("ascii").split()[:2]
+            return int(used) * 1e-9, int(waited) * 1e-9
+        return 0.0, 0.0
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    # ----------------------------------------------------------------------------------------------------- its end
+    def end(self) -> str:
+        """Ends it with all that it started, and removes its folder; returns how it had ended, as a fault.
+
+        What it wrote can still be read until `free`.
+
+        Raises:
+            EnvironmentFailure: something is left.
+        """
+        if self._ended is not None or self.owner != os.getpid():
+            return self._ended or ""
+        self._ended = ""
+        _LIVE.discard(self)
+        self.process.kill()
+        result = self.process.wait(timeout=WAIT)
+        if result.exit_code >= 0:
+            self._ended = f"the process ended with status {result.exit_code}"
+        else:
+            self._ended = f"the process was ended by signal {result.signal}" if result.signal > 0 else KILLED
+        gone = self.scratch.remove()
+        if not gone:
+            message = f"the folder of a process cannot be removed: {self.scratch.path}"
+            raise EnvironmentFailure(message)
+        return self._ended
+
+    def free(self) -> None:
+        """Closes the pipes."""
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe is not None and not pipe.closed:
+                with suppress(OSError):
+                    pipe.close()
+
+
+WAIT = 5.0  # seconds within which a killed process is gone
+SPARE = 64 * 2**20  # bytes beyond the bound of a process at which sandlock kills it
+KILLED = "the process was killed"
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+_LIVE: "weakref.WeakSet[HeldProcess]" = weakref.WeakSet()
+
+
+def _popen(sandbox: Any, words: Sequence[str]) -> Any:
+    piped = loaded().StdioMode.PIPED
+    return sandbox.popen(words, stdin=piped, stdout=piped, stderr=piped)
+
+
+# a held process dies with the thread that started it, so one thread that lives as long as we do starts them all
+_STARTERS: dict[int, ThreadPoolExecutor] = {}
+_LOCK = threading.Lock()
+
+
+def _starter() -> ThreadPoolExecutor:
+    with _LOCK:
+        if os.getpid() not in _STARTERS:
+            _STARTERS.clear()
+            _STARTERS[os.getpid()] = ThreadPoolExecutor(1, thread_name_prefix="poziomka-held")
+        return _STARTERS[os.getpid()]
+
+
+def _forget() -> None:
+    """In a fork of this process: its held processes are not ours to end."""
+    global _LOCK  # noqa: PLW0603 somebody may have held it when we were forked
+    _LOCK = threading.Lock()
+    for held in list(_LIVE):
+        held.process._handle = None  # noqa: SLF001 whose finalizer would kill the process
+    _LIVE.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

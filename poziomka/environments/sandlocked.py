@@ -1,0 +1,122 @@
+"""CPython with numpy in a process that the kernel holds (the package sandlock: Landlock and seccomp).
+
+A console is a process. It starts within a tenth of a second, a call takes a fraction of a millisecond, and between
+calls it is stopped. What it can read is Python's own library, the system's libraries and numpy; what it can write is a
+folder that is removed with it.
+"""
+
+import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from poziomka.core.errors import EnvironmentFailure
+from poziomka.environments.held import HeldProcess, loaded
+from poziomka.environments.interpreter import CALL, Isolation, Surface
+from poziomka.environments.limited import Limits
+from poziomka.environments.pipes import PipedConsole, ask, started
+
+HELD = {
+    Surface.FILES: "Landlock: it reads Python's library, the system's libraries and numpy, and writes its own folder",
+    Surface.NETWORK: "seccomp: no socket can be made",
+    Surface.PROCESSES: "Landlock: signals and memory of its own only; seccomp: as many processes as the limit says",
+    Surface.VARIABLES: "they are not passed on; /proc is closed",
+    Surface.MEMORY: "a hard limit of its address space; sandlock kills it beyond that",
+    Surface.TIME: "by our clock; then it is killed with all that it started, and between calls it is stopped",
+    Surface.DISK: "a hard limit for each file; its folder is measured while it runs, and removed with it",
+    Surface.OUTPUT: "cut at the limit; who writes on is killed",
+}
+NOT_PROTECTED = (
+    "Code can learn whether a file exists outside its folder, its size, its owner and its times.",
+    "Code can read the clock, and learn what the kernel and the processor are.",
+    "It shares a kernel with us: a fault in the kernel can let it out.",
+)
+# what must be refused before anything runs here: each is tried in a process that is held
+TRIAL = """
+import os, socket, ctypes
+def could(what):
+    try:
+        what()
+    except OSError:
+        return False
+    return True
+[name for name, what in {{
+    "read a file outside": lambda: open({ours!r}),
+    "write a file outside": lambda: open("/tmp/poziomka-trial", "w"),
+    "make a socket": lambda: socket.socket(),
+    "start a process": os.fork,
+    "send a signal": lambda: os.kill(os.getppid(), 0),
+    "change a mode": lambda: os.chmod(".", 0o777),
+}}.items() if could(what)]
+"""
+
+
+def reason(where: str = "") -> str:
+    """Returns why this interpreter cannot be had; "" where it can."""
+    return f"it has no kinds, and {where!r} was named" if where else _reason()
+
+
+@cache
+def _reason() -> str:
+    if sys.platform != "linux":
+        return f"Landlock and seccomp are of Linux, and this is {sys.platform}"
+    if find_spec("sandlock") is None:
+        return "sandlock is not installed: pip install 'poziomka[sandbox]'"
+    try:
+        sandlock = loaded()
+    except (ImportError, OSError) as error:
+        return f"sandlock cannot be loaded: {error}"
+    has, needs = sandlock.landlock_abi_version(), sandlock.min_landlock_abi()
+    if has < needs:
+        found = "has no Landlock" if has < 1 else f"has Landlock ABI {has}"
+        return f"the kernel {found}, and sandlock needs ABI {needs} (Linux 6.12)"
+    try:
+        held = HeldProcess(CALL, 0, {"role": "console"})
+    except EnvironmentFailure as error:
+        return str(error)
+    try:
+        started(held)
+        tried = ask(held, TRIAL.format(ours=str(Path(__file__).resolve())), CALL)
+    except EnvironmentFailure as error:
+        return str(error)
+    finally:
+        held.end()
+        held.free()
+    if tried.text != "[]\n" or tried.fault:
+        return f"a process that should be held is not: {tried.fault or f'it could {tried.text.strip()}'}"
+    return ""
+
+
+def interpreter(where: str = "", limits: Limits = CALL, seed: int = 0) -> "Sandlock":  # noqa: ARG001 it has no kinds
+    """Returns the interpreter; see interpreters.interpreter_named."""
+    return Sandlock(limits, seed)
+
+
+class Sandlock:
+    """Opens consoles (an Interpreter).
+
+    Args:
+        limits: of every call; of memory, files and processes, of a console.
+        seed: of Python's random numbers and of the order of sets of texts.
+    """
+
+    name = "sandlock"
+
+    def __init__(self, limits: Limits = CALL, seed: int = 0) -> None:
+        """Starts nothing until the first call."""
+        self.limits = limits
+        self.seed = seed
+
+    def isolation(self) -> Isolation:
+        """Returns what holds the code."""
+        return Isolation(self.name, HELD, NOT_PROTECTED)
+
+    def open(self) -> PipedConsole:
+        """Returns a fresh console; its process starts at its first call."""
+        return PipedConsole(self._begin, self.limits)
+
+    def close(self) -> None:
+        """Ends nothing: a console's process ends with it."""
+
+    def _begin(self) -> HeldProcess:
+        return HeldProcess(self.limits, self.seed, {"role": "console"})
