@@ -21,7 +21,7 @@ MAY_USE = {
     "sampling": ["core", "models"],
     "thinking": ["core"],
     "scaling": ["core", "runs"],
-    "testing": ["core", "models"],
+    "testing": ["core", "environments", "models"],
     # 3
     "learning": ["core", "models", "runs"],
     "serving": ["core", "runs", "thinking"],
@@ -37,6 +37,7 @@ LATE = {
     ("cli/", "*"): "`poziomka --help` answers in half a second: a command imports the rooms it needs",
     ("testing/__init__.py", "poziomka"): "`check_architecture` needs torch; the other checks and the fakes do without",
     ("environments/held.py", "sandlock"): "an extra, and a library of 20 MB: only code that the kernel holds needs it",
+    ("environments/monty.py", "pydantic_monty"): "an extra of 10 MB: only code that runs in it needs it",
     ("models/adapter.py", "transformers"): "an extra, and seconds, for models that are no family of ours",
     ("models/pretrained.py", "huggingface_hub"): "an extra, for models named on the hub",
     ("reports/figures.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",

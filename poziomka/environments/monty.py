@@ -10,6 +10,7 @@ import time
 import weakref
 from collections import OrderedDict
 from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from poziomka.environments.interpreter import CALL, Isolation, Output, Surface
 from poziomka.environments.limited import Limits
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import pydantic_monty
 
 WORKERS = 16  # processes that hold a console each; further consoles are parked
@@ -103,8 +106,6 @@ class Monty:
         Raises:
             EnvironmentFailure: no worker can be started.
         """
-        import pydantic_monty  # noqa: PLC0415 an extra, and its library takes 10 MB
-
         pool = self._warm()
         while len(self.held) >= self.workers:
             next(iter(self.held.values())).park()
@@ -121,15 +122,13 @@ class Monty:
             session.__enter__()
             if state is not None:
                 session.load_session(state)
-        except (pydantic_monty.MontyError, OSError, RuntimeError, TimeoutError) as error:
+        except (_library().MontyError, OSError, RuntimeError, TimeoutError) as error:
             message = f"monty cannot start a console: {error}"
             raise EnvironmentFailure(message) from error
         return session
 
     def _warm(self) -> "pydantic_monty.Monty":
         """Returns the pool of workers."""
-        import pydantic_monty  # noqa: PLC0415 as above
-
         if _STARTED.setdefault("in", os.getpid()) != os.getpid():
             message = (
                 "monty was used before this process was forked, and its library would wait without end here: "
@@ -137,7 +136,7 @@ class Monty:
             )
             raise EnvironmentFailure(message)
         if self._pool is None:
-            pool = pydantic_monty.Monty(
+            pool = _library().Monty(
                 min_processes=1,
                 max_processes=self.workers + 1,
                 request_timeout=self.limits.seconds + 2 * GRACE,
@@ -145,12 +144,20 @@ class Monty:
             )
             try:
                 pool.__enter__()
-            except (pydantic_monty.MontyError, OSError, RuntimeError) as error:
+            except (_library().MontyError, OSError, RuntimeError) as error:
                 message = f"monty cannot start: {error}"
                 raise EnvironmentFailure(message) from error
             self._pool = pool
             self._finalizer = weakref.finalize(self, _end, pool)
         return self._pool
+
+
+@cache
+def _library() -> "ModuleType":
+    """Returns the library; of its errors, MontyError is the base."""
+    import pydantic_monty  # noqa: PLC0415 an extra of 10 MB, which only code that runs here needs
+
+    return pydantic_monty
 
 
 _STARTED: dict[str, int] = {}  # the process in which the library's threads are
@@ -198,8 +205,6 @@ class MontyConsole:
         Raises:
             EnvironmentFailure: no worker can be had.
         """
-        import pydantic_monty  # noqa: PLC0415 as above
-
         session = self._held()
         printed = _Printed(self._interpreter.limits.output)
         began = time.perf_counter()
@@ -208,9 +213,9 @@ class MontyConsole:
         try:
             value = session.feed_run(code, print_callback=printed)
             text = "" if value is None else _shown(value)
-        except pydantic_monty.MontyCrashedError as error:
+        except _library().MontyCrashedError as error:
             fault, lost = self._ran_long() if error.timed_out else "the interpreter crashed", True
-        except pydantic_monty.MontyError as error:
+        except _library().MontyError as error:
             fault = "" if printed.over else _words(error)
             lost = fault.startswith(ABORTED)
         seconds = time.perf_counter() - began
@@ -251,13 +256,11 @@ class MontyConsole:
         return self._session
 
     def _snapshot(self) -> bytes | None:
-        import pydantic_monty  # noqa: PLC0415 as above
-
         if self._session is None:
             return self._state
         try:
             return self._session.dump()
-        except pydantic_monty.MontyError as error:
+        except _library().MontyError as error:
             message = f"monty cannot copy a console: {error}"
             raise EnvironmentFailure(message) from error
 
