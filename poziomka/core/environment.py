@@ -1,5 +1,6 @@
 """What a model talks to while it answers: tools, games, worlds. A session forks, or says that it cannot."""
 
+import time
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -18,26 +19,35 @@ class Reply:
         reward: what this turn earned, 0 to 1; None where the scorer alone judges.
         done: nothing more will be said.
         feedback: advice in words, for methods that learn from it.
+        more: further spans of the environment, each a message of its own where the chat format has such: the other
+            results of a turn in which the model called several tools.
 
     Raises:
-        EnvironmentFailure: the span claims another author.
+        EnvironmentFailure: a span claims another author.
     """
 
     span: Span
     reward: float | None = None
     done: bool = False
     feedback: str | None = None
+    more: tuple[Span, ...] = ()
 
     def __post_init__(self) -> None:
         """An environment may not put words in another's mouth."""
-        if self.span.author is not Author.ENVIRONMENT:
-            message = f"a session speaks as 'environment': received a span by {self.span.author.value!r}"
-            raise EnvironmentFailure(message)
+        for span in (self.span, *self.more):
+            if span.author is not Author.ENVIRONMENT:
+                message = f"a session speaks as 'environment': received a span by {span.author.value!r}"
+                raise EnvironmentFailure(message)
 
 
 @runtime_checkable
 class Session(Protocol):
-    """One exchange about one problem."""
+    """One exchange about one problem.
+
+    A session is asked for an answer when the model wrote one of the environment's stop strings. One that has an
+    attribute `after_end` which is true is asked too when the model ended its turn itself, as models do that were
+    trained to call tools so; it returns None where that turn was the last word.
+    """
 
     async def reply(self, transcript: Transcript) -> Reply | None:
         """Answers the model's last words; None where there is nothing to answer."""
@@ -53,7 +63,7 @@ class Session(Protocol):
 class Environment(Protocol):
     """Opens sessions."""
 
-    stop: tuple[str, ...]  # strings after which the model waits for an answer
+    stop: tuple[str, ...]  # strings after which the model waits for an answer; () where only its turn's end is one
 
     def open(self, problem: Problem) -> Session:
         """Returns a fresh session about `problem`."""
@@ -63,18 +73,21 @@ async def converse(sampler: Sampler, session: Session, transcript: Transcript, s
     """Lets a sampler and a session speak in turn until neither has more to say.
 
     `sampling.tokens` bounds the model's words over all turns together; a turn whose tokens nobody counted
-    (a remote endpoint's) takes one, so that the exchange ends. The caller closes the session.
+    (a remote endpoint's) takes one, so that the exchange ends. A span
+    of the environment's has the seconds that its answer took. The caller closes the session.
 
     Raises:
         EnvironmentFailure: the session raised.
     """
     left = sampling.tokens
+    waits = (Stop.PHRASE, Stop.END) if getattr(session, "after_end", False) else (Stop.PHRASE,)
     while left > 0:
         before = transcript.cost
         transcript = await sampler.extend(transcript, replace(sampling, tokens=left))
         left -= max(transcript.cost - before, 1)
-        if transcript.stop is not Stop.PHRASE:
+        if transcript.stop not in waits:
             break
+        began = time.perf_counter()
         try:
             reply = await session.reply(transcript)
         except EnvironmentFailure:
@@ -84,7 +97,8 @@ async def converse(sampler: Sampler, session: Session, transcript: Transcript, s
             raise EnvironmentFailure(message) from error
         if reply is None:
             break
-        transcript = transcript + reply.span
+        said = (replace(reply.span, seconds=time.perf_counter() - began), *reply.more)
+        transcript = transcript + said
         if reply.done:
             break
     return transcript

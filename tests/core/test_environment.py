@@ -41,6 +41,12 @@ def talk(session, *script, tokens=50):
     return asyncio.run(converse(ScriptedSampler(script), session, QUESTION, Sampling(stop=("go",), tokens=tokens)))
 
 
+class AfterEnd(Answers):
+    """A session that is asked after turns that the model ended itself, too."""
+
+    after_end = True
+
+
 def test_they_speak_in_turn_until_the_model_ends():
     assert talk(Answers(reply(" one"), reply(" two")), " go", " go", " over").reply == " go one go two over"
 
@@ -55,6 +61,21 @@ def test_a_session_that_is_done_has_the_last_word():
 
 def test_a_model_that_never_asks_is_not_answered():
     assert talk(Answers(), " over").reply == " over"
+
+
+def test_a_session_may_answer_a_turn_that_the_model_ended():
+    transcript = talk(AfterEnd(reply(" one"), reply(" two"), None), " hm", " go", " over")
+    assert transcript.reply == " hm one go two over"
+
+
+def test_an_answer_may_have_several_spans():
+    more = (Span(Author.ENVIRONMENT, " two"), Span(Author.ENVIRONMENT, " three"))
+    assert talk(Answers(reply(" one", more=more)), " go", " over").reply == " go one two three over"
+
+
+def test_an_answer_knows_how_long_it_took():
+    (said,) = [span for span in talk(Answers(reply(" on")), " go", " over") if span.author is Author.ENVIRONMENT]
+    assert said.seconds > 0
 
 
 def test_the_tokens_are_those_of_all_turns_together():
@@ -82,3 +103,5 @@ def test_a_sessions_own_failure_is_kept():
 def test_a_session_may_not_speak_as_the_model():
     with pytest.raises(EnvironmentFailure, match="received a span by 'model'"):
         Reply(Span(Author.MODEL, " 42"))
+    with pytest.raises(EnvironmentFailure, match="received a span by 'user'"):
+        reply(" 1", more=(Span(Author.USER, " 2"),))
