@@ -4,7 +4,6 @@ The container has no network, a file system that cannot be written but for a fol
 user of ours. What runs in it is `inner`, passed as text, so nothing of ours is mounted. An image is never fetched.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -12,7 +11,7 @@ from contextlib import suppress
 from secrets import token_hex
 
 from poziomka.core.errors import EnvironmentFailure, SettingsError
-from poziomka.environments.held import CODE, FILES, ONE_THREAD
+from poziomka.environments.held import CODE, FILES, ONE_THREAD, asked
 from poziomka.environments.interpreter import CALL, Isolation, Surface
 from poziomka.environments.limited import Limits
 from poziomka.environments.pipes import PipedConsole
@@ -81,7 +80,6 @@ def command(image: str, name: str, limits: Limits, seed: int) -> list[str]:
         limits: of every call; of memory, files and processes, of the container.
         seed: of Python's random numbers and of the order of sets of texts.
     """
-    asked = {"role": "console", "seed": seed, "held": True, "memory": limits.memory, "processes": limits.processes}
     folder = f"/code:rw,noexec,nosuid,nodev,size={max(FILES * limits.file, 4096)},nr_inodes=2000,mode=1777"
     bounds = [f"nofile={limits.files}:{limits.files}", f"fsize={limits.file}:{limits.file}", "core=0:0"]
     variables = {"PYTHONHASHSEED": str(seed), **ONE_THREAD}
@@ -93,7 +91,7 @@ def command(image: str, name: str, limits: Limits, seed: int) -> list[str]:
         *("--memory-swap", str(2 * limits.memory), "--tmpfs", folder, "--workdir", "/code"),
         *(word for bound in bounds for word in ("--ulimit", bound)),
         *(word for key, value in variables.items() for word in ("--env", f"{key}={value}")),
-        *(image, "python3", "-P", "-B", "-X", "utf8", "-c", CODE, json.dumps(asked)),
+        *(image, "python3", "-P", "-B", "-X", "utf8", "-c", CODE, *asked(limits, seed, {}), "role=console"),
     ]
 
 
@@ -163,9 +161,11 @@ class Container:
         """Returns nothing: how long it waited for a processor is not known."""
         return ""
 
-    def end(self) -> str:
+    def end(self, patience: float = 0.0) -> str:
         """Kills the container; returns how it had ended, as a fault."""
         if self._ended is None:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(patience)
             status = self.process.poll()
             self._ended = "the process was killed" if status is None else f"the process ended with status {status}"
             _asked("docker", "kill", self.name)  # where it has ended already, there is none

@@ -4,8 +4,9 @@ The package sandlock applies both before the interpreter begins, and answers for
 then bounds the process further from within, and gives up every right that it has left.
 """
 
-import json
+import atexit
 import os
+import select
 import signal
 import sys
 import sysconfig
@@ -17,6 +18,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from poziomka.core.errors import EnvironmentFailure
@@ -44,6 +46,7 @@ DENIED = (
     *("io_uring_setup", "io_uring_enter", "io_uring_register", "io_setup"),
     *("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_open", "pidfd_getfd"),
     *("pidfd_send_signal", "migrate_pages", "move_pages", "mount", "umount2", "unshare", "setns", "personality"),
+    *("open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr", "pivot_root"),
     *("setpriority", "ioprio_set", "sched_setscheduler", "sched_setparam"),
 )
 
@@ -75,12 +78,34 @@ def packages() -> dict[str, str]:
 @cache
 def readable() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Returns the files and folders that a process can read, and those below them that it cannot."""
-    folders = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), str(Path(sys.base_prefix) / "lib")]
+    lib, again = sysconfig.get_path("stdlib"), str(Path(sys.base_exec_prefix) / sys.platlibdir)
     beside = [path for folder in packages().values() for path in (folder, f"{folder}.libs")]
-    closed = [str(Path(folder) / name) for folder in folders for name in ("site-packages", "dist-packages")]
-    paths = dict.fromkeys(os.path.realpath(path) for path in (*LIBRARIES, command(), *folders, *beside))
-    ours = tuple(path for path in closed if Path(path).is_dir() and not any(path in other for other in beside))
-    return tuple(path for path in paths if Path(path).exists()), ours
+    paths = dict.fromkeys(os.path.realpath(path) for path in (*LIBRARIES, command(), lib, again, *beside))
+    site = [path for path in paths if Path(path, "os.py").exists()]
+    return tuple(path for path in paths if Path(path).exists()), tuple(closed(site, beside))
+
+
+def closed(libraries: Sequence[str], opened: Sequence[str]) -> list[str]:
+    """Returns the packages of others that lie within Python's own library, but for those that are opened."""
+    found = []
+    for path in (Path(folder, name) for folder in libraries for name in ("site-packages", "dist-packages")):
+        if any(Path(other).is_relative_to(path) for other in opened):
+            found += [str(entry) for entry in sorted(path.iterdir()) if str(entry) not in opened]
+        elif path.is_dir():
+            found.append(str(path))
+    return found
+
+
+def asked(limits: Limits, seed: int, folders: Mapping[str, str]) -> list[str]:
+    """Returns what `inner` is told of a process's bounds, as words."""
+    numbers = {
+        "seed": seed,
+        "memory": limits.memory,
+        "file": limits.file,
+        "files": limits.files,
+        "processes": limits.processes,
+    }
+    return [*(f"{name}={value}" for name, value in numbers.items()), *(f"package.{n}={f}" for n, f in folders.items())]
 
 
 class HeldProcess:
@@ -89,28 +114,18 @@ class HeldProcess:
     Args:
         limits: of the process; of processes, of all that it starts together.
         seed: of Python's random numbers and of the order of sets of texts.
-        more: what else `inner` is told.
+        more: what else `inner` is told, its role at least.
 
     Raises:
         EnvironmentFailure: it cannot be started.
     """
 
-    def __init__(self, limits: Limits, seed: int, more: Mapping[str, object]) -> None:
+    def __init__(self, limits: Limits, seed: int, more: Sequence[str] = ("role=console",)) -> None:
         """Starts it."""
         self.limits = limits
         self.scratch = Scratch()
         self.owner = os.getpid()
-        asked = {
-            "seed": seed,
-            "packages": packages(),
-            "held": True,
-            "memory": limits.memory,
-            "file": limits.file,
-            "files": limits.files,
-            "processes": limits.processes,
-            **more,
-        }
-        words = [command(), *FLAGS, "-c", CODE, json.dumps(asked)]
+        words = [command(), *FLAGS, "-c", CODE, *asked(limits, seed, packages()), *more]
         try:
             self.process = _starter().submit(_popen, self._sandbox(seed), words).result()
         except BaseException as error:
@@ -124,6 +139,7 @@ class HeldProcess:
         self.asking, self.answering, self.writing = (pipe.fileno() for pipe in pipes if pipe is not None)
         os.set_blocking(self.asking, False)
         self.pid = self.process.pid or 0
+        self.signalling = os.pidfd_open(self.pid)  # can be read once it has ended
         self._paused = False
         self._before = (0.0, 0.0)
         self._ended: str | None = None
@@ -141,9 +157,9 @@ class HeldProcess:
             env={"PATH": "/usr/bin", "HOME": "/", "USER": "code", "PYTHONHASHSEED": str(seed), **ONE_THREAD},
             extra_deny_syscalls=DENIED,
             max_processes=limits.processes,
-            max_memory=limits.memory * (1 if limits.processes == 1 else 2) + SPARE,
-            random_seed=seed,
+            max_memory=TOGETHER * limits.memory if limits.processes > 1 else None,  # one is bounded by its own limit
             no_coredump=True,
+            name=f"code-{token_hex(6)}",  # the host's name, as it appears inside
         )
 
     # ------------------------------------------------------------------------------------------------ while it runs
@@ -158,6 +174,10 @@ class HeldProcess:
         """Stops it and all that it started, so that nothing goes on between two calls."""
         self._paused = True
         self._signal(signal.SIGSTOP)
+
+    def over(self, seconds: float) -> bool:
+        """Waits until it has ended by itself; returns whether it has."""
+        return bool(select.select([self.signalling], [], [], seconds)[0])
 
     def excess(self) -> str:
         """Returns whether its folder holds more than it may, as a fault."""
@@ -193,10 +213,13 @@ class HeldProcess:
             os.killpg(self.pid, number)
 
     # ----------------------------------------------------------------------------------------------------- its end
-    def end(self) -> str:
+    def end(self, patience: float = 0.0) -> str:
         """Ends it with all that it started, and removes its folder; returns how it had ended, as a fault.
 
         What it wrote can still be read until `free`.
+
+        Args:
+            patience: seconds in which it may end by itself.
 
         Raises:
             EnvironmentFailure: something is left.
@@ -205,6 +228,8 @@ class HeldProcess:
             return self._ended or ""
         self._ended = ""
         _LIVE.discard(self)
+        if patience > 0:
+            self.over(patience)
         self.process.kill()
         result = self.process.wait(timeout=WAIT)
         if result.exit_code >= 0:
@@ -219,6 +244,9 @@ class HeldProcess:
 
     def free(self) -> None:
         """Closes the pipes."""
+        with suppress(OSError):
+            os.close(self.signalling)
+            self.signalling = -1
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             if pipe is not None and not pipe.closed:
                 with suppress(OSError):
@@ -226,7 +254,7 @@ class HeldProcess:
 
 
 WAIT = 5.0  # seconds within which a killed process is gone
-SPARE = 64 * 2**20  # bytes beyond the bound of a process at which sandlock kills it
+TOGETHER = 2  # times the memory of one process, which all processes together may take
 KILLED = "the process was killed"
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _LIVE: "weakref.WeakSet[HeldProcess]" = weakref.WeakSet()
@@ -239,25 +267,30 @@ def _popen(sandbox: Any, words: Sequence[str]) -> Any:
 
 # a held process dies with the thread that started it, so one thread that lives as long as we do starts them all
 _STARTERS: dict[int, ThreadPoolExecutor] = {}
-_LOCK = threading.Lock()
+_LOCK = [threading.Lock()]
 
 
 def _starter() -> ThreadPoolExecutor:
-    with _LOCK:
+    with _LOCK[0]:
         if os.getpid() not in _STARTERS:
+            if not _STARTERS:
+                atexit.register(_end_all)
+                os.register_at_fork(after_in_child=_forget)
             _STARTERS.clear()
             _STARTERS[os.getpid()] = ThreadPoolExecutor(1, thread_name_prefix="poziomka-held")
         return _STARTERS[os.getpid()]
 
 
+def _end_all() -> None:
+    """Ends what is still held as this process ends: of a console that nobody closed."""
+    for held in list(_LIVE):
+        with suppress(EnvironmentFailure):
+            held.end()
+
+
 def _forget() -> None:
     """In a fork of this process: its held processes are not ours to end."""
-    global _LOCK  # noqa: PLW0603 somebody may have held it when we were forked
-    _LOCK = threading.Lock()
+    _LOCK[0] = threading.Lock()  # somebody may have held it when we were forked
     for held in list(_LIVE):
         held.process._handle = None  # noqa: SLF001 whose finalizer would kill the process
     _LIVE.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)

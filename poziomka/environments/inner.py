@@ -1,14 +1,13 @@
 """What runs inside a process that is held: it bounds itself, gives up every right, and answers what it is asked.
 
-It is passed as text to an interpreter, so it needs no file of ours and imports Python's own modules only. Its first
-argument is JSON:
+It is passed as text to an interpreter, so it needs no file of ours and imports few modules, all of them Python's own:
+each file that is opened on the way costs us a decision. Its arguments are words NAME=VALUE:
 
-    role                         "console", the only one of this file (`held` adds others)
+    role                         "console", the only one of this file; others are added to it
     seed                         of Python's random numbers
-    packages                     folders of packages that may be imported, by name
+    package.NAME                 the folder of a package that may be imported
     cpu memory file files        seconds and bytes of the process, bytes of a file, open files; absent: not bounded here
     processes                    1: it can start neither processes nor threads
-    held                         give up capabilities and install the filter of system calls (Linux)
 
 Once it is set up it sends the frame b"ready" to standard output, or else why it is not; nothing that is asked has run
 before. Then it reads from standard input and answers on standard output. Both are moved out of the way first: what code
@@ -20,28 +19,25 @@ many bytes.
     answered     "k" where the variables are kept, "l" where they are lost, then the fault, "" where there is none
 """
 
-import ast
+import _ast
 import builtins
 import ctypes
 import fcntl
 import gc
-import importlib.util
 import io
-import json
 import os
-import platform
 import random
 import resource
 import sys
 import types
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
 
 FIRST = 10  # the least number of a descriptor that is moved out of the way
 LARGEST = 2_000_000  # bytes of a frame
 MARK = 16  # bytes
 SHOWN = 300  # characters of a fault
 FILE = "<code>"
-UNREADABLE = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)  # what compile() may raise
+ONLY_TREE = 0x400  # PyCF_ONLY_AST; the module ast takes as long to load as all the others
 SET_SECCOMP, FILTER = 22, 2  # linux/prctl.h, linux/seccomp.h
 DROP_BOUND, AMBIENT, CLEAR_AMBIENT, SET_NO_NEW_RIGHTS = 24, 47, 4, 38  # linux/prctl.h
 CAPABILITIES = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
@@ -50,13 +46,14 @@ ALLOW, REFUSE, ABSENT = 0x7FFF0000, 0x00050000 | 1, 0x00050000 | 38  # EPERM, an
 CALLS = {
     "x86_64": (
         0xC000003E,
-        {"socket": 41, "clone": 56, "fork": 57, "vfork": 58, "clone3": 435, "setpgid": 109, "setsid": 112}
-        | {"prlimit64": 302, "sched_setaffinity": 203, "sched_setattr": 314},
+        {"socket": 41, "connect": 42, "bind": 49, "listen": 50, "socketpair": 53, "clone": 56, "fork": 57, "vfork": 58}
+        | {"setpgid": 109, "setsid": 112, "sched_setaffinity": 203, "prlimit64": 302, "sched_setattr": 314}
+        | {"clone3": 435},
     ),
     "aarch64": (
         0xC00000B7,
-        {"socket": 198, "clone": 220, "clone3": 435, "setpgid": 154, "setsid": 157}
-        | {"prlimit64": 261, "sched_setaffinity": 122, "sched_setattr": 274},
+        {"sched_setaffinity": 122, "setpgid": 154, "setsid": 157, "socket": 198, "socketpair": 199, "bind": 200}
+        | {"listen": 201, "connect": 203, "clone": 220, "prlimit64": 261, "sched_setattr": 274, "clone3": 435},
     ),
 }
 
@@ -74,9 +71,11 @@ class Packages:
         folder = self.folders.get(name)
         if folder is None:
             return None
-        return importlib.util.spec_from_file_location(
-            name, f"{folder}/__init__.py", submodule_search_locations=[folder]
-        )
+        path = f"{folder}/__init__.py"
+        spec = ModuleSpec(name, SourceFileLoader(name, path), origin=path, is_package=True)
+        spec.submodule_search_locations = [folder]
+        spec.has_location = True
+        return spec
 
 
 def bound(asked: "dict[str, int]") -> None:
@@ -129,43 +128,46 @@ def give_up(processes: int) -> None:
 def rules(processes: int) -> "list[tuple[int, int, int, int]]":
     """Returns the filter as instructions (code, jump if true, jump if false, value) of classic BPF.
 
-    No sockets, no session or group of its own, no limits of another process, no processor of its choice; and no
-    processes and threads where only one is allowed.
+    No sockets but pairs of connected streams, no session or group of its own, no limits of another process, no
+    processor of its choice; and no processes and threads where only one is allowed.
     """
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in CALLS:
         message = f"the system calls of a {machine} are not known"
         raise OSError(message)
-    load, equal, give = 0x20, 0x15, 0x06
+    load, equal, mask, give = 0x20, 0x15, 0x54, 0x06
     kind, numbers = CALLS[machine]
     program = [(load, 0, 0, 4), (equal, 1, 0, kind), (give, 0, 0, REFUSE), (load, 0, 0, 0)]
     if machine == "x86_64":
         program += [(0x35, 0, 1, 0x40000000), (give, 0, 0, REFUSE)]  # the numbers of x32
-    refused = ["socket", "setpgid", "setsid", "sched_setaffinity", "sched_setattr"]
+    refused = ["socket", "connect", "bind", "listen", "setpgid", "setsid", "sched_setaffinity", "sched_setattr"]
     refused += ["clone", "fork", "vfork"] if processes == 1 else []
     for name in refused:
         if name in numbers:
             program += [(equal, 0, 1, numbers[name]), (give, 0, 0, REFUSE)]
     if processes == 1:
         program += [(equal, 0, 1, numbers["clone3"]), (give, 0, 0, ABSENT)]
-    # prlimit64 of another process: the lower half of its first argument is not 0
+    # arguments begin at byte 16, the lower half of each first: of prlimit64 a process that is not 0, this one, and of
+    # socketpair a type that is not 1, a stream, but for the flags
     program += [(equal, 0, 3, numbers["prlimit64"]), (load, 0, 0, 16), (equal, 1, 0, 0), (give, 0, 0, REFUSE)]
-    return [*program, (give, 0, 0, ALLOW)]
+    program += [(load, 0, 0, 0), (equal, 0, 4, numbers["socketpair"]), (load, 0, 0, 24), (mask, 0, 0, 0xF)]
+    return [*program, (equal, 1, 0, 1), (give, 0, 0, REFUSE), (give, 0, 0, ALLOW)]
 
 
-def set_up(asked: "dict[str, object]") -> None:
+def set_up(asked: "dict[str, str]") -> None:
     """Bounds this process and takes from it what it does not need."""
-    numbers = {name: value for name, value in asked.items() if isinstance(value, int)}
-    packages = asked.get("packages")
-    if isinstance(packages, dict):
-        sys.meta_path.append(Packages(packages))
+    numbers = {name: int(value) for name, value in asked.items() if value.isdigit()}
+    folders = {name.partition(".")[2]: folder for name, folder in asked.items() if name.startswith("package.")}
+    sys.meta_path.append(Packages(folders))
     os.environ.clear()
     os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", LANG="C.UTF-8")
     os.umask(0o077)
-    if asked.get("held"):
-        give_up(numbers["processes"])
+    give_up(numbers["processes"])
     bound(numbers)
     random.seed(numbers["seed"])
+    drawn = random.Random(numbers["seed"]).randbytes  # nobody's secret: a fork must draw the same
+    for module, name in ((os, "urandom"), (random, "_urandom")):
+        setattr(module, name, drawn)
     sys.argv[:] = [""]
     builtins.__dict__.update(exit=sys.exit, quit=sys.exit)  # site gives them, and there may be none
 
@@ -222,11 +224,12 @@ def run(code: str, space: "dict[str, object]") -> "tuple[bool, str]":
     """Returns whether the variables are kept, and the fault."""
     kept, fault = True, ""
     try:
-        parsed = ast.parse(code, FILE)
+        parsed = compile(code, FILE, "exec", ONLY_TREE, dont_inherit=True)
+        assert isinstance(parsed, _ast.Module)
         last = parsed.body[-1] if parsed.body else None
         end = None
-        if isinstance(last, ast.Expr):
-            end = compile(ast.Expression(last.value), FILE, "eval", dont_inherit=True)
+        if isinstance(last, _ast.Expr):
+            end = compile(_ast.Expression(last.value), FILE, "eval", dont_inherit=True)
             parsed.body.pop()
         begin = compile(parsed, FILE, "exec", dont_inherit=True)
         exec(begin, space)  # noqa: S102 this is what it is for
@@ -238,11 +241,13 @@ def run(code: str, space: "dict[str, object]") -> "tuple[bool, str]":
         kept, fault = False, words(error)
     except BaseException as error:  # noqa: BLE001 whatever the code raises is its fault
         fault = words(error)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         try:
-            stream.flush()
+            if stream is not None:
+                stream.flush()
         except BaseException as error:  # noqa: BLE001 the code may have put anything there
             fault = fault or words(error)
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     return kept, fault
 
 
@@ -265,7 +270,7 @@ def words(error: BaseException) -> str:
 ROLES = {"console": console}
 
 
-def begin(asked: "dict[str, object]") -> None:
+def begin(asked: "dict[str, str]") -> None:
     """Moves the streams out of the way, sets this process up and takes its role."""
     moved = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST) for number in range(3)]
     os.dup2(2, 1)
@@ -280,8 +285,8 @@ def begin(asked: "dict[str, object]") -> None:
     except BaseException as error:  # noqa: BLE001 whatever it is, nothing may run
         tell(moved[1], f"{type(error).__name__}: {error}".encode())
         os._exit(1)
-    ROLES[str(asked["role"])](*moved)
+    ROLES[asked["role"]](*moved)
 
 
 if __name__ == "__main__":
-    begin(json.loads(sys.argv[1]))
+    begin({name: value for name, _, value in (word.partition("=") for word in sys.argv[1:])})

@@ -9,6 +9,7 @@ import re
 import select
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Protocol
@@ -21,7 +22,7 @@ from poziomka.environments.limited import Limits
 PATIENCE = 20.0  # seconds within which a process must be set up; a busy machine may take one
 TICK = 0.02  # seconds between two looks at what a process takes
 FLOOD = 2**24  # bytes of output at which whoever writes on is ended; up to them they are read and dropped
-CLEAR = 0.5  # seconds within which the rest of the output of an answered call must arrive
+CLEAR = 0.5  # seconds within which the rest of an answered call's output must arrive, or one that ends must be gone
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # of an object, as `repr` writes it: never the same twice
 
 
@@ -44,8 +45,12 @@ class Held(Protocol):
     def starved(self, seconds: float) -> str:
         """Returns why it is the machine's fault that it took so long; "" where it is not."""
 
-    def end(self) -> str:
-        """Ends it with all that it left behind; returns how it had ended, as a fault. May be called twice."""
+    def end(self, patience: float = 0.0) -> str:
+        """Ends it with all that it left behind; returns how it had ended, as a fault. May be called twice.
+
+        Args:
+            patience: seconds in which it may end by itself.
+        """
 
     def free(self) -> None:
         """Closes the pipes, once it has ended."""
@@ -162,7 +167,7 @@ def ask(held: Held, code: str, limits: Limits) -> Output:
         if excess:
             kept, fault = False, excess
     if not kept:
-        how = held.end()
+        how = held.end(CLEAR if fault == ENDED else 0.0)
         fault = how if fault == ENDED else fault
         _drain(held, written)
     text = written.text(mark)
@@ -283,6 +288,11 @@ class PipedConsole:
         if held is not None and self._owner == os.getpid():
             held.end()
             held.free()
+
+    def __del__(self) -> None:
+        """Ends the process of a console that nobody closed."""
+        with suppress(Exception):
+            self.close()
 
     def _ready(self) -> Held:
         """Returns the process, in which the past has happened."""

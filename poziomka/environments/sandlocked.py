@@ -71,7 +71,7 @@ def _reason() -> str:
         found = "has no Landlock" if has < 1 else f"has Landlock ABI {has}"
         return f"the kernel {found}, and sandlock needs ABI {needs} (Linux 6.12)"
     try:
-        held = HeldProcess(CALL, 0, {"role": "console"})
+        held = HeldProcess(CALL, 0)
     except EnvironmentFailure as error:
         return str(error)
     try:
@@ -119,4 +119,4 @@ class Sandlock:
         """Ends nothing: a console's process ends with it."""
 
     def _begin(self) -> HeldProcess:
-        return HeldProcess(self.limits, self.seed, {"role": "console"})
+        return HeldProcess(self.limits, self.seed)
