@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from poziomka.core.answers import CLOSE, THINK
-from poziomka.core.errors import SettingsError, nearest
+from poziomka.core.errors import nearest
 from poziomka.core.transcript import Author, Span, Transcript
 from poziomka.environments.tools import Tool
 
@@ -116,7 +116,8 @@ def unmarked(text: str, marks: Sequence[str]) -> str:
     """
     text = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
     for mark in (THINK, CLOSE, *marks):
-        text = text.replace(mark, f"{mark[0]} {mark[1:]}")
+        while mark in text:  # breaking one of two that overlap can make another
+            text = text.replace(mark, f"{mark[0]} {mark[1:]}")
     return text
 
 
@@ -214,18 +215,3 @@ class Plain:
     def _apart(result: Result) -> str:
         signs = "".join(result.text.split())
         return "error" if result.fault or not signs or set(signs) - SPELLED else " ".join(signs)
-
-
-FORMATS = {"plain": Plain, "spelled": lambda: Plain(spelled=True)}
-
-
-def format_named(name: str) -> CallFormat:
-    """Returns a format by its name.
-
-    Raises:
-        SettingsError: there is none of this name.
-    """
-    if name not in FORMATS:
-        message = f"unknown format of calls {name!r}{nearest(name, FORMATS)}"
-        raise SettingsError(message)
-    return FORMATS[name]()

@@ -11,7 +11,8 @@ from poziomka.core.environment import Reply
 from poziomka.core.errors import EnvironmentFailure, SettingsError
 from poziomka.core.problem import Problem
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.environments.calls import Call, CallFormat, Result, format_named, latest, unmarked
+from poziomka.environments.calls import Call, CallFormat, Result, latest, unmarked
+from poziomka.environments.formats import format_named
 from poziomka.environments.tools import RunningTool, Tool, ToolFault
 
 MOST = 8  # calls of a session
@@ -23,7 +24,7 @@ class Toolbox:
 
     Args:
         tools: what can be called.
-        calls: how calls are written: a name of calls.FORMATS, or a format.
+        calls: how calls are written: a name of formats.FORMATS, or a format.
         most: calls of one session; whoever asks for more is told that none is left.
         shown: characters of a result that the model reads; the middle of a longer one is left out.
 
@@ -90,11 +91,13 @@ class ToolboxSession:
     async def reply(self, transcript: Transcript) -> Reply | None:
         """Runs the calls that the model wrote since somebody else spoke; None where it wrote none.
 
+        Of a turn with more calls than there can be, one beyond the bound is told so, and the rest is left unanswered.
+
         Raises:
             EnvironmentFailure: a tool failed, or the session is closed.
         """
         toolbox = self._toolbox
-        calls = toolbox.format.read(latest(transcript), toolbox.tools)
+        calls = toolbox.format.read(latest(transcript), toolbox.tools)[: toolbox.most + 1]
         if not calls:
             return None
         results = [self._result(call) for call in calls]

@@ -62,7 +62,7 @@ def toolbox_named(name: str, calls: str | CallFormat = "plain", most: int = MOST
 
     Args:
         name: "python", "python:sandlock", "calculator", "search:FOLDER", "python+search:docs".
-        calls: how calls are written (calls.FORMATS).
+        calls: how calls are written (formats.FORMATS).
         most: calls of one session.
 
     Raises:

@@ -19,7 +19,8 @@ def check_environment(
     Args:
         environment: what to check.
         problem: what its sessions are about.
-        said: what the model says, turn by turn, each of them to be answered.
+        said: what the model says, turn by turn, each of them to be answered. Where the environment has no stop strings,
+            the model ends each turn itself.
         seconds: within which any words must be answered.
 
     Raises:
@@ -28,15 +29,16 @@ def check_environment(
     rule(said and not isinstance(said, str), f"a check needs the model's turns as a list: received {said!r}")
     rule(isinstance(environment, Environment), f"an environment has `stop` and `open`: received {environment!r}")
     stop: object = environment.stop
-    written = isinstance(stop, tuple) and stop and all(isinstance(phrase, str) and phrase for phrase in stop)
+    written = isinstance(stop, tuple) and all(isinstance(phrase, str) and phrase for phrase in stop)
     rule(written, f"an environment names the strings after which the model waits: received {stop!r}")
     for turn in said:
-        waits = any(phrase in turn for phrase in environment.stop)
+        waits = not stop or any(phrase in turn for phrase in environment.stop)
         rule(waits, f"the model would not wait after {turn!r}: none of {stop} is in it")
-    return asyncio.run(_check(environment, problem, said, seconds))
+    turns = [Span(Author.MODEL, turn, stop=Stop.PHRASE if stop else Stop.END) for turn in said]
+    return asyncio.run(_check(environment, problem, turns, seconds))
 
 
-async def _check(environment: Environment, problem: Problem, said: Sequence[str], seconds: float) -> list[str]:
+async def _check(environment: Environment, problem: Problem, said: Sequence[Span], seconds: float) -> list[str]:
     idle = _open(environment, problem)  # opened before anybody speaks, asked after everybody has
     replies = (await _talk(_open(environment, problem), Transcript.of(problem.prompt), said))[1]
     again = (await _talk(_open(environment, problem), Transcript.of(problem.prompt), said))[1]
@@ -54,34 +56,40 @@ async def _check(environment: Environment, problem: Problem, said: Sequence[str]
 def _open(environment: Environment, problem: Problem) -> Session:
     session = environment.open(problem)
     rule(isinstance(session, Session), f"a session has `reply`, `fork` and `close`: received {session!r}")
+    asked = bool(environment.stop) or getattr(session, "after_end", False)
+    rule(
+        asked,
+        f"an environment names the strings after which the model waits, or its sessions have `after_end`: {session!r}",
+    )
     return session
 
 
-async def _talk(session: Session, talk: Transcript, said: Sequence[str]) -> tuple[Transcript, list[Reply]]:
+async def _talk(session: Session, talk: Transcript, said: Sequence[Span]) -> tuple[Transcript, list[Reply]]:
     """Says everything; returns the transcript and the answers."""
     replies = []
     for turn in said:
-        talk += Span(Author.MODEL, turn, stop=Stop.PHRASE)
+        talk += turn
         reply = await session.reply(talk)
-        rule(reply is not None, f"a session answers what it is asked: it had no answer to {turn!r}")
+        rule(reply is not None, f"a session answers what it is asked: it had no answer to {turn.text!r}")
         _check_reply(reply)
         assert reply is not None
         replies.append(reply)
-        talk += reply.span
+        talk += (reply.span, *reply.more)
     return talk, replies
 
 
 def _check_reply(reply: object) -> None:
     rule(isinstance(reply, Reply), f"a session returns a Reply or None: received {reply!r}")
     assert isinstance(reply, Reply)
-    span, reward = reply.span, reply.reward
-    rule(span.author is Author.ENVIRONMENT, f"a session speaks as the environment: received {span.author.value!r}")
-    bare = span.tokens is None and span.stop is None and span.policy is None
-    rule(bare, f"only a sampler knows tokens, stops and policies: received {span!r}")
+    for span in (reply.span, *reply.more):
+        rule(span.author is Author.ENVIRONMENT, f"a session speaks as the environment: received {span.author.value!r}")
+        bare = span.tokens is None and span.stop is None and span.policy is None
+        rule(bare, f"only a sampler knows tokens, stops and policies: received {span!r}")
+    reward = reply.reward
     rule(reward is None or 0 <= reward <= 1, f"a reward lies from 0 to 1, or is None: received {reward}")
 
 
-async def _check_closing(environment: Environment, problem: Problem, said: Sequence[str]) -> None:
+async def _check_closing(environment: Environment, problem: Problem, said: Sequence[Span]) -> None:
     session = _open(environment, problem)
     await _talk(session, Transcript.of(problem.prompt), said[:1])
     for time_ in ("once", "twice"):
@@ -93,13 +101,13 @@ async def _check_closing(environment: Environment, problem: Problem, said: Seque
 
 async def _check_hostile(environment: Environment, problem: Problem, seconds: float) -> None:
     """A model that could make a session fail would have found a way out of being judged."""
-    for phrase in environment.stop:
+    for phrase in environment.stop or ("",):
         for words in ("", " nonsense ", "\0", "\ud800", phrase * 3, " 9" * 5000, "x" * 1_000_000):
             session = _open(environment, problem)
             started = time.perf_counter()
             what = f"{words[:20]!r} … {phrase!r}"
             try:
-                said = Span(Author.MODEL, words + phrase, stop=Stop.PHRASE)
+                said = Span(Author.MODEL, words + phrase, stop=Stop.PHRASE if phrase else Stop.END)
                 reply = await session.reply(Transcript.of(problem.prompt) + said)
             except Exception as error:  # noqa: BLE001 whatever it raises, the session failed
                 rule(holds=False, broken=f"a session answers in words: at {what} it raised {error!r}")
@@ -112,7 +120,7 @@ async def _check_hostile(environment: Environment, problem: Problem, seconds: fl
 
 
 async def _check_fork(
-    environment: Environment, problem: Problem, said: Sequence[str], replies: Sequence[Reply], turn: int
+    environment: Environment, problem: Problem, said: Sequence[Span], replies: Sequence[Reply], turn: int
 ) -> list[str]:
     """Forks before `turn`; either side must then answer as if the other had never spoken."""
     session = _open(environment, problem)

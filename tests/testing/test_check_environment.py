@@ -149,7 +149,8 @@ class Posing:
 
     def __new__(cls):
         reply = object.__new__(Reply)
-        for name, value in {"span": Span(Author.MODEL, " 42"), "reward": None, "done": False, "feedback": None}.items():
+        attributes = {"span": Span(Author.MODEL, " 42"), "reward": None, "done": False, "feedback": None, "more": ()}
+        for name, value in attributes.items():
             object.__setattr__(reply, name, value)
         return reply
 

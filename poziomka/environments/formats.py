@@ -1,0 +1,46 @@
+"""The formats of calls by their names."""
+
+from collections.abc import Callable
+
+from poziomka.core.errors import SettingsError, nearest
+from poziomka.environments.calls import CallFormat, Plain
+from poziomka.environments.fences import Fenced, Gemma
+from poziomka.environments.native import Hermes, Llama, Mistral
+
+FORMATS: dict[str, Callable[[], CallFormat]] = {
+    "plain": Plain,
+    "spelled": lambda: Plain(spelled=True),
+    "hermes": Hermes,
+    "hermes:inside": lambda: Hermes(inside=True),
+    "llama": Llama,
+    "mistral": Mistral,
+    "gemma": Gemma,
+    "fenced": Fenced,
+}
+SIGNS = {  # of a family's chat template, the most telling first: what its calls are written in
+    "[TOOL_CALLS]": "mistral",
+    "<tool_call>": "hermes",
+    "<|python_tag|>": "llama",
+    "<|start_header_id|>": "llama",
+}
+
+
+def format_named(name: str) -> CallFormat:
+    """Returns a format by its name.
+
+    Raises:
+        SettingsError: there is none of this name.
+    """
+    if name not in FORMATS:
+        message = f"unknown format of calls {name!r}{nearest(name, FORMATS)}"
+        raise SettingsError(message)
+    return FORMATS[name]()
+
+
+def format_of(told: str) -> str:
+    """Returns the name of the format in which a chat template describes tools.
+
+    Args:
+        told: the template's source; "" for none.
+    """
+    return next((name for sign, name in SIGNS.items() if sign in told), "plain")
