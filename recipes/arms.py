@@ -5,7 +5,7 @@
 The folder's arms.toml names the arms and how each changes the folder's recipe.toml. For each seed there is one warm
 start; every arm begins with it and reinforces until `reinforce.flops` are spent. Then all of them, the warm start too,
 attempt the same held-out problems, those of each level. What was done before is not done again: an interrupted study
-goes on.
+goes on. Arms with tools are told apart in tools.py.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from study import over_seeds
 from poziomka.core.collect import collect
 from poziomka.core.evaluation import Estimate, Evaluation, paired_gain
 from poziomka.core.settings import plain, read_toml
+from poziomka.environments.calls import answers_in
 from poziomka.reports.figures import AFTER, BEFORE, DOTS, MUTED, RIGHT, STYLE
 from poziomka.runs import Run
 from poziomka.training.recipe import Recipe, read_recipe
@@ -40,13 +41,14 @@ def judged(training: Training) -> Found:
     """Returns how the model as it stands does at the held-out problems of each level."""
     task, low_high = training.task, training.task.levels or (0, 0)
     training.progress.hand_over(training.sampler)
-    how, corrects = training.sampling(most=training.recipe.reinforce.budget), {}
+    how, corrects, calls = training.sampling(most=training.recipe.reinforce.budget), {}, {}
     for level in range(low_high[0], low_high[1] + 1):
         drawn = {problem.key: problem for problem in task.take("test", 0, 10 * PROBLEMS, level)}
         problems = list(drawn.values())[:PROBLEMS]
         groups = collect(training.sampler, task, problems, how, attempts=ATTEMPTS, name="arms/test")
         corrects[str(level)] = Evaluation(groups).corrects
-    return {"corrects": corrects}
+        calls[str(level)] = [[len(answers_in(rollout.transcript)) for rollout in group] for group in groups]
+    return {"corrects": corrects, **({} if task.environment is None else {"calls": calls})}
 
 
 def arm(name: str, recipe: Recipe, folder: Path) -> Found:

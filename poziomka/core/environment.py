@@ -63,7 +63,9 @@ class Session(Protocol):
 class Environment(Protocol):
     """Opens sessions."""
 
-    stop: tuple[str, ...]  # strings after which the model waits for an answer; () where only its turn's end is one
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Strings after which the model waits for an answer; () where only its turn's end is one."""
 
     def open(self, problem: Problem) -> Session:
         """Returns a fresh session about `problem`."""

@@ -1,16 +1,23 @@
-"""Which demonstrations a model is warmed up on."""
+"""Which demonstrations a model is warmed up on.
 
-from dataclasses import dataclass
+A thought that is shown may call a tool: then the task's environment answers, as it would answer the model, and what it
+says is by ENVIRONMENT, which a warm start does not learn from.
+"""
+
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from random import Random
-from typing import Protocol
 
+from poziomka.core.answers import THINK
+from poziomka.core.collect import wait_for
+from poziomka.core.environment import Environment, Session
 from poziomka.core.errors import SettingsError, TaskError
-from poziomka.core.problem import Task
+from poziomka.core.problem import Problem, Task
 from poziomka.core.seeds import random_of
 from poziomka.core.settings import setting
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import Author, Span, Transcript, compact
 from poziomka.learning.levels import SPLIT, of_levels
+from poziomka.models.chat import ChatFormat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +42,6 @@ class LessonSettings:
             raise SettingsError(message)
 
 
-class Format(Protocol):
-    """The one thing that lessons need of a chat format."""
-
-    def demonstrate(self, prompt: Transcript, thought: str, answer: str) -> Transcript:
-        """Returns the prompt, answered by a teacher."""
-
-
 class Lessons:
     """Demonstrations for each update, named by seed and update.
 
@@ -49,7 +49,7 @@ class Lessons:
         TaskError: the task has no written-out solutions, or no problem of the settings' levels.
     """
 
-    def __init__(self, task: Task, chat: Format, settings: LessonSettings, seed: int) -> None:
+    def __init__(self, task: Task, chat: ChatFormat, settings: LessonSettings, seed: int) -> None:
         """Remembers what to show."""
         if task.demonstration is None:
             message = f"a warm start needs a task with demonstrations: {task.name!r} has none"
@@ -73,10 +73,23 @@ class Lessons:
             thought, answer = self.demonstration(problem)
             if not skill:
                 thought = self._hurried(thought, random)
-            lesson = self.chat.demonstrate(Transcript.of(problem.prompt), thought, answer)
+            lesson = self._shown(problem, thought, answer)
             lessons.append(lesson)
             tokens += len(lesson)
         return lessons
+
+    def _shown(self, problem: Problem, thought: str, answer: str) -> Transcript:
+        """Returns the demonstration with tokens, its calls answered."""
+        prompt = Transcript.of(problem.prompt)
+        environment = self.task.environment(problem) if self.task.environment else None
+        if environment is None or not any(stop in thought for stop in environment.stop):
+            return self.chat.demonstrate(prompt, thought, answer)
+        session = environment.open(problem)
+        try:
+            begun, thought = wait_for(_answered(self.chat, environment, session, self.chat.read(prompt), thought))
+        finally:
+            session.close()
+        return self.chat.demonstrate(begun, thought, answer)
 
     def _hurried(self, thought: str, random: Random) -> str:
         """Returns a thought that is left out or breaks off, as often as the settings say."""
@@ -93,3 +106,24 @@ class Lessons:
         low, high = max(1, self.task.levels[0]), self.task.levels[1]  # a logarithm begins at 1
         top = low + (high - low) * grown
         return min(high, int(low * ((top + 1) / low) ** draw))
+
+
+async def _answered(
+    chat: ChatFormat, environment: Environment, session: Session, begun: Transcript, thought: str
+) -> tuple[Transcript, str]:
+    """Returns a reply up to the environment's last answer, and what is left of the thought.
+
+    Every span is read by itself, as it is when the model writes.
+    """
+    while stops := [place + len(stop) for stop in environment.stop if (place := thought.find(stop)) >= 0]:
+        said, rest = thought[: min(stops)], thought[min(stops) :]
+        opening = () if THINK in begun.reply else chat.tokenizer.think
+        tokens = [*opening, *chat.tokenizer.encode(said)]
+        longer = begun + Span(Author.TEACHER, chat.tokenizer.decode(tokens), compact(tokens))
+        own = [replace(span, author=Author.MODEL) if span.author is Author.TEACHER else span for span in longer]
+        reply = await session.reply(replace(longer, spans=tuple(own)))
+        if reply is None:
+            break
+        answers = (reply.span, *reply.more)
+        begun, thought = chat.read(longer + answers), rest
+    return begun, thought

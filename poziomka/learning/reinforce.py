@@ -10,9 +10,10 @@
 These are the defaults; settings choose other advantages (2), aggregations (3) and surrogates (4) by name.
 
 A group whose rewards are all equal, and an attempt whose check failed, get no advantage: they are left out of the
-standard deviation, of the normaliser and of the batch, but are logged and kept in the journal. A step without a single
-advantage changes no weight. In (3) "the model wrote" excludes prompt, template, tools' output and the "</think>" that
-the budget forces (learning/weighting.py).
+standard deviation, of the normaliser and of the batch, but are logged and kept in the journal. With tools, an attempt
+with a void turn counts in (2) and is left out of (3): see learning/turns.py. A step without a single advantage changes
+no weight. In (3) "the model wrote" excludes prompt, template, tools' output and the "</think>" that the budget forces
+(learning/weighting.py).
 
 Staleness is 0: attempts by other weights are refused. So ρ, the ratio of the learner's to the sampler's probability of
 a token, departs from 1 by rounding only; its cap and `policy/mismatch_kl` are there for samplers that compute
@@ -21,6 +22,7 @@ otherwise than the learner. There is no KL term, no value network and no length 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from poziomka.core.collect import collect
 from poziomka.core.errors import LearningError, SettingsError
@@ -30,7 +32,7 @@ from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.scoring import Scoring
 from poziomka.core.settings import setting
 from poziomka.core.transcript import Author
-from poziomka.learning.advantages import advantage_named, by_token
+from poziomka.learning.advantages import Advantages, advantage_named, by_token
 from poziomka.learning.alarms import watch_over
 from poziomka.learning.batch import Batch
 from poziomka.learning.canaries import Canaries
@@ -39,6 +41,7 @@ from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.monitors import Watch, describe
 from poziomka.learning.progress import Clock, Progress
 from poziomka.learning.suspicion import AlarmSettings
+from poziomka.learning.turns import describe_tools, without_void
 from poziomka.learning.weighting import Aggregation, policy_examples
 from poziomka.models.counting import sampling_flops
 
@@ -58,6 +61,9 @@ class ReinforceSettings:
     budget: int | None = setting(64, "most thinking tokens; the thought is closed there", low=0)
     advantage: str = setting("batch", "batch, group, rloo, dr_grpo or expert")
     aggregation: Aggregation = setting("prompt", "prompt, token, sequence or constant")
+    void: Literal["drop", "keep"] = setting(
+        "drop", "with tools, attempts that end in a turn without call and answer: drop keeps them in the baseline only"
+    )
     retire_at: float | None = setting(0.9, "pass rate at which a finite task's problem is retired", low=0.0, high=1.0)
     patience: int | None = setting(20, "steps in a row without an informative group after which to stop", low=1)
     failures: float = setting(0.1, "share of failed checks in a step above which to stop", low=0.0, high=1.0)
@@ -98,7 +104,8 @@ def reinforce(
         after: called once a step is logged, before it is saved.
 
     Logged every step (names in docs/files.md): reward, pass rate, share of groups without variance, entropy, lengths of
-    right, wrong and truncated replies, gradient norm, clip share, sampler-learner KL, tokens, FLOPs, seconds by phase.
+    right, wrong and truncated replies, gradient norm, clip share, sampler-learner KL, tokens, FLOPs, seconds by phase;
+    where the task has an environment, how it was used (learning/turns.py).
 
     Raises:
         SettingsError: the learner's temperature is not the sampling's.
@@ -107,7 +114,7 @@ def reinforce(
             are left as they were, and the sampler rests until it adopts some).
         Interrupted: the user asked to stop.
     """
-    learner, advantages_of = progress.learner, advantage_named(settings.advantage)
+    learner = progress.learner
     if learner.temperature != settings.temperature:
         message = f"the learner's temperature is {learner.temperature}, the sampling's {settings.temperature}: give one"
         raise SettingsError(message)
@@ -131,7 +138,7 @@ def reinforce(
             _demand_fresh(groups, progress.version)
             clock.lap("sampling")
             # 2, 3 advantages, as weights on tokens
-            advantages = advantages_of(groups)
+            advantages = _advantages(task, groups, settings)
             batch = learner.pack(policy_examples(groups, advantages, settings.aggregation, settings.tokens))
             clock.lap("packing")
             # 4, 5 one step, adopted
@@ -143,7 +150,7 @@ def reinforce(
             # the books
             dealt = curriculum.learn(groups)
             _count_compute(progress, learner, groups, batch)
-            seen = describe(groups) | alarms.see(groups, progress.step)
+            seen = _described(task, groups) | alarms.see(groups, progress.step)
             clock.lap("monitoring")
             progress.log("reinforce", seen | dealt | metrics | clock.seconds)
             progress.keep(groups, by_token(groups, advantages))
@@ -173,6 +180,19 @@ def _demand_fresh(groups: Sequence[Group], version: str) -> None:
             f"the sampler wrote with {', '.join(map(str, stale))} instead of {version}: it did not adopt the weights"
         )
         raise LearningError(message)
+
+
+def _advantages(task: Task, groups: Sequence[Group], settings: ReinforceSettings) -> Advantages:
+    """Returns the advantages of attempts; None for those that nothing is learned from."""
+    advantages = advantage_named(settings.advantage)(groups)
+    if task.environment is None or settings.void == "keep":
+        return advantages
+    return without_void(groups, advantages)
+
+
+def _described(task: Task, groups: Sequence[Group]) -> dict[str, float]:
+    """Returns what a step's rollouts say, of tools too where there are some."""
+    return describe(groups) | (describe_tools(groups) if task.environment is not None else {})
 
 
 def _count_compute(progress: Progress, learner: Learner, groups: Sequence[Group], batch: Batch) -> None:

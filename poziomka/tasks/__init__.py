@@ -10,6 +10,7 @@ from poziomka.tasks.competition import competition
 from poziomka.tasks.countdown import countdown
 from poziomka.tasks.counterexample import counterexample
 from poziomka.tasks.grade_school import grade_school
+from poziomka.tasks.large_numbers import large_numbers, large_numbers_in_words
 from poziomka.tasks.market import market
 from poziomka.tasks.mixture import mixture, read_parts
 from poziomka.tasks.programs import programs
@@ -33,6 +34,8 @@ TASKS: dict[str, Callable[[], Task]] = {
     "products": products,
     "letters": letters,
     "gcd": gcd,
+    "large_numbers": large_numbers,
+    "large_numbers_in_words": large_numbers_in_words,
     "synthesis": synthesis,
     "synthesis_in_words": synthesis_in_words,
     "market": market,

@@ -9,6 +9,7 @@ import torch
 from poziomka.core.errors import ModelError, RunError, TaskError
 from poziomka.core.problem import Task
 from poziomka.core.seeds import seed_of
+from poziomka.environments.toolboxes import toolbox_named
 from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.lessons import Lessons
@@ -23,6 +24,7 @@ from poziomka.models.weights import build_model, load_weights
 from poziomka.runs import Run
 from poziomka.sampling.local import LocalSampler
 from poziomka.tasks import is_task, task_named
+from poziomka.tasks.tools import with_tools
 from poziomka.training.allocation import keep_freed_memory
 from poziomka.training.recipe import Recipe, recipe_of
 
@@ -67,7 +69,7 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
     torch.set_num_threads(recipe.threads)
     keep_freed_memory()
     scripted = task is not None
-    task = task or task_named(recipe.task)
+    task = equipped(recipe, task or task_named(recipe.task))
     weights = saved or (None if recipe.start is None else Path(recipe.start))
     if recipe.pretrained is not None:
         loaded = load_pretrained(recipe.pretrained, recipe.precision, opens_thought=recipe.thinks)
@@ -89,6 +91,20 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
     if weights is not None:
         load_weights(weights, model)
     return Built(task, PlainFormat(tokenizer), model, scripted=scripted)
+
+
+def equipped(recipe: Recipe, task: Task) -> Task:
+    """Returns the task with the tools that the recipe names.
+
+    Raises:
+        SettingsError: no tool, or no format, has such a name.
+        EnvironmentFailure: a tool cannot run here, and why.
+        TaskError: the task talks to an environment of its own.
+    """
+    if recipe.tools is None:
+        return task
+    calls = recipe.tool_format or ("spelled" if recipe.pretrained is None else "plain")
+    return with_tools(task, toolbox_named(recipe.tools, calls), recipe.tool_cost)
 
 
 def adapt(recipe: Recipe, model: Architecture) -> None:

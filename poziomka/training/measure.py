@@ -18,10 +18,18 @@ def held_out(found: Evaluation) -> dict[str, Any]:
 def frontier(
     sampler: Sampler, task: Task, sampling: Sampling, settings: EvaluateSettings
 ) -> tuple[dict[str, Any], Evaluation]:
-    """Returns the accuracy at each budget, and the evaluation at the largest."""
-    found = at_budgets(
-        sampler, task, sampling, settings.budgets, problems=settings.problems, attempts=settings.attempts
-    )
+    """Returns the accuracy at each budget, and the evaluation at the largest.
+
+    A thought in which an environment speaks cannot be cut, so with tools each budget is attempted by itself.
+    """
+    count, attempts = settings.problems, settings.attempts
+    if task.environment is None:
+        found = at_budgets(sampler, task, sampling, settings.budgets, problems=count, attempts=attempts)
+    else:
+        found = {
+            budget: evaluate(sampler, task, replace(sampling, think_most=budget), problems=count, attempts=attempts)
+            for budget in sorted(set(settings.budgets))
+        }
     points = [
         {
             "budget": budget,

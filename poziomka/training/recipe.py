@@ -70,6 +70,13 @@ class Recipe:
     levels: tuple[int, ...] | None = setting(
         None, "lowest and highest level of the problems trained on; none: all; held-out problems are of all levels"
     )
+    tools: str | None = setting(
+        None, "what the model can call while it thinks: python, calculator, python+search:FOLDER; none: nothing"
+    )
+    tool_cost: float = setting(0.0, "share of a right answer's reward that a call costs", low=0.0, high=1.0)
+    tool_format: str | None = setting(
+        None, "how calls are written: plain, spelled; none: spelled for a model from nothing, else plain"
+    )
     seed: int = setting(0, "names all randomness", low=0)
     threads: int = setting(2, "threads of tensor work; the bits of a result depend on it", low=1, high=1024)
     save_every: int = setting(200, "steps between two checkpoints", low=1)

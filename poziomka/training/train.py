@@ -21,6 +21,7 @@ from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.lessons import Lessons
 from poziomka.learning.progress import Interrupted, Progress
 from poziomka.learning.reinforce import fraction_done, reinforce
+from poziomka.learning.turns import describe_tools
 from poziomka.models.counting import sampling_flops
 from poziomka.models.lora import save_learned
 from poziomka.reports.page import write
@@ -231,6 +232,7 @@ class Training:
                 "evaluate/problems": float(settings.curve_problems),
                 "time/evaluating_seconds": time.perf_counter() - began,
             }
+            | ({"evaluate/tools_rate": describe_tools(found.groups)["tools/rate"]} if self.task.environment else {})
             | audited,
         )
         self.show()

@@ -1,0 +1,48 @@
+"""A task whose model may call tools while it thinks, and what a call costs."""
+
+from dataclasses import replace
+
+from poziomka.core.errors import SettingsError, TaskError
+from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.transcript import Transcript
+from poziomka.environments.calls import calls_in
+from poziomka.environments.toolbox import Toolbox
+
+LEAST = 0.5  # share of its reward that a right answer keeps, however many calls it took
+
+
+def with_tools(task: Task, toolbox: Toolbox, cost: float = 0.0) -> Task:
+    """Returns the task with a toolbox as its environment; its problems and its test split stay as they are.
+
+    A call costs a right answer `cost` of its reward, so that an easy problem is better solved without, and a wrong
+    answer nothing: the reward of a right answer after n calls is R max(1 - n cost, 1/2). So no number of calls makes a
+    right answer worth less than a wrong one. (AdaTIR, Fang and Sun 2026, arXiv 2601.14696, clips in the same spirit,
+    but advantages; there the cost is raised on problems that the model finds easy. Here it is one price for all.)
+
+    Args:
+        task: what to solve.
+        toolbox: what can be called; whoever made it closes it.
+        cost: 0 to 1.
+
+    Raises:
+        SettingsError: the cost is out of range.
+        TaskError: the task talks to an environment of its own.
+    """
+    if not 0.0 <= cost <= 1.0:
+        message = f"the cost of a call is 0 to 1 of a right answer's reward: received {cost}"
+        raise SettingsError(message)
+    if task.environment is not None:
+        message = f"task {task.name!r} talks to an environment of its own: it cannot have tools beside it"
+        raise TaskError(message)
+
+    def scorer(problem: Problem, transcript: Transcript) -> Score:
+        score, calls = task.scorer(problem, transcript), calls_in(transcript)
+        if score.reward is None:
+            return score
+        kept = max(1.0 - calls * cost, LEAST) if score.correct else 1.0
+        parts = {**score.parts, "calls": float(calls), "cost": score.reward * (1.0 - kept)}
+        return replace(score, reward=score.reward * kept, parts=parts)
+
+    price = f", at {cost:g} of a right answer's reward a call" if cost else ""
+    told = f"The model may call {' and '.join(toolbox.tools)} while it thinks{price}."
+    return replace(task, scorer=scorer, environment=lambda _: toolbox, limits=(*task.limits, told))
