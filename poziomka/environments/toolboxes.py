@@ -13,6 +13,7 @@ from poziomka.core.errors import SettingsError, nearest
 from poziomka.environments.calculator import calculate
 from poziomka.environments.calls import CallFormat
 from poziomka.environments.interpreters import interpreter_named
+from poziomka.environments.search import search_tool
 from poziomka.environments.toolbox import MOST, Toolbox
 from poziomka.environments.tools import Tool, ToolFault, python_tool, tool
 
@@ -40,7 +41,14 @@ def _calculator(where: str) -> Tool:
     return tool(calculator)
 
 
-TOOLS: dict[str, Callable[[str], Tool]] = {"python": _python, "calculator": _calculator}
+def _search(where: str) -> Tool:
+    if not where:
+        message = "search needs a folder: write search:FOLDER"
+        raise SettingsError(message)
+    return search_tool(where)
+
+
+TOOLS: dict[str, Callable[[str], Tool]] = {"python": _python, "calculator": _calculator, "search": _search}
 
 
 def tool_named(name: str) -> Tool:
