@@ -20,6 +20,8 @@ from poziomka.core.errors import ModelError
 
 CORE = "zq{}qz"  # lower case letters and a number: no template changes it by accident
 PAD = "\t\n "  # around each placeholder, to see whether the template strips white space
+ESCAPED, ESCAPED_AFTER = "\\t\\n ", " \\n\\t"  # what a template makes of it that writes words as JSON
+CALL_ID = "call00001"  # of every tool message: some templates demand one of nine letters or digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,14 @@ class Piece:
         text: the template's own words.
         message: the number of the message whose words follow.
         strip_left, strip_right: whether the template strips white space from them.
+        as_json: the template writes them as JSON does, inside quotation marks of its own.
     """
 
     text: str
     message: int
     strip_left: bool
     strip_right: bool
+    as_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +56,22 @@ class Template:
     Args:
         source: its text.
         variables: what it may name beside the messages: bos_token, enable_thinking, …
+        tools: schemas of the tools that it is to describe, as transformers' templates take them; None for none.
 
     Raises:
         ModelError: it does not parse.
     """
 
-    def __init__(self, source: str, variables: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        source: str,
+        variables: Mapping[str, object] | None = None,
+        tools: Sequence[Mapping[str, object]] | None = None,
+    ) -> None:
         """Compiles it."""
+        self.source = source
         self.variables = dict(variables or {})
+        self.tools = list(tools) if tools else None
         try:
             self._template = _environment().from_string(source)
         except jinja2.TemplateSyntaxError as error:
@@ -76,7 +88,7 @@ class Template:
         try:
             return self._template.render(
                 messages=list(messages),
-                tools=None,
+                tools=self.tools,
                 documents=None,
                 add_generation_prompt=generation,
                 **self.variables,
@@ -100,7 +112,8 @@ class Template:
     def _take_apart(self, roles: tuple[str, ...], *, generation: bool) -> Rendered:
         cores = [CORE.format(number) for number in range(len(roles))]
         messages = [
-            {"role": role, "content": f"{PAD}{core}{PAD[::-1]}"} for role, core in zip(roles, cores, strict=True)
+            {"role": role, "content": f"{PAD}{core}{PAD[::-1]}"} | ({"tool_call_id": CALL_ID} if role == "tool" else {})
+            for role, core in zip(roles, cores, strict=True)
         ]
         rest = self.render(messages, generation=generation)
         for role, core in zip(roles, cores, strict=True):
@@ -114,10 +127,12 @@ class Template:
         while found := [(place, number) for number, core in enumerate(cores) if (place := rest.find(core)) >= 0]:
             place, number = min(found)
             text, rest = rest[:place], rest[place + len(cores[number]) :]
-            left, right = text.endswith(PAD), rest.startswith(PAD[::-1])
-            text = text.removesuffix(PAD)
-            rest = rest.removeprefix(PAD[::-1])
-            pieces.append(Piece(text, number, not left, not right))
+            as_json = text.endswith(ESCAPED) and rest.startswith(ESCAPED_AFTER)
+            before, after = (ESCAPED, ESCAPED_AFTER) if as_json else (PAD, PAD[::-1])
+            left, right = text.endswith(before), rest.startswith(after)
+            text = text.removesuffix(before)
+            rest = rest.removeprefix(after)
+            pieces.append(Piece(text, number, not left, not right, as_json))
         return Rendered(tuple(pieces), rest)
 
 
@@ -128,6 +143,13 @@ def accepts(template: Template, *roles: str) -> bool:
     except ModelError:
         return False
     return True
+
+
+def tells_tools(template: Template) -> bool:
+    """Whether a template says something of the tools that it is given."""
+    bare = Template(template.source, template.variables)
+    probe = [{"role": "user", "content": "zq"}]
+    return template.render(probe, generation=True) != bare.render(probe, generation=True)
 
 
 def peculiarities(template: Template) -> list[str]:

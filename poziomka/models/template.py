@@ -1,12 +1,13 @@
 """The chat format of a real checkpoint: its own template, rendered into spans whose authors are known."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.errors import ModelError
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact
-from poziomka.models.rendering import Piece, Template, accepts, peculiarities
+from poziomka.models.rendering import Piece, Template, accepts, peculiarities, tells_tools
 from poziomka.models.tokenizer import Tokenizer
 
 PLAIN = (  # for a checkpoint without a template
@@ -39,6 +40,7 @@ class TemplateFormat:
     Attributes:
         tokenizer: the checkpoint's, its `end` being what the template writes after a reply.
         opens_thought: whether a reply begins with "<think>", written by the template's side.
+        tells_tools: whether the template describes the tools that it was given; False without tools.
         notes: sentences about what is peculiar to this template.
     """
 
@@ -49,6 +51,7 @@ class TemplateFormat:
         *,
         opens_thought: bool = False,
         variables: Mapping[str, object] | None = None,
+        tools: Sequence[Mapping[str, object]] | None = None,
     ) -> None:
         """Tries the template on a few conversations.
 
@@ -57,6 +60,7 @@ class TemplateFormat:
             template: Jinja; None for the checkpoint's own.
             opens_thought: put "<think>" before every reply whose thought the template does not open itself.
             variables: what the template may ask for, {"enable_thinking": False} for one.
+            tools: schemas of tools that the template is to describe to the model.
 
         Raises:
             ModelError: the template does not parse, raises, or drops the user's words.
@@ -66,7 +70,7 @@ class TemplateFormat:
         if source is None:
             notes.append("this checkpoint has no chat template: messages are written as 'User: …' and 'Assistant: …'")
         names = dict(tokenizer.files.names) if tokenizer.files else {}
-        self._template = Template(source or PLAIN, names | dict(variables or {}))
+        self._template = Template(source or PLAIN, names | dict(variables or {}), tools)
         self._template.take_apart(("user",), generation=True)  # raises where the template is of no use
         self._folds = not accepts(self._template, "system", "user")
         self._tool = "tool" if accepts(self._template, "user", "assistant", "tool") else "user"
@@ -77,6 +81,9 @@ class TemplateFormat:
         if end is not None:
             self.tokenizer = tokenizer.ending_with(end)
         self.opens_thought = opens_thought
+        self.tells_tools = bool(tools) and tells_tools(self._template)
+        if tools and not self.tells_tools:
+            notes.append("this chat template says nothing of tools: a system message must")
         self.notes = (*notes, *peculiarities(self._template))
 
     # ------------------------------------------------------------------------------------------------------ reading
@@ -198,6 +205,9 @@ class TemplateFormat:
             text = text.rstrip() if piece.strip_right and number == last else text
             if span.author is Author.TEMPLATE:
                 read += self._literal(text)
+            elif piece.as_json:
+                written = json.dumps(span.text, ensure_ascii=False)[1:-1]
+                read.append(replace(span, tokens=compact(self.tokenizer.encode(written))))
             elif text == span.text and not (space and number == 0):
                 read.append(self._plain(span))
             else:
