@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from poziomka.core.errors import TaskError, nearest
 from poziomka.core.problem import Task
+from poziomka.environments.interpreters import reasons
 from poziomka.tasks.arithmetic import gcd, letters, products, small_sums, sums
 from poziomka.tasks.coding import humaneval, mbpp
 from poziomka.tasks.competition import competition
@@ -11,12 +12,14 @@ from poziomka.tasks.countdown import countdown
 from poziomka.tasks.counterexample import counterexample
 from poziomka.tasks.grade_school import grade_school
 from poziomka.tasks.large_numbers import large_numbers, large_numbers_in_words
+from poziomka.tasks.list_functions import list_functions
 from poziomka.tasks.market import market
 from poziomka.tasks.mixture import mixture, read_parts
 from poziomka.tasks.programs import programs
 from poziomka.tasks.reasoning_gym import datasets, reasoning_gym
 from poziomka.tasks.recurrence import recurrence
 from poziomka.tasks.satisfy import satisfy
+from poziomka.tasks.small_synthesis import small_synthesis
 from poziomka.tasks.synthesis import synthesis, synthesis_in_words
 from poziomka.tasks.worked import string_splitting
 
@@ -49,9 +52,18 @@ READ_TASKS: dict[str, Callable[[str], Task]] = {  # named NAME:WHERE
     "humaneval": humaneval,
     "mbpp": mbpp,
     "programs": programs,
+    "small_synthesis": small_synthesis,
+    "list_functions": list_functions,
     "mixture": mixture_named,
     "reasoning_gym": reasoning_gym,
 }
+
+
+def _monty() -> Sequence[str]:
+    """Returns the interpreter that answers fastest, where it is installed."""
+    return [] if reasons()["monty"] else ["monty"]
+
+
 # of the tasks named NAME:WHERE, each WHERE that needs no files but ours
 SHIPPED: dict[str, Callable[[], Sequence[str]]] = {
     "reasoning_gym": datasets,
@@ -59,6 +71,8 @@ SHIPPED: dict[str, Callable[[], Sequence[str]]] = {
     "competition": lambda: ("sample",),
     "mbpp": lambda: ("sample",),
     "programs": lambda: ("sample",),
+    "small_synthesis": _monty,
+    "list_functions": _monty,
     "mixture": lambda: ["3*sums+gcd", "synthesis_in_words+2*market+.5*letters"],
 }
 

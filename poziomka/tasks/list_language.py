@@ -5,7 +5,8 @@ are digits, and arithmetic is modulo 10. No word makes a list longer and none re
 ends, after at most so many passes over the list as it has words: there is nothing to limit by a clock.
 
 It is written twice, so that one can be held against the other: `run` applies a table of functions to tuples, and
-`compiled` builds a chain of closures that work on lists in place. They share no code.
+`compiled` builds a chain of closures that work on lists in place. They share no code. A third way is to write a program
+down as a Python function, `in_python`, for whatever runs Python.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,7 +51,34 @@ MEANINGS: dict[str, str] = {  # for whoever has not learned them
     "total": "makes a list of one number, the sum of all",
     "largest": "makes a list of one number, the largest",
 }
+PYTHON: dict[str, str] = {  # statements that do to the list x what a word does
+    "up": "x = [(n + 1) % 10 for n in x]",
+    "double": "x = [2 * n % 10 for n in x]",
+    "halve": "x = [n // 2 for n in x]",
+    "flip": "x = [9 - n for n in x]",
+    "reverse": "x = x[::-1]",
+    "sort": "x = sorted(x)",
+    "rotate": "x = x[1:] + x[:1]",
+    "rest": "x = x[1:]",
+    "evens": "x = [n for n in x if n % 2 == 0]",
+    "large": "x = [n for n in x if n >= 5]",
+    "unique": "x = list(dict.fromkeys(x))",
+    "sums": "x = [sum(x[: i + 1]) % 10 for i in range(len(x))]",
+    "steps": "x = [(b - a) % 10 for a, b in zip([0] + x, x)]",
+    "mirror": "x = [(a + b) % 10 for a, b in zip(x, x[::-1])]",
+    "total": "x = [sum(x) % 10]",
+    "largest": "x = sorted(x)[-1:]",
+}
 Program = tuple[str, ...]
+
+
+def in_python(program: Sequence[str]) -> str:
+    """Returns a program as a Python function f(x), which leaves the list that it is given as it was.
+
+    Raises:
+        KeyError: a word is not of the language.
+    """
+    return "\n    ".join(["def f(x):", *(PYTHON[word] for word in program), "return x"])
 
 
 def run(program: Sequence[str], numbers: Sequence[int]) -> Numbers:
