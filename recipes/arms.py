@@ -37,21 +37,21 @@ COLOURS = (AFTER, BEFORE, RIGHT)
 Found = dict[str, Any]
 
 
-def judged(training: Training) -> Found:
-    """Returns how the model as it stands does at the held-out problems of each level."""
+def judged(training: Training, most: int = PROBLEMS) -> Found:
+    """Returns how the model as it stands does at the held-out problems of each level, at most so many."""
     task, low_high = training.task, training.task.levels or (0, 0)
     training.progress.hand_over(training.sampler)
     how, corrects, calls = training.sampling(most=training.recipe.reinforce.budget), {}, {}
     for level in range(low_high[0], low_high[1] + 1):
-        drawn = {problem.key: problem for problem in task.take("test", 0, 10 * PROBLEMS, level)}
-        problems = list(drawn.values())[:PROBLEMS]
+        drawn = {problem.key: problem for problem in task.take("test", 0, 10 * most, level)}
+        problems = list(drawn.values())[:most]
         groups = collect(training.sampler, task, problems, how, attempts=ATTEMPTS, name="arms/test")
         corrects[str(level)] = Evaluation(groups).corrects
         calls[str(level)] = [[len(answers_in(rollout.transcript)) for rollout in group] for group in groups]
     return {"corrects": corrects, **({} if task.environment is None else {"calls": calls})}
 
 
-def arm(name: str, recipe: Recipe, folder: Path) -> Found:
+def arm(name: str, recipe: Recipe, folder: Path, most: int = PROBLEMS) -> Found:
     """Runs one arm, or the warm start; returns its figures."""
     known = folder / "arm.json"
     if known.exists():
@@ -62,7 +62,7 @@ def arm(name: str, recipe: Recipe, folder: Path) -> Found:
         training.warm_start()
         if recipe.start is not None:
             training.reinforce()
-        found = judged(training)
+        found = judged(training, most)
         lines = run.metrics()
         seconds = sum(training.progress.seconds.values())
     steps = [line for line in lines if line["stage"] == "reinforce"]
@@ -87,17 +87,17 @@ def arm(name: str, recipe: Recipe, folder: Path) -> Found:
     return found
 
 
-def one_seed(seed: int, root: Path, path: Path, arms: Mapping[str, Sequence[str]]) -> Found:
+def one_seed(seed: int, root: Path, path: Path, arms: Mapping[str, Sequence[str]], most: int = PROBLEMS) -> Found:
     """Returns the figures of one seed: the warm start, and every arm from it."""
     folder = root / f"seed-{seed}"
     warm = replace(read_recipe(path), seed=seed)
     found: Found = {"seed": seed, "arms": {}}
-    found["arms"]["warm start"] = arm("warm start", warm, folder / "warm-start")
+    found["arms"]["warm start"] = arm("warm start", warm, folder / "warm-start", most)
     start = str(folder / "warm-start" / "models" / "warm-start")
     for name, changes in arms.items():
         recipe = replace(read_recipe(path, tuple(changes)), seed=seed, start=start)
         recipe = replace(recipe, reinforce=replace(recipe.reinforce, steps=10**6))  # FLOPs end it, however small a step
-        found["arms"][name] = arm(name, recipe, folder / name.replace(" ", "-"))
+        found["arms"][name] = arm(name, recipe, folder / name.replace(" ", "-"), most)
     return found
 
 

@@ -27,6 +27,7 @@ from poziomka.reports.figures import DOTS, MUTED, STYLE
 from poziomka.runs import Run
 
 WARM = "warm start"
+PROBLEMS = 100  # most held-out problems of a level
 WINDOW = 6  # steps of which a curve of training shows the mean
 Rows = list[list[float]]
 
@@ -188,7 +189,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
     out, arms = arguments.folder, read_toml(arguments.folder / "arms.toml")
-    seeds = [one_seed(seed, arguments.runs, out / "recipe.toml", arms) for seed in arguments.seeds]
+    seeds = [one_seed(seed, arguments.runs, out / "recipe.toml", arms, PROBLEMS) for seed in arguments.seeds]
     for found in seeds:
         for name in arms:
             folder, arm = arguments.runs / f"seed-{found['seed']}" / name.replace(" ", "-"), found["arms"][name]
