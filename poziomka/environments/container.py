@@ -4,7 +4,6 @@ The container has no network, a file system that cannot be written but for a fol
 user of ours. What runs in it is `inner`, passed as text, so nothing of ours is mounted. An image is never fetched.
 """
 
-import os
 import re
 import subprocess
 from contextlib import suppress
@@ -144,7 +143,6 @@ class Container:
             raise EnvironmentFailure(message) from error
         pipes = (self.process.stdin, self.process.stdout, self.process.stderr)
         self.asking, self.answering, self.writing = (pipe.fileno() for pipe in pipes if pipe is not None)
-        os.set_blocking(self.asking, False)
         self._ended: str | None = None
 
     def resume(self) -> None:

@@ -79,7 +79,8 @@ class Examiner:
         ours, theirs = socket.socketpair()
         with ours, self._zygotes.lent() as zygote:
             with theirs, self.place.functions(source, exam.names, exam.given) as program:
-                zygote.start("tests", TESTS.of_process(), {3: theirs.fileno(), 4: program.channel.fileno()})
+                descriptors = dict(enumerate((theirs.fileno(), *program.descriptors), 3))
+                zygote.start("tests", TESTS.of_process(), descriptors)
                 theirs.close()
                 verdict = _verdict(ours, exam, seconds, seed=self.seed, twice=self.twice)
             ended = zygote.end()

@@ -5,14 +5,16 @@ then bounds the process further from within, and gives up every right that it ha
 """
 
 import atexit
+import marshal
 import os
 import select
 import signal
+import site
 import sys
 import sysconfig
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 FLAGS = ("-s", "-S", "-P", "-B", "-X", "utf8")  # as -I, but for the seed
 FILES = 64  # times the largest file, which all files together may take
 CODE = Path(inner.__file__).read_text(encoding="utf-8")
+BEGIN = "import sys, marshal\nexec(marshal.loads(bytes.fromhex(sys.argv.pop(1))))"
 PACKAGES = ("numpy",)  # that code may import beside Python's own modules
 LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/dev/null")
 # beside what sandlock refuses by itself: what Landlock does not hold, and what reaches processes of the same user
@@ -46,7 +49,7 @@ DENIED = (
     *("io_uring_setup", "io_uring_enter", "io_uring_register", "io_setup"),
     *("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_open", "pidfd_getfd"),
     *("pidfd_send_signal", "migrate_pages", "move_pages", "mount", "umount2", "unshare", "setns", "personality"),
-    *("open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr", "pivot_root"),
+    *("move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr", "pivot_root"),
     *("setpriority", "ioprio_set", "sched_setscheduler", "sched_setparam"),
 )
 
@@ -76,24 +79,44 @@ def packages() -> dict[str, str]:
 
 
 @cache
-def readable() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Returns the files and folders that a process can read, and those below them that it cannot."""
-    lib, again = sysconfig.get_path("stdlib"), str(Path(sys.base_exec_prefix) / sys.platlibdir)
+def readable() -> tuple[str, ...]:
+    """Returns the files and folders that a process needs to read: Python's own library, the system's, numpy."""
+    again = str(Path(sys.base_exec_prefix) / sys.platlibdir)
     beside = [path for folder in packages().values() for path in (folder, f"{folder}.libs")]
-    paths = dict.fromkeys(os.path.realpath(path) for path in (*LIBRARIES, command(), lib, again, *beside))
-    site = [path for path in paths if Path(path, "os.py").exists()]
-    return tuple(path for path in paths if Path(path).exists()), tuple(closed(site, beside))
+    paths = (*LIBRARIES, command(), sysconfig.get_path("stdlib"), again, *beside)
+    return tuple(dict.fromkeys(os.path.realpath(path) for path in paths if Path(path).exists()))
 
 
-def closed(libraries: Sequence[str], opened: Sequence[str]) -> list[str]:
-    """Returns the packages of others that lie within Python's own library, but for those that are opened."""
-    found = []
-    for path in (Path(folder, name) for folder in libraries for name in ("site-packages", "dist-packages")):
-        if any(Path(other).is_relative_to(path) for other in opened):
-            found += [str(entry) for entry in sorted(path.iterdir()) if str(entry) not in opened]
-        elif path.is_dir():
-            found.append(str(path))
-    return found
+@cache
+def opened() -> dict[str, str]:
+    """Returns what of it `inner` is to open, by what it is; packages of others, and ours, stay closed."""
+    lib = sysconfig.get_path("stdlib")
+    others = [
+        *site.getsitepackages(),
+        f"{lib}/site-packages",
+        f"{lib}/dist-packages",
+        str(Path(__file__).parent.parent),
+    ]
+    closed = [Path(os.path.realpath(path)) for path in others]
+    paths = [found for path in readable() for found in split(Path(path), closed)]
+    found = {
+        "read.folders": [path for path in paths if path.is_dir()],
+        "read.files": [path for path in paths if not path.is_dir()],
+        "read.listed": [Path(lib)],  # to import a module is to look for its name there
+    }
+    return {name: "\n".join(map(str, held)) for name, held in found.items()}
+
+
+def split(path: Path, closed: Sequence[Path]) -> list[Path]:
+    """Returns a file or folder, or the parts of it that do not lie within folders that are closed.
+
+    A package that lies in a closed folder and is asked for by its own path is not closed.
+    """
+    if path in closed:
+        return []
+    if not any(other.is_relative_to(path) for other in closed):
+        return [path]
+    return [found for entry in sorted(path.iterdir()) if not entry.is_symlink() for found in split(entry, closed)]
 
 
 def asked(limits: Limits, seed: int, folders: Mapping[str, str]) -> list[str]:
@@ -106,6 +129,21 @@ def asked(limits: Limits, seed: int, folders: Mapping[str, str]) -> list[str]:
         "processes": limits.processes,
     }
     return [*(f"{name}={value}" for name, value in numbers.items()), *(f"package.{n}={f}" for n, f in folders.items())]
+
+
+@cache
+def coded(module: "ModuleType") -> str:
+    """Returns a module of ours as `inner` reads it: to compile it anew in each process takes longer than all else."""
+    path = Path(str(module.__file__))
+    return marshal.dumps(compile(path.read_text(encoding="utf-8"), f"<{path.stem}>", "exec", dont_inherit=True)).hex()
+
+
+def spent(process: int) -> tuple[float, float]:
+    """Returns CPU seconds of a process's main thread, and seconds in which it waited for a processor."""
+    with suppress(OSError, ValueError, IndexError):
+        used, waited = Path(f"/proc/{process}/schedstat").read_text("ascii").split()[:2]
+        return int(used) * 1e-9, int(waited) * 1e-9
+    return 0.0, 0.0
 
 
 class HeldProcess:
@@ -125,7 +163,16 @@ class HeldProcess:
         self.limits = limits
         self.scratch = Scratch()
         self.owner = os.getpid()
-        words = [command(), *FLAGS, "-c", CODE, *asked(limits, seed, packages()), *more]
+        words = [
+            command(),
+            *FLAGS,
+            "-c",
+            BEGIN,
+            coded(inner),
+            *asked(limits, seed, packages()),
+            *(f"{n}={p}" for n, p in opened().items()),
+            *more,
+        ]
         try:
             self.process = _starter().submit(_popen, self._sandbox(seed), words).result()
         except BaseException as error:
@@ -137,7 +184,6 @@ class HeldProcess:
         _LIVE.add(self)
         pipes = (self.process.stdin, self.process.stdout, self.process.stderr)
         self.asking, self.answering, self.writing = (pipe.fileno() for pipe in pipes if pipe is not None)
-        os.set_blocking(self.asking, False)
         self.pid = self.process.pid or 0
         self.signalling = os.pidfd_open(self.pid)  # can be read once it has ended
         self._paused = False
@@ -145,19 +191,16 @@ class HeldProcess:
         self._ended: str | None = None
 
     def _sandbox(self, seed: int) -> Any:
-        paths, closed = readable()
         limits = self.limits
         own = [self.scratch.path]
         return loaded().Sandbox(
-            fs_readable=[*paths, *(own if limits.file == 0 else [])],
+            fs_readable=[*readable(), *(own if limits.file == 0 else [])],
             fs_writable=own if limits.file else [],
-            fs_denied=closed,
             cwd=self.scratch.path,
             clean_env=True,
             env={"PATH": "/usr/bin", "HOME": "/", "USER": "code", "PYTHONHASHSEED": str(seed), **ONE_THREAD},
             extra_deny_syscalls=DENIED,
             max_processes=limits.processes,
-            max_memory=TOGETHER * limits.memory if limits.processes > 1 else None,  # one is bounded by its own limit
             no_coredump=True,
             name=f"code-{token_hex(6)}",  # the host's name, as it appears inside
         )
@@ -197,16 +240,8 @@ class HeldProcess:
             f"waited {waited:.1f} s for one; run less beside it"
         )
 
-    def spent(self) -> tuple[float, float]:
-        """Returns CPU seconds of its main thread since it was let run, and seconds of waiting for a processor."""
-        used, waited = (after - before for after, before in zip(self._spent(), self._before, strict=True))
-        return used, waited
-
     def _spent(self) -> tuple[float, float]:
-        with suppress(OSError, ValueError, IndexError):
-            used, waited = Path(f"/proc/{self.pid}/schedstat").read_text("ascii").split()[:2]
-            return int(used) * 1e-9, int(waited) * 1e-9
-        return 0.0, 0.0
+        return spent(self.pid)
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):
@@ -253,8 +288,54 @@ class HeldProcess:
                     pipe.close()
 
 
+class Ready:
+    """Processes that are started before they are needed, one by one as they are taken.
+
+    Args:
+        begin: starts one.
+        spare: how many wait; 0: none.
+    """
+
+    def __init__(self, begin: Callable[[], HeldProcess], spare: int = 1) -> None:
+        """Starts none until the first is taken."""
+        self._begin = begin
+        self._spare = spare
+        self._waiting: list[HeldProcess] = []  # popping and appending are atomic
+        self._finalizer = weakref.finalize(self, _end_these, self._waiting)
+
+    def take(self) -> HeldProcess:
+        """Returns one, which may still be starting.
+
+        Raises:
+            EnvironmentFailure: it cannot be started.
+        """
+        taken = None
+        while taken is None and self._waiting:
+            with suppress(IndexError):
+                taken = self._waiting.pop(0)
+            if taken is not None and (taken.owner != os.getpid() or taken.over(0)):
+                taken.end()
+                taken.free()
+                taken = None
+        if taken is None:
+            taken = self._begin()
+        if len(self._waiting) < self._spare:
+            self._waiting.append(self._begin())
+        return taken
+
+    def close(self) -> None:
+        """Ends those that wait; may be called twice, and it can be used again."""
+        _end_these(self._waiting)
+
+
+def _end_these(waiting: list[HeldProcess]) -> None:
+    while waiting:
+        held = waiting.pop()
+        held.end()
+        held.free()
+
+
 WAIT = 5.0  # seconds within which a killed process is gone
-TOGETHER = 2  # times the memory of one process, which all processes together may take
 KILLED = "the process was killed"
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _LIVE: "weakref.WeakSet[HeldProcess]" = weakref.WeakSet()

@@ -3,11 +3,13 @@
 It is passed as text to an interpreter, so it needs no file of ours and imports few modules, all of them Python's own:
 each file that is opened on the way costs us a decision. Its arguments are words NAME=VALUE:
 
-    role                         "console", the only one of this file; others are added to it
+    role                         "console", or "zygote", which is the last module's
     seed                         of Python's random numbers
     package.NAME                 the folder of a package that may be imported
     cpu memory file files        seconds and bytes of the process, bytes of a file, open files; absent: not bounded here
     processes                    1: it can start neither processes nor threads
+    read.KIND                    paths, a line each: folders, files, listed ones that it can read; absent: as they are
+    module.NAME                  a module of ours, as the code object of its text, marshalled, in hex
 
 Once it is set up it sends the frame b"ready" to standard output, or else why it is not; nothing that is asked has run
 before. Then it reads from standard input and answers on standard output. Both are moved out of the way first: what code
@@ -25,6 +27,7 @@ import ctypes
 import fcntl
 import gc
 import io
+import marshal
 import os
 import random
 import resource
@@ -39,20 +42,42 @@ SHOWN = 300  # characters of a fault
 FILE = "<code>"
 ONLY_TREE = 0x400  # PyCF_ONLY_AST; the module ast takes as long to load as all the others
 SET_SECCOMP, FILTER = 22, 2  # linux/prctl.h, linux/seccomp.h
-DROP_BOUND, AMBIENT, CLEAR_AMBIENT, SET_NO_NEW_RIGHTS = 24, 47, 4, 38  # linux/prctl.h
+DROP_BOUND, AMBIENT, CLEAR_AMBIENT, SET_NO_NEW_RIGHTS, SET_DEATH_SIGNAL = 24, 47, 4, 38, 1  # linux/prctl.h
+CREATE_RULES, ADD_RULE, RESTRICT, BENEATH = 444, 445, 446, 1  # landlock_create_ruleset …: the same on every machine
+OPEN_TREE, HERE = 428, -100  # the same on every machine
+# linux/landlock.h: every right on files; to run and read a file; and to list a folder; in a folder of its own all but
+# to run and to make devices, sockets and pipes with a name; and the scopes: signals, sockets without a path
+RIGHTS, FILES, FOLDERS, LIST, OWN, SCOPES = 0x7FFF, 0x5, 0xD, 0x8, 0x71BE, 3
+THREAD = 0x10000  # CLONE_THREAD of linux/sched.h
 CAPABILITIES = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
+LOAD, EQUAL, AT_LEAST, MASK, GIVE = 0x20, 0x15, 0x35, 0x54, 0x06  # linux/bpf_common.h
 ALLOW, REFUSE, ABSENT = 0x7FFF0000, 0x00050000 | 1, 0x00050000 | 38  # EPERM, and ENOSYS for what libc can do without
 # machine: (AUDIT_ARCH, the numbers of system calls)
 CALLS = {
     "x86_64": (
         0xC000003E,
         {"socket": 41, "connect": 42, "bind": 49, "listen": 50, "socketpair": 53, "clone": 56, "fork": 57, "vfork": 58}
-        | {"setpgid": 109, "setsid": 112, "sched_setaffinity": 203, "prlimit64": 302, "sched_setattr": 314}
+        | {
+            "setpgid": 109,
+            "setsid": 112,
+            "prctl": 157,
+            "sched_setaffinity": 203,
+            "prlimit64": 302,
+            "sched_setattr": 314,
+        }
         | {"clone3": 435},
     ),
     "aarch64": (
         0xC00000B7,
-        {"sched_setaffinity": 122, "setpgid": 154, "setsid": 157, "socket": 198, "socketpair": 199, "bind": 200}
+        {
+            "sched_setaffinity": 122,
+            "setpgid": 154,
+            "setsid": 157,
+            "prctl": 167,
+            "socket": 198,
+            "socketpair": 199,
+            "bind": 200,
+        }
         | {"listen": 201, "connect": 203, "clone": 220, "prlimit64": 261, "sched_setattr": 274, "clone3": 435},
     ),
 }
@@ -95,24 +120,42 @@ def bound(asked: "dict[str, int]") -> None:
             resource.setrlimit(what, (least, least))
 
 
-def give_up(processes: int) -> None:
-    """Gives up every capability, and installs a filter of system calls beside the one that is in force.
+LIBC = ctypes.CDLL(None, use_errno=True)
 
-    Args:
-        processes: 1: neither a process nor a thread can be started.
+
+def _check(result: int, what: str) -> int:
+    """Returns what a call of the kernel returned.
+
+    Raises:
+        OSError: it was refused.
+    """
+    if result < 0:
+        raise OSError(ctypes.get_errno(), f"cannot {what}")
+    return result
+
+
+def give_up() -> None:
+    """Gives up every capability, for good.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    number = 0
+    while LIBC.prctl(DROP_BOUND, number, 0, 0, 0) == 0 and number < 64:
+        number += 1
+    LIBC.prctl(AMBIENT, CLEAR_AMBIENT, 0, 0, 0)
+    header, none = (ctypes.c_uint32 * 2)(CAPABILITIES, 0), (ctypes.c_uint32 * 6)()
+    _check(LIBC.capset(header, none), "give up capabilities")
+    _check(LIBC.prctl(SET_NO_NEW_RIGHTS, 1, 0, 0, 0), "give up new rights")
+
+
+def sieve(*, processes: bool, threads: bool) -> None:
+    """Installs a filter of system calls beside the one that is in force.
 
     Raises:
         OSError: the kernel refuses, or this processor's system calls are not known.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    number = 0
-    while libc.prctl(DROP_BOUND, number, 0, 0, 0) == 0 and number < 64:
-        number += 1
-    libc.prctl(AMBIENT, CLEAR_AMBIENT, 0, 0, 0)
-    header, none = (ctypes.c_uint32 * 2)(CAPABILITIES, 0), (ctypes.c_uint32 * 6)()
-    if libc.capset(header, none) or libc.prctl(SET_NO_NEW_RIGHTS, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "cannot give up capabilities")
-    program = rules(processes)
+    program = rules(processes=processes, threads=threads)
     lines = (ctypes.c_uint64 * len(program))(
         *(code | true << 16 | false << 24 | value << 32 for code, true, false, value in program)
     )
@@ -121,55 +164,111 @@ def give_up(processes: int) -> None:
         _fields_ = (("length", ctypes.c_ushort), ("lines", ctypes.c_void_p))
 
     held = Program(len(program), ctypes.cast(lines, ctypes.c_void_p))
-    if libc.prctl(SET_SECCOMP, FILTER, ctypes.byref(held), 0, 0):
-        raise OSError(ctypes.get_errno(), "cannot install a filter of system calls")
+    _check(LIBC.prctl(SET_SECCOMP, FILTER, ctypes.byref(held), 0, 0), "install a filter of system calls")
 
 
-def rules(processes: int) -> "list[tuple[int, int, int, int]]":
+def fence(asked: "dict[str, str]") -> int:
+    """Returns rules of Landlock, as a descriptor: what can be read, listed, and written.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    handled = (ctypes.c_uint64 * 3)(RIGHTS, 0, SCOPES)
+    made = _check(LIBC.syscall(CREATE_RULES, handled, ctypes.c_size_t(ctypes.sizeof(handled)), 0), "make rules")
+    for right, name in ((FOLDERS, "read.folders"), (FILES, "read.files"), (LIST, "read.listed"), (OWN, "read.own")):
+        for path in asked.get(name, "").split("\n") if asked.get(name) else ():
+            # as open() with O_PATH, which would ask whoever supervises this process
+            place = _check(LIBC.syscall(OPEN_TREE, HERE, path.encode(), os.O_CLOEXEC), f"open {path}")
+            rule = right.to_bytes(8, sys.byteorder) + place.to_bytes(4, sys.byteorder)
+            _check(LIBC.syscall(ADD_RULE, made, BENEATH, rule, 0), "add a rule")
+            os.close(place)
+    return made
+
+
+def enclose(fence: int) -> None:
+    """Closes this process in by rules of Landlock, beside those that are in force; it reaches no process but itself.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    _check(LIBC.syscall(RESTRICT, fence, 0), "follow rules")
+    os.close(fence)
+
+
+def rules(*, processes: bool, threads: bool) -> "list[tuple[int, int, int, int]]":
     """Returns the filter as instructions (code, jump if true, jump if false, value) of classic BPF.
 
     No sockets but pairs of connected streams, no session or group of its own, no limits of another process, no
-    processor of its choice; and no processes and threads where only one is allowed.
+    processor of its choice, no life after ours; and no processes, or neither processes nor threads.
     """
     machine = os.uname().machine
     if machine not in CALLS:
         message = f"the system calls of a {machine} are not known"
         raise OSError(message)
-    load, equal, mask, give = 0x20, 0x15, 0x54, 0x06
     kind, numbers = CALLS[machine]
-    program = [(load, 0, 0, 4), (equal, 1, 0, kind), (give, 0, 0, REFUSE), (load, 0, 0, 0)]
+    program = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, kind), (GIVE, 0, 0, REFUSE), (LOAD, 0, 0, 0)]
     if machine == "x86_64":
-        program += [(0x35, 0, 1, 0x40000000), (give, 0, 0, REFUSE)]  # the numbers of x32
+        program += [(AT_LEAST, 0, 1, 0x40000000), (GIVE, 0, 0, REFUSE)]  # the numbers of x32
     refused = ["socket", "connect", "bind", "listen", "setpgid", "setsid", "sched_setaffinity", "sched_setattr"]
-    refused += ["clone", "fork", "vfork"] if processes == 1 else []
-    for name in refused:
-        if name in numbers:
-            program += [(equal, 0, 1, numbers[name]), (give, 0, 0, REFUSE)]
-    if processes == 1:
-        program += [(equal, 0, 1, numbers["clone3"]), (give, 0, 0, ABSENT)]
-    # arguments begin at byte 16, the lower half of each first: of prlimit64 a process that is not 0, this one, and of
-    # socketpair a type that is not 1, a stream, but for the flags
-    program += [(equal, 0, 3, numbers["prlimit64"]), (load, 0, 0, 16), (equal, 1, 0, 0), (give, 0, 0, REFUSE)]
-    program += [(load, 0, 0, 0), (equal, 0, 4, numbers["socketpair"]), (load, 0, 0, 24), (mask, 0, 0, 0xF)]
-    return [*program, (equal, 1, 0, 1), (give, 0, 0, REFUSE), (give, 0, 0, ALLOW)]
+    refused += [] if processes else ["fork", "vfork"] if threads else ["fork", "vfork", "clone"]
+    for number in (OPEN_TREE, *(numbers[name] for name in refused if name in numbers)):
+        program += [(EQUAL, 0, 1, number), (GIVE, 0, 0, REFUSE)]
+    if not processes:
+        program += [(EQUAL, 0, 1, numbers["clone3"]), (GIVE, 0, 0, ABSENT)]
+        program += where(numbers["clone"], 0, THREAD, THREAD, allowed=True)
+    program += where(numbers["prlimit64"], 0, 0xFFFFFFFF, 0, allowed=True)  # of this process
+    program += where(numbers["socketpair"], 1, 0xF, 1, allowed=True)  # a stream
+    program += where(numbers["prctl"], 0, 0xFFFFFFFF, SET_DEATH_SIGNAL, allowed=False)
+    return [*program, (GIVE, 0, 0, ALLOW)]
 
 
-def set_up(asked: "dict[str, str]") -> None:
-    """Bounds this process and takes from it what it does not need."""
+def where(call: int, argument: int, bits: int, value: int, *, allowed: bool) -> "list[tuple[int, int, int, int]]":
+    """Returns instructions that allow a call, or refuse it, where some bits of an argument have a value only."""
+    here, there = (1, 0) if allowed else (0, 1)
+    return [
+        (EQUAL, 0, 5, call),
+        (LOAD, 0, 0, 16 + 8 * argument),  # the lower half of it
+        (MASK, 0, 0, bits),
+        (EQUAL, here, there, value),
+        (GIVE, 0, 0, REFUSE),
+        (LOAD, 0, 0, 0),
+    ]
+
+
+def set_up(asked: "dict[str, str]") -> "dict[str, int]":
+    """Takes from this process what it does not need, and bounds a console; returns the numbers that it was told."""
     numbers = {name: int(value) for name, value in asked.items() if value.isdigit()}
     folders = {name.partition(".")[2]: folder for name, folder in asked.items() if name.startswith("package.")}
     sys.meta_path.append(Packages(folders))
     os.environ.clear()
     os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", LANG="C.UTF-8")
     os.umask(0o077)
-    give_up(numbers["processes"])
-    bound(numbers)
+    give_up()
+    if asked["role"] == "console":
+        if "read.folders" in asked:
+            enclose(fence({**asked, "read.own": "."}))
+        sieve(processes=numbers["processes"] > 1, threads=numbers["processes"] > 1)
+        bound(numbers)
     random.seed(numbers["seed"])
     drawn = random.Random(numbers["seed"]).randbytes  # nobody's secret: a fork must draw the same
     for module, name in ((os, "urandom"), (random, "_urandom")):
         setattr(module, name, drawn)
     sys.argv[:] = [""]
     builtins.__dict__.update(exit=sys.exit, quit=sys.exit)  # site gives them, and there may be none
+    return numbers
+
+
+def load(name: str, code: bytes) -> types.ModuleType:
+    """Returns a module of a package that is nowhere to be found."""
+    parts = name.split(".")
+    for length in range(1, len(parts)):
+        above = ".".join(parts[:length])
+        if above not in sys.modules:
+            sys.modules[above] = types.ModuleType(above)
+            sys.modules[above].__path__ = []
+    sys.modules[name] = module = types.ModuleType(name)
+    exec(marshal.loads(code), module.__dict__)  # noqa: S102, S302 ours, passed by whoever started this process
+    return module
 
 
 # --------------------------------------------------------------------------------------------------------- the frames
@@ -267,12 +366,9 @@ def words(error: BaseException) -> str:
     return name + (f": {said}" if said else "") + (f" (line {line})" if isinstance(line, int) else "")
 
 
-ROLES = {"console": console}
-
-
 def begin(asked: "dict[str, str]") -> None:
     """Moves the streams out of the way, sets this process up and takes its role."""
-    moved = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST) for number in range(3)]
+    asking, answering, writing = (fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST) for number in range(3))
     os.dup2(2, 1)
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
@@ -280,12 +376,19 @@ def begin(asked: "dict[str, str]") -> None:
     for stream in (sys.stdout, sys.stderr):
         assert isinstance(stream, io.TextIOWrapper)
         stream.reconfigure(line_buffering=True)
+    last = sys.modules["poziomka.environments.inner"] = sys.modules[__name__]
     try:
-        set_up(asked)
+        for name, code in asked.items():
+            if name.startswith("module."):
+                last = load(name.partition(".")[2], bytes.fromhex(code))
+        numbers = set_up({name: value for name, value in asked.items() if not name.startswith("module.")})
     except BaseException as error:  # noqa: BLE001 whatever it is, nothing may run
-        tell(moved[1], f"{type(error).__name__}: {error}".encode())
+        tell(answering, f"{type(error).__name__}: {error}".encode())
         os._exit(1)
-    ROLES[asked["role"]](*moved)
+    if asked["role"] == "console":
+        console(asking, answering, writing)
+    else:
+        last.__dict__["zygote"](numbers, fence(asked), (asking, answering, writing))
 
 
 if __name__ == "__main__":

@@ -32,9 +32,10 @@ from pathlib import Path
 from typing import cast
 
 from poziomka.environments import roles
-from poziomka.environments.plain import NotPlainError, receive, send
+from poziomka.environments.plain import Channel, NotPlainError, receive, send
 
 Asked = tuple[str, dict[str, int], list[int]]  # role, limits, places
+Role = Callable[[Channel], int]
 CONTROL = 3  # the descriptor on which it is asked
 LIBRARIES = 8  # the first descriptor of the standard library's folders, where a program runs as another user
 DESCRIPTORS = 1024  # the highest that is closed in a child
@@ -181,12 +182,12 @@ def _be(asked: Asked, descriptors: Sequence[int], folder: str, user: int | None,
     os.close(status)
     code = 1
     try:
-        code = role()
+        code = role(roles.asker())
     finally:
         os._exit(code)
 
 
-def _set_up(asked: Asked, descriptors: Sequence[int], folder: str, user: int | None, status: int) -> Callable[[], int]:
+def _set_up(asked: Asked, descriptors: Sequence[int], folder: str, user: int | None, status: int) -> Role:
     """Gives the child its session, folder, descriptors, limits and user; returns what it is to do."""
     name, limits, places = asked
     signal.set_wakeup_fd(-1)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 from poziomka.core.errors import EnvironmentFailure, SettingsError
-from poziomka.environments.plain import NotPlainError, receive, send
+from poziomka.environments.plain import Channel, NotPlainError, Pipes, receive, send
 from poziomka.environments.zygote import Ended, Zygote, Zygotes
 
 NOT_PROTECTED: tuple[str, ...] = (
@@ -104,8 +104,15 @@ class Running:
         ended: how it ended, once it is over.
     """
 
-    channel: socket.socket
+    channel: socket.socket | Pipes
     ended: Ended = field(default_factory=Ended)
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The channel's: one of a socket, or the pipe to read from and the one to write to."""
+        if isinstance(self.channel, Pipes):
+            return self.channel.reading, self.channel.writing
+        return (self.channel.fileno(),)
 
 
 class Place(Protocol):
@@ -162,7 +169,7 @@ class Limited:
         with ours, self.zygotes.lent() as zygote:
             with theirs:
                 zygote.start("functions", self.limits.of_process(), {3: theirs.fileno()})
-            _tell(ours, {"source": source, "names": list(names), "given": given, "seed": self.seed})
+            tell(ours, {"source": source, "names": list(names), "given": given, "seed": self.seed})
             running = Running(ours)
             yield running
             running.ended = zygote.end()
@@ -175,7 +182,7 @@ class Limited:
             zygote.start("whole", self.limits.of_process(), pipes.theirs)
             pipes.leave()
             zygote.started()
-            _tell(pipes.channel, {"source": source, "seed": self.seed})
+            tell(pipes.channel, {"source": source, "seed": self.seed})
             began = time.monotonic()
             flooded = pipes.read(zygote, began + seconds, self.limits.output)
             took = time.monotonic() - began
@@ -191,7 +198,7 @@ class Limited:
         if ended.status is None or ended.seconds > seconds:
             busy(ended, seconds)
             return Ran(output, f"ran longer than {limit:g} s", took)
-        return Ran(output, _fault(ended, said), ended.seconds, ended.memory)
+        return Ran(output, fault_of(ended, said), ended.seconds, ended.memory)
 
 
 def busy(ended: Ended, seconds: float) -> None:
@@ -209,13 +216,14 @@ def busy(ended: Ended, seconds: float) -> None:
         raise EnvironmentFailure(message)
 
 
-def _tell(channel: socket.socket, request: dict[str, object]) -> None:
+def tell(channel: Channel, request: dict[str, object]) -> None:
     """Sends a program to the process that is to run it; where that is gone already, whoever listens will find out."""
     with suppress(OSError):
         send(channel, request)
 
 
-def _fault(ended: Ended, said: str) -> str:
+def fault_of(ended: Ended, said: str) -> str:
+    """Returns how a whole program ended, and the last line that it wrote; "" where it ended in good order."""
     last = said.splitlines()[-1][:300] if said else ""
     if not ended.status:
         return ""

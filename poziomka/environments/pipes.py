@@ -86,19 +86,23 @@ def started(held: Held) -> None:
     Raises:
         EnvironmentFailure: it is not, and why; it is ended.
     """
-    said = _Answer()
-    until = time.monotonic() + PATIENCE
-    while not said.whole and time.monotonic() < until:
-        ready, _, _ = select.select([held.answering], [], [], TICK)
-        if ready and not said.take(os.read(held.answering, 65536)):
-            break
-    if said.frame == b"ready":
+    said = hear(held.answering, time.monotonic() + PATIENCE)
+    if said == b"ready":
         return
-    words = said.frame.decode("utf-8", "replace") or _last(held.writing)
+    words = said.decode("utf-8", "replace") or _last(held.writing)
     how = held.end()
     held.free()
     message = f"a process for code cannot be set up: {words or how or f'it said nothing within {PATIENCE:g} s'}"
     raise EnvironmentFailure(message)
+
+
+def hear(descriptor: int, until: float) -> bytes:
+    """Returns the next frame; b"" where the other side ended, sends no frame, or is late."""
+    said = _Answer()
+    while not said.whole and (left := until - time.monotonic()) > 0:
+        if select.select([descriptor], [], [], left)[0] and not said.take(os.read(descriptor, said.missing)):
+            break
+    return said.frame
 
 
 def _last(descriptor: int) -> str:
@@ -123,6 +127,11 @@ class _Answer:
     @property
     def _length(self) -> int:
         return int.from_bytes(self._data[:4], "big") if len(self._data) >= 4 else 0
+
+    @property
+    def missing(self) -> int:
+        """How many bytes may be read without a byte of what follows it."""
+        return self._length + 4 - len(self._data) if len(self._data) >= 4 else 4 - len(self._data)
 
     @property
     def whole(self) -> bool:
@@ -302,6 +311,7 @@ class PipedConsole:
             held = self._begin()
             try:
                 started(held)
+                os.set_blocking(held.asking, False)
                 for number, (code, before) in enumerate(self._past, 1):
                     _repeated(ask(held, code, self._limits), before, f"call {number} of {len(self._past)}")
             except BaseException:

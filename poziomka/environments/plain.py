@@ -12,10 +12,12 @@ subclass is sent as the plain value that it holds. A frame is the length of what
     l t d S Z           list, tuple, dict, set, frozenset: the number of entries, then the entries
 """
 
-import socket
+import os
+import select
 import struct
 import time
 from collections.abc import Collection, Sized
+from typing import Protocol
 
 LARGEST = 1_000_000  # bytes of a value
 DEPTH = 64  # of lists in lists
@@ -201,7 +203,50 @@ class _Reader:
         raise NotPlainError(message)
 
 
-def send(channel: socket.socket, value: object) -> None:
+class Channel(Protocol):
+    """What frames pass through: a socket, or a pair of pipes."""
+
+    def sendall(self, data: bytes, /) -> None:
+        """Sends all of it, or raises OSError."""
+
+    def recv(self, most: int, /) -> bytes:
+        """Returns what is there, once something is; b"" where the other side has ended."""
+
+    def settimeout(self, seconds: float | None, /) -> None:
+        """Lets what follows wait so long, and then raise TimeoutError; None: for ever."""
+
+
+class Pipes:
+    """Two ends of two pipes as one Channel.
+
+    Args:
+        reading: the descriptor to read from.
+        writing: the descriptor to write to.
+    """
+
+    def __init__(self, reading: int, writing: int) -> None:
+        """Takes neither over: whoever opened them closes them."""
+        self.reading = reading
+        self.writing = writing
+        self._seconds: float | None = None
+
+    def sendall(self, data: bytes) -> None:
+        """Sends all of it; how long that takes is not bounded."""
+        while data:
+            data = data[os.write(self.writing, data) :]
+
+    def recv(self, most: int) -> bytes:
+        """Returns what is there, once something is."""
+        if self._seconds is not None and not select.select([self.reading], [], [], self._seconds)[0]:
+            raise TimeoutError
+        return os.read(self.reading, most)
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Lets `recv` wait so long."""
+        self._seconds = seconds
+
+
+def send(channel: Channel, value: object) -> None:
     """Sends a value as a frame.
 
     Raises:
@@ -212,7 +257,7 @@ def send(channel: socket.socket, value: object) -> None:
     channel.sendall(LENGTH.pack(len(data)) + data)
 
 
-def receive(channel: socket.socket, until: float | None = None) -> object:
+def receive(channel: Channel, until: float | None = None) -> object:
     """Returns the value of the next frame.
 
     Args:
@@ -230,7 +275,7 @@ def receive(channel: socket.socket, until: float | None = None) -> object:
     return decode(_exactly(channel, length, until))
 
 
-def _exactly(channel: socket.socket, length: int, until: float | None) -> bytes:
+def _exactly(channel: Channel, length: int, until: float | None) -> bytes:
     parts: list[bytes] = []
     while length:
         if until is not None:

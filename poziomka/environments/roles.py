@@ -1,14 +1,16 @@
 """What a child is for: a program whose functions are called, a whole program, or the tests that call.
 
-Each reads what it is to do from its channel. Only the tests are trusted. Of a program nothing is believed but what it
-answers, whatever it does to this module: it is its copy.
+Each reads from its channel, in one frame, what it is to do. Only the tests are trusted. Of a program nothing is
+believed but what it answers, whatever it does to this module: it is its copy.
 """
 
 import atexit
 import builtins
+import os
 import random
 import signal
 import socket
+import stat
 import sys
 import threading
 import traceback
@@ -17,18 +19,23 @@ from contextlib import suppress
 from types import FrameType, ModuleType
 from typing import NoReturn, cast
 
-from poziomka.environments.plain import NotPlainError, TooLargeError, encode, receive, send
+from poziomka.environments.plain import Channel, NotPlainError, Pipes, TooLargeError, encode, receive, send
 
-CHANNEL, PROGRAM = 3, 4  # descriptors: to whoever asks, whose first frame is the request; of tests, to the program
+CHANNEL = 3  # the descriptor of a socket to whoever asks
+PROGRAM = 4  # of tests, to the program: a socket, or a pipe from it and beside it one to it
 GONE, STRANGE = "the program ended by itself", "the program answered what was not asked"
 SHOWN = 300  # characters of what a program says of itself
 UNREADABLE = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)  # what compile() may raise
 
 
-def _asked() -> tuple[socket.socket, Mapping[str, object]]:
-    """Returns the channel and the request."""
-    channel = socket.socket(fileno=CHANNEL)
-    return channel, cast("dict[str, object]", receive(channel))
+def asker() -> Channel:
+    """Returns the channel to whoever asks."""
+    return socket.socket(fileno=CHANNEL)
+
+
+def _asked(channel: Channel) -> Mapping[str, object]:
+    """Returns the request."""
+    return cast("dict[str, object]", receive(channel))
 
 
 def _start(name: str, request: Mapping[str, object]) -> ModuleType:
@@ -51,9 +58,9 @@ def _words(error: BaseException) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------- functions
-def functions() -> int:
+def functions(channel: Channel) -> int:
     """Runs a program and answers calls of its functions."""
-    channel, request = _asked()
+    request = _asked(channel)
     space = _start("program", request).__dict__
     names = cast("list[str]", request["names"])
     try:
@@ -89,16 +96,21 @@ def _called(function: Callable[..., object], arguments: tuple[object, ...], name
 
 
 # ------------------------------------------------------------------------------------------------------ whole programs
-def whole() -> int:
-    """Runs a program as Python runs a file; returns its exit status."""
-    channel, request = _asked()
+def whole(channel: Channel) -> int:
+    """Runs a program as Python runs a file; returns its exit status.
+
+    Before anything of it runs, the channel says whether it can be read.
+    """
+    request = _asked(channel)
     space = _start("__main__", request).__dict__
     try:
         code = compile(cast("str", request["source"]), "<program>", "exec", dont_inherit=True)
     except UNREADABLE as error:
         send(channel, ["unread", _words(error)])
         return 1
-    channel.close()
+    send(channel, ["read"])
+    if isinstance(channel, socket.socket):
+        channel.close()
     status = 0
     try:
         exec(code, space)  # noqa: S102 as above
@@ -142,7 +154,8 @@ class _Program:
 
     def __init__(self, *, twice: bool) -> None:
         """Is not asked anything yet."""
-        self.channel = socket.socket(fileno=PROGRAM)
+        is_socket = stat.S_ISSOCK(os.fstat(PROGRAM).st_mode)
+        self.channel: Channel = socket.socket(fileno=PROGRAM) if is_socket else Pipes(PROGRAM, PROGRAM + 1)
         self.twice = twice
         self.calls = 0
         self.fault = ""
@@ -200,9 +213,9 @@ class _Program:
         return call
 
 
-def tests() -> int:
+def tests(channel: Channel) -> int:
     """Runs tests that call a program; tells "passed", "failed", "slow", "unread" or "broken", and a line why."""
-    channel, request = _asked()
+    request = _asked(channel)
     program = _Program(twice=bool(request["twice"]))
     limit = cast("float", request["seconds"])
 
@@ -269,4 +282,4 @@ def _line(error: BaseException, checks: list[str]) -> str:
     return repr(line)
 
 
-ROLES: dict[str, Callable[[], int]] = {"functions": functions, "whole": whole, "tests": tests}
+ROLES: dict[str, Callable[[Channel], int]] = {"functions": functions, "whole": whole, "tests": tests}

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.environments.held import HeldProcess, loaded
+from poziomka.environments.held import HeldProcess, Ready, loaded
 from poziomka.environments.interpreter import CALL, Isolation, Surface
 from poziomka.environments.limited import Limits
 from poziomka.environments.pipes import PipedConsole, ask, started
@@ -98,14 +98,16 @@ class Sandlock:
     Args:
         limits: of every call; of memory, files and processes, of a console.
         seed: of Python's random numbers and of the order of sets of texts.
+        spare: processes that wait for the next console, 10 MB each.
     """
 
     name = "sandlock"
 
-    def __init__(self, limits: Limits = CALL, seed: int = 0) -> None:
+    def __init__(self, limits: Limits = CALL, seed: int = 0, spare: int = 1) -> None:
         """Starts nothing until the first call."""
         self.limits = limits
         self.seed = seed
+        self._ready = Ready(lambda: HeldProcess(limits, seed), spare)
 
     def isolation(self) -> Isolation:
         """Returns what holds the code."""
@@ -113,10 +115,8 @@ class Sandlock:
 
     def open(self) -> PipedConsole:
         """Returns a fresh console; its process starts at its first call."""
-        return PipedConsole(self._begin, self.limits)
+        return PipedConsole(self._ready.take, self.limits)
 
     def close(self) -> None:
-        """Ends nothing: a console's process ends with it."""
-
-    def _begin(self) -> HeldProcess:
-        return HeldProcess(self.limits, self.seed)
+        """Ends the processes that wait; a console's own ends with it."""
+        self._ready.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.environments.held import closed
+from poziomka.environments.held import split
 from poziomka.environments.interpreter import CALL, Surface
 from poziomka.environments.sandlocked import Sandlock, interpreter, reason
 
@@ -446,9 +446,11 @@ def test_every_surface_is_held_by_something():
     assert isolation.not_protected
 
 
-def test_packages_of_others_within_the_library_are_closed_but_for_those_that_are_opened(tmp_path):
-    for name in ("site-packages/numpy", "site-packages/ours", "dist-packages/theirs"):
+def test_packages_of_others_within_the_library_are_closed_but_for_those_that_are_named(tmp_path):
+    for name in ("lib/site-packages/numpy", "lib/site-packages/ours", "lib/json"):
         (tmp_path / name).mkdir(parents=True)
-    site, dist = tmp_path / "site-packages", tmp_path / "dist-packages"
-    assert closed([str(tmp_path)], [str(site / "numpy")]) == [str(site / "ours"), str(dist)]
-    assert closed([str(tmp_path)], ["/elsewhere/numpy"]) == [str(site), str(dist)]
+    library, site = tmp_path / "lib", tmp_path / "lib" / "site-packages"
+    assert split(library, [site, Path("/elsewhere")]) == [library / "json"]
+    assert split(tmp_path, [site / "ours"]) == [library / "json", site / "numpy"]
+    assert split(site / "numpy", [site]) == [site / "numpy"]
+    assert split(site, [site]) == []
