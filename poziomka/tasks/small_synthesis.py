@@ -1,7 +1,7 @@
-"""Program synthesis that a tiny model learns in minutes: seven words, lists of three digits, tests in an interpreter.
+"""Program synthesis that a tiny model learns in minutes: six words, lists of three digits, tests in an interpreter.
 
-A program is a row of words of the list language, found from three examples: " 3 1 4 > 4 1 3 ; …". What it is worth is
-found by running it on three lists that are shown and sixteen that are not: it is written down as a Python function and
+A program is a row of words of the list language, found from two examples: " 3 1 4 > 4 1 3 ; …". What it is worth is
+found by running it on two lists that are shown and sixteen that are not: it is written down as a Python function and
 called in an interpreter that holds what runs in it (`small_synthesis:monty`). Whoever audits asks the language's own
 interpreter, in this process, on more lists.
 
@@ -10,10 +10,9 @@ Its words keep a list as long as it is, so that a thought can run a candidate an
     up 4 2 5 sort 2 4 5 > 5 x      the candidate `up sort` makes 2 4 5 of the first list, but 5 comes first: a miss
     flip 6 8 5 > 6 8 5 ok          `flip` makes what is wanted: on to the second example
 
-A problem's level is the number of words that it needs (no shorter program does the same on a fixed set of probe lists);
-one problem in six is of level 1, two are of level 2 and three of level 3, as behaviours of one word are few.
-What a program does on the probes names the problem and its split: one behaviour in HELD_OUT is never a solution in
-training, however it is spelled. As a candidate in vain it may occur.
+A problem's level is the number of words that it needs (no shorter program does the same on a fixed set of probe lists).
+Of the behaviours of two words one in HELD_OUT is never a solution in training, however it is spelled; as a candidate in
+vain it may occur. Of one word there are six only: all occur in training, and held-out problems show other lists.
 """
 
 from collections.abc import Iterator
@@ -30,12 +29,11 @@ from poziomka.tasks.list_functions import LIMITS, examples_of, fault_of
 from poziomka.tasks.list_language import BASE, Numbers, Program, in_python, run
 from poziomka.tasks.synthesis import LONGEST, Examples, audit, fits, in_symbols, mistakes, probes, read_program, spell
 
-DIALECT = ("up", "double", "halve", "flip", "reverse", "rotate", "sort")
-LEVELS = (1, 3)  # words of the program that a problem is made with
-SHOWN, HIDDEN = 3, 16  # examples
+DIALECT = ("up", "double", "halve", "flip", "reverse", "sort")
+LEVELS = (1, 2)  # words of the program that a problem is made with
+SHOWN, HIDDEN = 2, 16  # examples
 LENGTH = 3  # of a list that is shown; those that are hidden have 2 to 6 numbers
-HELD_OUT = 4  # one behaviour in this many belongs to the test split
-CHECKED = 2  # examples on which a candidate is run before it is answered
+HELD_OUT = 3  # one behaviour in this many belongs to the test split
 TRIED = 6  # most candidates that a demonstration tries in vain
 MORE = 0.8  # chance that one is tried before the right one
 SYMBOLS = (*map(str, range(BASE)), *DIALECT, ">", ";", "(", ")", "ok", "x")
@@ -52,14 +50,14 @@ def behaviours(words: int) -> frozenset[tuple[Numbers, ...]]:
     return frozenset(found)
 
 
-def key_of(does: tuple[Numbers, ...]) -> str:
-    """Returns the name of what a program makes of the probes."""
-    return f"{seed_of('small_synthesis', 'behaviour', str(does)):016x}"
+def named(outputs: object) -> str:
+    """Returns a name for what a program makes of some lists."""
+    return f"{seed_of('small_synthesis', 'behaviour', str(outputs)):016x}"
 
 
-def held_out(key: str) -> bool:
-    """Whether the behaviour of a name belongs to the test split."""
-    return seed_of("small_synthesis", "held out", key) % HELD_OUT == 0
+def held_out(name: str) -> bool:
+    """Whether what has this name belongs to the test split."""
+    return seed_of("small_synthesis", "held out", name) % HELD_OUT == 0
 
 
 def neighbours(program: Program) -> Iterator[Program]:
@@ -69,16 +67,13 @@ def neighbours(program: Program) -> Iterator[Program]:
         yield from ((*program[:place], word, *program[place + 1 :]) for word in DIALECT if word != program[place])
 
 
-def _program(random: Random, level: int, *, test: bool) -> tuple[Program, str]:
+def _program(random: Random, level: int) -> tuple[Program, str]:
     """Returns a program that needs so many words, and the name of what it does."""
     while True:
         program = tuple(random.choice(DIALECT) for _ in range(level))
         does = tuple(run(program, row) for row in probes())
-        if does in behaviours(level - 1):
-            continue
-        key = key_of(does)
-        if held_out(key) == test:
-            return program, key
+        if does not in behaviours(level - 1):
+            return program, named(does)
 
 
 def _examples(random: Random, program: Program) -> tuple[Examples, Examples] | None:
@@ -98,14 +93,15 @@ def _examples(random: Random, program: Program) -> tuple[Examples, Examples] | N
 
 def source(split: str, index: int, level: int | None = None) -> Problem:
     """Returns a problem; pure."""
-    levels = range(LEVELS[0], LEVELS[1] + 1)
-    chosen = random_of("small_synthesis", split, index, "level").choices(levels, weights=levels)[0]
-    drawn = chosen if level is None else level
+    drawn = random_of("small_synthesis", split, index, "level").randint(*LEVELS) if level is None else level
     random = random_of("small_synthesis", split, index, drawn)
     while True:
-        program, key = _program(random, drawn, test=split == "test")
+        program, behaviour = _program(random, drawn)
         examples = _examples(random, program)
-        if examples is not None:
+        if examples is None:
+            continue
+        key = named((behaviour, examples[0]))
+        if held_out(key if drawn == 1 else behaviour) == (split == "test"):
             break
     shown, hidden = ([[list(given), list(wanted)] for given, wanted in each] for each in examples)
     facts: dict[str, object] = {"program": list(program), "shown": shown, "hidden": hidden, "index": index}
@@ -131,12 +127,12 @@ def scorer_of(interpreter: Interpreter) -> Scorer:
 
 # ------------------------------------------------------------------------------------------------------ written out
 def trace(program: Program, shown: Examples) -> str:
-    """Returns a program's run on the first CHECKED examples, until one misses.
+    """Returns a program's run on the examples that are shown, until one misses.
 
     Each word stands before what it makes; then come the digits that are wanted, up to the first that differs.
     """
     words: list[str] = []
-    for given, wanted in shown[:CHECKED]:
+    for given, wanted in shown:
         row = given
         for word in program:
             row = run((word,), row)
@@ -161,7 +157,7 @@ def demonstration(problem: Problem) -> tuple[str, str]:
         if random.random() >= MORE:
             break
         candidate = tuple(random.choice(DIALECT) for _ in range(random.randint(*LEVELS)))
-        if not fits(candidate, shown[:CHECKED]):
+        if not fits(candidate, shown):
             lines.append(trace(candidate, shown))
     return " ".join([*lines, trace(program, shown)]), spell(program)
 
@@ -187,9 +183,9 @@ def small_synthesis(where: str) -> Task:
         audit=audit,
         symbols=SYMBOLS,
         limits=(
-            "Seven words that keep a list's length: nothing is said of loops, conditions, variables or names.",
-            "Every word occurs in training; what is held out is what whole programs do.",
-            "Behaviours are few (the counts stand in recipes/synthesis/README.md), so compare by level.",
-            "A thought checks two of three examples, and three may fit more than one program.",
+            "Six words that keep a list's length: nothing is said of loops, conditions, variables or names.",
+            "Every word occurs in training; what is held out is what programs of two words do, and lists.",
+            "Behaviours are few, so compare by level.",
+            "Two examples may fit more than one program.",
         ),
     )
