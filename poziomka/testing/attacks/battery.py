@@ -1,0 +1,189 @@
+"""Lets attacks loose on an interpreter, one after the other, and says what each reached."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Self
+
+from poziomka.core.errors import EnvironmentFailure
+from poziomka.environments.interpreter import Console, Interpreter
+from poziomka.testing.attacks.attack import Attack, Evidence, Outcome, Report, Seen, Tried
+from poziomka.testing.attacks.catalogue import ATTACKS
+from poziomka.testing.attacks.ground import Ground, lacks
+from poziomka.testing.attacks.listeners import knocking
+
+GRACE = 1.5  # seconds beyond its limit within which a call must be over
+PAUSE = 0.15  # seconds before an attack looks at what it left behind
+# what another console does before and after every attack: it must come out the same
+BYSTANDER = """
+import json, math
+print(json.dumps([sum([1, 2]), max(3, 4), len("abc"), sorted([2, 1]), math.floor(2.5)]), repr("a"), kept)
+"""
+
+
+def check_interpreter(interpreter: Interpreter, attacks: Sequence[Attack] = ATTACKS, grace: float = GRACE) -> Report:
+    """Lets attacks loose on an interpreter and returns what it held and what it did not.
+
+    They go a little beyond its limits, so give it small ones. A call that never ends is waited for without end. The
+    interpreter is not closed.
+
+    Args:
+        interpreter: any; see environments/interpreter.py for what it must keep to.
+        attacks: all of them, or some.
+        grace: seconds beyond the limit of time within which a call must be over.
+
+    Raises:
+        EnvironmentFailure: it cannot run anything at all.
+    """
+    with Battery(interpreter, grace) as battery:
+        return Report(interpreter.name, tuple(battery.attempt(attack) for attack in attacks))
+
+
+class Battery:
+    """Attacks one interpreter; a context manager.
+
+    Args:
+        interpreter: any.
+        grace: as for `check_interpreter`.
+
+    Raises:
+        EnvironmentFailure: the interpreter cannot run anything at all.
+    """
+
+    def __init__(self, interpreter: Interpreter, grace: float = GRACE) -> None:
+        """Starts nothing yet."""
+        self.interpreter = interpreter
+        self.grace = grace
+        self._ground = Ground(interpreter.limits)
+        self._bystander: Console | None = None
+        self._expected = ""
+
+    def __enter__(self) -> Self:
+        """Lays out what there is to reach, and opens a console that must not notice anything."""
+        self._ground.__enter__()
+        try:
+            self._open_bystander()
+            self._expected = self._aside()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Removes everything."""
+        self._close_bystander()
+        self._ground.__exit__()
+
+    def attempt(self, attack: Attack) -> Tried:
+        """Lets one attack loose."""
+        lacking = lacks(attack.needs)
+        if lacking:
+            return Tried(attack, Outcome.UNTRIED, lacking)
+        self._ground.begin()
+        went = _Went()
+        began = time.perf_counter()
+        if attack.knock:
+            with knocking(self._ground.port) as opened:
+                self._run(attack, went)
+            went.seen += [(Evidence.CALLED, sentence) for sentence in opened]
+        else:
+            self._run(attack, went)
+        took = time.perf_counter() - began
+        went.seen += self._ground.seen("\n".join(went.said))
+        for sentence in self._disturbed():
+            went.disturbed(sentence)
+        outcome = Outcome.REACHED if went.seen else Outcome.HELD
+        told = "; ".join(dict.fromkeys(sentence for _, sentence in went.seen))
+        return Tried(attack, outcome, told, frozenset(evidence for evidence, _ in went.seen), went.fault, took)
+
+    def renew(self) -> None:
+        """Opens anew the console that has no part in the attacks."""
+        self._close_bystander()
+        self._open_bystander()
+
+    def _run(self, attack: Attack, went: "_Went") -> None:
+        consoles: list[Console] = []
+        try:
+            own = self.interpreter.open()
+            consoles.append(own)
+            if attack.start:
+                self._call(own, attack.start, went)
+            if attack.other:
+                other = own.fork() if attack.start else self.interpreter.open()
+                consoles.append(other)
+                self._call(other, attack.other, _Went(), secret=True)
+            self._call(own, attack.code, went)
+            if attack.later:
+                time.sleep(PAUSE)
+                self._call(own, attack.later, went)
+        except EnvironmentFailure as failure:
+            went.disturbed(f"it made the interpreter itself fail: {failure}")
+        except Exception as error:  # noqa: BLE001 whatever came out of the interpreter, the code made it raise
+            went.disturbed(f"it made the interpreter raise {type(error).__name__}: {error}")
+        for console in consoles:
+            try:
+                console.close()
+            except Exception as error:  # noqa: BLE001 as above
+                went.disturbed(f"it kept its console from closing: {type(error).__name__}: {error}")
+
+    def _call(self, console: Console, code: str, went: "_Went", *, secret: bool = False) -> None:
+        limits, began = self.interpreter.limits, time.perf_counter()
+        output = console.run(self._ground.names(code, secret=secret) + code)
+        took = time.perf_counter() - began
+        went.said += [output.text, output.fault]
+        went.fault = output.fault or went.fault
+        if took > limits.seconds + self.grace:
+            went.seen.append((Evidence.LATE, f"it took {took:.1f} s where {limits.seconds:g} s are allowed"))
+        if max(len(output.text), len(output.fault)) > limits.output:
+            letters = max(len(output.text), len(output.fault))
+            told = f"it wrote {letters:,} characters where {limits.output:,} are allowed"
+            went.seen.append((Evidence.LONG, told))
+
+    def _disturbed(self) -> list[str]:
+        """Whether the console that had no part in it noticed anything."""
+        try:
+            now = self._aside()
+        except Exception as error:  # noqa: BLE001 as above
+            now = f"{type(error).__name__}: {error}"
+        if now == self._expected:
+            return []
+        self.renew()
+        return [f"another console noticed it: {' '.join(now.split())[:80]!r}"]
+
+    def _open_bystander(self) -> None:
+        """Opens it, more than once where an attack made the interpreter raise."""
+        for last in (False, False, True):
+            try:
+                self._bystander = self.interpreter.open()
+                self._bystander.run("kept = 'kept'")
+            except Exception as error:
+                if last:
+                    message = f"{self.interpreter.name} runs nothing any more: {type(error).__name__}: {error}"
+                    raise EnvironmentFailure(message) from error
+            else:
+                return
+
+    def _close_bystander(self) -> None:
+        if self._bystander is not None:
+            with suppress(Exception):
+                self._bystander.close()
+        self._bystander = None
+
+    def _aside(self) -> str:
+        assert self._bystander is not None
+        output = self._bystander.run(BYSTANDER)
+        return f"{output.text}{output.fault}"
+
+
+class _Went:
+    """How an attack goes."""
+
+    def __init__(self) -> None:
+        """Nothing was said and nothing was seen."""
+        self.said: list[str] = []
+        self.seen: list[Seen] = []
+        self.fault = ""
+
+    def disturbed(self, sentence: str) -> None:
+        """Somebody else noticed."""
+        self.seen.append((Evidence.DISTURBED, sentence))

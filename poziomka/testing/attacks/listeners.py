@@ -1,0 +1,102 @@
+"""Sockets of ours that attacks may call: whoever reaches one is heard."""
+
+import errno
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+class Listeners:
+    """Sockets that wait, of every kind that a machine has without asking anybody.
+
+    Args:
+        folder: where those lie that are files.
+        name: of those that are no files.
+
+    Attributes:
+        tcp, tcp6, udp: ports of the loopback; tcp6 is 0 where there is no IPv6.
+        unix, letters: paths, one for connections and one for single messages.
+        abstract: the name without a file; Linux only.
+    """
+
+    def __init__(self, folder: str, name: str) -> None:
+        """Opens them."""
+        self._open: dict[str, socket.socket] = {}
+        self.unix, self.letters, self.abstract = f"{folder}/socket", f"{folder}/letters", f"\0{name}"
+        self.tcp = self._listen("a TCP connection", socket.AF_INET, ("127.0.0.1", 0))
+        self.udp = self._listen("a UDP message", socket.AF_INET, ("127.0.0.1", 0), socket.SOCK_DGRAM)
+        self.tcp6 = 0
+        with suppress(OSError):
+            self.tcp6 = self._listen("a TCP connection over IPv6", socket.AF_INET6, ("::1", 0))
+        self._listen("a Unix connection", socket.AF_UNIX, self.unix)
+        self._listen("a Unix message", socket.AF_UNIX, self.letters, socket.SOCK_DGRAM)
+        with suppress(OSError):
+            self._listen("an abstract Unix connection", socket.AF_UNIX, self.abstract)
+
+    def heard(self) -> list[str]:
+        """Returns who called since it was asked last, in words, and hangs up."""
+        found = []
+        for what, end in self._open.items():
+            while True:
+                try:
+                    if end.type == socket.SOCK_DGRAM:
+                        end.recv(65536)
+                    else:
+                        end.accept()[0].close()
+                except OSError as error:
+                    if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK):
+                        found.append(f"{what} failed: {error}")
+                    break
+                found.append(f"{what} reached a socket of ours")
+        return found
+
+    def close(self) -> None:
+        """Closes them."""
+        for end in self._open.values():
+            end.close()
+
+    def _listen(self, what: str, family: int, where: object, kind: int = socket.SOCK_STREAM) -> int:
+        end = socket.socket(family, kind)
+        try:
+            end.bind(where)  # type: ignore[arg-type]  # an address of its family
+            if kind == socket.SOCK_STREAM:
+                end.listen(64)
+        except OSError:
+            end.close()
+            raise
+        end.setblocking(False)
+        if isinstance(where, str) and not where.startswith("\0"):
+            os.chmod(where, 0o777)  # noqa: PTH101, S103 anybody may call, so that it is the interpreter that holds
+        self._open[what] = end
+        bound = end.getsockname()
+        return int(bound[1]) if isinstance(bound, tuple) else 0
+
+
+def free_port() -> int:
+    """Returns a port of the loopback at which nobody listens."""
+    with socket.socket() as end:
+        end.bind(("127.0.0.1", 0))
+        return int(end.getsockname()[1])
+
+
+@contextmanager
+def knocking(port: int) -> Iterator[list[str]]:
+    """Knocks at a port again and again; yields a list that says so once somebody has opened."""
+    opened: list[str] = []
+    over = threading.Event()
+
+    def knock() -> None:
+        while not over.is_set() and not opened:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.2):
+                opened.append("a connection of ours was taken")
+            over.wait(0.01)
+
+    thread = threading.Thread(target=knock)
+    thread.start()
+    try:
+        yield opened
+    finally:
+        over.set()
+        thread.join()
