@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments import inner
 from poziomka.environments.limited import Limits
-from poziomka.environments.scratch import Scratch
+from poziomka.environments.scratch import Scratch, sweep
 from poziomka.environments.zygote import Ended
 
 if TYPE_CHECKING:
@@ -355,6 +355,7 @@ def _starter() -> ThreadPoolExecutor:
     with _LOCK[0]:
         if os.getpid() not in _STARTERS:
             if not _STARTERS:
+                sweep()
                 atexit.register(_end_all)
                 os.register_at_fork(after_in_child=_forget)
             _STARTERS.clear()

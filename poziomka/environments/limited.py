@@ -14,7 +14,7 @@ import select
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -144,6 +144,9 @@ class Place(Protocol):
             text: what it reads from standard input.
             seconds: that are left to it; None: the limit.
         """
+
+
+Places = Callable[[Limits, int], Place]  # makes a place of limits and a seed: Limited, or held_programs.Sandlocked
 
 
 class Limited:

@@ -5,20 +5,35 @@ import stat
 import tempfile
 import time
 from contextlib import suppress
+from pathlib import Path
 
 ENTRIES = 2000  # files and folders; more are too many
 PATIENCE = 3.0  # seconds within which a folder must be gone
 
 
+PREFIX = "poziomka-held-"  # then the process that made it
+
+
+def sweep() -> int:
+    """Removes the folders of processes that are gone, as one that was killed leaves them; returns how many."""
+    count = 0
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        owner = path.name[len(PREFIX) :].partition("-")[0]
+        with suppress(OSError):
+            if owner.isdigit() and path.stat().st_uid == os.getuid() and not Path(f"/proc/{owner}").exists():
+                count += Scratch(str(path)).remove()
+    return count
+
+
 class Scratch:
-    """A new folder that only its owner can read.
+    """A new folder that only its owner can read, or one that is there.
 
     Nothing in it is followed: links lead out of it, and whoever wrote them may have meant us to.
     """
 
-    def __init__(self) -> None:
-        """Makes it."""
-        self.path = tempfile.mkdtemp(prefix="poziomka-")
+    def __init__(self, path: str | None = None) -> None:
+        """Makes it where no path is given."""
+        self.path = path or tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
 
     def overfull(self, most: int) -> bool:
         """Whether it holds more bytes on the disk than `most`, or more than ENTRIES files and folders."""

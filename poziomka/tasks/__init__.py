@@ -6,7 +6,7 @@ from poziomka.core.errors import TaskError, nearest
 from poziomka.core.problem import Task
 from poziomka.environments.interpreters import reasons
 from poziomka.tasks.arithmetic import gcd, letters, products, small_sums, sums
-from poziomka.tasks.coding import humaneval, mbpp
+from poziomka.tasks.coding import humaneval, limited_humaneval, limited_mbpp, mbpp
 from poziomka.tasks.competition import competition
 from poziomka.tasks.countdown import countdown
 from poziomka.tasks.counterexample import counterexample
@@ -15,7 +15,7 @@ from poziomka.tasks.large_numbers import large_numbers, large_numbers_in_words
 from poziomka.tasks.list_functions import list_functions
 from poziomka.tasks.market import market
 from poziomka.tasks.mixture import mixture, read_parts
-from poziomka.tasks.programs import programs
+from poziomka.tasks.programs import limited_programs, programs
 from poziomka.tasks.reasoning_gym import datasets, reasoning_gym
 from poziomka.tasks.recurrence import recurrence
 from poziomka.tasks.satisfy import satisfy
@@ -52,6 +52,9 @@ READ_TASKS: dict[str, Callable[[str], Task]] = {  # named NAME:WHERE
     "humaneval": humaneval,
     "mbpp": mbpp,
     "programs": programs,
+    "limited_humaneval": limited_humaneval,
+    "limited_mbpp": limited_mbpp,
+    "limited_programs": limited_programs,
     "small_synthesis": small_synthesis,
     "list_functions": list_functions,
     "mixture": mixture_named,

@@ -4,8 +4,8 @@ A folder holds `train.jsonl` and `test.jsonl`; a line is an object with the text
 objects with the texts `input` and `output`. A test with `"public": true` stands in the prompt as an example; the others
 are hidden. A line may have a right program as `solution`, a `thought` that leads to it, and a `level`.
 
-Each test runs the program anew, in a limited process, and the output is compared outside it: line by line, with as much
-white space between words and around them as it likes, and otherwise exactly.
+Each test runs the program anew, in a process that the kernel holds, and the output is compared outside it: line by
+line, with as much white space between words and around them as it likes, and otherwise exactly.
 """
 
 import re
@@ -20,7 +20,8 @@ from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Scorer, Task
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Transcript
-from poziomka.environments.limited import NOT_PROTECTED, Limited, Limits, Place
+from poziomka.environments.held_programs import Sandlocked
+from poziomka.environments.limited import Limited, Limits, Place, Places
 from poziomka.tasks.coding import read_program
 from poziomka.tasks.coding_mistakes import whole_mistakes
 from poziomka.tasks.rows import Row, read_rows, text_of
@@ -129,14 +130,16 @@ JUDGED = (
 )
 
 
-def programs(where: str) -> Task:
+def programs(where: str, place: Places = Sandlocked) -> Task:
     """Whole programs to write, judged by hidden inputs and outputs, from files of JSON lines.
 
     Args:
         where: a folder with train.jsonl and test.jsonl; one file, for evaluation only; or "sample" for ours.
+        place: makes where programs run, of limits and a seed: Sandlocked or Limited.
 
     Raises:
         TaskError: the problems cannot be read.
+        EnvironmentFailure: programs cannot run in that place here.
     """
     path = SAMPLE if where == "sample" else Path(where).expanduser()
 
@@ -151,13 +154,19 @@ def programs(where: str) -> Task:
         return read(split)[index]
 
     known = [problem for split in ("train", "test") for problem in read(split)]  # what cannot be read is said now
+    first = place(LIMITS, 0)
     return Task(
         "programs",
         source,
-        scorer_of(Limited(LIMITS)),
+        scorer_of(first),
         size=lambda split: len(read(split)),
         demonstration=demonstration if all(problem.facts["solution"] for problem in known) else None,
         mistakes=whole_mistakes,
-        audit=scorer_of(Limited(LIMITS, seed=1), turned=True),
-        limits=(*JUDGED, *NOT_PROTECTED),
+        audit=scorer_of(place(LIMITS, 1), turned=True),
+        limits=(*JUDGED, *first.not_protected),
     )
+
+
+def limited_programs(where: str) -> Task:
+    """Whole programs where the kernel cannot hold them: they run in a limited process, which is no sandbox."""
+    return programs(where, Limited)

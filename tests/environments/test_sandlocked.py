@@ -17,6 +17,7 @@ from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments.held import split
 from poziomka.environments.interpreter import CALL, Surface
 from poziomka.environments.sandlocked import Sandlock, interpreter, reason
+from poziomka.environments.scratch import sweep
 
 pytestmark = pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}")
 ROOMY = replace(CALL, seconds=20.0)  # where nothing hangs, a busy machine may take its time
@@ -392,7 +393,9 @@ time.sleep(60)
     process.wait()
     process.stdout.close()
     assert gone(int(held))
-    Path(folder).rmdir()
+    assert Path(folder).is_dir()
+    assert sweep() >= 1
+    assert not Path(folder).exists()
 
 
 # ------------------------------------------------------------------------------------------------------ where it cannot

@@ -11,7 +11,7 @@ from poziomka.core.problem import Verdict
 from poziomka.core.scoring import judge
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.environments.limited import NOT_PROTECTED
+from poziomka.environments.held_programs import NOT_PROTECTED
 from poziomka.tasks import shipped, task_named
 from poziomka.tasks.coding import SAMPLES, SPLITS, humaneval, mbpp, read_program
 from poziomka.tasks.coding_mistakes import SLOW, slow

@@ -1,0 +1,244 @@
+"""Programs that the kernel holds play their roles, reach neither the tests nor what forked them, and leave nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from poziomka.core.errors import EnvironmentFailure, SettingsError
+from poziomka.environments.exam import Exam, Examiner
+from poziomka.environments.held_programs import NOT_PROTECTED, Sandlocked
+from poziomka.environments.limited import Limits
+from poziomka.environments.sandlocked import reason
+
+pytestmark = pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}")
+RIGHT = "def f(x):\n    return x + 1\n"
+CHECKS = ("assert f(1) == 2", "assert candidate(5) == 6")
+ROOMY = Limits(seconds=20.0)  # where nothing hangs, a busy machine may take its time
+
+
+@pytest.fixture(scope="module")
+def place():
+    place = Sandlocked(ROOMY)
+    yield place
+    place.close()
+
+
+@pytest.fixture(scope="module")
+def quick():
+    place = Sandlocked(Limits(seconds=0.6))
+    yield place
+    place.close()
+
+
+def why(place, source, *checks):
+    examiner = Examiner(place)
+    outcome = examiner.outcome(source, Exam(("f",), checks or CHECKS))
+    examiner.close()
+    assert outcome.passed == (outcome.why == "")
+    return outcome.why
+
+
+def said(place, source, text=b""):
+    ran = place.whole(source, text)
+    assert ran.fault == ""
+    return ran.output.decode().strip()
+
+
+# ------------------------------------------------------------------------------------------------------ whole programs
+def test_a_program_reads_its_input_and_its_output_is_read(place):
+    assert said(place, "print(sum(map(int, input().split())))", b"3 4\n") == "7"
+    assert said(place, "import sys; print(len(sys.stdin.buffer.read()))", b"x" * 2_000_000) == "2000000"
+    assert said(place, "print('does not read')", b"x" * 2_000_000) == "does not read"
+    assert said(place, "import sys; sys.stdout.write('no end of line'); sys.stderr.write('x')") == "no end of line"
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("1 / 0", "ended with status 1: ZeroDivisionError: division by zero"),
+        ("import os; os._exit(3)", "ended with status 3"),
+        ("exit(4)", "ended with status 4"),
+        ("import ctypes; ctypes.string_at(0)", "was ended by signal 11"),
+        ("import os; os.killpg(0, 9)", "was ended by signal 9"),
+        ("held = bytearray(10 ** 9)", "ended with status 1: MemoryError"),
+        ("open('x', 'w')", "ended with status 1: PermissionError: [Errno 13] Permission denied: 'x'"),
+        ("import os; os.fork()", "ended with status 1: PermissionError: [Errno 1] Operation not permitted"),
+        ("import socket; socket.socket()", "ended with status 1: PermissionError: [Errno 1] Operation not permitted"),
+    ],
+)
+def test_how_a_program_ends_is_told(place, source, fault):
+    assert place.whole(source).fault == fault
+
+
+def test_what_is_no_python_is_told_apart_and_cannot_be_feigned(place):
+    ran = place.whole("a b")
+    assert (ran.read, ran.fault) == (False, "SyntaxError: invalid syntax (<program>, line 1)")
+    ran = place.whole("import sys; sys.stdout.buffer.write(b'\\0\\0\\0\\x0cl\\0\\0\\0\\2s\\0\\0\\0\\6unread')")
+    assert ran.read
+
+
+@pytest.mark.parametrize("source", ["while True: pass", "import time, os; os.close(1); os.close(2); time.sleep(60)"])
+def test_a_program_that_hangs_or_sleeps_is_ended_at_its_limit(quick, source):
+    began = time.monotonic()
+    assert quick.whole(source).fault == "ran longer than 0.6 s"
+    assert time.monotonic() - began < 3
+
+
+def test_output_without_end_is_cut(place):
+    for stream in ("out", "err"):
+        ran = place.whole(f"import sys\nwhile True: sys.std{stream}.write('x' * 10 ** 6)")
+        assert ran.fault == "wrote more than 1000000 bytes"
+        assert len(ran.output) <= 1_200_000
+
+
+def test_a_program_may_use_threads_but_no_more_memory_for_them(place):
+    script = """
+import sys, threading
+sys.setrecursionlimit(10 ** 6)
+threading.stack_size(64 * 2 ** 20)
+def depth(n): return 0 if n == 0 else 1 + depth(n - 1)
+threading.Thread(target=lambda: print(depth(20_000))).start()
+"""
+    assert said(place, script) == "20000"
+    script = "from threading import *\nfor _ in range(9999): Thread(target=Event().wait, daemon=True).start()"
+    assert "can't start new thread" in place.whole(script).fault
+
+
+# ------------------------------------------------------------------------------------------------------------ functions
+def test_functions_are_called_and_judged(place):
+    assert why(place, RIGHT) == ""
+    assert why(place, "def f(x):\n    return 2 * x") == "AssertionError at 'assert candidate(5) == 6'"
+
+
+FORGED = """
+import os
+def f(x):
+    for number in range(3, 30):
+        try: os.write(number, {data!r})
+        except OSError: pass
+    return x + 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("import os\nos._exit(0)", "the program ended by itself"),
+        ("import os\nos.closerange(0, 99)", "the program ended by itself"),
+        ("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)", "PermissionError"),
+        ("raise SystemExit", "the program raised SystemExit"),
+        ("a b", "SyntaxError"),
+        (FORGED.format(data=b"\xff" * 9), "the program answered what cannot pass: larger than 1000000 bytes"),
+        (FORGED.format(data=b"\0\0\0\1T"), "the program answered what was not asked"),
+        ("import builtins\nclass E(int):\n    __eq__ = lambda a, b: True\ndef f(x): return E(0)", "AssertionError"),
+    ],
+)
+def test_what_a_program_does_instead_is_its_own_fault(place, source, fault):
+    assert fault in why(place, source)
+    assert why(place, RIGHT) == ""
+
+
+def test_a_program_that_hangs_is_slow(quick):
+    assert why(quick, "def f(x):\n    while True: pass") == "the program ran longer than 0.6 s"
+
+
+# ------------------------------------------------------------------------------------------------------------- the hold
+def test_a_program_reaches_neither_files_nor_whoever_forked_it_nor_the_one_after_it(place):
+    script = f"""
+import ctypes, os, resource, sys
+parent = os.getppid()
+def is_open(number):
+    try: return bool(os.fstat(number))
+    except OSError: return False
+libc = ctypes.CDLL(None, use_errno=True)
+def asked(result):
+    if result < 0: raise OSError(ctypes.get_errno(), "")
+for what in (
+    lambda: open({__file__!r}), lambda: os.listdir("."), lambda: os.listdir({str(Path(__file__).parent)!r}),
+    lambda: open(f"/proc/{{parent}}/mem", "rb"), lambda: open("/proc/self/environ"), lambda: os.kill(parent, 0),
+    lambda: os.kill(parent, 19), lambda: resource.prlimit(parent, resource.RLIMIT_CPU),
+    lambda: os.setpriority(os.PRIO_PROCESS, parent, 1), lambda: os.sched_setaffinity(parent, [0]), os.setsid,
+    lambda: os.mkdir("d"), lambda: os.symlink("a", "b"), lambda: os.chmod(".", 0o777), lambda: os.mkfifo("out"),
+    lambda: asked(libc.ptrace(16, parent, 0, 0)), lambda: asked(libc.prctl(1, 0, 0, 0, 0)),
+    lambda: asked(libc.syscall(428, -100, b"/", 0)), lambda: asked(libc.process_vm_readv(parent, 0, 0, 0, 0, 0)),
+):
+    try:
+        print("could", what())
+    except OSError:
+        pass
+sys.left = 1
+print([number for number in range(100) if is_open(number)])
+"""
+    assert said(place, script) == "[0, 1, 2]"
+    assert said(place, "import sys, os; print(hasattr(sys, 'left'), sorted(os.environ))") == (
+        "False ['LANG', 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS']"
+    )
+
+
+def test_an_interpreter_that_is_gone_is_replaced(place):
+    assert said(place, "print(1)") == "1"
+    for nest in place._idle:
+        os.kill(nest.held.pid, signal.SIGKILL)
+        assert nest.held.over(3)
+    assert said(place, "print(2)") == "2"
+
+
+def test_what_fails_while_a_program_runs_is_our_failure_and_leaves_nothing():
+    place, folders = Sandlocked(ROOMY), []
+
+    def broken():
+        with place._lent("functions") as nest:
+            folders.append(Path(nest.held.scratch.path))
+            os.kill(nest.held.pid, signal.SIGKILL)
+            assert nest.held.over(3)
+            nest.end()
+
+    with pytest.raises(EnvironmentFailure, match="the process that runs programs ended"):
+        broken()
+    assert not folders[0].exists()
+    assert place._idle == []
+
+
+def test_a_closed_place_leaves_neither_processes_nor_folders():
+    place = Sandlocked(ROOMY)
+    assert why(place, RIGHT) == ""
+    (nest,) = place._idle
+    place.close()
+    assert not Path(nest.held.scratch.path).exists()
+    assert not Path(f"/proc/{nest.held.pid}").exists()
+    assert not Path(f"/proc/{nest.pid}").exists()
+    assert why(place, RIGHT) == ""
+    place.close()
+
+
+def test_a_fork_of_this_process_has_its_own(place):
+    assert said(place, "print(1)") == "1"
+    script = """
+import os, sys
+from poziomka.environments.held_programs import Sandlocked
+place = Sandlocked()
+print(place.whole("print(1)").output, flush=True)
+if os.fork() == 0:
+    print(place.whole("print(2)").output, flush=True)
+    sys.exit()
+os.wait()
+print(place.whole("print(3)").output, flush=True)
+"""
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
+    assert (ran.stdout.split(), ran.stderr) == (["b'1\\n'", "b'2\\n'", "b'3\\n'"], "")
+
+
+def test_files_are_refused():
+    with pytest.raises(SettingsError, match="writes no files: received a limit of 1 bytes"):
+        Sandlocked(Limits(file=1))
+
+
+def test_it_says_by_what_programs_are_held(place):
+    assert place.not_protected == NOT_PROTECTED
+    assert "Landlock" in NOT_PROTECTED[0]
+    assert "seccomp" in NOT_PROTECTED[0]
