@@ -6,8 +6,13 @@ from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from os import environ
+from typing import TYPE_CHECKING
 
-from poziomka.core.errors import PoziomkaError
+from poziomka.core.errors import PoziomkaError, SettingsError
+from poziomka.core.transcript import Message
+
+if TYPE_CHECKING:
+    from poziomka.cli.talk import Talk
 
 COMMANDS = "/new begins anew, /quit or Ctrl-D ends, Ctrl-C stops a reply"
 
@@ -18,6 +23,16 @@ def options(parser: ArgumentParser) -> None:
         "model", metavar="MODEL", help="smollm2, a folder, a .gguf file, a name of the hub, or the folder of a run"
     )
     parser.add_argument("--system", metavar="TEXT", help="a system message")
+    parser.add_argument(
+        "--tools",
+        metavar="NAMES",
+        help="what the model can call: python, python:sandlock, calculator, search:FOLDER, several with +",
+    )
+    parser.add_argument(
+        "--calls",
+        metavar="NAME",
+        help="how it calls them: plain, hermes, llama, … (as its chat template says, or plain)",
+    )
     parser.add_argument("--temperature", type=float, default=0.7, metavar="T", help="0 takes the likeliest token (0.7)")
     parser.add_argument("--top-p", type=float, default=0.95, metavar="P", help="sample among this probability (0.95)")
     parser.add_argument("--tokens", type=int, default=512, metavar="N", help="most tokens of a reply (512)")
@@ -35,18 +50,48 @@ def chat(given: Namespace) -> int:
     Raises:
         PoziomkaError: the model cannot be loaded, or, where nobody sits before it, a message cannot be answered.
     """
-    from poziomka.cli.talk import Screen, Talk, open_sampler, sampling_of
+    from poziomka.environments.formats import format_named
+    from poziomka.environments.toolboxes import tools_named
+
+    if given.calls and not given.tools:
+        message = f"--calls {given.calls} says how tools are called, and there are none: name some with --tools"
+        raise SettingsError(message)
+    if given.calls:
+        format_named(given.calls)
+    tools = tools_named(given.tools) if given.tools else []  # before the model, which takes longer
+
+    from poziomka.cli.equipment import equipped
+    from poziomka.cli.talk import Talk, open_sampler, sampling_of
 
     sampling = sampling_of(given)
     started = time.perf_counter()
     sampler, notes = open_sampler(given.model, given.dtype, think=given.think)
-    talk = Talk(sampler, sampling, given.system, given.seed)
+    toolbox, opening = None, [Message("system", given.system)] if given.system else []
+    if tools:
+        sampler.chat, toolbox, told = equipped(sampler.chat, tools, given.calls)
+        if not told:
+            words = "\n\n".join(filter(None, (toolbox.prompt(), given.system)))
+            opening = [Message("system", words), *toolbox.examples()]
+    talk = Talk(sampler, sampling, opening, given.seed, toolbox)
+    try:
+        _converse(talk, given.model, started, notes)
+    finally:
+        talk.close()
+        if toolbox is not None:
+            toolbox.close()
+    return 0
+
+
+def _converse(talk: "Talk", model: str, started: float, notes: tuple[str, ...]) -> None:
+    """Talks until there is nothing more to say."""
+    from poziomka.cli.talk import Screen
+
     person = sys.stdin.isatty() and sys.stdout.isatty()
     screen = Screen(colour=sys.stdout.isatty() and "NO_COLOR" not in environ and environ.get("TERM") != "dumb")
     if person:
         with suppress(ImportError):  # arrow keys and earlier lines, where Python was built with it
             import readline  # noqa: F401 importing it is all that it needs
-        screen.aside(f"{given.model}, loaded in {time.perf_counter() - started:.1f} s · {COMMANDS}")
+        screen.aside(f"{model}, loaded in {time.perf_counter() - started:.1f} s · {COMMANDS}")
     for note in notes:
         screen.aside(note)
     for line in _typed(screen.aside) if person else sys.stdin:
@@ -65,7 +110,6 @@ def chat(given: Namespace) -> int:
                 if not person:
                     raise
                 screen.aside(str(error))  # a person can say it otherwise
-    return 0
 
 
 def _typed(aside: Callable[[str], None]) -> Iterator[str]:

@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,23 +12,26 @@ from secrets import randbits
 from types import FrameType
 from typing import TextIO
 
+from poziomka.cli.equipment import Shown, Spoken, room
 from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.collect import wait_for
-from poziomka.core.errors import SamplerError
+from poziomka.core.environment import Environment, Session, converse
+from poziomka.core.problem import Problem
 from poziomka.core.sampler import Sampling
 from poziomka.core.seeds import seed_of
-from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
 from poziomka.models.chat import ChatFormat
 from poziomka.models.pretrained import load_pretrained
 from poziomka.models.template import TemplateFormat
-from poziomka.reports.words import counted
+from poziomka.reports.words import counted, visible
 from poziomka.sampling.engine import EngineLimits
 from poziomka.sampling.local import LocalSampler
 from poziomka.sampling.spans import thought_in
 from poziomka.training.build import load
 
-DIM, NORMAL = "\x1b[2m", "\x1b[0m"
+DIM, YELLOW, NORMAL = "\x1b[2m", "\x1b[33m", "\x1b[0m"
 HALF = "\ufffd"  # what half a character reads as
+CONVERSATION = Problem("chat", "conversation", ())  # what a session of tools is about
 
 
 def sampling_of(given: Namespace) -> Sampling:
@@ -98,6 +101,18 @@ class Screen:
         self._held = self._held[len(certain) :]
         self._show(certain)
 
+    def tool(self, text: str) -> None:
+        """Writes what a tool said, on lines of its own; the reply goes on after them."""
+        self._show(self._held)
+        self._held = ""
+        if not self._fresh:
+            closing = (NORMAL if self.colour else "\n[/thought]") if self._thinking else ""
+            print(closing, file=self.out)
+        for line in visible(text).strip().splitlines():
+            print(f"{YELLOW}  ▸ {line}{NORMAL}" if self.colour else f"  [tool] {line}", file=self.out)
+        self.out.flush()
+        self._fresh = True
+
     def end(self) -> None:
         """Ends a reply: writes what waited, and goes to the next line."""
         self._show(self._held)
@@ -135,21 +150,39 @@ class Talk:
     Args:
         sampler: who answers.
         sampling: settings of every reply; the seed, and near the end of the context the tokens, are set here.
-        system: a system message.
+        opening: messages that every conversation begins with: a system message, examples.
         seed: names the randomness; None for another one every time.
+        toolbox: what the model can call; its state is kept until the conversation begins anew. None for nothing.
     """
 
-    def __init__(self, sampler: LocalSampler, sampling: Sampling, system: str | None, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        sampler: LocalSampler,
+        sampling: Sampling,
+        opening: Sequence[Message] = (),
+        seed: int | None = None,
+        toolbox: Environment | None = None,
+    ) -> None:
         """Begins."""
-        self.sampler, self.sampling, self.system = sampler, sampling, system
+        self.sampler, self.sampling, self.opening = sampler, sampling, opening
         self.seed = randbits(32) if seed is None else seed
+        self.toolbox = toolbox
+        self.session: Session | None = None
         self.transcript = Transcript()
         self.turn = 0
         self.begin()
 
     def begin(self) -> None:
-        """Forgets what was said."""
-        self.transcript = Transcript((Span(Author.SYSTEM, self.system),) if self.system else ())
+        """Forgets what was said, and what tools remember of it."""
+        self.close()
+        self.transcript = Transcript.of(self.opening)
+        self.session = self.toolbox.open(CONVERSATION) if self.toolbox else None
+
+    def close(self) -> None:
+        """Closes what the tools hold."""
+        if self.session is not None:
+            self.session.close()
+        self.session = None
 
     def ask(self, words: str, screen: Screen) -> str:
         """Says `words`, shows the reply as it is written, and returns a line about it.
@@ -158,24 +191,28 @@ class Talk:
 
         Raises:
             SamplerError: the words cannot be answered; the conversation stands where it stood.
+            EnvironmentFailure: a tool failed, likewise.
         """
         tokenizer = self.sampler.chat.tokenizer
         if tokenizer.files is None:
             self.begin()
         asked = self.sampler.read(self.transcript + Span(Author.USER, words))
-        room = self.sampler.engine.limits.context - len(asked)
-        if room < 1:
-            message = (
-                f"the conversation fills the context of {self.sampler.engine.limits.context} tokens: /new begins anew"
-            )
-            raise SamplerError(message)
+        room(self.sampler, asked)
         self.turn += 1
-        seed = seed_of("chat", self.seed, self.turn)
-        sampling = replace(self.sampling, tokens=min(self.sampling.tokens, room), seed=seed)
+        stop = (*self.sampling.stop, *(self.toolbox.stop if self.toolbox else ()))
+        sampling = replace(self.sampling, seed=seed_of("chat", self.seed, self.turn), stop=stop)
         screen.begin(thinking=thought_in(asked, tokenizer)[1])
         waiting: list[int] = []  # tokens whose text is not whole yet
         moments: list[float] = []  # when each token came
         with interruptions() as interrupted:
+
+            def flush() -> None:
+                screen.add(tokenizer.decode(waiting))
+                waiting.clear()
+
+            def show(text: str) -> None:
+                flush()
+                screen.tool(text)
 
             def hear(_: Author, token: int) -> bool:
                 moments.append(time.perf_counter())
@@ -186,18 +223,27 @@ class Talk:
                     screen.add(text)
                 return not interrupted
 
-            self.transcript = wait_for(self.sampler.stream(asked, sampling, hear))
-        screen.add(tokenizer.decode(waiting))
+            spoken = Spoken(self.sampler, hear)
+            reply = (
+                converse(spoken, Shown(self.session, show), asked, sampling)
+                if self.session
+                else spoken.extend(asked, sampling)
+            )
+            self.transcript = wait_for(reply)
+        flush()
         screen.end()
         return self._line(len(asked.spans), moments[-1] - moments[0], stopped=bool(interrupted))
 
     def _line(self, start: int, seconds: float, *, stopped: bool) -> str:
         """Returns a line about the reply: its tokens, how fast all but the first came, and what broke it off."""
         reply = replace(self.transcript, spans=self.transcript.spans[start:])
+        written = sum(reply.by(Author.MODEL, Author.FORCED))
+        calls = sum(span.author is Author.ENVIRONMENT for span in reply)
         thought = thought_in(self.transcript, self.sampler.chat.tokenizer)[0]
-        parts = [counted(len(reply), "token"), *([f"{thought} of them thought"] if thought else [])]
+        parts = [counted(written, "token"), *([f"{thought} of them thought"] if thought else [])]
+        parts += [counted(calls, "call")] if calls else []
         if seconds:
-            parts.append(f"{(len(reply) - 1) / seconds:.0f} tok/s")
+            parts.append(f"{(written - 1) / seconds:.0f} tok/s")
         if stopped:
             parts.append("stopped")
         elif reply.stop is Stop.LENGTH:

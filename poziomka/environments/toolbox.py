@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from poziomka.core.environment import Reply
 from poziomka.core.errors import EnvironmentFailure, SettingsError
 from poziomka.core.problem import Problem
-from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
 from poziomka.environments.calls import Call, CallFormat, Result, latest, unmarked
 from poziomka.environments.formats import format_named
 from poziomka.environments.tools import RunningTool, Tool, ToolFault
@@ -63,8 +63,27 @@ class Toolbox:
         return ToolboxSession(self, {}, 0)
 
     def prompt(self) -> str:
-        """Returns what a model must be told that was not trained on the format, or whose template tells nothing."""
+        """Returns what a model must be told that was not trained on the format, or whose template tells nothing.
+
+        Weak models need `examples` beside it.
+        """
         return self.format.explain(self.tools)
+
+    def examples(self) -> list[Message]:
+        """Returns questions that a call answers, as messages that may stand before a conversation."""
+        said = []
+        for tool in self.tools.values():
+            for example in tool.examples:
+                call = self.format.call(tool, example.arguments, alone=len(self.tools) == 1)
+                result = Result(Call(tool.name, example.arguments), example.result)
+                (text,) = self.format.write([result], message=not self.stop)
+                said.append(Message("user", example.question))
+                if self.stop:
+                    said.append(Message("assistant", f"{call}{text} {example.answer}"))
+                else:
+                    answered = (("assistant", call), ("tool", text), ("assistant", example.answer))
+                    said += [Message(role, words) for role, words in answered]
+        return said
 
     def close(self) -> None:
         """Frees what the tools share; may be called twice."""

@@ -8,6 +8,7 @@ A tool that cannot be had here is refused with the reason: nothing runs with les
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.environments.calculator import calculate
@@ -15,7 +16,7 @@ from poziomka.environments.calls import CallFormat
 from poziomka.environments.interpreters import interpreter_named
 from poziomka.environments.search import search_tool
 from poziomka.environments.toolbox import MOST, Toolbox
-from poziomka.environments.tools import Tool, ToolFault, python_tool, tool
+from poziomka.environments.tools import Example, Tool, ToolFault, python_tool, tool
 
 
 def calculator(expression: str) -> int:
@@ -38,7 +39,8 @@ def _calculator(where: str) -> Tool:
     if where:
         message = f"the calculator has no kinds: received 'calculator:{where}'"
         raise SettingsError(message)
-    return tool(calculator)
+    example = Example("What is 12 * 13?", {"expression": "12 * 13"}, "156", "12 * 13 is 156.")
+    return replace(tool(calculator), examples=(example,))
 
 
 def _search(where: str) -> Tool:
@@ -65,6 +67,11 @@ def tool_named(name: str) -> Tool:
     return TOOLS[kind](where)
 
 
+def tools_named(name: str) -> list[Tool]:
+    """Returns the tools named with a plus between them; raises as `tool_named`."""
+    return [tool_named(part.strip()) for part in name.split("+")]
+
+
 def toolbox_named(name: str, calls: str | CallFormat = "plain", most: int = MOST) -> Toolbox:
     """Returns a toolbox of tools named with a plus between them.
 
@@ -77,4 +84,4 @@ def toolbox_named(name: str, calls: str | CallFormat = "plain", most: int = MOST
         SettingsError: a name is unknown, or two tools have the same.
         EnvironmentFailure: a tool cannot run here, and why.
     """
-    return Toolbox([tool_named(part.strip()) for part in name.split("+")], calls, most)
+    return Toolbox(tools_named(name), calls, most)

@@ -46,6 +46,16 @@ class RunningTool(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """A question that a call answers: the call's arguments, its result, and the answer that is given then."""
+
+    question: str
+    arguments: Mapping[str, Any]
+    result: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
     """What a model can call.
 
@@ -55,6 +65,7 @@ class Tool:
         parameters: JSON schema of an object, its properties in the order in which they are told.
         open: returns the tool as one session runs it.
         close: frees what all sessions share; may be called twice.
+        examples: to show to a model that was not trained to call tools.
 
     Raises:
         SettingsError: the name or the schema is none, or the description is missing.
@@ -65,6 +76,7 @@ class Tool:
     parameters: Schema
     open: Callable[[], RunningTool]
     close: Callable[[], None] = lambda: None
+    examples: tuple[Example, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses what no model could call."""
@@ -171,7 +183,14 @@ def python_tool(interpreter: Interpreter, description: str = "") -> Tool:
     )
     code = {"type": "string", "description": "Python code"}
     parameters = {"type": "object", "properties": {"code": code}, "required": ["code"]}
-    return Tool("python", description, parameters, lambda: RunningPython(interpreter.open()), interpreter.close)
+    examples = (
+        Example("What is 12 * 13?", {"code": "12 * 13"}, "156", "12 * 13 is 156."),
+        Example("What is 2 to the power of 20?", {"code": "2 ** 20"}, "1048576", "It is 1048576."),
+        Example("How many letters has strawberry?", {"code": "len('strawberry')"}, "10", "It has 10 letters."),
+    )
+    return Tool(
+        "python", description, parameters, lambda: RunningPython(interpreter.open()), interpreter.close, examples
+    )
 
 
 class RunningPython:

@@ -70,6 +70,7 @@ class TemplateFormat:
         if source is None:
             notes.append("this checkpoint has no chat template: messages are written as 'User: …' and 'Assistant: …'")
         names = dict(tokenizer.files.names) if tokenizer.files else {}
+        self._variables = variables
         self._template = Template(source or PLAIN, names | dict(variables or {}), tools)
         self._template.take_apart(("user",), generation=True)  # raises where the template is of no use
         self._folds = not accepts(self._template, "system", "user")
@@ -85,6 +86,16 @@ class TemplateFormat:
         if tools and not self.tells_tools:
             notes.append("this chat template says nothing of tools: a system message must")
         self.notes = (*notes, *peculiarities(self._template))
+
+    @property
+    def source(self) -> str:
+        """The template's text."""
+        return self._template.source
+
+    def with_tools(self, tools: Sequence[Mapping[str, object]]) -> "TemplateFormat":
+        """Returns the same format, which describes these tools to the model."""
+        opens, variables = self.opens_thought, self._variables
+        return TemplateFormat(self.tokenizer, self.source, opens_thought=opens, variables=variables, tools=tools)
 
     # ------------------------------------------------------------------------------------------------------ reading
     def read(self, transcript: Transcript) -> Transcript:

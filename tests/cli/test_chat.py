@@ -17,7 +17,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from poziomka.cli.talk import Screen, Talk, interruptions, open_sampler
 from poziomka.core.errors import SamplerError
 from poziomka.core.sampler import Sampling
-from poziomka.core.transcript import Author, Stop
+from poziomka.core.transcript import Author, Message, Stop
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
 from poziomka.models.weights import build_model, save_model
@@ -26,6 +26,8 @@ TEMPLATE = (
     "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant: {% endif %}"
 )
+
+OPENING = [Message("system", "Be brief.")]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def screen():
 
 @pytest.fixture
 def talk(folder):
-    return Talk(open_sampler(str(folder), "float32", think=None)[0], Sampling(tokens=12, temperature=1.0), None, 1)
+    return Talk(open_sampler(str(folder), "float32", think=None)[0], Sampling(tokens=12, temperature=1.0), seed=1)
 
 
 def show(screen, *texts, thinking=False):
@@ -130,7 +132,7 @@ def test_what_is_shown_is_what_was_written(talk, screen):
 
 def test_a_seed_repeats_a_conversation(folder, screen):
     def replies(seed):
-        talk = Talk(open_sampler(str(folder), "float32", think=None)[0], Sampling(tokens=8), None, seed)
+        talk = Talk(open_sampler(str(folder), "float32", think=None)[0], Sampling(tokens=8), seed=seed)
         talk.ask("one", screen)
         talk.ask("two", screen)
         return list(talk.transcript.tokens)
@@ -139,7 +141,7 @@ def test_a_seed_repeats_a_conversation(folder, screen):
 
 
 def test_a_system_message_comes_first(folder, screen):
-    talk = Talk(open_sampler(str(folder), "float32", think=None)[0], Sampling(tokens=2), "Be brief.", 1)
+    talk = Talk(open_sampler(str(folder), "float32", think=None)[0], Sampling(tokens=2), OPENING, 1)
     talk.ask("one", screen)
     talk.begin()
     talk.ask("two", screen)
@@ -182,7 +184,7 @@ def test_a_full_context_is_told_in_a_sentence(talk, screen):
 
 def test_a_thought_can_be_asked_for(folder, screen):
     sampler, _ = open_sampler(str(folder), "float32", think=True)
-    talk = Talk(sampler, Sampling(tokens=9, think_most=3), None, 1)
+    talk = Talk(sampler, Sampling(tokens=9, think_most=3), seed=1)
     assert "3 of them thought" in talk.ask("one", screen)
     assert screen.out.getvalue().startswith("[thought]\n")
 
