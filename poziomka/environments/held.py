@@ -37,6 +37,7 @@ FILES = 64  # times the largest file, which all files together may take
 CODE = Path(inner.__file__).read_text(encoding="utf-8")
 BEGIN = "import sys, marshal\nexec(marshal.loads(bytes.fromhex(sys.argv.pop(1))))"
 PACKAGES = ("numpy",)  # that code may import beside Python's own modules
+CONSOLE = ("role=console",)
 LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/dev/null")
 # beside what sandlock refuses by itself: what Landlock does not hold, and what reaches processes of the same user
 DENIED = (
@@ -158,8 +159,9 @@ class HeldProcess:
         EnvironmentFailure: it cannot be started.
     """
 
-    def __init__(self, limits: Limits, seed: int, more: Sequence[str] = ("role=console",)) -> None:
+    def __init__(self, limits: Limits, seed: int, more: Sequence[str] = CONSOLE) -> None:
         """Starts it."""
+        self.forks = "role=console" in more  # what it runs may start processes
         self.limits = limits
         self.scratch = Scratch()
         self.owner = os.getpid()
@@ -192,6 +194,8 @@ class HeldProcess:
 
     def _sandbox(self, seed: int) -> Any:
         limits = self.limits
+        # one is bounded by itself, with a MemoryError; several are counted by sandlock, and killed
+        together = limits.memory * 3 // 2 if limits.processes > 1 and self.forks else None
         own = [self.scratch.path]
         return loaded().Sandbox(
             fs_readable=[*readable(), *(own if limits.file == 0 else [])],
@@ -201,6 +205,7 @@ class HeldProcess:
             env={"PATH": "/usr/bin", "HOME": "/", "USER": "code", "PYTHONHASHSEED": str(seed), **ONE_THREAD},
             extra_deny_syscalls=DENIED,
             max_processes=limits.processes,
+            max_memory=together,
             no_coredump=True,
             name=f"code-{token_hex(6)}",  # the host's name, as it appears inside
         )

@@ -21,7 +21,7 @@ HELD = {
     Surface.NETWORK: "seccomp: no socket can be made",
     Surface.PROCESSES: "Landlock: signals and memory of its own only; seccomp: as many processes as the limit says",
     Surface.VARIABLES: "they are not passed on; /proc is closed",
-    Surface.MEMORY: "a hard limit of its address space; sandlock kills it beyond that",
+    Surface.MEMORY: "a hard limit of its address space; sandlock counts where it may start processes, and kills them",
     Surface.TIME: "by our clock; then it is killed with all that it started, and between calls it is stopped",
     Surface.DISK: "a hard limit for each file; its folder is measured while it runs, and removed with it",
     Surface.OUTPUT: "cut at the limit; who writes on is killed",
