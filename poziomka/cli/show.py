@@ -38,6 +38,7 @@ MARKS = {
     Verdict.ERROR: ("!", "yellow"),
     Verdict.TIMEOUT: ("!", "yellow"),
 }
+TOOL = "tool ▸"  # before what a tool, or whatever else a model talks to, said
 FLAG = "⚑"  # beside what an alarm is about
 KEYS = "enter opens · a number opens that one · n next · p previous · b back · q ends"
 
@@ -292,11 +293,13 @@ class Viewer:
             if self._coloured:
                 self.console.print()
                 self.console.print(title)
-                self.console.print(Text.assemble(*((_text(span), STYLES[span.author]) for span in said)))
+                self.console.print(_assembled(said))
             else:
                 self.console.print(title, soft_wrap=True)
                 for span in said:
-                    self.console.print(Text(f"  {span.author:<11} {_text(span)}"), soft_wrap=True)
+                    name, indent = (TOOL, "\n" + " " * 14) if _is_tool(span) else (span.author, "\n")
+                    words = _text(span).strip() if _is_tool(span) else _text(span)
+                    self.console.print(Text(f"  {name:<11} {words}".replace("\n", indent)), soft_wrap=True)
             if score is not None and score.why:
                 self.console.print(Text(f"  why: {visible(score.why)}", "dim"), soft_wrap=not self._coloured)
 
@@ -332,6 +335,26 @@ def _range(advantages: Sequence[float]) -> str:
     """Returns one number where all tokens have the same advantage, else the smallest and the largest."""
     low, high = min(advantages), max(advantages)
     return f"{low:+.3g}" if high - low <= 1e-6 * max(1.0, abs(low)) else f"{low:+.3g} to {high:+.3g}"
+
+
+def _is_tool(span: Span) -> bool:
+    return span.author is Author.ENVIRONMENT
+
+
+def _assembled(spans: Sequence[Span]) -> Text:
+    """Returns spans in their authors' colours, one after another; a tool's words stand apart, on lines of their own."""
+    said = Text()
+    for span in spans:
+        if not _is_tool(span):
+            words = _text(span)
+            said.append(words.lstrip() if said.plain.endswith("\n") else words, STYLES[span.author])
+            continue
+        if said and not said.plain.endswith("\n"):
+            said.append("\n")
+        for number, line in enumerate(_text(span).strip().splitlines()):
+            said.append(f"  {TOOL if number == 0 else ' ' * len(TOOL)} {line}\n", STYLES[span.author])
+    said.rstrip()
+    return said
 
 
 def _text(span: Span) -> str:

@@ -111,7 +111,8 @@ def wordless(span: Span) -> bool:
 def _span(span: Span) -> str:
     told = [str(span.author), counted(len(span), "token")] + ([f"policy {span.policy}"] if span.policy else [])
     text = shortened(span.text) or f"⟨{counted(len(span), 'token')} without text⟩"
+    apart = span.author is Author.ENVIRONMENT  # on lines of its own: the style sees to it
     return (
         f'<span class="span by-{span.author}" title="{escape(", ".join(told))}">'
-        f'<span class="unseen">{span.author}: </span>{escape(text)}</span>'
+        f'<span class="unseen">{span.author}: </span>{escape(text.strip() if apart else text)}</span>'
     )

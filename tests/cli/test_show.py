@@ -156,3 +156,22 @@ def test_a_person_goes_on_with_keys_until_q_or_the_end(folder, monkeypatch):
         assert "the key 'x' means nothing here" in text
         assert text.count("pass rate") == 1, "after q nothing more is read"
     assert module.KEYS in text
+
+
+def test_what_a_tool_said_stands_apart(tmp_path):
+    problem = Problem.ask("sums", "p", "6 * 7?", "42")
+    spans = (
+        Span(Author.USER, "6 * 7?"),
+        Span(Author.MODEL, " <tool> 6 * 7 </tool>", compact([1, 2])),
+        Span(Author.ENVIRONMENT, " <result> 42\n\x1b[2J </result>", compact([3])),
+        Span(Author.MODEL, " so 42", compact([4])),
+    )
+    with Run.open(tmp_path / "run", {"task": "sums"}) as run:
+        run.keep("trained", [[Rollout("a/0/p/0", problem, (Branch(Transcript(spans), Score.right("42")),))]], step=1)
+    plain = printed(tmp_path / "run", "trained", 1)
+    assert "  model        <tool> 6 * 7 </tool>\n" in plain
+    assert f"  tool ▸      <result> 42\n{' ' * 14}␛[2J </result>\n" in plain
+    coloured = printed(tmp_path / "run", "trained", 1, terminal=True)
+    assert "\x1b[36m <tool> 6 * 7 </tool>\x1b[0m\n" in coloured
+    assert "\x1b[33m  tool ▸ <result> 42\x1b[0m\n\x1b[33m         ␛[2J </result>\x1b[0m\n" in coloured
+    assert "\x1b[36mso 42\x1b[0m" in coloured
