@@ -199,7 +199,7 @@ class HeldProcess:
         own = [self.scratch.path]
         return loaded().Sandbox(
             fs_readable=[*readable(), *(own if limits.file == 0 else [])],
-            fs_writable=own if limits.file else [],
+            fs_writable=[*(own if limits.file else []), os.devnull],
             cwd=self.scratch.path,
             clean_env=True,
             env={"PATH": "/usr/bin", "HOME": "/", "USER": "code", "PYTHONHASHSEED": str(seed), **ONE_THREAD},

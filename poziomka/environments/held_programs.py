@@ -106,7 +106,7 @@ class Nest:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.process, signal.SIGKILL)
         status, memory = self._hear().split()
-        os.close(self.process)
+        self._forget()
         return Ended(int(status) if alone else None, 0.0, int(memory) if alone else 0, used, waited)
 
     def leave(self) -> None:
@@ -120,7 +120,13 @@ class Nest:
         """Ends the interpreter, with its program."""
         self.held.end()
         self.held.free()
+        self._forget()
         self.leave()
+
+    def _forget(self) -> None:
+        if self.process >= 0:
+            os.close(self.process)
+            self.process = -1
 
     def _hear(self) -> bytes:
         said = hear(self.held.answering, time.monotonic() + PATIENCE)

@@ -112,6 +112,13 @@ threading.Thread(target=lambda: print(depth(20_000))).start()
 # ------------------------------------------------------------------------------------------------------------ functions
 def test_functions_are_called_and_judged(place):
     assert why(place, RIGHT) == ""
+    assert (
+        why(
+            place,
+            "import sys\ndef f(x):\n    print('x' * 10 ** 6)\n    sys.stderr.write('x' * 10 ** 6)\n    return x + 1",
+        )
+        == ""
+    )
     assert why(place, "def f(x):\n    return 2 * x") == "AssertionError at 'assert candidate(5) == 6'"
 
 
