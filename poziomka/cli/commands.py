@@ -104,11 +104,17 @@ def _doctor_options(parser: ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting: --set task=countdown"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    parser.add_argument("--sandbox", action="store_true", help="attack what holds a model's code, instead of a recipe")
 
 
 def _doctor(given: Namespace) -> int:
-    from poziomka.cli.doctor import doctor
+    from poziomka.cli.doctor import doctor, doctor_of_sandbox
 
+    if given.sandbox:
+        if given.recipe is not None or given.set:
+            message = "--sandbox looks at this machine and at no recipe: leave RECIPE and --set out"
+            raise SettingsError(message)
+        return 0 if doctor_of_sandbox(as_json=given.json) else WRONG
     return 0 if doctor(given.recipe, tuple(given.set), as_json=given.json) else WRONG
 
 

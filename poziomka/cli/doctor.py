@@ -13,12 +13,12 @@ from rich.text import Text
 from poziomka.core.transcript import Author
 from poziomka.learning.canaries import precision_of
 from poziomka.reports.words import counted, duration, shortened, visible
-from poziomka.training.doctor import Bench, Finding, Status, coloured, examine, parts_of
+from poziomka.training.doctor import Bench, Finding, Status, coloured, examine, parts_of, sandbox
 from poziomka.training.recipe import Recipe, read_recipe, recipe_of
 
 MARKS = {Status.PASS: ("pass", "green"), Status.WARN: ("warn", "yellow"), Status.FAIL: ("FAIL", "bold red")}
 UP, DOWN, NOTHING = "green", "red", "dim"
-NAMES = 18  # width of the column of names
+NAMES = 20  # width of the column of names
 SHOWN = 600  # most characters of the rollout that is shown
 
 
@@ -54,6 +54,32 @@ def doctor(path: Path | None, changes: tuple[str, ...], *, as_json: bool, consol
     if "groups" in vars(bench):  # rollouts were made
         show_weights(bench, console)
     console.print(Text(_ending(findings, took), "bold" if well else "bold red"))
+    return well
+
+
+def doctor_of_sandbox(*, as_json: bool, console: Console | None = None) -> bool:
+    """Attacks each interpreter of a model's code a little and prints what holds; returns whether nothing failed.
+
+    Args:
+        as_json: print one JSON object instead of lines.
+        console: where to print; None for standard output.
+    """
+    console = console or Console(highlight=False)
+    began, findings = time.perf_counter(), []
+    if not as_json:
+        console.print(Text("What holds a model's code on this machine", "bold"))
+    for finding in sandbox():
+        findings.append(finding)
+        if not as_json:
+            console.print(line(finding))
+    well = all(finding.status is not Status.FAIL for finding in findings)
+    if as_json:
+        took = round(time.perf_counter() - began, 3)
+        print(json.dumps({"ok": well, "seconds": took, "checks": [asdict(f) for f in findings]}, indent=2))
+        return well
+    failed = sum(finding.status is Status.FAIL for finding in findings)
+    ending = f"{counted(failed, 'check')} FAILED: run no code there" if failed else "Nothing was reached"
+    console.print(Text(f"{ending} ({duration(time.perf_counter() - began)})", "bold" if well else "bold red"))
     return well
 
 

@@ -93,3 +93,16 @@ def test_into_a_pipe_it_is_told_by_signs(poziomka):
 def test_control_characters_in_a_figure_do_not_steer_the_terminal(terminal):
     terminal.print(line(Finding.failed("scorer", "refuses '\x1b[2J'", "mend it")))
     assert "\x1b[2J" not in terminal.export_text(styles=True)
+
+
+def test_the_sandbox_is_looked_at_without_a_recipe(poziomka):
+    status, said, errors = poziomka("doctor", "--sandbox")
+    assert (status, errors) == (0, "")
+    assert said.startswith("What holds a model's code on this machine\npass  monty ")
+    assert "Nothing was reached (" in said
+
+
+def test_the_sandbox_belongs_to_the_machine_and_not_to_a_recipe(poziomka, tiny):
+    status, _, errors = poziomka("doctor", tiny, "--sandbox")
+    assert status == 2
+    assert "leave RECIPE and --set out" in errors
