@@ -240,6 +240,25 @@ print(place.whole("print(3)").output, flush=True)
     assert (ran.stdout.split(), ran.stderr) == (["b'1\\n'", "b'2\\n'", "b'3\\n'"], "")
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers of system calls below are of x86-64")
+def test_where_the_kernel_cannot_hold_programs_the_task_is_refused_and_the_other_place_has_to_be_named(denied):
+    script = """
+from poziomka.core.errors import EnvironmentFailure
+from poziomka.tasks import task_named
+for name in ("mbpp:sample", "programs:sample"):
+    try:
+        task_named(name)
+    except EnvironmentFailure as error:
+        print(error)
+print(len([sentence for sentence in task_named("limited_mbpp:sample").limits if "no sandbox" in sentence]))
+"""
+    first, second, count = denied(script, (444, 445, 446), 38).splitlines()
+    assert first == second
+    assert first.startswith("programs cannot be held by the kernel here: the kernel has no Landlock")
+    assert first.endswith("put 'limited_' before the task's name, or pass place=Limited in Python")
+    assert count == "1"
+
+
 def test_files_are_refused():
     with pytest.raises(SettingsError, match="writes no files: received a limit of 1 bytes"):
         Sandlocked(Limits(file=1))
