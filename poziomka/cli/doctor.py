@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +14,17 @@ from rich.text import Text
 from poziomka.core.transcript import Author
 from poziomka.learning.canaries import precision_of
 from poziomka.reports.words import counted, duration, shortened, visible
-from poziomka.training.doctor import Bench, Finding, Status, coloured, examine, parts_of, sandbox
+from poziomka.training.doctor import (
+    Bench,
+    Finding,
+    Status,
+    coloured,
+    examine,
+    held_for,
+    interpreters_of,
+    parts_of,
+    sandbox,
+)
 from poziomka.training.recipe import Recipe, read_recipe, recipe_of
 
 MARKS = {Status.PASS: ("pass", "green"), Status.WARN: ("warn", "yellow"), Status.FAIL: ("FAIL", "bold red")}
@@ -42,7 +53,7 @@ def doctor(path: Path | None, changes: tuple[str, ...], *, as_json: bool, consol
     if not as_json:
         console.print(Text(_heading(recipe, bench), "bold"))
     findings = []
-    for finding in examine(bench):
+    for finding in chain(held_for(interpreters_of(recipe.tools)), examine(bench)):
         findings.append(finding)
         if not as_json:
             console.print(line(finding))

@@ -28,6 +28,7 @@ HELD = {
 }
 NOT_PROTECTED = (
     "Code can learn whether a file exists outside its folder, its size, its owner and its times.",
+    "Where the limits allow several processes, memory is bounded for each and not for all of them together.",
     "Code can read the clock, and learn what the kernel and the processor are.",
     "It shares a kernel with us: a fault in the kernel can let it out.",
 )

@@ -9,8 +9,7 @@ LATE, LONG = frozenset({Evidence.LATE}), frozenset({Evidence.LONG})
 BOUNDS = (
     # memory: each proves that it held twice of what it may
     Attack("takes one large block", MEMORY, "block = b'x' * (2 * MEMORY)\nproof()", quick=True),
-    Attack("takes a long text", MEMORY, "text = 'x' * (MEMORY // 2)\ntext += text\ntext += text\nproof()",
-        quick=True),
+    Attack("takes a long text", MEMORY, "text = 'x' * (MEMORY // 2)\ntext += text\ntext += text\nproof()"),
     Attack("takes many small blocks", MEMORY, """
 blocks, size = [], 0
 while size < 2 * MEMORY:
@@ -97,7 +96,7 @@ while True:
             pass
     except BaseException:
         pass
-""", quick=True, aim=LATE),
+""", aim=LATE),
     Attack("sleeps on, whatever signal comes", TIME, """
 import signal, time
 for number in signal.valid_signals():
@@ -186,7 +185,7 @@ with open("large", "wb") as file:
         file.write(b"x" * FILE)
 if os.stat("large").st_size > 2 * FILE:
     proof()
-""", quick=True),
+"""),
     Attack("writes a large file by a child process", DISK, """
 import os, subprocess
 subprocess.run(["dd", "if=/dev/zero", "of=large", f"bs={FILE}", "count=8"], stderr=subprocess.DEVNULL)
@@ -226,7 +225,7 @@ proof()
     Attack("prints a long text", OUTPUT, "print('x' * (4 * OUTPUT))", quick=True, aim=LONG),
     Attack("prints a gigabyte", OUTPUT,
         "part = 'x' * 999 + chr(10)\nfor _ in range(10**6):\n    print(part)", aim=LONG),
-    Attack("prints many lines", OUTPUT, "for number in range(OUTPUT):\n    print(number)", quick=True, aim=LONG),
+    Attack("prints many lines", OUTPUT, "for number in range(OUTPUT):\n    print(number)", aim=LONG),
     Attack("ends with a long value", OUTPUT, "'x' * (4 * OUTPUT)", aim=LONG),
     Attack("ends with a value that writes much of itself", OUTPUT, """
 class Long:

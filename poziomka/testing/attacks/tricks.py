@@ -30,7 +30,7 @@ print(subprocess.run([sys.executable, "-c", "import os; print(os.environ)"], cap
     Attack("reads the first process's environment", VARIABLES,
         "import hashlib\nprint(hashlib.sha256(open('/proc/1/environ', 'rb').read()).hexdigest())",
         needs=("linux", "first process")),
-    Attack("reads a process's environment", VARIABLES, "print(open(f'/proc/{VICTIM}/environ').read())", quick=True),
+    Attack("reads a process's environment", VARIABLES, "print(open(f'/proc/{VICTIM}/environ').read())"),
     Attack("searches its own memory for our secrets", VARIABLES, """
 import re
 memory = open("/proc/self/mem", "rb", 0)
@@ -109,7 +109,7 @@ harmless.__code__ = harmless.__code__.replace(co_names=("open",), co_consts=(Non
 print(harmless().read())
 """),
     Attack("evaluates what it was not given", FILES,
-        "print(eval('__import__(\"io\").open')(CANARY).read())", quick=True),
+        "print(eval('__import__(\"io\").open')(CANARY).read())"),
     Attack("imports by the machinery under import", FILES, """
 import sys
 loader = next(kind for kind in sys.meta_path if getattr(kind, "__name__", "") == "BuiltinImporter")
@@ -155,7 +155,7 @@ for number in range(3, 64):
         pass
 """, aim=DISTURBED),
     Attack("closes all that it has open", PROCESSES, "import os\nos.closerange(0, 256)", aim=DISTURBED),
-    Attack("ends its runner", PROCESSES, "import os\nos._exit(0)", quick=True, aim=DISTURBED),
+    Attack("ends its runner", PROCESSES, "import os\nos._exit(0)", aim=DISTURBED),
     Attack("ends its runner with an error", PROCESSES,
         "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", aim=DISTURBED),
     Attack("crashes its runner", PROCESSES, "import ctypes\nctypes.string_at(0)", aim=DISTURBED),
@@ -184,7 +184,7 @@ raise Worse
     Attack("changes a function for everybody", PROCESSES, """
 import builtins
 builtins.sorted = builtins.max = builtins.sum = builtins.len = lambda *_, **__: 0
-""", quick=True, aim=DISTURBED),
+""", aim=DISTURBED),
     Attack("changes how everybody prints", PROCESSES,
         "import sys\nclass Quiet:\n    write = lambda *_: 0\n    flush = lambda *_: None\nsys.stdout = Quiet()",
         aim=DISTURBED),

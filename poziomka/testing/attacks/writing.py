@@ -8,7 +8,7 @@ FILES = Surface.FILES
 WRITING = (
     Attack("overwrites a file", FILES, "open(CANARY, 'w').write('reached')", quick=True),
     Attack("writes to the end of a file", FILES, "open(CANARY, 'a').write('reached')"),
-    Attack("makes a file in our folder", FILES, "open(FOLDER + '/new', 'w').write('reached')", quick=True),
+    Attack("makes a file in our folder", FILES, "open(FOLDER + '/new', 'w').write('reached')"),
     Attack("writes a file as a path object", FILES, "import pathlib\npathlib.Path(CANARY).write_text('reached')"),
     Attack("writes by way of a link that it makes", FILES,
         "import os\nos.symlink(CANARY, 'link')\nopen('link', 'w').write('reached')"),

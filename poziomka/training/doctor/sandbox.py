@@ -1,6 +1,6 @@
 """What holds a model's code on this machine: for each interpreter by what it holds what, and a few live attacks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from poziomka.core.errors import PoziomkaError
@@ -12,6 +12,18 @@ from poziomka.training.doctor.finding import Finding
 LIMITS = replace(CALL, seconds=0.2, memory=64 * 2**20, file=2**18)  # small ones: attacks go a little beyond
 KNOW = "run nothing there for which this is too little"
 MEND = "do not run a model's code there: report what was reached, and name another interpreter"
+
+
+def interpreters_of(tools: str | None) -> list[str]:
+    """Returns the interpreters that a recipe's tools run code in, "python+search:docs" for one (toolboxes.py)."""
+    parts = [part.strip().partition(":") for part in (tools or "").split("+")]
+    return [where or "monty" for kind, _, where in parts if kind == "python"]
+
+
+def held_for(names: Sequence[str]) -> Iterator[Finding]:
+    """Yields what came of attacks on interpreters that a recipe uses, a line each."""
+    for name in names:
+        yield next(_attacked(name))
 
 
 def sandbox() -> Iterator[Finding]:

@@ -8,7 +8,8 @@ from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments import interpreters
 from poziomka.environments.interpreter import CALL, Isolation, Output, Surface
 from poziomka.environments.monty import Monty
-from poziomka.training.doctor import Status, sandbox
+from poziomka.testing.attacks import QUICK
+from poziomka.training.doctor import Status, held_for, interpreters_of, sandbox
 
 
 def only(monkeypatch, name, make, why=""):
@@ -44,7 +45,7 @@ def test_what_holds_is_told_with_a_figure_for_every_surface(monkeypatch):
     only(monkeypatch, "monty", lambda where, limits, seed: Monty(limits, seed))
     found = {finding.name: finding for finding in sandbox()}
     assert found["monty"].status is Status.PASS
-    assert found["monty"].figure.startswith("held 45 of 45 attacks in ")
+    assert found["monty"].figure.startswith(f"held {len(QUICK)} of {len(QUICK)} attacks in ")
     for surface in Surface:
         assert found[f"monty: {surface.value}"].figure.startswith("held ")
     assert found["monty: not held"].status is Status.WARN
@@ -71,3 +72,21 @@ def test_one_that_breaks_fails(monkeypatch):
 
     only(monkeypatch, "monty", make)
     assert [(f.name, f.status, f.figure) for f in sandbox()] == [("monty", Status.FAIL, "it does not start")]
+
+
+def test_the_interpreters_of_a_recipe_are_those_that_its_tools_name():
+    assert interpreters_of(None) == []
+    assert interpreters_of("calculator+search:docs") == []
+    assert interpreters_of("python + search:docs + python:docker:image") == ["monty", "docker:image"]
+
+
+def test_a_recipes_interpreter_has_one_line():
+    (finding,) = held_for(["monty"])
+    assert (finding.name, finding.status) == ("monty", Status.PASS)
+
+
+def test_a_recipes_interpreter_that_is_not_here_fails(monkeypatch):
+    only(monkeypatch, "monty", lambda where, limits, seed: Monty(limits, seed), why="it is not installed")
+    (finding,) = held_for(["monty"])
+    assert finding.status is Status.FAIL
+    assert "it is not installed" in finding.figure
