@@ -21,7 +21,6 @@ from poziomka.tasks.programs import programs as programs_of
 from poziomka.tasks.programs import same_output
 from poziomka.testing import check_task
 
-
 PLACE = Limited if sandlocked.reason() else Sandlocked  # where the kernel cannot hold them
 
 
