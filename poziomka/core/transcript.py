@@ -144,11 +144,16 @@ class Transcript:
 
     @cached_property
     def reply(self) -> str:
-        """All text after the user (or the system) last spoke."""
-        start = 0
+        """All text after the user (or the system) last spoke, or a tool answered a turn that the model had ended.
+
+        What a tool said inside a turn is part of it.
+        """
+        start, over = 0, False
         for number, span in enumerate(self.spans):
-            if span.author in (Author.USER, Author.SYSTEM):
+            if span.author in (Author.USER, Author.SYSTEM) or (over and span.author is Author.ENVIRONMENT):
                 start = number + 1
+            if span.author is Author.MODEL:
+                over = span.stop is Stop.END
         return "".join(span.text for span in self.spans[start:])
 
     @property

@@ -143,3 +143,12 @@ def test_a_cut_outside_the_transcript_is_refused(length):
 
 def test_a_transcript_survives_pickling():
     assert pickle.loads(pickle.dumps(TALK)) == TALK
+
+
+def test_a_tool_that_answers_an_ended_turn_is_no_part_of_the_reply():
+    call = Span(Author.MODEL, "<think> hm </think> call", stop=Stop.END)
+    told = (Span(Author.ENVIRONMENT, "7"), Span(Author.ENVIRONMENT, "8"))
+    answer = Span(Author.MODEL, "15", stop=Stop.END)
+    assert Transcript((Span(Author.USER, "?"), call, *told, answer)).reply == "15"
+    inside = Span(Author.MODEL, "call", stop=Stop.PHRASE)
+    assert Transcript((Span(Author.USER, "?"), inside, *told, answer)).reply == "call7815"
