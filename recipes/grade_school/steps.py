@@ -2,9 +2,9 @@
 
     .venv/bin/python recipes/grade_school/steps.py runs/grade_school
 
-Prints a table of the steps and writes the same, with the settings of the run, to results.json beside this file. Weights
-are compared as they are stored, in the run's precision: those of models/warm-start, where reinforcement began, with
-those of the newest checkpoint.
+Prints a table of the steps and writes the same, with the settings of the run, to results.json beside this file, or to
+the file that --results names. Weights are compared as they are stored, in the run's precision: those of
+models/warm-start, where reinforcement began, with those of the newest checkpoint.
 """
 
 import argparse
@@ -70,7 +70,9 @@ def main() -> None:
     """Writes results.json and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    folder = parser.parse_args().run
+    parser.add_argument("--results", type=Path, default=Path(__file__).with_name("results.json"), help="the file")
+    arguments = parser.parse_args()
+    folder = arguments.run
     run = Run.read(folder)
     saved = run.latest()
     if saved is None:
@@ -86,7 +88,7 @@ def main() -> None:
         "levels": by_level(run),
         "weights": weights,
     }
-    Path(__file__).with_name("results.json").write_text(json.dumps(found, indent=1) + "\n")
+    arguments.results.write_text(json.dumps(found, indent=1) + "\n")
     rows = [("step", "right", "groups without variance", "gradient norm", "tokens sampled", "seconds"), ("---",) * 6]
     for row in steps:
         norm = "–" if row["gradient_norm"] is None else f"{row['gradient_norm']:.2f}"
