@@ -25,6 +25,7 @@ from poziomka.environments.zygote import Ended
 NOT_PROTECTED: tuple[str, ...] = (
     "Programs run in a process that the kernel holds: Landlock for files and signals, seccomp for system calls.",
     "A program can learn whether a file exists, its size and its times, and nothing of what is in it.",
+    "A program can learn the names of packages that lie within Python's own library, and read none of them but numpy.",
     "It shares a kernel with us: a fault in the kernel can let it out.",
 )
 MODULES = {f"module.{module.__name__}": module for module in (plain, roles, nested)}  # each needs those before it

@@ -30,6 +30,7 @@ NOT_PROTECTED = (
     "Code can learn whether a file exists outside its folder, its size, its owner and its times.",
     "Where the limits allow several processes, memory is bounded for each and not for all of them together.",
     "Code can read the clock, and learn what the kernel and the processor are.",
+    "Code can learn the names of packages that lie within Python's own library, and read none of them but numpy.",
     "It shares a kernel with us: a fault in the kernel can let it out.",
 )
 # what must be refused before anything runs here: each is tried in a process that is held
