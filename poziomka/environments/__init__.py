@@ -2,7 +2,6 @@
 
 from poziomka.environments.calculator import Calculator, calculate
 from poziomka.environments.toolbox import Toolbox
-from poziomka.environments.toolboxes import tool_named, toolbox_named
 from poziomka.environments.tools import Tool, ToolFault, tool
 
-__all__ = ["Calculator", "Tool", "ToolFault", "Toolbox", "calculate", "tool", "tool_named", "toolbox_named"]
+__all__ = ["Calculator", "Tool", "ToolFault", "Toolbox", "calculate", "tool"]

@@ -27,7 +27,7 @@ def model(*tokens, stop=Stop.END):
     return said(Author.MODEL, *tokens, logprobs=compact_floats([-0.5] * len(tokens)), stop=stop)
 
 
-TALK = Transcript((said(Author.USER, 1, 2), model(3, 4, 5), said(Author.ENVIRONMENT, 6), model(7)))
+TALK = Transcript((said(Author.USER, 1, 2), model(3, 4, 5, stop=Stop.PHRASE), said(Author.ENVIRONMENT, 6), model(7)))
 SPANS = st.builds(
     lambda author, tokens: Span(author, "x", None if tokens is None else compact(tokens)),
     st.sampled_from(list(Author)),
