@@ -4,8 +4,8 @@
     .venv/bin/python benchmarks/interpreters.py --peers ../agents-env/bin/python     # beside smolagents
 
 A call is `total = sum(n * n for n in range(100))` and the value of it. Sessions are asked in turn, as one process asks
-them in a step of reinforcement. `subprocess` is a new interpreter for every call, which keeps and
-holds nothing; smolagents' LocalPythonExecutor runs in the process that asks, in an environment of its own (see benchmarks/README.md).
+them in a step of reinforcement. `subprocess` is a new interpreter for every call: it keeps nothing and holds nothing.
+smolagents runs code in the process that asks, in an environment of its own (benchmarks/README.md).
 """
 
 import argparse

@@ -222,7 +222,7 @@ def battery(request):
 def control():
     """The interpreter that holds nothing."""
     interpreter = Unprotected(LIMITS)
-    with Battery(interpreter, grace=GRACE) as battery:
+    with Battery(interpreter, grace=GRACE, again=0) as battery:
         yield battery
     interpreter.close()
 
