@@ -11,8 +11,8 @@ In all but `fenced` a call ends the model's turn, and the checkpoint's template 
 on, as reasoning models that were trained to do so.
 
 Read against: the chat templates of Qwen2.5-7B-Instruct, Llama-3.2-3B-Instruct, Mistral-Nemo-Instruct-2407 and
-SmolLM3-3B; vLLM's parsers `hermes`, `llama3_json` and `mistral`; ai.google.dev/gemma, "Function calling"; inference of
-ToRA (Gou et al. 2023, arXiv 2309.17452; github.com/microsoft/ToRA, src/infer).
+SmolLM3-3B; ai.google.dev/gemma, "Function calling"; inference of ToRA (Gou et al. 2023, arXiv 2309.17452;
+github.com/microsoft/ToRA, src/infer).
 """
 
 import json
