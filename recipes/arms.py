@@ -25,7 +25,6 @@ from study import over_seeds
 from poziomka.core.collect import collect
 from poziomka.core.evaluation import Estimate, Evaluation, paired_gain
 from poziomka.core.settings import plain, read_toml
-from poziomka.environments.calls import answers_in
 from poziomka.reports.figures import AFTER, BEFORE, DOTS, MUTED, RIGHT, STYLE
 from poziomka.runs import Run
 from poziomka.training.recipe import Recipe, read_recipe
@@ -47,7 +46,7 @@ def judged(training: Training, most: int = PROBLEMS) -> Found:
         problems = list(drawn.values())[:most]
         groups = collect(training.sampler, task, problems, how, attempts=ATTEMPTS, name="arms/test")
         corrects[str(level)] = Evaluation(groups).corrects
-        calls[str(level)] = [[len(answers_in(rollout.transcript)) for rollout in group] for group in groups]
+        calls[str(level)] = [[len(rollout.transcript.heard) for rollout in group] for group in groups]
     return {"corrects": corrects, **({} if task.environment is None else {"calls": calls})}
 
 

@@ -156,6 +156,16 @@ class Transcript:
                 over = span.stop is Stop.END
         return "".join(span.text for span in self.spans[start:])
 
+    @cached_property
+    def heard(self) -> list[Span]:
+        """What an environment said to the model's words, oldest first; tool messages of the prompt are not among it."""
+        said, spoken = [], False
+        for span in self.spans:
+            spoken = spoken or span.author is Author.MODEL
+            if spoken and span.author is Author.ENVIRONMENT:
+                said.append(span)
+        return said
+
     @property
     def stop(self) -> Stop | None:
         """Why the last model span ended; None where the model has not written."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.errors import nearest
-from poziomka.core.transcript import Author, Span, Transcript
+from poziomka.core.transcript import Author, Transcript
 from poziomka.environments.tools import Tool
 
 SPELLED = frozenset("0123456789+-*/%()=.,")  # what a result may be made of where symbols stand apart
@@ -94,19 +94,9 @@ def latest(transcript: Transcript) -> str:
     return "".join(reversed(words))
 
 
-def answers_in(transcript: Transcript) -> list[Span]:
-    """Returns what tools said to the model, oldest first; tool messages of the prompt are not among it."""
-    said, spoken = [], False
-    for span in transcript:
-        spoken = spoken or span.author is Author.MODEL
-        if spoken and span.author is Author.ENVIRONMENT:
-            said.append(span)
-    return said
-
-
 def calls_in(transcript: Transcript) -> int:
     """Returns how many calls the model made that were answered, by a result or a fault."""
-    return len(answers_in(transcript))
+    return len(transcript.heard)
 
 
 def unmarked(text: str, marks: Sequence[str]) -> str:

@@ -14,18 +14,8 @@ from statistics import fmean
 
 from poziomka.core.answers import split_thought
 from poziomka.core.rollout import Group, Rollout
-from poziomka.core.transcript import Author, Span, Transcript
+from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.advantages import Advantages
-
-
-def answers_in(transcript: Transcript) -> list[Span]:
-    """Returns what an environment said to the model's words, oldest first; a prompt's tool messages are none."""
-    said, spoken = [], False
-    for span in transcript:
-        if span.author is Author.ENVIRONMENT and spoken:
-            said.append(span)
-        spoken = spoken or span.author is Author.MODEL
-    return said
 
 
 def void(transcript: Transcript) -> bool:
@@ -53,11 +43,11 @@ def describe_tools(groups: Sequence[Group]) -> dict[str, float]:
     rollouts = [rollout for group in groups for rollout in group if rollout.score.reward is not None]
     if not rollouts:
         return {}
-    answers = [answers_in(rollout.transcript) for rollout in rollouts]
+    heard = [rollout.transcript.heard for rollout in rollouts]
     return {
-        "tools/rate": fmean(bool(said) for said in answers),
-        "tools/calls": fmean(map(len, answers)),
-        "tools/seconds": sum(span.seconds for said in answers for span in said),
+        "tools/rate": fmean(bool(said) for said in heard),
+        "tools/calls": fmean(map(len, heard)),
+        "tools/seconds": sum(span.seconds for said in heard for span in said),
         "rollouts/void": fmean(void(rollout.transcript) for rollout in rollouts),
     }
 
@@ -66,5 +56,5 @@ def rate_by_level(rollouts: Sequence[Rollout]) -> dict[int, float]:
     """Returns the share of attempts with a call, by level of the problem."""
     levels: dict[int, list[bool]] = {}
     for rollout in rollouts:
-        levels.setdefault(rollout.problem.level, []).append(bool(answers_in(rollout.transcript)))
+        levels.setdefault(rollout.problem.level, []).append(bool(rollout.transcript.heard))
     return {level: fmean(called) for level, called in sorted(levels.items())}

@@ -152,3 +152,9 @@ def test_a_tool_that_answers_an_ended_turn_is_no_part_of_the_reply():
     assert Transcript((Span(Author.USER, "?"), call, *told, answer)).reply == "15"
     inside = Span(Author.MODEL, "call", stop=Stop.PHRASE)
     assert Transcript((Span(Author.USER, "?"), inside, *told, answer)).reply == "call7815"
+
+
+def test_what_an_environment_said_to_the_model_is_heard_and_what_stands_in_the_prompt_is_not():
+    said = Span(Author.ENVIRONMENT, " 4")
+    transcript = Transcript((Span(Author.ENVIRONMENT, " before"), Span(Author.MODEL, " 2 + 2"), said))
+    assert transcript.heard == [said]
