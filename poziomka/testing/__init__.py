@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from poziomka.testing.attacks import check_interpreter
 from poziomka.testing.environment import check_environment
 from poziomka.testing.mistakes import near_miss
 from poziomka.testing.record import Trial
@@ -15,6 +16,7 @@ __all__ = [
     "Trial",
     "check_architecture",
     "check_environment",
+    "check_interpreter",
     "check_sampler",
     "check_task",
     "near_miss",
