@@ -6,7 +6,8 @@ Every arm begins with the seed's warm start:
     reinforcement     as the recipe stands; it sets how many FLOPs the others spend
     expert iteration  fine-tuning on the model's own right attempts
     random reward     the same loop, the reward a coin toss
-Then all of them, the warm start too, attempt the same held-out problems of each level 32 times. What was done before is
+Then all of them, the warm start too, attempt the same problems 32 times: programs of one word, programs of two that
+training asked for, on lists that it did not show, and programs of two that it never asked for. What was done before is
 not done again: an interrupted study goes on.
 """
 
@@ -29,15 +30,24 @@ from study import coin_toss, over_seeds
 from poziomka.core.collect import collect
 from poziomka.core.evaluation import Estimate, Evaluation, paired_gain, pass_at, proportion
 from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.sampler import Sampling
 from poziomka.core.settings import plain
 from poziomka.core.transcript import Transcript
 from poziomka.reports.figures import AFTER, BEFORE, DOTS, MUTED, RIGHT, STYLE
 from poziomka.runs import Run
+from poziomka.training.build import load
 from poziomka.training.recipe import Recipe, read_recipe
 from poziomka.training.train import Training
 
 FOLDER = Path(__file__).resolve().parent
-PROBLEMS, ATTEMPTS = 24, 32  # held-out problems of a level, and attempts at each
+PROBLEMS, ATTEMPTS = 24, 32  # of a set, and at each
+FAR = 2**41  # no problem of training stands here or beyond
+SETS = {  # name: the split, the first index, the level
+    "1": ("test", 0, 1),
+    "2": ("test", 0, 2),
+    "2 met": ("train", FAR, 2),
+}
+TITLES = {"1": "one word", "2 met": "two words, met in training", "2": "two words, never met"}
 KS = (1, 2, 4, 8, 16, 32)
 START, FIRST = "warm start", "reinforcement"
 ARMS: dict[str, dict[str, object]] = {FIRST: {}, "expert iteration": {"advantage": "expert"}, "random reward": {}}
@@ -61,16 +71,18 @@ class Clocked:
             self.seconds += time.perf_counter() - began
 
 
-def judged(training: Training, task: Task) -> dict[str, list[list[float]]]:
-    """Returns rights and wrongs by problem, for the held-out problems of each level."""
-    training.progress.hand_over(training.sampler)
-    how, (low, high) = training.sampling(most=training.recipe.reinforce.budget), task.levels or (0, 0)
-    found = {}
-    for level in range(low, high + 1):
-        problems = task.take("test", 0, PROBLEMS, level)
-        groups = collect(training.sampler, task, problems, how, attempts=ATTEMPTS, name="study/test")
-        found[str(level)] = Evaluation(groups).corrects
-    return found
+def judge(found: Found, folder: Path) -> None:
+    """Adds rights and wrongs by problem, set by set, of the model that a folder ended with; what is known stays."""
+    if found["corrects"].keys() >= SETS.keys():
+        return
+    recipe, task, sampler = load(folder)
+    how = Sampling(tokens=recipe.reinforce.tokens, think_most=recipe.reinforce.budget)
+    for name, (split, start, level) in SETS.items():
+        if name not in found["corrects"]:
+            problems = task.take(split, start, PROBLEMS, level)
+            groups = collect(sampler, task, problems, how, attempts=ATTEMPTS, name="study/test")
+            found["corrects"][name] = Evaluation(groups).corrects
+    (folder / "arm.json").write_text(json.dumps(found))
 
 
 def arm(name: str, recipe: Recipe, folder: Path) -> Found:
@@ -93,14 +105,12 @@ def arm(name: str, recipe: Recipe, folder: Path) -> Found:
                 training.task = coin_toss(task, recipe.seed)
             training.reinforce()
         testing = clocked.seconds
-        training.task = task
-        corrects = judged(training, task)
         lines, seconds = run.metrics(), dict(training.progress.seconds)
     steps = [line for line in lines if line["stage"] == "reinforce"]
     flops = [line["compute/reinforce_flops"] for line in steps]
     points = [line for line in lines if line["stage"] == "evaluate"]
     found = {
-        "corrects": corrects,
+        "corrects": {},
         "flops": flops[-1] if flops else 0.0,
         "steps": len(steps),
         "seconds": sum(seconds.values()),
@@ -128,14 +138,15 @@ def one_seed(seed: int, root: Path) -> Found:
             surrogate = replace(settings.learner.surrogate, kind="reinforce")
             settings = replace(settings, learner=replace(settings.learner, surrogate=surrogate))
         found["arms"][name] = arm(name, replace(recipe, reinforce=settings), folder / name.replace(" ", "-"))
+    for name, each in found["arms"].items():
+        judge(each, folder / name.replace(" ", "-"))
     return found
 
 
 # ---------------------------------------------------------------------------------------------------------- the table
-def problems_of(found: Found, name: str, level: str | None) -> list[list[float]]:
-    """Returns an arm's rights and wrongs by problem, of one level or of all."""
-    corrects = found["arms"][name]["corrects"]
-    return [problem for each in ([level] if level else corrects) for problem in corrects[each]]
+def problems_of(found: Found, name: str, *sets: str) -> list[list[float]]:
+    """Returns an arm's rights and wrongs by problem, of some sets."""
+    return [problem for each in sets for problem in found["arms"][name]["corrects"][each]]
 
 
 def passed(problems: Sequence[Sequence[float]], k: int) -> Estimate:
@@ -152,16 +163,13 @@ def table(seeds: Sequence[Found]) -> str:
         over = over_seeds([estimate.mean for estimate in estimates]) if len(estimates) > 1 else ""
         rows.append(f"| {title} | " + " | ".join(map(str, estimates)) + f" | {over} |")
 
-    for level in seeds[0]["arms"][START]["corrects"]:
+    for each, title in TITLES.items():
         for k in (1, KS[-1]):
             for name in (START, *ARMS):
-                row(f"{name}, level {level}, pass@{k}", [passed(problems_of(found, name, level), k) for found in seeds])
-    for name in ARMS:
-        gains = [paired_gain(problems_of(found, name, None), problems_of(found, START, None)) for found in seeds]
-        row(f"**{name} over the warm start, both levels, pass@1**", gains)
-    for name in list(ARMS)[1:]:
-        gains = [paired_gain(problems_of(found, FIRST, None), problems_of(found, name, None)) for found in seeds]
-        row(f"**{FIRST} over {name}, both levels, pass@1**", gains)
+                row(f"{name}, {title}, pass@{k}", [passed(problems_of(found, name, each), k) for found in seeds])
+        for name in (START, *list(ARMS)[1:]):
+            gains = [paired_gain(problems_of(found, FIRST, each), problems_of(found, name, each)) for found in seeds]
+            row(f"**{FIRST} over {name}, {title}, pass@1**", gains)
     for name in (START, *ARMS):
         of = [found["arms"][name] for found in seeds]
         if name != START:
@@ -175,23 +183,24 @@ def table(seeds: Sequence[Found]) -> str:
 
 # --------------------------------------------------------------------------------------------------------- the figure
 def draw(seeds: Sequence[Found], folder: Path) -> None:
-    """Writes synthesis.png and .svg: reward and held-out accuracy against FLOPs, and pass@k before and after."""
+    """Writes synthesis.png and .svg: the learning curve, and pass@k before and after on each set."""
     with mpl.rc_context({name: mpl.rcParamsDefault[name] for name in STYLE if name in mpl.rcParamsDefault} | STYLE):
-        figure = Figure((13.2, 4.2), layout="constrained")
-        curves, *levels = figure.subplots(1, 1 + len(seeds[0]["arms"][START]["corrects"]))
-        for name in ARMS:
+        figure = Figure((16.5, 4.2), layout="constrained")
+        curves, *sets = figure.subplots(1, 1 + len(TITLES))
+        for name in list(ARMS)[:2]:  # a coin's reward is no curve
             for number, found in enumerate(seeds):
-                xs, ys = zip(*found["arms"][name]["curve"], strict=True)
-                curves.plot(xs, ys, color=COLOURS[name], alpha=0.85, label=None if number else name)
-        curves.set(title="Held-out accuracy", xlabel="reinforcement compute (FLOPs)", ylim=(0, None))
+                xs, ys = zip(*found["arms"][name]["reward"], strict=True)
+                smooth = [fmean(ys[max(0, place - 4) : place + 1]) for place in range(len(ys))]
+                curves.plot(xs, smooth, color=COLOURS[name], alpha=0.85, label=None if number else name)
+        curves.set(title="Reward in training, mean of 5 steps", xlabel="reinforcement compute (FLOPs)", ylim=(0, 1))
         curves.legend(loc="upper left", labelcolor="linecolor", frameon=False)
-        for axes, level in zip(levels, seeds[0]["arms"][START]["corrects"], strict=True):
+        for axes, (level, title) in zip(sets, TITLES.items(), strict=True):
             for name in (START, *ARMS):
                 values = [[passed(problems_of(found, name, level), k).mean for k in KS] for found in seeds]
                 for each in values:
                     axes.plot(KS, each, color=COLOURS[name], linewidth=0.7, alpha=0.6)
                 axes.plot(KS, [fmean(each) for each in zip(*values, strict=True)], color=COLOURS[name], marker="o")
-            axes.set(title=f"pass@k, level {level}", xlabel="k", ylim=(0, 1))
+            axes.set(title=f"pass@k, {title}", xlabel="k", ylim=(0, 1))
             axes.set_xscale("log", base=2)
             axes.set_xticks(KS, [str(k) for k in KS])
         folder.mkdir(exist_ok=True)
