@@ -54,11 +54,11 @@ def given_tool(found: Found, name: str, levels: Sequence[str], *, called: bool) 
 
 
 # --------------------------------------------------------------------------------------------------------- the journal
-def steps_of(folder: Path) -> list[dict[str, dict[int, float]]]:
+def steps_of(folder: Path) -> list[dict[int, float]]:
     """Returns for each step of reinforcement, by level, the share of attempts with a call."""
     run = Run.read(folder)
     steps = sorted(path.stem for path in run.journals() if path.stem.startswith("step-"))
-    return [{"rate": rate_by_level([r for group in run.journal(stem).groups for r in group])} for stem in steps]
+    return [rate_by_level([r for group in run.journal(stem).groups for r in group]) for stem in steps]
 
 
 def costs_of(folder: Path) -> dict[str, float]:
@@ -75,40 +75,55 @@ def costs_of(folder: Path) -> dict[str, float]:
 
 # ---------------------------------------------------------------------------------------------------------- the table
 def table(seeds: Sequence[Found], arms: Sequence[str]) -> str:
-    """Returns the table that the recipe's README shows."""
+    """Returns the tables that the recipe's README shows: all levels by seed, and means over seeds by level."""
     head = ["", *(f"seed {found['seed']}" for found in seeds), "mean over seeds [95 %, t]"]
     levels = list(seeds[0]["arms"][WARM]["corrects"])
     rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    with_tools = [name for name in (WARM, *arms) if "calls" in seeds[0]["arms"][name]]
 
     def row(title: str, estimates: Sequence[Estimate]) -> None:
         over = over_seeds([estimate.mean for estimate in estimates]) if len(estimates) > 1 else ""
         rows.append(f"| {title} | " + " | ".join(map(str, estimates)) + f" | {over} |")
 
-    def told(title: str, cells: Sequence[str]) -> None:
-        rows.append(f"| {title} | " + " | ".join(cells) + " | |")
-
-    for title, of in (("all levels", levels), *((f"level {level}", [level]) for level in levels)):
-        for name in (WARM, *arms):
-            row(f"{name}: accuracy, {title}", [accuracy(of_levels(found, name, "corrects", of)) for found in seeds])
+    for name in (WARM, *arms):
+        row(f"{name}: accuracy", [accuracy(of_levels(found, name, "corrects", levels)) for found in seeds])
     for name in arms[1:]:
         pairs = [[of_levels(found, each, "corrects", levels) for each in (arms[0], name)] for found in seeds]
         row(f"**{arms[0]} over {name}, accuracy**", [paired_gain(one, two) for one, two in pairs])
-    with_tools = [name for name in (WARM, *arms) if "calls" in seeds[0]["arms"][name]]
-    for title, of in (("all levels", levels), *((f"level {level}", [level]) for level in levels)):
-        for name in with_tools:
-            row(f"{name}: tool rate, {title}", [accuracy(of_levels(found, name, "calls", of)) for found in seeds])
+    for name in with_tools:
+        row(f"{name}: tool rate", [accuracy(of_levels(found, name, "calls", levels)) for found in seeds])
     for name in with_tools:
         ends = [[of_levels(found, name, "calls", [level]) for level in (levels[-1], levels[0])] for found in seeds]
         row(f"**{name}: tool rate, level {levels[-1]} over level {levels[0]}**", [_apart(*each) for each in ends])
     for name in arms:
-        of_arm = [found["arms"][name] for found in seeds]
-        told(f"{name}: FLOPs", [f"{arm['flops']:.2e} in {arm['steps']} steps" for arm in of_arm])
-        told(f"{name}: seconds", [f"{arm['seconds']:.0f}" for arm in of_arm])
-        if name in with_tools:
-            shares = [arm["costs"]["tool_seconds"] / arm["costs"]["step_seconds"] for arm in of_arm]
-            told(f"{name}: time in tools, of all steps", [f"{share:.1%}" for share in shares])
-            told(f"{name}: attempts with a void turn", [f"{arm['costs']['void']:.1%}" for arm in of_arm])
-    return "\n".join(rows) + "\n"
+        rows += _spent(name, [found["arms"][name] for found in seeds])
+    return "\n".join([*rows, "", *_levels(seeds, [WARM, *arms], levels)]) + "\n"
+
+
+def _spent(name: str, of_arm: Sequence[Found]) -> list[str]:
+    """Returns rows of what an arm cost."""
+    cells = {
+        "FLOPs": [f"{arm['flops']:.2e} in {arm['steps']} steps" for arm in of_arm],
+        "seconds": [f"{arm['seconds']:.0f}" for arm in of_arm],
+    }
+    if "calls" in of_arm[0]:
+        costs = [arm["costs"] for arm in of_arm]
+        cells["time in tools, of all steps"] = [f"{cost['tool_seconds'] / cost['step_seconds']:.1%}" for cost in costs]
+        cells["attempts with a void turn, in training"] = [f"{cost['void']:.1%}" for cost in costs]
+    return [f"| {name}: {what} | " + " | ".join(each) + " | |" for what, each in cells.items()]
+
+
+def _levels(seeds: Sequence[Found], names: Sequence[str], levels: Sequence[str]) -> list[str]:
+    """Returns a table of means over seeds by level."""
+    rows = ["| mean over seeds | " + " | ".join(f"level {level}" for level in levels) + " |"]
+    rows.append("|---" * (len(levels) + 1) + "|")
+    for what, title in (("corrects", "accuracy"), ("calls", "tool rate")):
+        for name in names:
+            if what in seeds[0]["arms"][name]:
+                means = [[accuracy(of_levels(f, name, what, [level])).mean for f in seeds] for level in levels]
+                cells = [str(over_seeds(each)) if len(each) > 1 else f"{each[0]:.2f}" for each in means]
+                rows.append(f"| {name}: {title} | " + " | ".join(cells) + " |")
+    return rows
 
 
 def _apart(one: Rows, other: Rows) -> Estimate:
@@ -139,7 +154,7 @@ def _rates(axes: Axes, seeds: Sequence[Found], arms: Sequence[str]) -> None:
         levels = list(seeds[0]["arms"][WARM]["corrects"])
         for level, style in ((levels[0], ":"), (levels[-1], "-")):
             for number, found in enumerate(seeds):
-                seen = [step["rate"].get(level) for step in found["arms"][name]["by_step"]]
+                seen = [step.get(level) for step in found["arms"][name]["by_step"]]
                 known = [(step, rate) for step, rate in enumerate(seen, 1) if rate is not None]
                 ys = [fmean(rate for _, rate in known[max(0, i - WINDOW) : i + 1]) for i in range(len(known))]
                 label = f"{name}, level {level}" if number == 0 else None
@@ -193,7 +208,7 @@ def main() -> None:
     for found in seeds:
         for name in arms:
             folder, arm = arguments.runs / f"seed-{found['seed']}" / name.replace(" ", "-"), found["arms"][name]
-            by_step = [{"rate": {str(k): v for k, v in step["rate"].items()}} for step in steps_of(folder)]
+            by_step = [{str(level): round(rate, 3) for level, rate in step.items()} for step in steps_of(folder)]
             arm |= {"by_step": by_step, "costs": costs_of(folder)}
         for name in (WARM, *arms):
             if "calls" in found["arms"][name]:
@@ -205,7 +220,7 @@ def main() -> None:
     draw(seeds, list(arms), out / "figures")
     (out / "table.md").write_text(table(seeds, list(arms)))
     kept = [found | {"arms": {name: brief(each) for name, each in found["arms"].items()}} for found in seeds]
-    (out / "results.json").write_text(json.dumps({"schema_version": 1, "seeds": kept}, indent=1) + "\n")
+    (out / "results.json").write_text(json.dumps({"schema_version": 1, "seeds": kept}) + "\n")
     print(table(seeds, list(arms)))
 
 
