@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import pydantic_monty
 
-WORKERS = 16  # processes that hold a console each; further consoles are parked
+WORKERS = 64  # processes that hold a console each, under a megabyte of their own; further consoles are parked
 GRACE = 1.0  # seconds beyond the limit after which a worker that does not stop by itself is killed
 DEPTH = 500  # of calls in calls
 NEVER = 2**31 - 1  # lookups that a console may make
