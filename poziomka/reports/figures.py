@@ -319,6 +319,11 @@ MONITORS: tuple[tuple[str, str, Lines], ...] = (
     ("gradient norm", "reinforce", (("policy/grad_norm", "", AFTER),)),
     ("mismatch KL, sampler to learner", "reinforce", (("policy/mismatch_kl", "", AFTER),)),
     ("clipped tokens (share)", "reinforce", (("policy/clip_share", "", AFTER),)),
+    (
+        "attempts with a call (share)",
+        "reinforce",
+        (("tools/rate", "with a call", AFTER), ("rollouts/void", "with a void turn", WRONG)),
+    ),
     ("warm start: next-token loss (nats)", "warm_start", (("loss/next_token", "", BEFORE),)),
     (
         "levels dealt from",
