@@ -15,6 +15,7 @@ from poziomka.core.environment import Reply
 from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Problem
 from poziomka.core.transcript import Author, Span, Transcript
+from poziomka.environments.calls import latest
 
 CALL, CALLED = "<tool>", "</tool>"
 ALPHABET = frozenset("0123456789+-*/%() ")
@@ -135,13 +136,7 @@ def last_call(transcript: Transcript) -> str | None:
     Only the model's own words count: a call quoted by the user, returned by a tool or forced by a strategy is
     never run. A call that was closed without being opened is an empty expression.
     """
-    words: list[str] = []
-    for span in reversed(transcript.spans):
-        if span.author in (Author.ENVIRONMENT, Author.USER, Author.SYSTEM):
-            break
-        if span.author is Author.MODEL:
-            words.append(span.text)
-    before, called, _ = "".join(reversed(words)).rpartition(CALLED)
+    before, called, _ = latest(transcript).rpartition(CALLED)
     if not called:
         return None
     return before.rpartition(CALL)[2] if CALL in before else ""

@@ -19,10 +19,11 @@ reads already.
 
 from random import Random
 
-from poziomka.core.answers import read_number, split_thought
+from poziomka.core.answers import split_thought
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.transcript import Transcript
+from poziomka.tasks.arithmetic import scorer as one_number
 
 NAME, IN_WORDS = "large_numbers", "large_numbers_in_words"
 LEVELS = (1, 4)
@@ -135,16 +136,6 @@ def asked(key: str) -> str:
     return key.replace("*", " * ").replace("+", " + ")
 
 
-def scorer_in_words(problem: Problem, transcript: Transcript) -> Score:
-    """Reward 1 where the one number in the answer, after the thought, is the right one."""
-    value = read_number(transcript.reply)
-    if value is None:
-        return Score.unparsed("no single number after the thought")
-    if value == problem.answer:
-        return Score.right(value, f"{value} is right")
-    return Score.wrong(value, f"{value} is not {problem.answer}")
-
-
 def demonstration_in_words(problem: Problem) -> tuple[str, str]:
     """Returns the product as the thought, or a call, and the answer."""
     first, second, _ = numbers_of(problem.key)
@@ -158,7 +149,7 @@ def large_numbers_in_words() -> Task:
     return Task(
         IN_WORDS,
         source_in_words,
-        scorer_in_words,
+        one_number,
         levels=LEVELS,
         trusted=True,
         demonstration=demonstration_in_words,
