@@ -83,7 +83,7 @@ def main() -> None:
         "schema_version": 1,
         "recipe": run.recipe,
         "provenance": run.provenance(),
-        "warm_start_loss": [warm[0], warm[-1]],
+        "warm_start_loss": [warm[0], warm[-1]] if warm else None,
         "steps": steps,
         "levels": by_level(run),
         "weights": weights,
