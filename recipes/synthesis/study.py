@@ -199,10 +199,12 @@ def draw(seeds: Sequence[Found], folder: Path) -> None:
                 values = [[passed(problems_of(found, name, level), k).mean for k in KS] for found in seeds]
                 for each in values:
                     axes.plot(KS, each, color=COLOURS[name], linewidth=0.7, alpha=0.6)
-                axes.plot(KS, [fmean(each) for each in zip(*values, strict=True)], color=COLOURS[name], marker="o")
+                mean = [fmean(each) for each in zip(*values, strict=True)]
+                axes.plot(KS, mean, color=COLOURS[name], marker="o", label=name)
             axes.set(title=f"pass@k, {title}", xlabel="k", ylim=(0, 1))
             axes.set_xscale("log", base=2)
             axes.set_xticks(KS, [str(k) for k in KS])
+        sets[-1].legend(loc="upper left", labelcolor="linecolor", frameon=False)
         folder.mkdir(exist_ok=True)
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
             figure.savefig(folder / f"synthesis.{kind}", dpi=DOTS, metadata=metadata)
