@@ -220,12 +220,16 @@ def tests(channel: Channel) -> int:
     limit = cast("float", request["seconds"])
 
     def over(_signal: int, _frame: FrameType | None) -> None:
-        if program.running:
-            program.over = True
-            raise _OvertimeError
+        if not program.running:
+            return
+        if program.over:  # a test caught the first alarm, and would catch this one
+            send(channel, [*_slow(program, limit), program.calls])
+            os._exit(0)
+        program.over = True
+        raise _OvertimeError
 
     signal.signal(signal.SIGALRM, over)  # a process of our own, with one thread: here an alarm is safe
-    signal.setitimer(signal.ITIMER_REAL, limit, 0.25)  # again, where a test caught it
+    signal.setitimer(signal.ITIMER_REAL, limit, 0.25)
     try:
         outcome = _tried(request, program)
         program.running = False
@@ -233,12 +237,16 @@ def tests(channel: Channel) -> int:
         program.running = False
         outcome = ("failed", f"{_words(error)} at {_line(error, cast('list[str]', request['checks']))}")
     if program.over:
-        slow = "the program ran" if program.waiting else "the tests of what the program returned ran"
-        outcome = ("slow", f"{slow} longer than {limit:g} s")
+        outcome = _slow(program, limit)
     elif program.fault:
         outcome = ("failed", program.fault)
     send(channel, [*outcome, program.calls])
     return 0
+
+
+def _slow(program: _Program, limit: float) -> tuple[str, str]:
+    slow = "the program ran" if program.waiting else "the tests of what the program returned ran"
+    return "slow", f"{slow} longer than {limit:g} s"
 
 
 def _tried(request: Mapping[str, object], program: _Program) -> tuple[str, str]:
