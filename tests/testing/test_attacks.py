@@ -230,8 +230,11 @@ def control():
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_an_attack_succeeds_where_nothing_holds_it(control, attack):
     control.interpreter.late = LATE if attack.aim == {Evidence.LATE} else 5.0
-    tried = control.attempt(attack)
-    control.renew()
+    for _ in range(3):  # a busy machine may be slow to start what an attack begins
+        tried = control.attempt(attack)
+        control.renew()
+        if tried.evidence & attack.aim or tried.outcome is Outcome.UNTRIED:
+            break
     if tried.outcome is Outcome.UNTRIED:
         pytest.skip(f"it tells nothing on this machine: {tried.seen}")
     assert tried.evidence & attack.aim, f"{tried}; it ended with {tried.met!r}"

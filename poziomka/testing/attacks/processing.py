@@ -185,7 +185,8 @@ os.wait()
 time.sleep(0.05)
 """),
     Attack("leaves a process behind that was begun by a shell", PROCESSES,
-        "import os\nos.system(f\"setsid sh -c 'while :; do sleep 0.1; done; : {MARK}' > /dev/null 2>&1 &\")"),
+        "import os, time\nos.system(f\"setsid sh -c 'while :; do sleep 0.1; done; : {MARK}' > /dev/null 2>&1 &\")\n"
+        "time.sleep(0.05)"),
     Attack("leaves a program behind", PROCESSES, """
 import subprocess, sys
 subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(30)", MARK], start_new_session=True)
