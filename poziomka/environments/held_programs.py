@@ -17,7 +17,7 @@ from dataclasses import replace
 from poziomka.core.errors import EnvironmentFailure, SettingsError
 from poziomka.environments import inner, nested, plain, roles, sandlocked
 from poziomka.environments.held import HeldProcess, coded, spent
-from poziomka.environments.limited import SAID, Limits, Ran, Running, busy, fault_of, tell
+from poziomka.environments.limited import Limits, Ran, Running, Streams, busy, fault_of, tell
 from poziomka.environments.pipes import hear, started
 from poziomka.environments.plain import NotPlainError, Pipes, receive
 from poziomka.environments.zygote import Ended
@@ -245,16 +245,14 @@ def _unread(channel: Pipes, until: float) -> str:
     return ""
 
 
-class _Streams:
-    """The standard streams of a whole program, fed and read within bounds."""
+class _Streams(Streams):
+    """The streams of a program that is held, which is fed as well."""
 
     def __init__(self, nest: Nest, text: bytes) -> None:
         """Begins after the first frame."""
         self._nest = nest
         self._text = memoryview(text)
-        self.output, self.said = bytearray(), bytearray()
-        self._seen = 0
-        self._open = {nest.reading: self.output, nest.errors: self.said}
+        super().__init__(nest.reading, nest.errors)
         os.set_blocking(nest.writing, False)
 
     def read(self, until: float, most: int) -> bool:
@@ -276,13 +274,6 @@ class _Streams:
                     return True
         return False
 
-    def drain(self, most: int) -> bool:
-        """Reads what is left once every writer is gone; returns whether it was more than it may be."""
-        for descriptor in self._open:
-            while self._seen <= most and self._take(descriptor):
-                pass
-        return self._seen > most
-
     def _fed(self) -> bool:
         """Writes what the program is to read; returns whether that is all, or it reads no more."""
         try:
@@ -296,12 +287,3 @@ class _Streams:
         os.close(self._nest.writing)
         self._nest.writing = -1
         return True
-
-    def _take(self, descriptor: int) -> bool:
-        part = os.read(descriptor, 65536)
-        kept = self._open[descriptor]
-        kept += part
-        self._seen += len(part)
-        if kept is self.said:
-            del self.said[:-SAID]
-        return bool(part)

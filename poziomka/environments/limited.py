@@ -234,8 +234,39 @@ def fault_of(ended: Ended, said: str) -> str:
     return f"{how}: {last}" if last else how
 
 
-class _Pipes:
-    """The standard streams of a whole program, read within bounds."""
+class Streams:
+    """The standard streams of a whole program, read within bounds.
+
+    Args:
+        out: the descriptor of its standard output.
+        err: the descriptor of its standard error, of which the end is kept.
+    """
+
+    def __init__(self, out: int, err: int) -> None:
+        """Begins empty."""
+        self.output, self.said = bytearray(), bytearray()
+        self._seen = 0
+        self._open = {out: self.output, err: self.said}
+
+    def drain(self, most: int) -> bool:
+        """Reads what is left once every writer is gone; returns whether it was more than it may be."""
+        for descriptor in self._open:
+            while self._seen <= most and self._take(descriptor):
+                pass
+        return self._seen > most
+
+    def _take(self, descriptor: int) -> bool:
+        part = os.read(descriptor, 65536)
+        kept = self._open[descriptor]
+        kept += part
+        self._seen += len(part)
+        if kept is self.said:
+            del self.said[:-SAID]
+        return bool(part)
+
+
+class _Pipes(Streams):
+    """The streams of a limited process, with their pipes."""
 
     def __init__(self, text: bytes) -> None:
         """Makes them; the input is a file without a name, so that nobody has to feed it."""
@@ -247,9 +278,7 @@ class _Pipes:
         self._out, out = os.pipe()
         self._err, err = os.pipe()
         self.theirs = {3: channel.detach(), 0: reading, 1: out, 2: err}
-        self.output, self.said = bytearray(), bytearray()
-        self._seen = 0
-        self._open = {self._out: self.output, self._err: self.said}
+        super().__init__(self._out, self._err)
 
     def __enter__(self) -> Self:
         return self
@@ -281,13 +310,6 @@ class _Pipes:
                     return True
         return False
 
-    def drain(self, most: int) -> bool:
-        """Reads what is left once every writer is gone; returns whether it was more than it may be."""
-        for descriptor in self._open:
-            while self._seen <= most and self._take(descriptor):
-                pass
-        return self._seen > most
-
     def unread(self) -> str:
         """Returns why the program is not Python; "" where it is. It is told before anything of the program runs."""
         with suppress(EOFError, OSError, NotPlainError):
@@ -295,12 +317,3 @@ class _Pipes:
                 case ["unread", str(why)]:
                     return why
         return ""
-
-    def _take(self, descriptor: int) -> bool:
-        part = os.read(descriptor, 65536)
-        kept = self._open[descriptor]
-        kept += part
-        self._seen += len(part)
-        if kept is self.said:
-            del self.said[:-SAID]
-        return bool(part)

@@ -15,7 +15,6 @@ Of the behaviours of two words one in HELD_OUT is never a solution in training, 
 vain it may occur. Of one word there are six only: all occur in training, and held-out problems show other lists.
 """
 
-from collections.abc import Iterator
 from functools import cache
 from random import Random
 from typing import cast
@@ -27,7 +26,19 @@ from poziomka.environments.interpreter import Interpreter
 from poziomka.environments.interpreters import interpreter_named
 from poziomka.tasks.list_functions import LIMITS, examples_of, fault_of
 from poziomka.tasks.list_language import BASE, Numbers, Program, in_python, run
-from poziomka.tasks.synthesis import LONGEST, Examples, audit, fits, in_symbols, mistakes, probes, read_program, spell
+from poziomka.tasks.synthesis import (
+    LONGEST,
+    Examples,
+    audit,
+    fits,
+    in_symbols,
+    mistakes,
+    neighbours,
+    probes,
+    read_program,
+    spell,
+    tell_apart,
+)
 
 DIALECT = ("up", "double", "halve", "flip", "reverse", "sort")
 LEVELS = (1, 2)  # words of the program that a problem is made with
@@ -60,13 +71,6 @@ def held_out(name: str) -> bool:
     return seed_of("small_synthesis", "held out", name) % HELD_OUT == 0
 
 
-def neighbours(program: Program) -> Iterator[Program]:
-    """Yields the programs that differ in one word: left out, or another of the dialect in its place."""
-    for place in range(len(program)):
-        yield program[:place] + program[place + 1 :]
-        yield from ((*program[:place], word, *program[place + 1 :]) for word in DIALECT if word != program[place])
-
-
 def _program(random: Random, level: int) -> tuple[Program, str]:
     """Returns a program that needs so many words, and the name of what it does."""
     while True:
@@ -85,10 +89,7 @@ def _examples(random: Random, program: Program) -> tuple[Examples, Examples] | N
         return tuple((row, run(program, row)) for row in rows)
 
     shown, hidden = of(SHOWN, LENGTH, LENGTH), of(HIDDEN, 2, 6)
-    if len({wanted for _, wanted in shown}) < SHOWN or len({given for given, _ in shown + hidden}) < SHOWN + HIDDEN:
-        return None
-    mistaken = any(fits(other, shown) and not fits(other, hidden) for other in neighbours(program))
-    return None if mistaken else (shown, hidden)
+    return (shown, hidden) if tell_apart(shown, hidden, neighbours(program, DIALECT)) else None
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:

@@ -17,7 +17,7 @@ program in round brackets, "( reverse sort )": they say where it begins and ends
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from random import Random
 from typing import cast
@@ -63,11 +63,11 @@ def behaviours(words: int) -> frozenset[tuple[Numbers, ...]]:
     return frozenset(found)
 
 
-def neighbours(program: Program) -> Iterator[Program]:
-    """Yields the programs that differ in one word: left out, or another in its place."""
+def neighbours(program: Program, words: Iterable[str] = tuple(WORDS)) -> Iterator[Program]:
+    """Yields the programs that differ in one word: left out, or another of `words` in its place."""
     for place in range(len(program)):
         yield program[:place] + program[place + 1 :]
-        yield from ((*program[:place], word, *program[place + 1 :]) for word in WORDS if word != program[place])
+        yield from ((*program[:place], word, *program[place + 1 :]) for word in words if word != program[place])
 
 
 def fits(program: Sequence[str], examples: Examples) -> bool:
@@ -95,10 +95,16 @@ def _examples(random: Random, program: Program) -> tuple[Examples, Examples] | N
         return tuple((row, run(program, row)) for row in rows)
 
     shown, hidden = of(SHOWN, LENGTH, LENGTH), of(HIDDEN, 2, 6)
-    if len({wanted for _, wanted in shown}) < SHOWN or len({given for given, _ in shown + hidden}) < SHOWN + HIDDEN:
-        return None
-    mistaken = any(fits(other, shown) and not fits(other, hidden) for other in neighbours(program))
-    return None if mistaken else (shown, hidden)
+    return (shown, hidden) if tell_apart(shown, hidden, neighbours(program)) else None
+
+
+def tell_apart(shown: Examples, hidden: Examples, others: Iterable[Program]) -> bool:
+    """Whether examples are all different, and no other program fits those shown and not those hidden."""
+    if len({wanted for _, wanted in shown}) < len(shown):
+        return False
+    if len({given for given, _ in shown + hidden}) < len(shown) + len(hidden):
+        return False
+    return not any(fits(other, shown) and not fits(other, hidden) for other in others)
 
 
 # --------------------------------------------------------------------------------------------------------- problems
