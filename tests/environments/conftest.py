@@ -1,9 +1,15 @@
-"""A kernel without the features that hold code: a filter makes the calls fail as they fail where there are none."""
+"""Consoles that the kernel holds, and a kernel that cannot: a filter makes calls fail as where there are none."""
 
 import subprocess
 import sys
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+
+from poziomka.environments.interpreter import CALL
+from poziomka.environments.sandlocked import Sandlock
 
 DENY = """
 import ctypes, sys
@@ -32,3 +38,44 @@ def denied():
         return ran.stdout
 
     return run
+
+
+@pytest.fixture(scope="module")
+def held():
+    """The interpreter, with time for a busy machine: where it is asked nothing hangs."""
+    interpreter = Sandlock(replace(CALL, seconds=20.0))
+    yield interpreter
+    interpreter.close()
+
+
+@pytest.fixture
+def console(held):
+    console = held.open()
+    yield console
+    console.close()
+
+
+def _alive(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def alive():
+    """Whether a process runs."""
+    return _alive
+
+
+@pytest.fixture
+def gone():
+    """Whether a process has ended, or does so within some seconds."""
+
+    def ended(process, seconds=3.0):
+        until = time.monotonic() + seconds
+        while _alive(process) and time.monotonic() < until:
+            time.sleep(0.01)
+        return not _alive(process)
+
+    return ended

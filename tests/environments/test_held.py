@@ -23,34 +23,6 @@ ROOMY = replace(CALL, seconds=20.0)  # where nothing hangs, a busy machine may t
 QUICK = replace(CALL, seconds=0.5)
 
 
-@pytest.fixture(scope="module")
-def held():
-    interpreter = Sandlock(ROOMY)
-    yield interpreter
-    interpreter.close()
-
-
-@pytest.fixture
-def console(held):
-    console = held.open()
-    yield console
-    console.close()
-
-
-def alive(process):
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return False
-
-
-def gone(process, seconds=3.0):
-    until = time.monotonic() + seconds
-    while alive(process) and time.monotonic() < until:
-        time.sleep(0.01)
-    return not alive(process)
-
-
 # ---------------------------------------------------------------------------------------------------------- what holds
 # what each does succeeds where nothing holds it, as the control below shows, and is refused here
 ESCAPES = {
@@ -163,7 +135,7 @@ def test_a_folder_that_grows_too_large_ends_the_process(console):
     assert "File too large" in console.run("with open('x', 'wb') as file: file.write(bytes(2 ** 20 + 1))").fault
 
 
-def test_processes_are_counted_and_end_with_the_console():
+def test_processes_are_counted_and_end_with_the_console(gone):
     console = Sandlock(replace(QUICK, processes=3)).open()
     output = console.run(
         "import os, time\npids = []\nwhile True:\n    pid = os.fork()\n    if pid == 0: time.sleep(60)\n"
@@ -192,7 +164,7 @@ def test_nothing_goes_on_between_two_calls():
 
 
 # --------------------------------------------------------------------------------------------------------- what is left
-def test_a_closed_console_leaves_neither_its_process_nor_its_folder(held):
+def test_a_closed_console_leaves_neither_its_process_nor_its_folder(held, gone):
     console = held.open()
     script = (
         "import os\nfor _ in range(300):\n    os.mkdir('d', 0o500); os.mkdir('e'); os.chdir('e')\nopen('x', 'w'); None"
@@ -227,7 +199,7 @@ console.close()
     assert (ran.stdout.split(), ran.stderr) == (["5", "4"], "")
 
 
-def test_a_console_that_nobody_closes_ends_with_us_and_so_does_its_folder():
+def test_a_console_that_nobody_closes_ends_with_us_and_so_does_its_folder(gone):
     script = """
 from poziomka.environments.sandlocked import Sandlock
 first, second = Sandlock().open(), Sandlock().open()
@@ -244,7 +216,7 @@ del console, first
     assert len(ran.stdout.splitlines()) == 2
 
 
-def test_what_it_holds_ends_with_us_however_we_end():
+def test_what_it_holds_ends_with_us_however_we_end(alive, gone):
     script = """
 import threading, time
 from poziomka.environments.sandlocked import Sandlock

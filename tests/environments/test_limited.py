@@ -60,20 +60,6 @@ def said(place, source, text=b""):
     return ran.output.decode().strip()
 
 
-def alive(process):
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return False
-
-
-def gone(process, seconds=3.0):
-    until = time.monotonic() + seconds
-    while alive(process) and time.monotonic() < until:
-        time.sleep(0.01)
-    return not alive(process)
-
-
 def folders():
     return {path.name for path in Path(tempfile.gettempdir()).glob("poziomka-*")}
 
@@ -186,7 +172,7 @@ def test_what_is_random_is_so_by_the_place():
     assert one == again != other
 
 
-def test_a_process_that_left_its_session_is_ended_with_the_program(either):
+def test_a_process_that_left_its_session_is_ended_with_the_program(either, alive):
     assert not alive(int(said(either, ORPHAN + "print(orphan)")))
 
 
@@ -216,7 +202,7 @@ print(found, 'secret of this')
     assert found % 100 == 0  # and nothing of the one before
 
 
-def test_when_the_interpreter_is_killed_it_is_our_failure_and_nothing_outlives_it():
+def test_when_the_interpreter_is_killed_it_is_our_failure_and_nothing_outlives_it(alive, gone):
     place = Limited(ROOMY)
     with place.zygotes.lent() as ours:
         pass
@@ -237,7 +223,7 @@ def test_when_the_interpreter_is_killed_it_is_our_failure_and_nothing_outlives_i
     assert said(place, "print(1)") == "1"
 
 
-def test_a_place_starts_anew_after_it_was_closed_and_closing_leaves_no_process():
+def test_a_place_starts_anew_after_it_was_closed_and_closing_leaves_no_process(alive):
     place = Limited(ROOMY)
     said(place, "print(1)")
     process = place.zygotes._idle[0].process
@@ -266,7 +252,7 @@ def test_a_fork_of_ours_starts_its_own_interpreter():
     place.zygotes.close()
 
 
-def test_interpreters_end_with_a_process_that_was_killed():
+def test_interpreters_end_with_a_process_that_was_killed(gone):
     script = (
         "import os\nfrom poziomka.environments.limited import Limited\nplace = Limited()\n"
         "place.whole('print(1)')\nprint(place.zygotes._idle[0].process, flush=True)\nos.kill(os.getpid(), 9)"

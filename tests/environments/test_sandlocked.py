@@ -3,7 +3,6 @@
 import os
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,34 +13,6 @@ from poziomka.environments.sandlocked import Sandlock, interpreter, reason
 pytestmark = pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}")
 ROOMY = replace(CALL, seconds=20.0)  # where nothing hangs, a busy machine may take its time
 QUICK = replace(CALL, seconds=0.5)
-
-
-@pytest.fixture(scope="module")
-def held():
-    interpreter = Sandlock(ROOMY)
-    yield interpreter
-    interpreter.close()
-
-
-@pytest.fixture
-def console(held):
-    console = held.open()
-    yield console
-    console.close()
-
-
-def alive(process):
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return False
-
-
-def gone(process, seconds=3.0):
-    until = time.monotonic() + seconds
-    while alive(process) and time.monotonic() < until:
-        time.sleep(0.01)
-    return not alive(process)
 
 
 # ------------------------------------------------------------------------------------------------------------- outputs
