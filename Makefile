@@ -1,9 +1,11 @@
 # The environment makes itself: nothing has to be installed but Python 3.11 or later.
 #
-#   make demo    trains the demonstration and names its report    (at most 6 minutes on 2 cores)
-#   make test    every test that is not marked soak               (about a quarter of an hour on 2 cores)
-#   make check   lint, format, types, documents
-#   make soak    the long tests
+#   make demo      trains the demonstration and names its report          (at most 6 minutes on 2 cores)
+#   make test      the fast tests, with .venv only                        (at most 5 minutes on 2 cores)
+#   make test-all  every test but soak and peers, with the coverage gate; .ci/run runs it
+#   make peers     comparisons with peers, in environments of their own, which it makes first
+#   make soak      the long tests
+#   make check     lint, format, types, documents
 
 PYTHON := $(shell for name in python3.11 python3; do \
 	if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$name; break; fi; done)
@@ -11,16 +13,28 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 
+# Tiers of tests, by their marks: what `make test` leaves to .ci/run, and what .ci/run leaves to targets of its own.
+SLOWER := slow or sandbox or documents or wheel
+ELSEWHERE := soak or peers
+# Two files at a time, one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 PEERS := .envs/verifiers/.installed .envs/verifiers_legacy/.installed .envs/verl/.installed
 
-.PHONY: demo test check lint types documents soak
+.PHONY: demo test test-all peers soak check lint types documents
 
 demo: $(INSTALLED)
 	$(BIN)/poziomka train recipes/recurrence/recipe.toml --run runs/demo
 
-test: $(INSTALLED) $(PEERS)
-	$(BIN)/python -m pytest -m "not soak" --cov=poziomka.core --cov=poziomka.runs --cov=poziomka.sampling \
-		--cov-branch --cov-fail-under=95
+test: $(INSTALLED)
+	$(PYTEST) -m "not ($(ELSEWHERE) or $(SLOWER))"
+
+test-all: $(INSTALLED)
+	$(PYTEST) -m "not ($(ELSEWHERE))" --cov=poziomka.core --cov=poziomka.runs \
+		--cov=poziomka.sampling --cov-branch --cov-fail-under=95
+
+peers: $(INSTALLED) $(PEERS)
+	$(BIN)/python -m pytest -m peers
 
 check: lint types documents
 

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import pytest
 
+pytestmark = pytest.mark.documents
+
 ROOT = Path(__file__).resolve().parent.parent
 SHELL = ("sh", "bash", "console", "shell")
 BLOCK = re.compile(r"^```(?P<kind>\w+)[^\n]*\n(?P<text>.*?)^```\s*$", re.DOTALL | re.MULTILINE)

@@ -6,6 +6,8 @@ from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments.exam import Exam, Examiner
 from poziomka.environments.limited import Limited, Limits
 
+pytestmark = pytest.mark.sandbox
+
 RIGHT = "def f(x):\n    return x + 1\n"
 CHECKS = ("assert f(1) == 2", "assert candidate(5) == 6")
 

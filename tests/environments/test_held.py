@@ -18,7 +18,7 @@ from poziomka.environments.interpreter import CALL
 from poziomka.environments.sandlocked import Sandlock, reason
 from poziomka.environments.scratch import sweep
 
-pytestmark = pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}")
+pytestmark = [pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}"), pytest.mark.sandbox]
 ROOMY = replace(CALL, seconds=20.0)  # where nothing hangs, a busy machine may take its time
 QUICK = replace(CALL, seconds=0.5)
 

@@ -15,7 +15,7 @@ from poziomka.environments.held_programs import NOT_PROTECTED, Sandlocked
 from poziomka.environments.limited import Limits
 from poziomka.environments.sandlocked import reason
 
-pytestmark = pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}")
+pytestmark = [pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}"), pytest.mark.sandbox]
 RIGHT = "def f(x):\n    return x + 1\n"
 CHECKS = ("assert f(1) == 2", "assert candidate(5) == 6")
 ROOMY = Limits(seconds=20.0)  # where nothing hangs, a busy machine may take its time

@@ -16,6 +16,8 @@ from poziomka.environments.limited import NOT_PROTECTED, Limited, Limits, busy
 from poziomka.environments.plain import receive, send
 from poziomka.environments.zygote import Ended, Zygotes
 
+pytestmark = pytest.mark.sandbox
+
 QUICK = Limits(seconds=0.6)
 ROOMY = Limits(seconds=20.0)  # where nothing hangs, a busy machine may take its time
 ORPHAN = """

@@ -13,6 +13,8 @@ from poziomka.core.errors import EnvironmentFailure, SettingsError
 from poziomka.environments.interpreter import CALL, Surface
 from poziomka.environments.monty import Monty, interpreter, reason
 
+pytestmark = pytest.mark.sandbox
+
 LIMITS = replace(CALL, seconds=0.3, memory=64 * 2**20, output=1000)
 
 

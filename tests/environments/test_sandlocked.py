@@ -10,7 +10,7 @@ from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments.interpreter import CALL, Surface
 from poziomka.environments.sandlocked import Sandlock, interpreter, reason
 
-pytestmark = pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}")
+pytestmark = [pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}"), pytest.mark.sandbox]
 ROOMY = replace(CALL, seconds=20.0)  # where nothing hangs, a busy machine may take its time
 QUICK = replace(CALL, seconds=0.5)
 

@@ -22,6 +22,8 @@ from poziomka.environments.toolbox import Toolbox
 from poziomka.environments.tools import Tool, python_tool
 from poziomka.testing import ScriptedSampler
 
+pytestmark = pytest.mark.sandbox
+
 SESSIONS = 10_000
 AT_ONCE = 100
 LIMITS = replace(CALL, seconds=0.25, memory=64 * 2**20, output=5000, file=2**18)

@@ -132,6 +132,7 @@ def test_an_exported_model_is_read_back_as_it_was(name, save, tokenizer, tmp_pat
     assert again.tokenizer.files.template == TEMPLATE
 
 
+@pytest.mark.peers
 @torch.no_grad()
 def test_llama_cpp_says_the_same_tokens(llama_cpp, save, tmp_path):
     """≥ 99 % of the likeliest next tokens agree, teacher-forced, in every family."""

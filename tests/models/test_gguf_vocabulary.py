@@ -90,6 +90,7 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("POZIOMKA_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("make", [byte_level, sentence_piece])
 def test_ids_are_the_same_here_and_in_llama_cpp(make, save, llama_cpp, tmp_path):
     folder, tokenizer = save(make())

@@ -73,12 +73,14 @@ def peer(tmp_path_factory):
     return run
 
 
+@pytest.mark.peers
 def test_it_keeps_the_contract_of_a_sampler(peer):
     found = peer("say(untried=check_sampler(sampler, question, sampling=Sampling(tokens=10, seed=1)))")
     untried = [sentence.partition(":")[0] for sentence in found["untried"]]
     assert set(untried) <= {"scoring was not tried", "adopting was not tried", BUDGET}
 
 
+@pytest.mark.peers
 def test_it_writes_words_with_the_files_name_as_their_policy(peer):
     found = peer("""
 reply = extend(temperature=0, tokens=5)
@@ -90,6 +92,7 @@ say(policies=[span.policy for span in spans], words=reply.reply, tokens=sum(map(
     assert (found["tokens"], found["stop"]) == (5, "length")
 
 
+@pytest.mark.peers
 def test_a_spent_budget_closes_the_thought_with_forced_words(peer):
     found = peer("""
 reply = extend(think_most=4)
@@ -100,6 +103,7 @@ say(authors=[span.author for span in reply][-3:], lengths=[len(span) for span in
     assert "</think>" in found["words"]
 
 
+@pytest.mark.peers
 def test_the_next_turn_reads_only_what_is_new(peer):
     found = peer("""
 eaten = []
@@ -116,6 +120,7 @@ say(read=eaten[0], known=read, after=sum(eaten))
     assert found["after"] == 12
 
 
+@pytest.mark.peers
 def test_several_requests_at_once_are_answered_one_after_the_other(peer):
     found = peer("""
 async def together():
@@ -127,6 +132,7 @@ say(replies=replies, alone=[extend(tokens=6, seed=seed).reply for seed in (1, 2)
     assert found["alone"][0] != found["alone"][1]
 
 
+@pytest.mark.peers
 def test_a_request_that_nobody_waits_for_ends(peer):
     found = peer("""
 async def given_up():
@@ -144,6 +150,7 @@ say(cost=reply.cost)
     assert found["cost"] == 2
 
 
+@pytest.mark.peers
 def test_what_cannot_be_done_is_one_sentence(peer):
     found = peer("""
 def sentence(act):

@@ -29,6 +29,8 @@ from poziomka.environments.limited import Limits
 from poziomka.testing.attacks import ATTACKS, QUICK, Attack, Battery, Outcome, Report, check_interpreter, ground
 from poziomka.testing.attacks.attack import Evidence, unlike
 
+pytestmark = pytest.mark.sandbox
+
 MOST = 2 * 2**20  # bytes of output that the control reads
 GRACE, LATE = 0.15, 0.3  # seconds after a call's time at which the control is late, and at which it is ended
 

@@ -37,7 +37,7 @@ def told(request):
     facts = request.module.FACTS
     made = Path(".envs") / ENVIRONMENTS[facts] / ".installed"
     if not (ROOT / made).exists():
-        pytest.fail(f"{facts} was not shown on the real package: `make test` builds its environment, or `make {made}`")
+        pytest.fail(f"{facts} was not shown on the real package: `make peers` builds its environment, or `make {made}`")
     command = [ROOT / made.with_name("bin") / "python", ROOT / "tests/adapters/tell.py", file_of(facts)]
     # bytecode is kept, so that the second time takes half as long
     quiet = {

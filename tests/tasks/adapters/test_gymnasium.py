@@ -1,5 +1,9 @@
 """Gymnasium, in an environment of its own: tests/adapters/gymnasium_facts.py."""
 
+import pytest
+
+pytestmark = pytest.mark.peers
+
 FACTS = "gymnasium"
 
 

@@ -1,5 +1,9 @@
 """verifiers' present interface, in an environment of its own: tests/adapters/taskset_facts.py."""
 
+import pytest
+
+pytestmark = pytest.mark.peers
+
 FACTS = "taskset"
 
 

@@ -1,5 +1,9 @@
 """verifiers' older interface, in an environment of its own: tests/adapters/verifiers_facts.py."""
 
+import pytest
+
+pytestmark = pytest.mark.peers
+
 FACTS = "verifiers"
 
 

@@ -22,7 +22,7 @@ def scorer_of_verl(name):
     """`compute_score` of one of verl's files."""
     found = list(ENVIRONMENT.glob(f"lib/python3*/site-packages/verl/utils/reward_score/{name}.py"))
     if not found:
-        pytest.fail(f"verl's scorers were not tried: there is no {ENVIRONMENT}, and `make test` builds it")
+        pytest.fail(f"verl's scorers were not tried: there is no {ENVIRONMENT}, and `make peers` builds it")
     spec = importlib.util.spec_from_file_location(f"verl_{name}", found[0])
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -75,6 +75,7 @@ def first(compute_score, reply, **settings):
     return judge(task.scorer, problem, said(problem, reply))
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("name", ["gsm8k", "math_reward", "math_dapo"])
 def test_rewards_are_those_of_verl(name, tmp_path):
     Dataset.from_list(rows()).to_parquet(tmp_path / "train.parquet")
@@ -92,19 +93,23 @@ def test_rewards_are_those_of_verl(name, tmp_path):
     assert len(seen) == 2
 
 
+@pytest.mark.peers
 def test_gsm8k_passes_the_trial_behind_a_strict_reader():
     check_task(from_verl("sums", rows(), compute("gsm8k"), read=one_mark, gold=marked), problems=3)
 
 
+@pytest.mark.peers
 def test_math_passes_the_trial_behind_a_strict_reader():
     check_task(from_verl("sums", rows(), compute("math_reward"), read=one_box, gold=boxed), problems=3)
 
 
+@pytest.mark.peers
 def test_the_trial_catches_what_reads_thoughts():
     with pytest.raises(AssertionError, match="received correct"):
         check_task(from_verl("sums", rows(), compute("gsm8k"), gold=marked), problems=1)
 
 
+@pytest.mark.peers
 def test_a_mapping_of_scores_is_kept_in_parts():
     score = first(compute("math_dapo"), "Answer: 21", scale=Scale(-1, 1))
     assert score.correct

@@ -127,7 +127,7 @@ def test_it_refuses_what_it_does_not_understand_as_a_whole(text):
         read_formula(text)
 
 
-@settings(max_examples=400, deadline=1000)
+@settings(max_examples=400)
 @given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PIECES), max_size=14).map("".join)))
 def test_any_text_is_a_formula_or_an_error_and_a_formula_equals_its_own_spelling(text):
     try:

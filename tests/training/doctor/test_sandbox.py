@@ -4,12 +4,16 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments import interpreters
 from poziomka.environments.interpreter import CALL, Isolation, Output, Surface
 from poziomka.environments.monty import Monty
 from poziomka.testing.attacks import QUICK
 from poziomka.training.doctor import Status, held_for, interpreters_of, sandbox
+
+pytestmark = pytest.mark.sandbox
 
 
 def only(monkeypatch, name, make, why=""):
