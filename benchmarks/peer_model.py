@@ -28,9 +28,10 @@ def load_gguf(path):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
     how = {"dtype": torch.bfloat16, "quantization_config": GgufConfig(dequantize=True)}  # else the weights stay packed
-    return AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, **how).eval(), tokenizer
+    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False, **how)
+    return model.eval(), tokenizer
 
 
 def folder_of(given=None):
@@ -51,8 +52,8 @@ def load(folder=None):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = folder_of(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
-    return model, AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, trust_remote_code=False)
+    return model, AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 if __name__ == "__main__":

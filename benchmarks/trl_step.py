@@ -118,9 +118,9 @@ def load(options):
         return random_model(tokenizer, options.seed, options.attention), tokenizer
     if not (options.model / "config.json").is_file():
         sys.exit(f"no checkpoint in {options.model}: config.json is missing")
-    tokenizer = AutoTokenizer.from_pretrained(options.model)
+    tokenizer = AutoTokenizer.from_pretrained(options.model, trust_remote_code=False)
     model = AutoModelForCausalLM.from_pretrained(
-        options.model, dtype=torch.float32, attn_implementation=options.attention
+        options.model, dtype=torch.float32, attn_implementation=options.attention, trust_remote_code=False
     )
     return model, tokenizer
 

@@ -40,6 +40,9 @@ class LearnerSettings:
     checkpointing: bool = setting(
         False, "keep nothing inside a block and make it again backward: less memory, a third more time (transformer)"
     )
+    dropout: bool = setting(
+        False, "keep the dropout that a model's own configuration asks for (models that run through transformers)"
+    )
     head_rows: int = setting(512, "most places whose logits exist at once, where the vocabulary is large", low=1)
 
 
@@ -93,7 +96,7 @@ class Learner:
             )
             raise SettingsError(message)
         self.model, self.settings, self.temperature, self.reference = model, settings, temperature, reference
-        model.checkpointing = settings.checkpointing
+        model.checkpointing, model.dropout = settings.checkpointing, settings.dropout
         self.masters = Masters(model.named_parameters())
         self.optimizer = optimizer_of(self.masters.named, settings.optimizer)
         self.terms = terms_of(settings.surrogate)

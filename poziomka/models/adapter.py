@@ -5,8 +5,10 @@ read as rows of their own. What a model must be: keys and values its only memory
 logits a product of the hidden states. A model that is not like that is refused when it is loaded.
 """
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,28 +16,50 @@ from torch import Tensor, nn
 from poziomka.core.errors import ModelError
 from poziomka.models.architecture import Architecture, Packing, Work
 from poziomka.models.memory import Memory
+from poziomka.models.room import demand_room
+from poziomka.models.stored import CONFIG, Stored, read_json
 
 MISSING = "other models need transformers: `pip install 'poziomka[hub]'`"
 SLOWER = "this model runs through transformers and not through our own transformer, which is slower"
+IMPLEMENTATIONS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
+COUNTS = re.compile(r"(num|n)_\w*(layer|expert|block)\w*|\w*_(layers|experts|blocks|depth)|depth")
+LAYERS, EXPERTS = 1024, 1 << 14  # that a config may count however few tensors hold them
 
 
 def load_foreign(folder: Path, dtype: torch.dtype, kind: object) -> "Foreign":
-    """Returns a folder's model through transformers.
+    """Returns a folder's model through transformers; Python code in the folder is never run.
 
     Raises:
-        ModelError: transformers is not installed or cannot read it, or it is no model that can be adapted; `kind` is
-            the model_type that is named then.
+        ModelError: transformers is not installed or cannot read it, it needs code of its own, it is no model that can
+            be adapted, or it is larger than its files or than this machine's memory; `kind` is the model_type that is
+            named then.
     """
     try:
         import transformers  # noqa: PLC0415 an extra, and seconds
     except ModuleNotFoundError as error:
         message = f"config.json in {folder} says model_type {kind!r}, which is no family of ours; {MISSING}"
         raise ModelError(message) from error
+    stored = Stored(folder)
+    _demand_own_code(folder, kind, transformers.CONFIG_MAPPING)
+    _demand_parts(read_json(folder / CONFIG), folder, len(stored.shapes))
     try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        _demand_size(transformers.AutoModelForCausalLM, config, stored, folder, dtype)
         loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
         inner, found = loaded
+        _demand_same_weights(found, folder)
+        model = Foreign(inner.eval(), transformers.DynamicCache)
+        model.demand_adaptable(str(kind))
+    except ModelError:
+        raise
     except Exception as error:  # a config of any kind; transformers raises what it meets
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         message = (
@@ -43,19 +67,66 @@ def load_foreign(folder: Path, dtype: torch.dtype, kind: object) -> "Foreign":
             f"{transformers.__version__} cannot read it as a causal model either: {reason[:200]}"
         )
         raise ModelError(message) from error
-    wrong = (
-        sorted(found["missing_keys"]) + sorted(found["unexpected_keys"]) + sorted(map(str, found["mismatched_keys"]))
-    )
+    return model
+
+
+def _demand_own_code(folder: Path, kind: object, known: Mapping[str, Any]) -> None:
+    """Raises ModelError where a config.json needs code that transformers itself does not have."""
+    config = read_json(folder / CONFIG)
+    if config.get("auto_map") and kind not in known:
+        message = (
+            f"config.json in {folder} says model_type {kind!r}, which transformers does not know, and names code of "
+            "its own in auto_map; code that comes with a model is never run: take a checkpoint of a known model_type"
+        )
+        raise ModelError(message)
+    kernels = [name for name in IMPLEMENTATIONS if "/" in str(config.get(name) or "")]
+    if kernels:
+        message = (
+            f"config.json in {folder} names code on the hub in {kernels[0]} ({config[kernels[0]]!r}); code that comes "
+            f"with a model is never run: remove {kernels[0]} from config.json"
+        )
+        raise ModelError(message)
+
+
+def _demand_parts(config: Mapping[str, Any], folder: Path, tensors: int) -> None:
+    """Raises ModelError where config.json counts more layers or experts than the files have tensors for."""
+    for name, value in config.items():
+        most = max(EXPERTS if "expert" in name else LAYERS, tensors)
+        if COUNTS.fullmatch(name) and isinstance(value, int) and value > most:
+            message = f"config.json in {folder} says {name} {value:,}, and its weights are {tensors:,} tensors"
+            raise ModelError(message)
+        if isinstance(value, dict):
+            _demand_parts(value, folder, tensors)
+
+
+def _demand_size(auto: Any, config: Any, stored: Stored, folder: Path, dtype: torch.dtype) -> None:
+    """Raises ModelError where the model that a config describes is far larger than its weights, or than the memory."""
+    with torch.device("meta"):
+        described = auto.from_config(config, trust_remote_code=False)
+    count = sum(parameter.numel() for parameter in described.parameters())
+    if count > 2 * stored.count:  # a tied head may be counted twice
+        message = (
+            f"config.json in {folder} describes a model of {count:,} parameters and its weights are {stored.count:,}: "
+            "they belong to different checkpoints"
+        )
+        raise ModelError(message)
+    demand_room(count * dtype.itemsize + sum(buffer.nbytes for buffer in described.buffers()), str(folder))
+
+
+def _demand_same_weights(found: Mapping[str, Any], folder: Path) -> None:
+    """Raises ModelError where transformers found a weight missing, one too many, or one of another shape."""
+    wrong = [*sorted(found["missing_keys"]), *sorted(found["unexpected_keys"])]
+    wrong += sorted(map(str, found["mismatched_keys"]))
     if wrong:
         message = f"the weights in {folder} do not fit its config.json: {wrong[0]}, the first of {len(wrong)}"
         raise ModelError(message)
-    model = Foreign(inner.eval(), transformers.DynamicCache)
-    model.demand_adaptable(str(kind))
-    return model
 
 
 class Foreign(Architecture):
     """A model of transformers.
+
+    Whatever it does in training mode only, dropout for one, is off while it learns, since a sampler does without; see
+    `Architecture.dropout`.
 
     Args:
         inner: an AutoModelForCausalLM.
@@ -71,6 +142,8 @@ class Foreign(Architecture):
         self.inner, self._cache = inner, cache
         self.head = inner.get_output_embeddings()
         self.vocabulary = self.head.weight.shape[0]
+        longest = getattr(inner.config.get_text_config(), "max_position_embeddings", None)
+        self.context = longest if isinstance(longest, int) and longest > 0 else None
         seen = self._read(
             torch.zeros(1, 1, dtype=torch.long), use_cache=True, past_key_values=cache(config=inner.config)
         )
@@ -85,6 +158,12 @@ class Foreign(Architecture):
             raise ModelError(message)
         ((keys, values),) = shapes
         self.remembered = {"keys": (len(kept.layers), *keys[1:]), "values": (len(kept.layers), *values[1:])}
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT002 nn.Module's own signature
+        """Sets training mode; the inner model follows only where `dropout` asks for it."""
+        super().train(mode)
+        self.inner.train(mode and self.dropout)
+        return self
 
     @torch.no_grad()
     def demand_adaptable(self, kind: str) -> None:
@@ -111,6 +190,15 @@ class Foreign(Architecture):
     def _read(self, tokens: Tensor, **how: Any) -> Any:
         return self.inner.base_model(input_ids=tokens, **how)
 
+    def _demand_positions(self, length: int) -> None:
+        """Raises ModelError where a text of `length` tokens has more than the model has positions for."""
+        if self.context is not None and length > self.context:
+            message = (
+                f"a text of {length:,} tokens does not fit this {type(self.inner).__name__}, which has positions for "
+                f"{self.context:,}: shorten the text, or ask for fewer tokens"
+            )
+            raise ModelError(message)
+
     def forward(
         self,
         tokens: Tensor,
@@ -124,22 +212,24 @@ class Foreign(Architecture):
             return self._remembering(tokens, memory, counts)
         if packing is not None:
             return self._unpacked(tokens, packing)
+        self._demand_positions(tokens.shape[1])
         out: Tensor = self._read(tokens, use_cache=False).last_hidden_state
         return out
 
     def _unpacked(self, tokens: Tensor, packing: Packing) -> Tensor:
-        """Each sequence is read as a row of its own; padding reads as a text too, and nobody looks at it."""
+        """Reads each sequence as a row of its own, and all padding of a row as one token more."""
         rows, length = tokens.shape
         number = packing.sequence + 1 + torch.arange(rows, device=tokens.device).unsqueeze(1) * (length + 1)
         _, row = number.unique(return_inverse=True)
-        place = torch.where(packing.sequence < 0, torch.arange(length, device=tokens.device), packing.position)
+        place = torch.where(packing.sequence < 0, 0, packing.position)
         apart = tokens.new_zeros(int(row.max()) + 1, int(place.max()) + 1)
         apart[row, place] = tokens
         return self(apart)[row, place]
 
     def _remembering(self, tokens: Tensor, memory: Memory, counts: Tensor | None) -> Tensor:
-        """Shorter rows have a gap between what they remember and the new tokens, which nobody sees."""
+        """Shorter rows have a gap between what they remember and the new tokens, which no token looks at."""
         rows, length = tokens.shape
+        self._demand_positions(int((memory.lengths + (length if counts is None else counts)).max()))
         lengths, seen = memory.lengths.clone(), int(memory.lengths.max())
         memory.reserve(seen + length)
         keys, values = memory["keys"], memory["values"]
@@ -150,8 +240,9 @@ class Foreign(Architecture):
         columns = torch.arange(seen + length, device=tokens.device)
         visible = (columns < lengths.unsqueeze(1)) | (columns >= seen)
         place = lengths.unsqueeze(1) + torch.arange(length, device=tokens.device)
+        within = place if self.context is None else place.clamp(max=self.context - 1)  # padding may lie beyond
         seeing = self._read(
-            tokens, attention_mask=visible.long(), position_ids=place, past_key_values=cache, use_cache=True
+            tokens, attention_mask=visible.long(), position_ids=within, past_key_values=cache, use_cache=True
         )
         row = torch.arange(rows, device=tokens.device).unsqueeze(1)
         for layer, fresh in enumerate(seeing.past_key_values.layers):
@@ -188,8 +279,10 @@ class Foreign(Architecture):
         return found | {"torch_dtype": str(self.head.weight.dtype).removeprefix("torch.")}
 
     def export(self) -> dict[str, Tensor]:
-        """See Architecture: transformers' own names, a tied weight once."""
-        return {name: parameter.detach() for name, parameter in self.inner.named_parameters()}
+        """See Architecture: transformers' own names, a tied weight once, buffers that are saved included."""
+        saved = self.inner.state_dict()
+        named = [*self.inner.named_parameters(), *self.inner.named_buffers()]
+        return {name: tensor.detach() for name, tensor in named if name in saved}
 
     def load_exported(self, weights: dict[str, Tensor]) -> None:
         """See Architecture."""

@@ -62,6 +62,8 @@ class Architecture(nn.Module, ABC):
     """
 
     vocabulary: int
+    context: int | None = None  # longest text in tokens, that its positions allow or it is meant for; None: no bound
+    dropout = False  # whether training mode turns on the dropout that the model's own configuration asks for
     shares_prefixes = False  # whether `forward` takes a packing with `sharing`
     checkpointing = False  # whether a learner's forward pass keeps nothing inside a block, and makes it again backward
 

@@ -49,6 +49,11 @@ class Stored:
             self._entries |= _contents(path)
         self.shapes = {name: entry.shape for name, entry in self._entries.items()}
 
+    @property
+    def count(self) -> int:
+        """Number of values in all tensors."""
+        return sum(map(prod, self.shapes.values()))
+
     def read_into(self, places: Mapping[str, Tensor]) -> None:
         """Fills tensors of the same shapes, in whatever dtype they are.
 

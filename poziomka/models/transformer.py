@@ -74,7 +74,7 @@ class Transformer(Architecture):
         """Initialises weights as GPT-2 does: normal, 0.02, residual outputs scaled down by depth."""
         super().__init__()
         settings.demand_whole()
-        self.settings, self.vocabulary = settings, vocabulary
+        self.settings, self.vocabulary, self.context = settings, vocabulary, settings.context
         self.embedding = nn.Embedding(vocabulary, settings.width)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
         self.norm = RMSNorm(settings.width, settings.epsilon, offset=settings.offset_norms)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,16 @@ from poziomka.models.transformer import Transformer
 ARCHITECTURES: dict[str, type[Transformer] | type[Recurrent]] = {"transformer": Transformer, "recurrent": Recurrent}
 OWN = "poziomka_recurrent"  # model_type of an architecture that only we have
 TIED_HEAD = ("lm_head.weight",)  # some save it although it is the embedding
-UNCOMPARED = {"torch_dtype", "architectures", "max_position_embeddings"}  # say nothing about what a model computes
+UNCOMPARED = {  # say nothing about what a model computes
+    "torch_dtype",
+    "dtype",
+    "architectures",
+    "max_position_embeddings",
+    "transformers_version",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+}
 
 
 def build_model(architecture: str, settings: TransformerSettings, vocabulary: int, seed: int) -> Architecture:
@@ -87,7 +95,7 @@ def _demand_same(config: Mapping[str, Any], model: Architecture) -> None:
     if isinstance(model, Transformer) and config.get("model_type") in FAMILIES:
         settings, vocabulary = from_config(config)
         found = to_config(settings, vocabulary, "float32")
-    wanted = model.config()
+    wanted = json.loads(json.dumps(model.config()))  # as the file would hold it
     for name in {*found} & {*wanted} - UNCOMPARED:
         if found[name] != wanted[name]:
             message = f"config.json says {name} {found[name]!r} where this model has {wanted[name]!r}"
@@ -147,7 +155,6 @@ class _Undrawn(TorchFunctionMode):
 
 
 def _adapted(folder: Path, dtype: torch.dtype, tokens: int, kind: object) -> Architecture:
-    demand_room(sum(prod(shape) for shape in Stored(folder).shapes.values()) * dtype.itemsize, str(folder))
     model = load_foreign(folder, dtype, kind)
     _demand_tokens(folder, tokens, model)
     return model
