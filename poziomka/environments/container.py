@@ -12,7 +12,7 @@ from secrets import token_hex
 from poziomka.core.errors import EnvironmentFailure, SettingsError
 from poziomka.environments.held import CODE, FILES, ONE_THREAD, asked
 from poziomka.environments.interpreter import CALL, Isolation, Surface
-from poziomka.environments.limited import Limits
+from poziomka.environments.limits import Limits
 from poziomka.environments.pipes import PipedConsole
 
 PATIENCE = 20.0  # seconds within which docker must answer

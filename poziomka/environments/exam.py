@@ -1,22 +1,20 @@
 """Judging a program by tests that call its functions, where the program never meets the tests.
 
-The tests run in a process of our own. What they call are stand-ins that send plain arguments to the program's process
-and receive plain values; a test compares those with `==` of Python's own types. So nothing that a program does in its
-process, to `assert`, to builtins, to its exit status or to its descriptors, is anything but an answer to a call.
+The tests run in a sandboxed process of their own. What they call are stand-ins that send plain arguments to the
+program's process and receive plain values; a test compares those with `==` of Python's own types. So nothing that a
+program does in its process, to `assert`, to builtins, to its exit status or to its descriptors, is anything but an
+answer to a call.
 """
 
-import socket
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.environments.limited import Limits, Place, busy
-from poziomka.environments.plain import NotPlainError, receive, send
-from poziomka.environments.zygote import Zygotes
+from poziomka.environments.held_programs import Sandlocked, request
+from poziomka.environments.limits import busy
+from poziomka.environments.plain import Channel, NotPlainError, receive
 
-GRACE = 1.0  # seconds beyond the limit in which the tests, whose own alarm rings at the limit, must tell
-TESTS = Limits(memory=2**30, files=64)  # of the tests' process
+GRACE = 1.0  # seconds beyond the limit in which the tests, whose own alarm rings at the limit, must answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,65 +55,56 @@ class Examiner:
     """Runs tests against programs.
 
     Args:
-        place: where programs run.
-        seed: of Python's random numbers in the tests.
+        place: where programs and tests run.
         twice: every call is made twice, and must be answered alike.
     """
 
-    def __init__(self, place: Place, *, seed: int = 0, twice: bool = False) -> None:
+    def __init__(self, place: Sandlocked, *, twice: bool = False) -> None:
         """Starts nothing until the first program."""
         self.place = place
-        self.seed = seed
         self.twice = twice
-        self._zygotes = Zygotes(separate=False, seed=seed)
 
     def outcome(self, source: str, exam: Exam) -> Outcome:
-        """Returns what came of a program's tests.
+        """Returns the outcome of a program's tests.
 
         Raises:
             EnvironmentFailure: the tests could not be run; that says nothing of the program.
         """
         seconds = self.place.limits.seconds
-        ours, theirs = socket.socketpair()
-        with ours, self._zygotes.lent() as zygote:
-            with theirs, self.place.functions(source, exam.names, exam.given) as program:
-                descriptors = dict(enumerate((theirs.fileno(), *program.descriptors), 3))
-                zygote.start("tests", TESTS.of_process(), descriptors)
-                theirs.close()
-                verdict = _verdict(ours, exam, seconds, seed=self.seed, twice=self.twice)
-            ended = zygote.end()
+        seed = self.place.seed
+        with self.place.lent() as nest:
+            program, tests = nest.start("functions", "tests")
+            asked = {"source": source, "names": list(exam.names), "given": exam.given, "seed": seed}
+            request(program.channel, asked)
+            program.close("reading", "writing")  # from now on its pipes are the tests' alone
+            verdict = self._verdict(tests.channel, exam, seconds)
+            both, other = nest.end()
         match verdict:
             case ["passed", str(), int(calls)]:
                 return Outcome(passed=True, why="", calls=calls)
             case ["failed" | "slow" | "unread" as how, str(why), int(calls)]:
                 if how == "slow":
-                    both = program.ended
-                    busy(replace(both, used=both.used + ended.used, waited=both.waited + ended.waited), seconds)
+                    busy(replace(both, used=both.used + other.used, waited=both.waited + other.waited), seconds)
                 return Outcome(passed=False, why=why, read=how != "unread", calls=calls)
         message = f"the tests themselves do not run: {verdict}; mend the data set"
         raise EnvironmentFailure(message)
 
-    def close(self) -> None:
-        """Ends the interpreters that nobody uses."""
-        self._zygotes.close()
-
-
-def _verdict(channel: socket.socket, exam: Exam, seconds: float, *, seed: int, twice: bool) -> object:
-    request = {
-        "names": list(exam.names),
-        "checks": list(exam.checks),
-        "setup": exam.setup,
-        "given": exam.given,
-        "seconds": seconds,
-        "seed": seed,
-        "twice": twice,
-    }
-    until = time.monotonic() + seconds + GRACE
-    with suppress(OSError):
-        send(channel, request)
-    try:
-        return receive(channel, until)
-    except (EOFError, NotPlainError, OSError) as error:
-        late = isinstance(error, TimeoutError)
-        message = "the tests " + (f"told nothing within {seconds + GRACE:g} s" if late else "ended without a verdict")
-        raise EnvironmentFailure(message) from error
+    def _verdict(self, channel: Channel, exam: Exam, seconds: float) -> object:
+        asked = {
+            "names": list(exam.names),
+            "checks": list(exam.checks),
+            "setup": exam.setup,
+            "given": exam.given,
+            "seconds": seconds,
+            "seed": self.place.seed,
+            "twice": self.twice,
+        }
+        until = time.monotonic() + seconds + GRACE
+        request(channel, asked)
+        try:
+            return receive(channel, until)
+        except TimeoutError:  # in one long call of the tests, during which no alarm of Python's rings
+            return ["slow", f"the tests of what the program returned ran longer than {seconds:g} s", 0]
+        except (EOFError, NotPlainError, OSError) as error:
+            message = "the tests ended without a verdict"
+            raise EnvironmentFailure(message) from error

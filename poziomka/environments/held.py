@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments import inner
-from poziomka.environments.limited import Limits
+from poziomka.environments.limits import Ended, Limits
 from poziomka.environments.scratch import Scratch, sweep
-from poziomka.environments.zygote import Ended
 
 if TYPE_CHECKING:
     from types import ModuleType

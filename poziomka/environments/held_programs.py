@@ -1,26 +1,23 @@
-"""Running programs that nobody has read in processes that the kernel holds, so that their tests stay out of reach.
+"""Runs untrusted programs in the sandbox, so that their tests stay out of reach.
 
-A program plays the same roles as in `limited`; what it could reach there is closed to it here. It is forked from an
-interpreter that is held and never ran what nobody has read (`nested`), into rules of its own, by which it changes
-no file, reaches no process, not even that interpreter, and starts none. It speaks through pipes that only it has.
+A program is forked from a sandboxed interpreter that never ran untrusted code (`nest`), into rules of its own, under
+which it changes no file, reaches no process, not even that interpreter, and starts none. It communicates through pipes
+that it alone has.
 """
 
 import os
-import select
-import signal
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass
 
 from poziomka.core.errors import EnvironmentFailure, SettingsError
-from poziomka.environments import inner, nested, plain, roles, sandlocked
-from poziomka.environments.held import HeldProcess, coded, spent
-from poziomka.environments.limited import Limits, Ran, Running, Streams, busy, fault_of, tell
-from poziomka.environments.pipes import hear, started
-from poziomka.environments.plain import NotPlainError, Pipes, receive
-from poziomka.environments.zygote import Ended
+from poziomka.environments import sandlocked
+from poziomka.environments.limits import Ended, Limits, busy
+from poziomka.environments.nest import Nest
+from poziomka.environments.plain import Channel, NotPlainError, Pipes, receive, send
+from poziomka.environments.streams import Streams
 
 NOT_PROTECTED: tuple[str, ...] = (
     "Programs run in a process that the kernel holds: Landlock for files and signals, seccomp for system calls.",
@@ -28,117 +25,30 @@ NOT_PROTECTED: tuple[str, ...] = (
     "A program can learn the names of packages that lie within Python's own library, and read none of them but numpy.",
     "It shares a kernel with us: a fault in the kernel can let it out.",
 )
-MODULES = {f"module.{module.__name__}": module for module in (plain, roles, nested)}  # each needs those before it
-
-
 PROGRAMS = Limits()
-PIPES = ("in", "out", "err")
-PATIENCE = 8.0  # seconds within which a process must be forked, or be gone; a busy machine takes one
 
 
-class Nest:
-    """An interpreter that is held, and runs one program at a time.
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """The result of running a whole program.
 
-    Args:
-        limits: of each program.
-        seed: of the order of sets of texts, and of Python's random numbers.
-
-    Raises:
-        EnvironmentFailure: it cannot be started.
+    Attributes:
+        output: what it wrote to standard output.
+        fault: why it cannot be right whatever it wrote, in a line; "" where it ended in good order.
+        seconds: how long it ran.
+        memory: bytes of its process at its largest; 0 where it did not end by itself.
+        read: whether the program is Python at all.
     """
 
-    def __init__(self, limits: Limits, seed: int) -> None:
-        """Starts it."""
-        self.owner = os.getpid()
-        numbers = [f"{name}={value}" for name, value in limits.of_process().items()]
-        modules = [f"{name}={coded(module)}" for name, module in MODULES.items()]
-        own = replace(limits, file=1, processes=2)  # it makes no file: it opens the pipes of its folder
-        self.held = HeldProcess(own, seed, ["role=zygote", *numbers, *modules])
-        started(self.held)
-        self._folder = self.held.scratch.path
-        self.process = -1  # a descriptor of the program's process
-        self.reading = self.writing = self.errors = -1  # descriptors: from it, to it, and its standard error
-        self.pid = 0
-
-    def start(self, role: str) -> None:
-        """Forks a process, which waits for the program.
-
-        Raises:
-            EnvironmentFailure: it cannot be forked, or not be shut in.
-        """
-        paths = [f"{self._folder}/{name}" for name in PIPES]
-        for path in paths:
-            os.mkfifo(path, 0o600)
-        both = os.open(paths[0], os.O_RDWR)  # so that neither side waits for the other to open it
-        self.reading, self.errors = (os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in paths[1:])
-        self.writing = -1
-        try:
-            inner.tell(self.held.asking, role.encode())
-            self.pid = int(self._hear())
-            self.process = os.pidfd_open(self.pid)
-            said = hear(self.reading, time.monotonic() + PATIENCE)
-            if said != b"ready":
-                message = f"a program cannot be started: {said.decode(errors='replace') or 'its process ended'}"
-                raise EnvironmentFailure(message)
-            self.writing = os.open(paths[0], os.O_WRONLY)
-        except OSError as error:
-            message = f"a program cannot be started: {error}"
-            raise EnvironmentFailure(message) from error
-        finally:
-            os.close(both)
-            for path in paths:
-                os.unlink(path)  # noqa: PTH108 a Path would do no better
-        for descriptor in (self.reading, self.errors):
-            os.set_blocking(descriptor, True)
-
-    def ended(self, seconds: float) -> bool:
-        """Waits until the program ended by itself; returns whether it has."""
-        return bool(select.select([self.process], [], [], max(seconds, 0))[0])
-
-    def end(self) -> Ended:
-        """Ends the program; returns how it had ended. What it wrote can still be read.
-
-        Raises:
-            EnvironmentFailure: it cannot be ended.
-        """
-        alone = self.ended(0)
-        used, waited = spent(self.pid)
-        if not alone:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.process, signal.SIGKILL)
-        status, memory = self._hear().split()
-        self._forget()
-        return Ended(int(status) if alone else None, 0.0, int(memory) if alone else 0, used, waited)
-
-    def leave(self) -> None:
-        """Closes the pipes of a program that has ended."""
-        for descriptor in (self.reading, self.writing, self.errors):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self.reading = self.writing = self.errors = -1
-
-    def close(self) -> None:
-        """Ends the interpreter, with its program."""
-        self.held.end()
-        self.held.free()
-        self._forget()
-        self.leave()
-
-    def _forget(self) -> None:
-        if self.process >= 0:
-            os.close(self.process)
-            self.process = -1
-
-    def _hear(self) -> bytes:
-        said = hear(self.held.answering, time.monotonic() + PATIENCE)
-        if not said:
-            message = "the process that runs programs ended, or does not answer"
-            raise EnvironmentFailure(message)
-        return said
+    output: bytes
+    fault: str
+    seconds: float
+    memory: int = 0
+    read: bool = True
 
 
 class Sandlocked:
-    """Runs programs in processes that the kernel holds (a Place). They write no files.
+    """Runs programs in sandboxed processes. They write no files.
 
     Args:
         limits: of each program.
@@ -155,10 +65,7 @@ class Sandlocked:
         """Starts nothing until the first program."""
         why = sandlocked.reason()
         if why:
-            message = (
-                f"programs cannot be held by the kernel here: {why}; to run them in a limited process, which is no "
-                "sandbox, put 'limited_' before the task's name, or pass place=Limited in Python"
-            )
+            message = f"programs cannot be sandboxed here: {why}; use a Linux of 6.12 or later with the extra 'sandbox'"
             raise EnvironmentFailure(message)
         if limits.file:
             message = (
@@ -171,8 +78,8 @@ class Sandlocked:
         self._finalizer = weakref.finalize(self, _close, self._idle)
 
     @contextmanager
-    def _lent(self, role: str) -> Iterator[Nest]:
-        """Lends an interpreter with a process in a role; it comes back unless something was raised."""
+    def lent(self) -> Iterator[Nest]:
+        """Lends an interpreter; it comes back unless something was raised."""
         nest = None
         while nest is None:
             try:
@@ -183,7 +90,6 @@ class Sandlocked:
                 nest.close()
                 nest = None
         try:
-            nest.start(role)
             yield nest
             nest.leave()
         except BaseException:
@@ -191,31 +97,31 @@ class Sandlocked:
             raise
         self._idle.append(nest)
 
-    @contextmanager
-    def functions(self, source: str, names: Sequence[str], given: str = "") -> Iterator[Running]:
-        """Runs a program so that its functions can be called; see Place."""
-        with self._lent("functions") as nest:
-            running = Running(Pipes(nest.reading, nest.writing))
-            tell(running.channel, {"source": source, "names": list(names), "given": given, "seed": self.seed})
-            yield running
-            running.ended = nest.end()
-
     def whole(self, source: str, text: bytes = b"", seconds: float | None = None) -> Ran:
-        """Runs a program from its start to its end; see Place."""
+        """Runs a program from its start to its end.
+
+        Args:
+            source: the program.
+            text: what it reads from standard input.
+            seconds: that are left to it; None: the limit.
+
+        Raises:
+            EnvironmentFailure: it could not be run; that says nothing of the program.
+        """
         limit = self.limits.seconds
         seconds = limit if seconds is None else min(seconds, limit)
-        with self._lent("whole") as nest:
-            channel = Pipes(nest.reading, nest.writing)
-            tell(channel, {"source": source, "seed": self.seed})
+        with self.lent() as nest:
+            (forked,) = nest.start("whole")
+            request(forked.channel, {"source": source, "seed": self.seed})
             began = time.monotonic()
-            unread = _unread(channel, began + seconds)
-            streams = _Streams(nest, text)
-            flooded = not unread and streams.read(began + seconds, self.limits.output)
+            unread = _unread(forked.channel, began + seconds)
+            streams = Streams(forked, text, self.limits.output)
+            flooded = not unread and streams.read(began + seconds - time.monotonic())
             if not flooded:
-                nest.ended(began + seconds - time.monotonic())
+                forked.ended(began + seconds - time.monotonic())
             took = time.monotonic() - began
-            ended = nest.end()
-            flooded = flooded or streams.drain(self.limits.output)
+            (ended,) = nest.end()
+            flooded = flooded or streams.drain()
         output, said = bytes(streams.output), bytes(streams.said).decode("utf-8", "replace").strip()
         if unread:
             return Ran(b"", unread, took, read=False)
@@ -224,7 +130,7 @@ class Sandlocked:
         if ended.status is None:
             busy(ended, seconds)
             return Ran(output, f"ran longer than {limit:g} s", took)
-        return Ran(output, fault_of(ended, said), took, ended.memory)
+        return Ran(output, _fault_of(ended, said), took, ended.memory)
 
     def close(self) -> None:
         """Ends the interpreters that nobody uses; it can be used again."""
@@ -245,45 +151,16 @@ def _unread(channel: Pipes, until: float) -> str:
     return ""
 
 
-class _Streams(Streams):
-    """The streams of a program that is held, which is fed as well."""
+def request(channel: Channel, asked: dict[str, object]) -> None:
+    """Sends a request to a process; where that has ended already, reading its answer shows it."""
+    with suppress(OSError):
+        send(channel, asked)
 
-    def __init__(self, nest: Nest, text: bytes) -> None:
-        """Begins after the first frame."""
-        self._nest = nest
-        self._text = memoryview(text)
-        super().__init__(nest.reading, nest.errors)
-        os.set_blocking(nest.writing, False)
 
-    def read(self, until: float, most: int) -> bool:
-        """Reads until the program ended or its time is over; returns whether it wrote more than it may."""
-        poll = select.poll()
-        for descriptor in (self._nest.process, *self._open):
-            poll.register(descriptor, select.POLLIN)
-        poll.register(self._nest.writing, select.POLLOUT)
-        while (left := until - time.monotonic()) > 0:
-            for descriptor, _ in poll.poll(max(left * 1000, 1)):
-                if descriptor == self._nest.process:
-                    return False
-                if descriptor == self._nest.writing:
-                    if self._fed():
-                        poll.unregister(descriptor)
-                elif not self._take(descriptor):
-                    poll.unregister(descriptor)
-                if self._seen > most:
-                    return True
-        return False
-
-    def _fed(self) -> bool:
-        """Writes what the program is to read; returns whether that is all, or it reads no more."""
-        try:
-            self._text = self._text[os.write(self._nest.writing, self._text[:65536]) :]
-        except BlockingIOError:
-            return False
-        except OSError:
-            self._text = self._text[:0]
-        if self._text:
-            return False
-        os.close(self._nest.writing)
-        self._nest.writing = -1
-        return True
+def _fault_of(ended: Ended, said: str) -> str:
+    """Returns how a whole program ended, and the last line that it wrote; "" where it ended in good order."""
+    last = said.splitlines()[-1][:300] if said else ""
+    if not ended.status:
+        return ""
+    how = f"ended with status {ended.status}" if ended.status > 0 else f"was ended by signal {-ended.status}"
+    return f"{how}: {last}" if last else how

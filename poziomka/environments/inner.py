@@ -3,7 +3,7 @@
 It is passed as text to an interpreter, so it needs no file of ours and imports few modules, all of them Python's own:
 each file that is opened on the way costs us a decision. Its arguments are words NAME=VALUE:
 
-    role                         "console", or "zygote", which is the last module's
+    role                         "console", or "nest", which is the last module's
     seed                         of Python's random numbers
     package.NAME                 the folder of a package that may be imported
     cpu memory file files        seconds and bytes of the process, bytes of a file, open files; absent: not bounded here
@@ -388,7 +388,7 @@ def begin(asked: "dict[str, str]") -> None:
     if asked["role"] == "console":
         console(asking, answering, writing)
     else:
-        last.__dict__["zygote"](numbers, fence(asked), (asking, answering, writing))
+        last.__dict__["nest"](numbers, fence(asked), (asking, answering, writing))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from poziomka.environments.limited import Limits
+from poziomka.environments.limits import Limits
 
 CALL = Limits(seconds=2.0, memory=256 * 2**20, output=20_000, file=2**20, files=32, processes=1)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from poziomka.core.errors import EnvironmentFailure, SettingsError, nearest
 from poziomka.environments import container, monty, sandlocked
 from poziomka.environments.interpreter import CALL, Interpreter
-from poziomka.environments.limited import Limits
+from poziomka.environments.limits import Limits
 
 # name: (what makes one, why one cannot be had here: "" where it can)
 INTERPRETERS: dict[str, tuple[Callable[[str, Limits, int], Interpreter], Callable[[str], str]]] = {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from poziomka.core.errors import EnvironmentFailure, SettingsError
 from poziomka.environments.interpreter import CALL, Isolation, Output, Surface
-from poziomka.environments.limited import Limits
+from poziomka.environments.limits import Limits
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -1,59 +1,69 @@
-"""What runs inside where programs are judged: a process that is held, and forks another for each program.
+"""The code of a sandboxed interpreter that forks a process for each program (`nest` is the side that asks).
 
-A request is the name of a role (`roles`). It is answered by the number of the process, and once that has ended by its
-exit status and its bytes at its largest. The process opens three pipes that lie in its folder, "in", "out" and "err",
-shuts itself in, sends the frame b"ready" and takes its role. It shares no descriptor with the one that it was forked
-from and can send it no signal, so it has no way to speak for it, or to end it.
+A request is the names of roles (`roles`), one for each process. It is answered by the numbers of the processes, and
+then, for each that has ended, by its exit status and its bytes at its largest. A process opens three pipes that lie in
+the interpreter's folder (PIPES, with its place in the request before the name), enters its own sandbox, sends the frame
+b"ready" and takes its role. It shares no descriptor with the interpreter and can send it no signal, so it cannot answer
+for it or end it. Tests also open the pipes of the process before them.
 """
 
 import gc
 import io
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from poziomka.environments.inner import LIBC, SET_DEATH_SIGNAL, bound, enclose, frame, sieve, tell
 from poziomka.environments.plain import Pipes
 from poziomka.environments.roles import ROLES
 
+PIPES = ("in", "out", "err")  # to the process, from it, and its standard error
 
-def zygote(asked: Mapping[str, int], fence: int, ends: tuple[int, int, int]) -> None:
-    """Forks a process for each program, until nobody asks any more.
+
+def nest(asked: Mapping[str, int], fence: int, ends: tuple[int, int, int]) -> None:
+    """Forks processes, until the other side closes.
 
     Args:
-        asked: numbers that `inner` was told: the bounds of each program.
-        fence: rules of Landlock for each program.
+        asked: numbers that `inner` was given: the limits of each process.
+        fence: rules of Landlock for each process.
         ends: descriptors: asked on, answered on, written to.
     """
-    asking, answering, writing = ends
+    asking, answering, _ = ends
     gc.collect()
     gc.freeze()
     tell(answering, b"ready")
     while True:
-        role = frame(asking).decode()
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                for descriptor in (asking, answering, writing):
-                    os.close(descriptor)
-                code = program(role, asked, fence)
-            finally:
-                os._exit(code)
-        tell(answering, b"%d" % child)
-        _, code, usage = os.wait4(child, 0)
-        tell(answering, b"%d %d" % (os.waitstatus_to_exitcode(code), usage.ru_maxrss * 1024))
+        names = frame(asking).decode().split()
+        children = [_fork(names, place, asked, fence, ends) for place in range(len(names))]
+        tell(answering, b" ".join(b"%d" % child for child in children))
+        for child in children:
+            _, code, usage = os.wait4(child, 0)
+            tell(answering, b"%d %d" % (os.waitstatus_to_exitcode(code), usage.ru_maxrss * 1024))
 
 
-def program(role: str, asked: Mapping[str, int], fence: int) -> int:
-    """Runs a program in a role; returns its exit status.
+def _fork(names: Sequence[str], place: int, asked: Mapping[str, int], fence: int, ends: tuple[int, int, int]) -> int:
+    """Forks the process that takes the role at a place; returns its number."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        for descriptor in ends:
+            os.close(descriptor)
+        code = program(names, place, asked, fence)
+    finally:
+        os._exit(code)
+
+
+def program(names: Sequence[str], place: int, asked: Mapping[str, int], fence: int) -> int:
+    """Takes a role; returns the exit status.
 
     The streams of a whole program are its own: it reads what follows the request, and what it writes follows the answer
     to it.
     """
     LIBC.prctl(SET_DEATH_SIGNAL, 9, 0, 0, 0)
-    reading, writing = os.open("in", os.O_RDONLY), os.open("out", os.O_WRONLY)
-    errors = os.open("err", os.O_WRONLY)
+    role = names[place]
+    reading, writing, errors = _opened(place)
     os.dup2(errors, 2)
     os.close(errors)
     if role == "whole":
@@ -65,11 +75,14 @@ def program(role: str, asked: Mapping[str, int], fence: int) -> int:
         assert isinstance(sys.stdout, io.TextIOWrapper)
         sys.stdout.reconfigure(line_buffering=False)
     else:
-        nowhere = os.open(os.devnull, os.O_WRONLY)  # what it prints is nobody's to read
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # what it prints is read by no one
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         os.close(nowhere)
+    channels = [Pipes(reading, writing)]
     try:
+        if role == "tests":
+            channels.append(Pipes(*_called(place - 1)))
         enclose(fence)
         sieve(processes=False, threads=asked["processes"] > 1)
         bound(dict(asked))
@@ -77,4 +90,15 @@ def program(role: str, asked: Mapping[str, int], fence: int) -> int:
         tell(writing, f"{type(error).__name__}: {error}".encode())
         return 1
     tell(writing, b"ready")
-    return ROLES[role](Pipes(reading, writing))
+    return ROLES[role](*channels)
+
+
+def _opened(place: int) -> list[int]:
+    """Opens the pipes of the process at a place."""
+    flags = (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)
+    return [os.open(f"{place}.{name}", flag) for name, flag in zip(PIPES, flags, strict=True)]
+
+
+def _called(place: int) -> tuple[int, int]:
+    """Opens the other ends of the pipes of the process at a place: to read from it, and to write to it."""
+    return os.open(f"{place}.out", os.O_RDONLY), os.open(f"{place}.in", os.O_WRONLY)

@@ -17,7 +17,7 @@ from typing import Protocol
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments.inner import LARGEST, MARK
 from poziomka.environments.interpreter import Output
-from poziomka.environments.limited import Limits
+from poziomka.environments.limits import Limits
 
 PATIENCE = 20.0  # seconds within which a process must be set up; a busy machine may take one
 TICK = 0.02  # seconds between two looks at what a process takes

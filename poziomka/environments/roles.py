@@ -1,7 +1,7 @@
-"""What a child is for: a program whose functions are called, a whole program, or the tests that call.
+"""Worker roles: a program whose functions are called, a whole program, or the tests that call.
 
-Each reads from its channel, in one frame, what it is to do. Only the tests are trusted. Of a program nothing is
-believed but what it answers, whatever it does to this module: it is its copy.
+Each reads its request from its channel, in one frame. A program may change this module as it likes: it has a copy of
+its own, and only its answers are used.
 """
 
 import atexit
@@ -9,8 +9,6 @@ import builtins
 import os
 import random
 import signal
-import socket
-import stat
 import sys
 import threading
 import traceback
@@ -19,18 +17,11 @@ from contextlib import suppress
 from types import FrameType, ModuleType
 from typing import NoReturn, cast
 
-from poziomka.environments.plain import Channel, NotPlainError, Pipes, TooLargeError, encode, receive, send
+from poziomka.environments.plain import Channel, NotPlainError, TooLargeError, encode, receive, send
 
-CHANNEL = 3  # the descriptor of a socket to whoever asks
-PROGRAM = 4  # of tests, to the program: a socket, or a pipe from it and beside it one to it
 GONE, STRANGE = "the program ended by itself", "the program answered what was not asked"
 SHOWN = 300  # characters of what a program says of itself
 UNREADABLE = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)  # what compile() may raise
-
-
-def asker() -> Channel:
-    """Returns the channel to whoever asks."""
-    return socket.socket(fileno=CHANNEL)
 
 
 def _asked(channel: Channel) -> Mapping[str, object]:
@@ -109,8 +100,6 @@ def whole(channel: Channel) -> int:
         send(channel, ["unread", _words(error)])
         return 1
     send(channel, ["read"])
-    if isinstance(channel, socket.socket):
-        channel.close()
     status = 0
     try:
         exec(code, space)  # noqa: S102 as above
@@ -150,12 +139,11 @@ def _exception(kind: str) -> type[Exception]:
 
 
 class _Program:
-    """The other side of the channel, as the tests see it."""
+    """The program, as the tests see it: stand-ins for its functions."""
 
-    def __init__(self, *, twice: bool) -> None:
-        """Is not asked anything yet."""
-        is_socket = stat.S_ISSOCK(os.fstat(PROGRAM).st_mode)
-        self.channel: Channel = socket.socket(fileno=PROGRAM) if is_socket else Pipes(PROGRAM, PROGRAM + 1)
+    def __init__(self, channel: Channel, *, twice: bool) -> None:
+        """Has made no call yet."""
+        self.channel = channel
         self.twice = twice
         self.calls = 0
         self.fault = ""
@@ -213,10 +201,10 @@ class _Program:
         return call
 
 
-def tests(channel: Channel) -> int:
-    """Runs tests that call a program; tells "passed", "failed", "slow", "unread" or "broken", and a line why."""
+def tests(channel: Channel, called: Channel) -> int:
+    """Runs tests that call a program; sends "passed", "failed", "slow", "unread" or "broken", and a line why."""
     request = _asked(channel)
-    program = _Program(twice=bool(request["twice"]))
+    program = _Program(called, twice=bool(request["twice"]))
     limit = cast("float", request["seconds"])
 
     def over(_signal: int, _frame: FrameType | None) -> None:
@@ -290,4 +278,4 @@ def _line(error: BaseException, checks: list[str]) -> str:
     return repr(line)
 
 
-ROLES: dict[str, Callable[[Channel], int]] = {"functions": functions, "whole": whole, "tests": tests}
+ROLES: dict[str, Callable[..., int]] = {"functions": functions, "whole": whole, "tests": tests}

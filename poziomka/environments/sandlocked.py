@@ -13,7 +13,7 @@ from pathlib import Path
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments.held import HeldProcess, Ready, loaded
 from poziomka.environments.interpreter import CALL, Isolation, Surface
-from poziomka.environments.limited import Limits
+from poziomka.environments.limits import Limits
 from poziomka.environments.pipes import PipedConsole, ask, started
 
 HELD = {

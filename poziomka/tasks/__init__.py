@@ -6,7 +6,7 @@ from poziomka.core.errors import TaskError, nearest
 from poziomka.core.problem import Task
 from poziomka.environments.interpreters import reasons
 from poziomka.tasks.arithmetic import gcd, letters, products, small_sums, sums
-from poziomka.tasks.coding import humaneval, limited_humaneval, limited_mbpp, mbpp
+from poziomka.tasks.coding import humaneval, mbpp
 from poziomka.tasks.competition import competition
 from poziomka.tasks.countdown import countdown
 from poziomka.tasks.counterexample import counterexample
@@ -15,7 +15,7 @@ from poziomka.tasks.large_numbers import large_numbers, large_numbers_in_words
 from poziomka.tasks.list_functions import list_functions
 from poziomka.tasks.market import market
 from poziomka.tasks.mixture import mixture, read_parts
-from poziomka.tasks.programs import limited_programs, programs
+from poziomka.tasks.programs import programs
 from poziomka.tasks.reasoning_gym import datasets, reasoning_gym
 from poziomka.tasks.recurrence import recurrence
 from poziomka.tasks.satisfy import satisfy
@@ -52,14 +52,14 @@ READ_TASKS: dict[str, Callable[[str], Task]] = {  # named NAME:WHERE
     "humaneval": humaneval,
     "mbpp": mbpp,
     "programs": programs,
-    "limited_humaneval": limited_humaneval,
-    "limited_mbpp": limited_mbpp,
-    "limited_programs": limited_programs,
     "small_synthesis": small_synthesis,
     "list_functions": list_functions,
     "mixture": mixture_named,
     "reasoning_gym": reasoning_gym,
 }
+LIMITED = "limited_"
+REMOVED = [f"{LIMITED}{name}" for name in ("humaneval", "mbpp", "programs")]
+HOW = "instead, which runs them in the sandbox: pip install 'poziomka[sandbox]', on Linux 6.12 or later"
 
 
 def _monty() -> Sequence[str]:
@@ -87,7 +87,7 @@ def shipped() -> list[str]:
 
 def is_task(name: str) -> bool:
     """Whether a name is of one of the tables, wherever its problems are read from."""
-    return name in TASKS or name.partition(":")[0] in READ_TASKS
+    return name in TASKS or name.partition(":")[0] in (*READ_TASKS, *REMOVED)
 
 
 def task_named(name: str) -> Task:
@@ -99,6 +99,9 @@ def task_named(name: str) -> Task:
     if name in TASKS:
         return TASKS[name]()
     kind, _, where = name.partition(":")
+    if kind in REMOVED:
+        message = f"task {name!r} ran programs without a sandbox and was removed: name {name[len(LIMITED) :]!r} {HOW}"
+        raise TaskError(message)
     if kind not in READ_TASKS:
         message = f"unknown task {name!r}{nearest(name, [*TASKS, *READ_TASKS])}"
         raise TaskError(message)

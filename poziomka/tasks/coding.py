@@ -3,7 +3,7 @@
 The answer is a Python program, in one block of code or bare. It runs in a process that the kernel holds; the tests run
 outside it, call its functions with plain data and compare what comes back (`environments/exam.py`). A program that
 exits, hangs, floods or answers nonsense is wrong; where we fail to judge it, the verdict is an error and no reward.
-Where the kernel cannot hold it the task is refused, and `limited_` before its name asks for a limited process instead.
+Where the kernel cannot hold it the task is refused.
 
 HumanEval: Chen et al. 2021, arXiv 2107.03374. MBPP: Austin et al. 2021, arXiv 2108.07732.
 """
@@ -24,7 +24,7 @@ from poziomka.core.problem import Problem, Score, Scorer, Task
 from poziomka.core.transcript import Message, Transcript
 from poziomka.environments.exam import Exam, Examiner
 from poziomka.environments.held_programs import Sandlocked
-from poziomka.environments.limited import Limited, Limits, Places
+from poziomka.environments.limits import Limits
 from poziomka.tasks.coding_mistakes import mistakes
 from poziomka.tasks.rows import OLD_HUB_NAME, Row, read_hub_rows, read_rows, text_of, texts_of
 
@@ -105,21 +105,20 @@ JUDGED = (
 )
 
 
-def coding_task(name: str, read: Callable[[str], Sequence[Problem]], limits: tuple[str, ...], place: Places) -> Task:
+def coding_task(name: str, read: Callable[[str], Sequence[Problem]], limits: tuple[str, ...]) -> Task:
     """Returns a task of functions to write.
 
     Args:
         name: of the task.
         read: returns the problems of a split, each time the same; none where there is no such split.
         limits: what a result on it does not show, beside what holds for all.
-        place: makes where programs run, of limits and a seed.
 
     Raises:
-        EnvironmentFailure: they cannot run there, and why.
+        EnvironmentFailure: programs cannot be sandboxed here, and why.
     """
-    first = place(LIMITS, 0)
+    first = Sandlocked(LIMITS, 0)
     examiner = Examiner(first)
-    other = Examiner(place(LIMITS, 1), seed=1, twice=True)
+    other = Examiner(Sandlocked(LIMITS, 1), twice=True)
 
     def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 a level cannot be asked for
         return read(split)[index]
@@ -165,28 +164,22 @@ def humaneval_problem(row: Row) -> Problem:
     return Problem("humaneval", key, (Message("user", question),), facts=facts)
 
 
-def humaneval(where: str, place: Places = Sandlocked) -> Task:
+def humaneval(where: str) -> Task:
     """Functions to complete, HumanEval: 164 problems for evaluation, split "test", and none to train on.
 
     Args:
         where: the file HumanEval.jsonl.gz, packed or not, a folder with it, or "openai_humaneval" for the hub's.
-        place: makes where programs run, of limits and a seed: Sandlocked or Limited.
 
     Raises:
         TaskError: the problems cannot be read.
-        EnvironmentFailure: programs cannot run in that place here.
+        EnvironmentFailure: programs cannot be sandboxed here, and why.
     """
     path = _file(Path(where).expanduser(), "HumanEval.jsonl.gz", "HumanEval.jsonl")
     on_hub = not path.exists() and OLD_HUB_NAME.fullmatch(where)
     rows = read_hub_rows(where, HUMANEVAL_FILE, HUMANEVAL_HOW) if on_hub else read_rows(path, HUMANEVAL_HOW)
     problems = [humaneval_problem(row) for row in rows]
     limits = ("HumanEval is for evaluation only: it has no problems to train on.",)
-    return coding_task("humaneval", lambda split: problems if split == "test" else [], limits, place)
-
-
-def limited_humaneval(where: str) -> Task:
-    """HumanEval where the kernel cannot hold programs: they run in a limited process, which is no sandbox."""
-    return humaneval(where, Limited)
+    return coding_task("humaneval", lambda split: problems if split == "test" else [], limits)
 
 
 def _file(path: Path, *names: str) -> Path:
@@ -263,17 +256,16 @@ def mbpp_problem(row: Row) -> Problem | None:
     return Problem("mbpp", f"mbpp/{number}", (Message("user", question),), facts=facts)
 
 
-def mbpp(where: str, place: Places = Sandlocked) -> Task:
+def mbpp(where: str) -> Task:
     """Short functions to write, MBPP: its splits by number are train, validation, test and prompt.
 
     Args:
         where: the file mbpp.jsonl, a folder with it, "google-research-datasets/mbpp" for the hub's, or "sample" for
             problems of our own, written as MBPP's are.
-        place: makes where programs run, of limits and a seed: Sandlocked or Limited.
 
     Raises:
         TaskError: the problems cannot be read, or two have one number.
-        EnvironmentFailure: programs cannot run in that place here.
+        EnvironmentFailure: programs cannot be sandboxed here, and why.
     """
     folder = SAMPLES / "mbpp" if where == "sample" else Path(where).expanduser()
     path = _file(folder, "mbpp.jsonl", "mbpp.jsonl.gz")
@@ -300,12 +292,7 @@ def mbpp(where: str, place: Places = Sandlocked) -> Task:
         return splits
 
     read()  # so that what cannot be read is said now
-    return coding_task("mbpp", lambda split: read().get(split, []), MBPP_LIMITS, place)
-
-
-def limited_mbpp(where: str) -> Task:
-    """MBPP where the kernel cannot hold programs: they run in a limited process, which is no sandbox."""
-    return mbpp(where, Limited)
+    return coding_task("mbpp", lambda split: read().get(split, []), MBPP_LIMITS)
 
 
 def _text(problem: Problem) -> str:

@@ -15,7 +15,7 @@ from poziomka.core.seeds import random_of
 from poziomka.core.transcript import Message, Transcript
 from poziomka.environments.interpreter import Interpreter
 from poziomka.environments.interpreters import interpreter_named
-from poziomka.environments.limited import Limits
+from poziomka.environments.limits import Limits
 from poziomka.tasks.coding import read_program
 from poziomka.tasks.list_language import MEANINGS, Numbers, Program, compiled, in_python
 from poziomka.tasks.synthesis import LEVELS, fits, neighbours, synthesis

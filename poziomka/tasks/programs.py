@@ -21,7 +21,7 @@ from poziomka.core.problem import Problem, Score, Scorer, Task
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Transcript
 from poziomka.environments.held_programs import Sandlocked
-from poziomka.environments.limited import Limited, Limits, Place, Places
+from poziomka.environments.limits import Limits
 from poziomka.tasks.coding import read_program
 from poziomka.tasks.coding_mistakes import whole_mistakes
 from poziomka.tasks.rows import Row, read_rows, text_of
@@ -82,7 +82,7 @@ def _test(test: object, where: str) -> Test:
     raise TaskError(message)
 
 
-def scorer_of(place: Place, *, turned: bool = False) -> Scorer:
+def scorer_of(place: Sandlocked, *, turned: bool = False) -> Scorer:
     """Returns a scorer that gives reward 1 where a program's output is right for every test.
 
     Args:
@@ -130,16 +130,15 @@ JUDGED = (
 )
 
 
-def programs(where: str, place: Places = Sandlocked) -> Task:
+def programs(where: str) -> Task:
     """Whole programs to write, judged by hidden inputs and outputs, from files of JSON lines.
 
     Args:
         where: a folder with train.jsonl and test.jsonl; one file, for evaluation only; or "sample" for ours.
-        place: makes where programs run, of limits and a seed: Sandlocked or Limited.
 
     Raises:
         TaskError: the problems cannot be read.
-        EnvironmentFailure: programs cannot run in that place here.
+        EnvironmentFailure: programs cannot be sandboxed here, and why.
     """
     path = SAMPLE if where == "sample" else Path(where).expanduser()
 
@@ -154,7 +153,7 @@ def programs(where: str, place: Places = Sandlocked) -> Task:
         return read(split)[index]
 
     known = [problem for split in ("train", "test") for problem in read(split)]  # what cannot be read is said now
-    first = place(LIMITS, 0)
+    first = Sandlocked(LIMITS, 0)
     return Task(
         "programs",
         source,
@@ -162,11 +161,6 @@ def programs(where: str, place: Places = Sandlocked) -> Task:
         size=lambda split: len(read(split)),
         demonstration=demonstration if all(problem.facts["solution"] for problem in known) else None,
         mistakes=whole_mistakes,
-        audit=scorer_of(place(LIMITS, 1), turned=True),
+        audit=scorer_of(Sandlocked(LIMITS, 1), turned=True),
         limits=(*JUDGED, *first.not_protected),
     )
-
-
-def limited_programs(where: str) -> Task:
-    """Whole programs where the kernel cannot hold them: they run in a limited process, which is no sandbox."""
-    return programs(where, Limited)

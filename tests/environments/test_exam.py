@@ -4,22 +4,43 @@ import pytest
 
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments.exam import Exam, Examiner
-from poziomka.environments.limited import Limited, Limits
+from poziomka.environments.held_programs import Sandlocked
+from poziomka.environments.limits import Limits
+from poziomka.environments.sandlocked import reason
+
+pytestmark = pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}")
 
 pytestmark = pytest.mark.sandbox
 
 RIGHT = "def f(x):\n    return x + 1\n"
+FORGED = """
+import os
+def f(x):
+    for number in range(3, 30):
+        try: os.write(number, {data!r})
+        except OSError: pass
+    return x + 1
+"""
 CHECKS = ("assert f(1) == 2", "assert candidate(5) == 6")
 
 
 @pytest.fixture(scope="module")
-def examiner():
-    return Examiner(Limited(Limits(seconds=20.0)))
+def place():
+    place = Sandlocked(Limits(seconds=20.0))
+    yield place
+    place.close()
+
+
+@pytest.fixture(scope="module")
+def examiner(place):
+    return Examiner(place)
 
 
 @pytest.fixture(scope="module")
 def quick():
-    return Examiner(Limited(Limits(seconds=1.0)))
+    place = Sandlocked(Limits(seconds=1.0))
+    yield Examiner(place)
+    place.close()
 
 
 def why(examiner, source, *checks, **more):
@@ -61,15 +82,9 @@ def test_values_arrive_as_they_are(examiner):
         ("f = 3", "the program does not define f"),
         ("def f(x):\n    yield 2", "the program returned what cannot pass: generator is not plain data"),
         ("def f(x):\n    return 'x' * 10 ** 7", "the program returned what cannot pass: larger than 1000000 bytes"),
-        (
-            "import os\ndef f(x):\n    os.write(3, b'\\xff' * 9)",
-            "the program answered what cannot pass: larger than 1000000 bytes",
-        ),
-        (
-            "import os\ndef f(x):\n    os.write(3, b'\\0\\0\\0\\1?')",
-            "the program answered what cannot pass: no value begins with b'?'",
-        ),
-        ("import os\ndef f(x):\n    os.write(3, b'\\0\\0\\0\\1T')", "the program answered what was not asked"),
+        (FORGED.format(data=b"\xff" * 9), "the program answered what cannot pass: larger than 1000000 bytes"),
+        (FORGED.format(data=b"\0\0\0\1?"), "the program answered what cannot pass: no value begins with b'?'"),
+        (FORGED.format(data=b"\0\0\0\1T"), "the program answered what was not asked"),
         ("def f(x):\n    return g(x)", "NameError: NameError: name 'g' is not defined at 'assert f(1) == 2'"),
     ],
 )
@@ -87,6 +102,10 @@ def test_tests_that_what_it_returned_makes_slow_end_too(quick):
     swallow = "while True:\n    try:\n        while f(1): pass\n    except BaseException:\n        pass"
     assert "longer than 1 s" in why(quick, RIGHT, loop)
     assert "longer than 1 s" in why(quick, RIGHT, swallow)
+
+
+def test_tests_in_one_long_call_on_what_was_returned_end_too_and_the_program_is_wrong(quick):
+    assert "longer than 1 s" in why(quick, "def f(x):\n    return 10 ** 7", "math.factorial(f(1))", setup="import math")
 
 
 def test_a_test_cannot_take_a_fault_for_an_answer(examiner):
@@ -137,8 +156,7 @@ def test_tests_of_what_was_returned_may_not_break_them(examiner):
     assert why(examiner, RIGHT, grow).startswith("TooLargeError")
 
 
-def test_a_program_that_answers_differently_the_second_time_is_found_out_by_asking_twice():
-    place = Limited(Limits(seconds=20.0))
+def test_a_program_that_answers_differently_the_second_time_is_found_out_by_asking_twice(place):
     twice = Examiner(place, twice=True)
     changing = "calls = []\ndef f(x):\n    calls.append(x)\n    return x + 1 if len(calls) != 3 else 0"
     assert why(Examiner(place), changing) == ""

@@ -13,24 +13,13 @@ from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.environments import sandlocked
 from poziomka.environments.held_programs import Sandlocked
-from poziomka.environments.limited import Limited
-from poziomka.tasks import coding, shipped, task_named
-from poziomka.tasks.coding import SAMPLES, SPLITS, read_program
+from poziomka.tasks import shipped, task_named
+from poziomka.tasks.coding import SAMPLES, SPLITS, humaneval, mbpp, read_program
 from poziomka.tasks.coding_mistakes import SLOW, slow
 
 HUMANEVAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "humaneval"
 needs_humaneval = pytest.mark.skipif(not HUMANEVAL.exists(), reason=f"HumanEval is not there: no {HUMANEVAL}")
-
-
-PLACE, PREFIX = (Limited, "limited_") if sandlocked.reason() else (Sandlocked, "")  # where the kernel cannot hold them
-
-
-def mbpp(where):
-    return coding.mbpp(where, PLACE)
-
-
-def humaneval(where):
-    return coding.humaneval(where, PLACE)
+pytestmark = pytest.mark.skipif(bool(sandlocked.reason()), reason=f"sandlock cannot be had: {sandlocked.reason()}")
 
 
 def judged(task, problem, answer, scorer=None):
@@ -209,11 +198,11 @@ def test_files_that_are_not_there_and_a_hub_that_does_not_answer_say_what_to_do(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for name, path in (("humaneval", "openai_humaneval"), ("mbpp", "google-research-datasets/mbpp")):
         with pytest.raises(TaskError, match=f"the hub did not give .* of {path} .*: download it yourself and name"):
-            task_named(f"{PREFIX}{name}:{path}")
+            task_named(f"{name}:{path}")
 
 
 def test_what_programs_are_not_kept_from_is_among_the_limits(sample):
-    assert set(PLACE.not_protected) <= set(sample.limits)
+    assert set(Sandlocked.not_protected) <= set(sample.limits)
 
 
 # ---------------------------------------------------------------------------------------------------------- HumanEval

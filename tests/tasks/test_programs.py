@@ -13,19 +13,12 @@ from poziomka.core.scoring import Scoring, judge
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.environments import sandlocked
-from poziomka.environments.held_programs import Sandlocked
-from poziomka.environments.limited import Limited
 from poziomka.tasks import shipped, task_named
 from poziomka.tasks.coding_mistakes import SLOW
-from poziomka.tasks.programs import programs as programs_of
-from poziomka.tasks.programs import same_output
+from poziomka.tasks.programs import programs, same_output
 from poziomka.testing import check_task
 
-PLACE = Limited if sandlocked.reason() else Sandlocked  # where the kernel cannot hold them
-
-
-def programs(where):
-    return programs_of(where, PLACE)
+pytestmark = pytest.mark.skipif(bool(sandlocked.reason()), reason=f"sandlock cannot be had: {sandlocked.reason()}")
 
 
 def replied(problem, answer):

@@ -25,7 +25,7 @@ from poziomka.core.errors import EnvironmentFailure
 from poziomka.core.processes import descendants
 from poziomka.environments.interpreter import Isolation, Output, Surface
 from poziomka.environments.interpreters import interpreter_named, reasons
-from poziomka.environments.limited import Limits
+from poziomka.environments.limits import Limits
 from poziomka.testing.attacks import ATTACKS, QUICK, Attack, Battery, Outcome, Report, check_interpreter, ground
 from poziomka.testing.attacks.attack import Evidence, unlike
 

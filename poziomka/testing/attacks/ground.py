@@ -14,7 +14,7 @@ from typing import Self
 from uuid import uuid4
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.environments.limited import Limits
+from poziomka.environments.limits import Limits
 from poziomka.testing.attacks.attack import Evidence, Seen
 from poziomka.testing.attacks.field import HIDDEN, Field
 from poziomka.testing.attacks.listeners import Listeners, free_port
