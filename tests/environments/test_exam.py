@@ -8,10 +8,7 @@ from poziomka.environments.held_programs import Sandlocked
 from poziomka.environments.limits import Limits
 from poziomka.environments.sandlocked import reason
 
-pytestmark = pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}")
-
-pytestmark = pytest.mark.sandbox
-
+pytestmark = [pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}"), pytest.mark.sandbox]
 RIGHT = "def f(x):\n    return x + 1\n"
 FORGED = """
 import os
