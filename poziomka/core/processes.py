@@ -36,6 +36,17 @@ def end_tree(process: int) -> None:
     signalled(process, signal.SIGKILL)
 
 
+def is_child(process: int) -> bool:
+    """Whether a number is still that of a child of this process, dead or alive: once collected, it may be another's."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return True
+    try:
+        os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def descendants(process: int) -> list[int]:
     """Returns the processes that `process` started, and those that they started; the dead are left out."""
     parents: dict[int, int] = {}

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from multiprocessing.process import BaseProcess
@@ -25,10 +25,12 @@ from typing import Self
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Scorer, Task, Verdict
-from poziomka.core.processes import Line, descendants, end_tree, keep_orphans, signalled
+from poziomka.core.processes import Line, descendants, end_tree, is_child, keep_orphans, signalled
 from poziomka.core.transcript import Stop, Transcript
 
 WORN = 5_000  # checks after which a worker is replaced
+KILLS = 2  # times that a worker is killed before it is left behind
+DYING = 5.0  # seconds within which a killed worker is gone
 MEMORY = 2 << 30  # bytes that a worker may take beyond what it begins with
 
 _UNDER_WAY: dict[int, tuple[str, float]] = {}  # checks that run now: a number of its own → problem, begun when
@@ -111,6 +113,21 @@ def _leave_with(parent: int) -> None:
     os._exit(1)
 
 
+def _end(process: BaseProcess) -> None:
+    """Kills a process, waits, kills again where it is not gone, and gives its handle back once it is.
+
+    A join may return before the process is gone: where its end is collected by another thread, or the machine is busy.
+    A process that survives two kills waits in the kernel; it ends as soon as it may run, and its handle is kept by
+    multiprocessing.
+    """
+    for _ in range(KILLS):
+        if process.exitcode is None and process.pid is not None and is_child(process.pid):
+            end_tree(process.pid)
+            process.join(DYING)
+    with suppress(ValueError):  # it is still running
+        process.close()
+
+
 class _Worker:
     """One process that judges one transcript at a time."""
 
@@ -136,16 +153,14 @@ class _Worker:
         return self.line
 
     def stop(self) -> None:
-        """Kills the process, with all that it started, and closes the line."""
-        if self.process is not None:
-            if self.process.pid is not None and self.process.is_alive():
-                end_tree(self.process.pid)
-            self.process.join()
-            self.process.close()
-        if self.line is not None:
-            self.line.close()
+        """Kills the process, with all that it started, and closes the line; never raises, however slowly it dies."""
+        process, line = self.process, self.line
         self.process = self.line = None
         self.checks = 0
+        if line is not None:
+            line.close()
+        if process is not None:
+            _end(process)
 
     def judge(self, problem: Problem, transcript: Transcript, seconds: float) -> Score:
         """Judges in the worker, at most `seconds` long."""
@@ -193,6 +208,7 @@ class Scoring:
             raise TaskError(message)
         self.task = task
         self.seconds = seconds
+        self._memory = memory
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="scoring")
         self._idle = [_Worker(task.scorer, memory) for _ in range(workers)]
         self.spent = 0.0
@@ -216,7 +232,10 @@ class Scoring:
             self.spent += time.perf_counter() - began
             return score
         loop = asyncio.get_running_loop()
-        score, seconds = await loop.run_in_executor(self._threads, self._outside, problem, transcript)
+        try:
+            score, seconds = await loop.run_in_executor(self._threads, self._outside, problem, transcript)
+        except Exception as error:  # noqa: BLE001 a pool without threads is a failed check, and not the end of a run
+            return _unjudged(error)
         self.spent += seconds
         return score
 
@@ -225,6 +244,14 @@ class Scoring:
         began = time.perf_counter()
         try:
             with _told(problem):
-                return worker.judge(problem, transcript, self.seconds), time.perf_counter() - began
+                score = worker.judge(problem, transcript, self.seconds)
+        except Exception as error:  # noqa: BLE001 whatever a worker fails with, another takes its place
+            worker = _Worker(self.task.scorer, self._memory)
+            score = _unjudged(error)
         finally:
             self._idle.append(worker)
+        return score, time.perf_counter() - began
+
+
+def _unjudged(error: Exception) -> Score:
+    return Score.failed(Verdict.ERROR, f"the scorer's process failed: {type(error).__name__}: {error}"[:500])
