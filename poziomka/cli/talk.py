@@ -7,7 +7,6 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from secrets import randbits
 from types import FrameType
 from typing import TextIO
@@ -16,10 +15,12 @@ from poziomka.cli.equipment import Shown, Spoken, room
 from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.collect import wait_for
 from poziomka.core.environment import Environment, Session, converse
+from poziomka.core.errors import ModelError
 from poziomka.core.problem import Problem
 from poziomka.core.sampler import Sampling
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
+from poziomka.core.untrusted import expanded
 from poziomka.models.chat import ChatFormat
 from poziomka.models.pretrained import load_pretrained
 from poziomka.models.template import TemplateFormat
@@ -53,8 +54,9 @@ def open_sampler(name: str, dtype: str, *, think: bool | None) -> tuple[LocalSam
         PoziomkaError: there is no such model, or it cannot be read.
     """
     limits = EngineLimits(park_all=True)
-    if (Path(name).expanduser() / "recipe.toml").is_file():
-        sampler = load(Path(name).expanduser())[2]
+    folder = expanded(name, ModelError)
+    if (folder / "recipe.toml").is_file():
+        sampler = load(folder)[2]
         sampler.engine.limits = limits
         return sampler, sampler.chat.notes
     loaded = load_pretrained(name, dtype)

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from poziomka.core.errors import SettingsError, nearest
+from poziomka.core.untrusted import BITS, read_regular
 
 T = TypeVar("T")
+SHOWN = 200  # characters of a value that an error quotes
 
 
 def setting(default: Any, about: str, *, low: float | None = None, high: float | None = None) -> Any:
@@ -32,15 +34,17 @@ def read_toml(path: Path) -> dict[str, Any]:
         SettingsError: the file is missing, unreadable or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_regular(path, SettingsError).decode())
     except FileNotFoundError as error:
         message = f"there is no file {path}; give the path of a recipe, recipes/recurrence/recipe.toml for one"
         raise SettingsError(message) from error
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"cannot read {path}: {error}"
+    except UnicodeDecodeError as error:
+        message = f"cannot read {path}: its byte {error.start} is no UTF-8 text"
         raise SettingsError(message) from error
-    except tomllib.TOMLDecodeError as error:
-        message = f"{path} is not valid TOML: {error}"
+    except SettingsError:
+        raise
+    except (ValueError, RecursionError) as error:  # no TOML, a number of thousands of digits, [[[[…
+        message = f"{path} is not valid TOML: {str(error).partition(';')[0]}"
         raise SettingsError(message) from error
 
 
@@ -80,7 +84,7 @@ def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
     if (low is not None and value < low) or (high is not None and value > high) or math.isnan(value):
         bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
         bounds = "a number" if low is high is None else bounds
-        message = f"{where} must be {bounds}: received {value}"
+        message = f"{where} must be {bounds}: received {shown(value)}"
         raise SettingsError(message)
 
 
@@ -100,7 +104,7 @@ def check(value: Any, kind: Any, where: str) -> Any:
             return value
         words = [word for word in arguments if isinstance(word, str)]
         hint = nearest(value, words) if words and isinstance(value, str) else ""
-        message = f"{where} must be one of {', '.join(map(repr, arguments))}: received {value!r}{hint}"
+        message = f"{where} must be one of {', '.join(map(repr, arguments))}: received {shown(value)}{hint}"
         raise SettingsError(message)
     if origin is tuple:
         if isinstance(value, Sequence) and not isinstance(value, str):
@@ -108,13 +112,22 @@ def check(value: Any, kind: Any, where: str) -> Any:
     elif origin is not None and issubclass(origin, Mapping):
         if isinstance(value, Mapping):
             return dict(value)
-    elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+    elif kind is float and isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= BITS:
         return float(value)
     elif kind is Any or (isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)):
         return value
     wanted = getattr(kind, "__name__", str(kind))
-    message = f"{where} must be {wanted}: received {value!r} ({type(value).__name__})"
+    message = f"{where} must be {wanted}: received {shown(value)} ({type(value).__name__})"
     raise SettingsError(message)
+
+
+def shown(value: Any) -> str:
+    """Returns a value as an error quotes it, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, or lists in lists
+        return f"a {type(value).__name__} too long to be shown"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _check_union(value: Any, kinds: Sequence[Any], where: str) -> Any:
@@ -129,7 +142,7 @@ def _check_union(value: Any, kinds: Sequence[Any], where: str) -> Any:
         except SettingsError:
             continue
     wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
-    message = f"{where} must be {wanted}: received {value!r} ({type(value).__name__})"
+    message = f"{where} must be {wanted}: received {shown(value)} ({type(value).__name__})"
     raise SettingsError(message)
 
 
@@ -143,14 +156,14 @@ def override(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any
     for change in changes:
         path, equals, text = change.partition("=")
         if not equals or not path.strip():
-            message = f"a change is written name=value: received {change!r}"
+            message = f"a change is written name=value: received {shown(change)}"
             raise SettingsError(message)
         *tables, name = path.strip().split(".")
         table = changed
         for part in tables:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
-                message = f"{part!r} in {change!r} is a value, not a table of settings"
+                message = f"{part!r} in {shown(change)} is a value, not a table of settings"
                 raise SettingsError(message)
         table[name] = _parse(text.strip())
     return changed
@@ -159,7 +172,7 @@ def override(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any
 def _parse(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, a number of thousands of digits, [[[[…
         return None if text == "none" else text
 
 

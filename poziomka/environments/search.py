@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poziomka.core.errors import EnvironmentFailure, SettingsError
+from poziomka.core.untrusted import expanded
 from poziomka.environments.tools import Tool, ToolFault, tool
 
 MOST = 10  # results of a query
@@ -63,7 +64,7 @@ class Index:
 
     def __init__(self, folder: Path | str, limits: SearchLimits = SearchLimits()) -> None:
         """Reads the files."""
-        self.folder = Path(folder).expanduser()
+        self.folder = expanded(folder, SettingsError)
         if not self.folder.is_dir():
             message = f"there is no folder to search in at {str(folder)!r}"
             raise SettingsError(message)

@@ -97,7 +97,7 @@ class Progress:
             self.learner.restore(_unflatten(load_file(saved.folder / OPTIMIZER), self.learner.state(copied=False)))
             self.step, self.score, self.spent = saved.step, saved.score, dict(saved.state["spent"])
             self.seconds = dict(saved.state["seconds"])
-        except (KeyError, ValueError, OSError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
             message = f"the checkpoint {saved.folder} does not fit this run: {error}"
             raise CheckpointError(message) from error
         return saved.state

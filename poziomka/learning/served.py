@@ -16,9 +16,11 @@ Log-probabilities must be those of the learner's temperature with nothing cut aw
 not say how it was sampled: another temperature shows as mismatch, top-k and top-p do not.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean
 from typing import NamedTuple
 
@@ -40,6 +42,7 @@ from poziomka.runs.judged import Judged
 from poziomka.runs.run import Run
 
 STAGE = "learn"  # of the lines in the metrics
+EXAMPLES = 3  # damaged rollouts that a note names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +83,9 @@ def learn_from(
         settings: see there.
 
     Logged besides reinforcement's metrics: rollouts/used, and rollouts/unjudged, rollouts/failed,
-    rollouts/without_tokens and rollouts/learned_before, which were left out; scores/unknown, scores/duplicate and
-    scores/refused where scores came later; policy/age_mean and policy/age_most, in steps, over rollouts whose policy
-    names a step of this run, and policy/age_unknown, the share of the others.
+    rollouts/without_tokens, rollouts/damaged and rollouts/learned_before, which were left out; scores/unknown,
+    scores/duplicate and scores/refused where scores came later; policy/age_mean and policy/age_most, in steps, over
+    rollouts whose policy names a step of this run, and policy/age_unknown, the share of the others.
 
     Raises:
         LearningError: another tokenizer's or a later policy's rollouts, nothing to learn from, writers
@@ -133,16 +136,20 @@ def choose(progress: Progress, rollouts: Sequence[Rollout]) -> Chosen:
     """
     before = learned_before(progress.run)
     kinds: dict[str, list[Rollout]] = {
-        name: [] for name in ("used", "unjudged", "failed", "without_tokens", "learned_before")
+        name: [] for name in ("used", "unjudged", "failed", "without_tokens", "damaged", "learned_before")
     }
     for rollout in rollouts:
         kinds[_kind(rollout, before)].append(rollout)
-    used = kinds["used"]
+    ours = [rollout for rollout in kinds["used"] if rollout.transcript.tokenizer == progress.tokenizer.fingerprint]
+    damage = {rollout.id: said for rollout in ours if (said := _damage(rollout, len(progress.tokenizer)))}
+    kinds["damaged"] = [rollout for rollout in kinds["used"] if rollout.id in damage]
+    used = kinds["used"] = [rollout for rollout in kinds["used"] if rollout.id not in damage]
     _demand_ours(progress, used)
     why = {
         "unjudged": "not judged yet",
         "failed": "their check failed, which is never a reward",
         "without_tokens": "they carry no tokens with log-probabilities",
+        "damaged": "; ".join([*islice(damage.values(), EXAMPLES), *["…"] * (len(damage) > EXAMPLES)]),
         "learned_before": "this run has learned from them before",
     }
     notes = [f"{len(kinds[kind])} of {len(rollouts)} rollouts left out: {why[kind]}" for kind in why if kinds[kind]]
@@ -160,6 +167,16 @@ def _kind(rollout: Rollout, before: set[str]) -> str:
     own = [span for span in rollout.transcript if span.author is Author.MODEL]
     whole = own and all(span.logprobs is not None for span in own)
     return "used" if whole and all(span.tokens is not None for span in rollout.transcript) else "without_tokens"
+
+
+def _damage(rollout: Rollout, vocabulary: int) -> str:
+    """Returns what no sampler of this run can have written in a rollout; "" where there is nothing of the kind."""
+    strange = next((token for token in rollout.transcript.tokens if not 0 <= token < vocabulary), None)
+    if strange is not None:
+        return f"rollout {rollout.id!r} holds the token {strange}, outside the vocabulary of {vocabulary:,}"
+    values = (value for span in rollout.transcript for value in span.logprobs or ())
+    wrong = next((value for value in values if not -math.inf < value <= 1e-3), None)  # rounding may go above 0
+    return "" if wrong is None else f"rollout {rollout.id!r} holds {wrong:g} as the logarithm of a probability"
 
 
 def learned_before(run: Run) -> set[str]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from poziomka.core.errors import ModelError, nearest
 from poziomka.core.settings import setting
+from poziomka.core.untrusted import read_object
 from poziomka.models.architecture import Architecture
 from poziomka.models.layers.linear import Linear
 from poziomka.models.tokenizer import Tokenizer
@@ -272,20 +273,20 @@ def base_of(folder: Path) -> str | None:
     if not (folder / CONFIG).is_file():
         return None
     try:
-        return str(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"cannot read the adapters' settings {folder / CONFIG}: {error!r}"
+        return str(read_object(folder / CONFIG, ModelError)["base_model_name_or_path"])
+    except KeyError as error:
+        message = f"cannot read the adapters' settings {folder / CONFIG}: it lacks {error}"
         raise ModelError(message) from error
 
 
 def read_settings(folder: Path) -> LoraSettings:
     """Returns the settings of a PEFT folder's adapters; raises ModelError where they are of another kind."""
     path = folder / CONFIG
+    config = read_object(path, ModelError)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
         dropout, names = float(config.get("lora_dropout", 0.0)), config["target_modules"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         message = f"cannot read the adapters' settings {path}: {error!r}"
         raise ModelError(message) from error
     targets = tuple(target for target, parts in TARGETS.items() if isinstance(names, list) and {*parts} <= {*names})

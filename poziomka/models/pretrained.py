@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from poziomka.core.errors import ModelError, nearest
+from poziomka.core.untrusted import expanded
 from poziomka.models.adapter import SLOWER, Foreign
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat
@@ -61,7 +62,7 @@ def load_pretrained(name: str, dtype: str = "float32", *, opens_thought: bool = 
     if dtype not in DTYPES:
         message = f"unknown dtype {dtype!r}{nearest(dtype, DTYPES)}"
         raise ModelError(message)
-    own = Path(name).expanduser()
+    own = expanded(name, ModelError)
     base = base_of(own) if own.is_dir() else None
     if base is not None:
         return _with_adapters(own, load_pretrained(base, dtype, opens_thought=opens_thought))
@@ -91,7 +92,7 @@ def find(name: str, dtype: torch.dtype) -> Path:
     Raises:
         ModelError: there is no such model.
     """
-    path = Path(name).expanduser()
+    path = expanded(name, ModelError)
     if path.is_dir():
         read_json(path / CONFIG)  # before its tokenizer, which takes longer
         return path

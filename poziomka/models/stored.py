@@ -4,7 +4,6 @@ The layout is https://github.com/huggingface/safetensors#format. Reading into me
 of what mapping the file and copying from it costs, in time and in memory.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from poziomka.core.errors import ModelError
+from poziomka.core.untrusted import open_regular, parse_json, parse_object, read_regular
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("pytorch_model*.bin", "pytorch_model*.bin.index.json", "*.pth", "*.pt", "*.ckpt")
@@ -104,10 +104,10 @@ def _contents(path: Path) -> dict[str, Entry]:
     entries, size, end = {}, 0, 8
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path, ModelError) as file:
             length = int.from_bytes(file.read(8), "little")
             demand(2 <= length <= min(HEADER_LIMIT, size - 8), "it is no safetensors file, or cut short in its header")
-            table = json.loads(file.read(length))
+            table = parse_json(file.read(length), f"the header of {path}", ModelError)
         for name, entry in table.items():
             if name == "__metadata__":
                 continue
@@ -156,26 +156,15 @@ def _shards(folder: Path) -> list[Path]:
 def read_json(path: Path) -> dict[str, Any]:
     """Returns a JSON file's object; raises ModelError where there is none."""
     try:
-        return json_object(path.read_bytes(), path)
+        return json_object(read_regular(path, ModelError), path)
     except FileNotFoundError as error:
         message = f"{path.parent} is no folder of a checkpoint: it has no {path.name}"
-        raise ModelError(message) from error
-    except OSError as error:
-        message = f"cannot read {path}: {error}"
         raise ModelError(message) from error
 
 
 def json_object(content: bytes, path: Path) -> dict[str, Any]:
     """Returns the object that a JSON file holds; raises ModelError where it holds none, naming its path."""
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        message = f"cannot read {path}: {error}"
-        raise ModelError(message) from error
-    if not isinstance(value, dict):
-        message = f"cannot read {path}: it holds a {type(value).__name__} where an object belongs"
-        raise ModelError(message)
-    return value
+    return parse_object(content, str(path), ModelError)
 
 
 def demand_fit(found: Mapping[str, Iterable[int]], wanted: Mapping[str, Tensor], spare: Iterable[str] = ()) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import tokenizers
 
 from poziomka.core.errors import ModelError
+from poziomka.core.untrusted import read_regular
 from poziomka.models.stored import json_object
 
 TOKENIZER, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
@@ -58,7 +59,7 @@ class TokenizerFiles:
             raise ModelError(message)
         try:
             present = [name for name in (*COPIED, MODEL) if (folder / name).is_file()]
-            return cls(folder, {name: (folder / name).read_bytes() for name in present})
+            return cls(folder, {name: read_regular(folder / name, ModelError) for name in present})
         except OSError as error:
             message = f"cannot read the tokenizer in {folder}: {error}"
             raise ModelError(message) from error

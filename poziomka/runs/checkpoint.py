@@ -6,10 +6,12 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import count
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from poziomka.core.errors import CheckpointError
+from poziomka.core.untrusted import open_regular, parse_object, read_regular
 from poziomka.runs.disk import TEMPORARY, clear_temporaries, in_words, remove, sync
 from poziomka.runs.schema import SCHEMA, demand_schema
 
@@ -46,7 +48,7 @@ class Checkpoint:
             CheckpointError: a file is missing, truncated or changed, or another version wrote it.
         """
         manifest = _verified(folder)
-        state = json.loads((folder / STATE).read_bytes())
+        state = parse_object(read_regular(folder / STATE, CheckpointError), str(folder / STATE), CheckpointError)
         return cls(folder, manifest["step"], state, manifest["score"])
 
     def verify(self) -> None:
@@ -138,6 +140,13 @@ def settle(root: Path) -> None:
             aside.rename(final)
 
 
+def put_aside(folder: Path) -> Path:
+    """Renames a damaged checkpoint, so that a sound one can take its name; returns the new path."""
+    names = (f"{folder.name}{DAMAGED}{f'-{number}' if number > 1 else ''}" for number in count(1))
+    aside = next(path for name in names if not (path := folder.with_name(name)).exists())
+    return folder.rename(aside)
+
+
 def folders(root: Path) -> list[Path]:
     """Returns the folders of checkpoints, sound or not, newest first."""
     found = [path for path in root.glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
@@ -205,22 +214,43 @@ def best_of(root: Path) -> Checkpoint | None:
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        content = read_regular(path, CheckpointError)
     except FileNotFoundError as error:
         message = f"checkpoint {folder} is damaged: {MANIFEST} is missing"
         raise CheckpointError(message) from error
-    except (OSError, ValueError) as error:
-        message = f"checkpoint {folder} is damaged: {MANIFEST} cannot be read ({error})"
+    except CheckpointError as error:
+        message = f"checkpoint {folder} is damaged: {MANIFEST} cannot be used: {error}"
         raise CheckpointError(message) from error
-    if not isinstance(manifest, dict):
-        message = f"checkpoint {folder} is damaged: {MANIFEST} holds no table"
-        raise CheckpointError(message)
+    manifest = parse_object(content, f"checkpoint {folder} is damaged: {MANIFEST}", CheckpointError)
     demand_schema(manifest.get("schema_version"), f"checkpoint {folder}", OtherVersion)
     digest = manifest.pop("sha256", None)
+    _demand_fields(folder, manifest)
     if digest != _own_digest(manifest) or folder.name.split(".")[0] != f"step-{manifest['step']:06d}":
         message = f"checkpoint {folder} is damaged: {MANIFEST} does not match its own checksum, or its folder's name"
         raise CheckpointError(message)
     return manifest
+
+
+def _demand_fields(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuses a manifest that lacks a field or has one of another type, or that names a file outside its folder."""
+    step, score, files = (manifest.get(name) for name in ("step", "score", "files"))
+    wrong = ""
+    if type(step) is not int or step < 0:
+        wrong = f"its step must be a number of steps: received {step!r}"
+    elif score is not None and (type(score) not in (int, float) or not math.isfinite(score)):
+        wrong = f"its score must be a number or null: received {score!r}"
+    elif not isinstance(files, dict) or STATE not in files:
+        wrong = f"its files must be a table that has {STATE}: received {type(files).__name__}"
+    else:
+        for name, entry in files.items():
+            inside = PurePosixPath(name)
+            if inside.is_absolute() or ".." in inside.parts or not inside.parts:
+                wrong = f"it names {name!r}, which is no file of the checkpoint"
+            elif not isinstance(entry, list) or list(map(type, entry)) != [int, str]:
+                wrong = f"its entry for {name!r} must be a size and a checksum: received {entry!r}"
+    if wrong:
+        message = f"checkpoint {folder} is damaged: {MANIFEST} cannot be used: {wrong[:300]}"
+        raise CheckpointError(message)
 
 
 def _own_digest(manifest: Mapping[str, Any]) -> str:
@@ -239,8 +269,8 @@ def _verified(folder: Path) -> dict[str, Any]:
                 fault = "has other contents than were written (its checksum differs)"
         except FileNotFoundError:
             fault = "is missing"
-        except OSError as error:
-            fault = f"cannot be read ({error.strerror})"
+        except (OSError, ValueError, CheckpointError) as error:  # ValueError: a name with a zero byte
+            fault = f"cannot be read ({getattr(error, 'strerror', None) or error})"
         if fault:
             message = f"checkpoint {folder} is damaged: {name} {fault}"
             raise CheckpointError(message)
@@ -249,7 +279,7 @@ def _verified(folder: Path) -> dict[str, Any]:
 
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path, CheckpointError) as file:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()

@@ -15,10 +15,11 @@ from poziomka.core.errors import RunError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Group, Rollout
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, Tried, compact, compact_floats
+from poziomka.core.untrusted import open_regular, parse_json
 from poziomka.runs.disk import in_words, replace_file
 from poziomka.runs.schema import SCHEMA, demand_schema
 
-MALFORMED = (KeyError, TypeError, ValueError, RuntimeError)  # what a damaged file's values raise when put together
+MALFORMED = (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError)  # what a damaged file's values raise when put together
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def read_journal(path: Path) -> Journal:
     step = journal_step(path)
     pa, pq = _arrow()
     try:
-        rows = pq.read_table(path, page_checksum_verification=True).to_pylist()
+        with open_regular(path, RunError) as file:  # the path is not given to pyarrow, which knows names in UTF-8 only
+            rows = pq.read_table(file, page_checksum_verification=True).to_pylist()
         groups: dict[int, list[Rollout]] = {}
         for row in rows:
             groups.setdefault(row["group"], []).append(_rollout(row))
@@ -96,7 +98,8 @@ def journal_step(path: Path) -> int:
     """
     pa, pq = _arrow()
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        with open_regular(path, RunError) as file:
+            metadata = pq.read_metadata(file).metadata or {}
         version, step = (int(metadata[name]) if name in metadata else None for name in (b"schema_version", b"step"))
     except (OSError, pa.ArrowException, *MALFORMED) as error:
         raise _unreadable(path, error) from error
@@ -255,7 +258,7 @@ def _json(values: Mapping[str, object], what: str) -> str:
 
 def _rollout(row: Mapping[str, Any]) -> Rollout:
     prompt = tuple(Message(message["role"], message["content"]) for message in row["prompt"])
-    facts = json.loads(row["facts"])
+    facts = parse_json(row["facts"], "facts", RunError, strict=False)
     problem = Problem(row["task"], row["key"], prompt, row["answer"], facts, row["level"])
     seconds = iter(row["seconds"])
     branches = tuple(_branch(part, seconds) for part in (row, *row["branches"]))
@@ -265,7 +268,7 @@ def _rollout(row: Mapping[str, Any]) -> Rollout:
 def _branch(row: Mapping[str, Any], seconds: Iterator[float]) -> Branch:
     score = None
     if row["verdict"] is not None:
-        parts = json.loads(row["parts"])
+        parts = parse_json(row["parts"], "parts", RunError, strict=False)
         score = Score(row["reward"], Verdict(row["verdict"]), row["parsed_answer"], row["why"], parts)
     spans = tuple(_span(span, seconds) for span in row["spans"])
     tried = tuple(

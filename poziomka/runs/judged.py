@@ -5,7 +5,6 @@ verdict, reward 1 is CORRECT and less is WRONG. `"reward": null` says that the c
 The last line about an id counts, and it replaces a score that the journal had.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from poziomka.core.errors import RunError, TaskError
 from poziomka.core.problem import Score, Verdict
 from poziomka.core.rollout import Rollout
+from poziomka.core.untrusted import LARGE, parse_json, read_regular
 from poziomka.runs.disk import TEMPORARY
 from poziomka.runs.journal import read_journal
 
@@ -82,9 +82,9 @@ def read_scores(path: Path) -> Scores:
         RunError: the file cannot be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"cannot read the scores {path}: {error}; give a file with a JSON object a line"
+        lines = read_regular(path, RunError, LARGE).split(b"\n")
+    except FileNotFoundError as error:
+        message = f"cannot read the scores {path}: there is no such file; give a file with a JSON object a line"
         raise RunError(message) from error
     found: dict[str, Score] = {}
     duplicates, refused = [], []
@@ -92,7 +92,7 @@ def read_scores(path: Path) -> Scores:
         if not line.strip():
             continue
         try:
-            name, score = _score(json.loads(line))
+            name, score = _score(parse_json(line, "it", TaskError))
         except (TaskError, ValueError) as error:
             refused.append(f"line {number} of {path.name} is no score: {error}")
             continue

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from poziomka.core.errors import RunError
+from poziomka.core.untrusted import LARGE, parse_json, read_regular
 from poziomka.runs.disk import replace_file
 from poziomka.runs.schema import SCHEMA, demand_schema
 
@@ -25,7 +26,7 @@ def line_of(step: int, stage: str, metrics: Mapping[str, Any]) -> bytes:
             message = f"a metric may not be called {name!r}, which every line has already; name it noun/noun"
             raise RunError(message)
         line[name] = _plain(name, value)
-    return json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return json.dumps(line, ensure_ascii=False, allow_nan=False).encode(errors="replace") + b"\n"
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -68,21 +69,18 @@ def trim_metrics(path: Path, last: int | None) -> list[str]:
 
 def _lines(path: Path) -> tuple[list[tuple[bytes, dict[str, Any]]], list[str]]:
     try:
-        data = path.read_bytes()
+        data = read_regular(path, RunError, LARGE)
     except FileNotFoundError:
         return [], []
-    except OSError as error:
-        message = f"cannot read {path}: {error.strerror}; check the path and the disk"
-        raise RunError(message) from error
     *whole, rest = data.split(b"\n")
     notes = [f"the last {len(rest)} bytes of {path.name} are half a line and were left out"] if rest else []
     pairs: list[tuple[bytes, dict[str, Any]]] = []
     for number, raw in enumerate(whole, 1):
         try:
-            line = json.loads(raw)
-        except ValueError:
+            line = parse_json(raw, path.name, RunError)
+        except RunError:
             line = None
-        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+        if not isinstance(line, dict) or type(line.get("step")) is not int or line["step"] < 0:
             notes.append(f"line {number} of {path.name} is damaged ({len(raw)} bytes) and was left out")
             continue
         demand_schema(line.get("schema_version"), f"line {number} of {path}")

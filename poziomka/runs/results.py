@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from poziomka.core.errors import RunError
+from poziomka.core.untrusted import read_object
 from poziomka.runs.disk import in_words, replace_file
 from poziomka.runs.schema import SCHEMA, demand_schema
 
@@ -23,7 +24,7 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
         message = f"what is recorded in {path.name} must be plain JSON values: {error}"
         raise RunError(message) from error
     with in_words(f"write {path}"):
-        replace_file(path, text.encode() + b"\n")
+        replace_file(path, text.encode(errors="replace") + b"\n")  # "?" for half a character: no UTF-8 has it
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -33,15 +34,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
         RunError: the file is damaged, or another version wrote it.
     """
     try:
-        data = json.loads(path.read_bytes())
+        data = read_object(path, RunError)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except RunError as error:
         message = f"{path} is damaged ({error}): restore it from a copy, or remove it"
         raise RunError(message) from error
-    if not isinstance(data, dict):
-        message = f"{path} is damaged: it holds no table; restore it from a copy, or remove it"
-        raise RunError(message)
     demand_schema(data.pop("schema_version", None), str(path))
     return data
 

@@ -122,8 +122,7 @@ class Run:
         checkpoints.settle(root)
         self._latest, damage = checkpoints.newest_sound(root)
         for path, fault in damage.items():
-            path.rename(path.with_name(path.name + checkpoints.DAMAGED))
-            self.note(f"{fault}; it was put aside as {path.name}{checkpoints.DAMAGED}")
+            self.note(f"{fault}; it was put aside as {checkpoints.put_aside(path).name}")
         if self._latest is not None:
             self.resumed = self._latest.step
             if damage:
@@ -159,7 +158,8 @@ class Run:
         if known is None:
             known = now
         else:
-            known["resumed"] = [*known.get("resumed", []), {"step": self.resumed, **now}]
+            before = known.get("resumed")
+            known["resumed"] = [*(before if isinstance(before, list) else []), {"step": self.resumed, **now}]
         write_json(path, known)
 
     def log(self, step: int, stage: str, metrics: Mapping[str, Any] | None = None) -> None:
@@ -296,7 +296,7 @@ class Run:
         if self._lock is not None:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             try:
-                self._append(self.folder / NOTES, f"{now} {' '.join(message.split())}\n".encode())
+                self._append(self.folder / NOTES, f"{now} {' '.join(message.split())}\n".encode(errors="replace"))
             except RunError:
                 return
 

@@ -22,6 +22,7 @@ from poziomka.core.answers import split_thought
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Scorer, Task
 from poziomka.core.transcript import Message, Transcript
+from poziomka.core.untrusted import expanded
 from poziomka.environments.exam import Exam, Examiner
 from poziomka.environments.held_programs import Sandlocked
 from poziomka.environments.limits import Limits
@@ -174,7 +175,7 @@ def humaneval(where: str) -> Task:
         TaskError: the problems cannot be read.
         EnvironmentFailure: programs cannot be sandboxed here, and why.
     """
-    path = _file(Path(where).expanduser(), "HumanEval.jsonl.gz", "HumanEval.jsonl")
+    path = _file(expanded(where, TaskError), "HumanEval.jsonl.gz", "HumanEval.jsonl")
     on_hub = not path.exists() and OLD_HUB_NAME.fullmatch(where)
     rows = read_hub_rows(where, HUMANEVAL_FILE, HUMANEVAL_HOW) if on_hub else read_rows(path, HUMANEVAL_HOW)
     problems = [humaneval_problem(row) for row in rows]
@@ -267,7 +268,7 @@ def mbpp(where: str) -> Task:
         TaskError: the problems cannot be read, or two have one number.
         EnvironmentFailure: programs cannot be sandboxed here, and why.
     """
-    folder = SAMPLES / "mbpp" if where == "sample" else Path(where).expanduser()
+    folder = SAMPLES / "mbpp" if where == "sample" else expanded(where, TaskError)
     path = _file(folder, "mbpp.jsonl", "mbpp.jsonl.gz")
 
     @cache

@@ -27,6 +27,7 @@ from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Transcript
+from poziomka.core.untrusted import expanded
 from poziomka.tasks.competition_audit import audit
 from poziomka.tasks.competition_mistakes import mistakes_of
 from poziomka.tasks.formulas.equality import equal, key_of
@@ -252,7 +253,7 @@ def competition(where: str) -> Task:
     if find_spec("math_verify") is None:
         message = "competition mathematics needs the package math-verify: install poziomka[tasks]"
         raise TaskError(message)
-    folder = SAMPLE if where == "sample" else Path(where).expanduser()
+    folder = SAMPLE if where == "sample" else expanded(where, TaskError)
 
     @cache
     def read(split: str) -> list[Problem]:

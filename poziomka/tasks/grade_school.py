@@ -16,6 +16,7 @@ from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Transcript
+from poziomka.core.untrusted import expanded
 from poziomka.tasks.rows import HUB_NAME, read_hub_rows, read_lines
 
 HUB = "openai/gsm8k"
@@ -85,7 +86,7 @@ def grade_school(where: str) -> Task:
     Raises:
         TaskError: the training problems cannot be read; those of other splits are read once they are asked for.
     """
-    folder = SAMPLE if where == "sample" else Path(where).expanduser()
+    folder = SAMPLE if where == "sample" else expanded(where, TaskError)
 
     @cache
     def read(split: str) -> list[Problem]:

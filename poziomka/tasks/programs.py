@@ -20,6 +20,7 @@ from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Scorer, Task
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Transcript
+from poziomka.core.untrusted import expanded
 from poziomka.environments.held_programs import Sandlocked
 from poziomka.environments.limits import Limits
 from poziomka.tasks.coding import read_program
@@ -140,7 +141,7 @@ def programs(where: str) -> Task:
         TaskError: the problems cannot be read.
         EnvironmentFailure: programs cannot be sandboxed here, and why.
     """
-    path = SAMPLE if where == "sample" else Path(where).expanduser()
+    path = SAMPLE if where == "sample" else expanded(where, TaskError)
 
     @cache
     def read(split: str) -> list[Problem]:

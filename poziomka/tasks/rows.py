@@ -1,12 +1,13 @@
 """Reading problems: files of JSON lines, packed or not, and data sets on the hub."""
 
 import gzip
-import json
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from poziomka.core.errors import TaskError
+from poziomka.core.untrusted import LARGE, open_regular, parse_json
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 OLD_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")  # the oldest data sets have no owner
@@ -24,26 +25,25 @@ def read_lines(path: Path, how: str) -> list[tuple[str, object]]:
         TaskError: no such file, no text, no JSON, nothing in it; the message names file and line.
     """
     try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+        with open_regular(path, TaskError) as file:
+            data = (gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file).read(LARGE + 1)
     except FileNotFoundError as error:
         message = f"there is no file {path}: {how}"
         raise TaskError(message) from error
-    except UnicodeDecodeError as error:
-        message = f"{path} is no UTF-8 text: its byte {error.start} cannot be read"
+    except TaskError as error:
+        message = f"{error}: {how}"
         raise TaskError(message) from error
-    except (OSError, EOFError) as error:  # gzip tells by both that a file is none of its own
-        message = f"{path} cannot be read ({error}): {how}"
+    except (EOFError, zlib.error) as error:  # gzip tells by these and by OSError that a file is none of its own
+        message = f"cannot read {path}: {error}: {how}"
         raise TaskError(message) from error
+    if len(data) > LARGE:
+        message = f"cannot read {path}: it has more than the {LARGE:,} bytes that are read; split it"
+        raise TaskError(message)
     rows: list[tuple[str, object]] = []
-    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: a question may hold other separators
+    for number, line in enumerate(data.split(b"\n"), 1):  # not splitlines: a question may hold other separators
         if line.strip():
             where = f"line {number} of {path}"
-            try:
-                rows.append((where, json.loads(line)))
-            except (ValueError, RecursionError) as error:
-                message = f"{where} is not JSON: {error}; received {line[:40]!r}"
-                raise TaskError(message) from error
+            rows.append((where, parse_json(line, where, TaskError)))
     if not rows:
         message = f"{path} holds no problem: it must have one a line"
         raise TaskError(message)

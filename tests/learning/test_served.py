@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.sampler import Sampling
 from poziomka.core.seeds import seed_of
-from poziomka.core.transcript import Author, Stop, Transcript
+from poziomka.core.transcript import Author, Stop, Transcript, compact, compact_floats
 from poziomka.learning.learner import LearnerSettings
 from poziomka.learning.losses import SurrogateSettings
 from poziomka.learning.progress import Progress
@@ -352,3 +353,31 @@ def test_missing_files_are_said(tmp_path):
         rollouts_in(tmp_path / "none.parquet")
     with pytest.raises(RunError, match="cannot read the scores"):
         read_scores(tmp_path / "none.jsonl")
+
+
+@pytest.mark.fault("E14")
+@pytest.mark.parametrize("token", [999_999, -1])
+def test_a_rollout_with_a_token_outside_the_vocabulary_is_left_out_and_named(progress, served, token):
+    spans = list(served[0].transcript.spans)
+    spans[-1] = replace(spans[-1], tokens=compact([token, *spans[-1].tokens[1:]]))
+    harmed = with_spans(served[0], spans)
+    metrics = learn_from(progress, None, judged([harmed, *served[1:]]))
+    assert metrics["rollouts/damaged"] == 1
+    assert metrics["rollouts/used"] == len(served) - 1
+    assert f"rollout {harmed.id!r} holds the token {token}, outside the vocabulary" in progress.run.notes[-1]
+
+
+@pytest.mark.fault("E14")
+@pytest.mark.parametrize("value", [math.nan, -math.inf, 3.0])
+def test_a_rollout_whose_logprobs_are_none_is_left_out_and_named(progress, served, value):
+    spans = list(served[0].transcript.spans)
+    spans[-1] = replace(spans[-1], logprobs=compact_floats([value, *spans[-1].logprobs[1:]]))
+    harmed = with_spans(served[0], spans)
+    metrics = learn_from(progress, None, judged([harmed, *served[1:]]))
+    assert metrics["rollouts/damaged"] == 1
+    assert f"rollout {harmed.id!r} holds {value:g} as the logarithm" in progress.run.notes[-1]
+
+
+def with_spans(rollout, spans):
+    transcript = replace(rollout.transcript, spans=tuple(spans))
+    return replace(rollout, branches=(replace(rollout.branches[0], transcript=transcript),))

@@ -1,12 +1,14 @@
 """Checkpoints in the layout of the hub come back as they were, or are refused in words."""
 
 import json
+import os
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from poziomka.core.errors import ModelError
+from poziomka.models.pretrained import load_pretrained
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import load_weights, save_model
 
@@ -94,3 +96,35 @@ def test_a_tied_head_that_was_saved_too_is_no_surplus(build, tokenizer, tmp_path
 def test_the_tokenizer_lies_beside_the_weights(build, tokenizer, tmp_path):
     save_model(tmp_path, build(), tokenizer)
     assert Tokenizer.load(tmp_path).fingerprint == tokenizer.fingerprint
+
+
+def as_pipe(path):
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def as_deep(path):
+    path.write_text("[" * 100_000)
+
+
+def as_deep_header(path):
+    header = b'{"x": ' + b"[" * 100_000
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+@pytest.mark.fault("E16")
+@pytest.mark.parametrize(
+    ("name", "harm", "words"),
+    [
+        ("config.json", as_deep, "deeper than"),
+        ("config.json", as_pipe, "is a pipe"),
+        ("model.safetensors", as_deep_header, "deeper than"),
+        ("adapter_config.json", as_deep, "deeper than"),
+    ],
+)
+def test_a_folder_of_deep_json_or_pipes_is_refused_in_a_sentence(model, tokenizer, tmp_path, name, harm, words):
+    save_model(tmp_path, model, tokenizer)
+    harm(tmp_path / name)
+    with pytest.raises(ModelError, match=words) as caught:
+        load_pretrained(str(tmp_path))
+    assert str(tmp_path / name) in str(caught.value)

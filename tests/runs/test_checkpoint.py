@@ -133,7 +133,7 @@ def test_a_manifest_that_was_changed_is_damage(run, weights):
 def test_a_manifest_that_is_no_table_is_damage(run, weights):
     run.save(1, weights(), {})
     (run.latest().folder / "manifest.json").write_text("[]")
-    with pytest.raises(CheckpointError, match="holds no table"):
+    with pytest.raises(CheckpointError, match="must hold an object"):
         run.latest().verify()
 
 

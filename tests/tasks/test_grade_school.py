@@ -114,7 +114,7 @@ def test_empty_lines_and_windows_line_ends_are_read(folder):
         ("", r"train\.jsonl holds no problem"),
         ("\n\n", r"train\.jsonl holds no problem"),
         (json.dumps(ROW) + "\n{oops}\n", r"line 2 of .*train\.jsonl is not JSON: .*received '\{oops\}'"),
-        ("[" * 100_000, r"line 1 of .*train\.jsonl is not JSON"),
+        ("[" * 100_000, r"line 1 of .*train\.jsonl nests lists and objects deeper"),
         ('{"question": "How many?"}', r"line 1 of .*must be an object .*received the keys \['question'\]"),
         ('{"question": 1, "answer": "#### 1"}', r"line 1 of .*must be an object with the texts"),
         ('{"question": " ", "answer": "One. #### 1"}', r"line 1 of .*must be an object with the texts"),
@@ -122,7 +122,10 @@ def test_empty_lines_and_windows_line_ends_are_read(folder):
         ('{"question": "How many?", "answer": "One."}', r"line 1 of .*must end with '#### ' and one number: received"),
         ('{"question": "How many?", "answer": "One. #### one"}', r"the answer of line 1 .*received 'One. #### one'"),
         ('{"question": "How many?", "answer": "#### 1"}', r"the answer of line 1"),
-        (b"\xff\xfe", r"train\.jsonl is no UTF-8 text: its byte 0"),
+        pytest.param(
+            '{"question": "\\ud83d?", "answer": "#### 1"}', r"line 1 of .*half a ch", marks=pytest.mark.fault("B11")
+        ),
+        (b"\xff\xfe", r"line 1 of .*train\.jsonl is no UTF-8 text: its byte 0"),
     ],
 )
 def test_a_bad_file_is_one_sentence_with_file_and_line(folder, text, words):
@@ -209,3 +212,10 @@ def test_without_the_hubs_package_the_sentence_says_what_to_install(monkeypatch)
 
 def test_solutions_keep_no_mark_of_the_calculator(task):
     assert not any(re.search("<<|>>", task.demonstration(each)[0]) for each in task.take("train", 0, 8))
+
+
+@pytest.mark.fault("B14")
+@pytest.mark.parametrize("name", ["grade_school", "competition", "humaneval", "mbpp", "programs"])
+def test_a_home_folder_that_is_not_known_is_said(name):
+    with pytest.raises(TaskError, match=r"the home folder of '~nobody-of-this-name/x' is not known"):
+        task_named(f"{name}:~nobody-of-this-name/x")
