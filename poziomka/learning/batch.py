@@ -35,6 +35,8 @@ class Batch:
         logprobs: [B, T] the sampler's log-probabilities.
         sequences: number of sequences.
         units: where prefixes are shared, what stands in the one row, in order; else ().
+        old: [B, T] the learner's log-probabilities before its first step on the batch; None where it takes one only.
+        draw: names the dropout of passes over the batch; None: the number of steps that the learner has taken.
     """
 
     tokens: Tensor
@@ -45,6 +47,8 @@ class Batch:
     logprobs: Tensor
     sequences: int
     units: "tuple[Unit, ...]" = ()
+    old: Tensor | None = None
+    draw: int | None = None
 
     @classmethod
     def share(cls, examples: Sequence[Example], places: int) -> "Batch":
@@ -129,6 +133,7 @@ class Batch:
         """Returns the batch with another packing, and every other tensor changed."""
         names = ("tokens", "policy_weight", "imitate_weight", "match_weight", "logprobs")
         tensors: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
+        tensors["old"] = None if self.old is None else change(self.old)
         return replace(self, packing=packing, **tensors)
 
     def split(self, places: int) -> Iterator["Batch"]:

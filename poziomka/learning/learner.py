@@ -1,7 +1,7 @@
 """One learner for every method: it knows weights on tokens, not where they come from."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -10,17 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from poziomka.core.errors import LearningError, SettingsError
+from poziomka.core.seeds import seed_of
 from poziomka.core.settings import setting
 from poziomka.learning.batch import Batch
 from poziomka.learning.divergence import DivergenceSettings, whole_divergence
 from poziomka.learning.head import Head, matrix_of
-from poziomka.learning.losses import SurrogateSettings, mismatch_kl, sequence_level
+from poziomka.learning.losses import CorrectionSettings, SurrogateSettings, over_sequence
 from poziomka.learning.optimizers import OptimizerSettings, optimizer_of
 from poziomka.learning.precision import Masters
-from poziomka.learning.terms import Learned, Terms, terms_of
+from poziomka.learning.sums import Sums
+from poziomka.learning.terms import Learned, terms_of
 from poziomka.learning.weighting import Example
 from poziomka.models.architecture import Architecture
 from poziomka.models.counting import training_flops
+from poziomka.models.drawing import seeded
 from poziomka.models.lora import adapters_off, merged
 
 SMALL = 8192  # vocabulary up to which one plain expression is as quick as a head in chunks
@@ -32,6 +35,7 @@ class LearnerSettings:
 
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
+    correction: CorrectionSettings = field(default_factory=CorrectionSettings)
     divergence: DivergenceSettings = field(default_factory=DivergenceSettings)
     places: int = setting(8192, "most places in one forward and backward pass; a batch of more is accumulated", low=1)
     layout: Literal["rows", "shared"] = setting(
@@ -46,25 +50,6 @@ class LearnerSettings:
     head_rows: int = setting(512, "most places whose logits exist at once, where the vocabulary is large", low=1)
 
 
-@dataclass
-class Sums:
-    """Totals over the learned tokens of a step."""
-
-    policy_loss: float = 0.0
-    next_token_loss: float = 0.0
-    divergence: float = 0.0
-    entropy: float = 0.0
-    mismatch: float = 0.0
-    clipped: float = 0.0
-    policy_tokens: int = 0
-    tokens: int = 0
-
-    @property
-    def loss(self) -> float:
-        """All three terms."""
-        return self.policy_loss + self.next_token_loss + self.divergence
-
-
 class Learner:
     """Holds the weights that learn and their optimizer.
 
@@ -74,6 +59,7 @@ class Learner:
         model: learns in place.
         settings: optimizer, surrogate, divergence, size of a pass.
         temperature: the sampler's; log-probabilities of what it wrote are taken at it. Imitation is at 1.
+        seed: of dropout, where there is any; each pass draws from its own name.
         reference: to whom `settings.divergence` holds the model; None: no divergence is paid for. It may be the model
             itself where it has adapters: these are off, then, while it is the reference.
 
@@ -87,6 +73,7 @@ class Learner:
         settings: LearnerSettings,
         temperature: float = 1.0,
         reference: Architecture | None = None,
+        seed: int = 0,
     ) -> None:
         """Starts with a fresh optimizer."""
         if settings.divergence.wanted and reference is None:
@@ -99,7 +86,8 @@ class Learner:
         model.checkpointing, model.dropout = settings.checkpointing, settings.dropout
         self.masters = Masters(model.named_parameters())
         self.optimizer = optimizer_of(self.masters.named, settings.optimizer)
-        self.terms = terms_of(settings.surrogate)
+        self.terms = terms_of(settings.surrogate, settings.correction)
+        self.seed, self.taken = seed, 0  # optimizer steps, which name the dropout
         self.part: tuple[int, int] | None = None  # which part of how many is learned from now, for whoever watches
 
     def pack(self, examples: Sequence[Example]) -> Batch:
@@ -107,6 +95,22 @@ class Learner:
         if self.settings.layout == "shared" and self.model.shares_prefixes:
             return Batch.share(examples, self.settings.places)
         return Batch.pack(examples)
+
+    def with_old(self, batches: Sequence[Batch]) -> list[Batch]:
+        """Returns batches with the log-probabilities of their tokens under the weights as they stand.
+
+        Passes are cut, laid out and (with dropout) drawn as those of `step` will be, and gradients are on, without
+        which attention sums in another order: so the first step's ratios are 1 exactly, in bfloat16 too.
+        """
+        found = []
+        for number, batch in enumerate(batches, self.taken):
+            drawn = replace(batch, draw=number)
+            said = []
+            for seed, part in self._passes(drawn):
+                with seeded(seed, self.model.device):
+                    said.append(self._said_of(part))
+            found.append(replace(drawn, old=torch.cat(said, 1 if batch.units else 0) if said else None))
+        return found
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
         """Takes one optimizer step and returns its metrics; a batch without any weight changes nothing.
@@ -129,6 +133,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        self.taken += 1
         self.masters.clear()
         self.masters.publish()
         if not torch.isfinite(nn.utils.get_total_norm(self.masters.masters)):
@@ -146,16 +151,22 @@ class Learner:
 
     def accumulate(self, batch: Batch) -> Sums:
         """Takes the gradient of a batch, left in `masters`, and returns the loss and what else was summed."""
-        self.model.train()
         self.masters.clear()
         sums = Sums()
+        for seed, part in self._passes(batch):
+            with seeded(seed, self.model.device), self.masters.collecting():
+                self._accumulate(part, sums)
+        return sums
+
+    def _passes(self, batch: Batch) -> Iterator[tuple[int, Batch]]:
+        """Yields the parts of a batch, on the model's device, and the seed of the dropout in each one's pass."""
+        self.model.train()
         parts = list(batch.split(self.settings.places))
+        draw = self.taken if batch.draw is None else batch.draw
         for number, part in enumerate(parts, 1):
             self.part = (number, len(parts))
-            with self.masters.collecting():
-                self._accumulate(part.to(self.model.device), sums)
+            yield seed_of("dropout", self.seed, draw, number), part.to(self.model.device)
         self.part = None
-        return sums
 
     def clip(self) -> float:
         """Returns the gradient's norm, and cuts the gradient to the bound where it is longer."""
@@ -178,12 +189,56 @@ class Learner:
         tokens = self._learned(part, learned)
         reference = self._of_reference(part, learned)
         hidden = self.model(part.tokens, packing=part.packing)[:, :-1][learned]
+        tokens = self._with_sequences(tokens, hidden.detach())
         if self.model.vocabulary <= SMALL:
             self._plain(hidden, tokens, reference, sums)
-        elif any(matrix_of(model) is None for model in (self.model, self.reference or self.model)):
+        elif self._opaque:
             self._piecewise(hidden, tokens, reference, sums)
         else:
             self._in_chunks(hidden, tokens, reference, sums)
+
+    @property
+    def _opaque(self) -> bool:
+        """Whether nothing is known of a head, the model's or the reference's, but what it gives."""
+        return any(matrix_of(model) is None for model in (self.model, self.reference or self.model))
+
+    def _said_of(self, part: Batch) -> Tensor:
+        """Returns [B, T], on the CPU, the log-probabilities of a part's learned tokens; 0 elsewhere."""
+        learned = self._learned_from(part)[:, 1:]
+        hidden = self.model(part.tokens, packing=part.packing)[:, :-1][learned].detach()
+        said = torch.zeros_like(part.logprobs)
+        said[:, 1:][learned] = self._said(hidden, self._learned(part, learned))
+        return said.cpu()
+
+    @torch.no_grad()
+    def _said(self, hidden: Tensor, tokens: Learned) -> Tensor:
+        """Returns [M] the log-probabilities of tokens after hidden states [M, D], as a step computes them."""
+        if self.model.vocabulary > SMALL and not self._opaque:
+            matrix = matrix_of(self.model)
+            assert matrix is not None
+            return Head(matrix, self.settings.head_rows).logprobs(hidden, tokens)
+        return torch.cat([self._logprobs(hidden[rows], tokens[rows])[1] for rows in self._stretches(len(hidden))])
+
+    def _stretches(self, count: int) -> list[slice]:
+        """Returns which rows' logits exist at once."""
+        rows = self.settings.head_rows if self.model.vocabulary > SMALL else max(count, 1)
+        return [slice(start, start + rows) for start in range(0, max(count, 1), rows)]
+
+    def _with_sequences(self, tokens: Learned, hidden: Tensor) -> Learned:
+        """Adds what surrogate and correction ask for of whole sequences, which chunks of tokens do not show."""
+        by_ratio = self.settings.surrogate.kind == "gspo"
+        by_product = self.settings.correction.kind == "sequence"
+        if not by_ratio and not by_product:
+            return tokens
+        if tokens.old is None and not by_product:  # before the first step, every ratio is 1
+            return replace(tokens, level=torch.zeros_like(tokens.policy))
+        now = self._said(hidden, tokens)
+        old = tokens.before(now)
+        level, apart = (
+            over_sequence(values, tokens.policy, tokens.sequence, mean=mean)
+            for values, mean in ((now - old, True), (old - tokens.logq, False))
+        )
+        return replace(tokens, level=level if by_ratio else None, apart=apart if by_product else None)
 
     def _learned(self, part: Batch, learned: Tensor) -> Learned:
         fields = (part.tokens, part.policy_weight, part.imitate_weight, part.match_weight, part.logprobs)
@@ -191,7 +246,8 @@ class Learner:
         taught = (policy == 0) & (imitate != 0)  # who imitates was not sampled from
         temperature = torch.where(taught, 1.0, self.temperature)
         match, sequence = match * self.settings.divergence.weight, part.packing.sequence[:, 1:][learned]
-        return Learned(target, temperature, policy, imitate, match, logq, sequence)
+        old = None if part.old is None else part.old[:, 1:][learned]
+        return Learned(target, temperature, policy, imitate, match, logq, sequence, old)
 
     def _of_reference(self, part: Batch, learned: Tensor) -> Tensor | None:
         """Returns the reference's hidden states [M, D] before the learned tokens, where a divergence is paid for."""
@@ -215,24 +271,17 @@ class Learner:
                 apart = whole_divergence(divergence.kind, logprobs, theirs)
             else:
                 tokens = replace(tokens, reference=theirs.gather(1, tokens.target.unsqueeze(1)).squeeze(1))
-        terms = self.terms(logp, self._with_level(tokens, logp))
+        terms = self.terms(logp, tokens)
         if apart is not None:
             terms.divergence = (tokens.match * apart).sum()
         terms.total.backward()
         with torch.no_grad():
-            _add(sums, terms, tokens, logp, (logprobs.exp() * logprobs).sum(1))
+            sums.add(terms, tokens, logp, (logprobs.exp() * logprobs).sum(1))
 
     def _piecewise(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
         """The same a few rows at a time, for a head of which nothing is known but what it gives."""
-        stretches = [
-            slice(start, start + self.settings.head_rows) for start in range(0, len(hidden), self.settings.head_rows)
-        ]
-        if self.settings.surrogate.kind == "gspo":
-            with torch.no_grad():
-                logp = torch.cat([self._logprobs(hidden[rows], tokens[rows])[1] for rows in stretches])
-            tokens = self._with_level(tokens, logp)
         back = torch.empty_like(hidden)
-        for rows in stretches:
+        for rows in self._stretches(len(hidden)):
             own = hidden[rows].detach().requires_grad_()
             self._plain(own, tokens[rows], None if reference is None else reference[rows], sums)
             back[rows] = own.grad  # type: ignore[assignment]  # backward has just filled it
@@ -256,8 +305,6 @@ class Learner:
                 other = (divergence.kind, theirs, reference)
             else:
                 tokens = replace(tokens, reference=theirs.logprobs(reference, tokens))
-        if self.settings.surrogate.kind == "gspo":  # the ratio of a sequence must be known before its first chunk
-            tokens = self._with_level(tokens, head.logprobs(hidden.detach(), tokens))
         gradient = self.masters.gradient_of(matrix)
         passed = head.backward(hidden.detach(), tokens, self.terms, gradient, other)
         hidden.backward(passed.hidden)
@@ -265,12 +312,7 @@ class Learner:
             terms = self.terms(passed.logp, tokens)
             if passed.divergence is not None:
                 terms.divergence = (tokens.match * passed.divergence).sum()
-            _add(sums, terms, tokens, passed.logp, -passed.entropy)
-
-    def _with_level(self, tokens: Learned, logp: Tensor) -> Learned:
-        if self.settings.surrogate.kind != "gspo" or tokens.level is not None:
-            return tokens
-        return replace(tokens, level=sequence_level(logp, tokens.logq, tokens.policy, tokens.sequence))
+            sums.add(terms, tokens, passed.logp, -passed.entropy)
 
     def _metrics(self, batch: Batch, sums: Sums, norm: float, rate: float) -> dict[str, float]:
         metrics = {
@@ -280,13 +322,7 @@ class Learner:
             "tokens/learned_from": float(sums.tokens),
             "tokens/real_share": batch.real_share,
         }
-        if sums.policy_tokens:
-            metrics |= {
-                "loss/policy": sums.policy_loss,
-                "policy/entropy": sums.entropy / sums.policy_tokens,
-                "policy/mismatch_kl": sums.mismatch / sums.policy_tokens,
-                "policy/clip_share": sums.clipped / sums.policy_tokens,
-            }
+        metrics |= sums.metrics()
         if self.settings.divergence.wanted:
             metrics["loss/divergence"] = sums.divergence
         if sums.tokens > sums.policy_tokens:
@@ -298,12 +334,12 @@ class Learner:
         return merged(self.model)
 
     def state(self, *, copied: bool = True) -> dict[str, Any]:
-        """Returns the optimizer's state, masters and adapters included.
+        """Returns the optimizer's state, masters and adapters included, and how many steps were taken.
 
         Args:
             copied: whether the tensors are copies; else they go on changing with the next step.
         """
-        state = self.optimizer.state_dict()
+        state = {**self.optimizer.state_dict(), "taken": self.taken}
         for number, master in self.masters.kept(self.optimizer.param_groups):
             state["state"].setdefault(number, {})["master"] = master.detach()
         return copy.deepcopy(state) if copied else state
@@ -311,6 +347,7 @@ class Learner:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes a copy of a state that `state` returned; masters it does not hold start from the weights."""
         own = copy.deepcopy(dict(state))
+        self.taken = int(own.pop("taken", 0))
         self.masters.reset()
         with torch.no_grad():
             for number, master in self.masters.kept(self.optimizer.param_groups):
@@ -319,17 +356,3 @@ class Learner:
                     master.copy_(saved)
         self.masters.publish()
         self.optimizer.load_state_dict(own)
-
-
-def _add(sums: Sums, terms: Terms, tokens: Learned, logp: Tensor, certainty: Tensor) -> None:
-    """Adds what one pass found; `certainty` [M] is the entropy's negative."""
-    sampled = tokens.policy != 0
-    sums.policy_loss += float(terms.policy)
-    sums.next_token_loss += float(terms.imitation)
-    sums.divergence += 0.0 if terms.divergence is None else float(terms.divergence)
-    sums.tokens += len(logp)
-    sums.policy_tokens += int(sampled.sum())
-    if sums.policy_tokens:
-        sums.entropy -= float(certainty[sampled].sum())
-        sums.mismatch += float(mismatch_kl(logp[sampled], tokens.logq[sampled]))
-        sums.clipped += float(terms.clipped)

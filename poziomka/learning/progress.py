@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import load_file, save_file
 
 from poziomka.core.errors import CheckpointError, PoziomkaError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from poziomka.learning.alarms import Alarms
 
 OPTIMIZER = "optimizer.safetensors"
+TAKEN = "taken"  # the tensor in it that counts the optimizer steps
 
 
 class Interrupted(PoziomkaError):
@@ -162,17 +164,21 @@ class Clock:
 
 def _flatten(state: Mapping[str, Any]) -> dict[str, Any]:
     """Returns an optimizer's tensors by name; its settings are the recipe's and are not repeated."""
-    return {
+    tensors = {
         f"{number}.{name}": tensor.contiguous()
         for number, tensors in state["state"].items()
         for name, tensor in tensors.items()
     }
+    return tensors | {TAKEN: torch.tensor(state["taken"])}
 
 
 def _unflatten(tensors: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
     """Returns an optimizer's state from `_flatten`'s tensors and a fresh optimizer's settings."""
     state: dict[int, dict[str, Any]] = {}
+    taken = int(tensors.get(TAKEN, 0))  # older checkpoints have none
     for key, tensor in tensors.items():
+        if key == TAKEN:
+            continue
         number, name = key.split(".", 1)
         state.setdefault(int(number), {})[name] = tensor
-    return {"state": state, "param_groups": fresh["param_groups"]}
+    return {"state": state, "param_groups": fresh["param_groups"], "taken": taken}

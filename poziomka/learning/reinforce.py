@@ -4,10 +4,14 @@
         1  P problems; G attempts of each by exactly these weights, every thought closed at the thinking budget
         2  A_i = (R_i - mean of the group's R) / std of these differences over the batch
         3  each token the model wrote gets weight A_i / (groups × tokens of its group)      others get none
-        4  one AdamW step on  - Σ weight · sg(min(ρ, cap)) · log π(token)
-        5  the sampler adopts the new weights
+        4  c = min(p_old / q, cap): the learner's probability of a token before the step, over the sampler's
+        5  one AdamW step on  - Σ weight · c · sg(min(ρ, cap)) · log π(token),  ρ = π / p_old
+        6  the sampler adopts the new weights
 
-These are the defaults; settings choose other advantages (2), aggregations (3) and surrogates (4) by name.
+These are the defaults; settings choose other advantages (2), aggregations (3), corrections (4) and surrogates (5) by
+name, and whether groups are dealt into several minibatches and learned from for several epochs: then (5) is a step for
+each minibatch and epoch, and p_old is computed for all of them before the first. With one, p_old is what the step's
+own forward pass finds, so ρ is 1, nothing is clipped, and all surrogates have one gradient.
 
 A group whose rewards are all equal, and an attempt whose check failed, get no advantage: they are left out of the
 standard deviation, of the normaliser and of the batch, but are logged and kept in the journal. With tools, an attempt
@@ -15,9 +19,9 @@ with a void turn counts in (2) and is left out of (3): see learning/turns.py. A 
 no weight. In (3) "the model wrote" excludes prompt, template, tools' output and the "</think>" that the budget forces
 (learning/weighting.py).
 
-Staleness is 0: attempts by other weights are refused. So ρ, the ratio of the learner's to the sampler's probability of
-a token, departs from 1 by rounding only; its cap and `policy/mismatch_kl` are there for samplers that compute
-otherwise than the learner. There is no KL term, no value network and no length penalty.
+Staleness is 0: attempts by other weights are refused. So c departs from 1 by rounding only; its cap and
+`policy/mismatch_kl` are there for samplers that compute otherwise than the learner. There is no KL term by default, no
+value network and no length penalty.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +34,7 @@ from poziomka.core.problem import Task
 from poziomka.core.rollout import Group
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.scoring import Scoring
+from poziomka.core.seeds import seed_of
 from poziomka.core.settings import setting
 from poziomka.core.transcript import Author
 from poziomka.learning.advantages import Advantages, advantage_named, by_token
@@ -37,12 +42,13 @@ from poziomka.learning.alarms import watch_over
 from poziomka.learning.batch import Batch
 from poziomka.learning.canaries import Canaries
 from poziomka.learning.curriculum import Curriculum
-from poziomka.learning.learner import Learner, LearnerSettings
+from poziomka.learning.learner import LearnerSettings
 from poziomka.learning.monitors import Watch, describe
 from poziomka.learning.progress import Clock, Progress
+from poziomka.learning.sums import over_minibatches
 from poziomka.learning.suspicion import AlarmSettings
 from poziomka.learning.turns import describe_tools, without_void
-from poziomka.learning.weighting import Aggregation, policy_examples
+from poziomka.learning.weighting import Aggregation, minibatches, policy_examples
 from poziomka.models.counting import sampling_flops
 
 
@@ -50,7 +56,7 @@ from poziomka.models.counting import sampling_flops
 class ReinforceSettings:
     """One stage of reinforcement."""
 
-    steps: int = setting(45, "most optimizer steps", low=0)
+    steps: int = setting(45, "most steps, each from a batch of fresh attempts", low=0)
     flops: float | None = setting(
         None, "most FLOPs, sampling and learning together; the stage ends after the step that spends them", low=1.0
     )
@@ -61,6 +67,8 @@ class ReinforceSettings:
     budget: int | None = setting(64, "most thinking tokens; the thought is closed there", low=0)
     advantage: str = setting("batch", "batch, group, rloo, dr_grpo or expert")
     aggregation: Aggregation = setting("prompt", "prompt, token, sequence or constant")
+    minibatches: int = setting(1, "parts that a step's groups are dealt into, an optimizer step each", low=1)
+    epochs: int = setting(1, "times that each minibatch is learned from", low=1)
     void: Literal["drop", "keep"] = setting(
         "drop", "with tools, attempts that end in a turn without call and answer: drop keeps them in the baseline only"
     )
@@ -104,8 +112,7 @@ def reinforce(
         after: called once a step is logged, before it is saved.
 
     Logged every step (names in docs/files.md): reward, pass rate, share of groups without variance, entropy, lengths of
-    right, wrong and truncated replies, gradient norm, clip share, sampler-learner KL, tokens, FLOPs, seconds by phase;
-    where the task has an environment, how it was used (learning/turns.py).
+    replies, gradient norm, clip share, sampler-learner KL, tokens, FLOPs, seconds, use of an environment.
 
     Raises:
         SettingsError: the learner's temperature is not the sampling's.
@@ -137,19 +144,23 @@ def reinforce(
             )
             _demand_fresh(groups, progress.version)
             clock.lap("sampling")
-            # 2, 3 advantages, as weights on tokens
+            # 2, 3 advantages, as weights on tokens, in minibatches
             advantages = _advantages(task, groups, settings)
-            batch = learner.pack(policy_examples(groups, advantages, settings.aggregation, settings.tokens))
+            parts = minibatches(groups, advantages, settings.minibatches, seed_of("minibatches", name))
+            batches = [learner.pack(policy_examples(*part, settings.aggregation, settings.tokens)) for part in parts]
             clock.lap("packing")
-            # 4, 5 one step, adopted
+            # 4, 5, 6 the old probabilities, a step for each minibatch and epoch, adopted
             sampler.rest()
-            metrics = learner.step(batch, learner.settings.optimizer.rate_at(step, done))
+            rate = learner.settings.optimizer.rate_at(step, done)
+            if len(batches) * settings.epochs > 1:
+                batches = learner.with_old(batches)
+            metrics = over_minibatches([learner.step(batch, rate) for _ in range(settings.epochs) for batch in batches])
             progress.step += 1
             progress.hand_over(sampler)
             clock.lap("learning")
             # the books
             dealt = curriculum.learn(groups)
-            _count_compute(progress, learner, groups, batch)
+            _count_compute(progress, groups, batches, settings.epochs)
             seen = _described(task, groups) | alarms.see(groups, progress.step)
             clock.lap("monitoring")
             progress.log("reinforce", seen | dealt | metrics | clock.seconds)
@@ -195,12 +206,19 @@ def _described(task: Task, groups: Sequence[Group]) -> dict[str, float]:
     return describe(groups) | (describe_tools(groups) if task.environment is not None else {})
 
 
-def _count_compute(progress: Progress, learner: Learner, groups: Sequence[Group], batch: Batch) -> None:
-    """Counts the tokens really sampled and trained, and their FLOPs."""
-    sampling, training = sampling_flops(learner.model, groups), learner.flops(batch)
+def _count_compute(progress: Progress, groups: Sequence[Group], batches: Sequence[Batch], epochs: int) -> None:
+    """Counts the tokens really sampled and trained, and their FLOPs.
+
+    A pass for old log-probabilities is a third of a step.
+    """
+    learner = progress.learner
+    sampling = sampling_flops(learner.model, groups)
+    passes = [epochs + (0 if batch.old is None else 1 / 3) for batch in batches]
+    training = sum(count * learner.flops(batch) for count, batch in zip(passes, batches, strict=True))
     progress.spend(reinforce_flops=sampling + training, sampling_flops=sampling, training_flops=training)
     sampled = sum(rollout.transcript.cost for group in groups for rollout in group)
-    progress.spend(sampled_tokens=float(sampled), trained_tokens=float(batch.real))
+    trained = epochs * sum(batch.real for batch in batches)
+    progress.spend(sampled_tokens=float(sampled), trained_tokens=float(trained))
 
 
 def _silent_so_far(progress: Progress) -> int:

@@ -90,7 +90,7 @@ def learn_from(
     Raises:
         LearningError: another tokenizer's or a later policy's rollouts, nothing to learn from, writers
             further from the learner than `mismatch`, or a loss that is not a number; nothing was saved.
-        SettingsError: the learner's surrogate has no importance weight.
+        SettingsError: the learner's settings correct nothing, or its surrogate is right for one step only.
     """
     settings = settings or ServedSettings()
     _demand_correcting(progress.learner)
@@ -101,6 +101,9 @@ def learn_from(
     _demand_something(examples, chosen, judged.notes)
     rate = progress.learner.settings.optimizer.rate if settings.rate is None else settings.rate
     metrics: dict[str, float] = {}
+    batch = progress.learner.pack(examples)
+    if settings.steps > 1:
+        (batch,) = progress.learner.with_old([batch])
     for update in range(settings.steps):
         clock = Clock()
         far = _mismatch(progress.learner, examples)
@@ -112,7 +115,6 @@ def learn_from(
             break
         metrics = ages(chosen.rollouts, progress.step) | chosen.counts | judged.counts | describe(groups)
         clock.lap("checking")
-        batch = progress.learner.pack(examples)
         metrics |= progress.learner.step(batch, rate)
         progress.step += 1
         clock.lap("learning")
@@ -210,12 +212,15 @@ def _demand_ours(progress: Progress, rollouts: Sequence[Rollout]) -> None:
 
 
 def _demand_correcting(learner: Learner) -> None:
-    kind = learner.settings.surrogate.kind
-    if kind == "reinforce":
+    how = learner.settings
+    if how.correction.kind == "none":
         message = (
-            "the surrogate 'reinforce' has no importance weight, so it cannot learn from what other weights wrote: "
-            "use 'cispo'"
+            "learner.correction.kind is 'none', and what other weights wrote needs an importance weight: set it to "
+            "'token' or 'sequence'"
         )
+        raise SettingsError(message)
+    if how.surrogate.kind == "reinforce":
+        message = "the surrogate 'reinforce' is right for tokens that these weights wrote, and others did: use 'cispo'"
         raise SettingsError(message)
 
 

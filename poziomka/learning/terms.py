@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from poziomka.learning.divergence import k3
-from poziomka.learning.losses import SurrogateSettings, next_token, policy_gradient
+from poziomka.learning.losses import CorrectionSettings, SurrogateSettings, correction, next_token, policy_gradient
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,10 @@ class Learned:
         match: weight of the divergence.
         logq: the sampler's log-probability.
         sequence: number of its sequence; -1 for none.
-        level: mean log-ratio of its sequence, where the surrogate asks for it.
+        old: the learner's log-probability with the weights that the batch started from; None where those are the
+            weights as they stand.
+        level: mean of log p - log old over its sequence, where the surrogate asks for it.
+        apart: sum of log old - log q over its sequence, where the correction asks for it.
         reference: the reference's log-probability, where the divergence asks for it.
     """
 
@@ -32,7 +35,9 @@ class Learned:
     match: Tensor
     logq: Tensor
     sequence: Tensor
+    old: Tensor | None = None
     level: Tensor | None = None
+    apart: Tensor | None = None
     reference: Tensor | None = None
 
     def __len__(self) -> int:
@@ -44,15 +49,25 @@ class Learned:
         fields = {name: tensor[rows] for name, tensor in vars(self).items() if tensor is not None}
         return replace(self, **fields)
 
+    def before(self, logp: Tensor) -> Tensor:
+        """Returns [M] the log-probabilities before the batch's first step; `logp` is what they are now."""
+        return logp.detach() if self.old is None else self.old
+
 
 @dataclass
 class Terms:
-    """The three loss terms, summed over tokens, and how many tokens were clipped."""
+    """The three loss terms, summed over tokens, and how many tokens were clipped.
+
+    Attributes:
+        correction: [M] importance weights between sampler and learner, and in `cut` which were truncated.
+    """
 
     policy: Tensor
     imitation: Tensor
     divergence: Tensor | None
     clipped: Tensor
+    correction: Tensor
+    cut: Tensor
 
     @property
     def total(self) -> Tensor:
@@ -64,12 +79,14 @@ class Terms:
 TermsOf = Callable[[Tensor, Learned], Terms]
 
 
-def terms_of(settings: SurrogateSettings) -> TermsOf:
+def terms_of(surrogate: SurrogateSettings, how: CorrectionSettings) -> TermsOf:
     """Returns the function from log-probabilities [M] of learned tokens to their loss terms."""
 
     def terms(logp: Tensor, tokens: Learned) -> Terms:
-        policy, clipped = policy_gradient(logp, tokens.logq, tokens.policy, settings, tokens.level)
+        old = tokens.before(logp)
+        trust, cut = correction(old - tokens.logq if tokens.apart is None else tokens.apart, how)
+        policy, clipped = policy_gradient(logp, old, tokens.policy * trust, surrogate, tokens.level)
         divergence = None if tokens.reference is None else k3(logp, tokens.reference, tokens.match)
-        return Terms(policy, next_token(logp, tokens.imitate), divergence, clipped)
+        return Terms(policy, next_token(logp, tokens.imitate), divergence, clipped, trust, cut)
 
     return terms

@@ -11,6 +11,7 @@ Only attempts that carry an advantage count in a normaliser.
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Literal
 
 from poziomka.core.rollout import Branch, Group, Rollout
@@ -74,6 +75,27 @@ def policy_examples(
             }[aggregation]
             examples += _weighted(rollout, value, max(count, 1))
     return examples
+
+
+def minibatches(
+    groups: Sequence[Group], advantages: Advantages, count: int, seed: int
+) -> list[tuple[list[Group], Advantages]]:
+    """Returns the groups with an advantage and their advantages, dealt into at most `count` minibatches.
+
+    Each minibatch becomes a batch with a normaliser of its own. Groups stay whole and differ by at most one in number.
+
+    Args:
+        groups: judged attempts.
+        advantages: by group and attempt.
+        count: 1 leaves all groups in their order.
+        seed: of the order in which groups are dealt.
+    """
+    if count == 1:
+        return [(list(groups), advantages)]
+    pairs = [(g, v) for g, v in zip(groups, advantages, strict=True) if any(value is not None for value in v)]
+    Random(seed).shuffle(pairs)
+    parts = [pairs[number::count] for number in range(min(count, len(pairs)))] or [[]]
+    return [([group for group, _ in part], [values for _, values in part]) for part in parts]
 
 
 def _own(branch: Branch) -> list[bool]:

@@ -23,6 +23,7 @@ from poziomka.core.errors import ModelError, nearest
 from poziomka.core.settings import setting
 from poziomka.core.untrusted import read_object
 from poziomka.models.architecture import Architecture
+from poziomka.models.drawing import seeded
 from poziomka.models.layers.linear import Linear
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.transformer import Transformer
@@ -121,8 +122,7 @@ def attach(model: Architecture, settings: LoraSettings, seed: int) -> None:
         raise ModelError(message)
     model.requires_grad_(False)
     wanted = {name for target in settings.targets for name in TARGETS[target]}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         for block in model.blocks:
             for owner, name, parts in _products(block):
                 if wanted & {*parts}:

@@ -15,6 +15,7 @@ from poziomka.core.errors import ModelError, SettingsError, nearest
 from poziomka.core.settings import build
 from poziomka.models.adapter import load_foreign
 from poziomka.models.architecture import Architecture
+from poziomka.models.drawing import seeded
 from poziomka.models.families import FAMILIES, from_config, to_config
 from poziomka.models.recurrent import Recurrent
 from poziomka.models.room import demand_room
@@ -47,8 +48,7 @@ def build_model(architecture: str, settings: TransformerSettings, vocabulary: in
     if architecture not in ARCHITECTURES:
         message = f"unknown architecture {architecture!r}{nearest(architecture, ARCHITECTURES)}"
         raise ModelError(message)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return ARCHITECTURES[architecture](settings, vocabulary)
 
 

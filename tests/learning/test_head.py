@@ -1,6 +1,7 @@
 """A head in chunks gives what one expression over all logits gives: loss, gradient, metrics."""
 
 from array import array
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,10 +10,11 @@ from poziomka.learning import learner as learning
 from poziomka.learning.batch import Batch
 from poziomka.learning.divergence import DivergenceSettings
 from poziomka.learning.head import Head
-from poziomka.learning.losses import SurrogateSettings
+from poziomka.learning.losses import CorrectionSettings, SurrogateSettings
 from poziomka.learning.terms import Learned, terms_of
 from poziomka.learning.weighting import Example
 
+REINFORCE = terms_of(SurrogateSettings(kind="reinforce"), CorrectionSettings())
 WORDS = 9000  # more than the vocabulary up to which one expression is taken
 ROWS = 7  # of a chunk: the batches below have several, and a rest
 
@@ -46,7 +48,7 @@ def taken(learner, batch):
 
 def demand_equal(one, two, tolerance=1e-5):
     for name, value in vars(one[0]).items():
-        assert value == pytest.approx(vars(two[0])[name], rel=1e-4, abs=1e-5), name
+        assert value == pytest.approx(vars(two[0])[name], rel=1e-4, abs=5e-5), name
     for name, gradient in one[1].items():
         other = two[1][name]
         assert (gradient - other).abs().max() <= tolerance * other.abs().max(), name
@@ -73,9 +75,21 @@ def both(build, learner_of, monkeypatch):
 @pytest.mark.parametrize("kind", ["cispo", "ppo", "dapo", "gspo", "dppo", "reinforce"])
 def test_chunks_give_the_surrogate_s_loss_and_gradient(both, kind):
     settings = SurrogateSettings(kind=kind, sequence_low=0.1, sequence_high=0.1, trust=1e-5)
-    chunks, whole = both(surrogate=settings)
+    batch = batch_of()
+    chunks, whole = both(batch=replace(batch, old=batch.logprobs), surrogate=settings)
     demand_equal(chunks, whole)
     assert (whole[0].clipped > 0) == (kind in ("ppo", "dapo", "gspo", "dppo"))
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("kind", ["token", "sequence"])
+def test_chunks_give_the_correction_s_loss_and_gradient(both, kind, moved):
+    batch = batch_of()
+    old = batch.logprobs + 0.1 * torch.randn(batch.logprobs.shape, generator=torch.Generator().manual_seed(1))
+    how = {"surrogate": SurrogateSettings(kind="gspo"), "correction": CorrectionSettings(kind=kind, cap=1.05)}
+    chunks, whole = both(batch=replace(batch, old=old if moved else None), **how)
+    demand_equal(chunks, whole)
+    assert whole[0].cut > 0
 
 
 @pytest.mark.parametrize("kind", ["k3", "reverse", "forward"])
@@ -124,7 +138,7 @@ def test_log_probabilities_are_right_however_far_apart_the_logits(scale):
     target = torch.randint(0, 50, (20,), generator=draw)
     wanted = torch.log_softmax((hidden @ weight.T).double() / 0.9, -1)
     head, tokens = Head(weight, ROWS), tokens_of(target, 0.9)
-    passed = head.backward(hidden, tokens, terms_of(SurrogateSettings(kind="reinforce")), None)
+    passed = head.backward(hidden, tokens, REINFORCE, None)
     for logp in (head.logprobs(hidden, tokens), passed.logp):
         assert torch.allclose(logp.double(), wanted.gather(1, target[:, None])[:, 0], rtol=1e-5, atol=1e-5)
     assert torch.allclose(passed.entropy.double(), -(wanted.exp() * wanted).sum(1), rtol=1e-4, atol=1e-4 * scale)
@@ -136,7 +150,7 @@ def test_a_head_in_bfloat16_has_the_gradient_of_fp32_up_to_its_rounding():
     hidden = (0.3 * torch.randn(40, 64, generator=draw)).bfloat16()
     tokens, terms = (
         tokens_of(torch.randint(0, 300, (40,), generator=draw)),
-        terms_of(SurrogateSettings(kind="reinforce")),
+        REINFORCE,
     )
     rough, exact = torch.zeros(300, 64), torch.zeros(300, 64)
     found = Head(weight, ROWS).backward(hidden, tokens, terms, rough)

@@ -159,7 +159,7 @@ def test_checkpointing_keeps_less_and_changes_no_bit_of_the_gradient(build, lear
 def test_metrics_are_those_of_the_tokens_learned_from(build, learner_of):
     model, texts = build(loud=0.1), examples()
     metrics = learner_of(model).step(Batch.pack(texts), 0.0)
-    entropies, gaps, capped, learned = [], [], 0, 0
+    entropies, gaps, logs, capped, learned = [], [], [], 0, 0
     for text in texts:
         logprobs = torch.log_softmax(model.logits(model(torch.tensor([list(text.tokens)])))[0], -1).detach()
         for place in range(1, len(text.tokens)):
@@ -168,10 +168,15 @@ def test_metrics_are_those_of_the_tokens_learned_from(build, learner_of):
                 entropies.append(float(-(logprobs[place - 1].exp() * logprobs[place - 1]).sum()))
                 gap = float(logprobs[place - 1][text.tokens[place]]) - text.logprobs[place]
                 gaps.append(math.expm1(gap) - gap)
+                logs.append(gap)
                 capped += gap > math.log(5)
     assert metrics["policy/entropy"] == pytest.approx(sum(entropies) / len(entropies), rel=1e-4)
     assert metrics["policy/mismatch_kl"] == pytest.approx(sum(gaps) / len(gaps), rel=1e-3)
-    assert metrics["policy/clip_share"] == pytest.approx(capped / len(gaps))
+    assert metrics["policy/correction_cut_share"] == pytest.approx(capped / len(gaps))
+    assert metrics["policy/correction_mean"] == pytest.approx(
+        sum(min(math.exp(g), 5) for g in logs) / len(logs), rel=1e-4
+    )
+    assert metrics["policy/clip_share"] == metrics["policy/moved_kl"] == 0
     assert metrics["tokens/learned_from"] == learned
     assert metrics["tokens/trained"] == sum(len(text.tokens) for text in texts)
     assert metrics["learning/rate"] == 0

@@ -5,17 +5,25 @@ import math
 import pytest
 import torch
 
-from poziomka.learning.losses import SurrogateSettings, mismatch_kl, next_token, policy_gradient, sequence_level
+from poziomka.learning.losses import (
+    CorrectionSettings,
+    SurrogateSettings,
+    correction,
+    mismatch_kl,
+    next_token,
+    over_sequence,
+    policy_gradient,
+)
 
 RATIOS = [0.5, 0.79, 0.81, 1.0, 1.19, 1.21, 1.27, 1.29, 4.0, 7.0]
-LOGQ = torch.full((len(RATIOS),), -2.0)
+OLD = torch.full((len(RATIOS),), -2.0)
 WEIGHT = torch.tensor([0.3, -0.2, 0.5, -1.0, 0.7, 0.1, -0.4, 0.6, -0.8, 0.9])
 
 
 def taken(kind, weight=WEIGHT, ratios=RATIOS, **how):
     """Returns loss, clipped tokens and the gradient of the log-probabilities."""
     logp = (torch.tensor(ratios).log() - 2.0).requires_grad_()
-    loss, clipped = policy_gradient(logp, LOGQ[: len(ratios)], weight, SurrogateSettings(kind=kind, **how))
+    loss, clipped = policy_gradient(logp, OLD[: len(ratios)], weight, SurrogateSettings(kind=kind, **how))
     (gradient,) = torch.autograd.grad(loss, logp)
     return float(loss.detach()), int(clipped), gradient
 
@@ -37,6 +45,20 @@ def test_cispo_weights_the_logprob_with_the_capped_ratio_that_carries_no_gradien
     assert loss == pytest.approx(wanted, rel=1e-5)
     assert torch.allclose(gradient, -torch.tensor(capped) * WEIGHT)
     assert clipped == sum(ratio > cap + 1e-6 for ratio in RATIOS)
+
+
+@pytest.mark.parametrize(
+    ("how", "weights", "cut"),
+    [
+        (CorrectionSettings(cap=2.0), [0.5, 1.0, 2.0], [False, False, True]),
+        (CorrectionSettings(kind="sequence", cap=3.0), [0.5, 1.0, 3.0], [False, False, True]),
+        (CorrectionSettings(kind="none"), [1.0, 1.0, 1.0], [False, False, False]),
+    ],
+)
+def test_a_correction_is_the_truncated_ratio_of_learner_and_sampler(how, weights, cut):
+    found = correction(torch.tensor([0.5, 1.0, 4.0]).log(), how)
+    assert found[0].tolist() == pytest.approx(weights)
+    assert found[1].tolist() == cut
 
 
 def test_cispo_of_fresh_tokens_is_reinforce():
@@ -84,7 +106,7 @@ def test_next_token_is_minus_the_weighted_logprob():
 
 
 def test_the_mismatch_of_equal_policies_is_zero():
-    assert float(mismatch_kl(LOGQ, LOGQ)) == 0
+    assert float(mismatch_kl(OLD, OLD)) == 0
 
 
 @pytest.mark.parametrize("gap", [1e-7, 1e-5, 1e-3, 0.1, 2.0])
@@ -110,7 +132,7 @@ def test_gspo_clips_the_ratio_of_a_sequence_and_gives_every_token_its_gradient()
     logp = torch.tensor([-1.0, -2.0, -1.5, -1.0], requires_grad=True)
     logq = torch.tensor([-1.1, -1.9, -2.5, -2.0])
     weight, sequence = torch.tensor([0.5, 0.5, 0.25, 0.25]), torch.tensor([0, 0, 1, 1])
-    level = sequence_level(logp, logq, weight, sequence)
+    level = over_sequence((logp - logq).detach(), weight, sequence, mean=True)
     assert torch.allclose(level, torch.tensor([0.0, 0.0, 1.0, 1.0]), atol=1e-6)
     settings = SurrogateSettings(kind="gspo", sequence_low=0.1, sequence_high=0.2)
     loss, clipped = policy_gradient(logp, logq, weight, settings, level)
@@ -121,7 +143,8 @@ def test_gspo_clips_the_ratio_of_a_sequence_and_gives_every_token_its_gradient()
 
 def test_a_token_without_a_weight_is_no_part_of_its_sequence_s_ratio():
     logp, logq = torch.tensor([-1.0, -3.0]), torch.tensor([-1.5, -1.0])
-    assert sequence_level(logp, logq, torch.tensor([0.5, 0.0]), torch.tensor([0, 0])).tolist() == [0.5, 0.5]
+    found = (over_sequence(logp - logq, torch.tensor([0.5, 0.0]), torch.tensor([0, 0]), mean=m) for m in (True, False))
+    assert [each.tolist() for each in found] == [[0.5, 0.5], [0.5, 0.5]]
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,8 @@ from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author
 from poziomka.learning.curriculum import Curriculum
-from poziomka.learning.learner import Learner, LearnerSettings
+from poziomka.learning.learner import Learner
 from poziomka.learning.losses import SurrogateSettings
-from poziomka.learning.optimizers import OptimizerSettings
 from poziomka.learning.progress import Interrupted, Progress
 from poziomka.learning.reinforce import ReinforceSettings, reinforce
 from poziomka.sampling.local import LocalSampler
@@ -51,11 +50,9 @@ class Stage:
 def stage(open_run, build, chat, echo, learner_of):
     def stage(name="run", task=echo, every=1000, seed=0, kind="cispo", rate=1e-2, **changes):
         model = build(seed=seed)
-        optimizer = OptimizerSettings(rate=rate, warmup=0, decay=0.0)
-        how = LearnerSettings(optimizer=optimizer, surrogate=SurrogateSettings(kind=kind))
         settings = ReinforceSettings(**(SETTINGS | changes))
-        learner = learner_of(model, settings.temperature)
-        learner.settings = how
+        how = {"surrogate": SurrogateSettings(kind=kind)}
+        learner = learner_of(model, settings.temperature, learner=how, rate=rate, clip=1.0)
         return Stage(open_run(name), model, chat, task, learner, settings, every)
 
     return stage
@@ -118,6 +115,17 @@ def test_fresh_attempts_have_no_mismatch_and_nothing_is_clipped(stage):
     learning = stage(steps=10).go()
     assert all(gap < 1e-9 for gap in learning.column("policy/mismatch_kl") if gap is not None)
     assert not any(learning.column("policy/clip_share"))
+
+
+@pytest.mark.fault("A4")
+def test_minibatches_and_epochs_are_optimizer_steps_against_one_old_policy(stage):
+    learning = stage(steps=3, minibatches=2, epochs=2, problems=16, kind="ppo").go()
+    informative = [round(16 * (1 - share)) for share in learning.column("groups/zero_variance")]
+    assert learning.progress.learner.taken == sum(2 * min(2, groups) for groups in informative) > 3
+    assert learning.progress.step == 3
+    assert all(gap > 0 for gap in learning.column("policy/moved_kl"))
+    assert all(gap < 1e-9 for gap in learning.column("policy/mismatch_kl"))
+    assert learning.column("tokens/learned_from") == [2 * 8 * groups for groups in informative]
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.5])
@@ -187,15 +195,16 @@ def test_two_runs_are_the_same_bit_for_bit(stage):
     assert same(stage("one", steps=4).go().weights, stage("two", steps=4).go().weights)
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(stage):
-    whole, stopped = stage("whole", steps=6).go(), stage("stopped", steps=6)
+@pytest.mark.parametrize("how", [{}, {"minibatches": 2, "epochs": 2}])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(stage, how):
+    whole, stopped = stage("whole", steps=6, **how).go(), stage("stopped", steps=6, **how)
 
     def stop(step):
         stopped.progress.stop = step == 3
 
     with pytest.raises(Interrupted):
         stopped.go(after=stop)
-    resumed = stage("stopped", steps=6, seed=4)
+    resumed = stage("stopped", steps=6, seed=4, **how)
     state = resumed.progress.restore()
     resumed.curriculum.restore(state["curriculum"])
     resumed.go(start=3)

@@ -15,7 +15,7 @@ from poziomka.core.sampler import Sampling
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Stop, Transcript, compact, compact_floats
 from poziomka.learning.learner import LearnerSettings
-from poziomka.learning.losses import SurrogateSettings
+from poziomka.learning.losses import CorrectionSettings, SurrogateSettings
 from poziomka.learning.progress import Progress
 from poziomka.learning.served import ServedSettings, advantages_of, by_problem, learn_from
 from poziomka.models.tokenizer import Tokenizer
@@ -182,7 +182,7 @@ def test_several_updates_come_from_the_same_rollouts(progress, served):
     learn_from(progress, None, judged(served), ServedSettings(steps=3, mismatch=10.0))
     first, *_, last = progress.run.metrics()
     assert [line["step"] for line in progress.run.metrics()] == [1, 2, 3]
-    assert last["policy/mismatch_kl"] > first["policy/mismatch_kl"]
+    assert first["policy/moved_kl"] == 0 < last["policy/moved_kl"]
     assert progress.run.latest().step == 3
 
 
@@ -229,9 +229,16 @@ def test_another_temperature_than_the_learners_shows_as_mismatch(progress, sampl
         learn_from(progress, None, judged(served), ServedSettings(mismatch=1e-3))
 
 
-def test_a_surrogate_without_importance_weight_is_refused(progress, served):
-    progress.learner.settings = LearnerSettings(surrogate=SurrogateSettings(kind="reinforce"))
-    with pytest.raises(SettingsError, match="'reinforce' has no importance weight"):
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        (LearnerSettings(surrogate=SurrogateSettings(kind="reinforce")), "'reinforce' is right for tokens that these"),
+        (LearnerSettings(correction=CorrectionSettings(kind="none")), "correction.kind is 'none'"),
+    ],
+)
+def test_a_learner_that_corrects_nothing_is_refused(progress, served, how, sentence):
+    progress.learner.settings = how
+    with pytest.raises(SettingsError, match=sentence):
         learn_from(progress, None, judged(served))
 
 

@@ -8,6 +8,7 @@ import copy
 import types
 from collections import defaultdict
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from poziomka.learning.advantages import group_std
 from poziomka.learning.batch import Batch
 from poziomka.learning.divergence import DivergenceSettings
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.losses import SurrogateSettings
+from poziomka.learning.losses import CorrectionSettings, SurrogateSettings
 from poziomka.learning.weighting import policy_examples
 from poziomka.models.transformer import Transformer, TransformerSettings
 
@@ -161,6 +162,12 @@ def attempt(reward, spans):
     return Rollout("r", problem, (Branch(Transcript(tuple(spans)), score),), "v1")
 
 
+def batch_of(groups, advantages, aggregation, apart=0.0):
+    """A batch whose old log-probabilities are what the groups store; the sampler's are that much below."""
+    batch = Batch.pack(policy_examples(groups, advantages, aggregation, LONGEST))
+    return replace(batch, old=batch.logprobs, logprobs=batch.logprobs - apart)
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.3])
 @pytest.mark.parametrize("method", METHODS)
 def test_loss_and_gradient_are_those_of_trl(trl, ours, groups, method, beta):
@@ -177,8 +184,32 @@ def test_loss_and_gradient_are_those_of_trl(trl, ours, groups, method, beta):
 
     settings = LearnerSettings(surrogate=surrogate, divergence=DivergenceSettings(kind="k3", weight=beta))
     learner = Learner(ours, settings, TEMPERATURE, reference)
-    sums = learner.accumulate(Batch.pack(policy_examples(groups, advantages, aggregation, LONGEST)))
+    sums = learner.accumulate(batch_of(groups, advantages, aggregation))
 
+    assert sums.loss == pytest.approx(wanted, rel=1e-5, abs=1e-6)
+    gradients = {name: parameter.grad for name, parameter in other.named_parameters()}
+    for name, gradient in exported_gradients(ours).items():
+        assert (gradient - gradients[name]).abs().max() <= 1e-5 * (1 + gradients[name].abs().max()), name
+
+
+@pytest.mark.parametrize("kind", ["token", "sequence"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_truncated_correction_is_that_of_trl(trl, ours, groups, method, kind):
+    """TRL corrects what vLLM sampled; its ratios, made where it samples, are spelled out here."""
+    surrogate, aggregation, theirs = METHODS[method]
+    advantages, apart, cap = group_std(groups), 0.1, 1.5
+    inputs, other = padded(groups, advantages), their_model(trl, ours)
+    gaps = apart * inputs["completion_mask"]
+    gaps = gaps if kind == "token" else gaps.sum(1, keepdim=True)
+    inputs["importance_sampling_ratio"] = gaps.exp().clamp(max=cap)
+    on = {"use_vllm": True, "vllm_importance_sampling_correction": True}
+    wanted = their_loss(trl, other, theirs | on, inputs, 0.0)
+
+    settings = LearnerSettings(surrogate=surrogate, correction=CorrectionSettings(kind=kind, cap=cap))
+    learner = Learner(ours, settings, TEMPERATURE)
+    sums = learner.accumulate(batch_of(groups, advantages, aggregation, apart))
+
+    assert (sums.cut > 0) == (kind == "sequence")
     assert sums.loss == pytest.approx(wanted, rel=1e-5, abs=1e-6)
     gradients = {name: parameter.grad for name, parameter in other.named_parameters()}
     for name, gradient in exported_gradients(ours).items():
@@ -206,5 +237,5 @@ def test_the_batch_of_the_comparison_has_clipped_tokens_and_others(ours, groups,
     """Else the comparison above would not see where anything is clipped."""
     surrogate, aggregation, _ = METHODS[method]
     learner = Learner(ours, LearnerSettings(surrogate=surrogate), TEMPERATURE)
-    sums = learner.accumulate(Batch.pack(policy_examples(groups, group_std(groups), aggregation, LONGEST)))
+    sums = learner.accumulate(batch_of(groups, group_std(groups), aggregation))
     assert 0 < sums.clipped < sums.policy_tokens

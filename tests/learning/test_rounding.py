@@ -1,0 +1,49 @@
+"""Sampler and learner in bfloat16 round otherwise: that is corrected for, and is no step of the policy."""
+
+import pytest
+import torch
+
+from poziomka.core.collect import collect
+from poziomka.core.sampler import Sampling
+from poziomka.learning.batch import Batch
+from poziomka.learning.losses import SurrogateSettings
+from poziomka.learning.weighting import policy_examples
+from poziomka.sampling.local import LocalSampler
+
+
+@pytest.fixture
+def sampled(build, chat, echo):
+    """Examples that a sampler in bfloat16 wrote, of a model in bfloat16, and the model."""
+    model = build(vocabulary=len(chat.tokenizer), loud=0.3).to(torch.bfloat16)
+    problems = echo.take("train", 0, 6)
+    groups = collect(LocalSampler(model, chat), echo, problems, Sampling(tokens=12), attempts=4, name="s")
+    return model, policy_examples(groups, [[1.0, -1.0, 0.5, -0.5]] * 6)
+
+
+def gradient(learner, batch):
+    sums = learner.accumulate(batch)
+    return sums, torch.cat([master.grad.flatten() for master in learner.masters.masters])
+
+
+@pytest.mark.fault("A3")
+def test_rounding_clips_no_sequence_and_no_token(sampled, learner_of):
+    model, examples = sampled
+    found = {}
+    for kind in ("gspo", "ppo", "reinforce"):
+        sums, found[kind] = gradient(
+            learner_of(model, learner={"surrogate": SurrogateSettings(kind=kind)}), Batch.pack(examples)
+        )
+        assert sums.mismatch / sums.policy_tokens > 1e-7  # sampler and learner do differ
+        assert sums.clipped == 0, kind
+    for kind in ("gspo", "ppo"):
+        assert torch.allclose(found[kind], found["reinforce"], rtol=1e-2, atol=1e-4), kind
+
+
+@pytest.mark.fault("A3")
+def test_rounding_is_all_of_a_correction_and_none_of_a_ratio(sampled, learner_of):
+    model, examples = sampled
+    metrics = learner_of(model, learner={"surrogate": SurrogateSettings(kind="gspo")}).step(Batch.pack(examples), 0.0)
+    assert metrics["policy/mismatch_kl"] > 0
+    assert metrics["policy/clip_share"] == metrics["policy/moved_kl"] == 0
+    assert metrics["policy/correction_mean"] == pytest.approx(1.0, abs=0.1)
+    assert metrics["policy/correction_cut_share"] == 0
