@@ -27,7 +27,9 @@ WORKERS = 64  # processes that hold a console each, under a megabyte of their ow
 GRACE = 1.0  # seconds beyond the limit after which a worker that does not stop by itself is killed
 DEPTH = 500  # of calls in calls
 NEVER = 2**31 - 1  # lookups that a console may make
-ABORTED = ("TimeoutError: ", "MemoryError: memory limit exceeded")  # upstream vouches for nothing after these
+# faults after which the interpreter's state is not to be used, or its process is gone
+ABORTED = ("TimeoutError: ", "MemoryError: memory limit exceeded", "MemoryError: the worker exceeded its memory limit")
+TOO_LARGE = "MemoryError: the variables took too much memory to be kept from call to call"
 NOT_PROTECTED = (
     "The interpreter is young and called experimental by its makers; its process is not held by the kernel.",
     "Code can read the clock.",
@@ -100,8 +102,8 @@ class Monty:
             self._finalizer()
         self._pool = None
 
-    def session(self, state: bytes | None) -> "pydantic_monty.MontySession":
-        """Returns a worker's session, fresh or as it was parked.
+    def session(self) -> "pydantic_monty.MontySession":
+        """Returns a worker's fresh session.
 
         Raises:
             EnvironmentFailure: no worker can be started.
@@ -120,8 +122,6 @@ class Monty:
         )
         try:
             session.__enter__()
-            if state is not None:
-                session.load_session(state)
         except (_library().MontyError, OSError, RuntimeError, TimeoutError) as error:
             message = f"monty cannot start a console: {error}"
             raise EnvironmentFailure(message) from error
@@ -198,6 +198,7 @@ class MontyConsole:
         self._interpreter = interpreter
         self._state = state  # what it is while no worker holds it; None: empty
         self._session: pydantic_monty.MontySession | None = None
+        self._lost = ""  # why the variables were lost between two calls, until a call says so
 
     def run(self, code: str) -> Output:
         """Runs code; see Console.
@@ -206,6 +207,9 @@ class MontyConsole:
             EnvironmentFailure: no worker can be had.
         """
         session = self._held()
+        if session is None:
+            fault, self._lost = self._lost, ""
+            return Output("", fault, lost=True)
         printed = _Printed(self._interpreter.limits.output)
         began = time.perf_counter()
         fault, lost = "", False
@@ -218,6 +222,8 @@ class MontyConsole:
         except _library().MontyError as error:
             fault = "" if printed.over else _words(error)
             lost = fault.startswith(ABORTED)
+        except RuntimeError as error:  # of a session whose process is gone
+            fault, lost = f"the interpreter crashed: {error}", True
         seconds = time.perf_counter() - began
         if lost:
             self.drop()
@@ -226,13 +232,18 @@ class MontyConsole:
         return self._output(printed.text + text, fault, lost=lost, seconds=seconds)
 
     def fork(self) -> "MontyConsole":
-        """Returns a console with the same variables, by way of a snapshot."""
-        return MontyConsole(self._interpreter, self._snapshot())
+        """Returns a console with the same variables, by way of a snapshot.
+
+        Where they take too much memory for one, both consoles lose them, and the next call of each says so.
+        """
+        fork = MontyConsole(self._interpreter, self._snapshot())
+        fork._lost = self._lost
+        return fork
 
     def close(self) -> None:
         """Gives the worker back."""
         self.drop()
-        self._state = None
+        self._state, self._lost = None, ""
 
     def park(self) -> None:
         """Gives the worker back and keeps the variables."""
@@ -247,22 +258,44 @@ class MontyConsole:
             with suppress(Exception):  # a worker that crashed is gone already
                 session.__exit__(None, None, None)
 
-    def _held(self) -> "pydantic_monty.MontySession":
-        if self._session is None or not _of_this_process():
-            self._session = self._interpreter.session(self._state)
-            self._state = None
+    def _held(self) -> "pydantic_monty.MontySession | None":
+        """Returns the session, which has the variables; None where they were lost since the last call.
+
+        Raises:
+            EnvironmentFailure: no worker can be had.
+        """
+        if not self._lost and (self._session is None or not _of_this_process()):
+            self._session = self._interpreter.session()
+            self._load()
+        if self._lost:
+            return None
         self._interpreter.held[id(self)] = self
         self._interpreter.held.move_to_end(id(self))
         return self._session
 
+    def _load(self) -> None:
+        """Gives a fresh session the variables of the snapshot."""
+        state, self._state = self._state, None
+        if state is None or self._session is None:
+            return
+        try:
+            self._session.load_session(state)
+        except (_library().MontyError, OSError, RuntimeError):
+            self._forget()
+
     def _snapshot(self) -> bytes | None:
+        """Returns the variables as bytes; where that fails, for their size mostly, this console loses them."""
         if self._session is None:
             return self._state
         try:
             return self._session.dump()
-        except _library().MontyError as error:
-            message = f"monty cannot copy a console: {error}"
-            raise EnvironmentFailure(message) from error
+        except (_library().MontyError, OSError, RuntimeError):
+            self._forget()
+            return None
+
+    def _forget(self) -> None:
+        self.drop()
+        self._state, self._lost = None, TOO_LARGE
 
     def _output(self, text: str, fault: str, *, lost: bool, seconds: float) -> Output:
         most = self._interpreter.limits.output

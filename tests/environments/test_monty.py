@@ -25,6 +25,14 @@ def monty():
     one.close()
 
 
+@pytest.fixture
+def roomy():
+    """One with time for a busy machine."""
+    one = Monty(replace(LIMITS, seconds=20.0), workers=4)
+    yield one
+    one.close()
+
+
 def workers():
     return [child for child in psutil.Process().children(recursive=True) if "monty" in child.name()]
 
@@ -140,6 +148,45 @@ def test_more_consoles_than_workers_keep_their_variables(monty):
         console.run(f"mine = {number}")
     assert len(workers()) <= monty.workers + 1
     assert [console.run("mine").text for console in consoles] == [f"{number}\n" for number in range(12)]
+
+
+LARGE = "y = [1.5] * 2_000_000"  # fits the limit of LIMITS, but neither a copy of it nor what `repr` writes
+
+
+@pytest.mark.fault("E2")
+@pytest.mark.parametrize("use", ["y", "y + y"])
+def test_variables_that_end_the_worker_are_lost_by_a_fault_of_the_code_and_the_next_call_begins_anew(roomy, use):
+    console = roomy.open()
+    assert console.run(f"x = 1\n{LARGE}").fault == ""
+    output = console.run(use)
+    assert output.lost
+    assert output.fault.startswith("MemoryError")
+    assert console.run("6 * 7").text == "42\n"
+    assert console.run("x").fault.startswith("NameError")
+    assert console.fork().run("1 + 1").text == "2\n"
+
+
+@pytest.mark.fault("E2")
+def test_variables_too_large_to_fork_are_lost_on_both_sides_and_each_begins_anew(roomy):
+    console = roomy.open()
+    console.run(LARGE)
+    fork = console.fork()
+    for one in (console, fork):
+        output = one.run("len(y)")
+        assert (output.text, output.fault.partition(":")[0], output.lost) == ("", "MemoryError", True)
+        assert one.run("6 * 7").text == "42\n"
+
+
+@pytest.mark.fault("E3")
+def test_variables_too_large_to_park_are_lost_and_no_other_console_suffers(roomy):
+    large = roomy.open()
+    assert large.run(LARGE).fault == ""
+    others = [roomy.open() for _ in range(10)]  # of 4 workers
+    for number, console in enumerate(others):
+        assert console.run(f"x = {number}").fault == ""
+    assert [console.run("x").text for console in others] == [f"{number}\n" for number in range(10)]
+    assert large.run("len(y)").lost
+    assert large.run("6 * 7").text == "42\n"
 
 
 def test_a_worker_that_is_killed_is_told_and_the_console_begins_anew(monty):
