@@ -177,7 +177,7 @@ class HeldProcess:
         try:
             self.process = _starter().submit(_popen, self._sandbox(seed), words).result()
         except BaseException as error:
-            self.scratch.remove()
+            self.scratch.discard()
             if not isinstance(error, Exception):
                 raise
             message = f"sandlock cannot start a process: {type(error).__name__}: {error}"
@@ -259,9 +259,6 @@ class HeldProcess:
 
         Args:
             patience: seconds in which it may end by itself.
-
-        Raises:
-            EnvironmentFailure: something is left.
         """
         if self._ended is not None or self.owner != os.getpid():
             return self._ended or ""
@@ -275,10 +272,7 @@ class HeldProcess:
             self._ended = f"the process ended with status {result.exit_code}"
         else:
             self._ended = f"the process was ended by signal {result.signal}" if result.signal > 0 else KILLED
-        gone = self.scratch.remove()
-        if not gone:
-            message = f"the folder of a process cannot be removed: {self.scratch.path}"
-            raise EnvironmentFailure(message)
+        self.scratch.discard()
         return self._ended
 
     def free(self) -> None:

@@ -1,15 +1,18 @@
 """A folder for one program: watched while it runs, removed with all that is in it."""
 
+import math
 import os
 import stat
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
 ENTRIES = 2000  # files and folders; more are too many
-PATIENCE = 3.0  # seconds within which a folder must be gone
-
+PATIENCE = 3.0  # seconds in which a caller waits for a folder to be removed
+ATTEMPTS = 10  # that the reaper makes; a folder that is left then, `sweep` removes when another process starts
+PAUSE = 1.0  # seconds between two of them
 
 PREFIX = "poziomka-held-"  # then the process that made it
 
@@ -55,23 +58,32 @@ class Scratch:
                 return True
         return False
 
-    def remove(self) -> bool:
-        """Removes it, however deep it is, by walking down and up again; returns whether it is gone."""
-        until = time.monotonic() + PATIENCE
-        rooms: list[str] = []
+    def remove(self, seconds: float | None = None) -> bool:
+        """Removes it, however deep it is, by walking down and up again; returns whether it is gone.
+
+        The work is proportional to what it holds.
+
+        Args:
+            seconds: in which it must be gone; None: PATIENCE.
+        """
+        until = time.monotonic() + (PATIENCE if seconds is None else seconds)
         try:
             here = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except FileNotFoundError:
             return True
         try:
+            above: list[tuple[str, list[str]]] = []  # folders on the way here, each with those left beside it
+            left = _emptied(here, until)
             while time.monotonic() < until:
-                inner = _first_room(here)
-                if inner is not None:
-                    here = _moved(here, inner)
-                    rooms.append(inner)
-                elif rooms:
+                if left:
+                    name = left.pop()
+                    here = _moved(here, name)
+                    above.append((name, left))
+                    left = _emptied(here, until)
+                elif above:
+                    name, left = above.pop()
                     here = _moved(here, "..")
-                    os.rmdir(rooms.pop(), dir_fd=here)
+                    os.rmdir(name, dir_fd=here)
                 else:
                     break
         except OSError:
@@ -83,6 +95,17 @@ class Scratch:
             return True
         return False
 
+    def discard(self) -> None:
+        """Removes it; where that takes longer than PATIENCE, a thread goes on."""
+        if not self.remove():
+            threading.Thread(target=self._reap, name="poziomka-reaper", daemon=True).start()
+
+    def _reap(self) -> None:
+        for _ in range(ATTEMPTS):
+            if self.remove(math.inf):
+                return
+            time.sleep(PAUSE)
+
 
 def _moved(here: int, name: str) -> int:
     there = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
@@ -90,12 +113,19 @@ def _moved(here: int, name: str) -> int:
     return there
 
 
-def _first_room(here: int) -> str | None:
-    """Returns a folder in an open folder, opened to us, or None; removes the files that it meets."""
+def _emptied(here: int, until: float) -> list[str]:
+    """Removes the files and empty folders in an open folder; returns the names of its other folders, opened to us."""
     os.fchmod(here, 0o700)
+    folders = []
     for name in os.listdir(here):
-        if stat.S_ISDIR(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
+        if time.monotonic() > until:
+            break
+        if not stat.S_ISDIR(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
+            os.unlink(name, dir_fd=here)
+            continue
+        try:
+            os.rmdir(name, dir_fd=here)
+        except OSError:  # something is in it
             os.chmod(name, 0o700, dir_fd=here)
-            return name
-        os.unlink(name, dir_fd=here)
-    return None
+            folders.append(name)
+    return folders
