@@ -79,3 +79,16 @@ def gone():
         return not _alive(process)
 
     return ended
+
+
+@pytest.fixture
+def away():
+    """Whether a folder is gone, or is so within some seconds: what takes long is removed in the background."""
+
+    def removed(path, seconds=60.0):
+        until = time.monotonic() + seconds
+        while Path(path).exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        return not Path(path).exists()
+
+    return removed

@@ -164,7 +164,7 @@ def test_nothing_goes_on_between_two_calls():
 
 
 # --------------------------------------------------------------------------------------------------------- what is left
-def test_a_closed_console_leaves_neither_its_process_nor_its_folder(held, gone):
+def test_a_closed_console_leaves_neither_its_process_nor_its_folder(held, gone, away):
     console = held.open()
     script = (
         "import os\nfor _ in range(300):\n    os.mkdir('d', 0o500); os.mkdir('e'); os.chdir('e')\nopen('x', 'w'); None"
@@ -177,7 +177,7 @@ def test_a_closed_console_leaves_neither_its_process_nor_its_folder(held, gone):
     assert folder.is_dir()
     console.close()
     console.close()
-    assert not folder.exists()
+    assert away(folder)
     assert gone(int(process))
 
 
