@@ -60,18 +60,16 @@ def chat(given: Namespace) -> int:
         format_named(given.calls)
     tools = tools_named(given.tools) if given.tools else []  # before the model, which takes longer
 
-    from poziomka.cli.equipment import equipped
+    from poziomka.cli.equipment import MOST
     from poziomka.cli.talk import Talk, open_sampler, sampling_of
+    from poziomka.environments.toolbox import Toolbox
+    from poziomka.training.tools import calls_of
 
     sampling = sampling_of(given)
     started = time.perf_counter()
     sampler, notes = open_sampler(given.model, given.dtype, think=given.think)
-    toolbox, opening = None, [Message("system", given.system)] if given.system else []
-    if tools:
-        sampler.chat, toolbox, told = equipped(sampler.chat, tools, given.calls)
-        if not told:
-            words = "\n\n".join(filter(None, (toolbox.prompt(), given.system)))
-            opening = [Message("system", words), *toolbox.examples()]
+    opening = [Message("system", given.system)] if given.system else []
+    toolbox = Toolbox(tools, given.calls or calls_of(sampler.chat, tools), MOST) if tools else None
     talk = Talk(sampler, sampling, opening, given.seed, toolbox)
     try:
         _converse(talk, given.model, started, notes)

@@ -177,7 +177,7 @@ class Talk:
     def begin(self) -> None:
         """Forgets what was said, and what tools remember of it."""
         self.close()
-        self.transcript = Transcript.of(self.opening)
+        self.transcript = Transcript.of(self.opening, getattr(self.toolbox, "described", None))
         self.session = self.toolbox.open(CONVERSATION) if self.toolbox else None
 
     def close(self) -> None:

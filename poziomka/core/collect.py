@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from poziomka.core.environment import Environment, Session, converse
+from poziomka.core.environment import Environment, Session, converse, opening
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.rollout import Branch, Group, Rollout, seed_of_rollout
@@ -81,11 +81,12 @@ async def _transcripts(
     sampler: Sampler, task: Task, problem: Problem, samplings: Sequence[Sampling]
 ) -> "list[Transcript | tuple[Transcript, EnvironmentFailure]]":
     """Returns the attempts; one whose environment failed comes with the failure."""
-    prompt = Transcript.of(problem.prompt)
     try:
         environment = task.environment(problem) if task.environment else None
+        prompt = opening(problem, environment)
     except Exception as error:  # noqa: BLE001 whatever it raises is the environment's failure
-        return [(prompt, EnvironmentFailure(f"the task could not make an environment: {error}"))] * len(samplings)
+        failure = EnvironmentFailure(f"the task could not make an environment: {error}")
+        return [(Transcript.of(problem.prompt), failure)] * len(samplings)
     if environment is None:
         return list(await sampler.branch(prompt, samplings))
     return list(await asyncio.gather(*(_exchange(sampler, environment, problem, prompt, how) for how in samplings)))

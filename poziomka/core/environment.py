@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.core.problem import Problem
+from poziomka.core.problem import Problem, Task
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 
@@ -61,7 +61,11 @@ class Session(Protocol):
 
 @runtime_checkable
 class Environment(Protocol):
-    """Opens sessions."""
+    """Opens sessions.
+
+    An environment of tools also has an attribute `described` of type Tools: chat formats describe these tools to the
+    model before the first message (see `opening`).
+    """
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -69,6 +73,16 @@ class Environment(Protocol):
 
     def open(self, problem: Problem) -> Session:
         """Returns a fresh session about `problem`."""
+
+
+def opening(problem: Problem, environment: Environment | None) -> Transcript:
+    """Returns the transcript that an exchange about a problem begins with: its prompt, and the environment's tools."""
+    return Transcript.of(problem.prompt, getattr(environment, "described", None))
+
+
+def asked(task: Task, problem: Problem) -> Transcript:
+    """Returns the transcript that an exchange about a task's problem begins with."""
+    return opening(problem, task.environment(problem) if task.environment else None)
 
 
 async def converse(sampler: Sampler, session: Session, transcript: Transcript, sampling: Sampling) -> Transcript:

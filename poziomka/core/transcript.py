@@ -1,10 +1,11 @@
 """The record everything shares: a transcript only grows, and every token knows its author."""
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 
 class Author(StrEnum):
@@ -88,6 +89,32 @@ class Tried:
     spans: tuple[Span, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message, as every API of the field spells it: `role` is system, user, assistant or tool."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The tools that a model can call in a conversation, as a chat format describes them to the model.
+
+    Attributes:
+        schemas: one JSON schema a tool, as the `tools` variable of chat templates takes them.
+        signs: a chat template that holds one of these strings describes calls in the format that will be parsed; ()
+            for a format that no chat template describes.
+        prompt: the description in words, for a system message where the template does not describe the tools.
+        examples: messages with calls, put after that system message.
+    """
+
+    schemas: tuple[Mapping[str, Any], ...] = field(hash=False)
+    signs: tuple[str, ...] = ()
+    prompt: str = ""
+    examples: tuple[Message, ...] = ()
+
+
 @dataclass(frozen=True)
 class Transcript:
     """Spans in order. `transcript + span` is a longer transcript that shares its prefix.
@@ -96,20 +123,22 @@ class Transcript:
         spans: the words, oldest first.
         tokenizer: fingerprint of the tokenizer behind `tokens`; None before a sampler has read it.
         tried: what strategies considered and put aside, so that `cost` is honest.
+        tools: what the model can call; a chat format describes them when it reads the first message. None: nothing.
     """
 
     spans: tuple[Span, ...] = ()
     tokenizer: str | None = None
     tried: tuple[Tried, ...] = ()
+    tools: Tools | None = None
 
     @classmethod
-    def of(cls, messages: "Sequence[Message]") -> "Transcript":
-        """Opens a transcript with chat messages.
+    def of(cls, messages: "Sequence[Message]", tools: Tools | None = None) -> "Transcript":
+        """Opens a transcript with chat messages, and with tools that the model can call.
 
         Raises:
             ValueError: a role is none of system, user, assistant, tool.
         """
-        return cls(tuple(Span(author_of(message.role), message.content) for message in messages))
+        return cls(tuple(Span(author_of(message.role), message.content) for message in messages), tools=tools)
 
     def __add__(self, more: "Span | Iterable[Span]") -> "Transcript":
         """Returns this transcript with one or more spans after it."""
@@ -208,15 +237,7 @@ class Transcript:
                 logprobs = None if span.logprobs is None else span.logprobs[:length]
                 kept.append(replace(span, text="", tokens=span.tokens[:length], logprobs=logprobs, stop=Stop.LENGTH))
             length -= len(span)
-        return Transcript(tuple(kept), self.tokenizer)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One chat message, as every API of the field spells it: `role` is system, user, assistant or tool."""
-
-    role: str
-    content: str
+        return Transcript(tuple(kept), self.tokenizer, tools=self.tools)
 
 
 ROLES = {

@@ -55,11 +55,13 @@ class CallFormat(Protocol):
         name: of the format.
         stop: strings that end a call, and after which the model waits; () where a call ends the model's turn.
         marks: strings of the format and of the thought, which a tool's words must not hold.
+        signs: strings by which a chat template is known to describe calls in this format; () where none does.
     """
 
     name: str
     stop: tuple[str, ...]
     marks: tuple[str, ...]
+    signs: tuple[str, ...]
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
         """Returns the calls in the model's latest words, in order; [] where there is none."""
@@ -145,6 +147,7 @@ class Plain:
 
     stop: tuple[str, ...] = ("</tool>",)
     marks: tuple[str, ...] = ("<tool>", "</tool>", "<result>", "</result>")
+    signs: tuple[str, ...] = ()
 
     def __init__(self, *, spelled: bool = False) -> None:
         """Remembers how symbols stand."""

@@ -23,6 +23,7 @@ class Gemma:
     name = "gemma"
     stop: tuple[str, ...] = ()
     marks: tuple[str, ...] = (FENCE,)
+    signs: tuple[str, ...] = ()
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
         """See CallFormat: the calls of every block, in order."""
@@ -63,6 +64,7 @@ class Fenced:
     name = "fenced"
     stop: tuple[str, ...] = ("```output",)
     marks: tuple[str, ...] = (FENCE,)
+    signs: tuple[str, ...] = ()
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
         """See CallFormat: the code with which the words end."""

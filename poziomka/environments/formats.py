@@ -17,12 +17,7 @@ FORMATS: dict[str, Callable[[], CallFormat]] = {
     "gemma": Gemma,
     "fenced": Fenced,
 }
-SIGNS = {  # of a family's chat template, the most telling first: what its calls are written in
-    "[TOOL_CALLS]": "mistral",
-    "<tool_call>": "hermes",
-    "<|python_tag|>": "llama",
-    "<|start_header_id|>": "llama",
-}
+FAMILIES: tuple[CallFormat, ...] = (Mistral(), Hermes(), Llama())  # those with the most specific signs come first
 
 
 def format_named(name: str) -> CallFormat:
@@ -43,4 +38,4 @@ def format_of(told: str) -> str:
     Args:
         told: the template's source; "" for none.
     """
-    return next((name for sign, name in SIGNS.items() if sign in told), "plain")
+    return next((family.name for family in FAMILIES if any(sign in told for sign in family.signs)), "plain")

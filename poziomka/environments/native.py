@@ -69,6 +69,7 @@ class Hermes:
     """
 
     marks: tuple[str, ...] = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+    signs: tuple[str, ...] = ("<tool_call>",)
     block = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 
     def __init__(self, *, inside: bool = False) -> None:
@@ -119,6 +120,7 @@ class Llama:
     stop: tuple[str, ...] = ()
     tag = "<|python_tag|>"
     marks: tuple[str, ...] = ("<|python_tag|>",)
+    signs: tuple[str, ...] = ("<|python_tag|>", "<|start_header_id|>")
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
         """See CallFormat: what stands after the thought."""
@@ -173,6 +175,7 @@ class Mistral:
     name = "mistral"
     stop: tuple[str, ...] = ()
     marks: tuple[str, ...] = ("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]")
+    signs: tuple[str, ...] = ("[TOOL_CALLS]",)
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
         """See CallFormat."""

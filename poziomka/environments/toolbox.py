@@ -6,12 +6,13 @@ they were written, in no thread: the same words get the same results, and a run 
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from poziomka.core.environment import Reply
 from poziomka.core.errors import EnvironmentFailure, SettingsError
 from poziomka.core.problem import Problem
-from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
-from poziomka.environments.calls import Call, CallFormat, Result, latest, unmarked
+from poziomka.core.transcript import Author, Message, Span, Stop, Tools, Transcript
+from poziomka.environments.calls import Call, CallFormat, Plain, Result, latest, unmarked
 from poziomka.environments.formats import format_named
 from poziomka.environments.tools import RunningTool, Tool, ToolFault
 
@@ -24,7 +25,8 @@ class Toolbox:
 
     Args:
         tools: what can be called.
-        calls: how calls are written: a name of formats.FORMATS, or a format.
+        calls: how calls are written: a name of formats.FORMATS, or a format; None: "plain" ("hermes:inside" where plain
+            cannot write the calls of a tool), until `suited` names the format of a model's chat template.
         most: calls of one session; whoever asks for more is told that none is left.
         shown: characters of a result that the model reads; the middle of a longer one is left out.
 
@@ -33,7 +35,7 @@ class Toolbox:
     """
 
     def __init__(
-        self, tools: Sequence[Tool], calls: str | CallFormat = "plain", most: int = MOST, shown: int = SHOWN
+        self, tools: Sequence[Tool], calls: str | CallFormat | None = None, most: int = MOST, shown: int = SHOWN
     ) -> None:
         """Checks what belongs together; opens nothing."""
         names = [tool.name for tool in tools]
@@ -43,6 +45,9 @@ class Toolbox:
         if most < 1 or shown < 1:
             message = f"a toolbox's limits are 1 or more: received most {most}, shown {shown}"
             raise SettingsError(message)
+        self.chosen = calls is not None
+        if calls is None:
+            calls = "hermes:inside" if any(Plain().refuse(tool) for tool in tools) else "plain"
         self.format = format_named(calls) if isinstance(calls, str) else calls
         for tool in tools:
             why = self.format.refuse(tool)
@@ -61,6 +66,16 @@ class Toolbox:
     def open(self, problem: Problem) -> "ToolboxSession":
         """Returns a session; every problem gets the same tools, and a tool is opened at its first call."""
         return ToolboxSession(self, {}, 0)
+
+    def suited(self, calls: str) -> "Toolbox":
+        """Returns a toolbox of these tools with calls in another format; this one where a format was named for it."""
+        return self if self.chosen else Toolbox([*self.tools.values()], calls, self.most, self.shown)
+
+    @cached_property
+    def described(self) -> Tools:
+        """The tools as a chat format describes them to a model (see Environment)."""
+        schemas = tuple(tool.schema for tool in self.tools.values())
+        return Tools(schemas, self.format.signs, self.prompt(), tuple(self.examples()))
 
     def prompt(self) -> str:
         """Returns what a model must be told that was not trained on the format, or whose template tells nothing.

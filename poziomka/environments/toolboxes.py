@@ -72,12 +72,12 @@ def tools_named(name: str) -> list[Tool]:
     return [tool_named(part.strip()) for part in name.split("+")]
 
 
-def toolbox_named(name: str, calls: str | CallFormat = "plain", most: int = MOST) -> Toolbox:
+def toolbox_named(name: str, calls: str | CallFormat | None = None, most: int = MOST) -> Toolbox:
     """Returns a toolbox of tools named with a plus between them.
 
     Args:
         name: "python", "python:sandlock", "calculator", "search:FOLDER", "python+search:docs".
-        calls: how calls are written (formats.FORMATS).
+        calls: how calls are written (formats.FORMATS); None as in Toolbox.
         most: calls of one session.
 
     Raises:

@@ -124,10 +124,14 @@ def sample_of(model: Architecture) -> Tensor:
 
 
 def prompt_of(transcript: Transcript) -> bytes:
-    """Returns the tokens before the first that a policy wrote or had put in its mouth, four bytes each."""
-    count = 0
-    for span in transcript:
-        if span.policy is not None or span.author in (Author.MODEL, Author.FORCED):
+    """Returns the tokens before the first that a policy wrote or had put in its mouth, four bytes each.
+
+    What stands before a user's or a system's words is an example, whoever wrote it.
+    """
+    asked = [number for number, span in enumerate(transcript) if span.author in (Author.USER, Author.SYSTEM)]
+    last, count = max(asked, default=-1), 0
+    for number, span in enumerate(transcript):
+        if number > last and (span.policy is not None or span.author in (Author.MODEL, Author.FORCED)):
             break
         count += len(span)
     return transcript.tokens[:count].tobytes()

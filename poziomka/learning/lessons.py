@@ -10,7 +10,7 @@ from random import Random
 
 from poziomka.core.answers import THINK
 from poziomka.core.collect import wait_for
-from poziomka.core.environment import Environment, Session
+from poziomka.core.environment import Environment, Session, opening
 from poziomka.core.errors import SettingsError, TaskError
 from poziomka.core.problem import Problem, Task
 from poziomka.core.seeds import random_of
@@ -80,8 +80,8 @@ class Lessons:
 
     def _shown(self, problem: Problem, thought: str, answer: str) -> Transcript:
         """Returns the demonstration with tokens, its calls answered."""
-        prompt = Transcript.of(problem.prompt)
         environment = self.task.environment(problem) if self.task.environment else None
+        prompt = opening(problem, environment)
         if environment is None or not any(stop in thought for stop in environment.stop):
             return self.chat.demonstrate(prompt, thought, answer)
         session = environment.open(problem)

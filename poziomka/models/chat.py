@@ -31,7 +31,8 @@ class ChatFormat(Protocol):
 class PlainFormat:
     """The format of tiny models: `<bos> question <think> thought </think> answer <eos>`.
 
-    A span without tokens after the prompt (a session's reply) is read as it stands, inside the thought.
+    A span without tokens after the prompt (a session's reply) is read as it stands, inside the thought. The tools of a
+    transcript are not described: the vocabulary has no words for that, and demonstrations teach the calls.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -57,7 +58,7 @@ class PlainFormat:
         if transcript.tokenizer is None:
             opening = Span(Author.TEMPLATE, "", compact(self._begin))
             spans = [opening, *spans, Span(Author.TEMPLATE, f" {THINK}", compact(self.tokenizer.think))]
-        return Transcript(tuple(spans), self.tokenizer.fingerprint, transcript.tried)
+        return replace(transcript, spans=tuple(spans), tokenizer=self.tokenizer.fingerprint)
 
     def _read(self, span: Span) -> Span:
         if span.tokens is not None:

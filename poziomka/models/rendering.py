@@ -146,10 +146,18 @@ def accepts(template: Template, *roles: str) -> bool:
 
 
 def tells_tools(template: Template) -> bool:
-    """Whether a template says something of the tools that it is given."""
+    """Whether a template writes the names of the tools that it is given."""
     bare = Template(template.source, template.variables)
     probe = [{"role": "user", "content": "zq"}]
-    return template.render(probe, generation=True) != bare.render(probe, generation=True)
+    try:
+        told, without = template.render(probe, generation=True), bare.render(probe, generation=True)
+    except ModelError:
+        return False
+    return all(told.count(name) > without.count(name) for name in map(_name, template.tools or ()))
+
+
+def _name(schema: Mapping[str, Any]) -> str:
+    return str(schema.get("function", schema).get("name"))
 
 
 def peculiarities(template: Template) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.errors import ModelError
-from poziomka.core.transcript import Author, Span, Stop, Transcript, compact
+from poziomka.core.transcript import Author, Message, Span, Stop, Tools, Transcript, author_of, compact
 from poziomka.models.rendering import Piece, Template, accepts, peculiarities, tells_tools
 from poziomka.models.tokenizer import Tokenizer
 
@@ -29,6 +29,32 @@ class Turn:
     known: bool = False
 
 
+@dataclass(frozen=True)
+class Style:
+    """A template with the tools that it describes, and how it takes messages of roles that it may not know.
+
+    Attributes:
+        template: renders the messages.
+        folds: a system message stands before the user's words.
+        tool: the role of a tool's message, "tool" or "user".
+    """
+
+    template: Template
+    folds: bool
+    tool: str
+
+    @classmethod
+    def of(cls, template: Template) -> "Style":
+        """Tries a template; raises ModelError where it cannot render one question."""
+        template.take_apart(("user",), generation=True)
+        folds = not accepts(template, "system", "user")
+        return cls(template, folds, "tool" if accepts(template, "user", "assistant", "tool") else "user")
+
+    def roles(self, turns: Sequence[Turn]) -> tuple[str, ...]:
+        """Returns the roles of messages as this template takes them."""
+        return tuple(self.tool if turn.role == "tool" else turn.role for turn in turns)
+
+
 class TemplateFormat:
     """Reads messages through the checkpoint's template; see ChatFormat.
 
@@ -40,7 +66,6 @@ class TemplateFormat:
     Attributes:
         tokenizer: the checkpoint's, its `end` being what the template writes after a reply.
         opens_thought: whether a reply begins with "<think>", written by the template's side.
-        tells_tools: whether the template describes the tools that it was given; False without tools.
         notes: sentences about what is peculiar to this template.
     """
 
@@ -51,7 +76,6 @@ class TemplateFormat:
         *,
         opens_thought: bool = False,
         variables: Mapping[str, object] | None = None,
-        tools: Sequence[Mapping[str, object]] | None = None,
     ) -> None:
         """Tries the template on a few conversations.
 
@@ -60,7 +84,6 @@ class TemplateFormat:
             template: Jinja; None for the checkpoint's own.
             opens_thought: put "<think>" before every reply whose thought the template does not open itself.
             variables: what the template may ask for, {"enable_thinking": False} for one.
-            tools: schemas of tools that the template is to describe to the model.
 
         Raises:
             ModelError: the template does not parse, raises, or drops the user's words.
@@ -70,36 +93,43 @@ class TemplateFormat:
         if source is None:
             notes.append("this checkpoint has no chat template: messages are written as 'User: …' and 'Assistant: …'")
         names = dict(tokenizer.files.names) if tokenizer.files else {}
-        self._variables = variables
-        self._template = Template(source or PLAIN, names | dict(variables or {}), tools)
-        self._template.take_apart(("user",), generation=True)  # raises where the template is of no use
-        self._folds = not accepts(self._template, "system", "user")
-        self._tool = "tool" if accepts(self._template, "user", "assistant", "tool") else "user"
+        self._plain_style = Style.of(Template(source or PLAIN, names | dict(variables or {})))
+        self._styles: dict[str, Style] = {}  # with tools, by their schemas
         self._encoded: dict[tuple[str, bool, str], list[int]] = {}
         self.tokenizer = tokenizer
-        after = self._template.take_apart(("user", "assistant"), generation=False).tail
+        after = self._plain_style.template.take_apart(("user", "assistant"), generation=False).tail
         end = next((token for token in self._encode(after) if token in tokenizer.special), None)
         if end is not None:
             self.tokenizer = tokenizer.ending_with(end)
         self.opens_thought = opens_thought
-        self.tells_tools = bool(tools) and tells_tools(self._template)
-        if tools and not self.tells_tools:
-            notes.append("this chat template says nothing of tools: a system message must")
-        self.notes = (*notes, *peculiarities(self._template))
+        self.notes = (*notes, *peculiarities(self._plain_style.template))
 
     @property
     def source(self) -> str:
         """The template's text."""
-        return self._template.source
+        return self._plain_style.template.source
 
-    def with_tools(self, tools: Sequence[Mapping[str, object]]) -> "TemplateFormat":
-        """Returns the same format, which describes these tools to the model."""
-        opens, variables = self.opens_thought, self._variables
-        return TemplateFormat(self.tokenizer, self.source, opens_thought=opens, variables=variables, tools=tools)
+    def describes(self, tools: Tools) -> bool:
+        """Whether the template itself describes these tools, with calls in the format that will be parsed."""
+        return self._style(tools) is not self._plain_style
+
+    def _style(self, tools: Tools | None) -> "Style":
+        """Returns the style of conversations with tools: the plain one where the template does not describe them."""
+        if tools is None or not any(sign in self.source for sign in tools.signs):
+            return self._plain_style
+        key = json.dumps(tools.schemas, sort_keys=True)
+        if key not in self._styles:
+            bare = self._plain_style.template
+            template = Template(bare.source, bare.variables, tools.schemas)
+            self._styles[key] = Style.of(template) if tells_tools(template) else self._plain_style
+        return self._styles[key]
 
     # ------------------------------------------------------------------------------------------------------ reading
     def read(self, transcript: Transcript) -> Transcript:
         """See ChatFormat.
+
+        The transcript's tools are described by the template where it does so in the format of their calls, else by
+        their prompt in a system message and by their examples, as far as the template takes such messages.
 
         Raises:
             ModelError: the transcript was written with another vocabulary, or the template refuses its messages.
@@ -115,14 +145,17 @@ class TemplateFormat:
             raise ModelError(message)
         if fresh == len(transcript.spans) and transcript.tokenizer is not None:
             return transcript
-        spans = list(transcript.spans[:fresh])
-        turns = self._turns(transcript.spans)
+        spans, style = list(transcript.spans[:fresh]), self._style(transcript.tools)
+        own = transcript.spans
+        if transcript.tools is not None and transcript.tokenizer is None and style is self._plain_style:
+            own = self._introduced(transcript.tools, own)
+        turns = self._turns(own)
         for turn in turns:
             if turn.known:  # a tool's answer inside the reply, a forced word
                 spans += [self._plain(span) for span in turn.spans if span.tokens is None]
         if any(not turn.known for turn in turns):
-            spans += self._rendered(turns, spans)
-        return Transcript(tuple(spans), self.tokenizer.fingerprint, transcript.tried)
+            spans += self._rendered(turns, spans, style)
+        return replace(transcript, spans=tuple(spans), tokenizer=self.tokenizer.fingerprint)
 
     def demonstrate(self, prompt: Transcript, thought: str, answer: str) -> Transcript:
         """Returns the prompt followed by a teacher's thought and answer, end token included.
@@ -139,6 +172,21 @@ class TemplateFormat:
             text += f"{thought}{CLOSE}"
         tokens += [*encode(answer), self.tokenizer.end]
         return read + Span(Author.TEACHER, text + answer, compact(tokens))
+
+    def _introduced(self, tools: Tools, spans: tuple[Span, ...]) -> tuple[Span, ...]:
+        """Returns a conversation with the tools' prompt at its beginning, and their examples."""
+        system = [span.text for span in spans[:1] if span.author is Author.SYSTEM]
+        first = Span(Author.SYSTEM, FOLD.join([tools.prompt, *system]))
+        shown = tuple(_example(message) for message in tools.examples)
+        rest = spans[len(system) :]
+        longer = (first, *shown, *rest)
+        return longer if self._takes(longer) else (first, *rest)
+
+    def _takes(self, spans: Sequence[Span]) -> bool:
+        """Whether the template takes the messages that spans make up."""
+        turns, style = self._turns(spans), self._plain_style
+        turns = _folded(turns) if style.folds else turns
+        return accepts(style.template, *style.roles(turns))
 
     def _turns(self, spans: Sequence[Span]) -> list[Turn]:
         """Returns the messages that spans make up; the template's own spans are nobody's."""
@@ -159,15 +207,17 @@ class TemplateFormat:
         return turns
 
     def _ended(self, span: Span) -> bool:
+        if span.stop is Stop.END:
+            return True
         if span.tokens is None:
-            return span.author is Author.TEACHER or span.stop is Stop.END
+            return span.author is Author.TEACHER
         return bool(span.tokens) and span.tokens[-1] in self.tokenizer.ends
 
-    def _rendered(self, turns: list[Turn], before: Sequence[Span]) -> list[Span]:
+    def _rendered(self, turns: list[Turn], before: Sequence[Span], style: "Style") -> list[Span]:
         """Returns the spans of the messages that have no tokens yet, and the opening of the reply to them."""
         prefill = turns[-1].role == "assistant"  # the model goes on with words that stand there
-        turns = _folded(turns) if self._folds else turns
-        pieces, tail = self._fresh(turns, generation=not prefill)
+        turns = _folded(turns) if style.folds else turns
+        pieces, tail = self._fresh(turns, style, generation=not prefill)
         spans: list[Span] = []
         for number, piece in enumerate(pieces):
             turn = turns[piece.message]
@@ -184,10 +234,11 @@ class TemplateFormat:
             spans.append(Span(Author.TEMPLATE, THINK, compact(self.tokenizer.think)))
         return spans
 
-    def _fresh(self, turns: list[Turn], *, generation: bool) -> tuple[Sequence[Piece], str]:
+    @staticmethod
+    def _fresh(turns: list[Turn], style: "Style", *, generation: bool) -> tuple[Sequence[Piece], str]:
         """Returns what the template writes after the last known turn: pieces with messages, and its last words."""
-        roles = tuple(self._tool if turn.role == "tool" else turn.role for turn in turns)
-        rendered = self._template.take_apart(roles, generation=generation)
+        roles = style.roles(turns)
+        rendered = style.template.take_apart(roles, generation=generation)
         known = [number for number, turn in enumerate(turns) if turn.known]
         if not known:
             return rendered.pieces, rendered.tail
@@ -252,6 +303,12 @@ class TemplateFormat:
                 ids = self.tokenizer.encode_template(text, opening=opening)
             self._encoded[key] = ids
         return self._encoded[key]
+
+
+def _example(message: Message) -> Span:
+    """Returns a message of an example; a reply is by FORCED, so that nothing is learned from it."""
+    author = author_of(message.role)
+    return Span(Author.FORCED, message.content, stop=Stop.END) if author in REPLY else Span(author, message.content)
 
 
 def _open(text: str) -> bool:

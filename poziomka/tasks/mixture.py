@@ -228,6 +228,7 @@ class _Inside:
     def __init__(self, inner: Environment, part: Part) -> None:
         self.inner, self.part = inner, part
         self.stop = inner.stop
+        self.described = getattr(inner, "described", None)
 
     def open(self, problem: Problem) -> Session:
         """Returns the inner environment's session."""

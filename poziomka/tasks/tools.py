@@ -31,9 +31,7 @@ def with_tools(task: Task, toolbox: Toolbox, cost: float = 0.0) -> Task:
     if not 0.0 <= cost <= 1.0:
         message = f"the cost of a call is 0 to 1 of a right answer's reward: received {cost}"
         raise SettingsError(message)
-    if task.environment is not None:
-        message = f"task {task.name!r} talks to an environment of its own: it cannot have tools beside it"
-        raise TaskError(message)
+    demand_no_environment(task)
 
     def scorer(problem: Problem, transcript: Transcript) -> Score:
         score, calls = task.scorer(problem, transcript), calls_in(transcript)
@@ -46,3 +44,10 @@ def with_tools(task: Task, toolbox: Toolbox, cost: float = 0.0) -> Task:
     price = f", at {cost:g} of a right answer's reward a call" if cost else ""
     told = f"The model may call {' and '.join(toolbox.tools)} while it thinks{price}."
     return replace(task, scorer=scorer, environment=lambda _: toolbox, limits=(*task.limits, told))
+
+
+def demand_no_environment(task: Task) -> None:
+    """Raises TaskError where a task has an environment already."""
+    if task.environment is not None:
+        message = f"task {task.name!r} talks to an environment of its own: it cannot have tools beside it"
+        raise TaskError(message)

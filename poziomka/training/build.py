@@ -9,7 +9,10 @@ import torch
 from poziomka.core.errors import ModelError, RunError, TaskError
 from poziomka.core.problem import Task
 from poziomka.core.seeds import seed_of
-from poziomka.environments.toolboxes import toolbox_named
+from poziomka.environments.formats import format_named
+from poziomka.environments.toolbox import Toolbox
+from poziomka.environments.toolboxes import tools_named
+from poziomka.environments.tools import Tool
 from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.lessons import Lessons
@@ -24,9 +27,10 @@ from poziomka.models.weights import build_model, load_weights
 from poziomka.runs import Run
 from poziomka.sampling.local import LocalSampler
 from poziomka.tasks import is_task, task_named
-from poziomka.tasks.tools import with_tools
+from poziomka.tasks.tools import demand_no_environment, with_tools
 from poziomka.training.allocation import keep_freed_memory
 from poziomka.training.recipe import Recipe, recipe_of
+from poziomka.training.tools import calls_of, suited
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,14 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
     torch.set_num_threads(recipe.threads)
     keep_freed_memory()
     scripted = task is not None
-    task = equipped(recipe, task or task_named(recipe.task))
+    task = task or task_named(recipe.task)
+    tools = tools_of(recipe, task)
     weights = saved or (None if recipe.start is None else Path(recipe.start))
     if recipe.pretrained is not None:
         loaded = load_pretrained(recipe.pretrained, recipe.precision, opens_thought=recipe.thinks)
         if weights is not None:
             start_from(weights, loaded.model)
+        task = equipped(recipe, task, tools, loaded.chat)
         return Built(task, loaded.chat, loaded.model, str(loaded.source), loaded.notes, scripted)
     if not task.symbols:
         message = (
@@ -90,11 +96,12 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
     model = build_model(recipe.architecture, recipe.model, len(tokenizer), seed_of("weights", recipe.seed))
     if weights is not None:
         load_weights(weights, model)
-    return Built(task, PlainFormat(tokenizer), model, scripted=scripted)
+    chat = PlainFormat(tokenizer)
+    return Built(equipped(recipe, task, tools, chat), chat, model, scripted=scripted)
 
 
-def equipped(recipe: Recipe, task: Task) -> Task:
-    """Returns the task with the tools that the recipe names.
+def tools_of(recipe: Recipe, task: Task) -> list[Tool]:
+    """Returns the tools that the recipe names, before a model is loaded, which takes longer.
 
     Raises:
         SettingsError: no tool, or no format, has such a name.
@@ -102,9 +109,22 @@ def equipped(recipe: Recipe, task: Task) -> Task:
         TaskError: the task talks to an environment of its own.
     """
     if recipe.tools is None:
-        return task
-    calls = recipe.tool_format or ("spelled" if recipe.pretrained is None else "plain")
-    return with_tools(task, toolbox_named(recipe.tools, calls), recipe.tool_cost)
+        return []
+    if recipe.tool_format is not None:
+        format_named(recipe.tool_format)
+    demand_no_environment(task)
+    return tools_named(recipe.tools)
+
+
+def equipped(recipe: Recipe, task: Task, tools: list[Tool], chat: ChatFormat) -> Task:
+    """Returns the task with the recipe's tools, called as the model's chat template describes it.
+
+    Raises:
+        SettingsError: the tools cannot be called so.
+    """
+    if tools:
+        return with_tools(task, Toolbox(tools, recipe.tool_format or calls_of(chat, tools)), recipe.tool_cost)
+    return suited(task, chat)
 
 
 def adapt(recipe: Recipe, model: Architecture) -> None:

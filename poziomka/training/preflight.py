@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 
 from poziomka.core.errors import ModelError
-from poziomka.core.problem import Problem
 from poziomka.core.transcript import Transcript
 from poziomka.learning.memory import step_bytes
 from poziomka.learning.reinforce import ReinforceSettings
@@ -22,7 +21,7 @@ ADVICE = (
 
 
 def needs(
-    model: Architecture, chat: ChatFormat, problems: Sequence[Problem], settings: ReinforceSettings
+    model: Architecture, chat: ChatFormat, prompts: Sequence[Transcript], settings: ReinforceSettings
 ) -> dict[str, float]:
     """Returns estimated bytes at the peak of a step, by what holds them; sampling and learning do not overlap.
 
@@ -31,12 +30,12 @@ def needs(
 
     Args:
         model: as it will learn, with its adapters.
-        chat: reads the problems.
-        problems: some of those to come; the longest counts.
+        chat: reads the prompts.
+        prompts: some of those to come, tools included; the longest counts.
         settings: how many attempts of which length, and how the learner learns from them.
     """
     rows = settings.problems * settings.attempts
-    length = max(len(chat.read(Transcript.of(problem.prompt))) for problem in problems) + settings.tokens
+    length = max(len(chat.read(prompt)) for prompt in prompts) + settings.tokens
     learning = step_bytes(model, settings.learner, rows * length, length)
     sampling = learning["weights"] + rows * length * bytes_a_token(model)
     return {

@@ -75,7 +75,9 @@ class Recipe:
     )
     tool_cost: float = setting(0.0, "share of a right answer's reward that a call costs", low=0.0, high=1.0)
     tool_format: str | None = setting(
-        None, "how calls are written: plain, spelled; none: spelled for a model from nothing, else plain"
+        None,
+        "how calls are written: plain, spelled, hermes, llama, mistral, …; none: as a pretrained model's chat template "
+        "describes them, else plain; spelled for a model from nothing",
     )
     seed: int = setting(0, "names all randomness", low=0)
     threads: int = setting(2, "threads of tensor work; the bits of a result depend on it", low=1, high=1024)

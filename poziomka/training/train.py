@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from poziomka.core.environment import asked
 from poziomka.core.errors import LearningError
 from poziomka.core.evaluation import Evaluation, evaluate
 from poziomka.core.problem import Task
@@ -55,8 +56,8 @@ class Training:
         self.sampler = LocalSampler(self.model, self.chat)
         adapt(recipe, self.model)
         if recipe.pretrained is not None:
-            problems = self.task.take("train", 0, 8)
-            demand_memory(needs(self.model, self.chat, problems, recipe.reinforce), self.model.device)
+            prompts = [asked(self.task, problem) for problem in self.task.take("train", 0, 8)]
+            demand_memory(needs(self.model, self.chat, prompts, recipe.reinforce), self.model.device)
         self.taught = taught(recipe, self.task)
         self.curriculum = Curriculum(self.taught, recipe.seed, recipe.reinforce.retire_at, recipe.curriculum)
         self.watcher = Watcher(recipe, run.folder, quiet=quiet)

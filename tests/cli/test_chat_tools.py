@@ -11,10 +11,9 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
-from poziomka.cli.equipment import equipped
 from poziomka.cli.talk import Screen, Talk, open_sampler
 from poziomka.core.sampler import Sampling
-from poziomka.core.transcript import Author, Message, Span, Stop, compact
+from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, compact
 from poziomka.environments.monty import Monty
 from poziomka.environments.toolbox import Toolbox
 from poziomka.environments.toolboxes import tool_named
@@ -25,6 +24,7 @@ from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
 from poziomka.models.weights import build_model, save_model
 from poziomka.sampling.local import LocalSampler
+from poziomka.training.tools import calls_of
 
 SILENT = (
     "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}"
@@ -146,15 +146,12 @@ def chat_of(folder, template):
 
 
 def test_a_template_that_tells_of_tools_is_followed(folder):
-    chat, toolbox, told = equipped(chat_of(folder, TELLING), [tool_named("calculator")], None)
-    assert told
-    assert toolbox.format.name == "hermes"
-    assert chat.tells_tools
+    assert calls_of(chat_of(folder, TELLING), [tool_named("calculator")]) == "hermes"
 
 
 def test_a_model_without_tools_is_told_in_words_and_by_examples(folder):
-    _, toolbox, told = equipped(chat_of(folder, SILENT), [tool_named("calculator")], None)
-    assert not told
+    assert calls_of(chat_of(folder, SILENT), [tool_named("calculator")]) is None
+    toolbox = Toolbox([tool_named("calculator")])
     assert "<tool> expression </tool>" in toolbox.prompt()
     assert toolbox.examples() == [
         Message("user", "What is 12 * 13?"),
@@ -163,31 +160,32 @@ def test_a_model_without_tools_is_told_in_words_and_by_examples(folder):
 
 
 def test_the_format_can_be_named(folder):
-    chat, toolbox, told = equipped(chat_of(folder, TELLING), [tool_named("python")], "fenced")
-    assert not told
-    assert not chat.tells_tools
+    toolbox = Toolbox([tool_named("python")], "fenced")
+    assert not chat_of(folder, TELLING).describes(toolbox.described)
     assert toolbox.examples()[1].content == "```python\n12 * 13\n```\n```output\n156\n```\n 12 * 13 is 156."
 
 
 def test_results_that_are_messages_are_messages_in_examples(folder):
-    _, toolbox, _ = equipped(chat_of(folder, SILENT), [tool_named("calculator")], "gemma")
+    toolbox = Toolbox([tool_named("calculator")], "gemma")
     assert [message.role for message in toolbox.examples()] == ["user", "assistant", "tool", "assistant"]
 
 
 def test_a_vocabulary_of_symbols_is_spelled_and_told_nothing():
     chat = PlainFormat(Tokenizer.of_symbols(["1", "2"]))
-    _, toolbox, told = equipped(chat, [tool_named("calculator")], None)
-    assert (toolbox.format.name, told) == ("spelled", True)
+    assert calls_of(chat, [tool_named("calculator")]) == "spelled"
+    toolbox = Toolbox([tool_named("calculator")], "spelled")
+    asked = Transcript.of([Message("user", "1 2")], toolbox.described)
+    assert chat.read(asked).tokens == chat.read(Transcript.of([Message("user", "1 2")])).tokens
 
 
 def test_the_examples_stand_before_every_conversation(folder, toolbox, screen):
     talk = talk_of(folder, toolbox, "one", "two")
-    talk.opening = [Message("system", "Be brief."), *toolbox.examples()]
+    talk.opening = [Message("system", "Be brief.")]
     talk.begin()
     talk.ask("three", screen)
     talk.close()
     assert [span.text for span in talk.transcript if span.author in (Author.SYSTEM, Author.USER)] == [
-        "Be brief.",
+        f"{toolbox.prompt()}\n\nBe brief.",
         *(example.question for example in toolbox.tools["python"].examples),
         "three",
     ]

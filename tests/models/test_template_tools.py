@@ -2,16 +2,18 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from poziomka.core.environment import opening
 from poziomka.core.problem import Problem
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, compact
 from poziomka.environments.toolbox import Toolbox
-from poziomka.environments.tools import tool
+from poziomka.environments.tools import Example, tool
 from poziomka.models.template import TemplateFormat
 from poziomka.models.tokenizer import Tokenizer
 
@@ -20,7 +22,7 @@ QWEN = """{%- set ns = namespace(told='') %}
 {%- if tools %}
     {%- set ns.told = '\n\n# Tools\n\n<tools>' %}
     {%- for t in tools %}{% set ns.told = ns.told + '\n' + (t | tojson) %}{% endfor %}
-    {%- set ns.told = ns.told + '\n</tools>' %}
+    {%- set ns.told = ns.told + '\n</tools> Call with <tool_call></tool_call>.' %}
 {%- endif %}
 {%- if messages[0].role == 'system' %}
     {{- '<|im_start|>system\n' + messages[0].content + ns.told + '<|im_end|>\n' }}
@@ -50,13 +52,15 @@ LLAMA = """{{- bos_token }}
         {{- m.content | trim + '<|eot|>' }}
     {%- endif %}
 {%- endfor %}
-{%- if add_generation_prompt %}{{- '<|head|>assistant<|/head|>\n\n' }}{% endif %}"""
+{%- if add_generation_prompt %}{{- '<|head|>assistant<|/head|>\n\n' }}{% endif %}
+{#- code comes after <|python_tag|> #}"""
 MISTRAL = """{{- bos_token }}
 {%- for m in messages %}
     {%- if m.role == 'user' %}
         {%- if tools and loop.first %}{{- '[AVAILABLE_TOOLS]' + (tools | tojson) + '[/AVAILABLE_TOOLS]' }}{% endif %}
         {{- '[INST]' + m.content + '[/INST]' }}
-    {%- elif m.role == 'assistant' %}{{- m.content + eos_token }}
+    {%- elif m.role == 'assistant' %}
+        {%- if m.tool_calls is defined %}{{- '[TOOL_CALLS]' }}{% endif %}{{- m.content + eos_token }}
     {%- elif m.role == 'tool' %}
         {%- if not m.tool_call_id is defined or m.tool_call_id | length != 9 %}
             {{- raise_exception('Tool call IDs should be alphanumeric strings with length 9!') }}
@@ -93,6 +97,15 @@ def describe(what: str) -> str:
     return f'"{what}"\nis \\ {what}'
 
 
+def double(a: int) -> int:
+    """Doubles a number.
+
+    Args:
+        a: it
+    """
+    return 2 * a
+
+
 TOOLS = [tool(add), tool(describe)]
 
 
@@ -126,10 +139,11 @@ def says(chat, words):
     return Span(Author.MODEL, words, compact(ids), stop=Stop.END)
 
 
-def answered(chat, style, words):
+def answered(chat, style, words, *, tools=False):
     """A question, the model's turn, and what a toolbox said to it."""
-    asked = chat.read(Transcript.of([Message("user", "3 + 4?")])) + says(chat, words)
-    reply = asyncio.run(Toolbox(TOOLS, style).open(Problem.ask("sums", "one", "?")).reply(asked))
+    toolbox, problem = Toolbox(TOOLS, style), Problem.ask("sums", "one", "3 + 4?")
+    asked = chat.read(opening(problem, toolbox if tools else None)) + says(chat, words)
+    reply = asyncio.run(toolbox.open(problem).reply(asked))
     said = (reply.span, *reply.more)
     return asked, chat.read(asked + said)
 
@@ -137,13 +151,14 @@ def answered(chat, style, words):
 @pytest.mark.parametrize("style", STYLES)
 def test_tools_are_described_as_transformers_does(style, chat_of):
     schemas = [one.schema for one in TOOLS]
-    chat, theirs = chat_of(*STYLES[style], tools=schemas)
-    read = chat.read(Transcript.of([Message("user", "3 + 4?")]))
+    chat, theirs = chat_of(*STYLES[style])
+    described = Toolbox(TOOLS, style).described
+    read = chat.read(Transcript.of([Message("user", "3 + 4?")], described))
     turns = [{"role": "user", "content": "3 + 4?"}]
     assert text_of(chat, read.tokens) == theirs.apply_chat_template(
         turns, tools=schemas, tokenize=False, add_generation_prompt=True
     )
-    assert chat.tells_tools
+    assert chat.describes(described)
     assert "Adds two numbers." in text_of(chat, read.tokens)
     assert [span.text for span in read if span.text] == ["3 + 4?"]
 
@@ -151,8 +166,8 @@ def test_tools_are_described_as_transformers_does(style, chat_of):
 @pytest.mark.parametrize("style", STYLES)
 def test_a_result_after_the_models_turn_is_a_message_and_the_model_is_asked_again(style, chat_of):
     schemas = [one.schema for one in TOOLS]
-    chat, theirs = chat_of(*STYLES[style], tools=schemas)
-    asked, heard = answered(chat, style, CALLS[style])
+    chat, theirs = chat_of(*STYLES[style])
+    asked, heard = answered(chat, style, CALLS[style], tools=True)
     turns = [
         {"role": "user", "content": "3 + 4?"},
         {"role": "assistant", "content": CALLS[style]},
@@ -209,14 +224,36 @@ def test_the_conversation_goes_on_after_tools(chat_of):
     )
 
 
-def test_a_template_that_says_nothing_of_tools_is_known(chat_of):
-    chat, _ = chat_of(SILENT, "<|im_end|>", tools=[TOOLS[0].schema])
-    assert not chat.tells_tools
-    assert "this chat template says nothing of tools: a system message must" in chat.notes
+@pytest.mark.fault("C1")
+def test_where_a_template_describes_no_tools_a_system_message_and_examples_do(chat_of):
+    chat, _ = chat_of(SILENT, "<|im_end|>")
+    toolbox = Toolbox([toolbox_tool := tool(double)])
+    assert not chat.describes(toolbox.described)
+    read = chat.read(opening(Problem("sums", "one", (Message("system", "Be brief."), Message("user", "Hi"))), toolbox))
+    assert [(span.author, span.text) for span in read if span.text] == [
+        (Author.SYSTEM, f"{toolbox.prompt()}\n\nBe brief."),
+        (Author.USER, "Hi"),
+    ]
+    shown = Toolbox([replace(toolbox_tool, examples=(Example("2 + 2?", {"a": 2}, "4", "It is 4."),))])
+    read = chat.read(opening(Problem.ask("sums", "one", "Hi"), shown))
+    assert [(span.author, span.text) for span in read if span.text] == [
+        (Author.SYSTEM, shown.prompt()),
+        (Author.USER, "2 + 2?"),
+        (Author.FORCED, "<tool> 2 </tool> <result> 4 </result> It is 4."),
+        (Author.USER, "Hi"),
+    ]
+
+
+@pytest.mark.fault("C1")
+def test_a_template_that_describes_another_format_of_calls_is_not_followed(chat_of):
+    chat, _ = chat_of(*STYLES["hermes"])
+    toolbox = Toolbox(TOOLS, "llama")
+    assert not chat.describes(toolbox.described)
+    text = text_of(chat, chat.read(opening(Problem.ask("sums", "one", "Hi"), toolbox)).tokens)
+    assert "# Tools" not in text
+    assert toolbox.prompt() in text
 
 
 def test_without_tools_nothing_is_said_of_them(chat_of):
     chat, _ = chat_of(*STYLES["hermes"])
-    assert not chat.tells_tools
-    assert not any("nothing of tools" in note for note in chat.notes)
     assert "# Tools" not in text_of(chat, chat.read(Transcript.of([Message("user", "Hi")])).tokens)

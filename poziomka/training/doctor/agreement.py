@@ -13,6 +13,7 @@ from statistics import fmean
 import torch
 
 from poziomka.core.collect import wait_for
+from poziomka.core.environment import asked
 from poziomka.core.errors import SamplerError
 from poziomka.core.rollout import Group, Rollout
 from poziomka.core.transcript import Author, Transcript
@@ -185,7 +186,7 @@ def _update(bench: Bench, favoured: Sequence[Rollout]) -> Finding:
         advice = "a step must make what was rewarded likelier: look at the sign of the loss, or lower the learning rate"
         return Finding.failed(name, f"{figure} after {CANARY_STEPS} steps at rate {rate:g}", advice)
     how = replace(parts.settings.sampling, tokens=min(8, parts.settings.tokens))
-    fresh = wait_for(parts.sampler.extend(Transcript.of(favoured[0].problem.prompt), how))
+    fresh = wait_for(parts.sampler.extend(asked(parts.task, favoured[0].problem), how))
     named = {str(span.policy) for span in fresh if span.author is Author.MODEL}
     advice = "let the sampler's `adopt` replace its weights: it writes with old ones, and learning would be off-policy"
     if named != {REHEARSED}:

@@ -12,6 +12,7 @@ from poziomka.training.doctor.format import template
 from poziomka.training.doctor.groups import grouping, weights
 from poziomka.training.doctor.parts import Bench, Parts
 from poziomka.training.doctor.scorer import scorer
+from poziomka.training.doctor.tools import tools
 from poziomka.training.recipe import Recipe
 
 Check = Callable[[Bench], Finding | list[Finding]]
@@ -19,6 +20,7 @@ CHECKS: dict[str, Check] = {
     "memory": memory,
     "scorer": scorer,
     "chat format": template,
+    "tools": tools,
     "groups": grouping,
     "weights on tokens": weights,
     "rewards": variance,

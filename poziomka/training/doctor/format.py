@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.collect import wait_for
+from poziomka.core.environment import asked
 from poziomka.core.errors import ModelError
 from poziomka.core.problem import Problem, Task
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
@@ -18,7 +19,7 @@ def template(bench: Bench) -> Finding:
     """Reads a tool's answer and a second question after a reply, and compares the tokens of all that came before."""
     chat, task = bench.parts.chat, bench.parts.task
     problem, other = bench.problems[:2]
-    transcript = chat.read(Transcript.of(problem.prompt))
+    transcript = chat.read(asked(task, problem))
     thought, answer = written_out(task, problem)
     turns = ((Author.ENVIRONMENT, f" {answer}"), (Author.USER, other.prompt[-1].content))
     for author, text in turns:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from poziomka.core.answers import CLOSE
+from poziomka.core.environment import asked
 from poziomka.core.problem import Score
 from poziomka.core.rollout import Branch, Group, Rollout
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
@@ -21,13 +22,13 @@ NOT_RELATIVE = ("expert",)  # advantages that do not sum to zero
 
 def grouping(bench: Bench) -> Finding:
     """Looks whether the rollouts of each group share one problem and its prompt, and are weighed against each other."""
-    name, chat = "groups", bench.parts.chat
+    name, chat, task = "groups", bench.parts.chat, bench.parts.task
     mixed = [number for number, group in enumerate(bench.groups, 1) if len({r.problem.key for r in group}) != 1]
     foreign = [
         number
         for number, group in enumerate(bench.groups, 1)
         for rollout in group
-        if _asked(rollout) and _asked(rollout) != chat.read(Transcript.of(rollout.problem.prompt)).tokens.tobytes()
+        if _asked(rollout) and _asked(rollout) != chat.read(asked(task, rollout.problem)).tokens.tobytes()
     ]
     wrong = sorted({*mixed, *foreign})
     if wrong:
@@ -102,7 +103,7 @@ def _everybody(bench: Bench) -> Group:
         return Span(Author.MODEL, "", tokens, compact_floats([-1.0] * len(tokens)), stop, "doctor")
 
     spans = (
-        *bench.parts.chat.read(Transcript.of(problem.prompt)),
+        *bench.parts.chat.read(asked(task, problem)),
         model(words, Stop.PHRASE),
         Span(Author.ENVIRONMENT, f" {answer}", reply),
         model(words, Stop.LENGTH),

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from poziomka.core.collect import collect
+from poziomka.core.environment import asked
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.rollout import Group, Rollout
 from poziomka.core.sampler import Sampler
 from poziomka.core.scoring import Scoring
-from poziomka.core.transcript import Author
+from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.advantages import Advantages, advantage_named, informative, rewards_of
 from poziomka.learning.canaries import Precision, precision_of
 from poziomka.learning.learner import Learner
@@ -70,6 +71,11 @@ class Bench:
         settings, task = self.parts.settings, self.parts.task
         count = max(2, min(PROBLEMS, settings.problems, SAMPLED // (self.attempts * settings.tokens)))
         return task.take("train", 0, count)
+
+    @property
+    def prompts(self) -> list[Transcript]:
+        """What the sampler reads of these problems: their prompts, with the tools that the model can call."""
+        return [asked(self.parts.task, problem) for problem in self.problems]
 
     @property
     def attempts(self) -> int:
