@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
+from unicodedata import category
 
 import tokenizers
 from tokenizers import models, pre_tokenizers
@@ -205,15 +206,24 @@ def _control_of_symbols(inner: tokenizers.Tokenizer) -> ControlTokens:
     return ControlTokens(special[BEGIN], (special[END],), special[PAD])
 
 
+def _of_a_word(character: str) -> bool:
+    """Whether a character can be part of a plain word: a letter, a mark on one, a digit, white space or its sign."""
+    return category(character)[0] in "LMN" or character.isspace() or character in "▁Ġ'’-"
+
+
 def _guarded(inner: tokenizers.Tokenizer, files: TokenizerFiles) -> tokenizers.Tokenizer:
-    """Makes added tokens that the template writes, or that mark a thought, special: text must not become them."""
+    """Makes added tokens special, apart from words and white space: a text must not become them.
+
+    Many checkpoints leave the flag out for marks of tools, of code to fill in or of a thought. What a template writes
+    is a mark even where it is spelled as a word.
+    """
     template = files.template or ""
     control = {
         added.content
         for added in inner.get_added_tokens_decoder().values()
         if not added.special
-        and (added.content in template or added.content in (THINK, CLOSE))
         and added.content.strip()
+        and (added.content in template or not all(map(_of_a_word, added.content)))
     }
     if not control:
         return inner

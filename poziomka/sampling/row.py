@@ -2,12 +2,15 @@
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Stop
+
+CHARACTER = 4  # most bytes of a character, each of which may be a token
+HALF = "\ufffd"  # what bytes read as that are no character
 
 
 @dataclass(slots=True)
@@ -112,7 +115,8 @@ class Row:
         self.swapped = False  # whether the weights changed since its first token was read
         self.forced: deque[int] = deque()
         self.words: tuple[int, ...] = ()  # the model's latest tokens, as many as open or close a thought
-        self.tail: deque[int] = deque(maxlen=max(map(len, sampling.stop), default=0) + 4)
+        longest = max((len(stop.encode("utf-8", "replace")) for stop in sampling.stop), default=0)
+        self.tail: deque[int] = deque(maxlen=longest + CHARACTER)  # a token that can be read has a byte at least
 
     @property
     def written(self) -> "array[int]":
@@ -184,13 +188,28 @@ class Row:
             return Stop.END
         closed = self._think(token, marks, decode)
         if self.request.sampling.stop:
-            self.tail.append(token)
-            text = decode(list(self.tail))
-            if any(stop in text for stop in self.request.sampling.stop):
+            if decode([token]):  # one that reads as nothing must not push others out
+                self.tail.append(token)
+            if _holds(list(self.tail), self.request.sampling.stop, decode):
                 return Stop.PHRASE
         if self.left <= 0:
             return Stop.LENGTH
         return Stop.THOUGHT if closed else None
+
+
+def _holds(tail: list[int], stops: Sequence[str], decode: Callable[[list[int]], str]) -> bool:
+    """Whether the text of the latest tokens holds one of `stops`.
+
+    A vocabulary with bytes as a fallback reads a run of them as nothing but U+FFFD where the run begins in the middle
+    of a character, so the run is also read from each of the next bytes on.
+    """
+    for start in range(CHARACTER):
+        text = decode(tail[start:])
+        if any(stop in text for stop in stops):
+            return True
+        if HALF not in text:
+            break
+    return False
 
 
 def _ends(words: tuple[int, ...], phrase: tuple[int, ...]) -> bool:

@@ -180,12 +180,12 @@ def test_marks_of_a_thought_are_spelled_where_the_vocabulary_has_no_token(bpe):
 
 def test_marks_of_a_thought_that_are_tokens_are_not_taken_from_text(tmp_path):
     inner = byte_level()
-    inner.add_tokens([AddedToken(text, normalized=False) for text in ("<think>", "</think>", "<h1>")])
+    inner.add_tokens([AddedToken(text, normalized=False) for text in ("<think>", "</think>", "Kot")])
     tokenizer = Tokenizer.load(write(tmp_path, inner))
     assert (len(tokenizer.think), len(tokenizer.close)) == (1, 1)
     assert tokenizer.special.isdisjoint(tokenizer.encode("<think>a</think>"))
     assert tokenizer.decode(tokenizer.encode("<think>a</think>")) == "<think>a</think>"
-    assert inner.token_to_id("<h1>") in tokenizer.encode("<h1>")  # no mark, and no template writes it
+    assert inner.token_to_id("Kot") in tokenizer.encode("a Kot")  # a word, and no template writes it
     assert tokenizer.decode([*tokenizer.think, *tokenizer.close]) == "<think></think>"
 
 
