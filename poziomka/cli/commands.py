@@ -13,6 +13,7 @@ from poziomka.cli import chat
 from poziomka.core.errors import SettingsError, nearest
 
 WRONG, STOPPED = 2, 130  # exit statuses
+LONGEST = 2000  # characters of an error's sentence
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Command:
 
 def say(message: object) -> None:
     """Prints one sentence where errors go."""
-    print(f"poziomka: {' '.join(str(message).split())}", file=sys.stderr)
+    words = " ".join(str(message).split())
+    print(f"poziomka: {words if len(words) <= LONGEST else words[:LONGEST] + '…'}", file=sys.stderr)
 
 
 # ---------------------------------------------------------------------------------------------------------- train

@@ -11,9 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from poziomka.core.terminal import visible
 from poziomka.core.transcript import Author
 from poziomka.learning.canaries import precision_of
-from poziomka.reports.words import counted, duration, shortened, visible
+from poziomka.reports import terminal
+from poziomka.reports.words import counted, duration, shortened
 from poziomka.training.doctor import (
     Bench,
     Finding,
@@ -46,7 +48,7 @@ def doctor(path: Path | None, changes: tuple[str, ...], *, as_json: bool, consol
         SettingsError: the recipe cannot be read.
         PoziomkaError: it cannot be built.
     """
-    console = console or Console(highlight=False)
+    console = console or terminal.console()
     recipe = read_recipe(path, changes) if path is not None else recipe_of({}, changes)
     began = time.perf_counter()
     bench = Bench(parts_of(recipe))
@@ -75,7 +77,7 @@ def doctor_of_sandbox(*, as_json: bool, console: Console | None = None) -> bool:
         as_json: print one JSON object instead of lines.
         console: where to print; None for standard output.
     """
-    console = console or Console(highlight=False)
+    console = console or terminal.console()
     began, findings = time.perf_counter(), []
     if not as_json:
         console.print(Text("What holds a model's code on this machine", "bold"))

@@ -9,12 +9,14 @@ import re
 import sys
 import traceback
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn, TextIO, cast
 
 from poziomka.cli.commands import COMMANDS, STOPPED, WRONG, say
 from poziomka.core.errors import PoziomkaError, SettingsError, nearest
+from poziomka.core.terminal import CleanStream
 
 UNREAD, FAULT = 141, 1  # further exit statuses
 OUT_OF_MEMORY = "can't allocate memory"  # torch raises RuntimeError where Python raises MemoryError
@@ -31,11 +33,32 @@ class Parser(ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
-    for stream in (sys.stdout, sys.stderr):
+    with _clean_streams():
+        return _guarded(list(sys.argv[1:] if arguments is None else arguments))
+
+
+@contextmanager
+def _clean_streams() -> Iterator[None]:
+    """Cleans whatever is written to standard output and standard error; a closed one takes everything, unread."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order: each takes its own number
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 open until the process ends
+    before = sys.stdout, sys.stderr
+    for stream in before:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without "…" shows "?" rather than nothing
+    out, err = CleanStream(before[0]), CleanStream(before[1], returns=True)
+    sys.stdout, sys.stderr = cast("TextIO", out), cast("TextIO", err)
     try:
-        status = _run(list(sys.argv[1:] if arguments is None else arguments))
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _guarded(arguments: list[str]) -> int:
+    """Runs one command and says in a sentence what ended it; returns the exit status."""
+    try:
+        status = _run(arguments)
         sys.stdout.flush()  # so that a full disk or a closed pipe is met here
     except PoziomkaError as error:
         say(error)
@@ -45,6 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return STOPPED
     except BrokenPipeError:
         _forget_output()
+        return UNREAD
+    except SystemExit as error:  # what rich makes of a BrokenPipeError
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
         return UNREAD
     except OSError as error:
         _forget_output()

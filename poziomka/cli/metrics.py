@@ -25,7 +25,10 @@ def table(folder: Path) -> str:
         for name, number in numbers_of(line).items():
             seen.setdefault(name, []).append(number)
     rows = [("metric", "lines", "first", "last")]
-    rows += [(name, str(len(values)), brief(values[0]), brief(values[-1])) for name, values in sorted(seen.items())]
+    rows += [
+        (name.replace("\n", " "), str(len(values)), brief(values[0]), brief(values[-1]))
+        for name, values in sorted(seen.items())
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "\n".join(
         "  ".join(

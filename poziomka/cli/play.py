@@ -7,8 +7,9 @@ from statistics import fmean
 from poziomka.cli.tasks import said, solution, split_of
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.scoring import Scoring
+from poziomka.core.terminal import visible
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.reports.words import counted, visible
+from poziomka.reports.words import counted
 from poziomka.tasks import task_named
 
 SECONDS = 30.0  # of one check

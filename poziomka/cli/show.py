@@ -13,9 +13,11 @@ from rich.text import Text
 from poziomka.core.errors import PoziomkaError, RunError, SettingsError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Rollout
+from poziomka.core.terminal import visible
 from poziomka.core.transcript import Author, Span
+from poziomka.reports import terminal
 from poziomka.reports.reading import alarms_of, examples_of, rung
-from poziomka.reports.words import NOTHING, brief, counted, finite, percent, shortened, visible
+from poziomka.reports.words import NOTHING, brief, counted, finite, percent, shortened
 from poziomka.runs.journal import Journal
 from poziomka.runs.run import Run
 
@@ -65,7 +67,7 @@ def show(
         RunError: the folder is no run's, or a journal cannot be read.
         SettingsError: there is no such step, group or rollout.
     """
-    viewer = Viewer(Run.read(Path(run_folder)), console or Console(highlight=False))
+    viewer = Viewer(Run.read(Path(run_folder)), console or terminal.console())
     place = viewer.find(step, group, rollout)
     viewer.print(place)
     if viewer.console.is_terminal and sys.stdin.isatty():
@@ -202,16 +204,15 @@ class Viewer:
 
     def _print_steps(self) -> None:
         lines = {line["step"]: line for line in self.run.metrics() if line.get("stage") == "reinforce"}
-        table = Table(
-            "step", "reward", "pass rate", "thinking", "", title=str(self.run.folder), box=None, title_justify="left"
-        )
+        title = Text(str(self.run.folder))
+        table = Table("step", "reward", "pass rate", "thinking", "", title=title, box=None, title_justify="left")
         for number, name in enumerate(self.names):
             line = lines.get(int(name.removeprefix("step-")), {}) if name.startswith("step-") else {}
             reward, rate, length = (finite(line.get(n)) for n in ("reward/mean", "reward/pass_rate", "length/thinking"))
             if not line:
                 reward, rate, length = self._measured(number)
             table.add_row(
-                _spoken(name),
+                Text(_spoken(name)),
                 NOTHING if reward is None else f"{reward:.2f}",
                 NOTHING if rate is None else percent(rate),
                 NOTHING if length is None else f"{length:.1f} tokens",
@@ -238,7 +239,7 @@ class Viewer:
         return (fmean(rewards), fmean(rights), None) if rewards else (None, None, None)
 
     def _print_groups(self, step: int) -> None:
-        title = f"step {_spoken(self.names[step])}"
+        title = Text(f"step {_spoken(self.names[step])}")
         table = Table(
             "group", "problem", "level", "answer", "reward", "rollouts", "", title=title, box=None, title_justify="left"
         )

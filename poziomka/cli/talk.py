@@ -19,12 +19,13 @@ from poziomka.core.errors import ModelError
 from poziomka.core.problem import Problem
 from poziomka.core.sampler import Sampling
 from poziomka.core.seeds import seed_of
+from poziomka.core.terminal import behind, visible
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
 from poziomka.core.untrusted import expanded
 from poziomka.models.chat import ChatFormat
 from poziomka.models.pretrained import load_pretrained
 from poziomka.models.template import TemplateFormat
-from poziomka.reports.words import counted, visible
+from poziomka.reports.words import counted
 from poziomka.sampling.engine import EngineLimits
 from poziomka.sampling.local import LocalSampler
 from poziomka.sampling.spans import thought_in
@@ -71,20 +72,23 @@ class Screen:
 
     Args:
         colour: whether the terminal knows dim letters; else a thought stands between lines that say so.
-        out: where replies go.
+        out: where replies go; None for standard output.
         beside: where everything else goes, which a pipe should not take for a reply.
+
+    Whatever it is given is cleaned; only its own marks reach the terminal as they are.
     """
 
     def __init__(self, *, colour: bool, out: TextIO | None = None, beside: TextIO | None = None) -> None:
         """Starts with nothing on the line."""
         self.colour = colour
-        self.out = out or sys.stdout
-        self.beside = beside or (self.out if colour else sys.stderr)
+        self.out = behind(out or sys.stdout)
+        self.beside = behind(beside or (self.out if colour else sys.stderr))
         self._thinking, self._fresh, self._held = False, True, ""
 
     def aside(self, text: str) -> None:
         """Writes a line that belongs to nobody's words."""
-        print(f"{DIM}{text}{NORMAL}" if self.colour else text, file=self.beside, flush=True)
+        words = visible(text)
+        print(f"{DIM}{words}{NORMAL}" if self.colour else words, file=self.beside, flush=True)
 
     def begin(self, *, thinking: bool) -> None:
         """Begins a reply."""
@@ -134,7 +138,7 @@ class Screen:
         if self._fresh and self._thinking:
             print(DIM if self.colour else "[thought]\n", end="", file=self.out)
         self._fresh = False
-        print(text, end="", file=self.out, flush=True)
+        print(visible(text), end="", file=self.out, flush=True)
 
     def _turn(self) -> None:
         """Goes from thought to answer, or back."""

@@ -3,7 +3,7 @@
 import shutil
 
 from poziomka.core.problem import Problem, Task
-from poziomka.reports.words import visible
+from poziomka.core.terminal import visible
 from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, task_named
 
 NARROW, WIDE = 60, 100  # columns of a list, whatever the terminal has

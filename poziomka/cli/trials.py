@@ -13,7 +13,8 @@ from typing import Any
 
 from poziomka.core.errors import PoziomkaError, TaskError, nearest
 from poziomka.core.evaluation import Estimate
-from poziomka.reports.words import NOTHING, counted, duration, visible
+from poziomka.core.terminal import behind, visible
+from poziomka.reports.words import NOTHING, counted, duration
 from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, shipped, task_named
 from poziomka.testing.record import JUNK, WORTHLESS, Trial
 from poziomka.testing.trial import Effort, trial
@@ -195,4 +196,4 @@ def _plain(name: str, tried: Trial) -> dict[str, object]:
 def _tell(progress: str) -> None:
     """Shows how far it is, where somebody looks at a terminal."""
     if sys.stderr.isatty():
-        print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
+        print(f"\r\033[K{visible(progress)}", end="", file=behind(sys.stderr), flush=True)

@@ -61,24 +61,6 @@ def brief(value: Any) -> str:
     return str(value)
 
 
-def visible(text: str) -> str:
-    """Returns text in which control characters are shown as pictures.
-
-    Whatever a model or a tool wrote is somebody else's words: an escape sequence in it must not steer a terminal.
-    """
-    return "".join(_picture(character) for character in text)
-
-
-def _picture(character: str) -> str:
-    code = ord(character)
-    if character in "\n\t" or (code >= 0x20 and not 0x7F <= code < 0xA0 and code not in DIRECTIONS):
-        return character
-    return chr(0x2400 + code) if code < 0x20 else "\N{REPLACEMENT CHARACTER}"  # the C0 block
-
-
-DIRECTIONS = frozenset((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))  # turn the order of what follows round
-
-
 def shortened(text: str, limit: int = 4000) -> str:
     """Returns at most about `limit` characters of a text: its beginning and its end."""
     if len(text) <= 1.2 * limit:  # to cut a few words would save nothing

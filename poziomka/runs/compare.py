@@ -61,15 +61,17 @@ def summarise(folder: Path) -> Summary:
 
 
 def _last(lines: Sequence[dict[str, Any]], name: str) -> float | None:
-    return next((line[name] for line in reversed(lines) if line.get(name) is not None), None)
+    values = (line.get(name) for line in reversed(lines))
+    return next((value for value in values if isinstance(value, int | float) and not isinstance(value, bool)), None)
 
 
 def table(summaries: Sequence[Summary]) -> str:
     """Returns the runs as aligned text, one line each."""
-    rows = [("run", "recipe", "steps", "reward", "accuracy")]
+    rows: list[tuple[str, ...]] = [("run", "recipe", "steps", "reward", "accuracy")]
     for each in summaries:
         shown = [f"{value:.3f}" if value is not None else "–" for value in (each.reward, each.accuracy)]
-        rows.append((each.folder.name, each.fault or each.recipe or "–", str(each.step), shown[0], shown[1]))
+        names = [name.replace("\n", " ") for name in (each.folder.name, each.fault or each.recipe or "–")]
+        rows.append((*names, str(each.step), shown[0], shown[1]))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join(line.rstrip() for line in lines)

@@ -16,6 +16,7 @@ from poziomka.core.problem import Task
 from poziomka.core.rollout import Rollout
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.learning.alarms import Alarm, is_alarm
+from poziomka.reports import terminal
 from poziomka.training.recipe import Recipe
 
 QUESTIONS = 3  # fixed held-out problems, from easy to hard
@@ -29,7 +30,7 @@ class Watcher:
     def __init__(self, recipe: Recipe, folder: Path, *, quiet: bool = False, console: Console | None = None) -> None:
         """Knows how many steps there will be."""
         self.recipe, self.folder, self.quiet = recipe, folder, quiet
-        self.console = console or Console()
+        self.console = console or terminal.console()
         self.totals = {
             "warm_start": recipe.warm_updates,
             "reinforce": recipe.reinforce.steps,
@@ -148,7 +149,7 @@ class Watcher:
         if self.replies:
             rows.append(Text("the same three problems, as the model stands:", style="dim"))
             rows += [rollout_line(rollout, self.console.width - 2) for rollout in self.replies]
-        return Group(*rows)
+        return terminal.Clean(Group(*rows))
 
 
 def rollout_line(rollout: Rollout, width: int) -> Text:

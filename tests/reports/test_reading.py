@@ -7,7 +7,7 @@ import pytest
 from poziomka.core.evaluation import Estimate
 from poziomka.reports.findings import headline
 from poziomka.reports.reading import Curve, Point, Reading, chosen, read, tally
-from poziomka.reports.words import brief, counted, duration, scaled, shortened, visible
+from poziomka.reports.words import brief, counted, duration, scaled, shortened
 from poziomka.runs.run import Run
 
 
@@ -68,10 +68,6 @@ def test_times_counts_and_settings_are_said_as_a_person_says_them():
     assert [duration(s) for s in (3.42, 157.4, 7300, None)] == ["3.4 s", "2 min 37 s", "2 h 1 min", "–"]
     assert [counted(n, "token") for n in (1, 0, 1200)] == ["1 token", "0 tokens", "1,200 tokens"]
     assert [brief(v) for v in (0.0003, True, None, [1, 2.5], "cispo")] == ["0.0003", "yes", "–", "1, 2.5", "cispo"]
-
-
-def test_control_characters_are_shown_and_never_obeyed():
-    assert visible("a\x1b[31m\x00\x7f\x9b\u202eb\n\t") == "a␛[31m␀\ufffd\ufffd\ufffdb\n\t"
 
 
 def test_long_texts_keep_their_beginning_and_end():

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -162,3 +164,15 @@ def test_a_recipe_is_never_more_than_its_error(tmp_path):
     (tmp_path / "recipe.toml").write_text(f"a = {DEEP}")
     with pytest.raises(PoziomkaError, match="cannot be read"):
         Run.read(tmp_path)
+
+
+@pytest.mark.fault("E15")
+@pytest.mark.parametrize("name", ["życie", os.fsdecode(b"r\xff\xfe")])
+def test_a_journal_opens_where_the_locale_knows_no_utf8(tmp_path, recipe, groups, name):
+    with Run.open(tmp_path / name, recipe) as run:
+        run.keep("step-000001", groups, step=1)
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "poziomka", "show", tmp_path / name, "--step", "1"]
+    done = subprocess.run(command, env={**os.environ, **plain}, capture_output=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert b"1 + 2 ?" in done.stdout
