@@ -59,7 +59,7 @@ def judge(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
     """Runs a scorer and turns whatever goes wrong into a verdict; a cut-off reply is TRUNCATED."""
     try:
         score = scorer(problem, transcript)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 a scorer may raise anything, and all of it is a verdict
+    except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 a scorer may raise anything, and all of it is a verdict
         return Score.failed(Verdict.ERROR, f"the scorer raised {type(error).__name__}: {error}"[:500])
     if not isinstance(score, Score):
         return Score.failed(Verdict.ERROR, f"the scorer returned {type(score).__name__}, not a Score")

@@ -132,10 +132,21 @@ class _RaisedError(Exception):
     """The program raised an exception of its own."""
 
 
-def _exception(kind: str) -> type[Exception]:
-    """Returns Python's own exception of a name, so that a test can expect it; ours for any other."""
+ITERATION = (StopIteration, StopAsyncIteration)  # in the tests' process they would end a loop of the tests
+
+
+def _exception(kind: str, words: str) -> Exception:
+    """Returns an exception of Python's own of a name, so that a test can expect it; ours for any other.
+
+    What directs control (StopIteration, and what is no Exception: SystemExit, KeyboardInterrupt, GeneratorExit) never
+    arrives as itself: no test means it, and raised here it would end an iteration, or all tests, without a failure.
+    """
     found = getattr(builtins, kind, None)
-    return found if isinstance(found, type) and issubclass(found, Exception) else _RaisedError
+    if isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, ITERATION):
+        for base in found.__mro__[: found.__mro__.index(Exception) + 1]:  # some cannot be made of words alone
+            with suppress(TypeError):
+                return cast("Exception", base(words))
+    return _RaisedError(words)
 
 
 class _Program:
@@ -193,7 +204,7 @@ class _Program:
                 case ["value", value]:
                     return value
                 case ["raised", str(kind), str(words)]:
-                    raise _exception(kind)(words)
+                    raise _exception(kind, words)
                 case ["unplain", str(words)]:
                     return self.fail(f"the program returned what cannot pass: {words}")
             return self.fail(STRANGE)

@@ -119,6 +119,35 @@ def test_a_test_can_expect_an_exception_and_gets_no_other_than_an_exception(exam
     assert why(examiner, own, "f(1)") == "ValueError: ValueError at 'f(1)'"
 
 
+@pytest.mark.fault("E5")
+@pytest.mark.parametrize(
+    "check",
+    [
+        "assert all(map(f, [1, 2, 3]))",
+        "assert list(filter(f, [1, 2])) == []",
+        "for _ in map(f, [1]): assert False",
+        "assert [*zip([1], map(f, [1]))] == []",
+        "assert next(map(f, [1]), True)",
+        "assert list(iter(lambda: f(1), 7)) == []",
+    ],
+)
+@pytest.mark.parametrize(
+    "kind", ["StopIteration", "StopAsyncIteration", "SystemExit", "KeyboardInterrupt", "GeneratorExit"]
+)
+def test_an_exception_that_directs_control_never_ends_a_loop_of_the_tests(examiner, check, kind):
+    outcome = examiner.outcome(f"def f(x):\n    raise {kind}", Exam(("f",), (check,)))
+    assert not outcome.passed
+    assert outcome.calls == 1
+
+
+@pytest.mark.fault("E5")
+@pytest.mark.parametrize("kind", ["UnicodeDecodeError", "ExceptionGroup"])
+def test_an_exception_that_words_alone_cannot_make_is_no_other_error(examiner, kind):
+    made = {"UnicodeDecodeError": "'utf-8', b'x', 0, 1, 'no'", "ExceptionGroup": "'no', [ValueError()]"}[kind]
+    check = "try:\n    f(1)\nexcept TypeError:\n    pass"
+    assert why(examiner, f"def f(x):\n    raise {kind}({made})", check) != ""
+
+
 def test_what_a_prompt_shows_runs_on_both_sides_and_its_stub_does_not_count(examiner):
     given = "import math\ndef double(x):\n    return 2 * x\ndef f(x):\n    '''Stub.'''\n"
     check = "assert f(double(3)) == math.floor(7.5)"
