@@ -11,9 +11,10 @@ HumanEval: Chen et al. 2021, arXiv 2107.03374. MBPP: Austin et al. 2021, arXiv 2
 import ast
 import builtins
 import re
+import symtable
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -211,13 +212,10 @@ def functions_of(code: str, setup: str, tests: Sequence[str], where: str) -> tup
         TaskError: they are no Python, or call no function.
     """
     trees = [_python(code, f"a test of {where}") for code in (setup, *tests)]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    known = {*dir(builtins), *sys.stdlib_module_names}
-    known |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    known |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    known |= {(alias.asname or alias.name) for node in nodes if isinstance(node, IMPORTS) for alias in node.names}
+    tables = [_names(code, f"a test of {where}") for code in (setup, *tests)]
+    used, bound = (set[str]().union(*names) for names in zip(*tables, strict=True))
+    known = {*dir(builtins), *sys.stdlib_module_names, *bound}
     solved = {node.name for node in _python(code, f"the code of {where}").body if isinstance(node, ast.FunctionDef)}
-    used = {node.id for node in nodes if isinstance(node, ast.Name)}
     needed = (used - known) | (used & solved)
     for node in ast.walk(trees[1]) if tests else ():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in needed:
@@ -227,8 +225,45 @@ def functions_of(code: str, setup: str, tests: Sequence[str], where: str) -> tup
     raise TaskError(message)
 
 
+def _names(code: str, what: str) -> tuple[set[str], set[str]]:
+    """Returns the names that code uses and looks up in its module, and those that it binds there.
+
+    Raises:
+        TaskError: it is no Python.
+    """
+    try:
+        top = symtable.symtable(code, what, "exec")
+    except (SyntaxError, ValueError) as error:
+        message = f"{what} is no Python: {error}"
+        raise TaskError(message) from error
+    used = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_referenced()}
+    bound = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    waiting = top.get_children()
+    while waiting:
+        inner = waiting.pop()
+        used |= {symbol.get_name() for symbol in inner.get_symbols() if symbol.is_global() and symbol.is_referenced()}
+        waiting += inner.get_children()
+    return used, bound
+
+
+def passes_code(tests: Sequence[str], name: str) -> bool:
+    """Whether tests call a function of the program with a function, which is no plain data."""
+    nodes = [node for test in tests for node in ast.walk(ast.parse(test))]
+    functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    functions |= {name for name, held in vars(builtins).items() if callable(held) and not isinstance(held, type)}
+
+    def is_code(node: ast.expr) -> bool:
+        if isinstance(node, ast.List | ast.Tuple):
+            return any(map(is_code, node.elts))
+        return isinstance(node, ast.Lambda) or (isinstance(node, ast.Name) and node.id in functions)
+
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    calls = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == name]
+    return any(is_code(value) for call in calls for value in (*call.args, *(pair.value for pair in call.keywords)))
+
+
 def mbpp_problem(row: Row) -> Problem | None:
-    """Returns the problem that a row of MBPP spells; None where its tests need more of a program than a function.
+    """Returns the problem that a row of MBPP spells; None where its tests need more than one function of plain data.
 
     Raises:
         TaskError: the row lacks something, or its tests are no Python.
@@ -240,7 +275,7 @@ def mbpp_problem(row: Row) -> Problem | None:
         message = f"{where} must have a number 'task_id', and 'text' and 'code': received {number!r}"
         raise TaskError(message)
     names, arguments = functions_of(code, setup, tests, where)
-    if len(names) > 1:
+    if len(names) > 1 or passes_code(tests, names[0]):
         return None
     used = {node.id for test in tests for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Name)}
     modules = sorted(used & sys.stdlib_module_names)
@@ -278,22 +313,35 @@ def mbpp(where: str) -> Task:
         return read_rows(path, MBPP_HOW)
 
     @cache
-    def read() -> Mapping[str, list[Problem]]:
-        problems = {problem.key: problem for row in rows() if (problem := mbpp_problem(row)) is not None}
+    def read() -> tuple[Mapping[str, list[Problem]], tuple[str, ...]]:
         numbers = [row[1].get("task_id") for row in rows()]
+        found = [mbpp_problem(row) for row in rows()]
         if len(set(numbers)) != len(numbers):
             message = f"two problems of {where} have one task_id: it names a problem, and its split"
             raise TaskError(message)
+        kept = {problem.key: problem for problem in found if problem is not None}
         splits = {
-            split: [problems[key] for key in (f"mbpp/{number}" for number in held) if key in problems]
+            split: [kept[key] for key in (f"mbpp/{number}" for number in held) if key in kept]
             for split, held in SPLITS.items()
         }
+        outside = set(kept) - {problem.key for problems in splits.values() for problem in problems}
         asked = {_text(problem) for split in SPLITS if split != "train" for problem in splits[split]}
-        splits["train"] = [problem for problem in splits["train"] if _text(problem) not in asked]
-        return splits
+        repeated = {problem.key for problem in splits["train"] if _text(problem) in asked}
+        splits["train"] = [problem for problem in splits["train"] if problem.key not in repeated]
+        unfit = {f"mbpp/{number}" for number, problem in zip(numbers, found, strict=True) if problem is None}
+        return splits, (*_left_out(unfit, UNFIT), *_left_out(repeated, REPEATED), *_left_out(outside, OUTSIDE))
 
-    read()  # so that what cannot be read is said now
-    return coding_task("mbpp", lambda split: read().get(split, []), MBPP_LIMITS)
+    limits = read()[1]  # so that what cannot be read is said now
+    return coding_task("mbpp", lambda split: read()[0].get(split, []), (*limits, *MBPP_LIMITS))
+
+
+def _left_out(keys: Collection[str], why: str) -> tuple[str, ...]:
+    """Returns a sentence about problems that are left out; none where none is."""
+    if not keys:
+        return ()
+    first = sorted(keys, key=lambda key: (len(key), key))[:5]
+    more = ", …" if len(keys) > len(first) else ""
+    return (f"{len(keys)} of the file's problems are left out, as {why}: {', '.join(first)}{more}.",)
 
 
 def _text(problem: Problem) -> str:
@@ -301,9 +349,9 @@ def _text(problem: Problem) -> str:
     return " ".join(problem.prompt[-1].content.rpartition("\n")[0].lower().split())
 
 
+UNFIT = "their tests need more of a program than one function of plain data"
+REPEATED = "they are for training and asked in the same words in another split"
+OUTSIDE = "their number is in no split"
 MBPP_LIMITS = (
-    "A problem of training that is asked in the same words in another split is left out.",
-    "A problem whose tests need a class of the program is left out: MBPP has three.",
     "A prompt names the function and how many arguments it takes; published scores are of prompts with the tests.",
 )
-IMPORTS = (ast.Import, ast.ImportFrom)

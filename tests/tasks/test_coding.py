@@ -167,6 +167,41 @@ def test_tests_may_use_what_comes_with_python_and_a_function_with_a_name_of_its_
     assert judged(task, problem, code).reward == 1.0
 
 
+@pytest.mark.fault("E17")
+@pytest.mark.parametrize(
+    "test",
+    [
+        "assert sorted([3, f(1)], key=lambda pair: -pair) == [3, 1]",
+        "assert list(map(lambda a, *b, c=2, **d: a + c, [f(1)])) == [3]",
+        "def near(one, other):\n    return abs(one - other) < 1e-9\nassert near(f(1), 1)",
+        "try:\n    f(1)\nexcept ValueError as error:\n    assert error",
+        "assert [x for x in [f(1)] if (y := x)] == [1]",
+        "import math as m\nassert m.floor(f(1)) == 1",
+        "match f(1):\n    case int(found):\n        assert found == 1",
+    ],
+)
+def test_a_problem_whose_tests_have_names_of_their_own_is_kept(tmp_path, test):
+    task = mbpp(str(written(tmp_path, row(11, tests=[test]))))
+    problem = task.problem("test", 0)
+    assert judged(task, problem, task.demonstration(problem)[1]).reward == 1.0
+    assert judged(task, problem, "def f(x):\n    return 2").reward == (1.0 if "except" in test else 0.0)
+
+
+@pytest.mark.fault("E17")
+def test_problems_that_are_left_out_are_counted_among_the_limits(tmp_path):
+    code = "def f(g):\n    return g(1)"
+    unfit = [
+        row(12, code=code, tests=["assert f(lambda x: x) == 1"]),
+        row(13, code=code, tests=["def g(x):\n    return x\nassert f(g) == 1"]),
+        row(14, code=code, tests=["assert f(abs) == 1"]),
+    ]
+    rows = [row(11), *unfit, row(601, "Write F."), row(5000, "Write h.")]
+    limits = mbpp(str(written(tmp_path, *rows))).limits
+    assert len([each for each in limits if each.startswith("3 of ") and "mbpp/12, mbpp/13, mbpp/14." in each]) == 1
+    assert len([each for each in limits if each.startswith("1 of ") and "mbpp/601." in each]) == 1
+    assert len([each for each in limits if each.startswith("1 of ") and "mbpp/5000." in each]) == 1
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -192,7 +227,7 @@ def test_files_that_are_not_there_and_a_hub_that_does_not_answer_say_what_to_do(
     with pytest.raises(TaskError, match=r"there is no file .*: name the file HumanEval\.jsonl"):
         humaneval(str(tmp_path))
     (tmp_path / "HumanEval.jsonl.gz").write_bytes(b"no gzip")
-    with pytest.raises(TaskError, match="cannot be read"):
+    with pytest.raises(TaskError, match="cannot read"):
         humaneval(str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
