@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from poziomka.core.errors import ModelError, nearest
+from poziomka.models.bounds import HEADS, LAYERS, LENGTH, VOCABULARY, WIDTH, real, whole
 from poziomka.models.shape import RopeScaling, SlidingWindow, TransformerSettings
 
 PLAIN: dict[str, Any] = {  # a decoder without any family's peculiarities
@@ -130,6 +131,13 @@ ASSUMED = {  # by every family that says nothing else
 }
 
 
+ROPE = (  # settings of rotary positions that are read; "finetuned" says nothing
+    *("rope_type", "type", "rope_theta", "factor", "original_max_position_embeddings", "finetuned"),
+    *("low_freq_factor", "high_freq_factor", "beta_slow", "beta_fast", "attention_factor", "truncate"),
+    "partial_rotary_factor",
+)
+
+
 def family_of(settings: TransformerSettings) -> Family:
     """Returns the family that a model of this shape is saved as.
 
@@ -172,7 +180,8 @@ def from_config(config: Mapping[str, Any]) -> tuple[TransformerSettings, int]:
     known |= {name: value for name, value in config.items() if value is not None or name == "sliding_window"}
     _refuse_unknown_parts(known)
     try:
-        layers = int(known["num_hidden_layers"])
+        layers, width = whole(known, "num_hidden_layers", LAYERS), whole(known, "hidden_size", WIDTH)
+        heads = whole(known, "num_attention_heads", HEADS)
         bias = bool(known.get("attention_bias"))
         base, scaling, local_base = _read_rope(known, family)
         unrotated = _read_unrotated(known, layers) if "unrotated" in family.may else ()
@@ -181,28 +190,30 @@ def from_config(config: Mapping[str, Any]) -> tuple[TransformerSettings, int]:
         settings = TransformerSettings(
             **features
             | {
-                "width": int(known["hidden_size"]),
+                "width": width,
                 "layers": layers,
-                "heads": int(known["num_attention_heads"]),
-                "key_heads": int(known.get("num_key_value_heads", known["num_attention_heads"])),
-                "head_width": int(known.get("head_dim", known["hidden_size"] // known["num_attention_heads"])),
-                "inner": int(known["intermediate_size"]),
+                "heads": heads,
+                "key_heads": whole(known, "num_key_value_heads", HEADS, heads),
+                "head_width": whole(known, "head_dim", WIDTH, width // heads),
+                "inner": whole(known, "intermediate_size", WIDTH),
                 "tied": bool(known["tie_word_embeddings"]),
-                "epsilon": float(known["rms_norm_eps"]),
+                "epsilon": real(known, "rms_norm_eps", zero=True),
                 "rope_base": base,
                 "rope_scaling": scaling,
                 "unrotated": unrotated,
                 "window": _read_window(known, family, unrotated, local_base),
-                "query_scale": float(known["query_pre_attn_scalar"]) if "query_scale" in family.may else None,
-                "context": int(known["max_position_embeddings"]),
+                "query_scale": real(known, "query_pre_attn_scalar") if "query_scale" in family.may else None,
+                "context": whole(known, "max_position_embeddings", LENGTH),
                 "family": kind,
             }
         )
-        vocabulary = int(known["vocab_size"])
+        vocabulary = whole(known, "vocab_size", VOCABULARY)
     except KeyError as error:
         message = f"config.json of a {kind} model lacks {error.args[0]!r}"
         raise ModelError(message) from error
-    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except ModelError:
+        raise
+    except (TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
         message = f"config.json of a {kind} model makes no sense: {error}"
         raise ModelError(message) from error
     settings.demand_whole()
@@ -233,30 +244,43 @@ def _read_rope(known: Mapping[str, Any], family: Family) -> tuple[float, RopeSca
     if "full_attention" in rope or "sliding_attention" in rope:
         local = (rope.get("sliding_attention") or {}).get("rope_theta", local)
         rope = dict(rope.get("full_attention") or {})
-    base = float(rope.get("rope_theta", known["rope_theta"]))
+    rope = {name: value for name, value in rope.items() if value is not None}
+    base = real(rope, "rope_theta", known["rope_theta"])
     kind = rope.get("rope_type", rope.get("type", "default"))
-    local_base = float(local) if family.model_type == "gemma3_text" and local is not None else None
+    local_base = None
+    if family.model_type == "gemma3_text" and local is not None:
+        local_base = real({"rope_local_base_freq": local}, "rope_local_base_freq")
+    _refuse_unknown_rope(known, rope)
     if kind == "default":
         return base, None, local_base
-    if kind not in ("linear", "llama3", "yarn") or rope.get("partial_rotary_factor", 1.0) != 1.0:
+    if kind not in ("linear", "llama3", "yarn"):
         message = f"config.json asks for rotary positions of type {kind!r}; known: default, linear, llama3, yarn"
         raise ModelError(message)
-    scaling = {"kind": kind, "factor": float(rope["factor"])}
+    scaling = {"kind": kind, "factor": real(rope, "factor")}
     if kind != "linear":
-        scaling["original"] = int(rope.get("original_max_position_embeddings", known["max_position_embeddings"]))
+        longest = known["max_position_embeddings"]
+        scaling["original"] = whole(rope, "original_max_position_embeddings", LENGTH, longest)
     if kind == "llama3":
-        scaling |= {"slow": float(rope["low_freq_factor"]), "fast": float(rope["high_freq_factor"])}
+        scaling |= {"slow": real(rope, "low_freq_factor"), "fast": real(rope, "high_freq_factor")}
     if kind == "yarn":
-        if rope.get("mscale") or rope.get("mscale_all_dim"):
-            message = "config.json asks for yarn with mscale, which is not supported"
-            raise ModelError(message)
-        scaling |= {"slow": float(rope.get("beta_slow") or 1), "fast": float(rope.get("beta_fast") or 32)}
-        scaling |= {"loudness": rope.get("attention_factor"), "truncate": bool(rope.get("truncate", True))}
+        scaling |= {"slow": real(rope, "beta_slow", 1.0), "fast": real(rope, "beta_fast", 32.0)}
+        loudness = real(rope, "attention_factor") if "attention_factor" in rope else None
+        scaling |= {"loudness": loudness, "truncate": bool(rope.get("truncate", True))}
     return base, RopeScaling(**scaling), local_base
 
 
+def _refuse_unknown_rope(known: Mapping[str, Any], rope: Mapping[str, Any]) -> None:
+    """Raises ModelError where a setting of the rotary positions would be ignored."""
+    share = rope.get("partial_rotary_factor", known.get("partial_rotary_factor", 1.0))
+    asked = {"partial_rotary_factor": share} if share != 1.0 else {}
+    asked |= {name: value for name, value in rope.items() if name not in ROPE and value is not False}
+    for name, value in asked.items():
+        message = f"config.json asks for rotary positions with {name} {str(value)[:40]}, which is not supported"
+        raise ModelError(message)
+
+
 def _read_unrotated(known: Mapping[str, Any], layers: int) -> tuple[int, ...]:
-    every = int(known.get("no_rope_layer_interval", 4))
+    every = whole(known, "no_rope_layer_interval", LAYERS, 4)
     rotated = known.get("no_rope_layers") or [(layer + 1) % every != 0 for layer in range(layers)]
     return tuple(layer for layer in range(layers) if not rotated[layer])
 
@@ -269,18 +293,19 @@ def _read_window(
     off = kind in ("qwen2", "qwen3", "smollm3") and (switched_off or "use_sliding_window" not in known)
     if "window" not in family.may or tokens is None or off:
         return None
+    size = whole(known, "sliding_window", LENGTH)
     if kind == "mistral":
-        return SlidingWindow(tokens=int(tokens))
+        return SlidingWindow(tokens=size)
     if types := known.get("layer_types"):
         near = [layer for layer in range(layers) if types[layer] == "sliding_attention"]
     elif kind == "gemma3_text":
-        every = int(known.get("sliding_window_pattern", 6))
+        every = whole(known, "sliding_window_pattern", LAYERS, 6)
         near = [layer for layer in range(layers) if (layer + 1) % every]
     elif kind == "smollm3":
         near = list(unrotated)
     else:
         near = list(range(int(known["max_window_layers"]), layers))
-    return SlidingWindow(tokens=int(tokens), layers=tuple(near), rope_base=local_base) if near else None
+    return SlidingWindow(tokens=size, layers=tuple(near), rope_base=local_base) if near else None
 
 
 # ------------------------------------------------------------------------------------------- config.json, written

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from poziomka.core.errors import ModelError
+from poziomka.models.bounds import HEADS, LAYERS, LENGTH, WIDTH, real, whole
 from poziomka.models.caching import cache_folder
 from poziomka.models.families import FAMILIES, family_of, to_config
 from poziomka.models.ggml_tokenizer import write_tokenizer_of_gguf
@@ -32,6 +33,16 @@ from poziomka.models.weights import save_tensors
 
 ROPE_FACTORS = "rope_freqs.weight"  # how Llama 3.1 and later say how far their angles are slowed
 LLAMA3 = [RopeScaling(kind="llama3", factor=factor, original=8192, slow=1.0, fast=4.0) for factor in (8.0, 32.0)]
+KNOWN = {  # what a file may say of its model; the last line says nothing about what a model computes
+    *("embedding_length", "block_count", "feed_forward_length", "context_length", "expert_count"),
+    *("attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length"),
+    *("attention.layer_norm_rms_epsilon", "rope.dimension_count", "rope.freq_base"),
+    *("rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length"),
+    *("rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"),
+    *("vocab_size", "rope.scaling.finetuned", "expert_used_count", "pooling_type", "tensor_data_layout"),
+}
+KNOWN_OF_GEMMA = {"attention.sliding_window", "attention.sliding_window_pattern", "rope.freq_base_swa"}
+NEUTRAL = {"attention.causal": True, "rope.scale_linear": 1.0, "rope.scaling.attn_factor": 1.0}  # others are refused
 LAYOUT = 1  # of the cache; another number leaves what is there alone
 SEAL = "sizes.json"
 
@@ -142,8 +153,16 @@ def shape_of(file: GGUFFile) -> tuple[TransformerSettings, int]:
             f"the GGUF file {file.path} holds a mixture of {facts['expert_count']} experts, which is not supported"
         )
         raise ModelError(message)
+    known_facts = KNOWN | KNOWN_OF_GEMMA if family.model_type == "gemma3_text" else KNOWN
+    for name in sorted({*facts} - known_facts):
+        if facts[name] != NEUTRAL[name] if name in NEUTRAL else facts[name]:
+            said = f"{architecture}.{name} {str(facts[name])[:40]}"
+            message = f"the GGUF file {file.path} says {said}, which is not supported"
+            raise ModelError(message)
     try:
         return _settings(facts, file, family.model_type), file.stored["token_embd.weight"].shape[0]
+    except ModelError:
+        raise
     except KeyError as error:
         message = f"the GGUF file {file.path} does not say {error.args[0]!r} of its {architecture} model"
         raise ModelError(message) from error
@@ -153,8 +172,13 @@ def shape_of(file: GGUFFile) -> tuple[TransformerSettings, int]:
 
 
 def _settings(facts: Mapping[str, Any], file: GGUFFile, kind: str) -> TransformerSettings:
-    width, heads, layers = facts["embedding_length"], facts["attention.head_count"], facts["block_count"]
-    head = facts.get("attention.key_length", width // heads)
+    layers = whole(facts, "block_count", min(LAYERS, len(file.stored)))
+    width, heads = whole(facts, "embedding_length", WIDTH), whole(facts, "attention.head_count", HEADS)
+    head = whole(facts, "attention.key_length", WIDTH, width // heads)
+    for name in ("attention.value_length", "rope.dimension_count"):
+        if facts.get(name, head) != head:
+            message = f"{name} is {facts[name]}, and other than {head}, the width of a head, is not supported"
+            raise ValueError(message)
     gemma = kind == "gemma3_text"
     scale = None
     if gemma:  # the file does not say; llama.cpp goes by the size too
@@ -163,12 +187,12 @@ def _settings(facts: Mapping[str, Any], file: GGUFFile, kind: str) -> Transforme
         width=width,
         layers=layers,
         heads=heads,
-        key_heads=facts.get("attention.head_count_kv", heads),
+        key_heads=whole(facts, "attention.head_count_kv", HEADS, heads),
         head_width=head,
-        inner=facts["feed_forward_length"],
+        inner=whole(facts, "feed_forward_length", WIDTH),
         tied="output.weight" not in file.stored,
-        epsilon=float(f"{facts['attention.layer_norm_rms_epsilon']:.6g}"),  # 1e-5 is stored in fp32
-        rope_base=float(facts.get("rope.freq_base", 10_000.0)),
+        epsilon=float(f"{real(facts, 'attention.layer_norm_rms_epsilon', zero=True):.6g}"),  # 1e-5 is stored in fp32
+        rope_base=real(facts, "rope.freq_base", 10_000.0),
         rope_scaling=_scaling(facts, file, head),
         window=_near(facts, layers) if gemma else None,
         unrotated=tuple(range(3, layers, 4)) if kind == "smollm3" else (),
@@ -180,7 +204,7 @@ def _settings(facts: Mapping[str, Any], file: GGUFFile, kind: str) -> Transforme
         offset_norms=gemma,
         post_norms=gemma,
         scaled_embedding=gemma,
-        context=facts.get("context_length", 4096),
+        context=whole(facts, "context_length", LENGTH, 4096),
         family=kind,
     )
     settings.demand_whole()
@@ -194,28 +218,31 @@ GEMMA_27B = 62  # layers of the one Gemma 3 whose scores are not scaled by the w
 def _near(facts: Mapping[str, Any], layers: int) -> SlidingWindow | None:
     if not facts.get("attention.sliding_window"):
         return None
-    base = float(facts.get("rope.freq_base_swa", 10_000.0))
-    every = int(facts.get("attention.sliding_window_pattern", 6))
+    base = real(facts, "rope.freq_base_swa", 10_000.0)
+    every = whole(facts, "attention.sliding_window_pattern", LAYERS, 6)
     near = tuple(layer for layer in range(layers) if (layer + 1) % every)
-    return SlidingWindow(tokens=facts["attention.sliding_window"], layers=near, rope_base=base)
+    return SlidingWindow(tokens=whole(facts, "attention.sliding_window", LENGTH), layers=near, rope_base=base)
 
 
 def _scaling(facts: Mapping[str, Any], file: GGUFFile, head: int) -> RopeScaling | None:
     kind = facts.get("rope.scaling.type", "none")
+    if ROPE_FACTORS in file.stored and kind != "none":
+        message = f"it slows its rotary positions twice, by {ROPE_FACTORS} and by rope.scaling.type {kind!r}"
+        raise ValueError(message)
     if ROPE_FACTORS in file.stored:
-        return _llama3(file, float(facts.get("rope.freq_base", 10_000.0)), head)
+        return _llama3(file, real(facts, "rope.freq_base", 10_000.0), head)
     if kind == "none":
         return None
-    factor = float(facts["rope.scaling.factor"])
+    factor = real(facts, "rope.scaling.factor")
     if kind == "linear":
         return RopeScaling(kind="linear", factor=factor)
     if kind == "yarn":
         return RopeScaling(
             kind="yarn",
             factor=factor,
-            original=facts["rope.scaling.original_context_length"],
-            fast=float(facts.get("rope.scaling.yarn_beta_fast", 32.0)),
-            slow=float(facts.get("rope.scaling.yarn_beta_slow", 1.0)),
+            original=whole(facts, "rope.scaling.original_context_length", LENGTH),
+            fast=real(facts, "rope.scaling.yarn_beta_fast", 32.0),
+            slow=real(facts, "rope.scaling.yarn_beta_slow", 1.0),
         )
     message = f"rotary positions of type {kind!r} are not known"
     raise ValueError(message)

@@ -6,7 +6,7 @@ The layout is https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Metadat
 
 import mmap
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,6 +19,8 @@ from poziomka.core.errors import ModelError
 
 MAGIC, VERSIONS, ALIGNMENT = b"GGUF", (2, 3), 32
 TEXT, ARRAY = 8, 9
+AXES = 4  # of a tensor, at most
+ELEMENTS = 1 << 24  # of a list in the metadata, at most
 NUMBERS = {
     0: "<u1",
     1: "<i1",
@@ -75,15 +77,33 @@ class GGUFFile:
             what = f"is of version {version}; known: {VERSIONS[0]}, {VERSIONS[1]}, little-endian"
             raise self._wrong(what)
         tensors, fields = cursor.number("<u8"), cursor.number("<u8")
-        metadata = {cursor.text(): cursor.value(cursor.number("<u4")) for _ in range(fields)}
-        rows = []
+        metadata: dict[str, Any] = {}
+        for _ in range(fields):
+            name = cursor.text()
+            self._demand_new(name, metadata)
+            metadata[name] = cursor.value(cursor.number("<u4"))
+        rows: dict[str, tuple[tuple[int, ...], int, int]] = {}
         for _ in range(tensors):
             name, axes = cursor.text(), cursor.number("<u4")
+            self._demand_new(name, rows)
+            if axes > AXES:
+                what = f"holds {name} with {axes:,} axes, more than the {AXES} of the format: it is damaged"
+                raise self._wrong(what)
             shape = tuple(cursor.number("<u8") for _ in range(axes))[::-1]
-            rows.append((name, shape, cursor.number("<u4"), cursor.number("<u8")))
-        alignment = int(metadata.get("general.alignment", ALIGNMENT)) or ALIGNMENT
+            rows[name] = (shape, cursor.number("<u4"), cursor.number("<u8"))
+        alignment = metadata.get("general.alignment", ALIGNMENT)
+        if not isinstance(alignment, int) or alignment <= 0:
+            what = f"says general.alignment {str(alignment)[:40]}: it is damaged"
+            raise self._wrong(what)
         start = -(-cursor.place // alignment) * alignment
-        return metadata, {name: self._located(name, shape, kind, start + at) for name, shape, kind, at in rows}
+        return metadata, {
+            name: self._located(name, shape, kind, start + at) for name, (shape, kind, at) in rows.items()
+        }
+
+    def _demand_new(self, name: str, known: Mapping[str, Any]) -> None:
+        if name in known:
+            what = f"states {name[:80]} twice: it is damaged"
+            raise self._wrong(what)
 
     def _located(self, name: str, shape: tuple[int, ...], number: int, start: int) -> StoredTensor:
         try:
@@ -92,7 +112,7 @@ class GGUFFile:
             what = f"holds {name} in the unknown type {number}"
             raise self._wrong(what) from None
         block, nbytes = gguf.GGML_QUANT_SIZES[kind]
-        if not shape or shape[-1] % block:
+        if not shape or not all(shape) or shape[-1] % block:
             what = f"holds {name} of shape {list(shape)} in blocks of {block} values: it is damaged"
             raise self._wrong(what)
         return StoredTensor(shape, kind, start, prod(shape) // block * nbytes)
@@ -167,6 +187,9 @@ class _Cursor:
             return self.text()
         if kind == ARRAY:
             inner, count = self.number("<u4"), self.number("<u8")
+            if count > ELEMENTS or inner == ARRAY:
+                what = f"holds a list of {count:,} values or of lists, which no model's metadata is: it is damaged"
+                raise self._wrong(what)
             if inner in NUMBERS:
                 return self.numbers(NUMBERS[inner], count)
             return [self.value(inner) for _ in range(count)]

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from poziomka.models.shape import TransformerSettings
 
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"  # in a hub's folder
+
 
 class Place(NamedTuple):
     """Where a weight of a checkpoint lies in ours: rows `start` to `start + rows` of the parameter `own`."""
@@ -26,11 +28,11 @@ class Place(NamedTuple):
 def places(settings: TransformerSettings) -> list[Place]:
     """Returns every weight of a model of this shape, with its names in a hub's folder and in a GGUF file."""
     found = [
-        Place("model.embed_tokens.weight", "token_embd.weight", "embedding.weight"),
+        Place(EMBEDDING, "token_embd.weight", "embedding.weight"),
         Place("model.norm.weight", "output_norm.weight", "norm.weight"),
     ]
     if not settings.tied:
-        found.append(Place("lm_head.weight", "output.weight", "head.weight"))
+        found.append(Place(HEAD, "output.weight", "head.weight"))
     for layer in range(settings.layers):
         for hub, gguf, own, start, rows in _in_a_layer(settings):
             found.append(

@@ -5,6 +5,7 @@ from typing import Literal
 
 from poziomka.core.errors import ModelError
 from poziomka.core.settings import setting
+from poziomka.models.bounds import HEADS, LAYERS, LENGTH, WIDTH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +41,13 @@ class SlidingWindow:
 class TransformerSettings:
     """Shape of a transformer."""
 
-    width: int = setting(128, "width of the residual stream", low=8)
-    layers: int = setting(3, "number of blocks", low=1)
-    heads: int = setting(4, "query heads", low=1)
-    key_heads: int | None = setting(None, "key and value heads; none: as many as query heads", low=1)
-    head_width: int | None = setting(None, "width of a head, even; none: width / heads", low=2)
+    width: int = setting(128, "width of the residual stream", low=8, high=WIDTH)
+    layers: int = setting(3, "number of blocks", low=1, high=LAYERS)
+    heads: int = setting(4, "query heads", low=1, high=HEADS)
+    key_heads: int | None = setting(None, "key and value heads; none: as many as query heads", low=1, high=HEADS)
+    head_width: int | None = setting(None, "width of a head, even; none: width / heads", low=2, high=WIDTH)
     inner: int | None = setting(
-        None, "width inside the feed-forward layer; none: 8/3 of the width, up to a multiple of 8", low=1
+        None, "width inside the feed-forward layer; none: 8/3 of the width, up to a multiple of 8", low=1, high=WIDTH
     )
     qk_norm: bool = setting(True, "normalise queries and keys (the Qwen3 and Gemma 3 families)")
     tied: bool = setting(True, "input and output embeddings are one matrix")
@@ -62,7 +63,7 @@ class TransformerSettings:
     offset_norms: bool = setting(False, "norms scale by 1 + weight (Gemma)")
     post_norms: bool = setting(False, "norms after attention and feed-forward too (Gemma)")
     scaled_embedding: bool = setting(False, "embeddings are multiplied by the root of the width (Gemma)")
-    context: int = setting(4096, "longest text that the model is meant for, in tokens", low=1)
+    context: int = setting(4096, "longest text that the model is meant for, in tokens", low=1, high=LENGTH)
     family: str | None = setting(None, "family whose names a checkpoint takes; none: the first that has these features")
 
     @property

@@ -4,6 +4,7 @@ The layout is https://github.com/huggingface/safetensors#format. Reading into me
 of what mapping the file and copying from it costs, in time and in memory.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -19,6 +20,15 @@ from poziomka.core.untrusted import open_regular, parse_json, parse_object, read
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("pytorch_model*.bin", "pytorch_model*.bin.index.json", "*.pth", "*.pt", "*.ckpt")
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+OTHER_DTYPES = {  # that the format has and a model's weights are not stored in
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+}
+DERIVED = re.compile(r"(.*\.)?rotary_emb\.(inv_freq|original_inv_freq|cos_cached|sin_cached)")
 HEADER_LIMIT = 100_000_000  # bytes, as the format's own library has it
 
 
@@ -35,6 +45,8 @@ class Entry:
 class Stored:
     """The tensors in a folder by their names; nothing but tables of contents is read until one is asked for.
 
+    Buffers that follow from the configuration (DERIVED) are left out, as transformers leaves them out.
+
     Attributes:
         shapes: of the tensors, by their names.
 
@@ -46,7 +58,12 @@ class Stored:
         """Reads every shard's table of contents."""
         self._entries: dict[str, Entry] = {}
         for path in _shards(folder):
-            self._entries |= _contents(path)
+            found = _contents(path)
+            twice = sorted({*found} & {*self._entries})
+            if twice:
+                message = f"the weights in {folder} hold {twice[0]} twice, in {path.name} and in another shard"
+                raise ModelError(message)
+            self._entries |= found
         self.shapes = {name: entry.shape for name, entry in self._entries.items()}
 
     @property
@@ -58,8 +75,15 @@ class Stored:
         """Fills tensors of the same shapes, in whatever dtype they are.
 
         Raises:
-            ModelError: a file cannot be read.
+            ModelError: a file cannot be read, or a tensor is not stored as numbers that weights are made of.
         """
+        for name in places:
+            dtype = self._entries[name].dtype
+            if dtype not in DTYPES.values():
+                stored = next(key for key, value in OTHER_DTYPES.items() if value is dtype)
+                path, kinds = self._entries[name].path, ", ".join(DTYPES)
+                message = f"cannot read the weights {path}: {name} is stored as {stored}, and only {kinds} are read"
+                raise ModelError(message)
         for path in dict.fromkeys(self._entries[name].path for name in places):
             try:
                 with path.open("rb", buffering=0) as file:
@@ -71,6 +95,17 @@ class Stored:
             except OSError as error:
                 message = f"cannot read the weights {path}: {(error.strerror or str(error)).lower()}"
                 raise ModelError(message) from error
+
+    def same(self, one: str, other: str) -> bool:
+        """Returns whether two tensors hold the same values; raises ModelError where a file cannot be read."""
+        if self.shapes[one] != self.shapes[other]:
+            return False
+        made = {name: torch.empty(self.shapes[name], dtype=self._entries[name].dtype) for name in (one, other)}
+        self.read_into(made)
+        first, second = made[one], made[other]
+        if first.dtype != second.dtype:
+            first, second = first.double(), second.double()
+        return torch.equal(first, second)
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns all of them, in the dtypes that they are stored in."""
@@ -101,7 +136,9 @@ def _contents(path: Path) -> dict[str, Entry]:
             message = f"cannot read the weights {path}: {wrong}; fetch or save it again"
             raise ModelError(message)
 
-    entries, size, end = {}, 0, 8
+    entries: dict[str, Entry] = {}
+    places: list[tuple[int, int]] = []
+    size, end = 0, 8
     try:
         size = path.stat().st_size
         with open_regular(path, ModelError) as file:
@@ -112,12 +149,16 @@ def _contents(path: Path) -> dict[str, Entry]:
             if name == "__metadata__":
                 continue
             stored = entry["dtype"]
-            demand(stored in DTYPES, f"{name} is stored as {stored}, and only {', '.join(DTYPES)} are read")
-            dtype, shape, (start, stop) = DTYPES[stored], tuple(entry["shape"]), entry["data_offsets"]
-            fills = start >= 0 and stop - start == prod(shape) * dtype.itemsize
+            known = DTYPES | OTHER_DTYPES
+            demand(stored in known, f"{name} is stored as {stored}, and only {', '.join(DTYPES)} are read")
+            dtype, shape, (start, stop) = known[stored], tuple(entry["shape"]), entry["data_offsets"]
+            sizes = all(type(size) is int and size >= 0 for size in (*shape, start, stop))
+            fills = sizes and stop - start == prod(shape) * dtype.itemsize
             demand(fills, f"{name} of shape {list(shape)} does not fill its place")
-            entries[name] = Entry(path, dtype, shape, 8 + length + start)
-            end = max(end, 8 + length + stop)
+            places.append((start, stop))
+            if not DERIVED.fullmatch(name):
+                entries[name] = Entry(path, dtype, shape, 8 + length + start)
+        end = 8 + length + max((stop for _, stop in places), default=0)
     except OSError as error:
         demand(holds=False, wrong=(error.strerror or str(error)).lower())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -125,6 +166,9 @@ def _contents(path: Path) -> dict[str, Entry]:
             raise
         demand(holds=False, wrong=f"its header is damaged ({error})")
     demand(end <= size, f"it is cut short, {size:,} of {end:,} bytes")
+    filled = sorted(places)
+    whole = all(start == before for (start, _), (_, before) in zip(filled, [(0, 0), *filled], strict=False))
+    demand(whole and end == size, "its tensors overlap, or bytes lie between or after them that belong to none")
     return entries
 
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from poziomka.core.errors import ModelError, nearest
-from poziomka.models.families import family_of, from_config
+from poziomka.models.described import described
+from poziomka.models.families import family_of
 from poziomka.models.from_gguf import GEMMA_27B, ROPE_FACTORS, paired
 from poziomka.models.gguf_vocabulary import vocabulary_fields
 from poziomka.models.layers.rotary import scaled
-from poziomka.models.naming import Place, places
+from poziomka.models.naming import HEAD, Place, places
 from poziomka.models.shape import TransformerSettings
 from poziomka.models.stored import CONFIG, Stored, read_json
 
@@ -46,15 +47,16 @@ def export_gguf(folder: Path, path: Path, kind: str = "f32") -> None:
     if kind not in KINDS:
         message = f"unknown kind of weights {kind!r}{nearest(kind, KINDS)}"
         raise ModelError(message)
-    settings, vocabulary = from_config(read_json(folder / CONFIG))
-    stored, names = Stored(folder), [place.hub for place in places(settings)]
+    stored = Stored(folder)
+    settings, vocabulary = described(folder, read_json(folder / CONFIG), stored)
+    names = [place.hub for place in places(settings)]
     facts = {
         "general.name": folder.resolve().name,
         "general.file_type": int(FILE_TYPES[kind]),
         "general.quantization_version": gguf.GGML_QUANT_VERSION,
     }
     facts |= shape_fields(settings, vocabulary) | vocabulary_fields(folder, vocabulary)
-    missing, surplus = sorted({*names} - {*stored.shapes}), sorted({*stored.shapes} - {*names} - {"lm_head.weight"})
+    missing, surplus = sorted({*names} - {*stored.shapes}), sorted({*stored.shapes} - {*names} - {HEAD})
     if missing or surplus:
         message = f"the weights in {folder} do not fit its {CONFIG}: see {(missing or surplus)[0]}"
         raise ModelError(message)

@@ -15,7 +15,7 @@ from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.rotary import Rotary
 from poziomka.models.layers.sharing import Sharing
 from poziomka.models.memory import Memory
-from poziomka.models.naming import places
+from poziomka.models.naming import EMBEDDING, HEAD, places
 from poziomka.models.shape import TransformerSettings
 
 __all__ = ["Block", "Transformer", "TransformerSettings"]
@@ -229,15 +229,19 @@ class Transformer(Architecture):
     def load_exported(self, weights: Mapping[str, Tensor]) -> None:
         """See Architecture; each is copied straight into its place. All are looked at before any is copied.
 
-        Surplus weights are refused, since a model without them would be another one; a tied head saved too is none.
+        Surplus weights are refused, since a model without them would be another one; a tied head saved too is none
+        where it is the embedding.
         """
         own = self.export()
-        surplus = sorted({*weights} - {*own} - ({"lm_head.weight"} if self.settings.tied else set()))
+        surplus = sorted({*weights} - {*own} - ({HEAD} if self.settings.tied else set()))
         missing = sorted({*own} - {*weights})
         for names, what in ((surplus, "it has no place for"), (missing, "the file lacks")):
             if names:
                 message = f"{what} {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
                 raise RuntimeError(message)
+        if self.settings.tied and not torch.equal(weights.get(HEAD, weights[EMBEDDING]), weights[EMBEDDING]):
+            message = f"its head is the embedding, and {HEAD} in the file is another matrix"
+            raise RuntimeError(message)
         wrong = [name for name, tensor in own.items() if weights[name].shape != tensor.shape]
         if wrong:
             found, wanted = list(weights[wrong[0]].shape), list(own[wrong[0]].shape)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from poziomka.core.errors import ModelError, SettingsError, nearest
+from poziomka.core.errors import ModelError, nearest
 from poziomka.core.settings import build
 from poziomka.models.adapter import load_foreign
 from poziomka.models.architecture import Architecture
+from poziomka.models.bounds import VOCABULARY, whole
+from poziomka.models.described import demand_layers, described
 from poziomka.models.drawing import seeded
 from poziomka.models.families import FAMILIES, from_config, to_config
+from poziomka.models.naming import HEAD
 from poziomka.models.recurrent import Recurrent
 from poziomka.models.room import demand_room
 from poziomka.models.shape import TransformerSettings
@@ -26,7 +28,6 @@ from poziomka.models.transformer import Transformer
 
 ARCHITECTURES: dict[str, type[Transformer] | type[Recurrent]] = {"transformer": Transformer, "recurrent": Recurrent}
 OWN = "poziomka_recurrent"  # model_type of an architecture that only we have
-TIED_HEAD = ("lm_head.weight",)  # some save it although it is the embedding
 UNCOMPARED = {  # say nothing about what a model computes
     "torch_dtype",
     "dtype",
@@ -79,8 +80,9 @@ def load_weights(folder: Path, model: Architecture) -> None:
         ModelError: the file is missing, damaged, or of another shape, or its config.json describes another model.
     """
     weights = Stored(folder)
+    tied = isinstance(model, Transformer) and model.settings.tied
     try:
-        demand_fit(weights.shapes, model.export(), TIED_HEAD)
+        demand_fit(weights.shapes, model.export(), [HEAD] if tied else [])
         if (folder / CONFIG).is_file():
             _demand_same(read_json(folder / CONFIG), model)
         model.load_exported(weights.tensors())
@@ -114,24 +116,19 @@ def open_model(folder: Path, dtype: torch.dtype, tokens: int = 0) -> Architectur
         ModelError: the folder is no checkpoint's, of an unknown kind, damaged, or too large for this machine's memory.
     """
     config = read_json(folder / CONFIG)
-    make: Callable[[], Architecture]
-    if config.get("model_type") == OWN:
-        try:
-            settings = build(TransformerSettings, config["settings"], CONFIG)
-            make = partial(Recurrent, settings, int(config["vocab_size"]))
-        except (KeyError, TypeError, ValueError, SettingsError) as error:
-            message = f"cannot read {folder / CONFIG}: {error}"
-            raise ModelError(message) from error
-    elif config.get("model_type") in FAMILIES:
-        make = partial(Transformer, *from_config(config))
-    else:
-        return _adapted(folder, dtype, tokens, config.get("model_type"))
+    kind = config.get("model_type")
+    if not isinstance(kind, str):
+        message = f"config.json in {folder} must name a model_type: received {str(kind)[:40]}"
+        raise ModelError(message)
+    if kind != OWN and kind not in FAMILIES:
+        return _adapted(folder, dtype, tokens, kind)
     weights = Stored(folder)
+    settings, vocabulary = (_of_ours if kind == OWN else described)(folder, config, weights)
     with torch.device("meta"), _Undrawn():
-        model = make().to(dtype)
+        model = (Recurrent if kind == OWN else Transformer)(settings, vocabulary).to(dtype)
     _demand_tokens(folder, tokens, model)
     try:
-        demand_fit(weights.shapes, model.export(), TIED_HEAD)
+        demand_fit(weights.shapes, model.export(), [HEAD] if kind != OWN and settings.tied else [])
     except RuntimeError as error:
         message = f"the weights in {folder} do not fit its {CONFIG}: {error}"
         raise ModelError(message) from error
@@ -140,6 +137,18 @@ def open_model(folder: Path, dtype: torch.dtype, tokens: int = 0) -> Architectur
     model.load_state_dict(room, assign=True)  # to_empty would import an algebra system, for half a second
     weights.read_into(model.export())
     return model.eval()
+
+
+def _of_ours(folder: Path, config: Mapping[str, Any], stored: Stored) -> tuple[TransformerSettings, int]:
+    """Returns the shape and the vocabulary's size of a recurrent model; raises ModelError where they make no sense."""
+    try:
+        settings = build(TransformerSettings, config["settings"], CONFIG)
+        vocabulary = whole(config, "vocab_size", VOCABULARY)
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"cannot read {folder / CONFIG}: {error}"
+        raise ModelError(message) from error
+    demand_layers(settings.layers, stored, folder)
+    return settings, vocabulary
 
 
 class _Undrawn(TorchFunctionMode):
@@ -154,7 +163,7 @@ class _Undrawn(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _adapted(folder: Path, dtype: torch.dtype, tokens: int, kind: object) -> Architecture:
+def _adapted(folder: Path, dtype: torch.dtype, tokens: int, kind: str) -> Architecture:
     model = load_foreign(folder, dtype, kind)
     _demand_tokens(folder, tokens, model)
     return model

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import decoders, models, pre_tokenizers
 
 from poziomka.core.errors import ModelError
@@ -357,3 +358,14 @@ def test_the_shape_is_read_from_the_metadata_alone(save, tmp_path):
     export_gguf(folder, tmp_path / "model.gguf")
     settings, vocabulary = shape_of(GGUFFile(tmp_path / "model.gguf"))
     assert (settings.window, settings.query_scale, vocabulary) == (model.settings.window, 32.0, 304)
+
+
+@pytest.mark.fault("B6")
+def test_a_head_that_was_saved_is_exported_though_it_is_called_tied(save, tmp_path):
+    folder, _ = save("gemma3")
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    head = tensors["model.embed_tokens.weight"].flip(0).contiguous()
+    save_file(tensors | {"lm_head.weight": head}, path)
+    export_gguf(folder, tmp_path / "model.gguf")
+    assert torch.equal(load_pretrained(str(tmp_path / "model.gguf")).model.head_weight, head)

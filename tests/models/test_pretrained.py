@@ -132,7 +132,7 @@ def test_a_folder_without_a_configuration_is_refused(folder):
     [
         ({"model_type": "brain"}, "says model_type 'brain', which is no family of ours, and transformers .* cannot"),
         ({"hidden_size": None}, "of a llama model lacks 'hidden_size'"),
-        ({"num_hidden_layers": "three"}, "makes no sense: invalid literal"),
+        ({"num_hidden_layers": "three"}, "num_hidden_layers must be a whole number from 1 to 4,096: received three"),
         ({"head_dim": 7}, "the width must divide by the heads"),
         ({"hidden_act": "relu"}, "asks for the activation 'relu', which is not supported"),
         ({"mlp_bias": True}, "asks for biases in the feed-forward layers"),
