@@ -148,7 +148,7 @@ def test_a_configuration_that_is_not_understood_is_refused(folder, changes, matc
 
 def test_a_configuration_that_is_no_json_is_refused(folder):
     (folder / "config.json").write_text("{")
-    with pytest.raises(ModelError, match=r"cannot read .*config\.json"):
+    with pytest.raises(ModelError, match=r"config\.json is not JSON"):
         load_pretrained(str(folder))
 
 
