@@ -1,6 +1,10 @@
 """Reading an answer out of a reply: strictly, in one pass, and without ever raising."""
 
 import re
+from collections.abc import Collection
+
+from poziomka.core.boxes import BOX, TEXT, open_box, trouble_before
+from poziomka.core.words import AFTER, ATTACHED, is_harmless, leads_to_number, words_in
 
 THINK, CLOSE = "<think>", "</think>"
 
@@ -34,43 +38,90 @@ def read_integer(reply: str) -> int | None:
 
 
 LONGEST = 400  # characters of an answer in which a number is looked for
-BOX = re.compile(r"\\boxed\s*\{([^{}]*)\}")
 NUMERAL = re.compile(
     r"[=(\[{*_\"'`\\$:#]*"  # what may stand before: an equals sign, a bracket, Markdown, a currency
-    r"([+-]?)\\?[$£€]?(\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.(\d+))?\\?%?"
-    r"[)\]}*_\"'`\\$£€.,;:!?]*",
+    r"([+-]?)\\?[$£€]?(\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.(\d+))?\\?%?°?"
+    r"[)\]}*_\"'`\\$£€.,;:!]*",
     re.ASCII,
 )
-OPERATORS = re.compile(r"[+\-*/^<>×÷−–·]+")  # a word of these beside a number makes it another number
-SCALES = frozenset(("minus", "negative", "dozen", "hundred", "thousand", "million", "billion", "trillion"))
-DENIALS = frozenset(("not", "isn't", "isn’t", "never", "neither", "nor", "wrong", "incorrect"))
-OTHERWISE = SCALES | DENIALS  # words beside a number after which it is not the answer
+OPERATORS = re.compile(r"[+\-*/^<>×÷−–·≠≈~]+")  # a word of these beside a number makes it another number
+AROUND = "=:.,;!#*_\"'`()[]{}\\$"  # marks around a word that leave it the same
+HALVES = {"½": ".5", "¼": ".25", "¾": ".75", "⅕": ".2", "⅖": ".4", "⅗": ".6", "⅘": ".8", "⅛": ".125", "⅜": ".375"}
+HALVES |= {"⅝": ".625", "⅞": ".875"}  # "½" is a number; thirds are no decimals
+SPELLINGS = (  # other spellings of the same
+    (re.compile(r"(?<=\d)(?:\{,\}|,?\\[,!:; ]|,?[~\u00a0\u2009\u202f])(?=\d{3}(?!\d))"), ","),
+    (TEXT, r" \1 "),
+    (re.compile(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})|\\degree(?![A-Za-z])"), "°"),
+    (
+        re.compile(r"(?<![^\s=(\[{*_\"'`\\$:#])[−–](?=\\?[$£€]?\.?\d)"),
+        "-",
+    ),  # a minus sign, or a dash that is meant for one
+    (re.compile(rf"(?<![\d.,])(\d*)([{''.join(HALVES)}])"), lambda found: found[1] + HALVES[found[2]]),
+    (re.compile(r"(?<![^\s(\[{*_\"'`\\$:])([A-Za-z]+)="), r"\1 = "),
+    (re.compile(rf"(?<=\d)({'|'.join(sorted(ATTACHED, key=len, reverse=True))})(?![\w^])", re.IGNORECASE), r" \1"),
+    (re.compile(r"(?<=[A-Za-z])(?:\^\{?[23]\}?|[²³])(?!\w)"), ""),  # "cm²" is a unit
+)
 
 
-def read_number(reply: str) -> str | None:
+def read_number(reply: str, question: str = "") -> str | None:
     r"""Returns the only number in the answer after the thought, in its shortest form; None for anything else.
 
-    Words may stand around it: "12", "12.", "= 12", "The answer is 12.", "$1,200.50", "**12**", "12%" and
-    "\boxed{12}" are read, as "12", "1200.5" and so on. A box says what the answer is, whatever stands beside it.
-    Two numbers, even two equal ones, a formula ("3/4", "1e3", "- 3"), a number in words, digits of another script, a
-    number that is denied ("It is not 12.") and an answer longer than LONGEST characters are none, as a reward must not
-    depend on which of them is picked.
+    Words may stand around it: "12", "12.", "= 12", "The answer is 12.", "$1,200.50", "**12**", "12%", "x = 12",
+    "12 km" and "\boxed{12}" are read, as "12", "1200.5" and so on. They are words of the lists in core/words.py, or of
+    the question; so "half of 12", "12 millions", "nicht 12" and "12 or thirteen" are none. A box says what the answer
+    is, where what stands around it leaves it as it is. Two numbers, even two equal ones, a formula ("3/4", "1e3",
+    "- 3"), a number in words, digits of another script, a number that is denied or asked ("It is not 12.", "12?") and
+    an answer longer than LONGEST characters are none, as a reward must not depend on which of them is picked.
+
+    Args:
+        reply: what the model wrote.
+        question: its words may stand around the number.
     """
     answer = split_thought(reply)[1]
     if answer is None or len(answer) > LONGEST:
         return None
-    boxes = BOX.findall(answer)
-    if len(boxes) > 1 or answer.count("boxed") != len(boxes):
+    known = words_in(question)
+    box = open_box(answer)
+    if isinstance(box, str):
+        return None if BOX.search(answer) else _only_number(answer, known)
+    after = box.after.split()
+    if trouble_before(box.before, known) or any(map(str.isnumeric, box.after)):
         return None
-    words = (boxes[0] if boxes else answer).split()
-    numerals = [word for word in words if any(letter.isnumeric() for letter in word)]
-    found = NUMERAL.fullmatch(numerals[0]) if len(numerals) == 1 else None
-    if found is None or any(OPERATORS.fullmatch(word) or word.strip(".,;:!?").lower() in OTHERWISE for word in words):
+    return _only_number(box.inside, known) if all(_is_beside(word, known) for word in after) else None
+
+
+def _only_number(answer: str, question: Collection[str]) -> str | None:
+    """Returns the number of an answer without a box."""
+    for pattern, better in SPELLINGS:
+        answer = pattern.sub(better, answer)
+    words = answer.split()
+    places = [place for place, word in enumerate(words) if any(map(str.isnumeric, word))]
+    found = NUMERAL.fullmatch(words[places[0]]) if len(places) == 1 else None
+    if found is None:
+        return None
+    before, after = words[: places[0]], words[places[0] + 1 :]
+    if len(before) > 1 and before[-1] == "=" and re.fullmatch(r"[({\[$\\*]*[A-Za-z]", before[-2]):
+        before = before[:-2]  # "x = 12"
+    if not all(_is_beside(word, question) for word in before + after):
+        return None
+    sentence = " ".join(before).rpartition(". ")[2].split()
+    if not leads_to_number([_bare(word) for word in sentence]) or (after and _bare(after[0]) in AFTER):
         return None
     sign, whole, part = found.groups(default="")
     whole, part = whole.replace(",", "").lstrip("0") or "0", part.rstrip("0")
     number = f"{whole}.{part}" if part else whole
     return f"-{number}" if sign == "-" and number != "0" else number
+
+
+def _bare(word: str) -> str:
+    return word.strip(AROUND).lower()
+
+
+def _is_beside(word: str, question: Collection[str]) -> bool:
+    """Whether a word may stand beside the number, punctuation around it aside."""
+    if OPERATORS.fullmatch(word):
+        return False
+    return all(is_harmless(part, question) for part in re.split(r"[-–/]", _bare(word)) if _bare(word))
 
 
 def read_boxed(reply: str) -> str | None:
@@ -80,14 +131,7 @@ def read_boxed(reply: str) -> str | None:
     one inside another, an empty one and an answer longer than LONGEST characters are none.
     """
     answer = split_thought(reply)[1]
-    if answer is None or len(answer) > LONGEST or answer.count("boxed") != 1:
+    if answer is None or len(answer) > LONGEST:
         return None
-    _, opened, rest = answer.partition(r"\boxed{")
-    depth = 1
-    for place, character in enumerate(rest):
-        escaped = place > 0 and rest[place - 1] == "\\"
-        if character in "{}" and not escaped:
-            depth += 1 if character == "{" else -1
-        if depth == 0:
-            return (rest[:place].strip() or None) if opened else None
-    return None
+    box = open_box(answer)
+    return None if isinstance(box, str) else box.inside

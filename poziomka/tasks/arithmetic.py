@@ -76,7 +76,7 @@ class Family:
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Reward 1 where the one number in the answer, after the thought, is the right one."""
-    value = read_number(transcript.reply)
+    value = read_number(transcript.reply, problem.prompt[-1].content)
     if value is None:
         return Score.unparsed("no single number after the thought")
     if value == problem.answer:

@@ -33,7 +33,7 @@ LOOKED_AT = 60  # assignments of which a new constraint must rule out some
 KEPT = 0.75  # the largest share of them that it may leave
 MOST_TRIES = 24  # of a search that is written out
 LONGEST = 400  # characters of an answer
-PAIR = r"[a-z] ?= ?(?:0|-?[1-9][0-9]{0,5}|true|false)"
+PAIR = r"[a-z] ?= ?(?:0|-?[1-9][0-9]{0,5}|(?i:true|false))"
 ANSWER = re.compile(rf"{PAIR}(?: ?, ?{PAIR})*")
 
 
@@ -148,17 +148,19 @@ def form_of(setting: Setting) -> str:
 def read_assignment(answer: str, setting: Setting) -> dict[str, int | bool] | None:
     """Returns the assignment that a whole answer spells, "x = 3, p = true"; None for anything else.
 
-    Every variable has one value, in any order, and nothing stands around them: what is not asked for is no answer.
+    Every variable has one value, in any order, and nothing stands around them but a full stop: what is not asked for is
+    no answer.
     """
+    answer = answer.removesuffix(".").replace("−", "-")
     if len(answer) > LONGEST or not ANSWER.fullmatch(answer):
         return None
     found: dict[str, int | bool] = {}
     for pair in answer.split(","):
         name, value = (part.strip() for part in pair.split("="))
-        truth = value in ("true", "false")
+        truth = value.lower() in ("true", "false")
         if name in found or truth != (name in setting.truths):
             return None
-        found[name] = value == "true" if truth else int(value)
+        found[name] = value.lower() == "true" if truth else int(value)
     wanted = {*setting.numbers, *setting.truths}
     return {name: found[name] for name in setting.domains} if found.keys() == wanted else None
 

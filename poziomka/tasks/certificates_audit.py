@@ -17,8 +17,9 @@ def said_after(transcript: Transcript) -> str:
 def read_pairs(transcript: Transcript, names: Sequence[str]) -> dict[str, int | bool] | None:
     """Returns the values that an answer names, wherever they stand; None unless each name has exactly one."""
     found: dict[str, int | bool] = {}
-    for name, value in re.findall(r"\b([a-z])\b\s*[=:]\s*(-?\d+|true|false)", said_after(transcript), re.ASCII):
+    said = said_after(transcript).replace("−", "-")
+    for name, value in re.findall(r"\b([a-z])\b\s*[=:]\s*(-?\d+|[Tt]rue|[Ff]alse|TRUE|FALSE)", said, re.ASCII):
         if name in found or name not in names:
             return None
-        found[name] = VALUES[value] if value in VALUES else int(value[:30])
+        found[name] = VALUES[value.lower()] if value.lower() in VALUES else int(value[:30])
     return found if found.keys() == set(names) else None

@@ -9,7 +9,9 @@ cannot be read turned into a reward for everything elsewhere. What equals it is 
 tasks/formulas/equality.py. An answer is read as strictly:
 
     it has one box, that is not empty, and nothing but full stops and closing marks after it; two boxes are no answer
-    where the gold answer is a whole number, one number after words will do: "The answer is 204."
+    what stands right before the box leaves the answer as it is: "-\boxed{12}" and "half of \boxed{12}" are no 12
+    a unit is one that the gold answer or the question has, or a common one: "12\text{ million}" is no 12
+    where the gold answer is a whole number, one number among harmless words will do: "The answer is 204."
     a formula that stands in the question is no answer to it, unless the gold answer is written so: whoever is asked to
     factor or to simplify cannot repeat what is given
 """
@@ -23,11 +25,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from poziomka.core.answers import read_number, split_thought
+from poziomka.core.boxes import BOX, open_box, trouble_before
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Transcript
 from poziomka.core.untrusted import expanded
+from poziomka.core.words import ATTACHED, strange_word, words_in
 from poziomka.tasks.competition_audit import audit
 from poziomka.tasks.competition_mistakes import mistakes_of
 from poziomka.tasks.formulas.equality import equal, key_of
@@ -40,11 +44,9 @@ HUB = "HuggingFaceH4/MATH-500"
 HOW = f"name a folder with test.jsonl, and train.jsonl where there is one, competition:FOLDER, or competition:{HUB}"
 ASK = "Put the final answer in \\boxed{}."
 LONGEST = 20_000  # characters after the thought
-BOXES = re.compile(r"\\(?:f|frame)?boxed|\\framebox|\\fbox|boxed")
-AFTER_BOX = re.compile(r"(?:[\s.$*_]|\\[)\]])*")
-AFTER_NUMBER = re.compile(r"[\d)\]}*_\"'`\\$.%\s]*")
-DENIED = re.compile(r"\b(?:not|isn't|never|neither|nor|wrong|incorrect)(?:\s+\w+){0,2}[\s$*:\\(\[]*$", re.IGNORECASE)
+AFTER_BOX = re.compile(r"(?:[\s.$*_]|\\[)\]]|\\end\{[a-z]+\*?\})*")
 FORMULAS = re.compile(r"\$+([^$]{1,400})\$+|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
+UNIT = re.compile(rf"(?<=\d)\s*({'|'.join(sorted(ATTACHED, key=len, reverse=True))})(?![A-Za-z])")
 LEVEL = re.compile(r"(?:Level )?(\d{1,3})")
 Failure = str  # why no answer could be read
 
@@ -52,24 +54,6 @@ Failure = str  # why no answer could be read
 def boxed(formula: str) -> str:
     """Returns an answer in its box."""
     return rf"\boxed{{{formula}}}"
-
-
-def open_box(text: str) -> tuple[str, str] | Failure:
-    """Returns what the one box of a text holds, braces within braces included, and what follows it; or why not."""
-    boxes = list(BOXES.finditer(text))
-    if len(boxes) != 1 or not boxes[0][0].startswith("\\"):
-        return f"there are {len(boxes)} boxes" if boxes else "there is no box"
-    start = boxes[0].end()
-    start += len(text[start:]) - len(text[start:].lstrip())
-    if text[start : start + 1] != "{":
-        return "the box has no braces"
-    depth = 0
-    for mark in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
-        depth += {"{": 1, "}": -1}.get(mark[0], 0)
-        if depth == 0:
-            inside = text[start + 1 : start + mark.start()].strip()
-            return (inside, text[start + mark.end() :]) if inside else "the box is empty"
-    return "the box is never closed"
 
 
 # -------------------------------------------------------------------------------------------------------- problems
@@ -103,17 +87,18 @@ def _gold_of(row: dict[str, object], solution: str, where: str) -> str:
     gold = row.get("answer")
     if gold is None:
         box = open_box(solution)
-        if isinstance(box, str):
+        if isinstance(box, Failure):
             message = f"{where} has no 'answer', and of the boxes in its solution one must be the answer: {box}"
             raise TaskError(message)
-        gold = box[0]
+        gold = box.inside
     if isinstance(gold, int) and not isinstance(gold, bool):
         gold = str(gold)
     if not isinstance(gold, str):
         message = f"the answer of {where} must be a text or a whole number: received {gold!r}; write it in LaTeX"
         raise TaskError(message)
-    gold = gold.strip().removeprefix("$").removesuffix("$") if gold.strip().count("$") == 2 else gold.strip()
-    gold = box[0] if isinstance(box := open_box(gold), tuple) and not box[1] and gold.startswith("\\") else gold
+    gold = undressed(gold)
+    box = open_box(gold)
+    gold = box.inside if not isinstance(box, Failure) and not box.before and not box.after else gold
     try:
         read_formula(gold)
     except FormulaError as error:
@@ -162,7 +147,7 @@ def gold_of(answer: str) -> Formula:
     why = box if isinstance(box, Failure) else ""
     try:
         if not isinstance(box, Failure):
-            return read_formula(box[0])
+            return read_formula(box.inside)
     except FormulaError as error:
         why = str(error)
     message = f"the gold answer {answer[:60]!r} cannot be read: {why}"
@@ -175,41 +160,63 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     answer = split_thought(transcript.reply)[1]
     if answer is None or len(answer) > LONGEST:
         return Score.unparsed("the thought never ended" if answer is None else "the answer is too long")
+    question = problem.prompt[-1].content
     box = open_box(answer)
     if not isinstance(box, Failure):
-        found, after = box
-        if not AFTER_BOX.fullmatch(after):
-            return Score.unparsed("something stands after the box")
-        if DENIED.search(answer[: answer.index("boxed")]):
-            return Score.unparsed("the words before the box deny it")
-    elif not _is_whole(gold) or BOXES.search(answer):
+        trouble = "" if AFTER_BOX.fullmatch(box.after) else "something stands after the box"
+        trouble = trouble or trouble_before(box.before, words_in(question))
+        if trouble:
+            return Score.unparsed(trouble)
+        found = box.inside
+    elif not _is_whole(gold) or BOX.search(answer):
         return Score.unparsed(box)
     else:
-        number = _last_number(problem, answer)
+        number = None if question in answer else read_number(answer, question)
         if number is None:
-            return Score.unparsed("there is no box, and not one number at the end")
+            return Score.unparsed("there is no box, and not one number")
         found = number
     try:
-        reply = read_formula(found)
+        reply = _read_reply(found, gold, question)
     except FormulaError as error:
         return Score.unparsed(f"{found[:60]!r} cannot be read: {error}")
-    if key_of(reply) != key_of(gold) and key_of(reply) in _given(problem.prompt[-1].content):
+    if key_of(reply) != key_of(gold) and key_of(reply) in _given(question):
         return Score.wrong(found, f"{found} repeats what the question gives")
     if equal(gold, reply):
         return Score.right(found, f"{found} is right")
     return Score.wrong(found, f"{found} is not {problem.answer}")
 
 
+def undressed(formula: str) -> str:
+    """Returns a formula without the dollars around it and the full stop at its end."""
+    formula = formula.strip()
+    formula = formula[:-1].rstrip() if re.search(r"[\w})$]\.$", formula) else formula
+    dressed = re.fullmatch(r"\$+([^$]*[^$\\])\$+|\\\((.*)\\\)", formula, re.DOTALL)
+    return (dressed[1] or dressed[2] or "").strip() if dressed else formula
+
+
+def _read_reply(found: str, gold: Formula, question: str) -> Formula:
+    """Returns the formula that a reply spells, "12km" read as 12 and its unit where the gold answer has no letters.
+
+    Raises:
+        FormulaError: it spells none, or its unit is a word that makes the number another one, such as "million".
+    """
+    text = undressed(found)
+    if not any(part.kind == "name" for part in gold.walk()):
+        text = UNIT.sub(r"\\text{ \1}", text)
+    reply = read_formula(text)
+    units = {part.text for part in gold.walk() if part.kind == "measured"}
+    known = words_in(question)
+    for part in reply.walk():
+        strange = part.kind == "measured" and part.text not in units and strange_word(part.text, known)
+        if strange:
+            message = f"{strange!r} is no unit of the question"
+            raise FormulaError(message)
+    return reply
+
+
 def _is_whole(gold: Formula) -> bool:
+    gold = gold.parts[0] if gold.kind == "minus" else gold
     return gold.kind == "number" and Fraction(gold.text).denominator == 1
-
-
-def _last_number(problem: Problem, answer: str) -> str | None:
-    """Returns the only number of an answer without a box, which must end with it."""
-    if problem.prompt[-1].content in answer:
-        return None  # some questions hold one number, and it is the answer
-    number = read_number(answer)
-    return number if AFTER_NUMBER.fullmatch(re.split(r"(?=\d)", answer, maxsplit=1)[-1].replace(",", "")) else None
 
 
 @lru_cache(maxsize=256)

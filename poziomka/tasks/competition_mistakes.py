@@ -62,6 +62,9 @@ def _changes_of_value(gold: Formula) -> Iterator[tuple[str, Formula]]:
 
 def _forms(gold: Formula) -> Iterator[tuple[str, Formula]]:
     """Yields the formula in another form; only the same form is equal."""
+    if not gold.parts:
+        yield "a member of the empty set", Formula(gold.kind, (number(0),), gold.text)
+        return
     first, *rest = gold.parts
     if gold.kind in ("list", "set", "union", "tuple") and len(rest) >= 1:
         if len(rest) > 1 or gold.kind == "union" or rest[0].kind in ARITHMETIC:

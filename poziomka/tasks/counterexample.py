@@ -10,6 +10,7 @@ and the point refutes any lower one. There a claim of validity is checked by z3,
 cannot decide is an error, and no reward.
 """
 
+import re
 from random import Random
 from typing import Any, cast
 
@@ -44,6 +45,7 @@ from poziomka.tasks.constraints import (
 NAME = "counterexample"
 VALID = "valid"
 SHAPES = ((2, 0), (2, 1), (3, 1), (3, 2), (3, 0), (4, 0))  # by level: numbers and truth values
+ONE_WORD = re.compile(r"^[*_`\"'\s]+|[*_`\"'\s.!]+$")  # marks around a word, and a full stop
 UNBOUNDED = 5  # from this level on claims are about all whole numbers
 SLACK = (0, 0, 0, 1)  # how far a bound lies from the tightest one that makes it valid, or not
 
@@ -145,7 +147,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     answer = split_thought(transcript.reply)[1]
     if answer is None:
         return Score.unparsed("the thought never ended")
-    if answer == VALID:
+    if ONE_WORD.sub("", answer).lower() == VALID:
         right = is_valid(problem)
         return Score.right(answer, "there is no counterexample") if right else Score.wrong(answer, "there is one")
     setting = Setting.in_facts(problem)
@@ -172,7 +174,7 @@ def audit(problem: Problem, transcript: Transcript) -> Score:
     """CORRECT where another judge agrees: z3 where the scorer tries everything; where it asks z3, how we made it."""
     premises, conclusion = _claim(problem)
     setting = Setting.in_facts(problem)
-    said = said_after(transcript).strip(". \n").lower()
+    said = said_after(transcript).strip(". \n*_`\"'!").lower()
     if said == VALID and setting.bounds is None:
         proven = _is_proven(problem)
         return Score.right(said, "the premises add up") if proven else Score.wrong(said, "the hidden point refutes it")

@@ -54,10 +54,11 @@ def problem_of(row: object, where: str) -> Problem:
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Reward 1 where the one number in the answer, after the thought, equals the right one."""
-    value = read_number(transcript.reply)
+    question = problem.prompt[-1].content
+    value = read_number(transcript.reply, question)
     if value is None:
         return Score.unparsed("no single number after the thought")
-    if problem.prompt[-1].content in (split_thought(transcript.reply)[1] or ""):
+    if question in (split_thought(transcript.reply)[1] or ""):
         return Score.unparsed("the question is repeated")  # some questions hold one number, and it is the answer
     if value == problem.answer:
         return Score.right(value, f"{value} is right")
@@ -73,6 +74,7 @@ LIMITS = (
     "The data set is public and old: a pretrained model may have met its problems, the test split included.",
     "Solutions shown in the warm start were written by people for the training split; the method did not find them.",
     "A number in words, or one among others outside a box, earns nothing, so accuracy includes keeping to the form.",
+    "Beside the number only common words and words of the question may stand; units are not compared.",
 )
 
 

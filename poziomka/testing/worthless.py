@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from poziomka.core.answers import CLOSE, THINK, read_number
+from poziomka.core.boxes import Box, open_box
 from poziomka.core.problem import Problem
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.testing.mistakes import same
@@ -70,6 +71,9 @@ def worthless(case: Case) -> Iterator[tuple[str, Transcript]]:
         yield what, case.answered(reply)
     for what, reply in _look_alikes(case, gold):
         yield what, case.answered(reply)
+    if case.problem.answer:
+        for what, reply in _changed(gold):
+            yield what, case.answered(reply)
 
 
 # -------------------------------------------------------------------------------------------------- without an answer
@@ -168,6 +172,68 @@ def _beside(gold: str, wrong: str, *, single: bool) -> Iterator[tuple[str, str]]
     yield "several tags, the right one first", f"<answer>{gold}</answer> <answer>{wrong}</answer>"
 
 
+# ------------------------------------------------------------------- words and signs that make the answer another one
+BESIDE_NUMBERS = (  # each with a number at "{}"
+    *("half of {}", "a third of {}", "twice {}", "minus {}", "the square root of {}", "a dozen {}", "anything but {}"),
+    *("{} million", "{} millions", "{} Millionen", "{} thousand", "{} hundred", "{} dozen", "{} k", "{}k", "{} tenths"),
+    *("{} and a half", "{} or thirteen", "{} and so on", "{} squared", "{} plus one", "{} point five", "{} doubled"),
+    *(
+        "can't be {}",
+        "nicht {}",
+        "pas {}",
+        "never {}",
+        "{} is wrong",
+        "{}? No.",
+        "Is it {}?",
+        "maybe {}",
+        "anything but {}",
+    ),
+    *("about {}", "at least {}", "at most {}", "more than {}", "less than {}", "up to {}", "> {}", "x > {}", "x ≠ {}"),
+)
+IN_BOXES = (
+    "{} million",
+    "{} k",
+    "{} and a half",
+    "{} or thirteen",
+    r"{}\text{{ million}}",
+    r"{}\text{{ or }}13",
+    "x > {}",
+)
+BESIDE_BOXES = (  # each with a box at "{}"
+    *(
+        "half of {}",
+        "twice {}",
+        "minus {}",
+        "can't be {}",
+        "It is not {}.",
+        "nicht {}",
+        "at least {}",
+        "anything but {}",
+    ),
+    *("-{}", "1{}", r"2\cdot{}", r"$2 \cdot {}$", r"\frac{{1}}{{2}}{}", "2 * {}", "x > {}", r"x \neq {}", r"x \le {}"),
+    *("{}^2", "{}0", "{} million", "{} or 13", "{}? No.", r"\sqrt{{{}}}"),
+)
+
+
+def _changed(gold: str) -> Iterator[tuple[str, str]]:
+    """Yields a right answer, a number or a box, beside words and signs after which it is the answer no longer."""
+    number, box = read_number(gold), open_box(gold)
+    bare = box.inside if isinstance(box, Box) else gold
+    if number is not None:
+        for form in BESIDE_NUMBERS if float(number) else ():
+            yield f"{form.format('N')!r} where N is right", form.format(bare)
+        for form in IN_BOXES if float(number) else ():
+            yield f"{boxed(form.format('N'))!r} where N is right", boxed(form.format(bare))
+    if number is not None or isinstance(box, Box):
+        for form in BESIDE_BOXES if bare.strip("0.") else ():
+            yield f"{form.format(boxed('N'))!r} where N is right", form.format(boxed(bare))
+
+
+def boxed(answer: str) -> str:
+    """Returns an answer in its box."""
+    return rf"\boxed{{{answer}}}"
+
+
 # --------------------------------------------------------------------------------------------------------- look-alikes
 FULL_WIDTH = {code: code + 0xFEE0 for code in range(ord("!"), ord("~") + 1)}
 CYRILLIC = str.maketrans("aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ")
@@ -197,8 +263,6 @@ def _look_alikes(case: Case, gold: str) -> Iterator[tuple[str, str]]:
         if number or case.problem.answer:
             place = number.start() + 1 if number else 1
             yield f"{what} inside", f"{gold[:place]}{character}{gold[place:]}"
-    if re.search(r"-\d", gold):
-        yield "a minus sign that is no hyphen", re.sub(r"-(?=\d)", "−", gold)
     if case.problem.answer and read_number(gold) is None:  # else letters are words around a number
         for what, table in {"full-width letters": FULL_WIDTH, "Cyrillic letters": CYRILLIC}.items():
             if gold.translate(table) != gold:

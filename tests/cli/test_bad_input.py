@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 NEWER, OLDER = 99, 0  # versions of a format
 MORE = (1_000, 3_000, 6_000, 10_000, 30_000, 50_000, 60_000, 70_000, 150_000, 200_000)  # bytes that a file may have
 

@@ -22,6 +22,8 @@ from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
 from poziomka.models.weights import build_model, save_model
 
+pytestmark = pytest.mark.slow
+
 TEMPLATE = (
     "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant: {% endif %}"

@@ -26,6 +26,8 @@ from poziomka.models.weights import build_model, save_model
 from poziomka.sampling.local import LocalSampler
 from poziomka.training.tools import calls_of
 
+pytestmark = pytest.mark.slow
+
 SILENT = (
     "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant: {% endif %}"

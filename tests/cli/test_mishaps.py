@@ -17,6 +17,8 @@ from poziomka.training.build import build
 from poziomka.training.recipe import read_recipe
 from poziomka.training.train import Training
 
+pytestmark = pytest.mark.slow
+
 
 def notes(folder) -> str:
     return (folder / "notes.log").read_text(encoding="utf-8")

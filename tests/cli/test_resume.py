@@ -12,6 +12,8 @@ import pytest
 
 from poziomka.core.seeds import seed_of
 
+pytestmark = pytest.mark.slow
+
 PLACES = {"checkpoint": "checkpoints", "journal": "journal"}  # where something is being written
 FILES = {"measured": "results/frontier.json", "reporting": "results/cost.json", "drawn": "figures"}  # just written
 

@@ -262,29 +262,26 @@ def consistent(reply, module):
         assert module.read_boxed(f"{answer} \\boxed{{1}}") is None
 
 
-def fuzz(seconds, seed, module=answers):
-    """Changes replies that reach something new, over and over; returns how many were read, and what was reached."""
+def fuzz(replies, seed, module=answers):
+    """Changes replies that reach something new, so many times; returns what was reached."""
     readers = (module.read_integer, module.read_number, module.read_boxed)
-    draw, began = random.Random(seed), time.perf_counter()
+    draw = random.Random(seed)
     corpus = ["", "12", f"{THINK} so {CLOSE} 12", "\\boxed{12}", "$1,200.50."]
     reached = set().union(*(lines_of(reply, readers) for reply in corpus))
-    count = 0
-    while time.perf_counter() - began < seconds:
+    for _ in range(replies):
         reply = draw.choice(corpus)
         for _ in range(draw.randint(1, 6)):
             reply = changed(reply, corpus, draw)[:2000]
-        count += 1
         new = lines_of(reply, readers) - reached
         if new:
             reached |= new
             corpus.append(reply)
         consistent(reply, module)
-    return count, reached
+    return reached
 
 
 def test_a_fuzzer_finds_its_way_into_the_readers():
-    count, reached = fuzz(1.0, 1)
-    assert count > 50
+    reached = fuzz(400, 1)
     assert len(reached) > len(set().union(*map(lines_of, ("", "12"))))
 
 
@@ -292,7 +289,7 @@ PLANTED = {  # what the readers say: what a careless hand would leave of it
     "digits.isascii() and digits.isdigit()": "digits.isdigit()",
     "closed_twice or THINK in answer": "closed_twice",
     "len(answer) > 40": "len(answer) > 400",
-    'answer.count("boxed") != 1': 'answer.count("boxed") > 2',
+    '.lstrip("0") or "0"': ' or "0"',
     'part.rstrip("0")': "part",
 }
 
@@ -304,11 +301,10 @@ def test_a_fuzzer_finds_a_fault_that_is_planted_into_a_reader(right):
     module = ModuleType("planted")
     exec(compile(source.replace(right, PLANTED[right]), answers.__file__, "exec"), vars(module))
     with pytest.raises((AssertionError, ValueError)):
-        fuzz(30.0, 1, module)
+        fuzz(60_000, 1, module)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(4))
 def test_a_fuzzer_that_is_led_by_what_it_reaches_finds_no_fault(seed):
-    count, _ = fuzz(60.0, seed)
-    assert count > 10_000
+    fuzz(400_000, seed)

@@ -132,7 +132,6 @@ def test_one_number_among_words_is_read_in_its_shortest_form(answer, number):
         "12 12",
         "7 + 5 = 12",
         "7+5=12",
-        "x=12",
         "- 12",
         "12 -",
         "minus 12",
@@ -178,6 +177,90 @@ def test_one_number_among_words_is_read_in_its_shortest_form(answer, number):
 )
 def test_anything_else_is_no_number(answer):
     assert read_number(f"<think> 7 + 5 </think> {answer}") is None
+
+
+DUCKS = "Janet's ducks lay 16 eggs a day. She sells half of them at the market for $2 each. What does she make a day?"
+
+
+@pytest.mark.fault("B10")
+@pytest.mark.fault("E9")
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [
+        ("−5", "-5"),
+        ("–5", "-5"),
+        ("The answer is −5.", "-5"),
+        ("−$5", "-5"),
+        (r"\boxed{−5}", "-5"),
+        ("90°", "90"),
+        (r"90^\circ", "90"),
+        ("½", "0.5"),
+        ("12½", "12.5"),
+        (r"1\,234", "1234"),
+        (r"1{,}234", "1234"),
+        (r"\boxed{1{,}000}", "1000"),
+        (r"\boxed{1\,000}", "1000"),
+        (r"\boxed{18\text{ dollars}}", "18"),
+        (r"\boxed{\text{18}}", "18"),
+        (r"\text{18}", "18"),
+        (r"\boxed{$12$}", "12"),
+        (r"\boxed{12.}", "12"),
+        ("x=1234", "1234"),
+        ("x = 1234", "1234"),
+        ("1234km", "1234"),
+        ("1234 km", "1234"),
+        ("12 cm²", "12"),
+        ("12 km/h", "12"),
+        ("答案是 12", "12"),
+    ],
+)
+def test_a_number_is_read_in_every_clear_spelling(answer, number):
+    assert read_number(answer) == number
+
+
+@pytest.mark.parametrize(
+    "answer", ["Janet makes 16 dollars a day.", "She sells eggs for 16 dollars.", "So it is 16 eggs."]
+)
+def test_words_of_the_question_may_stand_around_the_number(answer):
+    assert read_number(answer, DUCKS) == "16"
+    assert read_number("The zookeeper found 16 giraffes.", DUCKS) is None
+
+
+@pytest.mark.fault("E8")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("half of 12", "a third of 12", "twice 12", "double 12", "minus 12", "negative 12", "the root of 12"),
+        *("12 k", "12k", "12K", "12m", "12 m", "12 million", "12 millions", "12 Millionen", "12 mil", "12 lakh"),
+        *("12 and a half", "12 or thirteen", "12 half", "12 halves", "12 tenths", "12 squared", "12 point five"),
+        *("nicht 12", "kein 12", "pas 12", "can't be 12", "It cannot be 12", "never 12", "anything but 12", "12, not"),
+        *("12? No.", "12?", "Is it 12?", "maybe 12", "It could be 12.", "12 or so", "12 is false", "if 12"),
+        *(
+            "about 12",
+            "at least 12",
+            "at most 12",
+            "more than 12",
+            "less than 12",
+            "up to 12",
+            "over 12",
+            "12 and more",
+        ),
+        *("> 12", "x > 12", "x ≠ 12", "x ≥ 12", "one of 12", "ten and 12", "12 to fifteen", "12 in base eight"),
+        r"\boxed{12 \text{ million}}",
+        r"\boxed{12 or 13}",
+        r"half of \boxed{12}",
+        r"It is not \boxed{12}",
+        r"-\boxed{12}",
+        r"2 \cdot \boxed{12}",
+        r"x > \boxed{12}",
+        r"\boxed{12}0",
+        r"\boxed{12} million",
+        r"\boxed{12}?",
+    ],
+)
+@pytest.mark.parametrize("question", ["", DUCKS, "Is it half of a million, or at least not less than a third?"])
+def test_a_number_that_other_words_change_or_deny_is_none(answer, question):
+    assert read_number(answer, question) is None
 
 
 @given(st.text() | st.text(alphabet="0123456789.,$%+-=(){}*\\ boxed<think>/", max_size=60))

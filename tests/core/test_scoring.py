@@ -262,6 +262,7 @@ def test_a_worker_that_does_not_even_read_is_a_timeout():
     assert [score.verdict.value for score in asyncio.run(three())] == ["correct", "timeout", "correct"]
 
 
+@pytest.mark.slow
 def test_a_scorer_that_dies_is_noticed_at_once_whatever_its_siblings_do():
     problems = [PROBLEM] * 60
     began = time.monotonic()

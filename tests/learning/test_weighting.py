@@ -63,6 +63,7 @@ def test_their_logprobs_stand_beside_them(mixed):
     assert not any(value for value, mine in zip(example.logprobs, own, strict=True) if not mine)
 
 
+@pytest.mark.slow
 def test_what_a_calculator_answers_in_a_real_exchange_is_never_learned_from(build):
     """A random model, a real environment, a real sampler: calls happen by chance, and are answered."""
     symbols = [*map(str, range(4)), "<tool>", "</tool>", "<result>", "</result>", "+", "error"]

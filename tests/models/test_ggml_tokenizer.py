@@ -46,6 +46,7 @@ def tokenizer(written):
     return Tokenizer.load(written)
 
 
+@pytest.mark.slow
 def test_plain_text_has_the_ids_of_transformers(tokenizer):
     assert [tokenizer.encode(text) for text in GOLDEN["texts"]] == GOLDEN["encode"]
 

@@ -243,6 +243,7 @@ def fresh(monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @NEEDED
 def test_kernels_are_built_once(fresh):
     compiler = compiled.compiler_here()

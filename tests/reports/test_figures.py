@@ -15,6 +15,8 @@ from poziomka.reports.naming import box_of, names
 from poziomka.reports.reading import Curve, Point
 from poziomka.runs.run import Run
 
+pytestmark = pytest.mark.slow
+
 
 def ids(path: Path) -> list[str]:
     return [element.get("id", "") for element in ET.parse(path).iter()]

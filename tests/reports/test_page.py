@@ -13,6 +13,8 @@ from poziomka.reports.page import page, write
 from poziomka.reports.reading import read
 from poziomka.runs.run import Run
 
+pytestmark = pytest.mark.slow
+
 MISSING = ("metrics.jsonl", "provenance.json", "journal", "results", "journal/trained.parquet", "results/frontier.json")
 
 

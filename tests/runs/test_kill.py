@@ -11,6 +11,8 @@ import pytest
 from poziomka.core.seeds import random_of
 from poziomka.runs import Run
 
+pytestmark = pytest.mark.slow
+
 LOOP = Path(__file__).with_name("loop.py")
 STEPS = 40
 

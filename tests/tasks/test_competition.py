@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
-from hypothesis import given
-from hypothesis import strategies as st
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
 from poziomka.core.scoring import judge
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks import shipped, task_named
-from poziomka.tasks.competition import SAMPLE, boxed, competition, open_box, problem_of
+from poziomka.tasks.competition import SAMPLE, boxed, competition, problem_of
 from poziomka.testing import check_task
 
 ROW = {"problem": "How many?", "answer": "1"}
@@ -129,9 +127,9 @@ def test_an_answer_has_one_box_and_nothing_after_it(answer, verdict):
 
 
 @pytest.mark.parametrize(
-    "answer", ["204 or 205", "not 204", "204. No, it is 205.", "204 and so on", "2*102", "204 204", "204 km"]
+    "answer", ["204 or 205", "not 204", "204. No, it is 205.", "204 and so on", "2*102", "204 204", "204 million"]
 )
-def test_a_number_without_a_box_stands_alone_at_the_end(answer):
+def test_a_number_without_a_box_stands_alone(answer):
     problem = asked("How far?", "204")
     assert judged(problem, "So the answer is 204.").correct
     assert judged(problem, answer).reward == 0
@@ -139,6 +137,101 @@ def test_a_number_without_a_box_stands_alone_at_the_end(answer):
 
 def test_a_number_does_not_do_where_the_gold_answer_is_none():
     assert judged(asked("How much?", r"\frac{1}{2}"), "0.5").verdict is Verdict.UNPARSED
+
+
+@pytest.mark.fault("E6")
+@pytest.mark.parametrize("answer", [r"\fbox{12}", r"\framebox{12}", r"It is $\fbox{12}$."])
+def test_another_box_is_read_or_not_and_never_an_error(answer):
+    assert judged(asked("How many?", "12"), answer).verdict in (Verdict.CORRECT, Verdict.UNPARSED)
+    assert judged(asked("How many?", "12"), answer.replace("12", "13")).verdict in (Verdict.WRONG, Verdict.UNPARSED)
+
+
+@pytest.mark.fault("E7")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(
+            r"-\boxed{12}",
+            r"1\boxed{12}",
+            r"2\cdot\boxed{12}",
+            r"$2 \cdot \boxed{12}$",
+            r"2 * \boxed{12}",
+            r"x\boxed{12}",
+        ),
+        *(r"x > \boxed{12}", r"x \neq \boxed{12}", r"x \ge \boxed{12}", r"\frac{1}{2}\boxed{12}", r"\sqrt{\boxed{12}}"),
+        *(r"\boxed{12\text{ million}}", r"\boxed{12 \text{ dozen}}", r"\boxed{12\text{ Millionen}}", r"\boxed{x > 12}"),
+        *(
+            r"half of \boxed{12}",
+            r"It can't be \boxed{12}.",
+            r"nicht \boxed{12}",
+            r"twice \boxed{12}",
+            r"minus \boxed{12}",
+        ),
+        *(
+            r"It is not equal to $\boxed{12}$.",
+            r"at least \boxed{12}",
+            "It is no more than\n\\boxed{12}",
+            r"a\boxed{12}",
+        ),
+        *("half of 12", "can't be 12", "12 million", "x > 12", "12 and a half", "12 or 13", "12? No.", "nicht 12"),
+    ],
+)
+def test_what_stands_beside_the_answer_may_make_it_another(answer):
+    assert judged(asked("How many?", "12"), answer).reward == 0
+
+
+@pytest.mark.fault("B10")
+@pytest.mark.fault("E9")
+@pytest.mark.parametrize(
+    ("gold", "inside"),
+    [
+        *(
+            ("-5", "−5"),
+            ("-5", "–5"),
+            ("90", "90°"),
+            (r"90^\circ", "90°"),
+            (r"\frac{1}{2}", "½"),
+            (r"\frac{3}{2}", "1½"),
+        ),
+        *(
+            (r"2\pi", "2π"),
+            (r"\sqrt{2}", "√2"),
+            (r"3\sqrt{2}", "3√2"),
+            ("12", "$12$"),
+            ("12", r"\(12\)"),
+            ("12", "12."),
+        ),
+        *(("1000", r"1\,000"), ("1234", r"1{,}234"), ("18", r"\text{18}"), ("18", r"18\text{ dollars}"), ("5", "5.")),
+        *(("18", r"\text{18 dollars}"), ("1234", "x=1234"), ("1234", "1234km"), ("1234", "1234 km"), ("x^2", "x²")),
+        *((r"\emptyset", r"\emptyset"), (r"\emptyset", r"\varnothing"), (r"\emptyset", r"\{\}"), (r"\emptyset", "∅")),
+        *((r"\{1,2\}", "{2, 1}"), (r"\{1,2\}", r"\{2,1\}"), (r"\{1,2,3\}", r"\left\{3,1,2\right\}")),
+    ],
+)
+def test_a_right_answer_is_right_in_every_clear_spelling(gold, inside):
+    assert judged(asked("What is it?", gold), boxed(inside)).correct
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(
+            r"x = \boxed{12}",
+            r"5 + 7 = \boxed{12}",
+            r"\therefore \boxed{12}",
+            r"**Answer:** $\boxed{12}$",
+            r"\[\boxed{12}\]",
+        ),
+        *(
+            r"The length of AB is $\boxed{12}$.",
+            r"If n = 3, it is \boxed{12}.",
+            "that is what we\nfind.\n\n$$\\boxed{12}$$",
+        ),
+        *(r"The value is not 3. It is \boxed{12}.", r"there is a total of \boxed{12}", r"\text{Answer: }\boxed{12}"),
+        *(r"答案是\boxed{12}", "\\begin{align*} x &= 5+7 \\\\ &= \\boxed{12} \\end{align*}", "x=12", "12 km", "12°"),
+    ],
+)
+def test_what_leads_to_the_answer_leaves_it_as_it_is(answer):
+    assert judged(asked("How many?", "12"), answer).correct
 
 
 def test_repeating_a_formula_of_the_question_is_no_answer():
@@ -172,7 +265,7 @@ def test_a_gold_answer_that_cannot_be_read_is_an_error_and_never_a_reward(task):
     [
         ({"problem": "How many?", "answer": r"\frac{1}{"}, r"gold answer .* of line 1 of .* cannot be read.*mend it"),
         ({"problem": "How many?", "answer": ""}, "cannot be read"),
-        ({"problem": "How many?", "answer": "½"}, "cannot be read"),
+        ({"problem": "How many?", "answer": "１"}, "cannot be read"),
         ({"problem": "How many?", "answer": [1]}, "must be a text or a whole number"),
         ({"problem": "How many?", "answer": True}, "must be a text or a whole number"),
         ({"problem": "How many?", "solution": "So it is 3."}, "there is no box"),
@@ -213,22 +306,6 @@ def test_without_math_verify_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(competition.__globals__, "find_spec", lambda name: None)
     with pytest.raises(TaskError, match="math-verify"):
         competition("sample")
-
-
-@given(st.text(alphabet="\\{}boxed 12frac$.", max_size=40))
-def test_whatever_is_said_a_box_is_opened_or_it_is_said_why_not(text):
-    found = open_box(text)
-    assert isinstance(found, str) or boxed(found[0]).count("{") == boxed(found[0]).count("}") or "\\" in found[0]
-
-
-@given(
-    st.recursive(
-        st.sampled_from(["1", "x", r"\{", r"\}"]),
-        lambda inner: st.lists(inner, max_size=3).map(lambda parts: "{" + "".join(parts) + "}"),
-    )
-)
-def test_a_box_is_opened_at_the_brace_that_closes_it(inside):
-    assert open_box(f"so {boxed(inside)}.") == (inside, ".")
 
 
 def test_the_sample_lies_inside_the_package():

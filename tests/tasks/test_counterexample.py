@@ -44,6 +44,23 @@ def test_always_saying_valid_earns_exactly_half(task, level):
     assert len(set(rewards[::2])) == 2  # the place among its neighbours does not tell
 
 
+@pytest.mark.fault("E9")
+@pytest.mark.parametrize("answer", ["valid.", "VALID", "Valid", "**valid**", "`valid`."])
+def test_the_word_valid_is_read_in_every_clear_spelling(task, answer):
+    for problem in (task.problem("train", index, 1) for index in range(2)):
+        assert judged(problem, answer, task.scorer).correct == (problem.answer == VALID)
+        assert judged(problem, f"not {answer}", task.scorer).reward == 0
+
+
+@pytest.mark.fault("E9")
+def test_a_counterexample_may_end_with_a_full_stop_and_begin_its_truth_values_with_a_capital(task):
+    problem = next(p for p in (task.problem("train", index, 3) for index in range(4)) if p.answer != VALID)
+    answer = task.demonstration(problem)[1]
+    written = answer.replace("true", "True").replace("false", "FALSE") + "."
+    assert judged(problem, written, task.scorer).correct
+    assert judged(problem, written, task.audit).correct
+
+
 @pytest.mark.parametrize("level", range(1, UNBOUNDED))
 def test_every_counterexample_is_right(task, level):
     for problem in (task.problem("train", index, level) for index in range(4)):

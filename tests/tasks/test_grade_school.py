@@ -92,6 +92,28 @@ def test_anything_else_earns_nothing(task, answer, verdict):
     assert (score.reward, score.verdict) == (0.0, verdict)
 
 
+@pytest.mark.fault("E8")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("2700 k", "2700 millions", "half of 2700", "2700 and a half", "2700 or twenty", "2700? No.", "nicht 2700"),
+        *("can't be 2700", "twice 2700", "at least 2700", r"half of \boxed{2700}", r"-\boxed{2700}"),
+    ],
+)
+def test_a_number_that_is_changed_or_denied_earns_nothing(task, answer):
+    assert judged(task.problem("train", 2), f"<think> hm </think> {answer}", task).reward == 0.0
+
+
+@pytest.mark.fault("B10")
+@pytest.mark.parametrize("answer", [r"\boxed{2{,}700}", r"\boxed{2700\text{ kg}}", r"2\,700", "2700kg", "x = 2700"])
+def test_a_right_number_in_latex_is_right(task, answer):
+    assert judged(task.problem("train", 2), f"<think> hm </think> {answer}", task).correct
+
+
+def test_a_loss_may_be_written_with_a_minus_sign(task):
+    assert judged(task.problem("train", 3), "<think> hm </think> −5", task).correct
+
+
 def test_a_reply_that_was_cut_is_truncated(task):
     assert judged(task.problem("train", 2), "<think> 2700", task, Stop.LENGTH).verdict is Verdict.TRUNCATED
 

@@ -124,6 +124,7 @@ def test_a_source_is_pure_in_any_order(name):
     assert [task.problem("train", index) for index in reversed(range(6))] == forwards[::-1]
 
 
+@pytest.mark.slow
 def test_another_process_draws_the_same_problems():
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     output = subprocess.run(

@@ -7,6 +7,8 @@ import pytest
 from poziomka.tasks import READ_TASKS, TASKS
 from poziomka.testing import check_task
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", TASKS)
 def test_it_keeps_a_tasks_contract(name):

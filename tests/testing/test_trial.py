@@ -1,6 +1,7 @@
 """A trial is data: what was tried, what came of it, and which rules do not hold."""
 
 import json
+import re
 import time
 from dataclasses import asdict, replace
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from poziomka.core.answers import read_integer, split_thought
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.seeds import random_of
+from poziomka.tasks import task_named
 from poziomka.testing import Trial, check_task, trial
 from poziomka.testing.mistakes import mistakes, same
 from poziomka.testing.record import GOLD, JUNK, MISTAKE, WORTHLESS
@@ -36,6 +38,30 @@ HALVES = Task("halves", source, scorer)
 
 def tried(task=HALVES, problems=2, **how):
     return trial(task, problems=problems, effort=SHORT, **how)
+
+
+# ---------------------------------------------------------------------------------- numbers that are changed or denied
+@pytest.mark.fault("E7")
+@pytest.mark.fault("E8")
+def test_a_number_beside_a_word_that_changes_or_denies_it_is_tried_and_must_earn_nothing():
+    def generous(problem, transcript):
+        found = re.findall(r"\d+\.\d+", split_thought(transcript.reply)[1] or "")
+        return Score.right(found[0]) if found == [problem.answer] else Score.wrong("")
+
+    found = trial(replace(HALVES, scorer=generous), problems=1, effort=Effort(most=1000, sizes={}))
+    for what in ("half of N", "N million", "nicht N", "can't be N", "N or thirteen", "N and a half", "x > N", "N? No."):
+        assert any(repr(what) in sentence for sentence in found.broken), what
+    for what in (r"-\boxed{N}", r"2\cdot\boxed{N}", r"x > \boxed{N}", r"\boxed{N million}", r"half of \boxed{N}"):
+        assert any(what in sentence.replace("\\\\", "\\") for sentence in found.broken), what
+
+
+@pytest.mark.fault("E7")
+@pytest.mark.fault("E8")
+@pytest.mark.parametrize("name", ["sums", "gcd", "large_numbers_in_words", "grade_school:sample", "competition:sample"])
+def test_every_task_of_numbers_is_tried_with_them_and_passes(name):
+    found = trial(task_named(name), problems=2, effort=SHORT)
+    assert found.broken == ()
+    assert any("N" in row.what and "where N is right" in row.what for row in found.rows)
 
 
 # ------------------------------------------------------------------------------------------------------------ figures
@@ -258,7 +284,6 @@ def test_the_catalogue_holds_what_it_promises():
     kinds = dict(worthless(case))
     assert len(kinds) == len(list(worthless(case))) > 60  # no kind hides another
     assert kinds["every candidate listed"].reply.endswith("3 -12 4")
-    assert kinds["a minus sign that is no hyphen"].reply.endswith("−12")
     assert kinds["full-width digits"].reply.endswith("-１２")
     assert kinds["a zero-width space inside"].reply.endswith("-1\u200b2")
     assert kinds["a sum of the prompt, not worked out, as the answer"].reply.endswith(f"{problem.key} / 2")

@@ -11,6 +11,8 @@ from poziomka.runs import Run
 from poziomka.training.recipe import recipe_of
 from poziomka.training.train import Training, train
 
+pytestmark = pytest.mark.slow
+
 STEPS = 8
 
 

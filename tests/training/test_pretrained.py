@@ -21,6 +21,8 @@ from poziomka.training.build import build, load
 from poziomka.training.recipe import recipe_of
 from poziomka.training.train import Training, train
 
+pytestmark = pytest.mark.slow
+
 
 def heads_or_tails(problem, transcript):
     """A coin for each reply, so that an untrained model has something to learn from."""

@@ -8,6 +8,8 @@ from poziomka.training.build import build
 from poziomka.training.recipe import recipe_of
 from poziomka.training.train import train
 
+pytestmark = pytest.mark.slow
+
 TINY = {
     "task": "large_numbers",
     "tools": "calculator",

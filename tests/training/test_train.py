@@ -12,6 +12,8 @@ from poziomka.training.doctor.examine import parts_of
 from poziomka.training.recipe import recipe_of
 from poziomka.training.train import Training, train
 
+pytestmark = pytest.mark.slow
+
 DIVERGENCE = {"divergence": {"kind": "reverse", "weight": 0.1}}
 
 

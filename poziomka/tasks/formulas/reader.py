@@ -9,7 +9,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from poziomka.tasks.formulas.formula import ARITHMETIC, Formula, FormulaError, number
-from poziomka.tasks.formulas.tokens import BRACKETS, tokens_of, words_of
+from poziomka.tasks.formulas.tokens import BRACKETS, in_latex, tokens_of, words_of
 
 LONGEST = 400  # characters of an answer
 DEEPEST = 24  # brackets within brackets
@@ -36,6 +36,7 @@ def read_formula(text: str) -> Formula:
     if len(text) > LONGEST:
         message = f"it has more than {LONGEST} characters"
         raise FormulaError(message)
+    text = in_latex(text)
     if not text.isascii() or not text.isprintable():
         message = "it holds letters that LaTeX spells otherwise"
         raise FormulaError(message)
@@ -242,6 +243,9 @@ class _Reader:
             return self.name(mark.strip("\\"))
         if mark == "{":
             found = self.inside(self.sum)
+            if self.next() == "," and self.take():  # {1, 2} can only be a set
+                rest = self.inside(lambda: Formula("list", self.members()))
+                found = Formula("set", (found, *rest.parts))
             self.take("}")
             return found
         if mark in BRACKETS:
@@ -277,7 +281,7 @@ class _Reader:
         if self.depth > DEEPEST:
             message = f"it has more than {DEEPEST} brackets within brackets"
             raise FormulaError(message)
-        found = self.members()
+        found = () if (opened, self.next()) == ("\\{", "\\}") else self.members()
         self.depth -= 1
         self.bars = bars
         closed = self.take(*BRACKETS[opened])
@@ -303,6 +307,8 @@ class _Reader:
         """
         if mark == "\\frac":
             return Formula("quotient", (self.argument(), self.argument()))
+        if mark == "\\emptyset":
+            return Formula("set")
         if mark == "\\binom":
             return Formula("apply", (self.argument(), self.argument()), "binomial")
         if mark == "\\sqrt":

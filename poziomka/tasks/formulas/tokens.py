@@ -11,8 +11,41 @@ TOKEN = re.compile(
     r"|\d{1,3}(?:,\d{3})+(?![\d.])|\d+(?:\.\d+)?|\.\d+|[A-Za-z]|[-+*/^_!=<>(),|{}\[\]:&%]"
 )
 SPACES = re.compile(r"(?<!\\)\\[,;: !]|~|\\quad|\\qquad|\\displaystyle|\\left(?![a-z])|\\right(?![a-z])|\\limits")
+SIGNS = {
+    "−": "-",
+    "–": "-",
+    "×": r"\times ",
+    "·": r"\cdot ",
+    "÷": r"\div ",
+    "±": r"\pm ",
+    "°": r"^\circ ",
+    "π": r"\pi ",
+    "∞": r"\infty ",
+    "∅": r"\emptyset ",
+    "²": "^2",
+    "³": "^3",
+    "∪": r"\cup ",
+    "∈": r"\in ",
+    "≤": r"\le ",
+    "≥": r"\ge ",
+    "≠": r"\ne ",
+    "½": r"\frac{1}{2}",
+    "¼": r"\frac{1}{4}",
+    "¾": r"\frac{3}{4}",
+    "⅓": r"\frac{1}{3}",
+    "⅔": r"\frac{2}{3}",
+    "⅕": r"\frac{1}{5}",
+    "⅛": r"\frac{1}{8}",
+    "θ": r"\theta ",
+}  # what is as clear as its spelling in LaTeX
+ROOT = re.compile(r"√\s*(\d+|[A-Za-z]|\{[^{}]*\}|\([^()]*\))")
+TEXT = r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf)\s*\{"
 SPELLINGS = (  # other spellings of the same
     (re.compile(r"(?<=\d),(?:\\!|\{\})\s*(?=\d{3})|(?<=\d)\{,\}(?=\d{3})"), ""),
+    (re.compile(r"(?<![\d.])\d{1,3}(?:(?:\\[,;:! ]|~)\d{3})+(?!\d)"), lambda found: re.sub(r"\D", "", found[0])),
+    (re.compile(TEXT + r"\s*([-+]?\d[\d,]*(?:\.\d+)?)\s*\}"), r" \1 "),
+    (re.compile(TEXT + r"\s*([-+]?\d[\d,]*(?:\.\d+)?)(\s+[A-Za-z ]+)\}"), r" \1\\text{\2}"),
+    (re.compile(r"\\varnothing(?![A-Za-z])"), r"\\emptyset"),
     (SPACES, " "),
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
     (re.compile(r"\\(?:cdot|times|ast)(?![A-Za-z])"), "*"),
@@ -29,6 +62,12 @@ def _repeating(whole: str, start: str, period: str) -> str:
     r"""Returns 0.1\overline{6} as a fraction, in LaTeX."""
     nines = (10 ** len(period) - 1) * 10 ** len(start)
     return rf"\frac{{{int(whole + start + period or 0) - int(whole + start or 0)}}}{{{nines}}}"
+
+
+def in_latex(text: str) -> str:
+    """Returns a text with signs such as "½", "π" and "√2" written as LaTeX writes them."""
+    text = ROOT.sub(lambda found: rf"\sqrt{{{found[1].strip('{}()')}}}", text)
+    return "".join(SIGNS.get(letter, letter) for letter in text)
 
 
 def tokens_of(text: str) -> list[str]:

@@ -1,0 +1,148 @@
+"""Words that may stand beside a number in an answer, and words that make it another number or deny it.
+
+The lists are closed on purpose: "half of 12", "12 millions", "nicht 12" and "12 or thirteen" are no 12, and no list of
+forbidden words is ever complete. A word that is in no list may stand beside a number only if the question uses it.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+NUMBERS = _words(
+    # words that are numbers, scale one, or compute with one
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty thirty forty fourty fifty sixty seventy eighty ninety hundred thousand grand million "
+    "billion trillion quadrillion lakh crore mio mln mil bn mn k dozen gross myriad googol "
+    "half halves halved third fourth fifth sixth seventh eighth ninth tenth hundredth thousandth millionth billionth "
+    "quarter fraction portion couple pair double doubled triple tripled treble quadruple twice thrice "
+    "twofold threefold tenfold squared cubed root reciprocal inverse factorial logarithm log "
+    "minus negative plus multiplied divided modulo mod percentile twentieth thirtieth fortieth fiftieth sixtieth "
+    "seventieth eightieth ninetieth "
+    "millionen milliarden tausend hundert dutzend mille milliard milliards millones mila "
+    "miljoen miljard milioni miliardi"
+)
+DENIALS = _words(
+    # words that deny or doubt what their clause says
+    "not no nor neither never none nothing nobody cannot cant dont isnt wasnt arent wont nope wrong incorrect false "
+    "untrue impossible mistaken maybe may might could perhaps possibly hardly barely unlikely doubt doubtful unknown "
+    "unclear nicht kein keine keinen keiner nie niemals pas jamais non ne ni nunca tampoco nao não niet geen inte ikke "
+    "ei не нет ни 不 不是 非"
+)
+HEDGES = _words(
+    # words that exclude what follows, say that it is near, or add another
+    "but except excluding excludes instead rather unless unlike besides or either far almost nearly about "
+    "approximately approx roughly around circa ca if else versus vs"
+)
+BEFORE = _words(
+    # words after which a number is a bound, a part or a step of something else
+    "than least most over under above below beyond past after before until till by per and without between within "
+    "exceeds exceeding exceed less fewer more up down"
+)
+AFTER = _words("and or to plus over under below score scores point")  # a number before these may go on
+OF = _words(
+    # what "of" may follow: "a total of 12" is 12, "a share of 12" is not
+    "total number amount sum cost price value profit average mean answer result area length width height perimeter "
+    "volume weight age distance speed rate balance change bill salary income revenue remainder temperature count "
+    "maximum minimum population"
+)
+PLAIN = _words(
+    # what an answer is said with
+    "a an the this that these those it its it's he she they we i you his her hers their theirs our my your there here "
+    "him them us many much "
+    "is are was were be been being will would should must has have had do does did get gets got getting "
+    "gives give gave giving makes make made making equals equal equaled comes come came leaves leave left leaving "
+    "remains remain remained remaining needs need needed takes take took costs cost pays pay paid spends spend spent "
+    "earns earn earned saves save saved sells sell sold buys buy bought receives receive received becomes become "
+    "weighs weigh weighed uses use used runs run ran walks walk walked drives drive drove reads read eats eat "
+    "ate works work worked sees see says said find finds found know knows obtain obtains obtained yields yield "
+    "conclude concludes calculate calculated calculates compute computed denote denotes write reach reaches reached "
+    "answer answers final result results solution solutions value values total totals totaling sum number numbers "
+    "amount amounts count counts price profit average mean difference remainder product length width height area "
+    "perimeter volume weight age distance speed rate time balance change bill salary income revenue therefore thus so "
+    "hence then now finally altogether overall combined together all each every only just exactly simply precisely "
+    "in of for to at on with as from out off into from his and also still again more fewer less extra additional "
+    "correct right ok okay yes sure well done below following because since when where while let's let boxed box "
+    "per day daily hourly weekly monthly yearly once old new own same both later earlier longer away high long tall "
+    "wide deep big small same whole over first last next end start back "
+    "maximum minimum largest smallest greatest possible different distinct such "
+    "people person persons men women man woman boys boy girls girl children child kids kid students student adults "
+    "friends friend animals animal items item things thing objects pieces piece units unit boxes bags bag balls ball "
+    "books book cards card eggs egg apples apple ways way steps step points sides side "
+    # "the answer is", in other languages
+    "die antwort ist das ergebnis lautet la réponse est le résultat respuesta es el resultado risposta il risultato "
+    "resposta é antwoord 答案 答案是 是 为 為"
+)
+UNITS = _words(
+    "dollar dollars cent cents buck bucks euro euros pound pounds penny pennies usd eur gbp percent percentage degree "
+    "degrees celsius fahrenheit second seconds sec secs minute minutes min mins hour hours hr hrs h day days week "
+    "weeks month months year years yr yrs decade decades century centuries km kilometer kilometers kilometre "
+    "kilometres cm centimeter centimeters centimetre centimetres mm millimeter millimeters meter meters metre metres "
+    "mile miles mi mph kph kmh inch inches foot feet ft yard yards yd yds acre acres kg kilogram kilograms gram grams "
+    "mg lb lbs ounce ounces oz ton tons tonne tonnes liter liters litre litres ml milliliter milliliters gallon "
+    "gallons quart quarts pint pints cup cups teaspoon teaspoons tablespoon tablespoons calorie calories watt watts "
+    "volt volts joule joules newton newtons radian radians rad square cubic sq"
+)
+ATTACHED = _words("km cm mm kg mg ml lb lbs oz ft mi mph kph kmh hr hrs min mins sec secs usd eur gbp deg rad sq")
+SYMBOLS = frozenset(("°", "°c", "°f", "%", "€", "£", "$"))
+
+WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+ENDING = re.compile(r"(?:ing|ed|es|s|e)$")
+NOT = re.compile(r"n['’]t$")
+
+
+def stem(word: str) -> str:
+    """Returns a word without a common English ending, so that "earns" is found where the question has "earn"."""
+    return ENDING.sub("", word) if len(word) > 3 else word
+
+
+def words_in(question: str) -> frozenset[str]:
+    """Returns the stems of a question's words; single letters are names of variables, and left out."""
+    return frozenset(stem(word) for word in WORD.findall(question.lower()) if len(word) > 1)
+
+
+def is_number_word(word: str) -> bool:
+    """Whether a word, in small letters, is a number or makes the number beside it another one."""
+    return word in NUMBERS or word.removesuffix("s") in NUMBERS or word.removesuffix("th") in NUMBERS
+
+
+def is_denial(word: str) -> bool:
+    """Whether a word, in small letters, denies or doubts what its clause says."""
+    return word in DENIALS or NOT.search(word) is not None
+
+
+def is_harmless(word: str, question: Collection[str] = ()) -> bool:
+    """Whether a word, in small letters, may stand beside a number without making it another.
+
+    Args:
+        word: without punctuation around it.
+        question: what `words_in` returned for the question.
+    """
+    if word in SYMBOLS:
+        return True
+    if is_number_word(word) or is_denial(word) or word in HEDGES:
+        return False
+    return word in PLAIN or word in UNITS or (len(word) > 1 and stem(word) in question)
+
+
+def leads_to_number(words: Sequence[str]) -> bool:
+    """Whether a number may follow the last of some words, all of which are harmless: not after "than" or "share of"."""
+    if not words:
+        return True
+    last = words[-1]
+    if last == "of":
+        return len(words) > 1 and words[-2] in OF
+    return last not in BEFORE
+
+
+def strange_word(unit: str, question: Collection[str] = ()) -> str:
+    """Returns the first word of a unit, such as "cm^2" or "square inch", that may not stand beside a number; or ""."""
+    words = (word.lower() for word in re.split(r"[ /]|\^\d+", unit))
+    return next((word for word in words if word and not _is_unit(word, question)), "")
+
+
+def _is_unit(word: str, question: Collection[str]) -> bool:
+    return any(is_harmless(form, question) for form in (word, f"{word}s", f"{word}es")) and not is_number_word(word)

@@ -1,0 +1,44 @@
+"""A box is opened at the brace that closes it, and what stands before it is looked at."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poziomka.core.boxes import Box, open_box, trouble_before
+from poziomka.core.words import words_in
+
+
+@given(st.text(alphabet="\\{}boxed 12frac$.", max_size=40))
+def test_whatever_is_said_a_box_is_opened_or_it_is_said_why_not(text):
+    found = open_box(text)
+    inside = "" if isinstance(found, str) else found.inside
+    assert inside.count("{") == inside.count("}") or "\\" in inside
+
+
+@given(
+    st.recursive(
+        st.sampled_from(["1", "x", r"\{", r"\}"]),
+        lambda inner: st.lists(inner, max_size=3).map(lambda parts: "{" + "".join(parts) + "}"),
+    )
+)
+def test_a_box_is_opened_at_the_brace_that_closes_it(inside):
+    assert open_box(f"so \\boxed{{{inside}}}.") == Box(inside, "so ", ".")
+
+
+def test_a_word_that_nobody_knows_before_a_box_is_trouble_unless_the_question_has_it():
+    assert "stands before the box" in trouble_before("the gerbil ")
+    assert trouble_before("the gerbil ", words_in("How old is the gerbil?")) == ""
+
+
+def test_a_denial_counts_in_its_clause_only():
+    assert "denies or doubts" in trouble_before("The answer is certainly not the number ")
+    assert trouble_before("As 6 is not prime, the answer is ") == ""
+
+
+def test_white_space_before_a_box_takes_no_time():
+    assert trouble_before(" " * 1_000_000) == ""
+    assert trouble_before("x" + " " * 1_000_000 + "y") != ""
+
+
+@given(st.text() | st.text(alphabet="\\\\ =.:,;-+*(){}[]$ isnotx12\n", max_size=40))
+def test_whatever_stands_before_a_box_is_read(text):
+    assert isinstance(trouble_before(text), str)
