@@ -82,6 +82,11 @@ PIECES += [
         (r"\text{ellipse}", "words"),
         ("p - q", "sum"),
         (r"\langle 1, 2 \rangle", "tuple"),
+        ("−3", "minus"),
+        ("½", "quotient"),
+        ("√2", "apply"),
+        ("{1, 2}", "set"),
+        (r"\emptyset", "set"),
     ],
 )
 def test_it_knows_the_forms_of_answers(text, kind):
@@ -100,8 +105,8 @@ def test_a_comma_inside_brackets_divides_entries():
             r"12 \text{ and }",
             r"\foo{3}",
             "٣",
-            "−3",
-            "½",
+            "－3",
+            "⅟3",
             "x\u200b",
             "12\0",
             "x^2^3",
