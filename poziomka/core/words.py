@@ -90,7 +90,7 @@ ATTACHED = _words("km cm mm kg mg ml lb lbs oz ft mi mph kph kmh hr hrs min mins
 SYMBOLS = frozenset(("°", "°c", "°f", "%", "€", "£", "$"))
 
 WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-ENDING = re.compile(r"(?:ing|ed|es|s|e)$")
+ENDING = re.compile(r"(?:ing|ed|es|e?['’]s|s['’]|s|e)$")
 NOT = re.compile(r"n['’]t$")
 
 

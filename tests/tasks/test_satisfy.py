@@ -72,9 +72,9 @@ def test_splits_share_no_list_of_constraints(task):
 @pytest.mark.parametrize(
     "answer",
     [
-        *("x = 1, y = 2", "x = 1, y = 2, p = 1", "x = true, y = 2, p = true", "x = 1, y = 2, p = true.", "valid", ""),
+        *("x = 1, y = 2", "x = 1, y = 2, p = 1", "x = true, y = 2, p = true", "x = 1, y = 2, p = true?", "valid", ""),
         *("x = 1, x = 1, y = 2, p = true", "x = 1, y = 2, p = true, q = true", "x = 01, y = 2, p = true"),
-        *("x = 1, y = 2, p = True", "x=1 y=2 p=true", "x = 1, y = 2, p = true\n", "x = １, y = 2, p = true"),
+        *("x = 1, y = 2, P = true", "x=1 y=2 p=true", "x = 1, y = 2, p = true\n", "x = １, y = 2, p = true"),
         *("x = 1" * 1000, "x = 1+0, y = 2, p = true", "x = -0, y = 2, p = true"),
     ],
 )
