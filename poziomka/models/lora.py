@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from poziomka.core.errors import ModelError, nearest
 from poziomka.core.settings import setting
 from poziomka.core.untrusted import read_object
+from poziomka.models.adapter_config import demand_plain
 from poziomka.models.architecture import Architecture
+from poziomka.models.bounds import WIDTH, real, whole
 from poziomka.models.drawing import seeded
 from poziomka.models.layers.linear import Linear
 from poziomka.models.tokenizer import Tokenizer
@@ -234,20 +236,31 @@ def load_peft(folder: Path, model: Architecture) -> LoraSettings:
     Raises:
         ModelError: a file is missing or damaged, the adapters are of a kind that is not supported, or do not fit.
     """
-    settings = read_settings(folder)
+    settings, tensors = read_settings(folder), _stored(folder)
+    ranks = {tensor.shape[0] for name, tensor in tensors.items() if name.endswith("lora_A.weight")}
+    if ranks != {settings.rank}:  # before adapters of that size are made
+        found = ", ".join(map(str, sorted(ranks))) or "none"
+        message = (
+            f"the adapters {folder} do not fit their {CONFIG}: it says rank {settings.rank:,}, and their tensors "
+            f"differ ({found}); fetch or save them again"
+        )
+        raise ModelError(message)
     attach(model, settings, 0)
-    restore_adapters(folder, model)
+    _fill(folder, model, tensors)
     return settings
 
 
 def restore_adapters(folder: Path, model: Architecture) -> None:
     """Takes the adapters of a PEFT folder into a model that has such adapters; raises ModelError as `load_peft`."""
+    _fill(folder, model, _stored(folder))
+
+
+def _stored(folder: Path) -> dict[str, Tensor]:
     try:
-        tensors = load_file(folder / WEIGHTS)
+        return load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         message = f"cannot read the adapters {folder / WEIGHTS}: {error}"
         raise ModelError(message) from error
-    _fill(folder, model, tensors)
 
 
 def _fill(folder: Path, model: Architecture, tensors: Mapping[str, Tensor]) -> None:
@@ -269,33 +282,39 @@ def _fill(folder: Path, model: Architecture, tensors: Mapping[str, Tensor]) -> N
 
 
 def base_of(folder: Path) -> str | None:
-    """Returns which model a folder's adapters go onto; None where it holds no adapters."""
+    """Returns which model a folder's adapters go onto; None where it holds no adapters.
+
+    Raises:
+        ModelError: the folder's adapter_config.json cannot be read, or names no model.
+    """
     if not (folder / CONFIG).is_file():
         return None
-    try:
-        return str(read_object(folder / CONFIG, ModelError)["base_model_name_or_path"])
-    except KeyError as error:
-        message = f"cannot read the adapters' settings {folder / CONFIG}: it lacks {error}"
-        raise ModelError(message) from error
+    base = read_object(folder / CONFIG, ModelError).get("base_model_name_or_path")
+    if not isinstance(base, str):
+        message = f"cannot read the adapters' settings {folder / CONFIG}: base_model_name_or_path names no model"
+        raise ModelError(message)
+    return base
 
 
 def read_settings(folder: Path) -> LoraSettings:
     """Returns the settings of a PEFT folder's adapters; raises ModelError where they are of another kind."""
     path = folder / CONFIG
-    config = read_object(path, ModelError)
     try:
-        rank, alpha = int(config["r"]), float(config["lora_alpha"])
-        dropout, names = float(config.get("lora_dropout", 0.0)), config["target_modules"]
-    except (ValueError, KeyError, TypeError) as error:
+        config = read_object(path, ModelError)
+        demand_plain(config, str(folder))
+        rank, alpha = whole(config, "r", WIDTH), real(config, "lora_alpha", zero=True)
+        dropout, names = real(config, "lora_dropout", 0.0, zero=True), config["target_modules"]
+    except ModelError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
         message = f"cannot read the adapters' settings {path}: {error!r}"
         raise ModelError(message) from error
-    targets = tuple(target for target, parts in TARGETS.items() if isinstance(names, list) and {*parts} <= {*names})
-    strange = [name for name in ("use_dora", "use_rslora", "modules_to_save", "rank_pattern") if config.get(name)]
-    known = {part for target in targets for part in TARGETS[target]}
-    if config.get("peft_type") != "LORA" or strange or not isinstance(names, list) or known != {*names}:
+    listed = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
+    targets = tuple(target for target, parts in TARGETS.items() if {*parts} <= {*listed})
+    if not targets or {part for target in targets for part in TARGETS[target]} != {*listed}:
         message = (
-            f"the adapters {path.parent} are of a kind that is not supported ({config.get('peft_type')}, "
-            f"{', '.join(strange) or names}): plain LoRA on all of attention, all of the feed-forward, or both is"
+            f"the adapters {folder} are of a kind that is not supported, with target_modules {str(names)[:80]}: plain "
+            "LoRA on all of attention, all of the feed-forward, or both is"
         )
         raise ModelError(message)
     return LoraSettings(rank=rank, alpha=alpha, dropout=dropout, targets=targets)

@@ -21,6 +21,7 @@ from poziomka.models.pretrained import load_pretrained
 from poziomka.models.weights import save_model
 
 SETTINGS = LoraSettings(rank=3, alpha=5.0)
+B8, E13 = pytest.mark.fault("B8"), pytest.mark.fault("E13")
 
 
 def stirred(model, seed=0):
@@ -144,6 +145,27 @@ def test_peft_opens_the_folder_over_transformers_model_and_computes_the_same(bui
         ({"target_modules": "all-linear"}, "not supported"),
         ({"r": None}, "cannot read"),
         ({"r": 4}, "tensors differ"),
+        pytest.param({"r": 1 << 40}, "cannot read", marks=E13),
+        pytest.param({"r": 1 << 18}, "tensors differ", marks=E13),
+        pytest.param({"r": -3}, "cannot read", marks=E13),
+        pytest.param({"lora_alpha": float("nan")}, "cannot read", marks=E13),
+        pytest.param({"target_modules": [["q_proj"]]}, "not supported", marks=B8),
+        pytest.param({"alpha_pattern": {"q_proj": 8}}, "says alpha_pattern", marks=B8),
+        pytest.param({"rank_pattern": {"q_proj": 8}}, "says rank_pattern", marks=B8),
+        pytest.param({"init_lora_weights": "pissa"}, "says init_lora_weights 'pissa'", marks=B8),
+        pytest.param({"init_lora_weights": "pissa_niter_4"}, "says init_lora_weights", marks=B8),
+        pytest.param({"init_lora_weights": "olora"}, "says init_lora_weights 'olora'", marks=B8),
+        pytest.param({"init_lora_weights": "loftq"}, "says init_lora_weights", marks=B8),
+        pytest.param({"fan_in_fan_out": True}, "says fan_in_fan_out", marks=B8),
+        pytest.param({"bias": "all"}, "says bias 'all'", marks=B8),
+        pytest.param({"lora_bias": True}, "says lora_bias", marks=B8),
+        pytest.param({"layers_to_transform": [0]}, "says layers_to_transform", marks=B8),
+        pytest.param({"layer_replication": [[0, 2]]}, "says layer_replication", marks=B8),
+        pytest.param({"task_type": "SEQ_CLS"}, "says task_type 'SEQ_CLS'", marks=B8),
+        pytest.param({"trainable_token_indices": [1]}, "says trainable_token_indices", marks=B8),
+        pytest.param({"revision": "v2"}, "says revision 'v2'", marks=B8),
+        pytest.param({"a_setting_of_tomorrow": 1}, "says a_setting_of_tomorrow '1'", marks=B8),
+        pytest.param({"peft_type": None}, "no peft_type", marks=B8),
     ],
 )
 def test_adapters_of_another_kind_are_refused_in_words(build, tmp_path, change, said):
@@ -155,6 +177,21 @@ def test_adapters_of_another_kind_are_refused_in_words(build, tmp_path, change, 
     config.write_text(json.dumps(json.loads(config.read_text()) | change))
     with pytest.raises(ModelError, match=said):
         load_peft(tmp_path, plain)
+
+
+@pytest.mark.parametrize("start", [True, False, "gaussian", "orthogonal", "eva"])
+def test_what_peft_itself_writes_for_plain_adapters_is_read(build, start, tmp_path):
+    from peft import EvaConfig, LoraConfig
+
+    model = build("llama")
+    attach(model, SETTINGS, 0)
+    save_peft(tmp_path, stirred(model))
+    names = json.loads((tmp_path / "adapter_config.json").read_text())["target_modules"]
+    eva = EvaConfig() if start == "eva" else None
+    LoraConfig(
+        r=3, lora_alpha=5, target_modules=names, task_type="CAUSAL_LM", init_lora_weights=start, eva_config=eva
+    ).save_pretrained(tmp_path)
+    assert load_peft(tmp_path, build("llama")) == SETTINGS
 
 
 def test_a_folder_without_adapters_is_refused_in_words(build, tmp_path):
