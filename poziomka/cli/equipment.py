@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from poziomka.core.environment import Reply, Session
+from poziomka.core.environment import Reply, Session, goes_on
 from poziomka.core.errors import SamplerError
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.transcript import Author, Transcript
@@ -52,6 +52,10 @@ class Shown:
         self._inner = inner
         self._show = show
         self.after_end = getattr(inner, "after_end", False)
+
+    def unfinished(self, transcript: Transcript) -> bool:
+        """See Session."""
+        return goes_on(self._inner, transcript)
 
     async def reply(self, transcript: Transcript) -> Reply | None:
         """See Session."""

@@ -47,6 +47,9 @@ class Session(Protocol):
     A session is asked for an answer when the model wrote one of the environment's stop strings. One that has an
     attribute `after_end` which is true is asked too when the model ended its turn itself, as models do that were
     trained to call tools so; it returns None where that turn was the last word.
+
+    A session may have a method `unfinished(transcript)`: whether the stop string that the model wrote last is part of
+    something that goes on, a string inside a call for one. Then the model goes on, and is not answered yet.
     """
 
     async def reply(self, transcript: Transcript) -> Reply | None:
@@ -73,6 +76,12 @@ class Environment(Protocol):
 
     def open(self, problem: Problem) -> Session:
         """Returns a fresh session about `problem`."""
+
+
+def goes_on(session: Session, transcript: Transcript) -> bool:
+    """Whether the model must go on after the stop string that it wrote last (see Session)."""
+    unfinished = getattr(session, "unfinished", None)
+    return unfinished is not None and bool(unfinished(transcript))
 
 
 def opening(problem: Problem, environment: Environment | None) -> Transcript:
@@ -103,6 +112,8 @@ async def converse(sampler: Sampler, session: Session, transcript: Transcript, s
         left -= max(transcript.cost - before, 1)
         if transcript.stop not in waits:
             break
+        if transcript.stop is Stop.PHRASE and goes_on(session, transcript):
+            continue
         began = time.perf_counter()
         try:
             reply = await session.reply(transcript)

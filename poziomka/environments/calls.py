@@ -66,6 +66,9 @@ class CallFormat(Protocol):
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
         """Returns the calls in the model's latest words, in order; [] where there is none."""
 
+    def unclosed(self, words: str) -> bool:
+        """Whether the words end in a call whose stop string is part of an argument, so that the model must go on."""
+
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
         """Returns a text for each result.
 
@@ -167,6 +170,10 @@ class Plain:
         if name not in tools:
             return [Call(name, fault=unknown(name, tools))]
         return [Call(name, value_of(self._joined(rest), tools[name]))]
+
+    def unclosed(self, words: str) -> bool:
+        """See CallFormat: the words between the marks are no JSON, so the first closing mark ends them."""
+        return False
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
         """See CallFormat."""

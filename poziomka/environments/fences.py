@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from poziomka.environments.calls import Call, Result, unknown
 from poziomka.environments.tools import Tool
 
 FENCE = "```"
+FENCES = 8  # of a block, that may be the one that closes it
 LONGEST = 100_000  # characters of a block that is read as calls; a longer one is code
 
 
@@ -27,8 +29,12 @@ class Gemma:
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
         """See CallFormat: the calls of every block, in order."""
-        blocks = [part.partition("\n")[2].partition(FENCE)[0] for part in words.split("```tool_code")[1:]]
+        blocks = [_block(part.partition("\n")[2]) for part in words.split("```tool_code")[1:]]
         return [call for body in blocks for call in _calls_in(body, tools)]
+
+    def unclosed(self, words: str) -> bool:
+        """See CallFormat."""
+        return False
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
         """See CallFormat."""
@@ -70,9 +76,15 @@ class Fenced:
         """See CallFormat: the code with which the words end."""
         _, opened, block = words.rstrip().removesuffix("```output").rstrip().rpartition("```python")
         _, line, code = block.partition("\n")
-        if not opened or not line or code.find(FENCE) != len(code) - len(FENCE):
+        if not opened or not line or not code.endswith(FENCE):
             return []
+        if FENCE in code.removesuffix(FENCE) and not _is_python(code.removesuffix(FENCE)):
+            return []  # the block was closed before
         return [Call("python", {"code": code.removesuffix(FENCE)})]
+
+    def unclosed(self, words: str) -> bool:
+        """See CallFormat."""
+        return False
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
         """See CallFormat."""
@@ -94,6 +106,26 @@ class Fenced:
     def refuse(self, tool: Tool) -> str:
         """See CallFormat."""
         return "" if tool.name == "python" else "its blocks are code for the tool 'python'"
+
+
+def _block(text: str) -> str:
+    """Returns a block of Python up to the fence that closes it: the first before which the code is whole.
+
+    A fence inside a string closes nothing. Where no beginning is Python, the first fence is taken.
+    """
+    ends = [found.start() for found, _ in zip(re.finditer(FENCE, text), range(FENCES), strict=False)]
+    whole = next((end for end in ends if _is_python(text[:end])), None)
+    return text[: ends[0] if whole is None else whole] if ends else text
+
+
+def _is_python(code: str) -> bool:
+    if len(code) > LONGEST:
+        return False
+    try:
+        ast.parse(code.strip())
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 def _calls_in(body: str, tools: Mapping[str, Tool]) -> list[Call]:

@@ -22,9 +22,8 @@ from typing import Any
 
 from poziomka.core.answers import CLOSE
 from poziomka.environments.calls import Call, Result, unknown
+from poziomka.environments.quoted import DECODER, Body, body_at
 from poziomka.environments.tools import Tool
-
-DECODER = json.JSONDecoder(strict=False)  # models write line breaks inside strings
 
 
 def described(tools: Mapping[str, Tool]) -> str:
@@ -70,7 +69,6 @@ class Hermes:
 
     marks: tuple[str, ...] = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
     signs: tuple[str, ...] = ("<tool_call>",)
-    block = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 
     def __init__(self, *, inside: bool = False) -> None:
         """Remembers where results stand."""
@@ -80,10 +78,25 @@ class Hermes:
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
         """See CallFormat: every block, the last one closed or not."""
         calls = []
-        for body in self.block.findall(words):
-            written, fault = decoded(body)
+        for body in self._bodies(words):
+            written, fault = decoded(body.text)
             calls.append(Call("", fault=fault) if fault else call_of(written, tools, "arguments", "parameters"))
         return calls
+
+    def unclosed(self, words: str) -> bool:
+        """See CallFormat."""
+        return any(body.held for body in self._bodies(words))
+
+    @staticmethod
+    def _bodies(words: str) -> Iterator[Body]:
+        """Yields what stands in each block."""
+        opened, closed = "<tool_call>", "</tool_call>"
+        place, strings = words.find(opened), True
+        while place >= 0:
+            body = body_at(words, place + len(opened), closed, strings=strings)
+            yield body
+            strings = strings and not body.held
+            place = words.find(opened, body.end) if body.end >= 0 else -1
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
         """See CallFormat: the template itself writes the marks around a message."""
@@ -119,18 +132,22 @@ class Llama:
     name = "llama"
     stop: tuple[str, ...] = ()
     tag = "<|python_tag|>"
+    call_begins = re.compile(r'\{\s*"(?:name|type|function)"')
+    said_begins = re.compile(rf"(?:\A|{CLOSE})\s*(?=<\|python_tag\|>|{call_begins.pattern})")
     marks: tuple[str, ...] = ("<|python_tag|>",)
     signs: tuple[str, ...] = ("<|python_tag|>", "<|start_header_id|>")
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
         """See CallFormat: what stands after the thought."""
-        before, tagged, after = words.rpartition(self.tag)
-        said = (after if tagged else before + after).rpartition(CLOSE)[2].strip()
+        begun = self.said_begins.search(words)  # what closes a thought may stand in a string of the call, too
+        said = (words[begun.end() :] if begun else words.rpartition(CLOSE)[2]).strip()
+        tagged = not self.call_begins.match(said) and self.tag in said
+        said = said.partition(self.tag)[2].strip() if tagged else said
         if tagged and not said.startswith("{"):
             return [
                 Call("python", {"code": said}) if "python" in tools else Call("python", fault=unknown("python", tools))
             ]
-        if not tagged and not re.match(r'\{\s*"(name|type|function)"', said):
+        if not tagged and not self.call_begins.match(said):
             return []
         return list(self._calls(said, tools))
 
@@ -148,6 +165,10 @@ class Llama:
             yield call_of(written, tools, "parameters", "arguments")
             while place < len(said) and said[place] in " \t\r\n;":
                 place += 1
+
+    def unclosed(self, words: str) -> bool:
+        """See CallFormat."""
+        return False
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
         """See CallFormat."""
@@ -174,24 +195,33 @@ class Mistral:
 
     name = "mistral"
     stop: tuple[str, ...] = ()
+    head = re.compile(r'((?:[^\[{"]|\[CALL_ID\])*)\[ARGS\]')
     marks: tuple[str, ...] = ("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]")
     signs: tuple[str, ...] = ("[TOOL_CALLS]",)
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
         """See CallFormat."""
         calls: list[Call] = []
-        for body in words.split("[TOOL_CALLS]")[1:]:
-            head, named, arguments = body.partition("[ARGS]")
-            written, fault = decoded(arguments if named else body)
+        opened = "[TOOL_CALLS]"
+        place, strings = words.find(opened), True
+        while place >= 0:
+            named = self.head.match(words, place + len(opened))
+            body = body_at(words, named.end() if named else place + len(opened), opened, strings=strings)
+            place, strings = body.end, strings and not body.held
+            written, fault = decoded(body.text)
             if fault:
                 calls.append(Call("", fault=fault))
             elif named:
-                name, _, id_ = head.strip().partition("[CALL_ID]")
+                name, _, id_ = named.group(1).strip().partition("[CALL_ID]")
                 calls.append(call_of({"name": name, "arguments": written, "id": id_}, tools, "arguments"))
             else:
                 objects = written if isinstance(written, list) else [written]
                 calls += [call_of(one, tools, "arguments", "parameters") for one in objects]
         return calls
+
+    def unclosed(self, words: str) -> bool:
+        """See CallFormat."""
+        return False
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
         """See CallFormat: the template writes `[TOOL_RESULTS]` and the like around a message, which must be JSON."""

@@ -140,6 +140,10 @@ class ToolboxSession:
         faults = [result.text for result in results if result.fault]
         return Reply(first, feedback="; ".join(faults) or None, more=tuple(more))
 
+    def unfinished(self, transcript: Transcript) -> bool:
+        """See Session."""
+        return self._toolbox.format.unclosed(latest(transcript))
+
     def _result(self, call: Call) -> Result:
         toolbox = self._toolbox
         if self._made >= toolbox.most:

@@ -10,7 +10,7 @@ from random import Random
 
 from poziomka.core.answers import THINK
 from poziomka.core.collect import wait_for
-from poziomka.core.environment import Environment, Session, opening
+from poziomka.core.environment import Environment, Session, goes_on, opening
 from poziomka.core.errors import SettingsError, TaskError
 from poziomka.core.problem import Problem, Task
 from poziomka.core.seeds import random_of
@@ -115,15 +115,19 @@ async def _answered(
 
     Every span is read by itself, as it is when the model writes.
     """
-    while stops := [place + len(stop) for stop in environment.stop if (place := thought.find(stop)) >= 0]:
-        said, rest = thought[: min(stops)], thought[min(stops) :]
+    place = 0
+    while stops := [found + len(stop) for stop in environment.stop if (found := thought.find(stop, place)) >= 0]:
+        place = min(stops)
+        said, rest = thought[:place], thought[place:]
         opening = () if THINK in begun.reply else chat.tokenizer.think
         tokens = [*opening, *chat.tokenizer.encode(said)]
         longer = begun + Span(Author.TEACHER, chat.tokenizer.decode(tokens), compact(tokens))
         own = [replace(span, author=Author.MODEL) if span.author is Author.TEACHER else span for span in longer]
+        if goes_on(session, replace(longer, spans=tuple(own))):
+            continue
         reply = await session.reply(replace(longer, spans=tuple(own)))
         if reply is None:
             break
         answers = (reply.span, *reply.more)
-        begun, thought = chat.read(longer + answers), rest
+        begun, thought, place = chat.read(longer + answers), rest, 0
     return begun, thought

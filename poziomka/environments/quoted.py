@@ -1,0 +1,64 @@
+"""Where a call ends: at its closing mark, but not at one that stands inside a string of its JSON."""
+
+import json
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+DECODER = json.JSONDecoder(strict=False)  # models write line breaks inside strings
+
+
+class Body(NamedTuple):
+    """What stands between two marks.
+
+    Attributes:
+        text: the words between them.
+        end: the place of the closing mark; -1 where there is none.
+        held: whether a string that has not ended holds the closing mark: the JSON goes on, or is none.
+    """
+
+    text: str
+    end: int
+    held: bool
+
+
+def body_at(words: str, start: int, close: str, *, strings: bool = True) -> Body:
+    """Returns what begins at `start`, up to the next `close` that no JSON string holds.
+
+    Where every `close` stands in a string that never ends, the first one is taken: what stands there is no JSON.
+
+    Args:
+        words: what the model wrote.
+        start: a place in them.
+        close: the closing mark.
+        strings: whether to look for strings; once one has not ended, there is no use in it.
+    """
+    end, held = (_outside(words, start, close) if strings else -1), False
+    if end < 0:
+        end = words.find(close, start)
+        held = strings and end >= 0
+    if held:
+        whole = _end_of_json(words[start:])
+        end, held = (words.find(close, start + whole), False) if whole >= 0 else (end, True)
+    return Body(words[start : end if end >= 0 else len(words)], end, held)
+
+
+def _end_of_json(text: str) -> int:
+    """Returns where the JSON that a text begins with ends; -1 where it does not, or is none."""
+    try:
+        return DECODER.raw_decode(text.lstrip())[1] + len(text) - len(text.lstrip())
+    except (ValueError, RecursionError):
+        return -1
+
+
+def _outside(words: str, start: int, mark: str) -> int:
+    """Returns the place of the first mark that no JSON string holds; -1 where there is none."""
+    for found in _strings_or(mark).finditer(words, start):
+        if found.group() == mark:
+            return found.start()
+    return -1
+
+
+@lru_cache(maxsize=16)
+def _strings_or(mark: str) -> re.Pattern[str]:
+    return re.compile(rf'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|{re.escape(mark)}', re.DOTALL)
