@@ -51,6 +51,7 @@ HALVES |= {"⅝": ".625", "⅞": ".875"}  # "½" is a number; thirds are no deci
 SPELLINGS = (  # other spellings of the same
     (re.compile(r"(?<=\d)(?:\{,\}|,?\\[,!:; ]|,?[~\u00a0\u2009\u202f])(?=\d{3}(?!\d))"), ","),
     (TEXT, r" \1 "),
+    (re.compile(r"</?answer>"), " "),
     (re.compile(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})|\\degree(?![A-Za-z])"), "°"),
     (
         re.compile(r"(?<![^\s=(\[{*_\"'`\\$:#])[−–](?=\\?[$£€]?\.?\d)"),
