@@ -24,7 +24,7 @@ from poziomka.learning.weighting import Example
 from poziomka.models.architecture import Architecture
 from poziomka.models.counting import training_flops
 from poziomka.models.drawing import seeded
-from poziomka.models.lora import adapters_off, merged
+from poziomka.models.lora import copied_adapters, merged, other_adapters
 
 SMALL = 8192  # vocabulary up to which one plain expression is as quick as a head in chunks
 
@@ -61,7 +61,11 @@ class Learner:
         temperature: the sampler's; log-probabilities of what it wrote are taken at it. Imitation is at 1.
         seed: of dropout, where there is any; each pass draws from its own name.
         reference: to whom `settings.divergence` holds the model; None: no divergence is paid for. It may be the model
-            itself where it has adapters: these are off, then, while it is the reference.
+            itself where it has adapters: while it is the reference, it has those in `begun`.
+
+    Attributes:
+        begun: the adapters that the model has as its own reference, at first copies; None where another is.
+        taken: optimizer steps so far; they name the dropout.
 
     Raises:
         SettingsError: a divergence is asked for and there is no reference.
@@ -83,11 +87,12 @@ class Learner:
             )
             raise SettingsError(message)
         self.model, self.settings, self.temperature, self.reference = model, settings, temperature, reference
+        self.begun = copied_adapters(model) if reference is model else None
         model.checkpointing, model.dropout = settings.checkpointing, settings.dropout
         self.masters = Masters(model.named_parameters())
         self.optimizer = optimizer_of(self.masters.named, settings.optimizer)
         self.terms = terms_of(settings.surrogate, settings.correction)
-        self.seed, self.taken = seed, 0  # optimizer steps, which name the dropout
+        self.seed, self.taken = seed, 0
         self.part: tuple[int, int] | None = None  # which part of how many is learned from now, for whoever watches
 
     def pack(self, examples: Sequence[Example]) -> Batch:
@@ -250,15 +255,18 @@ class Learner:
         return Learned(target, temperature, policy, imitate, match, logq, sequence, old)
 
     def _of_reference(self, part: Batch, learned: Tensor) -> Tensor | None:
-        """Returns the reference's hidden states [M, D] before the learned tokens, where a divergence is paid for."""
+        """Returns the reference's hidden states [M, D] before the learned tokens, where a divergence is paid for.
+
+        Gradients are on, as in the learner's own pass, without which attention sums in another order.
+        """
         if self.reference is None or not self.settings.divergence.wanted:
             return None
-        with torch.no_grad(), self._as_reference():
-            return self.reference(part.tokens, packing=part.packing)[:, :-1][learned]
+        with self._as_reference():
+            return self.reference(part.tokens, packing=part.packing)[:, :-1][learned].detach()
 
     def _as_reference(self) -> AbstractContextManager[None]:
-        """Where the reference is the model itself, its adapters are off meanwhile."""
-        return adapters_off(self.model) if self.reference is self.model else nullcontext()
+        """Where the reference is the model itself, it has the adapters meanwhile that it began with."""
+        return nullcontext() if self.begun is None else other_adapters(self.model, self.begun)
 
     def _plain(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
         """Loss and gradient through one expression over all logits at once."""

@@ -85,13 +85,11 @@ class Adapted(nn.Module):
         self.adapters = nn.ModuleDict(
             {name: Adapter(product.weight.detach(), outputs, settings.rank) for name, outputs in parts.items()}
         )
-        self.scale, self.dropout, self.on = settings.alpha / settings.rank, settings.dropout, True
+        self.scale, self.dropout = settings.alpha / settings.rank, settings.dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
         plain = nn.functional.linear(x, self.weight, self.bias)
-        if not self.on:
-            return plain
         adapters: list[Any] = list(self.adapters.values())
         if self.dropout:  # at 0 it would still copy
             x = nn.functional.dropout(x, self.dropout, self.training)
@@ -192,17 +190,33 @@ def merged(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def copied_adapters(model: Architecture) -> dict[str, Tensor]:
+    """Returns copies of a model's adapters by the names of `stored_adapters`."""
+    return {name: tensor.detach().clone() for name, tensor in _exported(model).items()}
+
+
 @contextmanager
-def adapters_off(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is what it was before anything was attached: the reference of its own divergence."""
-    products = adapted(model).values()
-    for product in products:
-        product.on = False
+def other_adapters(model: Architecture, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Inside, the model computes with other adapters and without their dropout; gradients must not be taken there.
+
+    Args:
+        model: with adapters of the same shapes.
+        tensors: by the names of `stored_adapters`.
+    """
+    own, products = _exported(model), adapted(model).values()
+    kept = {name: parameter.data for name, parameter in own.items()}
+    dropouts = [product.dropout for product in products]
     try:
+        for name, parameter in own.items():
+            parameter.data = tensors[name]
+        for product in products:
+            product.dropout = 0.0
         yield
     finally:
-        for product in products:
-            product.on = True
+        for name, parameter in own.items():
+            parameter.data = kept[name]
+        for product, dropout in zip(products, dropouts, strict=True):
+            product.dropout = dropout
 
 
 def save_peft(folder: Path, model: Architecture, base: str = "") -> None:
@@ -214,7 +228,7 @@ def save_peft(folder: Path, model: Architecture, base: str = "") -> None:
         base: the folder or the hub's name of the model that they go onto.
     """
     settings = settings_of(model)
-    tensors = {f"{PREFIX}.{name}": tensor.detach().contiguous() for name, tensor in _by_peft_name(model).items()}
+    tensors = {name: tensor.detach().contiguous() for name, tensor in _exported(model).items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     config = {
         "peft_type": "LORA",
@@ -236,7 +250,7 @@ def load_peft(folder: Path, model: Architecture) -> LoraSettings:
     Raises:
         ModelError: a file is missing or damaged, the adapters are of a kind that is not supported, or do not fit.
     """
-    settings, tensors = read_settings(folder), _stored(folder)
+    settings, tensors = read_settings(folder), _read(folder)
     ranks = {tensor.shape[0] for name, tensor in tensors.items() if name.endswith("lora_A.weight")}
     if ranks != {settings.rank}:  # before adapters of that size are made
         found = ", ".join(map(str, sorted(ranks))) or "none"
@@ -246,16 +260,25 @@ def load_peft(folder: Path, model: Architecture) -> LoraSettings:
         )
         raise ModelError(message)
     attach(model, settings, 0)
-    _fill(folder, model, tensors)
+    _fill(model, _fitting(folder, model, tensors))
     return settings
 
 
 def restore_adapters(folder: Path, model: Architecture) -> None:
     """Takes the adapters of a PEFT folder into a model that has such adapters; raises ModelError as `load_peft`."""
-    _fill(folder, model, _stored(folder))
+    _fill(model, stored_adapters(folder, model))
 
 
-def _stored(folder: Path) -> dict[str, Tensor]:
+def stored_adapters(folder: Path, model: Architecture) -> dict[str, Tensor]:
+    """Returns the adapters of a PEFT folder by their names there, of the types and on the device of a model's own.
+
+    Raises:
+        ModelError: the file cannot be read, or the model has no such adapters.
+    """
+    return _fitting(folder, model, _read(folder))
+
+
+def _read(folder: Path) -> dict[str, Tensor]:
     try:
         return load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
@@ -263,8 +286,14 @@ def _stored(folder: Path) -> dict[str, Tensor]:
         raise ModelError(message) from error
 
 
-def _fill(folder: Path, model: Architecture, tensors: Mapping[str, Tensor]) -> None:
-    own = {f"{PREFIX}.{name}": tensor for name, tensor in _by_peft_name(model).items()}
+def _fill(model: Architecture, tensors: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, tensor in _exported(model).items():
+            tensor.copy_(tensors[name])
+
+
+def _fitting(folder: Path, model: Architecture, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    own = _exported(model)
     wrong = sorted(
         name
         for name in {*own, *tensors}
@@ -276,9 +305,7 @@ def _fill(folder: Path, model: Architecture, tensors: Mapping[str, Tensor]) -> N
             "model that they were trained on"
         )
         raise ModelError(message)
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            own[name].copy_(tensor)
+    return {name: tensor.to(own[name]) for name, tensor in tensors.items()}
 
 
 def base_of(folder: Path) -> str | None:
@@ -320,16 +347,16 @@ def read_settings(folder: Path) -> LoraSettings:
     return LoraSettings(rank=rank, alpha=alpha, dropout=dropout, targets=targets)
 
 
-def _by_peft_name(model: Architecture) -> dict[str, Tensor]:
-    """Returns the adapters' tensors by the names that peft gives them, from the number of the block on."""
-    found: dict[str, Tensor] = {}
+def _exported(model: Architecture) -> dict[str, nn.Parameter]:
+    """Returns the adapters by the names that peft gives their tensors."""
+    found: dict[str, nn.Parameter] = {}
     for name, product in adapted(model).items():
         _, number, part, _ = name.split(".")
         home = "self_attn" if part == "attention" else "mlp"
         adapters: dict[str, Any] = dict(product.adapters.items())
         for projection, adapter in adapters.items():
-            found[f"{number}.{home}.{projection}.lora_A.weight"] = adapter.a
-            found[f"{number}.{home}.{projection}.lora_B.weight"] = adapter.b
+            found[f"{PREFIX}.{number}.{home}.{projection}.lora_A.weight"] = adapter.a
+            found[f"{PREFIX}.{number}.{home}.{projection}.lora_B.weight"] = adapter.b
     return found
 
 

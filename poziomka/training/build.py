@@ -20,7 +20,7 @@ from poziomka.learning.levels import of_levels
 from poziomka.learning.progress import Progress
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat
-from poziomka.models.lora import attach, has_adapters, start_from
+from poziomka.models.lora import attach, has_adapters, start_from, stored_adapters
 from poziomka.models.pretrained import load_pretrained
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import build_model, load_weights
@@ -136,7 +136,7 @@ def adapt(recipe: Recipe, model: Architecture) -> None:
 def learner_of(recipe: Recipe, model: Architecture, settings: LearnerSettings, begun: Path | None = None) -> Learner:
     """Returns a fresh learner; where a divergence is paid for, with the model that it is held to.
 
-    That is what reinforcement begins with: under adapters the model itself without them, else a copy.
+    That is what reinforcement begins with: a copy, or under adapters the model itself with the adapters of then.
 
     Args:
         recipe: whose temperature counts.
@@ -146,10 +146,14 @@ def learner_of(recipe: Recipe, model: Architecture, settings: LearnerSettings, b
     """
     reference: Architecture | None = None
     if settings.divergence.wanted:
-        reference = model if has_adapters(model) else copy.deepcopy(model).eval()
-        if reference is not model and begun is not None and begun.is_dir():
+        reference = model if has_adapters(model) else copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+    learner = Learner(model, settings, recipe.reinforce.temperature, reference, recipe.seed)
+    if reference is not None and begun is not None and begun.is_dir():
+        if reference is model:
+            learner.begun = stored_adapters(begun, model)
+        else:
             load_weights(begun, reference)
-    return Learner(model, settings, recipe.reinforce.temperature, reference)
+    return learner
 
 
 def taught(recipe: Recipe, task: Task) -> Task:

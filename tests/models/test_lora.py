@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,10 +12,11 @@ from poziomka.core.errors import ModelError
 from poziomka.models.lora import (
     LoraSettings,
     adapted,
-    adapters_off,
     attach,
+    copied_adapters,
     load_peft,
     merged,
+    other_adapters,
     save_peft,
 )
 from poziomka.models.pretrained import load_pretrained
@@ -81,13 +83,17 @@ def test_merged_weights_compute_the_same(transformer):
     assert (logits_of(plain) - before).abs().max() > 0.01
 
 
-def test_without_its_adapters_a_model_is_what_it_was(transformer):
-    before = logits_of(transformer)
-    attach(transformer, SETTINGS, 0)
+def test_with_its_earlier_adapters_a_model_is_what_it_was(transformer):
+    attach(transformer, replace(SETTINGS, dropout=0.5), 0)
     stirred(transformer)
-    with adapters_off(transformer):
+    transformer.eval()
+    before, earlier = logits_of(transformer), copied_adapters(transformer)
+    stirred(transformer)
+    after = logits_of(transformer)
+    with other_adapters(transformer.train(), earlier):  # without dropout, too
         assert torch.equal(logits_of(transformer), before)
-    assert not torch.equal(logits_of(transformer), before)
+    assert torch.equal(logits_of(transformer.eval()), after)
+    assert not torch.equal(after, before)
 
 
 def test_the_gradient_of_b_is_the_matrix_s_own_seen_through_a(transformer):

@@ -51,7 +51,8 @@ def newest(folder):
     return Run.read(folder).latest().folder
 
 
-@pytest.mark.parametrize("lora", [None, {"rank": 2}])
+@pytest.mark.fault("A6")
+@pytest.mark.parametrize("lora", [None, {"rank": 2}, {"rank": 2, "dropout": 0.3}])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(values, tmp_path, lora):
     recipe = recipe_of(values | ({"lora": lora} if lora else {}))
     finish(recipe, tmp_path / "whole")
@@ -105,17 +106,34 @@ def test_another_run_starts_from_adapters(values, tmp_path):
     assert all(".attention." in name or ".feedforward." in name for name in names)
 
 
+@pytest.mark.fault("A5")
+@pytest.mark.parametrize(("kind", "layout"), [("k3", "rows"), ("reverse", "shared"), ("forward", "rows")])
 @pytest.mark.parametrize("lora", [None, {"rank": 2}])
-def test_a_divergence_holds_the_model_to_where_reinforcement_began(values, tmp_path, lora):
-    values["reinforce"]["learner"]["divergence"] = {"kind": "reverse", "weight": 0.1}
+def test_a_divergence_holds_the_model_to_where_reinforcement_began(values, tmp_path, lora, kind, layout):
+    values["reinforce"]["learner"] |= {"layout": layout, "divergence": {"kind": kind, "weight": 0.1}}
     recipe = recipe_of(values | ({"lora": lora} if lora else {}))
     finish(recipe, tmp_path)
     lines = [line for line in Run.read(tmp_path).metrics() if line["stage"] == "reinforce"]
     found = [line["loss/divergence"] for line in lines if "loss/divergence" in line]
     assert found
+    assert found[0] == 0.0
     assert found[-1] > 0.0
-    if not lora:
-        assert found[0] == pytest.approx(0.0, abs=1e-4)
+
+
+@pytest.mark.fault("A5")
+@pytest.mark.parametrize("lora", [None, {"rank": 2}])
+def test_a_resumed_run_is_held_to_where_reinforcement_began(values, tmp_path, lora):
+    values["reinforce"]["learner"]["divergence"] = {"kind": "reverse", "weight": 0.1}
+    recipe = recipe_of(values | ({"lora": lora} if lora else {}))
+    finish(recipe, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        finish(recipe, tmp_path / "stopped", stop_after=4)
+    finish(recipe, tmp_path / "stopped")
+    one, other = (
+        [line.get("loss/divergence") for line in Run.read(tmp_path / name).metrics() if line["stage"] == "reinforce"]
+        for name in ("whole", "stopped")
+    )
+    assert one == other
 
 
 def test_replies_of_a_pretrained_model_begin_with_a_thought(values):
