@@ -1,7 +1,6 @@
 """Tools for a conversation in the terminal: the exchange as it is shown."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from poziomka.core.environment import Reply, Session, goes_on
 from poziomka.core.errors import SamplerError
@@ -12,21 +11,16 @@ from poziomka.sampling.local import LocalSampler
 MOST = 1000  # calls of a conversation: a reply's tokens bound them sooner
 
 
-def room(sampler: LocalSampler, transcript: Transcript) -> int:
-    """Returns how many tokens fit after a transcript.
-
-    Raises:
-        SamplerError: none.
-    """
-    most = sampler.engine.limits.context
-    if len(transcript) >= most:
+def demand_room(sampler: LocalSampler, transcript: Transcript) -> None:
+    """Raises SamplerError where no token fits after a transcript."""
+    most = sampler.context
+    if most is not None and len(transcript) >= most:
         message = f"the conversation fills the context of {most} tokens: /new begins anew"
         raise SamplerError(message)
-    return most - len(transcript)
 
 
 class Spoken(Sampler):
-    """A sampler that somebody listens to, and that writes no more than there is room for."""
+    """A sampler that somebody listens to."""
 
     def __init__(self, inner: LocalSampler, hear: Callable[[Author, int], bool]) -> None:
         """Remembers who listens."""
@@ -37,11 +31,9 @@ class Spoken(Sampler):
         """See Sampler.
 
         Raises:
-            SamplerError: there is no room left, or as the sampler.
+            SamplerError: as the sampler.
         """
-        transcript = self._inner.read(transcript)
-        tokens = min(sampling.tokens, room(self._inner, transcript))
-        return await self._inner.stream(transcript, replace(sampling, tokens=tokens), self._hear)
+        return await self._inner.stream(transcript, sampling, self._hear)
 
 
 class Shown:

@@ -11,7 +11,7 @@ from secrets import randbits
 from types import FrameType
 from typing import TextIO
 
-from poziomka.cli.equipment import Shown, Spoken, room
+from poziomka.cli.equipment import Shown, Spoken, demand_room
 from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.collect import wait_for
 from poziomka.core.environment import Environment, Session, converse
@@ -54,17 +54,16 @@ def open_sampler(name: str, dtype: str, *, think: bool | None) -> tuple[LocalSam
     Raises:
         PoziomkaError: there is no such model, or it cannot be read.
     """
-    limits = EngineLimits(park_all=True)
     folder = expanded(name, ModelError)
     if (folder / "recipe.toml").is_file():
         sampler = load(folder)[2]
-        sampler.engine.limits = limits
+        sampler.engine.limits = replace(sampler.engine.limits, park_all=True)
         return sampler, sampler.chat.notes
     loaded = load_pretrained(name, dtype)
     chat: ChatFormat = loaded.chat
     if think is not None and isinstance(chat, TemplateFormat):
         chat = TemplateFormat(loaded.tokenizer, opens_thought=think, variables={"enable_thinking": think})
-    return LocalSampler(loaded.model, chat, limits=limits), loaded.notes
+    return LocalSampler(loaded.model, chat, limits=EngineLimits(park_all=True)), loaded.notes
 
 
 class Screen:
@@ -155,7 +154,7 @@ class Talk:
 
     Args:
         sampler: who answers.
-        sampling: settings of every reply; the seed, and near the end of the context the tokens, are set here.
+        sampling: settings of every reply; the seed is set here.
         opening: messages that every conversation begins with: a system message, examples.
         seed: names the randomness; None for another one every time.
         toolbox: what the model can call; its state is kept until the conversation begins anew. None for nothing.
@@ -203,7 +202,7 @@ class Talk:
         if tokenizer.files is None:
             self.begin()
         asked = self.sampler.read(self.transcript + Span(Author.USER, words))
-        room(self.sampler, asked)
+        demand_room(self.sampler, asked)
         self.turn += 1
         stop = (*self.sampling.stop, *(self.toolbox.stop if self.toolbox else ()))
         sampling = replace(self.sampling, seed=seed_of("chat", self.seed, self.turn), stop=stop)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from poziomka.core.environment import Environment, Session, converse, opening
-from poziomka.core.errors import EnvironmentFailure
+from poziomka.core.errors import EnvironmentFailure, PoziomkaError, TranscriptError
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.rollout import Branch, Group, Rollout, seed_of_rollout
 from poziomka.core.sampler import Sampler, Sampling
@@ -79,8 +79,8 @@ async def _groups(
 
 async def _transcripts(
     sampler: Sampler, task: Task, problem: Problem, samplings: Sequence[Sampling]
-) -> "list[Transcript | tuple[Transcript, EnvironmentFailure]]":
-    """Returns the attempts; one whose environment failed comes with the failure."""
+) -> "list[Transcript | tuple[Transcript, PoziomkaError]]":
+    """Returns the attempts; one whose environment failed, or that no sampler can continue, comes with the failure."""
     try:
         environment = task.environment(problem) if task.environment else None
         prompt = opening(problem, environment)
@@ -88,22 +88,25 @@ async def _transcripts(
         failure = EnvironmentFailure(f"the task could not make an environment: {error}")
         return [(Transcript.of(problem.prompt), failure)] * len(samplings)
     if environment is None:
-        return list(await sampler.branch(prompt, samplings))
+        try:
+            return list(await sampler.branch(prompt, samplings))
+        except TranscriptError as error:
+            return [(prompt, error)] * len(samplings)
     return list(await asyncio.gather(*(_exchange(sampler, environment, problem, prompt, how) for how in samplings)))
 
 
 async def _exchange(
     sampler: Sampler, environment: Environment, problem: Problem, prompt: Transcript, sampling: Sampling
-) -> "Transcript | tuple[Transcript, EnvironmentFailure]":
+) -> "Transcript | tuple[Transcript, PoziomkaError]":
     sampling = replace(sampling, stop=(*sampling.stop, *environment.stop))
     try:
         session = environment.open(problem)
     except Exception as error:  # noqa: BLE001 whatever it raises is the environment's failure
         return prompt, EnvironmentFailure(f"the environment could not open: {error}")
-    outcome: Transcript | tuple[Transcript, EnvironmentFailure]
+    outcome: Transcript | tuple[Transcript, PoziomkaError]
     try:
         outcome = await converse(sampler, session, prompt, sampling)
-    except EnvironmentFailure as error:
+    except (EnvironmentFailure, TranscriptError) as error:
         outcome = prompt, error
     finally:
         failure = _close(session)
@@ -122,7 +125,7 @@ def _close(session: Session) -> EnvironmentFailure | None:
 async def _judged(
     rollout: str,
     problem: Problem,
-    outcome: "Transcript | tuple[Transcript, EnvironmentFailure]",
+    outcome: "Transcript | tuple[Transcript, PoziomkaError]",
     scoring: Scoring,
 ) -> Rollout:
     if isinstance(outcome, tuple):

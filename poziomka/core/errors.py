@@ -5,6 +5,7 @@
     ├── TaskError          (ValueError)    a source of problems, a scorer
     ├── EnvironmentFailure (RuntimeError)  a session that an exchange talks to
     ├── SamplerError       (RuntimeError)  whoever writes the replies
+    │   └── TranscriptError                one transcript that cannot be continued
     ├── ModelError         (ValueError)    an architecture, weights, a tokenizer
     ├── LearningError      (RuntimeError)  a loop that must not go on
     └── RunError           (RuntimeError)  the folder of a run
@@ -35,6 +36,10 @@ class EnvironmentFailure(PoziomkaError, RuntimeError):
 
 class SamplerError(PoziomkaError, RuntimeError):
     """A sampler cannot write the reply that was asked for."""
+
+
+class TranscriptError(SamplerError):
+    """One transcript cannot be continued; the sampler can still continue others."""
 
 
 class ModelError(PoziomkaError, ValueError):

@@ -96,7 +96,11 @@ class Learner:
         self.part: tuple[int, int] | None = None  # which part of how many is learned from now, for whoever watches
 
     def pack(self, examples: Sequence[Example]) -> Batch:
-        """Returns examples as a batch, laid out as the settings say and the architecture can."""
+        """Returns examples as a batch, laid out as the settings say and the architecture can.
+
+        Tokens beyond what the model reads are cut off: a tool's last answer, for one, after which nothing was written.
+        """
+        examples = [example.cut(self.model.context) for example in examples]
         if self.settings.layout == "shared" and self.model.shares_prefixes:
             return Batch.share(examples, self.settings.places)
         return Batch.pack(examples)

@@ -4,6 +4,7 @@ A thought that is shown may call a tool: then the task's environment answers, as
 says is by ENVIRONMENT, which a warm start does not learn from.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from random import Random
@@ -11,13 +12,15 @@ from random import Random
 from poziomka.core.answers import THINK
 from poziomka.core.collect import wait_for
 from poziomka.core.environment import Environment, Session, goes_on, opening
-from poziomka.core.errors import SettingsError, TaskError
+from poziomka.core.errors import EnvironmentFailure, ModelError, SettingsError, TaskError
 from poziomka.core.problem import Problem, Task
 from poziomka.core.seeds import random_of
 from poziomka.core.settings import setting
 from poziomka.core.transcript import Author, Span, Transcript, compact
 from poziomka.learning.levels import SPLIT, of_levels
 from poziomka.models.chat import ChatFormat
+
+MOST_LEFT_OUT = 1000  # demonstrations in a row that cannot be shown before a warm start gives up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,38 +48,80 @@ class LessonSettings:
 class Lessons:
     """Demonstrations for each update, named by seed and update.
 
+    One that is longer than the context, that the chat format cannot read, or whose environment fails is left out, and
+    another drawn.
+
+    Args:
+        task: with demonstrations.
+        chat: gives them tokens.
+        settings: which of them.
+        seed: names the draws.
+        context: most tokens of one; None for any number.
+
+    Attributes:
+        left_out: how many were left out, by the reason.
+
     Raises:
         TaskError: the task has no written-out solutions, or no problem of the settings' levels.
     """
 
-    def __init__(self, task: Task, chat: ChatFormat, settings: LessonSettings, seed: int) -> None:
+    def __init__(
+        self, task: Task, chat: ChatFormat, settings: LessonSettings, seed: int, context: int | None = None
+    ) -> None:
         """Remembers what to show."""
         if task.demonstration is None:
             message = f"a warm start needs a task with demonstrations: {task.name!r} has none"
             raise TaskError(message)
         self.task = task if settings.levels is None else of_levels(task, *settings.levels)
-        self.chat, self.settings, self.seed = chat, settings, seed
+        self.chat, self.settings, self.seed, self.context = chat, settings, seed, context
+        self.left_out: Counter[str] = Counter()
         self.demonstration = task.demonstration
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what was left out."""
+        return [f"{count} demonstrations were left out: {why}" for why, count in self.left_out.items()]
+
     def at(self, update: int, updates: int) -> list[Transcript]:
-        """Returns the demonstrations of 1 ≤ `update` ≤ `updates`."""
+        """Returns the demonstrations of 1 ≤ `update` ≤ `updates`.
+
+        Raises:
+            TaskError: MOST_LEFT_OUT of them in a row cannot be shown.
+        """
         progress = (update - 1) / updates
         skill = progress < self.settings.skill_share
         grown = progress / max(self.settings.skill_share * self.settings.grow_share, 1e-9)
         lessons: list[Transcript] = []
-        tokens = 0
+        tokens = draws = shown = 0
         while tokens < self.settings.tokens:
-            random = random_of("lesson", self.seed, update, len(lessons))
+            random = random_of("lesson", self.seed, update, draws)
+            draws += 1
             level = self._level(min(1.0, grown), random.random())
             index = random.getrandbits(40) % (self.task.count(SPLIT) or 2**40)
             problem = self.task.problem(SPLIT, index, level)
             thought, answer = self.demonstration(problem)
             if not skill:
                 thought = self._hurried(thought, random)
-            lesson = self._shown(problem, thought, answer)
-            lessons.append(lesson)
-            tokens += len(lesson)
+            lesson = self._lesson(problem, thought, answer)
+            if lesson is not None:
+                lessons.append(lesson)
+                tokens, shown = tokens + len(lesson), draws
+            elif draws - shown >= MOST_LEFT_OUT:
+                message = f"no demonstration of task {self.task.name!r} can be shown: {self.notes[-1]}"
+                raise TaskError(message)
         return lessons
+
+    def _lesson(self, problem: Problem, thought: str, answer: str) -> Transcript | None:
+        """Returns a demonstration with tokens; None where it cannot be shown."""
+        try:
+            lesson = self._shown(problem, thought, answer)
+        except (ModelError, EnvironmentFailure) as error:
+            self.left_out[f"{type(error).__name__}: {error}"[:200]] += 1
+            return None
+        if self.context is not None and len(lesson) > self.context:
+            self.left_out[f"they are longer than the context of {self.context} tokens"] += 1
+            return None
+        return lesson
 
     def _shown(self, problem: Problem, thought: str, answer: str) -> Transcript:
         """Returns the demonstration with tokens, its calls answered."""

@@ -41,6 +41,11 @@ def of_levels(task: Task, low: int, high: int) -> Task:
     if not kept:
         message = f"no problem of task {task.name!r} is of levels {low} to {high}: its levels are {sorted(set(known))}"
         raise TaskError(message)
+    return only(task, kept)
+
+
+def only(task: Task, kept: Sequence[int]) -> Task:
+    """Returns a finite task with these training problems only, by index; other splits are as they were."""
 
     def finite(split: str, index: int, level: int | None = None) -> Problem:
         return task.source(split, kept[index] if split == SPLIT else index, level)

@@ -15,11 +15,14 @@ from poziomka.models.architecture import Architecture, Packing
 def logits_of(model: Architecture, tokens: Sequence[int], chosen: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Returns logits [M, V] and the ids [M] that they speak of; nothing is dropped out.
 
+    Tokens beyond what the model reads are left out.
+
     Args:
         model: reads.
         tokens: [T] of one text.
         chosen: [T] which of them are spoken of; None for all. Nothing is ever said of the first.
     """
+    tokens = tokens[: model.context]
     ids = torch.tensor(tokens, dtype=torch.long, device=model.device).unsqueeze(0)
     packing = Packing(torch.zeros_like(ids), torch.arange(ids.shape[1], device=model.device).unsqueeze(0))
     training = model.training
@@ -30,7 +33,7 @@ def logits_of(model: Architecture, tokens: Sequence[int], chosen: Tensor | None 
         model.train(training)
     ids = ids[0, 1:]
     if chosen is not None:
-        chosen = chosen.to(model.device)[1:]
+        chosen = chosen.to(model.device)[1 : len(tokens)]
         hidden, ids = hidden[chosen], ids[chosen]
     return model.logits(hidden), ids
 

@@ -83,9 +83,9 @@ def learn_from(
         settings: see there.
 
     Logged besides reinforcement's metrics: rollouts/used, and rollouts/unjudged, rollouts/failed,
-    rollouts/without_tokens, rollouts/damaged and rollouts/learned_before, which were left out; scores/unknown,
-    scores/duplicate and scores/refused where scores came later; policy/age_mean and policy/age_most, in steps, over
-    rollouts whose policy names a step of this run, and policy/age_unknown, the share of the others.
+    rollouts/without_tokens, rollouts/damaged, rollouts/learned_before and rollouts/overlong, which were left out;
+    scores/unknown, scores/duplicate and scores/refused where scores came later; policy/age_mean and policy/age_most, in
+    steps, over rollouts whose policy names a step of this run, and policy/age_unknown, the share of the others.
 
     Raises:
         LearningError: another tokenizer's or a later policy's rollouts, nothing to learn from, writers
@@ -138,10 +138,11 @@ def choose(progress: Progress, rollouts: Sequence[Rollout]) -> Chosen:
     """
     before = learned_before(progress.run)
     kinds: dict[str, list[Rollout]] = {
-        name: [] for name in ("used", "unjudged", "failed", "without_tokens", "damaged", "learned_before")
+        name: [] for name in ("used", "unjudged", "failed", "without_tokens", "damaged", "learned_before", "overlong")
     }
+    context = progress.learner.model.context
     for rollout in rollouts:
-        kinds[_kind(rollout, before)].append(rollout)
+        kinds[_kind(rollout, before, context)].append(rollout)
     ours = [rollout for rollout in kinds["used"] if rollout.transcript.tokenizer == progress.tokenizer.fingerprint]
     damage = {rollout.id: said for rollout in ours if (said := _damage(rollout, len(progress.tokenizer)))}
     kinds["damaged"] = [rollout for rollout in kinds["used"] if rollout.id in damage]
@@ -153,12 +154,13 @@ def choose(progress: Progress, rollouts: Sequence[Rollout]) -> Chosen:
         "without_tokens": "they carry no tokens with log-probabilities",
         "damaged": "; ".join([*islice(damage.values(), EXAMPLES), *["…"] * (len(damage) > EXAMPLES)]),
         "learned_before": "this run has learned from them before",
+        "overlong": f"they are longer than the {progress.learner.model.context} tokens that the model reads",
     }
     notes = [f"{len(kinds[kind])} of {len(rollouts)} rollouts left out: {why[kind]}" for kind in why if kinds[kind]]
     return Chosen(used, notes, {f"rollouts/{kind}": float(len(found)) for kind, found in kinds.items()})
 
 
-def _kind(rollout: Rollout, before: set[str]) -> str:
+def _kind(rollout: Rollout, before: set[str], context: int | None) -> str:
     score = rollout.branches[0].score
     if rollout.id in before:
         return "learned_before"
@@ -167,6 +169,8 @@ def _kind(rollout: Rollout, before: set[str]) -> str:
     if score.reward is None:
         return "failed"
     own = [span for span in rollout.transcript if span.author is Author.MODEL]
+    if context is not None and any(rollout.transcript.by(Author.MODEL)[context:]):
+        return "overlong"
     whole = own and all(span.logprobs is not None for span in own)
     return "used" if whole and all(span.tokens is not None for span in rollout.transcript) else "without_tokens"
 

@@ -44,6 +44,12 @@ class Example:
         if not self.match:
             object.__setattr__(self, "match", array("f", bytes(4 * len(self.tokens))))
 
+    def cut(self, length: int | None) -> "Example":
+        """Returns its first `length` tokens; all of them for None."""
+        if length is None or len(self.tokens) <= length:
+            return self
+        return Example(*(getattr(self, name)[:length] for name in ("tokens", "policy", "imitate", "logprobs", "match")))
+
 
 def policy_examples(
     groups: Sequence[Group], advantages: Advantages, aggregation: Aggregation = "prompt", longest: int = 1

@@ -80,7 +80,8 @@ def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
     block, share = _pass(sums, uniform)
     places = block.unsqueeze(1) * BLOCK + torch.arange(BLOCK, device=block.device)
     inside = probabilities.gather(1, places.clamp(max=vocabulary - 1)) * (places < vocabulary)
-    return block * BLOCK + _pass(inside, share)[0]
+    tokens = block * BLOCK + _pass(inside, share)[0]
+    return tokens.clamp_(max=vocabulary - 1)  # beyond which only probabilities that are NaN lead
 
 
 def _pass(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:

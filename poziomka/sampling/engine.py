@@ -8,6 +8,7 @@ A replacement of the weights between two steps goes on with the memory that the 
 does, arXiv 2509.19128); spans tell which policy wrote which token, and their log-probabilities are the writer's.
 """
 
+import math
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,14 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poziomka.core.errors import SamplerError
+from poziomka.core.errors import SamplerError, TranscriptError
 from poziomka.core.transcript import Stop
 from poziomka.models.architecture import Architecture
 from poziomka.models.layers.linear import unpacked
 from poziomka.models.memory import Memory
 from poziomka.sampling.cache import PrefixCache
 from poziomka.sampling.choose import choose, uniforms
-from poziomka.sampling.row import Marks, Piece, Request, Row
+from poziomka.sampling.row import Marks, Piece, Request, Row, nothing
 
 LEAST_ROWS = 8  # a matrix product's rows are bitwise independent of their number only from about here up
 KEPT_IDLE = 64 << 20  # bytes of states that an engine without work may keep
@@ -55,7 +56,7 @@ class EngineLimits:
     """How much the engine holds at once."""
 
     rows: int = 1024  # requests in the batch; more wait
-    context: int = 4096  # tokens of a transcript
+    context: int | None = None  # tokens of a transcript; None: as many as the model reads
     cached: int = 65_536  # tokens of prefixes kept for later turns
     park_all: bool = field(default=False)  # keep every finished reply's state, not only where a tool's answer follows
 
@@ -96,6 +97,11 @@ class Engine:
         return memory
 
     @property
+    def context(self) -> int | None:
+        """Most tokens of a transcript, the smaller of the limit and what the model reads; None for any number."""
+        return min((most for most in (self.limits.context, self.model.context) if most is not None), default=None)
+
+    @property
     def busy(self) -> bool:
         """Whether a request waits or is being written."""
         return bool(self._rows or self._waiting)
@@ -109,20 +115,27 @@ class Engine:
     def submit(self, request: Request) -> None:
         """Takes a request; it joins at the next step.
 
+        A reply ends with Stop.LENGTH where the transcript has as many tokens as the context; a request that has as many
+        already is done at once, with a piece of no tokens.
+
         Raises:
-            SamplerError: the request has no tokens, or cannot fit the context; or the engine rests.
+            TranscriptError: the request has no tokens, or one that the model does not have.
+            SamplerError: the engine rests.
         """
         self._demand_awake()
-        length = len(request.tokens)
-        if not length:
+        if not request.tokens:
             message = "a request needs at least one token to go on from: received none"
-            raise SamplerError(message)
-        if length + request.sampling.tokens > self.limits.context + 1:
+            raise TranscriptError(message)
+        if not 0 <= min(request.tokens) <= max(request.tokens) < self.model.vocabulary:
+            strange = next(token for token in request.tokens if not 0 <= token < self.model.vocabulary)
             message = (
-                f"a transcript of {length} tokens with {request.sampling.tokens} more does not fit the context of "
-                f"{self.limits.context}: ask for fewer tokens, or raise the engine's context"
+                f"a transcript has token {strange}, and the model has {self.model.vocabulary} tokens: read it with the "
+                "tokenizer of this model"
             )
-            raise SamplerError(message)
+            raise TranscriptError(message)
+        if self.context is not None and len(request.tokens) >= self.context:
+            request.done([nothing(self.policy)])
+            return
         self._waiting.append(request)
 
     def forget(self) -> None:
@@ -226,7 +239,23 @@ class Engine:
             torch.tensor([how.top_p for how in settings], device=device) if cut_p else None,
         )
         tokens = [row.forced[0] if row.forced else token for row, token in zip(rows, chosen.tolist(), strict=True)]
-        return tokens, logprobs.tolist()
+        return tokens, self._finite(logprobs.tolist())
+
+    def _finite(self, logprobs: list[float]) -> list[float]:
+        """Returns log-probabilities that are numbers; one that is not comes from logits that are NaN or infinite.
+
+        Raises:
+            SamplerError: one is not a number.
+        """
+        if not any(map(math.isnan, logprobs)):
+            return logprobs
+        bad = [name for name, weight in unpacked(self.model).items() if not weight.isfinite().all()]
+        found = f"{bad[0]} holds NaN or infinity" if bad else "all weights are finite, so a product overflowed"
+        message = (
+            f"the model's logits are not finite at policy {self.policy!r}: {found}; sample from an earlier checkpoint, "
+            "or load the weights again"
+        )
+        raise SamplerError(message)
 
     def _admit(self) -> None:
         """Reads the prefixes of those who wait, each different one once, and lets them join."""
@@ -243,7 +272,7 @@ class Engine:
             memory = self._read(chunk)
             copies = [number for number, (key, _, _) in enumerate(chunk) for _ in alike[key]]
             self._memory.join(memory.fork(torch.tensor(copies, device=self.model.device)))
-            self._rows += [Row(request) for key, _, _ in chunk for request in alike[key]]
+            self._rows += [Row(request, self.context) for key, _, _ in chunk for request in alike[key]]
 
     def _read(self, plans: "Sequence[Plan]") -> Memory:
         """Returns a memory with one row a plan, everything but the last token read."""
@@ -289,11 +318,20 @@ class Engine:
         """Returns the log-probability of each token given those before it; 0 for the first.
 
         At temperature 0, where nothing is drawn, they are those of temperature 1, as in `choose`.
+
+        Raises:
+            TranscriptError: there are more tokens than the model reads.
+            SamplerError: the logits are not finite, or the engine rests.
         """
         self._demand_awake()
+        if self.model.context is not None and len(tokens) > self.model.context:
+            message = (
+                f"a transcript of {len(tokens)} tokens cannot be scored by a model that reads {self.model.context}"
+            )
+            raise TranscriptError(message)
         ids = torch.tensor(tokens, dtype=torch.long, device=self.model.device).unsqueeze(0)
         logprobs = torch.log_softmax(self.model.logits(self.model(ids)[0, :-1]) / (temperature or 1.0), -1)
-        return [0.0, *logprobs.gather(1, ids[0, 1:, None]).squeeze(1).tolist()]
+        return [0.0, *self._finite(logprobs.gather(1, ids[0, 1:, None]).squeeze(1).tolist())]
 
 
 Plan = tuple[bytes, int, Memory | None]  # a prefix's bytes, how many of its tokens are known, and their state

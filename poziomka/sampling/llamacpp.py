@@ -22,7 +22,7 @@ from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.transcript import Transcript
 from poziomka.models.chat import ChatFormat
 from poziomka.sampling.choose import choose, uniforms
-from poziomka.sampling.row import Piece, Request, Row
+from poziomka.sampling.row import Piece, Request, Row, nothing
 from poziomka.sampling.spans import marks_of, read_by, spans_of, thought_in
 
 READ_AT_ONCE = 512  # prompt tokens in one pass; llama.cpp keeps a buffer of logits for as many
@@ -40,7 +40,7 @@ class LlamaCppSampler(Sampler):
         path: the file.
         chat: tokenizer and format of the same model.
         policy: names the weights on spans; None for the file's name.
-        context: most tokens of a transcript.
+        context: most tokens of a transcript; None for as many as the model reads.
         threads: of computation; None for one a core.
 
     Raises:
@@ -53,26 +53,27 @@ class LlamaCppSampler(Sampler):
         chat: ChatFormat,
         policy: str | None = None,
         *,
-        context: int = 4096,
+        context: int | None = 4096,
         threads: int | None = None,
     ) -> None:
         """Loads the file."""
         self._library = _llama_cpp()
-        self.chat, self.policy, self.context = chat, policy or Path(path).stem, context
-        threads = threads or os.cpu_count() or 1
-        self._llama = self._open(Path(path), threads)
+        self.chat, self.policy = chat, policy or Path(path).stem
+        self._llama = self._open(Path(path), context, threads or os.cpu_count() or 1)
+        reads = int(self._library.llama_model_n_ctx_train(self._llama.model))
+        self.context = min(context or reads, reads)
         self._demand_vocabulary(Path(path))
         self.marks = marks_of(chat.tokenizer)
         self._read: array[int] = array("i")  # the tokens whose states llama.cpp holds
         self._lock = Lock()
 
-    def _open(self, path: Path, threads: int) -> Any:
+    def _open(self, path: Path, context: int | None, threads: int) -> Any:
         if not path.is_file():
             message = f"there is no file {path}: give a GGUF file, from `poziomka export RUN --gguf` for one"
             raise SamplerError(message)
         settings = {"n_threads": threads, "n_threads_batch": threads, "n_batch": READ_AT_ONCE, "verbose": False}
         try:
-            return self._library.Llama(model_path=str(path), n_ctx=self.context, **settings)
+            return self._library.Llama(model_path=str(path), n_ctx=context or 0, **settings)
         except (ValueError, RuntimeError) as error:
             message = f"llama.cpp cannot load {path}: {error}"
             raise SamplerError(message) from error
@@ -95,12 +96,6 @@ class LlamaCppSampler(Sampler):
         """See Sampler."""
         transcript = read_by(self.chat, transcript)
         tokens = transcript.tokens
-        if len(tokens) + sampling.tokens > self.context:
-            message = (
-                f"a transcript of {len(tokens)} tokens with {sampling.tokens} more does not fit the context of "
-                f"{self.context}: ask for fewer tokens, or give the sampler a longer context"
-            )
-            raise SamplerError(message)
         started = time.perf_counter()
         pieces: list[Piece] = []
         request = Request(tokens, sampling, *thought_in(transcript, self.chat.tokenizer), pieces.extend)
@@ -114,9 +109,10 @@ class LlamaCppSampler(Sampler):
     def _write(self, request: Request) -> None:
         """Writes token after token until the request is over, or nobody waits for it."""
         with self._lock:
-            row, sampling = Row(request), request.sampling
-            over = False
-            logits = None if request.cancelled else self._logits(request.tokens)
+            row, sampling = Row(request, self.context), request.sampling
+            over = row.full
+            row.pieces += [nothing(self.policy)] if over else []
+            logits = None if request.cancelled or over else self._logits(request.tokens)
             while logits is not None and not over and not request.cancelled:
                 row.force(self.marks.close)
                 for token in row.forbids(self.marks, self.chat.tokenizer.decode):
@@ -137,6 +133,11 @@ class LlamaCppSampler(Sampler):
             torch.tensor([sampling.top_k]) if sampling.top_k else None,
             torch.tensor([sampling.top_p]) if sampling.top_p < 1 else None,
         )
+        if logprob.isnan():
+            message = (
+                f"the logits of {self.policy!r} are not finite: its weights hold NaN or infinity; export them again"
+            )
+            raise SamplerError(message)
         return (row.forced[0] if row.forced else int(token)), float(logprob)
 
     def _logits(self, tokens: "array[int]") -> Tensor:

@@ -51,6 +51,11 @@ class LocalSampler(Sampler):
         return self.engine.policy
 
     @property
+    def context(self) -> int | None:
+        """Most tokens of a transcript; a reply that comes so far ends there. None for any number."""
+        return self.engine.context
+
+    @property
     def dtype(self) -> str:
         """See Sampler."""
         coarsest = max((weight.dtype for weight in self.engine.model.parameters()), key=lambda d: torch.finfo(d).eps)
@@ -130,7 +135,7 @@ class LocalSampler(Sampler):
         """Returns the transcript with tokens on every span, as it will be gone on from.
 
         Raises:
-            SamplerError: the format or the vocabulary refuses its words.
+            TranscriptError: the format or the vocabulary refuses its words.
         """
         return read_by(self.chat, transcript)
 

@@ -88,6 +88,7 @@ class Row:
     """A request while it is being written."""
 
     __slots__ = (
+        "context",
         "forced",
         "left",
         "next",
@@ -102,8 +103,8 @@ class Row:
         "words",
     )
 
-    def __init__(self, request: Request) -> None:
-        """Starts after the request's tokens."""
+    def __init__(self, request: Request, context: int | None = None) -> None:
+        """Starts after the request's tokens; the reply ends where the transcript has `context` tokens."""
         sampling = request.sampling
         self.request = request
         self.pieces: list[Piece] = []
@@ -111,6 +112,7 @@ class Row:
         self.place = len(request.tokens)  # where the coming token will stand
         self.seed = sampling.seed % 2**64
         self.left = sampling.tokens
+        self.context = context
         self.thought, self.thinking = request.thought, request.thinking
         self.swapped = False  # whether the weights changed since its first token was read
         self.forced: deque[int] = deque()
@@ -125,6 +127,11 @@ class Row:
         for piece in self.pieces:
             tokens.extend(piece.tokens)
         return tokens
+
+    @property
+    def full(self) -> bool:
+        """Whether the transcript has as many tokens as the context."""
+        return self.context is not None and self.place >= self.context
 
     def force(self, close: tuple[int, ...]) -> None:
         """Queues the end of the thought once its budget is spent."""
@@ -159,7 +166,9 @@ class Row:
         heard = self.request.hear is None or self.request.hear(author, token)
         if forced:
             self.forced.popleft()
-            return not heard
+            if self.full:
+                self.pieces.append(nothing(policy))
+            return self.full or not heard
         piece.logprobs.append(logprob)
         self.left -= 1
         piece.stop = self._stop(token, marks, decode)
@@ -192,7 +201,7 @@ class Row:
                 self.tail.append(token)
             if _holds(list(self.tail), self.request.sampling.stop, decode):
                 return Stop.PHRASE
-        if self.left <= 0:
+        if self.left <= 0 or self.full:
             return Stop.LENGTH
         return Stop.THOUGHT if closed else None
 
@@ -210,6 +219,11 @@ def _holds(tail: list[int], stops: Sequence[str], decode: Callable[[list[int]], 
         if HALF not in text:
             break
     return False
+
+
+def nothing(policy: str) -> Piece:
+    """Returns the piece of a model that had no room to write a token."""
+    return Piece(Author.MODEL, policy, stop=Stop.LENGTH)
 
 
 def _ends(words: tuple[int, ...], phrase: tuple[int, ...]) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from poziomka.core.errors import ModelError, SamplerError
+from poziomka.core.errors import ModelError, TranscriptError
 from poziomka.core.transcript import Author, Span, Transcript
 from poziomka.models.chat import ChatFormat
 from poziomka.models.tokenizer import Tokenizer
@@ -18,12 +18,12 @@ def read_by(chat: ChatFormat, transcript: Transcript) -> Transcript:
     """Returns the transcript with tokens on every span, as it will be gone on from.
 
     Raises:
-        SamplerError: the format or the vocabulary refuses its words.
+        TranscriptError: the format or the vocabulary refuses its words.
     """
     try:
         return chat.read(transcript)
     except ModelError as error:
-        raise SamplerError(str(error)) from error
+        raise TranscriptError(str(error)) from error
 
 
 def thought_in(transcript: Transcript, tokenizer: Tokenizer) -> tuple[int, bool]:
@@ -54,6 +54,6 @@ def spans_of(pieces: Sequence[Piece], decode: Callable[[Sequence[int]], str], se
         model = piece.author is Author.MODEL
         stop = piece.stop if model else None
         logprobs = piece.logprobs if model else None
-        share = seconds * len(piece.tokens) / sum(len(other.tokens) for other in pieces)
+        share = seconds * len(piece.tokens) / max(sum(len(other.tokens) for other in pieces), 1)
         spans.append(Span(piece.author, decode(piece.tokens), piece.tokens, logprobs, stop, piece.policy, share))
     return spans

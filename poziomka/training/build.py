@@ -18,6 +18,7 @@ from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.lessons import Lessons
 from poziomka.learning.levels import of_levels
 from poziomka.learning.progress import Progress
+from poziomka.learning.prompts import Fitting, fitting
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat
 from poziomka.models.lora import attach, has_adapters, start_from, stored_adapters
@@ -25,6 +26,7 @@ from poziomka.models.pretrained import load_pretrained
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import build_model, load_weights
 from poziomka.runs import Run
+from poziomka.sampling.engine import EngineLimits
 from poziomka.sampling.local import LocalSampler
 from poziomka.tasks import is_task, task_named
 from poziomka.tasks.tools import demand_no_environment, with_tools
@@ -156,18 +158,31 @@ def learner_of(recipe: Recipe, model: Architecture, settings: LearnerSettings, b
     return learner
 
 
-def taught(recipe: Recipe, task: Task) -> Task:
-    """Returns the task that is trained on: with problems of the recipe's levels only, where it names some.
+def sampler_of(recipe: Recipe, built: Built, policy: str = "initial") -> LocalSampler:
+    """Returns a sampler with the weights as they are, whose transcripts have at most the recipe's context."""
+    return LocalSampler(built.model, built.chat, policy, EngineLimits(context=recipe.context))
+
+
+def context_of(recipe: Recipe, model: Architecture) -> int | None:
+    """Returns the most tokens of a transcript, the smaller of the recipe's and what the model reads."""
+    return min((most for most in (recipe.context, model.context) if most is not None), default=None)
+
+
+def taught(recipe: Recipe, built: Built) -> Fitting:
+    """Returns the task that is trained on, without the prompts that are too long, and what was left out.
+
+    It has problems of the recipe's levels only, where it names some.
 
     Raises:
-        TaskError: the task has no problem of these levels.
+        TaskError: the task has no problem of these levels, or none that the model can read.
     """
-    return task if recipe.levels is None else of_levels(task, *recipe.levels)
+    task = built.task if recipe.levels is None else of_levels(built.task, *recipe.levels)
+    return fitting(task, built.chat, context_of(recipe, built.model), recipe.reinforce.tokens)
 
 
 def demand_problems(recipe: Recipe, built: Built) -> None:
     """Raises TaskError where no problem is of the levels that are asked for, or a warm start lacks demonstrations."""
-    task = taught(recipe, built.task)
+    task = taught(recipe, built).task
     Curriculum(task, recipe.seed, settings=recipe.curriculum)
     if recipe.warm_updates:
         Lessons(task, built.chat, recipe.warm_start.lessons, recipe.seed)
@@ -189,4 +204,4 @@ def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
         message = f"the run {folder} is of a task of your own, {recipe.task!r}: evaluate it from your script"
         raise RunError(message)
     built = build(recipe, saved=saved.folder)
-    return recipe, built.task, LocalSampler(built.model, built.chat, Progress.version_of(saved.step))
+    return recipe, built.task, sampler_of(recipe, built, Progress.version_of(saved.step))

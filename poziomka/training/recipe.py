@@ -90,6 +90,9 @@ class Recipe:
         None, "smollm2, a folder in the hub's layout, a GGUF file or a hub name; none: a model from nothing"
     )
     precision: Literal["float32", "bfloat16"] = setting("float32", "of a pretrained model's weights")
+    context: int | None = setting(
+        None, "most tokens of a transcript, where a reply is cut; none: as many as the model reads", low=2
+    )
     thinks: bool = setting(True, "a pretrained model's replies begin with <think>")
     architecture: Literal["transformer", "recurrent"] = setting("transformer", "transformer or recurrent")
     lora: LoraSettings | None = setting(None, "learn adapters of a pretrained model; none: all its weights")

@@ -28,8 +28,7 @@ from poziomka.models.lora import save_learned
 from poziomka.reports.page import write
 from poziomka.runs import Run
 from poziomka.runs.exports import Exports, demand_exports
-from poziomka.sampling.local import LocalSampler
-from poziomka.training.build import Built, adapt, build, demand_problems, learner_of, taught
+from poziomka.training.build import Built, adapt, build, context_of, demand_problems, learner_of, sampler_of, taught
 from poziomka.training.measure import frontier, held_out, vote
 from poziomka.training.preflight import demand_memory, needs
 from poziomka.training.recipe import Recipe, recipe_of
@@ -53,12 +52,13 @@ class Training:
         built = built or build(recipe)
         self.task, self.chat, self.model, self.tokenizer = built.task, built.chat, built.model, built.tokenizer
         self.warm_updates = recipe.warm_updates
-        self.sampler = LocalSampler(self.model, self.chat)
+        self.sampler = sampler_of(recipe, built)
         adapt(recipe, self.model)
         if recipe.pretrained is not None:
             prompts = [asked(self.task, problem) for problem in self.task.take("train", 0, 8)]
             demand_memory(needs(self.model, self.chat, prompts, recipe.reinforce), self.model.device)
-        self.taught = taught(recipe, self.task)
+        found = taught(recipe, built)
+        self.taught = found.task
         self.curriculum = Curriculum(self.taught, recipe.seed, recipe.reinforce.retire_at, recipe.curriculum)
         self.watcher = Watcher(recipe, run.folder, quiet=quiet)
         self.watcher.notes = run.notes
@@ -66,7 +66,7 @@ class Training:
         self.progress.base = built.source
         self.alarms = watch_over(self.progress, self.task, recipe.reinforce.alarms, recipe.reinforce.scorer_seconds)
         self.watcher.alarms = self.alarms.rung
-        for note in built.notes:
+        for note in (*built.notes, *found.notes):
             run.note(note)
         if built.scripted:
             self.progress.again = "the script that began it"
@@ -125,10 +125,13 @@ class Training:
             if self.progress.step == 0 and self.run.results("gate") is None:
                 self._measure_warm_start()
             return
-        lessons = Lessons(self.taught, self.chat, self.recipe.warm_start.lessons, self.recipe.seed)
+        context = context_of(self.recipe, self.model)
+        lessons = Lessons(self.taught, self.chat, self.recipe.warm_start.lessons, self.recipe.seed, context)
 
         def after(update: int) -> None:
             if update == updates:
+                for note in lessons.notes:
+                    self.run.note(note)
                 self._measure_warm_start()
             elif update % max(1, updates // 8) == 0:
                 self.show()

@@ -162,7 +162,6 @@ other = PlainFormat(Tokenizer.of_symbols(["a", "b"]))
 (Path(sys.argv[1]) / "bad.gguf").write_bytes(b"no model")
 say(
     adopt=sentence(lambda: sampler.adopt("step-000001", {})),
-    long=sentence(lambda: extend(tokens=300)),
     foreign=sentence(lambda: extend(replace(question, tokenizer="nobody"))),
     vocabulary=sentence(lambda: LlamaCppSampler(Path(sys.argv[2]), other)),
     damaged=sentence(lambda: LlamaCppSampler(Path(sys.argv[1]) / "bad.gguf", chat)),
@@ -170,7 +169,6 @@ say(
 )
 """)
     assert "cannot take the weights 'step-000001'" in found["adopt"]
-    assert "does not fit the context of 256" in found["long"]
     assert "written with tokenizer nobody" in found["foreign"]
     assert "token 0 is " in found["vocabulary"]
     assert "llama.cpp cannot load" in found["damaged"]

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from poziomka.core.environment import converse
-from poziomka.core.errors import SamplerError
+from poziomka.core.errors import SamplerError, TranscriptError
 from poziomka.core.problem import Problem
 from poziomka.core.sampler import Sampling
-from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.core.transcript import Author, Span, Stop, Transcript, compact
 from poziomka.sampling.engine import EngineLimits
 from poziomka.sampling.local import LocalSampler
 from poziomka.sampling.spans import thought_in
@@ -283,32 +283,34 @@ def test_a_run_that_was_broken_off_leaves_nothing_behind(sampler, question):
     assert written(fresh) == written(extend(sampler, question()))
 
 
-def test_a_transcript_too_long_is_refused_and_the_others_are_answered(model, chat, question):
-    sampler = LocalSampler(model, chat, limits=EngineLimits(context=30))
-
-    async def both():
-        return await asyncio.gather(
-            sampler.extend(question(" 1" * 20), FREE), sampler.extend(question(), FREE), return_exceptions=True
-        )
-
-    refused, answered = asyncio.run(both())
-    assert isinstance(refused, SamplerError)
-    assert "does not fit the context of 30" in str(refused)
-    assert isinstance(answered, Transcript)
-
-
 def test_a_step_that_fails_is_raised_to_everybody_who_waits(sampler, question):
-    """A token beyond the model's vocabulary, as a broken chat format would send: nobody may wait for ever."""
-    strange = sampler.chat.read(question()) + Span(Author.TEMPLATE, "", sampler.chat.read(question()).tokens)
-    strange = strange + Span(Author.TEMPLATE, "?", type(strange.tokens)("i", [999, 3]))
+    """Weights that are NaN, as a broken optimizer would leave: nobody may wait for ever."""
+    weights = {name: weight.clone() for name, weight in sampler.engine.weights().items()}
+    sampler.adopt("broken", {name: weight * torch.nan for name, weight in weights.items()})
+
+    async def all_of_them():
+        asks = [sampler.extend(question(), FREE) for _ in range(3)]
+        return await asyncio.wait_for(asyncio.gather(*asks, return_exceptions=True), 20)
+
+    assert all(isinstance(found, SamplerError) for found in asyncio.run(all_of_them()))
+    assert not sampler.engine.busy
+    sampler.adopt("mended", weights)
+    assert extend(sampler, question()).cost > 0
+
+
+@pytest.mark.fault("A1")
+@pytest.mark.parametrize("token", [999, -1])
+def test_a_token_that_the_model_lacks_is_refused_and_the_others_are_answered(sampler, question, token):
+    strange = sampler.chat.read(question()) + Span(Author.TEMPLATE, "?", compact([token, 3]))
 
     async def all_of_them():
         asks = [sampler.extend(question(), FREE), sampler.extend(strange, FREE), sampler.extend(question(), FREE)]
         return await asyncio.wait_for(asyncio.gather(*asks, return_exceptions=True), 20)
 
-    assert all(isinstance(found, IndexError) for found in asyncio.run(all_of_them()))
-    assert not sampler.engine.busy
-    assert extend(sampler, question()).cost > 0
+    first, refused, third = asyncio.run(all_of_them())
+    assert isinstance(refused, TranscriptError)
+    assert f"has token {token}, and the model has 15 tokens" in str(refused)
+    assert first.cost == third.cost > 0
 
 
 def test_an_unknown_symbol_is_refused_in_words(sampler, question):

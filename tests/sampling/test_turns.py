@@ -176,14 +176,6 @@ def test_a_request_cancelled_while_it_waits_is_never_read(desk):
     assert not desk.pieces
 
 
-def test_a_request_that_cannot_fit_is_refused_in_words(model, desk_of):
-    desk = desk_of(model, context=20)
-    with pytest.raises(SamplerError, match=r"of 5 tokens with 17 more does not fit the context of 20: ask for fewer"):
-        desk.ask("mine", PROMPT, tokens=17)
-    desk.ask("fits", PROMPT, seed=1, tokens=16)
-    assert not desk.finish().engine.busy
-
-
 def test_a_request_without_tokens_is_refused(desk):
     with pytest.raises(SamplerError, match="at least one token"):
         desk.ask("mine", [])

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from poziomka.core.errors import PoziomkaError
-from poziomka.sampling.local import LocalSampler
-from poziomka.training.build import adapt, build, learner_of
+from poziomka.training.build import adapt, build, learner_of, sampler_of
 from poziomka.training.doctor.agreement import logprobs, rehearse
 from poziomka.training.doctor.cost import memory, seconds, variance
 from poziomka.training.doctor.finding import Finding, Status
@@ -56,7 +55,7 @@ def parts_of(recipe: Recipe) -> Parts:
         PoziomkaError: the recipe cannot be built.
     """
     built, settings = build(recipe), recipe.reinforce
-    sampler = LocalSampler(built.model, built.chat)
+    sampler = sampler_of(recipe, built)
     adapt(recipe, built.model)
     learner = learner_of(recipe, built.model, settings.learner)
     return Parts(built.task, built.chat, built.model, sampler, learner, settings, warmed=not recipe.warm_updates)

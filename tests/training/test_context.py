@@ -1,0 +1,71 @@
+"""One row that is too long never ends a run."""
+
+from dataclasses import replace
+
+import pytest
+
+from poziomka.core.problem import Problem
+from poziomka.runs import Run
+from poziomka.tasks import task_named
+from poziomka.training.build import build, sampler_of
+from poziomka.training.recipe import recipe_of
+from poziomka.training.train import train
+
+SMALL = {
+    "name": "small",
+    "threads": 1,
+    "model": {"width": 16, "layers": 1, "heads": 2, "context": 40},
+    "warm_start": {"updates": 2, "lessons": {"tokens": 100}},
+    "gate": {"margin": -1.0, "problems": 10},
+    "reinforce": {"steps": 2, "problems": 4, "attempts": 2, "tokens": 12, "budget": 8},
+    "evaluate": {
+        "budgets": [2, 8],
+        "problems": 10,
+        "attempts": 1,
+        "votes": [1],
+        "vote_problems": 10,
+        "curve_problems": 10,
+        "every": 100,
+    },
+}
+
+
+def some_long(*, size=None):
+    """The task of the default recipe; each fourth problem is asked ten times over."""
+    task = task_named("recurrence")
+
+    def source(split, index, level):
+        problem = task.source(split, index, level)
+        if index % 4:
+            return problem
+        (message,) = problem.prompt
+        long = replace(message, content=" ".join([message.content] * 10))
+        return Problem(task.name, problem.key, (long,), problem.answer, problem.facts, problem.level)
+
+    return replace(task, source=source, size=size)
+
+
+@pytest.mark.fault("A1")
+@pytest.mark.parametrize("size", [None, 64])
+def test_a_run_over_some_overlong_prompts_ends_with_a_report(tmp_path, size):
+    report = train(recipe_of(SMALL), tmp_path, some_long(size=size), keep_watch=False)
+    run = Run.read(tmp_path)
+    assert report.is_file()
+    assert [line["step"] for line in run.metrics() if line["stage"] == "reinforce"] == [3, 4]
+    left_out = [note for note in run.notes if "16 of 64 training prompts are left out" in note]
+    assert len(left_out) == (0 if size is None else 1)
+    assert run.results("frontier") is not None
+
+
+@pytest.mark.fault("A1")
+def test_a_reply_longer_than_the_context_is_cut_there(tmp_path):
+    """The reported input, `reinforce.tokens=5000`, with a context of 40 instead of 4,096."""
+    train(recipe_of(SMALL, ("reinforce.tokens=5000", "reinforce.budget=4000")), tmp_path, keep_watch=False)
+    lengths = [line["length/mean"] for line in Run.read(tmp_path).metrics() if "length/mean" in line]
+    assert max(lengths, default=0) <= 40
+
+
+@pytest.mark.parametrize(("asked", "wanted"), [(None, 40), (30, 30), (5000, 40)])
+def test_the_context_comes_from_the_model_and_the_recipe(asked, wanted):
+    recipe = recipe_of(SMALL | ({"context": asked} if asked else {}))
+    assert sampler_of(recipe, build(recipe)).context == wanted
