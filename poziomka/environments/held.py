@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments import inner
+from poziomka.environments.filters import filter_words
 from poziomka.environments.limits import Ended, Limits
 from poziomka.environments.scratch import Scratch, sweep
 
@@ -128,7 +129,12 @@ def asked(limits: Limits, seed: int, folders: Mapping[str, str]) -> list[str]:
         "files": limits.files,
         "processes": limits.processes,
     }
-    return [*(f"{name}={value}" for name, value in numbers.items()), *(f"package.{n}={f}" for n, f in folders.items())]
+    several = limits.processes > 1
+    return [
+        *(f"{name}={value}" for name, value in numbers.items()),
+        *(f"package.{n}={f}" for n, f in folders.items()),
+        *filter_words(processes=several, threads=several),
+    ]
 
 
 @cache

@@ -23,6 +23,7 @@ NOT_PROTECTED: tuple[str, ...] = (
     "Programs run in a process that the kernel holds: Landlock for files and signals, seccomp for system calls.",
     "A program can learn whether a file exists, its size and its times, and nothing of what is in it.",
     "A program can learn the names of packages that lie within Python's own library, and read none of them but numpy.",
+    "Programs that run at the same time can signal to each other: by load, and by the page cache.",
     "It shares a kernel with us: a fault in the kernel can let it out.",
 )
 PROGRAMS = Limits()

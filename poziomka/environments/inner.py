@@ -8,6 +8,7 @@ each file that is opened on the way costs us a decision. Its arguments are words
     package.NAME                 the folder of a package that may be imported
     cpu memory file files        seconds and bytes of the process, bytes of a file, open files; absent: not bounded here
     processes                    1: it can start neither processes nor threads
+    filter.MACHINE               the filter of system calls, as hex, for each machine that it may run on
     read.KIND                    paths, a line each: folders, files, listed ones that it can read; absent: as they are
     module.NAME                  a module of ours, as the code object of its text, marshalled, in hex
 
@@ -48,39 +49,8 @@ OPEN_TREE, HERE = 428, -100  # the same on every machine
 # linux/landlock.h: every right on files; to run and read a file; and to list a folder; in a folder of its own all but
 # to run and to make devices, sockets and pipes with a name; and the scopes: signals, sockets without a path
 RIGHTS, FILES, FOLDERS, LIST, OWN, SCOPES = 0x7FFF, 0x5, 0xD, 0x8, 0x71BE, 3
-THREAD = 0x10000  # CLONE_THREAD of linux/sched.h
 CAPABILITIES = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
-LOAD, EQUAL, AT_LEAST, MASK, GIVE = 0x20, 0x15, 0x35, 0x54, 0x06  # linux/bpf_common.h
-ALLOW, REFUSE, ABSENT = 0x7FFF0000, 0x00050000 | 1, 0x00050000 | 38  # EPERM, and ENOSYS for what libc can do without
-# machine: (AUDIT_ARCH, the numbers of system calls)
-CALLS = {
-    "x86_64": (
-        0xC000003E,
-        {"socket": 41, "connect": 42, "bind": 49, "listen": 50, "socketpair": 53, "clone": 56, "fork": 57, "vfork": 58}
-        | {
-            "setpgid": 109,
-            "setsid": 112,
-            "prctl": 157,
-            "sched_setaffinity": 203,
-            "prlimit64": 302,
-            "sched_setattr": 314,
-        }
-        | {"clone3": 435},
-    ),
-    "aarch64": (
-        0xC00000B7,
-        {
-            "sched_setaffinity": 122,
-            "setpgid": 154,
-            "setsid": 157,
-            "prctl": 167,
-            "socket": 198,
-            "socketpair": 199,
-            "bind": 200,
-        }
-        | {"listen": 201, "connect": 203, "clone": 220, "prlimit64": 261, "sched_setattr": 274, "clone3": 435},
-    ),
-}
+SELF = 0xFFFFFFFE  # of `filters`: the number of the process
 
 
 # --------------------------------------------------------------------------------------------------------- the set-up
@@ -149,21 +119,26 @@ def give_up() -> None:
     _check(LIBC.prctl(SET_NO_NEW_RIGHTS, 1, 0, 0, 0), "give up new rights")
 
 
-def sieve(*, processes: bool, threads: bool) -> None:
-    """Installs a filter of system calls beside the one that is in force.
+def sieve(asked: "dict[str, str]") -> None:
+    """Installs the filter of system calls (`filters`) beside the one that is in force.
 
     Raises:
         OSError: the kernel refuses, or this processor's system calls are not known.
     """
-    program = rules(processes=processes, threads=threads)
-    lines = (ctypes.c_uint64 * len(program))(
-        *(code | true << 16 | false << 24 | value << 32 for code, true, false, value in program)
-    )
+    machine = os.uname().machine
+    if f"filter.{machine}" not in asked:
+        message = f"the system calls of a {machine} are not known"
+        raise OSError(message)
+    code = bytes.fromhex(asked[f"filter.{machine}"])
+    words = [code[place : place + 8] for place in range(0, len(code), 8)]
+    here, own = SELF.to_bytes(4, "little"), os.getpid().to_bytes(4, "little")
+    words = [word[:4] + own if word[4:] == here else word for word in words]
+    lines = (ctypes.c_uint64 * len(words))(*(int.from_bytes(word, "little") for word in words))
 
     class Program(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("lines", ctypes.c_void_p))
 
-    held = Program(len(program), ctypes.cast(lines, ctypes.c_void_p))
+    held = Program(len(lines), ctypes.cast(lines, ctypes.c_void_p))
     _check(LIBC.prctl(SET_SECCOMP, FILTER, ctypes.byref(held), 0, 0), "install a filter of system calls")
 
 
@@ -195,49 +170,9 @@ def enclose(fence: int) -> None:
     os.close(fence)
 
 
-def rules(*, processes: bool, threads: bool) -> "list[tuple[int, int, int, int]]":
-    """Returns the filter as instructions (code, jump if true, jump if false, value) of classic BPF.
-
-    No sockets but pairs of connected streams, no session or group of its own, no limits of another process, no
-    processor of its choice, no life after ours; and no processes, or neither processes nor threads.
-    """
-    machine = os.uname().machine
-    if machine not in CALLS:
-        message = f"the system calls of a {machine} are not known"
-        raise OSError(message)
-    kind, numbers = CALLS[machine]
-    program = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, kind), (GIVE, 0, 0, REFUSE), (LOAD, 0, 0, 0)]
-    if machine == "x86_64":
-        program += [(AT_LEAST, 0, 1, 0x40000000), (GIVE, 0, 0, REFUSE)]  # the numbers of x32
-    refused = ["socket", "connect", "bind", "listen", "setpgid", "setsid", "sched_setaffinity", "sched_setattr"]
-    refused += [] if processes else ["fork", "vfork"] if threads else ["fork", "vfork", "clone"]
-    for number in (OPEN_TREE, *(numbers[name] for name in refused if name in numbers)):
-        program += [(EQUAL, 0, 1, number), (GIVE, 0, 0, REFUSE)]
-    if not processes:
-        program += [(EQUAL, 0, 1, numbers["clone3"]), (GIVE, 0, 0, ABSENT)]
-        program += where(numbers["clone"], 0, THREAD, THREAD, allowed=True)
-    program += where(numbers["prlimit64"], 0, 0xFFFFFFFF, 0, allowed=True)  # of this process
-    program += where(numbers["socketpair"], 1, 0xF, 1, allowed=True)  # a stream
-    program += where(numbers["prctl"], 0, 0xFFFFFFFF, SET_DEATH_SIGNAL, allowed=False)
-    return [*program, (GIVE, 0, 0, ALLOW)]
-
-
-def where(call: int, argument: int, bits: int, value: int, *, allowed: bool) -> "list[tuple[int, int, int, int]]":
-    """Returns instructions that allow a call, or refuse it, where some bits of an argument have a value only."""
-    here, there = (1, 0) if allowed else (0, 1)
-    return [
-        (EQUAL, 0, 5, call),
-        (LOAD, 0, 0, 16 + 8 * argument),  # the lower half of it
-        (MASK, 0, 0, bits),
-        (EQUAL, here, there, value),
-        (GIVE, 0, 0, REFUSE),
-        (LOAD, 0, 0, 0),
-    ]
-
-
 def set_up(asked: "dict[str, str]") -> "dict[str, int]":
     """Takes from this process what it does not need, and bounds a console; returns the numbers that it was told."""
-    numbers = {name: int(value) for name, value in asked.items() if value.isdigit()}
+    numbers = {name: int(value) for name, value in asked.items() if value.isdigit() and not name.startswith("filter.")}
     folders = {name.partition(".")[2]: folder for name, folder in asked.items() if name.startswith("package.")}
     sys.meta_path.append(Packages(folders))
     os.environ.clear()
@@ -247,7 +182,7 @@ def set_up(asked: "dict[str, str]") -> "dict[str, int]":
     if asked["role"] == "console":
         if "read.folders" in asked:
             enclose(fence({**asked, "read.own": "."}))
-        sieve(processes=numbers["processes"] > 1, threads=numbers["processes"] > 1)
+        sieve(asked)
         bound(numbers)
     random.seed(numbers["seed"])
     drawn = random.Random(numbers["seed"]).randbytes  # nobody's secret: a fork must draw the same
@@ -388,7 +323,7 @@ def begin(asked: "dict[str, str]") -> None:
     if asked["role"] == "console":
         console(asking, answering, writing)
     else:
-        last.__dict__["nest"](numbers, fence(asked), (asking, answering, writing))
+        last.__dict__["nest"](asked, numbers, fence(asked), (asking, answering, writing))
 
 
 if __name__ == "__main__":

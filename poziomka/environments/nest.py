@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments import inner, nested, plain, roles
+from poziomka.environments.filters import filter_words
 from poziomka.environments.held import HeldProcess, coded, spent
 from poziomka.environments.limits import Ended, Limits
 from poziomka.environments.pipes import hear, started
@@ -69,8 +70,9 @@ class Nest:
         self.owner = os.getpid()
         numbers = [f"{name}={value}" for name, value in limits.of_process().items()]
         modules = [f"{name}={coded(module)}" for name, module in MODULES.items()]
+        words = filter_words(processes=False, threads=limits.processes > 1)
         own = replace(limits, file=1, processes=3)  # it makes no file: it opens the pipes of its folder
-        self.held = HeldProcess(own, seed, ["role=nest", *numbers, *modules])
+        self.held = HeldProcess(own, seed, ["role=nest", *numbers, *words, *modules])
         started(self.held)
         self._forked: list[Forked] = []
 

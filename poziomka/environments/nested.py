@@ -11,7 +11,8 @@ import gc
 import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from poziomka.environments.inner import LIBC, SET_DEATH_SIGNAL, bound, enclose, frame, sieve, tell
 from poziomka.environments.plain import Pipes
@@ -20,11 +21,12 @@ from poziomka.environments.roles import ROLES
 PIPES = ("in", "out", "err")  # to the process, from it, and its standard error
 
 
-def nest(asked: Mapping[str, int], fence: int, ends: tuple[int, int, int]) -> None:
+def nest(asked: dict[str, str], limits: Mapping[str, int], fence: int, ends: tuple[int, int, int]) -> None:
     """Forks processes, until the other side closes.
 
     Args:
-        asked: numbers that `inner` was given: the limits of each process.
+        asked: words that `inner` was given.
+        limits: the numbers among them: the limits of each process.
         fence: rules of Landlock for each process.
         ends: descriptors: asked on, answered on, written to.
     """
@@ -34,15 +36,15 @@ def nest(asked: Mapping[str, int], fence: int, ends: tuple[int, int, int]) -> No
     tell(answering, b"ready")
     while True:
         names = frame(asking).decode().split()
-        children = [_fork(names, place, asked, fence, ends) for place in range(len(names))]
+        children = [_fork(ends, partial(program, names, place, asked, limits, fence)) for place in range(len(names))]
         tell(answering, b" ".join(b"%d" % child for child in children))
         for child in children:
             _, code, usage = os.wait4(child, 0)
             tell(answering, b"%d %d" % (os.waitstatus_to_exitcode(code), usage.ru_maxrss * 1024))
 
 
-def _fork(names: Sequence[str], place: int, asked: Mapping[str, int], fence: int, ends: tuple[int, int, int]) -> int:
-    """Forks the process that takes the role at a place; returns its number."""
+def _fork(ends: tuple[int, int, int], run: Callable[[], int]) -> int:
+    """Forks a process that does something and ends; returns its number."""
     child = os.fork()
     if child:
         return child
@@ -50,12 +52,12 @@ def _fork(names: Sequence[str], place: int, asked: Mapping[str, int], fence: int
     try:
         for descriptor in ends:
             os.close(descriptor)
-        code = program(names, place, asked, fence)
+        code = run()
     finally:
         os._exit(code)
 
 
-def program(names: Sequence[str], place: int, asked: Mapping[str, int], fence: int) -> int:
+def program(names: Sequence[str], place: int, asked: dict[str, str], limits: Mapping[str, int], fence: int) -> int:
     """Takes a role; returns the exit status.
 
     The streams of a whole program are its own: it reads what follows the request, and what it writes follows the answer
@@ -84,8 +86,8 @@ def program(names: Sequence[str], place: int, asked: Mapping[str, int], fence: i
         if role == "tests":
             channels.append(Pipes(*_called(place - 1)))
         enclose(fence)
-        sieve(processes=False, threads=asked["processes"] > 1)
-        bound(dict(asked))
+        sieve(asked)
+        bound(dict(limits))
     except BaseException as error:  # noqa: BLE001 whatever it is, nothing may run
         tell(writing, f"{type(error).__name__}: {error}".encode())
         return 1

@@ -17,7 +17,8 @@ from poziomka.environments.limits import Limits
 from poziomka.environments.pipes import PipedConsole, ask, started
 
 HELD = {
-    Surface.FILES: "Landlock: it reads Python's library, the system's libraries and numpy, and writes its own folder",
+    Surface.FILES: "Landlock: it reads Python's library, the system's libraries and numpy, and writes its own folder; "
+    "seccomp: no locks, leases or watches",
     Surface.NETWORK: "seccomp: no socket can be made",
     Surface.PROCESSES: "Landlock: signals and memory of its own only; seccomp: as many processes as the limit says",
     Surface.VARIABLES: "they are not passed on; /proc is closed",
@@ -30,12 +31,27 @@ NOT_PROTECTED = (
     "Code can learn whether a file exists outside its folder, its size, its owner and its times.",
     "Where the limits allow several processes, memory is bounded for each and not for all of them together.",
     "Code can read the clock, and learn what the kernel and the processor are.",
+    "Code that runs at the same time can signal to other code: by load, by the disk's free space, by the page cache.",
+    "Where the limits allow several processes, code can learn which numbers of processes are in use.",
     "Code can learn the names of packages that lie within Python's own library, and read none of them but numpy.",
     "It shares a kernel with us: a fault in the kernel can let it out.",
 )
 # what must be refused before anything runs here: each is tried in a process that is held
 TRIAL = """
-import os, socket, ctypes
+import ctypes, errno, fcntl, os, socket
+library, other = open(os.__file__), open(os.__file__)
+def lock():
+    fcntl.flock(library, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    raise PermissionError
+def find(number):
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return True
 def could(what):
     try:
         what()
@@ -49,6 +65,11 @@ def could(what):
     "start a process": os.fork,
     "send a signal": lambda: os.kill(os.getppid(), 0),
     "change a mode": lambda: os.chmod(".", 0o777),
+    "leave a lock on a file": lock,
+    "hold a file that we open": lambda: fcntl.fcntl(library, fcntl.F_SETLEASE, fcntl.F_RDLCK),
+    "watch a folder": lambda: fcntl.fcntl(os.open(os.path.dirname(os.__file__), 0), fcntl.F_NOTIFY, 1),
+    "ask about a process": lambda: os.sched_getaffinity(os.getppid()),
+    "find out which processes there are": lambda: find(2 ** 22 + 1),
 }}.items() if could(what)]
 """
 

@@ -50,7 +50,7 @@ def test_a_killed_worker_whose_end_is_not_seen_by_its_join_is_a_timeout_and_is_r
     problems = [PROBLEM, Problem.ask("sums", "bad", "?"), PROBLEM]
 
     async def all_of_them():
-        with Scoring(Task("sums", None, hangs_where_bad), 0.5, workers=1) as scoring:
+        with Scoring(Task("sums", None, hangs_where_bad), 3.0, workers=1) as scoring:
             return [await scoring.score(problem, REPLY) for problem in problems]
 
     first, hung, after = asyncio.run(all_of_them())

@@ -37,7 +37,7 @@ ESCAPES = {
     "signal us": "import os; os.kill({parent}, 0)",
     "limit us": "import resource; resource.prlimit({parent}, resource.RLIMIT_CORE)",
     "slow us down": "import os; os.setpriority(os.PRIO_PROCESS, {parent}, os.getpriority(os.PRIO_PROCESS, {parent}))",
-    "bind us to a processor": "import os; os.sched_setaffinity({parent}, os.sched_getaffinity({parent}))",
+    "bind us to a processor": "import os; os.sched_setaffinity({parent}, os.sched_getaffinity(0))",
     "look at what we do": "import ctypes; assert ctypes.CDLL(None).inotify_init1(0) >= 0",
     "hold memory outside the limit": "import os; os.memfd_create('m')",
     "make a pipe with a name": "import os; os.mkfifo('fifo')",

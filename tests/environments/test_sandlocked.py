@@ -180,3 +180,94 @@ def test_every_surface_is_held_by_something():
     assert set(isolation.held) == set(Surface)
     assert all(isolation.held.values())
     assert isolation.not_protected
+
+
+# ------------------------------------------------------------------------------------------------ between two consoles
+SHARED = "import fcntl, os, errno\nfile = open(os.__file__)\n"
+
+
+@pytest.fixture
+def other(held):
+    console = held.open()
+    yield console
+    console.close()
+
+
+@pytest.mark.fault("E10")
+@pytest.mark.parametrize(
+    ("lock", "look"),
+    [
+        ("fcntl.flock(file, fcntl.LOCK_EX)", "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)"),
+        (
+            "fcntl.lockf(file, fcntl.LOCK_SH)",
+            "fcntl.fcntl(file, fcntl.F_GETLK, struct.pack('hhqqi', 1, 0, 0, 0, 0))[:2]",
+        ),
+        (
+            "fcntl.fcntl(file, 37, struct.pack('hhqqi', 0, 0, 0, 0, 0))",
+            "fcntl.fcntl(file, 36, struct.pack('hhqqi', 1, 0, 0, 0, 0))[:2]",
+        ),
+    ],
+)
+def test_a_lock_on_a_file_of_the_library_is_not_seen_by_another_console(console, other, lock, look):
+    for one in (console, other):
+        assert one.run(f"import struct\n{SHARED}").fault == ""
+    before = other.run(look)
+    assert console.run(f"_ = {lock}").fault == ""
+    after = other.run(look)
+    assert (after.text, after.fault) == (before.text, before.fault)
+
+
+@pytest.mark.fault("E10")
+def test_a_database_in_the_folder_of_a_console_works_without_locks(console):
+    script = "import sqlite3\nbase = sqlite3.connect('x.db')\nbase.execute('create table t (a)')\n"
+    script += "base.execute('insert into t values (6)')\nbase.commit()\nbase.close()\n"
+    output = console.run(script + "sqlite3.connect('x.db').execute('select * from t').fetchall()")
+    assert (output.text, output.fault) == ("[(6,)]\n", "")
+
+
+@pytest.mark.fault("E10")
+@pytest.mark.parametrize(
+    "ask",
+    [
+        "os.sched_getaffinity({})",
+        "os.kill({}, 0)",
+        "os.getpgid({})",
+        "os.getsid({})",
+        "os.getpriority(os.PRIO_PROCESS, {})",
+        "os.sched_getscheduler({})",
+        "os.sched_getparam({})",
+        "os.sched_rr_get_interval({})",
+        "time.clock_gettime(~{} << 3 | 2)",
+        "fcntl.fcntl(file, fcntl.F_SETOWN, {})",
+        "resource.prlimit({}, resource.RLIMIT_CPU)",
+    ],
+)
+def test_a_process_of_ours_and_a_number_without_a_process_look_alike(console, ask):
+    assert console.run(f"import resource, time\n{SHARED}").fault == ""
+    here, nowhere = (console.run(ask.format(number)) for number in (os.getpid(), 2**22 + 1))
+    assert here.fault
+    assert (here.text, here.fault) == (nowhere.text, nowhere.fault)
+
+
+@pytest.mark.fault("E10")
+def test_a_console_still_learns_about_itself(console):
+    console.run("import os, signal, time")
+    output = console.run("len(os.sched_getaffinity(0)) > 0, os.getpgid(0) > 0, time.thread_time() >= 0")
+    assert (output.text, output.fault) == ("(True, True, True)\n", "")
+    assert console.run("os.kill(os.getpid(), 0); os.kill(0, 0); signal.raise_signal(signal.SIGURG)").fault == ""
+    assert (
+        console.run("time.clock_gettime(time.CLOCK_PROCESS_CPUTIME_ID) > 0, time.sleep(0.001)").text == "(True, None)\n"
+    )
+
+
+@pytest.mark.fault("E10")
+@pytest.mark.parametrize("hold", ["F_SETLEASE, fcntl.F_RDLCK", "F_NOTIFY, fcntl.DN_ACCESS"])
+def test_a_file_of_the_library_can_be_neither_leased_nor_watched(console, hold):
+    console.run(SHARED)
+    assert "PermissionError" in console.run(f"fcntl.fcntl(file, fcntl.{hold})").fault
+
+
+@pytest.mark.fault("E10")
+def test_what_two_consoles_can_still_tell_each_other_is_declared(held):
+    told = held.isolation().not_protected
+    assert [sentence for sentence in told if "page cache" in sentence]

@@ -198,6 +198,7 @@ LIMITS = Limits(seconds=0.3, memory=64 * 2**20, output=20_000, file=2**18, files
 KNOWN = {
     "sandlock": {
         "learns the time of a file of ours": "its size, its owner and its times",
+        "finds out which numbers of processes are free": "numbers of processes are in use",
         "takes memory in every one of its processes": "memory is bounded for each",  # where time does not end it
     },
 }

@@ -34,6 +34,21 @@ os.getpgid(VICTIM)  # else it sees processes of its own only, and its process 1 
 os.kill(1, 0)
 proof()
 """, needs=("linux", "root")),
+    Attack("finds out which processors a process of ours has", PROCESSES,
+        "import os\nos.sched_getaffinity(VICTIM)\nproof()", needs=("linux",), quick=True),
+    Attack("finds out how long a process of ours has run", PROCESSES,
+        "import time\ntime.clock_gettime(~VICTIM << 3 | 2)\nproof()", needs=("linux",)),
+    Attack("finds out which numbers of processes are free", PROCESSES, """
+import errno, os
+def found(number):
+    try:
+        os.kill(number, 0)
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    return True
+assert found(VICTIM) and not found(2 ** 22 + 1)
+proof()
+""", needs=("linux",)),
     Attack("ends whoever watches it", PROCESSES, """
 import os, signal
 parent = os.getppid()

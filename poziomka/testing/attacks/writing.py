@@ -60,6 +60,25 @@ logging.FileHandler(FOLDER + "/new").emit(logging.makeLogRecord({"msg": "reached
     Attack("writes by a shell", FILES, "import os\nos.system(f'echo reached > {CANARY}')"),
     Attack("compiles a module into our folder", FILES,
         "import py_compile\npy_compile.compile(PLANTED, cfile=FOLDER + '/new.pyc')"),
+    Attack("leaves a lock on a file for others to find", FILES, """
+import fcntl, os
+one, other = open(os.__file__), open(os.__file__)
+fcntl.flock(one, fcntl.LOCK_EX)
+try:
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    proof()
+""", needs=("linux",), quick=True),
+    Attack("holds a file that others open", FILES, """
+import fcntl, os
+fcntl.fcntl(open(os.__file__), fcntl.F_SETLEASE, fcntl.F_RDLCK)
+proof()
+""", needs=("linux", "root"), quick=True),
+    Attack("watches what others read", FILES, """
+import fcntl, os
+fcntl.fcntl(os.open(os.path.dirname(os.__file__), os.O_RDONLY), fcntl.F_NOTIFY, fcntl.DN_ACCESS)
+proof()
+""", needs=("linux",)),
     Attack("leaves a file in the temporary folder", Surface.DISK,
         "open(f'{TEMPORARY}/{MARK}', 'w').write('reached')", quick=True),
     Attack("leaves a file in shared memory", Surface.DISK, "open(f'/dev/shm/{MARK}', 'w').write('reached')",

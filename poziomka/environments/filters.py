@@ -1,0 +1,122 @@
+"""The filters of system calls of sandboxed processes, as classic BPF for seccomp; `inner` installs them.
+
+Beside what sandlock refuses by name, they refuse by argument: what reaches or counts processes other than its own, and
+what one process can leave on a file for another to see. Every refused call fails with EPERM, whether or not what it
+asks about exists.
+"""
+
+from collections.abc import Sequence
+
+SELF = 0xFFFFFFFE  # stands for the number of the process, which `inner` puts in its place
+THREAD = 0x10000  # CLONE_THREAD of linux/sched.h
+SET_DEATH_SIGNAL = 1  # linux/prctl.h
+LOAD, EQUAL, AT_LEAST, MASK, GIVE = 0x20, 0x15, 0x35, 0x54, 0x06  # linux/bpf_common.h
+ALLOW, ERROR = 0x7FFF0000, 0x00050000  # linux/seccomp.h
+REFUSE, ABSENT = ERROR | 1, ERROR | 38  # EPERM, and ENOSYS for what libc can do without
+DONE = ERROR | 0  # returns 0 and does nothing
+WHOLE = 0xFFFFFFFF  # bits of an argument
+CLOCKS = 0xFFFFFFF0  # bits that the numbers of the system's own clocks do not have, and those of other processes' have
+# fcntl.h: to copy a descriptor, its flags, and the size of a pipe; locks; ioctls that name an owner
+PLAIN, LOCKS, OWNERS = (0, 1, 2, 3, 4, 1030, 1032), (5, 6, 7, 36, 37, 38), (0x8901, 0x8902)
+OPEN_TREE = 428  # the same on every machine
+# machine: (AUDIT_ARCH, the numbers of system calls)
+CALLS: dict[str, tuple[int, dict[str, int]]] = {
+    "x86_64": (
+        0xC000003E,
+        {"ioctl": 16, "socket": 41, "connect": 42, "bind": 49, "listen": 50, "socketpair": 53, "clone": 56, "fork": 57}
+        | {"vfork": 58, "kill": 62, "fcntl": 72, "flock": 73, "setpgid": 109, "setsid": 112, "getpgid": 121}
+        | {"getsid": 124, "capget": 125, "rt_sigqueueinfo": 129, "getpriority": 140, "sched_getparam": 143}
+        | {"sched_getscheduler": 145, "sched_rr_get_interval": 148, "prctl": 157, "tkill": 200}
+        | {"sched_setaffinity": 203, "sched_getaffinity": 204, "timer_create": 222, "clock_gettime": 228}
+        | {"clock_getres": 229, "clock_nanosleep": 230, "tgkill": 234, "ioprio_get": 252, "get_robust_list": 274}
+        | {"rt_tgsigqueueinfo": 297, "prlimit64": 302, "sched_setattr": 314, "sched_getattr": 315, "clone3": 435}
+        | {"process_mrelease": 448},
+    ),
+    "aarch64": (
+        0xC00000B7,
+        {"fcntl": 25, "ioctl": 29, "ioprio_get": 31, "flock": 32, "capget": 90, "get_robust_list": 100}
+        | {"timer_create": 107, "clock_gettime": 113, "clock_getres": 114, "clock_nanosleep": 115}
+        | {"sched_getscheduler": 120, "sched_getparam": 121, "sched_setaffinity": 122, "sched_getaffinity": 123}
+        | {"sched_rr_get_interval": 127, "kill": 129, "tkill": 130, "tgkill": 131, "rt_sigqueueinfo": 138}
+        | {"getpriority": 141, "setpgid": 154, "getpgid": 155, "getsid": 156, "setsid": 157, "prctl": 167}
+        | {"socket": 198, "socketpair": 199, "bind": 200, "listen": 201, "connect": 203, "clone": 220}
+        | {"rt_tgsigqueueinfo": 240, "prlimit64": 261, "sched_setattr": 274, "sched_getattr": 275, "clone3": 435}
+        | {"process_mrelease": 448},
+    ),
+}
+REFUSED = (
+    *("socket", "connect", "bind", "listen", "setpgid", "setsid", "sched_setaffinity", "sched_setattr"),
+    *("capget", "getpriority", "sched_getparam", "sched_getscheduler", "sched_rr_get_interval", "sched_getattr"),
+    *("ioprio_get", "get_robust_list", "process_mrelease"),
+)
+Line = tuple[int, int, int, int]  # code, jump if true, jump if false, value
+
+
+def filter_words(*, processes: bool, threads: bool) -> list[str]:
+    """Returns the filter for every machine, as words NAME=VALUE for `inner`."""
+    return [f"filter.{machine}={_packed(rules(machine, processes=processes, threads=threads))}" for machine in CALLS]
+
+
+def _packed(program: Sequence[Line]) -> str:
+    lines = (code | true << 16 | false << 24 | value << 32 for code, true, false, value in program)
+    return b"".join(line.to_bytes(8, "little") for line in lines).hex()
+
+
+def rules(machine: str, *, processes: bool, threads: bool) -> list[Line]:
+    """Returns the filter as instructions.
+
+    No sockets but pairs of connected streams, no session or group of its own, no processor of its choice, no life
+    after ours; and no processes, or neither processes nor threads. Of other processes it learns nothing by their
+    numbers: where it can start none, signals are its own as well. Locks of files do nothing, where it has no processes
+    to lock against, and are refused where it has.
+
+    Args:
+        machine: a key of CALLS.
+        processes: it may start processes.
+        threads: it may start threads.
+    """
+    kind, numbers = CALLS[machine]
+    program = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, kind), (GIVE, 0, 0, REFUSE), (LOAD, 0, 0, 0)]
+    if machine == "x86_64":
+        program += [(AT_LEAST, 0, 1, 0x40000000), (GIVE, 0, 0, REFUSE)]  # the numbers of x32
+    forks = () if processes else ("fork", "vfork") if threads else ("fork", "vfork", "clone")
+    for number in (OPEN_TREE, *(numbers[name] for name in (*REFUSED, *forks) if name in numbers)):
+        program += [(EQUAL, 0, 1, number), (GIVE, 0, 0, REFUSE)]
+    if not processes:
+        program += [(EQUAL, 0, 1, numbers["clone3"]), (GIVE, 0, 0, ABSENT)]
+        program += only(numbers["clone"], 0, (THREAD,), bits=THREAD)
+        for name in ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"):
+            program += only(numbers[name], 0, (0, SELF))
+    for name in ("getpgid", "getsid"):
+        program += only(numbers[name], 0, (0, SELF))
+    program += only(numbers["sched_getaffinity"], 0, (0, SELF), otherwise=ABSENT)
+    program += only(numbers["prlimit64"], 0, (0, SELF))
+    for name in ("clock_gettime", "clock_getres", "clock_nanosleep", "timer_create"):
+        program += only(numbers[name], 0, (0,), bits=CLOCKS)
+    program += only(numbers["socketpair"], 1, (1,), bits=0xF)  # a stream
+    program += never(numbers["prctl"], 0, (SET_DEATH_SIGNAL,))
+    program += never(numbers["ioctl"], 1, OWNERS)
+    locks = REFUSE if processes else DONE
+    program += [(EQUAL, 0, 1, numbers["flock"]), (GIVE, 0, 0, locks)]
+    program += never(numbers["fcntl"], 1, LOCKS, otherwise=locks)
+    program += only(numbers["fcntl"], 1, PLAIN)
+    return [*program, (GIVE, 0, 0, ALLOW)]
+
+
+def only(call: int, argument: int, values: Sequence[int], *, bits: int = WHOLE, otherwise: int = REFUSE) -> list[Line]:
+    """Returns instructions that refuse a call unless some bits of an argument have one of some values."""
+    tests = [(EQUAL, len(values) - place, 0, value) for place, value in enumerate(values)]
+    return _where(call, argument, bits, [*tests, (GIVE, 0, 0, otherwise)])
+
+
+def never(call: int, argument: int, values: Sequence[int], *, otherwise: int = REFUSE) -> list[Line]:
+    """Returns instructions that refuse a call where an argument has one of some values."""
+    last = len(values) - 1
+    tests = [(EQUAL, last - place, 1 if place == last else 0, value) for place, value in enumerate(values)]
+    return _where(call, argument, WHOLE, [*tests, (GIVE, 0, 0, otherwise)])
+
+
+def _where(call: int, argument: int, bits: int, tests: Sequence[Line]) -> list[Line]:
+    """Returns instructions that test the lower half of an argument of a call, and load the call's number again."""
+    body = [(LOAD, 0, 0, 16 + 8 * argument), (MASK, 0, 0, bits), *tests, (LOAD, 0, 0, 0)]
+    return [(EQUAL, 0, len(body), call), *body]
