@@ -51,7 +51,7 @@ def vocabulary_fields(folder: Path, vocabulary: int) -> dict[str, Any]:
     fields |= {"eos_token_id": tokenizer.end, "padding_token_id": tokenizer.pad}
     fields |= {} if tokenizer.begin is None else {"bos_token_id": tokenizer.begin}
     others = sorted(tokenizer.ends - {tokenizer.end})
-    fields |= {"eot_token_id": others[0]} if others else {}
+    fields |= dict(zip(("eot_token_id", "eom_token_id"), others, strict=False))  # llama.cpp ends at these too
     found = {f"tokenizer.ggml.{name}": value for name, value in fields.items()}
     template = tokenizer.files.template if tokenizer.files else None
     return found if template is None else {**found, "tokenizer.chat_template": template}

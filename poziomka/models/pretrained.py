@@ -17,6 +17,7 @@ from poziomka.models.lora import base_of, load_peft, merge
 from poziomka.models.stored import CONFIG, read_json
 from poziomka.models.template import TemplateFormat
 from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.tokenizer_files import TOKENIZER
 from poziomka.models.weights import open_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -62,28 +63,50 @@ def load_pretrained(name: str, dtype: str = "float32", *, opens_thought: bool = 
     if dtype not in DTYPES:
         message = f"unknown dtype {dtype!r}{nearest(dtype, DTYPES)}"
         raise ModelError(message)
-    own = expanded(name, ModelError)
-    base = base_of(own) if own.is_dir() else None
-    if base is not None:
-        return _with_adapters(own, load_pretrained(base, dtype, opens_thought=opens_thought))
     widened = dtype == "bfloat16" and not multiplies_bfloat16()
     inside = torch.float32 if widened else DTYPES[dtype]
     folder = find(name, inside)
+    base = base_of(folder)
+    if base is not None:
+        return _with_adapters(folder, find(base, inside), dtype, opens_thought=opens_thought)
     tokenizer = Tokenizer.load(folder)
     model = open_model(folder, inside, len(tokenizer))
     notes = (*([SLOWER] if isinstance(model, Foreign) else []), *([WIDENED] if widened else []))
-    if tokenizer.files is None:  # a vocabulary of symbols: one of our own tiny models
-        return Pretrained(model, tokenizer, PlainFormat(tokenizer), folder, notes)
-    chat = TemplateFormat(tokenizer, opens_thought=opens_thought)
+    chat = _chat_of(tokenizer, opens_thought=opens_thought)
     return Pretrained(model, chat.tokenizer, chat, folder, (*notes, *chat.notes))
 
 
-def _with_adapters(folder: Path, base: Pretrained) -> Pretrained:
-    """Returns a model with a PEFT folder's adapters merged in."""
-    load_peft(folder, base.model)
-    merge(base.model)
-    note = f"the adapters in {folder} are merged into {base.source}"
-    return replace(base, source=folder, notes=(*base.notes, note))
+def _chat_of(tokenizer: Tokenizer, *, opens_thought: bool) -> ChatFormat:
+    """Returns a checkpoint's own format; the plain one for a vocabulary of symbols, as our tiny models have it."""
+    return PlainFormat(tokenizer) if tokenizer.files is None else TemplateFormat(tokenizer, opens_thought=opens_thought)
+
+
+def _with_adapters(folder: Path, base: Path, dtype: str, *, opens_thought: bool) -> Pretrained:
+    """Returns a model with a PEFT folder's adapters merged in, and the folder's own tokenizer where it has one.
+
+    Raises:
+        ModelError: as `load_pretrained`; or the model that the adapters go onto is a folder of adapters itself.
+    """
+    if base_of(base) is not None:
+        message = (
+            f"the adapters in {folder} go onto {base}, which holds adapters itself: merge those first, with `poziomka "
+            "export --folder`"
+        )
+        raise ModelError(message)
+    whole = load_pretrained(str(base), dtype, opens_thought=opens_thought)
+    load_peft(folder, whole.model)
+    merge(whole.model)
+    whole = replace(
+        whole, source=folder, notes=(*whole.notes, f"the adapters in {folder} are merged into {whole.source}")
+    )
+    if not (folder / TOKENIZER).is_file():
+        return whole
+    tokenizer = Tokenizer.load(folder)
+    if len(tokenizer) > whole.model.vocabulary:
+        message = f"the tokenizer in {folder} has {len(tokenizer)} tokens and the model {whole.model.vocabulary}"
+        raise ModelError(message)
+    chat = _chat_of(tokenizer, opens_thought=opens_thought)
+    return replace(whole, tokenizer=chat.tokenizer, chat=chat)
 
 
 def find(name: str, dtype: torch.dtype) -> Path:
@@ -94,6 +117,8 @@ def find(name: str, dtype: torch.dtype) -> Path:
     """
     path = expanded(name, ModelError)
     if path.is_dir():
+        if base_of(path) is not None:
+            return path
         read_json(path / CONFIG)  # before its tokenizer, which takes longer
         return path
     if name == "smollm2":

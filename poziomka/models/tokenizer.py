@@ -95,9 +95,13 @@ class Tokenizer:
             raise ModelError(message) from error
 
     def save(self, folder: Path) -> None:
-        """Writes `tokenizer.json` and what transformers expects beside it: the files that were loaded, as they were."""
+        """Writes `tokenizer.json` and what transformers expects beside it: the files that were loaded, as they were.
+
+        What they state of the end of a reply agrees with `ends`, the first of which is `end`.
+        """
         if self.files:
-            self.files.save(folder)
+            ends = [self.end, *sorted(self.ends - {self.end})]
+            self.files.save(folder, ends, str(self.inner.id_to_token(self.end)))
             return
         self.inner.save(str(folder / TOKENIZER))
         config = {

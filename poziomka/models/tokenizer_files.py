@@ -1,6 +1,7 @@
 """What a checkpoint's folder says about its tokenizer, file by file, kept so that saving gives it back unchanged."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +14,13 @@ from poziomka.core.untrusted import read_regular
 from poziomka.models.stored import json_object
 
 TOKENIZER, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
-GENERATION, MODEL = "generation_config.json", "config.json"
+GENERATION, MODEL, NAMES = "generation_config.json", "config.json", "special_tokens_map.json"
 COPIED = (
     TOKENIZER,
     CONFIG,
     TEMPLATE,
     GENERATION,
-    "special_tokens_map.json",
+    NAMES,
     "added_tokens.json",
     "chat_template.json",
     "vocab.json",
@@ -64,11 +65,35 @@ class TokenizerFiles:
             message = f"cannot read the tokenizer in {folder}: {error}"
             raise ModelError(message) from error
 
-    def save(self, folder: Path) -> None:
-        """Writes them as they were."""
+    def save(self, folder: Path, ends: Sequence[int], end: str) -> None:
+        """Writes them as they were, but for the end of a reply where they state another.
+
+        A template that writes `eos_token` keeps its name, since its words would change with it.
+
+        Args:
+            folder: exists.
+            ends: ids that end a reply, the one that training ended replies with first.
+            end: the text of the first.
+        """
+        stated: dict[str, tuple[str, Any]] = {GENERATION: ("eos_token_id", list(ends) if len(ends) > 1 else ends[0])}
+        if "eos_token" not in (self.template or ""):
+            stated |= dict.fromkeys((CONFIG, NAMES), ("eos_token", end))
         for name in COPIED:
             if name in self.contents:
-                (folder / name).write_bytes(self.contents[name])
+                content = self.contents[name]
+                if name in stated and not self._agrees(name, *stated[name]):
+                    key, value = stated[name]
+                    content = json.dumps(self.json(name) | {key: value}, indent=2, ensure_ascii=False).encode() + b"\n"
+                (folder / name).write_bytes(content)
+
+    def _agrees(self, name: str, key: str, wanted: Any) -> bool:
+        """Returns whether a file states the same; a file of names that has none under this key states nothing."""
+        found = self.json(name).get(key)
+        if name == NAMES and found is None:
+            return True
+        if name != GENERATION:
+            return bool((found.get("content") if isinstance(found, dict) else found) == wanted)
+        return _listed(found) == _listed(wanted)
 
     def json(self, name: str) -> dict[str, Any]:
         """Returns a JSON file's object; empty where there is no such file.
@@ -81,7 +106,7 @@ class TokenizerFiles:
     @cached_property
     def names(self) -> dict[str, str]:
         """Texts of the named tokens: {"bos_token": "<s>", …}; those that are set to null are left out."""
-        named = self.json("special_tokens_map.json") | self.json(CONFIG)
+        named = self.json(NAMES) | self.json(CONFIG)
         texts = {}
         for key, value in named.items():
             text = value.get("content") if isinstance(value, dict) else value
@@ -99,6 +124,10 @@ class TokenizerFiles:
             named = {str(entry.get("name")): entry.get("template") for entry in value if isinstance(entry, dict)}
             value = named.get("default", next(iter(named.values()), None))
         return value if isinstance(value, str) else None
+
+
+def _listed(ids: Any) -> set[Any]:
+    return set(ids if isinstance(ids, list) else [ids])
 
 
 @dataclass(frozen=True)
