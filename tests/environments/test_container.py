@@ -47,7 +47,7 @@ def test_a_container_gets_nothing_of_ours():
         "OPENBLAS_NUM_THREADS",
         "OMP_NUM_THREADS",
     ]
-    told = WORDS[WORDS.index(CODE) + 1 :]
+    told = [word for word in WORDS[WORDS.index(CODE) + 1 :] if not word.startswith("filter.")]
     assert told == ["seed=5", f"memory={CALL.memory}", "file=1048576", "files=32", "processes=1", "role=console"]
 
 
