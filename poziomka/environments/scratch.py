@@ -98,7 +98,8 @@ class Scratch:
     def discard(self) -> None:
         """Removes it; where that takes longer than PATIENCE, a thread goes on."""
         if not self.remove():
-            threading.Thread(target=self._reap, name="poziomka-reaper", daemon=True).start()
+            with suppress(RuntimeError):  # no thread can be had, as at the end of this process: `sweep` finds it later
+                threading.Thread(target=self._reap, name="poziomka-reaper", daemon=True).start()
 
     def _reap(self) -> None:
         for _ in range(ATTEMPTS):
