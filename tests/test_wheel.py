@@ -28,7 +28,8 @@ def wheel(tmp_path_factory) -> Path:
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "poziomka", source / "poziomka", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("poziomka", "recipes"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     run([sys.executable, "-m", "build", "--wheel", "--no-isolation"], source)
     (built,) = (source / "dist").glob("*.whl")
     return built
@@ -65,8 +66,8 @@ def test_the_wheel_has_every_module_and_page_the_licence_and_the_types(wheel):
 
 
 def test_the_wheel_has_nothing_but_the_package(wheel):
-    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"poziomka"}
+    names = [name for name in zipfile.ZipFile(wheel).namelist() if ".data/data/share/poziomka/recipes/" not in name]
+    assert {top for top in (name.split("/")[0] for name in names) if not top.endswith(".dist-info")} == {"poziomka"}
 
 
 def test_every_module_of_the_wheel_imports(clean, tmp_path):
@@ -76,3 +77,10 @@ def test_every_module_of_the_wheel_imports(clean, tmp_path):
 
 def test_the_command_of_the_wheel_answers(clean, tmp_path):
     assert "train" in run([str(clean / "poziomka"), "--help"], tmp_path)
+
+
+@pytest.mark.fault("C9")
+def test_recipes_of_the_wheel_are_listed_and_found_by_their_names(clean, tmp_path):
+    listed = run([str(clean / "poziomka"), "recipes"], tmp_path)
+    assert {"recurrence", "sums"} <= {line.split(" ")[0] for line in listed.splitlines()}
+    assert 'task = "small_sums"' in run([str(clean / "poziomka"), "train", "sums", "--dry-run"], tmp_path)

@@ -1,5 +1,6 @@
 """`poziomka chat`: a conversation with a model in the terminal, its thought shown apart, tokens as they are written."""
 
+import shutil
 import sys
 import time
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
@@ -10,17 +11,26 @@ from typing import TYPE_CHECKING
 
 from poziomka.core.errors import PoziomkaError, SettingsError
 from poziomka.core.transcript import Message
+from poziomka.core.untrusted import HALF
 
 if TYPE_CHECKING:
     from poziomka.cli.talk import Talk
 
-COMMANDS = "/new begins anew, /quit or Ctrl-D ends, Ctrl-C stops a reply"
+COMMANDS = "/new begins anew, /help lists commands, /quit or Ctrl-D ends, Ctrl-C stops a reply"
+HELP = """/new   begins a new conversation: what was said is forgotten
+/help  lists these commands
+/quit  ends, as Ctrl-D does
+Ctrl-C stops a reply; the conversation goes on from there
+`poziomka chat --help` lists the options: --system, --tools, --think, --temperature and more"""
 
 
 def options(parser: ArgumentParser) -> None:
     """Adds what the command takes."""
     parser.add_argument(
         "model", metavar="MODEL", help="smollm2, a folder, a .gguf file, a name of the hub, or the folder of a run"
+    )
+    parser.add_argument(
+        "question", nargs="?", metavar="QUESTION", help="answer it and end (a conversation, or a question a line)"
     )
     parser.add_argument("--system", metavar="TEXT", help="a system message")
     parser.add_argument(
@@ -58,6 +68,7 @@ def chat(given: Namespace) -> int:
         raise SettingsError(message)
     if given.calls:
         format_named(given.calls)
+    _demand_text(given.system or "", "--system")
     tools = tools_named(given.tools) if given.tools else []  # before the model, which takes longer
 
     from poziomka.cli.equipment import MOST
@@ -72,7 +83,7 @@ def chat(given: Namespace) -> int:
     toolbox = Toolbox(tools, given.calls or calls_of(sampler.chat, tools), MOST) if tools else None
     talk = Talk(sampler, sampling, opening, given.seed, toolbox)
     try:
-        _converse(talk, given.model, started, notes)
+        _converse(talk, given, started, notes)
     finally:
         talk.close()
         if toolbox is not None:
@@ -80,34 +91,50 @@ def chat(given: Namespace) -> int:
     return 0
 
 
-def _converse(talk: "Talk", model: str, started: float, notes: tuple[str, ...]) -> None:
-    """Talks until there is nothing more to say."""
+def _converse(talk: "Talk", given: Namespace, started: float, notes: tuple[str, ...]) -> None:
+    """Talks until there is nothing more to say, or answers the one question of the command line."""
     from poziomka.cli.talk import Screen
 
-    person = sys.stdin.isatty() and sys.stdout.isatty()
-    screen = Screen(colour=sys.stdout.isatty() and "NO_COLOR" not in environ and environ.get("TERM") != "dumb")
+    terminal = sys.stdout.isatty()
+    person = given.question is None and sys.stdin.isatty() and terminal
+    width = shutil.get_terminal_size().columns if terminal else None
+    screen = Screen(colour=terminal and "NO_COLOR" not in environ and environ.get("TERM") != "dumb", width=width)
     if person:
         with suppress(ImportError):  # arrow keys and earlier lines, where Python was built with it
             import readline  # noqa: F401 importing it is all that it needs
-        screen.aside(f"{model}, loaded in {time.perf_counter() - started:.1f} s · {COMMANDS}")
+        screen.aside(f"{given.model}, loaded in {time.perf_counter() - started:.1f} s · {COMMANDS}")
     for note in notes:
         screen.aside(note)
-    for line in _typed(screen.aside) if person else sys.stdin:
+    if given.question is not None:
+        _demand_text(given.question, "QUESTION")
+        screen.aside(talk.ask(given.question, screen))
+        return
+    for number, line in enumerate(_typed(screen.aside) if person else sys.stdin, 1):
         words = line.strip()
         if words == "/quit":
             break
         if words == "/new":
             talk.begin()
             screen.aside("a new conversation")
+        elif words == "/help":
+            screen.aside(HELP)
         elif words.startswith("/") and person:
             screen.aside(f"unknown command {words.split()[0]}: {COMMANDS}")
         elif words:
             try:
+                _demand_text(words, f"line {number} of standard input")
                 screen.aside(talk.ask(words, screen))
             except PoziomkaError as error:
                 if not person:
                     raise
                 screen.aside(str(error))  # a person can say it otherwise
+
+
+def _demand_text(words: str, where: str) -> None:
+    """Raises SettingsError where words hold half a character or bytes that are no UTF-8."""
+    if HALF.search(words):
+        message = f"{where} is no UTF-8 text: received {words[:40]!r}; write it in UTF-8"
+        raise SettingsError(message)
 
 
 def _typed(aside: Callable[[str], None]) -> Iterator[str]:

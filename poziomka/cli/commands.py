@@ -33,7 +33,9 @@ def say(message: object) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- train
 def _train_options(parser: ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", type=Path, metavar="RECIPE", help="a recipe.toml, or a run's folder")
+    parser.add_argument(
+        "recipe", nargs="?", type=Path, metavar="RECIPE", help="a recipe's name or file, or a run's folder"
+    )
     parser.add_argument("--run", type=Path, metavar="FOLDER", help="where to write; a run that is there goes on")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting: --set reinforce.steps=20"
@@ -42,10 +44,13 @@ def _train_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--to", action="append", default=[], metavar="NAME", help="copy metrics live to tensorboard or wandb"
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and do nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="look for all that the recipe names, print it and do nothing"
+    )
 
 
 def _train(given: Namespace) -> int:
+    from poziomka.cli.recipes import recipe_file
     from poziomka.core.settings import plain, to_toml
     from poziomka.runs.run import Run
     from poziomka.training.recipe import read_recipe
@@ -57,12 +62,18 @@ def _train(given: Namespace) -> int:
         Run.read(given.resume)  # says what is wrong where it is no run
         recipe, folder = read_recipe(given.resume), given.resume
     elif given.recipe is None:
-        message = "train needs a recipe, recipes/recurrence/recipe.toml for one, or --resume with the folder of a run"
+        message = (
+            "train needs a recipe, recurrence for one (`poziomka recipes` lists them), or --resume with a run's folder"
+        )
         raise SettingsError(message)
     else:
-        recipe = read_recipe(given.recipe, tuple(given.set))
-        folder = given.run or _folder_for(given.recipe, recipe.name)
+        path = recipe_file(given.recipe)
+        recipe = read_recipe(path, tuple(given.set))
+        folder = given.run or _folder_for(given.recipe if path == given.recipe else Path(recipe.name), recipe.name)
     if given.dry_run:
+        from poziomka.training.resolve import demand_resolvable
+
+        demand_resolvable(recipe, given.to)
         print(to_toml(plain(recipe)), end="")
         return 0
     from poziomka.learning.progress import Interrupted
@@ -100,7 +111,7 @@ def _folder_for(path: Path, name: str) -> Path:
 # --------------------------------------------------------------------------------------------------------- doctor
 def _doctor_options(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "recipe", nargs="?", type=Path, metavar="RECIPE", help="a recipe.toml (the demonstration's settings)"
+        "recipe", nargs="?", type=Path, metavar="RECIPE", help="a recipe's name or file (the demonstration's settings)"
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting: --set task=countdown"
@@ -111,13 +122,15 @@ def _doctor_options(parser: ArgumentParser) -> None:
 
 def _doctor(given: Namespace) -> int:
     from poziomka.cli.doctor import doctor, doctor_of_sandbox
+    from poziomka.cli.recipes import recipe_file
 
     if given.sandbox:
         if given.recipe is not None or given.set:
             message = "--sandbox looks at this machine and at no recipe: leave RECIPE and --set out"
             raise SettingsError(message)
         return 0 if doctor_of_sandbox(as_json=given.json) else WRONG
-    return 0 if doctor(given.recipe, tuple(given.set), as_json=given.json) else WRONG
+    path = None if given.recipe is None else recipe_file(given.recipe)
+    return 0 if doctor(path, tuple(given.set), as_json=given.json) else WRONG
 
 
 # ---------------------------------------------------------------------------------------------------------- learn
@@ -234,7 +247,7 @@ def _tasks_options(parser: ArgumentParser) -> None:
     parser.add_argument("--count", type=_positive, metavar="N", help="problems to show (3) or to play (10)")
     parser.add_argument("--all", action="store_true", help="check every task that needs no files of yours")
     parser.add_argument("--problems", type=_positive, metavar="N", help="of each split to check (20; with --all 10)")
-    parser.add_argument("--json", action="store_true", help="print what a check finds as JSON instead of a table")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines: for list, show and check")
 
 
 TASK_ACTIONS = {
@@ -245,6 +258,23 @@ TASK_ACTIONS = {
 }
 
 
+TAKEN = {  # by an action; None and False are what an option is where it is not given
+    "list": ("json",),
+    "show": ("split", "level", "count", "json"),
+    "play": ("split", "level", "count"),
+    "check": ("all", "problems", "json"),
+}
+
+
+def _demand_taken(given: Namespace) -> None:
+    """Refuses an option that the action would ignore."""
+    for name in ("split", "level", "count", "all", "problems", "json"):
+        if getattr(given, name) not in (None, False) and name not in TAKEN[given.action]:
+            known = ", ".join(f"--{each}" for each in TAKEN[given.action])
+            message = f"tasks {given.action} takes no --{name}: it takes {known}"
+            raise SettingsError(message)
+
+
 def _tasks(given: Namespace) -> int:
     from poziomka.cli.tasks import list_tasks, show_task
 
@@ -252,6 +282,7 @@ def _tasks(given: Namespace) -> int:
         known = "; ".join(f"`{usage}`" for usage in TASK_ACTIONS.values())
         message = f"unknown action {given.action!r}{nearest(given.action, TASK_ACTIONS)} write {known}"
         raise SettingsError(message)
+    _demand_taken(given)
     if given.action == "check" and (bool(given.names) != given.all):
         from poziomka.cli.trials import check
 
@@ -263,13 +294,25 @@ def _tasks(given: Namespace) -> int:
         message = f"write `{TASK_ACTIONS[given.action]}`: received {len(given.names)} names"
         raise SettingsError(message)
     if given.action == "list":
-        print(list_tasks(*given.names))
+        print(list_tasks(*given.names, as_json=given.json))
     elif given.action == "show":
-        print(show_task(given.names[0], split=given.split, level=given.level, count=given.count or 3))
+        how = {"split": given.split, "level": given.level, "count": given.count or 3}
+        print(show_task(given.names[0], **how, as_json=given.json))
     else:
         from poziomka.cli.play import Game, play
 
         play(Game(given.names[0], given.split, given.level, given.count or 10))
+    return 0
+
+
+def _recipes_options(parser: ArgumentParser) -> None:
+    """Adds nothing."""
+
+
+def _recipes(_: Namespace) -> int:
+    from poziomka.cli.recipes import list_recipes
+
+    print(list_recipes())
     return 0
 
 
@@ -304,5 +347,6 @@ COMMANDS = {
     "export": Command("write a run's newest weights for other programs", _export_options, _export),
     "show": Command("look through a run's rollouts", _show_options, _show),
     "tasks": Command("list the tasks, show problems, answer them, try their scorers", _tasks_options, _tasks),
+    "recipes": Command("list the recipes that come along", _recipes_options, _recipes),
     "runs": Command("compare the runs in a folder", _runs_options, _runs),
 }

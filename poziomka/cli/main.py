@@ -43,6 +43,8 @@ def _clean_streams() -> Iterator[None]:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order: each takes its own number
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 open until the process ends
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no UTF-8 are the command's to refuse
     before = sys.stdout, sys.stderr
     for stream in before:
         if hasattr(stream, "reconfigure"):
@@ -102,7 +104,7 @@ def _run(arguments: list[str]) -> int:
     command.options(parser)
     _demand_known(rest, parser)
     try:
-        given = parser.parse_args(rest)
+        given = parser.parse_intermixed_args(rest)  # names may stand before, between and after options
     except SystemExit:  # --help was printed
         return 0
     return command.act(given)

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TextIO
 
 from poziomka.cli.equipment import Shown, Spoken, demand_room
+from poziomka.cli.wrap import Wrap
 from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.collect import wait_for
 from poziomka.core.environment import Environment, Session, converse
@@ -73,13 +74,17 @@ class Screen:
         colour: whether the terminal knows dim letters; else a thought stands between lines that say so.
         out: where replies go; None for standard output.
         beside: where everything else goes, which a pipe should not take for a reply.
+        width: columns of the terminal, where lines of a reply break between words; None: nowhere.
 
     Whatever it is given is cleaned; only its own marks reach the terminal as they are.
     """
 
-    def __init__(self, *, colour: bool, out: TextIO | None = None, beside: TextIO | None = None) -> None:
+    def __init__(
+        self, *, colour: bool, out: TextIO | None = None, beside: TextIO | None = None, width: int | None = None
+    ) -> None:
         """Starts with nothing on the line."""
         self.colour = colour
+        self._wrap = Wrap(width)
         self.out = behind(out or sys.stdout)
         self.beside = behind(beside or (self.out if colour else sys.stderr))
         self._thinking, self._fresh, self._held = False, True, ""
@@ -110,6 +115,7 @@ class Screen:
         """Writes what a tool said, on lines of its own; the reply goes on after them."""
         self._show(self._held)
         self._held = ""
+        self._settle()
         if not self._fresh:
             closing = (NORMAL if self.colour else "\n[/thought]") if self._thinking else ""
             print(closing, file=self.out)
@@ -121,6 +127,7 @@ class Screen:
     def end(self) -> None:
         """Ends a reply: writes what waited, and goes to the next line."""
         self._show(self._held)
+        self._settle()
         if self._thinking and not self._fresh:
             self._turn()
         if not self._fresh:
@@ -137,10 +144,15 @@ class Screen:
         if self._fresh and self._thinking:
             print(DIM if self.colour else "[thought]\n", end="", file=self.out)
         self._fresh = False
-        print(visible(text), end="", file=self.out, flush=True)
+        print(self._wrap.add(visible(text)), end="", file=self.out, flush=True)
+
+    def _settle(self) -> None:
+        """Writes the word that waited for its end."""
+        print(self._wrap.end(), end="", file=self.out, flush=True)
 
     def _turn(self) -> None:
         """Goes from thought to answer, or back."""
+        self._settle()
         if not self._fresh:
             closing = NORMAL if self.colour else "\n[/thought]"
             print(f"{closing}\n" if self._thinking else "\n", file=self.out, flush=True)

@@ -1,23 +1,28 @@
 """`poziomka tasks`: which tasks there are, and what their problems look like."""
 
+import json
 import shutil
+from typing import Any
 
 from poziomka.core.problem import Problem, Task
 from poziomka.core.terminal import visible
-from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, task_named
+from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, shipped, task_named
 
 NARROW, WIDE = 60, 100  # columns of a list, whatever the terminal has
 
 
-def list_tasks(family: str | None = None) -> str:
+def list_tasks(family: str | None = None, *, as_json: bool = False) -> str:
     """Returns a line a task: its name, its levels, and the beginning of its words about itself.
 
     Args:
         family: a name of NAME:WHERE, to list each WHERE that is here; None for everything.
+        as_json: a JSON list with the full name of every task instead.
 
     Raises:
         TaskError: no task has this name.
     """
+    if as_json:
+        return _list_as_json(family)
     if family is not None:
         return _list_family(family)
     made = [(name, _levels(make()), _about(name)) for name, make in TASKS.items()]
@@ -40,6 +45,13 @@ def list_tasks(family: str | None = None) -> str:
     )
 
 
+def _list_as_json(family: str | None) -> str:
+    if family is not None and family not in READ_TASKS:
+        task_named(family)  # raises where nothing has this name
+    names = [name for name in shipped() if family in (None, name, name.partition(":")[0])]
+    return json.dumps([{"task": name, "about": _about(name)} for name in names], indent=1)
+
+
 def _list_family(name: str) -> str:
     if name not in READ_TASKS:
         task_named(name)  # raises where nothing has this name
@@ -49,7 +61,9 @@ def _list_family(name: str) -> str:
     return "\n".join([_about(name), "", *listed])
 
 
-def show_task(name: str, *, split: str | None = None, level: int | None = None, count: int = 3) -> str:
+def show_task(
+    name: str, *, split: str | None = None, level: int | None = None, count: int = 3, as_json: bool = False
+) -> str:
     """Returns the first `count` problems of a split, with answers and written-out solutions, and the task's limits.
 
     Args:
@@ -57,6 +71,7 @@ def show_task(name: str, *, split: str | None = None, level: int | None = None, 
         split: "train", "test", …; None for what there is to train on, else the test split.
         level: difficulty; None for the task's own mixture.
         count: how many problems.
+        as_json: one JSON object instead of lines.
 
     Raises:
         TaskError: no such task or level, an empty split, or its source raised.
@@ -64,6 +79,11 @@ def show_task(name: str, *, split: str | None = None, level: int | None = None, 
     task = task_named(name)
     split = split or split_of(task)
     there = task.count(split)
+    if as_json:
+        problems = task.take(split, 0, count if there is None else max(1, min(count, there)), level)
+        told: dict[str, Any] = {"task": task.name, "about": _about(name), "split": split, "count": there}
+        told |= {"levels": task.levels, "limits": task.limits, "problems": [_plain(task, each) for each in problems]}
+        return json.dumps(told, indent=1)
     facts = [f"task {task.name}", _levels(task), "endless" if there is None else f"{there:,} problems"]
     count = count if there is None else max(1, min(count, there))
     shown = [_problem(task, number, problem) for number, problem in enumerate(task.take(split, 0, count, level), 1)]
@@ -97,6 +117,13 @@ def _problem(task: Task, number: int, problem: Problem) -> str:
     if task.demonstration is not None:
         lines.append(said("thought", thought))
     return "\n".join([*lines, said("answer", answer)])
+
+
+def _plain(task: Task, problem: Problem) -> dict[str, Any]:
+    """Returns a problem as JSON has it."""
+    thought, answer = task.demonstration(problem) if task.demonstration is not None else (None, problem.answer or None)
+    prompt = [{"role": message.role, "content": message.content} for message in problem.prompt]
+    return {"key": problem.key, "level": problem.level, "prompt": prompt, "thought": thought, "answer": answer}
 
 
 def _levels(task: Task) -> str:

@@ -36,7 +36,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_regular(path, SettingsError).decode())
     except FileNotFoundError as error:
-        message = f"there is no file {path}; give the path of a recipe, recipes/recurrence/recipe.toml for one"
+        message = (
+            f"there is no file {path}; give the path of a recipe, or the name of one that `poziomka recipes` lists"
+        )
         raise SettingsError(message) from error
     except UnicodeDecodeError as error:
         message = f"cannot read {path}: its byte {error.start} is no UTF-8 text"

@@ -125,13 +125,38 @@ def find(name: str, dtype: torch.dtype) -> Path:
         return converted(_carried(*SMOLLM2), dtype)
     if path.suffix == ".gguf" or path.is_file():
         return converted(path, dtype)
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/"):
+    if _is_hub_name(name):
         return _fetched(name)
-    message = (
+    raise ModelError(_no_model(name))
+
+
+def demand_there(name: str) -> None:
+    """Refuses a model that cannot be found, before any weights are read; of one on the hub, its settings are fetched.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    path = expanded(name, ModelError)
+    if path.is_dir():
+        if base_of(path) is None:
+            read_json(path / CONFIG)
+    elif name == "smollm2":
+        _carried(*SMOLLM2)
+    elif _is_hub_name(name) and not path.is_file() and path.suffix != ".gguf":
+        _fetched(name, (CONFIG,))
+    elif not path.is_file():
+        raise ModelError(_no_model(name))
+
+
+def _is_hub_name(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/")
+
+
+def _no_model(name: str) -> str:
+    return (
         f"there is no model {name!r}: give a folder with config.json, a .gguf file, `smollm2`, or organisation/name of "
         "the hub"
     )
-    raise ModelError(message)
 
 
 def _carried(package: str, version: str, file: str) -> Path:
@@ -151,7 +176,7 @@ def _carried(package: str, version: str, file: str) -> Path:
     raise ModelError(message)
 
 
-def _fetched(name: str) -> Path:
+def _fetched(name: str, files: tuple[str, ...] = FILES) -> Path:
     """Returns the local copy of a repository on the hub, fetched now if it was not before."""
     try:
         from huggingface_hub import snapshot_download  # noqa: PLC0415 an extra, needed for a name of the hub only
@@ -162,7 +187,7 @@ def _fetched(name: str) -> Path:
         )
         raise ModelError(message) from error
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+        return Path(snapshot_download(name, allow_patterns=list(files)))
     except (OSError, ValueError) as error:  # its own errors are of these kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         message = (

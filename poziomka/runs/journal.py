@@ -117,7 +117,7 @@ def _arrow() -> tuple[Any, Any]:
 
 def _unreadable(path: Path, error: Exception) -> RunError:
     if isinstance(error, FileNotFoundError):
-        return RunError(f"there is no journal {path}; `Run.journals` lists those there are")
+        return RunError(f"there is no journal {path}: give a journal's file, or the folder that holds some")
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return RunError(f"journal {path} is truncated or damaged ({reason}): restore it from a copy, or remove it")
 

@@ -84,6 +84,17 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
             start_from(weights, loaded.model)
         task = equipped(recipe, task, tools, loaded.chat)
         return Built(task, loaded.chat, loaded.model, str(loaded.source), loaded.notes, scripted)
+    demand_from_nothing(recipe, task)
+    tokenizer = Tokenizer.of_symbols(task.symbols)
+    model = build_model(recipe.architecture, recipe.model, len(tokenizer), seed_of("weights", recipe.seed))
+    if weights is not None:
+        load_weights(weights, model)
+    chat = PlainFormat(tokenizer)
+    return Built(equipped(recipe, task, tools, chat), chat, model, scripted=scripted)
+
+
+def demand_from_nothing(recipe: Recipe, task: Task) -> None:
+    """Raises PoziomkaError where a model without pretrained weights cannot learn the task as the recipe has it."""
     if not task.symbols:
         message = (
             f"the task {task.name!r} is for a model that reads already: name one with pretrained, "
@@ -94,12 +105,6 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
         what = "precision" if recipe.lora is None else "lora"
         message = f"a model from nothing learns all its weights in float32: received {what} without pretrained"
         raise ModelError(message)
-    tokenizer = Tokenizer.of_symbols(task.symbols)
-    model = build_model(recipe.architecture, recipe.model, len(tokenizer), seed_of("weights", recipe.seed))
-    if weights is not None:
-        load_weights(weights, model)
-    chat = PlainFormat(tokenizer)
-    return Built(equipped(recipe, task, tools, chat), chat, model, scripted=scripted)
 
 
 def tools_of(recipe: Recipe, task: Task) -> list[Tool]:

@@ -32,7 +32,10 @@ class GateSettings:
     """What a warm start must show before reinforcement begins: that thought helps."""
 
     margin: float = setting(
-        0.3, "least gain of accuracy, forced to think over forced to answer; -1 asks for nothing", low=-1.0, high=1.0
+        0.3,
+        "least gain of accuracy, forced to think over forced to answer; -1, or reinforce.budget=0: asks for nothing",
+        low=-1.0,
+        high=1.0,
     )
     problems: int = setting(200, "held-out problems to measure it on", low=10)
 

@@ -150,7 +150,8 @@ class Training:
         gate, budget = self.recipe.gate, self.recipe.reinforce.budget
         self.watcher.stage("measuring what thought is worth")
         direct = self._evaluation(gate.problems, 2, most=0)
-        thinking = self._evaluation(gate.problems, 2, least=1, most=budget)
+        # without a budget there is no thought to gain from, and nothing that reinforcement could unlearn
+        thinking = direct if budget == 0 else self._evaluation(gate.problems, 2, least=1, most=budget)
         gain = thinking.accuracy.mean - direct.accuracy.mean
         self.run.record(
             "gate",
@@ -159,7 +160,7 @@ class Training:
                 "thinking": held_out(thinking),
                 "margin": gate.margin,
                 "gain": gain,
-                "passed": gain >= gate.margin,
+                "passed": budget == 0 or gain >= gate.margin,
             },
         )
 

@@ -208,6 +208,27 @@ def test_a_pipe_gets_replies_and_nothing_else(folder):
     assert "you ›" not in done.stdout
 
 
+@pytest.mark.fault("C10")
+def test_one_question_of_the_command_line_is_answered_and_that_is_all(folder):
+    done = run(folder, "hello?", said="not read\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(" tokens") == 1
+    assert done.stdout == run(folder, said="hello?\n").stdout
+
+
+@pytest.mark.fault("B11")
+@pytest.mark.parametrize(
+    "given", [{"said": b"one\n\xff\xfe?\n"}, {"options": (b"\xff",)}, {"options": ("--system", b"\xff")}]
+)
+def test_words_that_are_no_utf8_are_refused_in_a_sentence(folder, given):
+    options = [os.fsdecode(option) for option in given.get("options", ())]
+    command = [sys.executable, "-m", "poziomka", "chat", str(folder), "--tokens", "3", *options]
+    done = subprocess.run(command, input=given.get("said", b""), capture_output=True, timeout=100, check=False)
+    assert done.returncode == 2
+    assert b"is no UTF-8 text" in done.stderr
+    assert (b"line 2 of standard input" in done.stderr) == ("said" in given)
+
+
 def test_a_model_that_is_not_there_is_told_in_a_sentence(tmp_path):
     done = run(tmp_path / "nothing")
     assert (done.returncode, done.stdout) == (2, "")
@@ -227,25 +248,28 @@ def test_a_symbol_that_a_run_does_not_know_is_told_in_a_sentence(reference):
     assert "cannot write 'hello' in this vocabulary" in done.stderr
 
 
+@pytest.mark.fault("C10")
 def test_a_person_sees_a_conversation(folder):
-    """In a real pseudo-terminal: a question, Ctrl-C at the prompt, a wrong command, Ctrl-D."""
+    """In a real pseudo-terminal: a question, Ctrl-C at the prompt, commands, bytes that are no text, Ctrl-D."""
     child, terminal = pty.fork()
     if child == 0:
         os.environ["TERM"] = "xterm"
         os.execv(sys.executable, [sys.executable, "-m", "poziomka", "chat", str(folder), "--tokens", "6"])
     seen = [_until(terminal, "you › ")]
-    for typed in (b"hello\n", b"\x03", b"/what\n"):
+    for typed in (b"hello\n", b"\x03", b"/what\n", b"/help\n", b"\xff\n"):
         os.write(terminal, typed)
         seen.append(_until(terminal, "you › "))
     os.write(terminal, b"\x04")
     _until(terminal, "never")
     assert os.waitpid(child, 0)[1] == 0
-    opening, reply, stopped, unknown = seen
+    opening, reply, stopped, unknown, listed, refused = seen
     assert "Ctrl-C stops a reply" in opening
     assert "\x1b[2m" in reply
     assert "tok/s" in reply
     assert "/quit or Ctrl-D ends" in stopped
     assert "unknown command /what" in unknown
+    assert "/new   begins a new conversation" in listed
+    assert "line 4 of standard input is no UTF-8 text" in refused
 
 
 def _until(terminal, text):

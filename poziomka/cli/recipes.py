@@ -1,0 +1,54 @@
+"""The recipes that come along: in the repository's folder recipes/, or where the installed package put them."""
+
+from importlib import metadata
+from pathlib import Path
+
+import poziomka
+from poziomka.core.errors import SettingsError, nearest
+from poziomka.core.settings import read_toml
+
+REPOSITORY = Path(poziomka.__file__).resolve().parent.parent
+INSTALLED = ("share", "poziomka", "recipes")  # below an environment's folder; pyproject.toml puts them there
+MAIN, ARMS = "recipe.toml", "arms.toml"  # the recipe that a folder is about; the changes that a study compares
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Returns the recipes' files by name: FOLDER for FOLDER/recipe.toml, FOLDER/OTHER for FOLDER/OTHER.toml."""
+    if (REPOSITORY / "pyproject.toml").is_file():
+        files = list((REPOSITORY / "recipes").glob("*/*.toml"))
+    else:
+        installed = [file for file in metadata.files("poziomka") or () if file.parts[-5:-2] == INSTALLED]
+        files = [Path(str(file.locate())).resolve() for file in installed]
+    return {_name(file): file for file in sorted(files) if file.name != ARMS}
+
+
+def _name(file: Path) -> str:
+    return file.parent.name if file.name == MAIN else f"{file.parent.name}/{file.stem}"
+
+
+def recipe_file(given: Path) -> Path:
+    """Returns the file or folder of a recipe that a path or a name says; what exists under the path comes first.
+
+    Raises:
+        SettingsError: it is neither, and is written like a name.
+    """
+    known = shipped_recipes()
+    if given.exists() or given.suffix or given.is_absolute():
+        return given
+    if str(given) not in known:
+        message = f"there is no file or folder {given}, and no recipe of this name{nearest(str(given), known)}"
+        raise SettingsError(message)
+    return known[str(given)]
+
+
+def list_recipes() -> str:
+    """Returns a line a recipe: its name, its task, and the beginning of its words about itself."""
+    rows = []
+    for name, file in shipped_recipes().items():
+        about = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        rows.append((name, str(read_toml(file).get("task", "")), about))
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    lines = [f"{name:<{widths[0]}}  {task:<{widths[1]}}  {about}" for name, task, about in rows]
+    return "\n".join(
+        [*lines, "", "`poziomka train NAME` runs one, `poziomka train NAME --dry-run` prints its settings."]
+    )

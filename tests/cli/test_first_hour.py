@@ -1,0 +1,152 @@
+"""What a user tries in the first hour: recipes by name, dry runs that look, options that are heeded or refused."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from poziomka.cli.recipes import recipe_file, shipped_recipes
+from poziomka.core.errors import SettingsError
+from poziomka.runs.run import Run
+from poziomka.training.recipe import read_recipe
+from poziomka.training.train import train
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def refused(answer, *words):
+    status, output, errors = answer
+    assert (status, output) == (2, ""), errors
+    assert errors.count("\n") == 1, errors
+    assert [word for word in words if word not in errors] == [], errors
+
+
+# ------------------------------------------------------------------------------------------------------------ dry runs
+@pytest.mark.fault("C6")
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["task=nope"], ["unknown task 'nope'"]),
+        (["task=grade_school:/nowhere"], ["there is no file", "/nowhere"]),
+        (["task=sums"], ["is for a model that reads already"]),
+        (["pretrained=/nope/nope"], ["there is no model '/nope/nope'"]),
+        (["pretrained=nope.gguf"], ["there is no model 'nope.gguf'"]),
+        (["pretrained=.."], ["no folder of a checkpoint"]),
+        (["precision=bfloat16"], ["without pretrained"]),
+        (["levels=[90, 91]"], ["90"]),
+        (["tools=hammer"], ["'hammer'"]),
+        (["start=nowhere"], ["there is no folder nowhere"]),
+    ],
+)
+def test_a_dry_run_looks_for_all_that_a_recipe_names(poziomka, tiny, tmp_path, monkeypatch, changes, words):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    given = [part for change in changes for part in ("--set", change)]
+    refused(poziomka("train", tiny, "--dry-run", *given), *words)
+
+
+@pytest.mark.fault("C6")
+def test_a_dry_run_looks_for_a_model_on_the_hub(poziomka, tiny, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    refused(poziomka("train", tiny, "--dry-run", "--set", "pretrained=nope/nope", "--set", "task=sums"), "nope/nope")
+
+
+@pytest.mark.fault("C6")
+def test_a_dry_run_looks_for_the_package_that_metrics_go_to(poziomka, tiny):
+    refused(poziomka("train", tiny, "--dry-run", "--to", "wnadb"), "metrics cannot go to 'wnadb'", "'wandb'")
+
+
+# ------------------------------------------------------------------------------------------------------------- recipes
+@pytest.mark.fault("C9")
+def test_a_recipe_is_run_by_its_name_wherever_one_stands(poziomka, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, output, errors = poziomka("train", "recurrence", "--set", "seed=7", "--dry-run")
+    assert status == 0, errors
+    assert tomllib.loads(output)["seed"] == 7
+    assert tomllib.loads(output)["name"] == "recurrence"
+
+
+@pytest.mark.fault("C9")
+def test_recipes_are_listed_with_their_tasks(poziomka):
+    status, output, _ = poziomka("recipes")
+    assert status == 0
+    assert re.search(r"^sums +small_sums +Sums: ", output, re.MULTILINE)
+    assert "arms" not in output
+
+
+def test_every_recipe_that_is_listed_is_one():
+    for file in shipped_recipes().values():
+        read_recipe(file)
+
+
+def test_what_exists_under_a_path_comes_before_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("sums").mkdir()
+    assert recipe_file(Path("sums")) == Path("sums")
+    assert recipe_file(Path("elsewhere.toml")) == Path("elsewhere.toml")
+    with pytest.raises(SettingsError, match="no recipe of this name; did you mean 'sums'"):
+        recipe_file(Path("smus"))
+
+
+@pytest.mark.fault("C9")
+def test_the_wheel_takes_every_recipe_along():
+    taken = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["data-files"]
+    folders = {path.parent.name for path in (ROOT / "recipes").glob("*/*.toml")}
+    assert taken == {f"share/poziomka/recipes/{name}": [f"recipes/{name}/*.toml"] for name in folders}
+
+
+# --------------------------------------------------------------------------------------------------------------- tasks
+@pytest.mark.fault("C8")
+def test_problems_are_printed_as_json(poziomka):
+    status, output, _ = poziomka("tasks", "show", "recurrence", "--json", "--count", "2", "--level", "3")
+    told = json.loads(output)
+    assert (status, told["task"], told["split"], len(told["problems"])) == (0, "recurrence", "train", 2)
+    problem = told["problems"][0]
+    assert problem["level"] == 3
+    assert problem["prompt"][0]["role"] == "user"
+    assert problem["answer"]
+
+
+@pytest.mark.fault("C8")
+def test_tasks_are_listed_as_json(poziomka):
+    names = [row["task"] for row in json.loads(poziomka("tasks", "list", "--json")[1])]
+    assert {"recurrence", "grade_school:sample"} <= {*names}
+    assert json.loads(poziomka("tasks", "list", "grade_school", "--json")[1])[0]["task"] == "grade_school:sample"
+
+
+@pytest.mark.fault("C8")
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["show", "sums", "--problems", "3"], "--problems"),
+        (["show", "sums", "--all"], "--all"),
+        (["play", "sums", "--json"], "--json"),
+        (["check", "sums", "--count", "3"], "--count"),
+        (["list", "--split", "test"], "--split"),
+    ],
+)
+def test_an_option_that_an_action_would_ignore_is_refused(poziomka, arguments, option):
+    refused(poziomka("tasks", *arguments), f"tasks {arguments[0]} takes no {option}")
+
+
+@pytest.mark.fault("C8")
+def test_names_may_stand_after_options(poziomka):
+    status, output, errors = poziomka("tasks", "check", "--problems", "3", "recurrence")
+    assert status == 0, errors
+    assert "1 of 1 task passed" in output
+    assert poziomka("tasks", "show", "--count", "1", "recurrence")[0] == 0
+
+
+@pytest.mark.fault("C8")
+def test_a_journal_that_is_not_there_is_said_without_names_of_python(poziomka, finished):
+    refused(poziomka("learn", finished, "--from", "nope"), "there is no journal nope: give a journal's file")
+
+
+@pytest.mark.fault("C8")
+def test_without_a_budget_for_thought_the_gate_asks_for_nothing(tiny, tmp_path):
+    changes = ("reinforce.budget=0", "gate.margin=0.3", "reinforce.steps=1", "warm_start.updates=2")
+    train(read_recipe(tiny, changes), tmp_path / "run")
+    gate = Run.read(tmp_path / "run").results("gate")
+    assert (gate["gain"], gate["passed"]) == (0.0, True)
