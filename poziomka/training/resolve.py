@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from poziomka.core.errors import SettingsError
+from poziomka.learning.levels import of_levels
 from poziomka.models.pretrained import demand_there
 from poziomka.runs.exports import demand_exports
 from poziomka.tasks import task_named
-from poziomka.training.build import demand_from_nothing, taught, tools_of
+from poziomka.training.build import demand_from_nothing, tools_of
 from poziomka.training.recipe import Recipe
 
 
@@ -24,7 +25,8 @@ def demand_resolvable(recipe: Recipe, exports: Sequence[str] = ()) -> None:
     demand_exports(exports)
     task = task_named(recipe.task)
     tools_of(recipe, task)
-    taught(recipe, task)
+    if recipe.levels is not None:
+        of_levels(task, *recipe.levels)
     if recipe.pretrained is None:
         demand_from_nothing(recipe, task)
     else:
