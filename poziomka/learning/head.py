@@ -17,7 +17,7 @@ from torch import Tensor
 from poziomka.learning.divergence import Divergence
 from poziomka.learning.precision import add
 from poziomka.learning.terms import Learned, TermsOf
-from poziomka.models.architecture import Architecture
+from poziomka.models.architecture import Architecture, masked
 
 BLOCK = 8  # rows whose logits in fp32 stay in the cache; a GPU takes the whole chunk
 STRIPE = 8192  # rows of the weight's gradient that are made at once
@@ -45,11 +45,12 @@ class Head:
     Args:
         weight: [V, D].
         rows: most rows of logits that exist at once.
+        unused: rows of the weight that have no probability (Architecture.unused); None for none.
     """
 
-    def __init__(self, weight: Tensor, rows: int) -> None:
+    def __init__(self, weight: Tensor, rows: int, unused: Tensor | None = None) -> None:
         """Makes nothing yet."""
-        self.weight, self.rows = weight.detach(), rows
+        self.weight, self.rows, self.unused = weight.detach(), rows, unused
         self.block = BLOCK if weight.device.type == "cpu" else rows
 
     def chunks(self, hidden: Tensor, logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -58,7 +59,7 @@ class Head:
             rows = slice(start, min(start + self.rows, len(hidden)))
             made = logits[: rows.stop - rows.start]
             torch.mm(hidden[rows], self.weight.t(), out=made)
-            yield rows, made
+            yield rows, masked(made, self.unused)
 
     def _logits(self, count: int) -> Tensor:
         return self.weight.new_empty(min(self.rows, count), len(self.weight))

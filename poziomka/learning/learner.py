@@ -225,7 +225,7 @@ class Learner:
         if self.model.vocabulary > SMALL and not self._opaque:
             matrix = matrix_of(self.model)
             assert matrix is not None
-            return Head(matrix, self.settings.head_rows).logprobs(hidden, tokens)
+            return Head(matrix, self.settings.head_rows, self.model.unused).logprobs(hidden, tokens)
         return torch.cat([self._logprobs(hidden[rows], tokens[rows])[1] for rows in self._stretches(len(hidden))])
 
     def _stretches(self, count: int) -> list[slice]:
@@ -308,11 +308,11 @@ class Learner:
         """Loss and gradient by a few rows of logits at a time (learning/head.py)."""
         matrix, divergence, other = matrix_of(self.model), self.settings.divergence, None
         assert matrix is not None
-        head = Head(matrix, self.settings.head_rows)
+        head = Head(matrix, self.settings.head_rows, self.model.unused)
         if reference is not None and self.reference is not None:
             other_matrix = matrix_of(self.reference)
             assert other_matrix is not None
-            theirs = Head(other_matrix, head.rows)
+            theirs = Head(other_matrix, head.rows, self.reference.unused)
             if divergence.whole:
                 other = (divergence.kind, theirs, reference)
             else:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from poziomka.core.errors import ModelError
-from poziomka.models.architecture import Architecture, Packing, Work
+from poziomka.models.architecture import Architecture, Packing, Work, masked
 from poziomka.models.memory import Memory
 from poziomka.models.room import demand_room
 from poziomka.models.stored import CONFIG, Stored, read_json
@@ -254,7 +254,7 @@ class Foreign(Architecture):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """See Architecture."""
-        return nn.functional.linear(hidden, self.head.weight, self.head.bias).float()
+        return masked(nn.functional.linear(hidden, self.head.weight, self.head.bias).float(), self.unused)
 
     def memory(self, rows: int, length: int) -> Memory:
         """See Architecture: keys and values, [layers, rows, heads, tokens, width of a head]."""

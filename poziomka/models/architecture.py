@@ -4,7 +4,7 @@ Shapes: `B` sequences, `T` tokens, `D` width, `V` vocabulary.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -15,6 +15,13 @@ from torch.utils.checkpoint import checkpoint
 from poziomka.models.layers.linear import Linear, sampling_copy
 from poziomka.models.layers.sharing import Sharing
 from poziomka.models.memory import Memory
+
+MASKED = -1e9  # a logit of no probability; finite, so that 0 times it is 0
+
+
+def masked(logits: Tensor, unused: Tensor | None) -> Tensor:
+    """Returns logits [..., V] in which the rows `unused` have no probability; they are overwritten in place."""
+    return logits if unused is None else logits.index_fill_(-1, unused, MASKED)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,17 @@ class Architecture(nn.Module, ABC):
     dropout = False  # whether training mode turns on the dropout that the model's own configuration asks for
     shares_prefixes = False  # whether `forward` takes a packing with `sharing`
     checkpointing = False  # whether a learner's forward pass keeps nothing inside a block, and makes it again backward
+
+    unused: Tensor | None
+
+    def __init__(self) -> None:
+        """Leaves out no row of the head."""
+        super().__init__()
+        self.register_buffer("unused", None, persistent=False)
+
+    def leave_out(self, rows: Sequence[int]) -> None:
+        """Gives these rows of the head, for which the tokenizer has no token, no probability from now on."""
+        self.unused = torch.tensor(rows, dtype=torch.long, device=self.device) if rows else None
 
     def through(self, block: Callable[..., Tensor], *arguments: object) -> Tensor:
         """Returns what a block gives; what is inside is kept, or made again, as `checkpointing` says.
@@ -121,7 +139,7 @@ class Architecture(nn.Module, ABC):
 
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:
-        """Returns [..., V] in fp32 for hidden states [..., D]."""
+        """Returns [..., V] in fp32 for hidden states [..., D]; `unused` rows are masked."""
 
     @abstractmethod
     def memory(self, rows: int, length: int) -> Memory:

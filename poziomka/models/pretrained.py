@@ -71,6 +71,7 @@ def load_pretrained(name: str, dtype: str = "float32", *, opens_thought: bool = 
         return _with_adapters(folder, find(base, inside), dtype, opens_thought=opens_thought)
     tokenizer = Tokenizer.load(folder)
     model = open_model(folder, inside, len(tokenizer))
+    model.leave_out(tokenizer.unused(model.vocabulary))
     notes = (*([SLOWER] if isinstance(model, Foreign) else []), *([WIDENED] if widened else []))
     chat = _chat_of(tokenizer, opens_thought=opens_thought)
     return Pretrained(model, chat.tokenizer, chat, folder, (*notes, *chat.notes))
@@ -105,6 +106,7 @@ def _with_adapters(folder: Path, base: Path, dtype: str, *, opens_thought: bool)
     if len(tokenizer) > whole.model.vocabulary:
         message = f"the tokenizer in {folder} has {len(tokenizer)} tokens and the model {whole.model.vocabulary}"
         raise ModelError(message)
+    whole.model.leave_out(tokenizer.unused(whole.model.vocabulary))
     chat = _chat_of(tokenizer, opens_thought=opens_thought)
     return replace(whole, tokenizer=chat.tokenizer, chat=chat)
 

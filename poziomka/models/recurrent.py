@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from poziomka.core.errors import ModelError
 from poziomka.core.settings import plain
-from poziomka.models.architecture import Architecture, Packing, Work
+from poziomka.models.architecture import Architecture, Packing, Work, masked
 from poziomka.models.layers.feedforward import SwiGLU
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.recurrence import TAPS, Recurrence
@@ -69,7 +69,7 @@ class Recurrent(Architecture):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """See Architecture."""
-        return nn.functional.linear(hidden, self.embedding.weight).float()
+        return masked(nn.functional.linear(hidden, self.embedding.weight).float(), self.unused)
 
     def memory(self, rows: int, length: int) -> Memory:
         """See Architecture."""

@@ -119,6 +119,10 @@ class Tokenizer:
         other.end, other.ends = end, self.ends | {end}
         return other
 
+    def unused(self, rows: int) -> list[int]:
+        """Returns the ids below `rows` that are no token of this vocabulary."""
+        return sorted({*range(rows)} - {*self.inner.get_vocab().values()})
+
     def __len__(self) -> int:
         """Size of the vocabulary: the largest id and one."""
         return self._length

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from poziomka.models.architecture import Architecture, Packing, Work
+from poziomka.models.architecture import Architecture, Packing, Work, masked
 from poziomka.models.families import to_config
 from poziomka.models.layers.attention import Attention, Cache, Heads, View
 from poziomka.models.layers.feedforward import SwiGLU
@@ -173,9 +173,8 @@ class Transformer(Architecture):
     def logits(self, hidden: Tensor) -> Tensor:
         """See Architecture."""
         if self.head is not None:
-            untied: Tensor = self.head(hidden).float()
-            return untied
-        return product(hidden, self.embedding.weight, self.packed_head).float()
+            return masked(self.head(hidden).float(), self.unused)
+        return masked(product(hidden, self.embedding.weight, self.packed_head).float(), self.unused)
 
     @property
     def head_weight(self) -> Tensor:

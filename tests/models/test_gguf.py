@@ -120,7 +120,8 @@ def test_an_exported_model_is_read_back_as_it_was(name, save, tokenizer, tmp_pat
     export_gguf(folder, tmp_path / "model.gguf")
     again = load_pretrained(str(tmp_path / "model.gguf"))
     tokens = texts(2, 60)
-    assert (again.model.logits(again.model(tokens)) - model.logits(model(tokens))).abs().max() <= 1e-5
+    found, wanted = (each.logits(each(tokens))[..., : len(tokenizer)] for each in (again.model, model))
+    assert (found - wanted).abs().max() <= 1e-5
     told_apart = (
         {"architectures", "model_type", "sliding_window"} if name == "mistral" else set()
     )  # a GGUF file's is a llama
