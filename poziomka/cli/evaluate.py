@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from poziomka.cli.progress import doing
+from poziomka.core.errors import SettingsError
 from poziomka.core.evaluation import Evaluation
 from poziomka.core.sampler import Sampling
 from poziomka.reports.words import counted
@@ -90,17 +92,23 @@ def evaluate(
         RunError: the folder is no run's, or has no checkpoint that can be read.
         SettingsError: a budget below 0.
     """
-    recipe, task, sampler = load(folder)
+    with doing(f"loading {folder}", always=False):
+        recipe, task, sampler = load(folder)
     run = Run.read(folder)
     run.latest()  # notes what is damaged
     settings, own = recipe.evaluate, recipe.reinforce.sampling
     budgets = sorted(set(budgets or settings.budgets))
+    if budgets[0] < 0:
+        message = f"budgets are thinking tokens, 0 or more: received {budgets[0]}"
+        raise SettingsError(message)
     there = task.count("test")
     problems = problems or settings.problems
     problems = problems if there is None else min(problems, there)
     attempts = attempts or settings.attempts
     answer = max(1, own.tokens - (own.think_most or 0))  # tokens that the recipe leaves after a whole thought
     sampling = replace(own, think_most=None, tokens=max(own.tokens, answer + max(budgets)))
-    found = at_budgets(sampler, task, sampling, budgets, problems=problems, attempts=attempts)
+    drawn = f"{counted(problems, 'held-out problem')}, {counted(attempts, 'attempt')} each"
+    with doing(f"answering {drawn}, with at most {counted(budgets[-1], 'thinking token')}"):
+        found = at_budgets(sampler, task, sampling, budgets, problems=problems, attempts=attempts)
     ordered = {budget: found[budget] for budget in budgets}
     return Curve(folder, sampler.policy, task.name, problems, attempts, sampling, ordered, run.notes)

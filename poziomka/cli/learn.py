@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from poziomka.cli.progress import doing
 from poziomka.core.errors import LearningError
 from poziomka.core.settings import build
 from poziomka.learning.served import ServedSettings, learn_from
@@ -29,10 +30,12 @@ def learn(folder: Path, source: Path, scores: Path | None, settings: Mapping[str
     how = build(ServedSettings, {name: value for name, value in settings.items() if value is not None}, "learn")
     plain = Run.read(folder).recipe
     recipe = recipe_of(plain, where=str(folder))
-    rollouts, twice = rollouts_in(source)
+    with doing(f"reading {source}", always=False):
+        rollouts, twice = rollouts_in(source)
     judged = judge(rollouts, read_scores(scores)) if scores is not None else Judged(rollouts)
     with Run.open(folder, plain) as run:
-        training = Training(recipe, run, quiet=True)
+        with doing(f"loading {folder}", always=False):
+            training = Training(recipe, run, quiet=True)
         progress = training.progress
         if progress.step < training.warm_updates:
             message = f"the run {folder} is still in its warm start: finish it first, with {progress.again}"
@@ -41,7 +44,8 @@ def learn(folder: Path, source: Path, scores: Path | None, settings: Mapping[str
             progress.learner = training.learner(recipe.reinforce.learner)
         if twice:
             run.note(f"{counted(len(twice), 'rollout')} came more than once ({twice[0]!r} for one): the first counts")
-        metrics = learn_from(progress, None, judged, how)
+        with doing(f"learning from {counted(len(judged.rollouts), 'rollout')}"):
+            metrics = learn_from(progress, None, judged, how)
         used, mean = counted(int(metrics["rollouts/used"]), "rollout"), metrics["reward/mean"]
         done = (
             f"learned from {used} (mean reward {mean:.2f}, {metrics['policy/mismatch_kl']:.2g} nats a token from "
