@@ -316,6 +316,17 @@ def _recipes(_: Namespace) -> int:
     return 0
 
 
+def _settings_options(parser: ArgumentParser) -> None:
+    parser.add_argument("prefix", nargs="?", default="", metavar="PREFIX", help="reinforce.learner, lora, … (all)")
+
+
+def _settings(given: Namespace) -> int:
+    from poziomka.cli.settings import list_settings
+
+    print(list_settings(given.prefix))
+    return 0
+
+
 def _runs_options(parser: ArgumentParser) -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("runs"), metavar="FOLDER", help="of runs (runs)")
 
@@ -348,5 +359,6 @@ COMMANDS = {
     "show": Command("look through a run's rollouts", _show_options, _show),
     "tasks": Command("list the tasks, show problems, answer them, try their scorers", _tasks_options, _tasks),
     "recipes": Command("list the recipes that come along", _recipes_options, _recipes),
+    "settings": Command("list a recipe's settings, their defaults and ranges", _settings_options, _settings),
     "runs": Command("compare the runs in a folder", _runs_options, _runs),
 }

@@ -13,6 +13,7 @@ from poziomka.learning.optimizers import OptimizerSettings
 from poziomka.learning.reinforce import ReinforceSettings
 from poziomka.models.lora import LoraSettings
 from poziomka.models.transformer import TransformerSettings
+from poziomka.training.aliases import demand_own_names
 
 SCHEMA = 1  # of recipe.toml
 WARM_START = OptimizerSettings(rate=2e-3, warmup=50, decay=0.6, floor=0.02)
@@ -138,4 +139,6 @@ def recipe_of(values: dict[str, Any], changes: tuple[str, ...] = (), where: str 
             "use the version that wrote it, or write the recipe anew"
         )
         raise SettingsError(message)
-    return build(Recipe, override(values, changes), where)
+    changed = override(values, changes)
+    demand_own_names(Recipe, changed, where)
+    return build(Recipe, changed, where)

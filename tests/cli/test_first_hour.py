@@ -10,7 +10,8 @@ import pytest
 from poziomka.cli.recipes import recipe_file, shipped_recipes
 from poziomka.core.errors import SettingsError
 from poziomka.runs.run import Run
-from poziomka.training.recipe import read_recipe
+from poziomka.training.aliases import ALIASES, settings_of
+from poziomka.training.recipe import Recipe, read_recipe
 from poziomka.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -150,3 +151,39 @@ def test_without_a_budget_for_thought_the_gate_asks_for_nothing(tiny, tmp_path):
     train(read_recipe(tiny, changes), tmp_path / "run")
     gate = Run.read(tmp_path / "run").results("gate")
     assert (gate["gain"], gate["passed"]) == (0.0, True)
+
+
+# ------------------------------------------------------------------------------------------------------------ settings
+@pytest.mark.fault("C5")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("lr=1e-5", "'reinforce.learner.optimizer.rate'"),
+        ("reinforce.learning_rate=1e-5", "'reinforce.learner.optimizer.rate'"),
+        ("loss=ppo", "'reinforce.learner.surrogate.kind'"),
+        ("reinforce.beta=0.1", "'reinforce.learner.divergence.weight'"),
+        ("num_generations=8", "'reinforce.attempts'"),
+        ("device=cuda", "every run computes on this machine's processor"),
+        ("reinforce.stpes=3", "did you mean 'steps'?"),
+    ],
+)
+def test_another_librarys_name_of_a_setting_leads_to_ours(poziomka, tiny, change, words):
+    refused(poziomka("train", tiny, "--dry-run", "--set", change), words)
+
+
+@pytest.mark.fault("C5")
+def test_settings_are_listed_with_default_type_range_and_meaning(poziomka):
+    status, output, _ = poziomka("settings", "warm_start.learner.optimizer.rate")
+    assert status == 0
+    first, second = output.splitlines()
+    assert first.startswith("warm_start.learner.optimizer.rate = 0.002   float, ")
+    assert second.strip()
+    assert poziomka("settings", "lr")[1].startswith("reinforce.learner.optimizer.rate = ")
+    assert "lora.rank = " in poziomka("settings")[1]
+    refused(poziomka("settings", "reinfroce"), "no setting begins with 'reinfroce'; did you mean 'reinforce'?")
+
+
+def test_every_name_that_is_led_to_is_a_setting():
+    names = {each.name for each in settings_of(Recipe())}
+    tables = {name.rpartition(".")[0] for name in names}
+    assert {*ALIASES.values()} <= names | tables
