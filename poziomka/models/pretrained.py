@@ -1,5 +1,6 @@
 """A model that somebody trained: from a folder, a GGUF file, the hub, or the small one that a package carries."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -48,7 +49,9 @@ class Pretrained:
     notes: tuple[str, ...] = ()
 
 
-def load_pretrained(name: str, dtype: str = "float32", *, opens_thought: bool = False) -> Pretrained:
+def load_pretrained(
+    name: str, dtype: str = "float32", *, opens_thought: bool = False, variables: Mapping[str, object] | None = None
+) -> Pretrained:
     """Loads a model with its tokenizer and chat format.
 
     Args:
@@ -56,6 +59,7 @@ def load_pretrained(name: str, dtype: str = "float32", *, opens_thought: bool = 
         dtype: of the weights, float32 or bfloat16; float32 in any case where the processor has no products in bfloat16,
             and a note says so.
         opens_thought: begin every reply with "<think>", for a model that thinks or is to learn it.
+        variables: what the chat template may ask for.
 
     Raises:
         ModelError: there is no such model, it cannot be read, or its parts do not fit each other or this machine.
@@ -68,21 +72,25 @@ def load_pretrained(name: str, dtype: str = "float32", *, opens_thought: bool = 
     folder = find(name, inside)
     base = base_of(folder)
     if base is not None:
-        return _with_adapters(folder, find(base, inside), dtype, opens_thought=opens_thought)
+        return _with_adapters(folder, find(base, inside), dtype, opens_thought, variables)
     tokenizer = Tokenizer.load(folder)
     model = open_model(folder, inside, len(tokenizer))
     model.leave_out(tokenizer.unused(model.vocabulary))
     notes = (*([SLOWER] if isinstance(model, Foreign) else []), *([WIDENED] if widened else []))
-    chat = _chat_of(tokenizer, opens_thought=opens_thought)
+    chat = _chat_of(tokenizer, opens_thought, variables)
     return Pretrained(model, chat.tokenizer, chat, folder, (*notes, *chat.notes))
 
 
-def _chat_of(tokenizer: Tokenizer, *, opens_thought: bool) -> ChatFormat:
+def _chat_of(tokenizer: Tokenizer, opens_thought: bool, variables: Mapping[str, object] | None) -> ChatFormat:
     """Returns a checkpoint's own format; the plain one for a vocabulary of symbols, as our tiny models have it."""
-    return PlainFormat(tokenizer) if tokenizer.files is None else TemplateFormat(tokenizer, opens_thought=opens_thought)
+    if tokenizer.files is None:
+        return PlainFormat(tokenizer)
+    return TemplateFormat(tokenizer, opens_thought=opens_thought, variables=variables)
 
 
-def _with_adapters(folder: Path, base: Path, dtype: str, *, opens_thought: bool) -> Pretrained:
+def _with_adapters(
+    folder: Path, base: Path, dtype: str, opens_thought: bool, variables: Mapping[str, object] | None
+) -> Pretrained:
     """Returns a model with a PEFT folder's adapters merged in, and the folder's own tokenizer where it has one.
 
     Raises:
@@ -94,7 +102,7 @@ def _with_adapters(folder: Path, base: Path, dtype: str, *, opens_thought: bool)
             "export --folder`"
         )
         raise ModelError(message)
-    whole = load_pretrained(str(base), dtype, opens_thought=opens_thought)
+    whole = load_pretrained(str(base), dtype, opens_thought=opens_thought, variables=variables)
     load_peft(folder, whole.model)
     merge(whole.model)
     whole = replace(
@@ -107,7 +115,7 @@ def _with_adapters(folder: Path, base: Path, dtype: str, *, opens_thought: bool)
         message = f"the tokenizer in {folder} has {len(tokenizer)} tokens and the model {whole.model.vocabulary}"
         raise ModelError(message)
     whole.model.leave_out(tokenizer.unused(whole.model.vocabulary))
-    chat = _chat_of(tokenizer, opens_thought=opens_thought)
+    chat = _chat_of(tokenizer, opens_thought, variables)
     return replace(whole, tokenizer=chat.tokenizer, chat=chat)
 
 

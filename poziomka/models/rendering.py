@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 import jinja2
+import jinja2.meta
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -21,6 +22,7 @@ from poziomka.core.errors import ModelError
 CORE = "zq{}qz"  # lower case letters and a number: no template changes it by accident
 PAD = "\t\n "  # around each placeholder, to see whether the template strips white space
 ESCAPED, ESCAPED_AFTER = "\\t\\n ", " \\n\\t"  # what a template makes of it that writes words as JSON
+CLOCK = "strftime_now"  # by which templates ask for the time, as transformers has it
 CALL_ID = "call00001"  # of every tool message: some templates demand one of nine letters or digits
 
 
@@ -57,6 +59,10 @@ class Template:
         source: its text.
         variables: what it may name beside the messages: bos_token, enable_thinking, …
         tools: schemas of the tools that it is to describe, as transformers' templates take them; None for none.
+        moment: what it reads from the clock, by strftime_now; None for the time at which this object is made.
+
+    Attributes:
+        reads_clock: whether it asks for the time.
 
     Raises:
         ModelError: it does not parse.
@@ -67,13 +73,16 @@ class Template:
         source: str,
         variables: Mapping[str, object] | None = None,
         tools: Sequence[Mapping[str, object]] | None = None,
+        moment: datetime | None = None,
     ) -> None:
         """Compiles it."""
         self.source = source
         self.variables = dict(variables or {})
         self.tools = list(tools) if tools else None
+        self.moment = moment or datetime.now().astimezone().replace(microsecond=0)
         try:
             self._template = _environment().from_string(source)
+            self.reads_clock = CLOCK in jinja2.meta.find_undeclared_variables(_environment().parse(source))
         except jinja2.TemplateSyntaxError as error:
             message = f"the checkpoint's chat template does not parse: line {error.lineno}: {error.message}"
             raise ModelError(message) from error
@@ -91,7 +100,7 @@ class Template:
                 tools=self.tools,
                 documents=None,
                 add_generation_prompt=generation,
-                **self.variables,
+                **{CLOCK: self.moment.strftime} | self.variables,
             )
         except Exception as error:  # a template is a program, and raises what it likes
             roles = ", ".join(message["role"] for message in messages)
@@ -147,7 +156,7 @@ def accepts(template: Template, *roles: str) -> bool:
 
 def tells_tools(template: Template) -> bool:
     """Whether a template writes the names of the tools that it is given."""
-    bare = Template(template.source, template.variables)
+    bare = Template(template.source, template.variables, moment=template.moment)
     probe = [{"role": "user", "content": "zq"}]
     try:
         told, without = template.render(probe, generation=True), bare.render(probe, generation=True)
@@ -205,7 +214,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = _now
+    del environment.filters["random"], environment.globals["lipsum"]  # a prompt must repeat
     return environment
 
 
@@ -227,7 +236,3 @@ def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:
 
 def _raise(message: str) -> NoReturn:
     raise jinja2.TemplateError(message)
-
-
-def _now(form: str) -> str:
-    return datetime.now().astimezone().strftime(form)

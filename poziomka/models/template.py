@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.errors import ModelError
@@ -76,6 +77,7 @@ class TemplateFormat:
         *,
         opens_thought: bool = False,
         variables: Mapping[str, object] | None = None,
+        moment: datetime | None = None,
     ) -> None:
         """Tries the template on a few conversations.
 
@@ -84,6 +86,7 @@ class TemplateFormat:
             template: Jinja; None for the checkpoint's own.
             opens_thought: put "<think>" before every reply whose thought the template does not open itself.
             variables: what the template may ask for, {"enable_thinking": False} for one.
+            moment: the time that the template is told where it asks for it; None for now.
 
         Raises:
             ModelError: the template does not parse, raises, or drops the user's words.
@@ -93,7 +96,8 @@ class TemplateFormat:
         if source is None:
             notes.append("this checkpoint has no chat template: messages are written as 'User: …' and 'Assistant: …'")
         names = dict(tokenizer.files.names) if tokenizer.files else {}
-        self._plain_style = Style.of(Template(source or PLAIN, names | dict(variables or {})))
+        self._variables = variables
+        self._plain_style = Style.of(Template(source or PLAIN, names | dict(variables or {}), moment=moment))
         self._styles: dict[str, Style] = {}  # with tools, by their schemas
         self._encoded: dict[tuple[str, bool, str], list[int]] = {}
         self.tokenizer = tokenizer
@@ -109,6 +113,16 @@ class TemplateFormat:
         """The template's text."""
         return self._plain_style.template.source
 
+    @property
+    def reads_clock(self) -> bool:
+        """Whether the template asks for the time, so that its words depend on when they are rendered."""
+        return self._plain_style.template.reads_clock
+
+    def at(self, moment: datetime) -> "TemplateFormat":
+        """Returns the same format, whose template is told another time."""
+        opens, variables = self.opens_thought, self._variables
+        return TemplateFormat(self.tokenizer, self.source, opens_thought=opens, variables=variables, moment=moment)
+
     def describes(self, tools: Tools) -> bool:
         """Whether the template itself describes these tools, with calls in the format that will be parsed."""
         return self._style(tools) is not self._plain_style
@@ -120,7 +134,7 @@ class TemplateFormat:
         key = json.dumps(tools.schemas, sort_keys=True)
         if key not in self._styles:
             bare = self._plain_style.template
-            template = Template(bare.source, bare.variables, tools.schemas)
+            template = Template(bare.source, bare.variables, tools.schemas, bare.moment)
             self._styles[key] = Style.of(template) if tells_tools(template) else self._plain_style
         return self._styles[key]
 

@@ -1,7 +1,7 @@
 """From a recipe to the parts of a run: task, tokenizer, chat format, model."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat
 from poziomka.models.lora import attach, has_adapters, start_from, stored_adapters
 from poziomka.models.pretrained import load_pretrained
+from poziomka.models.template import TemplateFormat
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import build_model, load_weights
 from poziomka.runs import Run
@@ -31,7 +32,7 @@ from poziomka.sampling.local import LocalSampler
 from poziomka.tasks import is_task, task_named
 from poziomka.tasks.tools import demand_no_environment, with_tools
 from poziomka.training.allocation import keep_freed_memory
-from poziomka.training.recipe import Recipe, recipe_of
+from poziomka.training.recipe import Recipe, moment_of, recipe_of
 from poziomka.training.tools import calls_of, suited
 
 
@@ -79,7 +80,9 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
     tools = tools_of(recipe, task)
     weights = saved or (None if recipe.start is None else Path(recipe.start))
     if recipe.pretrained is not None:
-        loaded = load_pretrained(recipe.pretrained, recipe.precision, opens_thought=recipe.thinks)
+        loaded = load_pretrained(
+            recipe.pretrained, recipe.precision, opens_thought=recipe.thinks, variables=recipe.variables
+        )
         if weights is not None:
             start_from(weights, loaded.model)
         task = equipped(recipe, task, tools, loaded.chat)
@@ -208,5 +211,13 @@ def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
     if not is_task(recipe.task):
         message = f"the run {folder} is of a task of your own, {recipe.task!r}: evaluate it from your script"
         raise RunError(message)
-    built = build(recipe, saved=saved.folder)
+    built = settled(recipe, build(recipe, saved=saved.folder), run)
     return recipe, built.task, sampler_of(recipe, built, Progress.version_of(saved.step))
+
+
+def settled(recipe: Recipe, built: Built, run: Run) -> Built:
+    """Returns a run's parts, whose chat template is told the time at which the run first began."""
+    if not isinstance(built.chat, TemplateFormat) or not built.chat.reads_clock:
+        return built
+    began = recipe.template_time or str(run.provenance().get("started"))
+    return replace(built, chat=built.chat.at(moment_of(began)))

@@ -1,6 +1,8 @@
 """A recipe: everything that one run is made from, as data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,6 +100,13 @@ class Recipe:
         None, "most tokens of a transcript, where a reply is cut; none: as many as the model reads", low=2
     )
     thinks: bool = setting(True, "a pretrained model's replies begin with <think>")
+    template_variables: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata={"about": "what a chat template may ask for; enable_thinking is true where a model thinks"},
+    )
+    template_time: str | None = setting(
+        None, "what a chat template reads from the clock, 2026-11-28T12:00:00+00:00; none: the time of the run's start"
+    )
     architecture: Literal["transformer", "recurrent"] = setting("transformer", "transformer or recurrent")
     lora: LoraSettings | None = setting(None, "learn adapters of a pretrained model; none: all its weights")
     model: TransformerSettings = field(default_factory=TransformerSettings)
@@ -112,11 +121,27 @@ class Recipe:
         if self.levels is not None and (len(self.levels) != 2 or self.levels[0] > self.levels[1]):
             message = f"levels must be two numbers, the lowest and the highest: received {list(self.levels)}"
             raise SettingsError(message)
+        if self.template_time is not None:
+            moment_of(self.template_time)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the chat template may ask for."""
+        return ({"enable_thinking": True} if self.thinks else {}) | dict(self.template_variables)
 
     @property
     def warm_updates(self) -> int:
         """Updates of the warm start; 0 where a checkpoint stands in for it."""
         return 0 if self.start else self.warm_start.updates
+
+
+def moment_of(text: str) -> datetime:
+    """Returns a time written as ISO 8601 has it; raises SettingsError for anything else."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        message = f"template_time must be a time such as 2026-11-28T12:00:00+00:00: received {text!r}"
+        raise SettingsError(message) from error
 
 
 def read_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:

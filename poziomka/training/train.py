@@ -28,7 +28,18 @@ from poziomka.models.lora import save_learned
 from poziomka.reports.page import write
 from poziomka.runs import Run
 from poziomka.runs.exports import Exports, demand_exports
-from poziomka.training.build import Built, adapt, build, context_of, demand_problems, learner_of, sampler_of, taught
+from poziomka.training.build import (
+    Built,
+    adapt,
+    build,
+    context_of,
+    demand_problems,
+    learner_of,
+    sampler_of,
+    settled,
+    taught,
+)
+from poziomka.training.inputs import demand_same_inputs
 from poziomka.training.measure import frontier, held_out, vote
 from poziomka.training.preflight import demand_memory, needs
 from poziomka.training.recipe import Recipe, recipe_of
@@ -351,7 +362,8 @@ def train(
         return plain(recipe_of(there, where=str(folder)))
 
     with Run.open(folder, plain(recipe), resolve=resolve) as run, Exports(run, exports) as copies:
-        training = Training(recipe, run, built, quiet=not keep_watch)
+        demand_same_inputs(recipe, built, run)
+        training = Training(recipe, run, settled(recipe, built, run), quiet=not keep_watch)
         training.progress.listener = copies.beside(training.progress.listener)
         return training.finish()
 

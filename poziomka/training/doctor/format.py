@@ -20,6 +20,12 @@ def template(bench: Bench) -> Finding:
     chat, task = bench.parts.chat, bench.parts.task
     problem, other = bench.problems[:2]
     transcript = chat.read(asked(task, problem))
+    if _reopened(transcript, chat.tokenizer):
+        advice = (
+            "let the template open the thought or none at all: set template_variables.enable_thinking, or whatever "
+            "this template asks for, or thinks = false"
+        )
+        return Finding.failed(NAME, "the prompt closes a thought and then opens another one", advice)
     thought, answer = written_out(task, problem)
     turns = ((Author.ENVIRONMENT, f" {answer}"), (Author.USER, other.prompt[-1].content))
     for author, text in turns:
@@ -34,6 +40,17 @@ def template(bench: Bench) -> Finding:
         return finding
     figure = f"{len(transcript)} tokens over {len(turns) + 1} turns, read once each; no earlier token changed"
     return Finding.passed(NAME, figure)
+
+
+def _reopened(transcript: Transcript, tokenizer: Tokenizer) -> bool:
+    """Whether the prompt ends in an open thought, and a closed one stands before it in the same reply."""
+    if tokenizer.files is None:
+        return False
+    last = max((n for n, span in enumerate(transcript) if span.author is not Author.TEMPLATE), default=-1)
+    tokens = [token for span in transcript.spans[last + 1 :] for token in span.tokens or ()]
+    text = tokenizer.inner.decode(tokens, skip_special_tokens=False)
+    before, opened, after = text.rpartition(THINK)
+    return bool(opened) and CLOSE not in after and CLOSE in before
 
 
 def written_out(task: Task, problem: Problem) -> tuple[str, str]:
