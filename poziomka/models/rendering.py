@@ -4,25 +4,20 @@ Contents are rendered as placeholders, so a message's words can neither change w
 for it: a template's own text and the places of the messages come apart exactly.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any
 
 import jinja2
-import jinja2.meta
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.errors import ModelError
+from poziomka.models.renderer import CLOCK, Refused, environment, render
 
 CORE = "zq{}qz"  # lower case letters and a number: no template changes it by accident
 PAD = "\t\n "  # around each placeholder, to see whether the template strips white space
 ESCAPED, ESCAPED_AFTER = "\\t\\n ", " \\n\\t"  # what a template makes of it that writes words as JSON
-CLOCK = "strftime_now"  # by which templates ask for the time, as transformers has it
 CALL_ID = "call00001"  # of every tool message: some templates demand one of nine letters or digits
 
 
@@ -75,16 +70,19 @@ class Template:
         tools: Sequence[Mapping[str, object]] | None = None,
         moment: datetime | None = None,
     ) -> None:
-        """Compiles it."""
+        """Reads it; nothing of it runs in this process."""
         self.source = source
         self.variables = dict(variables or {})
         self.tools = list(tools) if tools else None
         self.moment = moment or datetime.now().astimezone().replace(microsecond=0)
         try:
-            self._template = _environment().from_string(source)
-            self.reads_clock = CLOCK in jinja2.meta.find_undeclared_variables(_environment().parse(source))
+            names = environment().parse(source).find_all(jinja2.nodes.Name)
+            self.reads_clock = any(node.name == CLOCK for node in names)
         except jinja2.TemplateSyntaxError as error:
             message = f"the checkpoint's chat template does not parse: line {error.lineno}: {error.message}"
+            raise ModelError(message) from error
+        except RecursionError as error:
+            message = "the checkpoint's chat template is nested too deeply: give another template"
             raise ModelError(message) from error
         self._known: dict[tuple[tuple[str, ...], bool], Rendered] = {}
 
@@ -92,17 +90,12 @@ class Template:
         """Returns the text of a conversation, with the opening of a reply after it where `generation` is set.
 
         Raises:
-            ModelError: the template raises.
+            ModelError: the template raises, or goes on for too long.
         """
+        values = {"messages": list(messages), "tools": self.tools, "documents": None}
         try:
-            return self._template.render(
-                messages=list(messages),
-                tools=self.tools,
-                documents=None,
-                add_generation_prompt=generation,
-                **{CLOCK: self.moment.strftime} | self.variables,
-            )
-        except Exception as error:  # a template is a program, and raises what it likes
+            return render(self.source, values | {"add_generation_prompt": generation} | self.variables, self.moment)
+        except Refused as error:
             roles = ", ".join(message["role"] for message in messages)
             message = f"the checkpoint's chat template refuses messages of {roles}: {error}"
             raise ModelError(message) from error
@@ -205,34 +198,3 @@ def _changes_words(template: Template) -> bool:
     (piece,) = apart.pieces
     words = "Ą \"b\"  <c> & 'd'\n\n{e} </f> [g] \\n"
     return template.render([{"role": "user", "content": words}], generation=True) != piece.text + words + apart.tail
-
-
-@lru_cache(maxsize=1)
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise
-    del environment.filters["random"], environment.globals["lipsum"]  # a prompt must repeat
-    return environment
-
-
-class Generation(jinja2.ext.Extension):
-    """{% generation %} … {% endgeneration %}: marks a reply for trainers; here it is what stands inside."""
-
-    tags = {"generation"}  # noqa: RUF012 as Jinja declares it
-
-    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
-        """Returns the statements inside."""
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:
-    """As `json.dumps`: Jinja's own filter escapes what HTML would misread."""
-    return json.dumps(value, indent=indent, **({"ensure_ascii": False} | options))
-
-
-def _raise(message: str) -> NoReturn:
-    raise jinja2.TemplateError(message)
