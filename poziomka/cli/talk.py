@@ -33,6 +33,10 @@ from poziomka.sampling.spans import thought_in
 from poziomka.training.build import load
 
 DIM, YELLOW, NORMAL = "\x1b[2m", "\x1b[33m", "\x1b[0m"
+UNMARKED = (
+    "neither this model's vocabulary nor its chat template has <think>, so it was not trained to think: --think is "
+    "left out, and it answers without a thought; give the folder of a run whose model learned to think"
+)
 HALF = "\ufffd"  # what half a character reads as
 CONVERSATION = Problem("chat", "conversation", ())  # what a session of tools is about
 
@@ -62,9 +66,12 @@ def open_sampler(name: str, dtype: str, *, think: bool | None) -> tuple[LocalSam
         return sampler, sampler.chat.notes
     loaded = load_pretrained(name, dtype)
     chat: ChatFormat = loaded.chat
-    if think is not None and isinstance(chat, TemplateFormat):
+    notes = loaded.notes
+    if think and isinstance(chat, TemplateFormat) and not chat.marks_thoughts:
+        notes = (*notes, UNMARKED)
+    elif think is not None and isinstance(chat, TemplateFormat):
         chat = TemplateFormat(loaded.tokenizer, opens_thought=think, variables={"enable_thinking": think})
-    return LocalSampler(loaded.model, chat, limits=EngineLimits(park_all=True)), loaded.notes
+    return LocalSampler(loaded.model, chat, limits=EngineLimits(park_all=True)), notes
 
 
 class Screen:

@@ -7,6 +7,7 @@ at the first template and serves all; one that was ended at a bound is started a
 import atexit
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -155,22 +156,16 @@ def _compiled(source: str) -> jinja2.Template:
 
 
 def _bound() -> None:
-    with suppress(ImportError):  # not on Windows
-        import resource  # noqa: PLC0415 not on Windows
-
-        for what, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
-            with suppress(ValueError, OSError):
-                resource.setrlimit(what, (most, most))
+    for what, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):  # a lower bound is set already, or the system knows none
+            resource.setrlimit(what, (most, most))
 
 
 def _allow_seconds() -> None:
-    with suppress(ImportError):
-        import resource  # noqa: PLC0415 as above
-
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        most = int(used.ru_utime + used.ru_stime) + SECONDS
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = int(used.ru_utime + used.ru_stime) + SECONDS
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
 # ------------------------------------------------------------------------------------------------------------- Jinja

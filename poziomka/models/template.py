@@ -114,6 +114,12 @@ class TemplateFormat:
         return self._plain_style.template.source
 
     @property
+    def marks_thoughts(self) -> bool:
+        """Whether the vocabulary has "<think>" and "</think>" as tokens, or the template writes them."""
+        tokenizer = self.tokenizer
+        return len(tokenizer.think) == len(tokenizer.close) == 1 or THINK in self.source
+
+    @property
     def reads_clock(self) -> bool:
         """Whether the template asks for the time, so that its words depend on when they are rendered."""
         return self._plain_style.template.reads_clock

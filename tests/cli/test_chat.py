@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -184,11 +185,23 @@ def test_a_full_context_is_told_in_a_sentence(talk, screen):
     assert len(talk.transcript.spans) == 0
 
 
-def test_a_thought_can_be_asked_for(folder, screen):
-    sampler, _ = open_sampler(str(folder), "float32", think=True)
+def test_a_thought_can_be_asked_for(folder, screen, tmp_path):
+    thinking = shutil.copytree(folder, tmp_path / "thinking")
+    (thinking / "chat_template.jinja").write_text(TEMPLATE + "{# replies begin with <think> #}")
+    sampler, _ = open_sampler(str(thinking), "float32", think=True)
     talk = Talk(sampler, Sampling(tokens=9, think_most=3), seed=1)
     assert "3 of them thought" in talk.ask("one", screen)
     assert screen.out.getvalue().startswith("[thought]\n")
+
+
+@pytest.mark.fault("C4")
+def test_a_model_without_marks_of_a_thought_answers_without_one_and_a_notice_says_so(folder, screen):
+    sampler, notes = open_sampler(str(folder), "float32", think=True)
+    assert any("--think is left out" in note for note in notes)
+    talk = Talk(sampler, Sampling(tokens=9, think_most=3), seed=1)
+    assert "thought" not in talk.ask("one", screen)
+    assert "[thought]" not in screen.out.getvalue()
+    assert sampler.chat.read(talk.transcript).reply
 
 
 # -------------------------------------------------------------------------------------------------- the command line
