@@ -16,6 +16,7 @@ import gguf
 import numpy as np
 
 from poziomka.core.errors import ModelError
+from poziomka.core.untrusted import open_regular
 
 MAGIC, VERSIONS, ALIGNMENT = b"GGUF", (2, 3), 32
 TEXT, ARRAY = 8, 9
@@ -148,9 +149,9 @@ class GGUFFile:
 def demand_gguf(path: Path) -> None:
     """Raises ModelError where a file cannot be read, or does not begin as a GGUF file does."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path, ModelError) as file:
             begins = file.read(len(MAGIC))
-    except OSError as error:
+    except FileNotFoundError as error:
         message = f"cannot read {path}: {(error.strerror or str(error)).lower()}"
         raise ModelError(message) from error
     if begins != MAGIC:

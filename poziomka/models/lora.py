@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from poziomka.core.errors import ModelError, nearest
 from poziomka.core.settings import setting
-from poziomka.core.untrusted import read_object
+from poziomka.core.untrusted import open_regular, read_object
 from poziomka.models.adapter_config import demand_plain
 from poziomka.models.architecture import Architecture
 from poziomka.models.bounds import WIDTH, real, whole
@@ -280,7 +280,8 @@ def stored_adapters(folder: Path, model: Architecture) -> dict[str, Tensor]:
 
 def _read(folder: Path) -> dict[str, Tensor]:
     try:
-        return load_file(folder / WEIGHTS)
+        with open_regular(folder / WEIGHTS, ModelError):  # a pipe would wait for its writer
+            return load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         message = f"cannot read the adapters {folder / WEIGHTS}: {error}"
         raise ModelError(message) from error

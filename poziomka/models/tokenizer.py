@@ -55,6 +55,8 @@ class Tokenizer:
         unknown = inner.token_to_id(files.names.get("unk_token", "")) if files else None
         self._kept = self.special - ({unknown} - self.ends)  # what text may become is unknown at worst
         inner.encode_special_tokens = True  # which means: as text
+        inner.no_truncation()  # a file may ask for either, and a text must be read whole and as it stands
+        inner.no_padding()
         self._anchor: list[int] = []
         if files and len(self._ids("a")) != len(self._ids(f"{ANCHOR}a")) - len(self._ids(ANCHOR)):
             self._anchor = self._ids(ANCHOR)

@@ -1,6 +1,7 @@
 """What a folder's files say of a model is held against what is stored: no tensor is dropped, no number is believed."""
 
 import json
+import os
 import struct
 
 import gguf
@@ -311,3 +312,22 @@ def test_metadata_that_would_fill_the_memory_are_refused(content, match, tmp_pat
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, fields) + content + bytes(64))
     with pytest.raises(ModelError, match=match):
         GGUFFile(path)
+
+
+@pytest.mark.fault("E13")
+def test_a_gguf_file_that_is_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "model.gguf")
+    with pytest.raises(ModelError, match="it is a pipe, and a regular file is needed"):
+        load_pretrained(str(tmp_path / "model.gguf"))
+
+
+@pytest.mark.fault("E13")
+def test_a_tokenizer_that_asks_to_cut_or_to_fill_texts_reads_them_whole(folder):
+    path = folder / "tokenizer.json"
+    settings = json.loads(path.read_text())
+    cut = {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0}
+    fill = {"strategy": {"Fixed": 100_000}, "direction": "Right", "pad_to_multiple_of": None}
+    settings |= {"truncation": cut, "padding": fill | {"pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>"}}
+    path.write_text(json.dumps(settings))
+    tokenizer = load_pretrained(str(folder)).tokenizer
+    assert tokenizer.encode("1 2 3 4") == [6, 7, 8, 9]
