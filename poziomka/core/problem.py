@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from poziomka.core.errors import TaskError
+from poziomka.core.splits import TEST, TRAIN, VALIDATION, Carving
 from poziomka.core.transcript import Message, Transcript
 
 if TYPE_CHECKING:
@@ -132,6 +134,9 @@ class Task:
             None: an answer that says the gold one and no other (core/audit.py).
         limits: sentences that say what a result on this task does not show; they go into every report.
         symbols: every symbol of prompts, thoughts and answers, where a model from nothing is to learn them; else ().
+        splits: the splits that the source itself keeps apart. Where "validation" is not among them, one kind in ten of
+            the source's training problems is the validation split and is not in "train" (core/splits.py).
+        kind: what a training problem and a validation problem must not share; None for the key.
     """
 
     name: str
@@ -146,13 +151,26 @@ class Task:
     audit: Scorer | None = None
     symbols: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    splits: tuple[str, ...] = (TRAIN, TEST)
+    kind: Callable[[Problem], str] | None = None
+
+    @cached_property
+    def _carving(self) -> Carving:
+        kind = self.kind or (lambda problem: problem.key)
+        return Carving(self.name, lambda index, level: self._drawn(TRAIN, index, level), self._size(TRAIN), kind)
+
+    def _carved(self, split: str) -> bool:
+        return split in (TRAIN, VALIDATION) and VALIDATION not in self.splits
 
     def count(self, split: str) -> int | None:
-        """Returns how many problems a split has; None for endless."""
+        """Returns how many problems a split has, each in one split only; None for endless."""
+        return self._carving.count(split) if self._carved(split) else self._size(split)
+
+    def _size(self, split: str) -> int | None:
         return self.size(split) if callable(self.size) else self.size
 
     def problem(self, split: str, index: int, level: int | None = None) -> Problem:
-        """Returns a problem of a split ("train", "test", …).
+        """Returns a problem of a split ("train", "validation", "test", …).
 
         Raises:
             TaskError: the index is outside the split, the level outside `levels`, or the source raised.
@@ -165,6 +183,10 @@ class Task:
         if level is not None and (self.levels is None or not self.levels[0] <= level <= self.levels[1]):
             message = f"task {self.name!r} has levels {self.levels}: there is no level {level}"
             raise TaskError(message)
+        return self._carving.problem(split, index, level) if self._carved(split) else self._drawn(split, index, level)
+
+    def _drawn(self, split: str, index: int, level: int | None) -> Problem:
+        """Returns what the source gives; an error of the source becomes a TaskError."""
         try:
             return self.source(split, index, level)
         except TaskError:

@@ -10,8 +10,9 @@ from poziomka.core.problem import Problem, Task
 from poziomka.core.rollout import Group
 from poziomka.core.seeds import random_of
 from poziomka.core.settings import setting
+from poziomka.core.splits import SPLITS, TRAIN
 
-SPLIT = "train"
+SPLIT = TRAIN
 
 
 def of_levels(task: Task, low: int, high: int) -> Task:
@@ -32,9 +33,9 @@ def of_levels(task: Task, low: int, high: int) -> Task:
         def endless(split: str, index: int, level: int | None = None) -> Problem:
             if split == SPLIT and level is None:
                 level = random_of("levels", task.name, index).randint(low, high)
-            return task.source(split, index, level)
+            return task.problem(split, index, level)
 
-        return replace(task, source=endless, levels=(low, high))
+        return replace(task, source=endless, levels=(low, high), splits=SPLITS)
 
     known = [task.problem(SPLIT, index).level for index in range(size)]
     kept = [index for index, level in enumerate(known) if low <= level <= high]
@@ -48,9 +49,12 @@ def only(task: Task, kept: Sequence[int]) -> Task:
     """Returns a finite task with these training problems only, by index; other splits are as they were."""
 
     def finite(split: str, index: int, level: int | None = None) -> Problem:
-        return task.source(split, kept[index] if split == SPLIT else index, level)
+        return task.problem(split, kept[index] if split == SPLIT else index, level)
 
-    return replace(task, source=finite, size=lambda split: len(kept) if split == SPLIT else task.count(split) or 0)
+    def counted(split: str) -> int:
+        return len(kept) if split == SPLIT else task.count(split) or 0
+
+    return replace(task, source=finite, size=counted, splits=SPLITS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,7 @@ class Family:
             trusted=True,
             demonstration=demonstration,
             limits=(*limits, *LIMITS),
+            kind=lambda problem: self.kind(problem.key),
         )
 
 

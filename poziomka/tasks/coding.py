@@ -15,6 +15,7 @@ import symtable
 import sys
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -332,7 +333,8 @@ def mbpp(where: str) -> Task:
         return splits, (*_left_out(unfit, UNFIT), *_left_out(repeated, REPEATED), *_left_out(outside, OUTSIDE))
 
     limits = read()[1]  # so that what cannot be read is said now
-    return coding_task("mbpp", lambda split: read()[0].get(split, []), (*limits, *MBPP_LIMITS))
+    task = coding_task("mbpp", lambda split: read()[0].get(split, []), (*limits, *MBPP_LIMITS))
+    return replace(task, splits=tuple(SPLITS))
 
 
 def _left_out(keys: Collection[str], why: str) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ from poziomka.tasks.competition_mistakes import mistakes_of
 from poziomka.tasks.formulas.equality import equal, key_of
 from poziomka.tasks.formulas.formula import Formula, FormulaError
 from poziomka.tasks.formulas.reader import read_formula
-from poziomka.tasks.rows import HUB_NAME, read_lines
+from poziomka.tasks.rows import HUB_NAME, read_lines, splits_in
 
 SAMPLE = Path(__file__).parent / "samples" / "competition"  # written for Poziomka
 HUB = "HuggingFaceH4/MATH-500"
@@ -285,6 +285,7 @@ def competition(where: str) -> Task:
         source,
         scorer,
         size=size,
+        splits=splits_in(folder),
         demonstration=demonstration if solved else None,
         mistakes=lambda problem: {what: boxed(wrong) for what, wrong in mistakes_of(gold_of(problem.answer)).items()},
         audit=audit,

@@ -265,4 +265,5 @@ def counterexample() -> Task:
         mistakes=mistakes,
         audit=audit,
         limits=LIMITS,
+        kind=lambda problem: problem.key.partition(" ")[0],  # the premises
     )

@@ -1,8 +1,9 @@
 """Grade-school word problems: GSM8K, or files written as it is (Cobbe et al. 2021, arXiv 2110.14168).
 
-A folder holds `train.jsonl` and `test.jsonl`; a line is an object with the texts `question` and `answer`. The answer is
-a solution in sentences, with marks for a calculator such as <<3*4=12>>, which are left out here, and at its end
-"#### " and the number that is right. A problem's level is the number of its solution's marks: its steps of arithmetic.
+A folder holds `train.jsonl` and `test.jsonl`, and may hold `validation.jsonl`; a line is an object with the texts
+`question` and `answer`. The answer is a solution in sentences, with marks for a calculator such as <<3*4=12>>, which
+are left out here, and at its end "#### " and the number that is right. A problem's level is the number of its
+solution's marks: its steps of arithmetic.
 """
 
 import re
@@ -17,7 +18,7 @@ from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Transcript
 from poziomka.core.untrusted import expanded
-from poziomka.tasks.rows import HUB_NAME, read_hub_rows, read_lines
+from poziomka.tasks.rows import HUB_NAME, read_hub_rows, read_lines, splits_in
 
 HUB = "openai/gsm8k"
 SAMPLE = Path(__file__).parent / "samples" / "grade_school"  # written for Poziomka
@@ -104,4 +105,13 @@ def grade_school(where: str) -> Task:
         return len(read(split))
 
     size("train")  # so that what cannot be read is said now
-    return Task("grade_school", source, scorer, size=size, trusted=True, demonstration=demonstration, limits=LIMITS)
+    return Task(
+        "grade_school",
+        source,
+        scorer,
+        size=size,
+        trusted=True,
+        demonstration=demonstration,
+        limits=LIMITS,
+        splits=splits_in(folder),
+    )

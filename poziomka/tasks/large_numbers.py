@@ -48,8 +48,16 @@ def numbers_of(key: str) -> tuple[int, int, int]:
 
 def split_of(first: int, second: int, last: int) -> str:
     """Returns the split that a problem belongs to, whichever of the factors stands first."""
-    kind = (min(first, second), max(first, second), last)
-    return "test" if seed_of(NAME, "kind", *kind) % HELD_OUT == 0 else "train"
+    return "test" if seed_of(NAME, "kind", *_kind(first, second, last)) % HELD_OUT == 0 else "train"
+
+
+def _kind(first: int, second: int, last: int) -> tuple[int, int, int]:
+    return min(first, second), max(first, second), last
+
+
+def kind_of(problem: Problem) -> str:
+    """Returns what names a problem whichever of its factors stands first."""
+    return ",".join(map(str, _kind(*numbers_of(problem.key))))
 
 
 def _number(random: Random, digits: int) -> int:
@@ -120,6 +128,7 @@ def large_numbers() -> Task:
         demonstration=demonstration,
         symbols=SYMBOLS,
         limits=LIMITS,
+        kind=kind_of,
     )
 
 
@@ -154,4 +163,5 @@ def large_numbers_in_words() -> Task:
         trusted=True,
         demonstration=demonstration_in_words,
         limits=LIMITS,
+        kind=kind_of,
     )

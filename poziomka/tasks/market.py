@@ -216,4 +216,5 @@ def market() -> Task:
         mistakes=mistakes,
         audit=audit,
         limits=LIMITS,
+        kind=lambda problem: problem.answer,  # the best positions
     )

@@ -31,6 +31,7 @@ from poziomka.core.evaluation import Evaluation
 from poziomka.core.problem import Problem, Score, Scorer, Task, Verdict
 from poziomka.core.rollout import Group
 from poziomka.core.seeds import random_of
+from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Transcript
 
 LONGEST_ROUND = 10_000  # problems in which all parts occur as their weights say
@@ -276,6 +277,7 @@ def mixture(parts: Sequence[Part], name: str = "mixture") -> Task:
         name,
         whole.source,
         scorer,
+        splits=SPLITS,  # each part keeps its own apart
         environment=environment if any(task.environment is not None for task in tasks) else None,
         levels=whole.levels,
         trusted=all(task.trusted for task in tasks),

@@ -1,8 +1,9 @@
 """Programs to write that read standard input and write standard output, judged by inputs that they never saw.
 
-A folder holds `train.jsonl` and `test.jsonl`; a line is an object with the text `question` and `tests`, a list of
-objects with the texts `input` and `output`. A test with `"public": true` stands in the prompt as an example; the others
-are hidden. A line may have a right program as `solution`, a `thought` that leads to it, and a `level`.
+A folder holds `train.jsonl` and `test.jsonl`, and may hold `validation.jsonl`; a line is an object with the text
+`question` and `tests`, a list of objects with the texts `input` and `output`. A test with `"public": true` stands in
+the prompt as an example; the others are hidden. A line may have a right program as `solution`, a `thought` that leads
+to it, and a `level`.
 
 Each test runs the program anew, in a process that the kernel holds, and the output is compared outside it: line by
 line, with as much white space between words and around them as it likes, and otherwise exactly.
@@ -25,7 +26,7 @@ from poziomka.environments.held_programs import Sandlocked
 from poziomka.environments.limits import Limits
 from poziomka.tasks.coding import read_program
 from poziomka.tasks.coding_mistakes import whole_mistakes
-from poziomka.tasks.rows import Row, read_rows, text_of
+from poziomka.tasks.rows import Row, read_rows, splits_in, text_of
 
 SAMPLE = Path(__file__).parent / "samples" / "programs"
 LIMITS = Limits(seconds=3.0)
@@ -160,6 +161,7 @@ def programs(where: str) -> Task:
         source,
         scorer_of(first),
         size=lambda split: len(read(split)),
+        splits=splits_in(path),
         demonstration=demonstration if all(problem.facts["solution"] for problem in known) else None,
         mistakes=whole_mistakes,
         audit=scorer_of(Sandlocked(LIMITS, 1), turned=True),

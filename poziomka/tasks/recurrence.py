@@ -86,4 +86,5 @@ def recurrence() -> Task:
         demonstration=demonstration,
         symbols=tuple(SYMBOLS),
         limits=LIMITS,
+        kind=lambda problem: problem.key.rpartition(",")[0],  # the pair (a, b)
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from poziomka.core.errors import TaskError
+from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION
 from poziomka.core.untrusted import LARGE, open_regular, parse_json
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -53,6 +54,11 @@ def read_lines(path: Path, how: str) -> list[tuple[str, object]]:
 def read_rows(path: Path, how: str) -> list[Row]:
     """Returns the objects of a file as `read_lines` does; raises TaskError, too, where a line holds anything else."""
     return [(where, _object(row, where)) for where, row in read_lines(path, how)]
+
+
+def splits_in(folder: Path) -> tuple[str, ...]:
+    """Returns the splits that a folder keeps apart: validation too where it holds validation.jsonl."""
+    return SPLITS if (folder / f"{VALIDATION}.jsonl").exists() else (TRAIN, TEST)
 
 
 def read_hub_rows(name: str, file: str, how: str) -> list[Row]:

@@ -80,6 +80,12 @@ def _program(random: Random, level: int) -> tuple[Program, str]:
             return program, named(does)
 
 
+def _kind(problem: Problem) -> str:
+    """Returns what no two splits share: what the program does, or, of one word only, its examples."""
+    program = tuple(cast("list[str]", problem.facts["program"]))
+    return problem.key if problem.level == 1 else named(tuple(run(program, row) for row in probes()))
+
+
 def _examples(random: Random, program: Program) -> tuple[Examples, Examples] | None:
     """Returns examples to show and to hide; None where those shown do not tell the program from its neighbours."""
 
@@ -183,6 +189,7 @@ def small_synthesis(where: str) -> Task:
         mistakes=mistakes,
         audit=audit,
         symbols=SYMBOLS,
+        kind=_kind,
         limits=(
             "Six words that keep a list's length: nothing is said of loops, conditions, variables or names.",
             "Every word occurs in training; what is held out is what programs of two words do, and lists.",

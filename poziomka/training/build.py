@@ -9,6 +9,7 @@ import torch
 from poziomka.core.errors import ModelError, RunError, TaskError
 from poziomka.core.problem import Task
 from poziomka.core.seeds import seed_of
+from poziomka.core.splits import VALIDATION
 from poziomka.environments.formats import format_named
 from poziomka.environments.toolbox import Toolbox
 from poziomka.environments.toolboxes import tools_named
@@ -189,7 +190,8 @@ def taught(recipe: Recipe, built: Built) -> Fitting:
 
 
 def demand_problems(recipe: Recipe, built: Built) -> None:
-    """Raises TaskError where no problem is of the levels that are asked for, or a warm start lacks demonstrations."""
+    """Raises TaskError where levels or the validation split have no problem, or a warm start lacks demonstrations."""
+    built.task.first(VALIDATION, 1)
     task = taught(recipe, built).task
     Curriculum(task, recipe.seed, settings=recipe.curriculum)
     if recipe.warm_updates:

@@ -15,6 +15,7 @@ from poziomka.core.evaluation import Evaluation, evaluate
 from poziomka.core.problem import Task
 from poziomka.core.sampler import Sampling
 from poziomka.core.settings import plain
+from poziomka.core.splits import VALIDATION
 from poziomka.learning.alarms import watch_over
 from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.finetune import finetune
@@ -220,8 +221,10 @@ class Training:
         reinforce(self.progress, self.sampler, self.task, self.curriculum, settings, start=start, after=after)
 
     def _evaluation(self, problems: int, attempts: int, least: int = 0, most: int | None = None) -> Evaluation:
+        """Returns how the model as it stands does at validation problems: what decides never sees a test problem."""
         self.progress.hand_over(self.sampler)
-        return evaluate(self.sampler, self.task, self.sampling(least, most), problems=problems, attempts=attempts)
+        how = self.sampling(least, most)
+        return evaluate(self.sampler, self.task, how, problems=problems, attempts=attempts, split=VALIDATION)
 
     def sampling(self, least: int = 0, most: int | None = None) -> Sampling:
         """Returns how held-out problems are attempted."""

@@ -12,14 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from poziomka.core.collect import collect
-from poziomka.core.problem import Task
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem, Task
 from poziomka.core.rollout import Rollout
 from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.splits import VALIDATION
 from poziomka.learning.alarms import Alarm, is_alarm
 from poziomka.reports import terminal
 from poziomka.training.recipe import Recipe
 
-QUESTIONS = 3  # fixed held-out problems, from easy to hard
+QUESTIONS = 3  # fixed validation problems, from easy to hard
 PLAIN_EVERY = 15.0  # seconds between two lines where nobody sees a terminal
 NAMES = {"warm_start": "warm start", "reinforce": "reinforcement"}
 
@@ -90,7 +92,7 @@ class Watcher:
         """Lets the model answer the fixed problems as it stands."""
         low, high = task.levels or (None, None)
         levels = [None] * QUESTIONS if low is None or high is None else [low + (high - low) * i // 6 for i in (1, 3, 5)]
-        problems = [task.problem("test", 7 + number, level) for number, level in enumerate(levels)]
+        problems = [_fixed(task, 7 + number, level) for number, level in enumerate(levels)]
         self.replies = [group[0] for group in collect(sampler, task, problems, sampling, name="watch")]
         for rollout in self.replies:
             self._say("  " + rollout_line(rollout, self.console.width - 12).plain, due=True)
@@ -150,6 +152,15 @@ class Watcher:
             rows.append(Text("the same three problems, as the model stands:", style="dim"))
             rows += [rollout_line(rollout, self.console.width - 2) for rollout in self.replies]
         return terminal.Clean(Group(*rows))
+
+
+def _fixed(task: Task, index: int, level: int | None) -> Problem:
+    """Returns a validation problem of a level; of any level where that level has none, from the start where few."""
+    count = task.count(VALIDATION)
+    try:
+        return task.problem(VALIDATION, index if count is None else index % max(1, count), level)
+    except TaskError:
+        return task.take(VALIDATION, index, 1)[0]
 
 
 def rollout_line(rollout: Rollout, width: int) -> Text:

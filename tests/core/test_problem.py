@@ -6,6 +6,7 @@ import pytest
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Message
 
 
@@ -17,7 +18,7 @@ def scorer(problem, transcript):
     return Score.right("1")
 
 
-SUMS = Task("sums", source, scorer, size=3, levels=(1, 2))
+SUMS = Task("sums", source, scorer, size=3, levels=(1, 2), splits=SPLITS)
 
 
 def test_ask_makes_one_user_message():
@@ -118,5 +119,5 @@ def test_take_goes_round_at_the_end_of_a_finite_split():
 
 
 def test_take_goes_on_in_an_endless_one():
-    endless = Task("sums", source, scorer)
+    endless = Task("sums", source, scorer, splits=SPLITS)
     assert [problem.key for problem in endless.take("train", 9, 2)] == ["train-9", "train-10"]

@@ -9,6 +9,7 @@ from typing import Any, cast
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem
 from poziomka.core.seeds import seed_of
+from poziomka.core.splits import TEST, TRAIN
 from poziomka.core.transcript import ROLES, Message
 
 HELD_OUT = 8  # one prompt in this many belongs to the test split, where the rows come without splits
@@ -106,6 +107,11 @@ class Shelf:
             message = f"task {self.name!r} has no rows: give at least one"
             raise TaskError(message)
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are kept apart here."""
+        return tuple(self.rows) if isinstance(self.rows, Mapping) else (TRAIN, TEST)
+
     @cached_property
     def _dealt(self) -> tuple[list[int], list[int]]:
         """Which rows are for training, and which are held out."""
@@ -119,7 +125,7 @@ class Shelf:
     def _indices(self, split: str) -> Sequence[int]:
         if isinstance(self.rows, Mapping):
             return range(len(self.rows[split])) if split in self.rows else ()
-        return self._dealt[split == "test"]
+        return self._dealt[split == TEST]
 
     def size(self, split: str) -> int:
         """Returns how many rows a split has; 0 where there is no such split."""

@@ -10,8 +10,9 @@ sampled message of the assistant. As verifiers' clients do, what is thought goes
 follows into `content`, so that `trace.last_reply` is an answer; where a thought never ends, or ends twice, there is
 none. Rewards are summed with their weights, as `trace.reward` is; metrics are kept beside them.
 
-An endless taskset gives an endless task. A taskset without splits is dealt by prompt, one in eight to "test". Where a
-task declares `validate`, it is asked about the right answers of the first problems, and one that denies is refused.
+An endless taskset gives an endless task. A taskset without splits is dealt by prompt, one in eight to "test"; an
+endless one, which can only be read in order, to "validation" too. Where a task declares `validate`, it is asked about
+the right answers of the first problems, and one that denies is refused.
 
 A task that needs more than a reply is refused by name: a container, tools, `setup` or `finalize` in a runtime, a reward
 that asks for the runtime, or a user who speaks first.
@@ -29,6 +30,7 @@ from poziomka.core.answers import split_thought
 from poziomka.core.collect import wait_for
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION, hashed_to_validation
 from poziomka.core.transcript import Message, Stop, Transcript
 from poziomka.tasks.adapters.reading import LIMITS
 from poziomka.tasks.adapters.rows import held_out, key_of, messages_of
@@ -69,7 +71,7 @@ def from_taskset(
         if type(each).toolsets(each.config):
             message = f"taskset {type(each).__name__} has tools for all of its tasks: only a single reply can be judged"
             raise TaskError(message)
-    drawn = {split: Drawn(name, each, split == "") for split, each in tasksets.items()}
+    drawn = {split: Drawn(name, each, split == "", each.bounded) for split, each in tasksets.items()}
     first = next(iter(next(iter(tasksets.values()))), None)
     if first is None:
         message = f"taskset {type(taskset).__name__} has no tasks"
@@ -85,7 +87,12 @@ def from_taskset(
 
     scorer = TraceScorer(first, Scale() if scale is None else scale)
     return Task(
-        name, source, scorer, size=size if all(each.bounded for each in tasksets.values()) else None, limits=LIMITS
+        name,
+        source,
+        scorer,
+        size=size if all(each.bounded for each in tasksets.values()) else None,
+        limits=LIMITS,
+        splits=tuple(split for split in tasksets if split) or next(iter(drawn.values())).splits,
     )
 
 
@@ -172,14 +179,17 @@ class Drawn:
     Attributes:
         name: of the task.
         taskset: what is read.
-        dealt: whether its tasks are dealt to train and test by their prompts.
+        dealt: whether its tasks are dealt to splits by their prompts: to train and test, and, where it is endless and
+            can only be read in order, to validation.
+        bounded: whether it ends.
         seen: what was read, by split.
     """
 
     name: str
     taskset: Any
     dealt: bool
-    seen: dict[bool, list[tuple[Any, tuple[Message, ...]]]] = field(default_factory=lambda: {False: [], True: []})
+    bounded: bool = True
+    seen: dict[str, list[tuple[Any, tuple[Message, ...]]]] = field(default_factory=lambda: {s: [] for s in SPLITS})
     rest: Iterator[Any] | None = None
 
     def at(self, split: str, index: int) -> tuple[Any, tuple[Message, ...]]:
@@ -188,7 +198,7 @@ class Drawn:
         Raises:
             TaskError: an endless taskset gives no more for this split.
         """
-        shelf, passed = self.seen[self.dealt and split == "test"], 0
+        shelf, passed = self._shelf(split), 0
         while len(shelf) <= index:
             if not self._read() or passed > PATIENCE:
                 message = f"taskset {type(self.taskset).__name__} gave {len(shelf)} tasks for {split!r} and no more"
@@ -200,7 +210,15 @@ class Drawn:
         """Returns how many tasks a split of a taskset that ends has."""
         while self._read():
             pass
-        return len(self.seen[self.dealt and split == "test"])
+        return len(self._shelf(split))
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that dealing keeps apart."""
+        return (TRAIN, TEST) if self.bounded else SPLITS
+
+    def _shelf(self, split: str) -> list[tuple[Any, tuple[Message, ...]]]:
+        return self.seen[split if self.dealt and split in self.splits else TRAIN]
 
     def _read(self) -> bool:
         """Reads one task more; False at the end."""
@@ -209,9 +227,13 @@ class Drawn:
         if task is None:
             return False
         prompt = _prompt(task.data)
-        test = self.dealt and held_out(self.name, key_of(self.name, prompt))
-        self.seen[test].append((task.data, prompt))
+        self._shelf(self._split_of(key_of(self.name, prompt))).append((task.data, prompt))
         return True
+
+    def _split_of(self, key: str) -> str:
+        if held_out(self.name, key):
+            return TEST
+        return VALIDATION if hashed_to_validation(self.name, key) else TRAIN
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def from_trl(
         _check(function)
     shelf = Shelf(name, rows, gold)
     scorer = Weighted(_named(functions), weights, Scale() if scale is None else scale, read)
-    return Task(name, shelf.source, scorer, size=shelf.size, limits=LIMITS)
+    return Task(name, shelf.source, scorer, size=shelf.size, splits=shelf.splits, limits=LIMITS)
 
 
 def _check(function: object) -> None:

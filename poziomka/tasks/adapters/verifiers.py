@@ -89,6 +89,7 @@ def from_verifiers(
         scorer,
         environment=None if single else lambda _: talk,
         size=shelf.size,
+        splits=shelf.splits,
         limits=LIMITS,
     )
 

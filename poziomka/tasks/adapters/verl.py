@@ -57,7 +57,7 @@ def from_verl(
         return problem
 
     scorer = Computed(compute_score, Scale() if scale is None else scale, read)
-    return Task(name, source, scorer, size=shelf.size, limits=LIMITS)
+    return Task(name, source, scorer, size=shelf.size, splits=shelf.splits, limits=LIMITS)
 
 
 def _given(problem: Problem) -> dict[str, Any]:
