@@ -39,12 +39,12 @@ def proportion(groups: Sequence[Sequence[float]], confidence: float = 0.95) -> E
         confidence: coverage of the interval.
 
     Raises:
-        ValueError: there is no value.
+        TaskError: there is no value.
     """
     groups = [group for group in groups if group]
     if not groups:
         message = "an estimate needs at least one judged attempt: received none"
-        raise ValueError(message)
+        raise TaskError(message)
     means = [fmean(group) for group in groups]
     mean, count = fmean(means), len(means)
     spread = sum((value - mean) ** 2 for value in means)
@@ -66,13 +66,18 @@ def wilson(mean: float, count: float, confidence: float = 0.95) -> Estimate:
 def paired_gain(after: Sequence[Sequence[float]], before: Sequence[Sequence[float]]) -> Estimate:
     """Returns the mean difference over the same problems, with a normal 95 % interval.
 
+    A problem without a judged attempt in one of the lists is left out.
+
     Raises:
-        ValueError: the two lists differ in length, or hold fewer than two problems.
+        TaskError: the two lists differ in length, or share fewer than two problems with judged attempts.
     """
     if len(after) != len(before) or len(after) < 2:
         message = f"a paired gain needs the same problems twice: received {len(after)} and {len(before)}"
-        raise ValueError(message)
-    gains = [fmean(a) - fmean(b) for a, b in zip(after, before, strict=True)]
+        raise TaskError(message)
+    gains = [fmean(a) - fmean(b) for a, b in zip(after, before, strict=True) if a and b]
+    if len(gains) < 2:
+        message = f"a paired gain needs two problems with judged attempts in both lists: received {len(gains)}"
+        raise TaskError(message)
     mean = fmean(gains)
     error = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / (len(gains) * (len(gains) - 1)))
     half = NormalDist().inv_cdf(0.975) * error
@@ -97,7 +102,8 @@ def pass_at(correct: int, attempts: int, k: int) -> float:
 class Evaluation:
     """Judged attempts at a split's problems, and what they say.
 
-    Failed checks (ERROR, TIMEOUT) are counted in `failures` and are in no mean.
+    Failed checks (ERROR, TIMEOUT) are counted in `failures`. They are left out of `accuracy`, whose `bounds` count them
+    as wrong and as right; in `pass_at` and `majority_at` every problem counts, a failed check as no right answer.
     """
 
     groups: Sequence[Group]
@@ -127,6 +133,27 @@ class Evaluation:
         return proportion(self.corrects)
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """The accuracy if every failed check were a wrong answer, and if every one were a right answer.
+
+        Raises:
+            TaskError: there is no attempt.
+        """
+        low, high = (proportion(self._rights(failed)).mean for failed in (0.0, 1.0))
+        return low, high
+
+    @property
+    def problems(self) -> int:
+        """Problems with at least one judged attempt: those that the accuracy is of."""
+        return sum(map(bool, self.corrects))
+
+    def _rights(self, failed: float) -> list[list[float]]:
+        """Returns rights and wrongs by problem, a failed check as `failed`."""
+        return [
+            [float(r.score.correct) if r.score.reward is not None else failed for r in group] for group in self.groups
+        ]
+
+    @property
     def failures(self) -> int:
         """Attempts whose check failed."""
         return sum(r.score.reward is None for group in self.groups for r in group)
@@ -146,33 +173,60 @@ class Evaluation:
         counts = Counter(r.score.verdict for group in self.groups for r in group)
         return {verdict.value: counts[verdict] for verdict in Verdict if counts[verdict]}
 
-    def pass_at(self, k: int) -> Estimate:
-        """Chance that one of `k` attempts is right (an oracle picks it)."""
-        groups = [group for group in self.corrects if len(group) >= k]
+    def pass_at(self, k: int, *, failed: float = 0.0) -> Estimate:
+        """Chance that one of `k` attempts is right (an oracle picks it).
+
+        Args:
+            k: attempts.
+            failed: what a failed check counts as: 0 for wrong, 1 for right, which bound what is not known.
+
+        Raises:
+            TaskError: no problem has `k` attempts.
+        """
+        groups = [group for group in self._rights(failed) if len(group) >= k]
+        self._demand(k, len(groups))
         return proportion([[pass_at(int(sum(group)), len(group), k)] for group in groups])
 
-    def majority_at(self, k: int) -> Estimate:
+    def majority_at(self, k: int, *, failed: float | None = None) -> Estimate:
         """Accuracy of the most common answer of `k` attempts; ties are broken at random, never by the gold answer.
 
         Each problem's attempts are cut into disjoint ballots of `k`; replies without an answer do not vote.
+
+        Args:
+            k: attempts.
+            failed: None: an attempt whose check failed does not vote; 0 or 1: what a ballot with one counts as, which
+                bound what is not known.
+
+        Raises:
+            TaskError: no problem has `k` attempts.
         """
         outcomes: list[list[float]] = []
         for group in self.groups:
-            votes = [(r.score.answer, r.score.correct) for r in group if r.score.reward is not None]
+            votes = [None if r.score.reward is None else (r.score.answer, r.score.correct) for r in group]
             ballots = [votes[i : i + k] for i in range(0, len(votes) - k + 1, k)]
-            random = random_of("majority", group[0].problem.key, k)
-            outcomes.append([_elect(ballot, random.random()) for ballot in ballots])
+            random = random_of("majority", group[0].problem.key, k) if group else None
+            outcomes.append([_elect(ballot, random.random() if random else 0.0, failed) for ballot in ballots])
+        self._demand(k, sum(map(bool, outcomes)))
         return proportion(outcomes)
 
+    def _demand(self, k: int, problems: int) -> None:
+        if not problems:
+            most = max(map(len, self.groups), default=0)
+            message = f"a figure of {k} attempts needs as many at each problem: received at most {most}"
+            raise TaskError(message)
 
-def _elect(ballot: Sequence[tuple[str | None, bool]], draw: float) -> float:
-    counts = Counter(answer for answer, _ in ballot if answer is not None)
+
+def _elect(ballot: Sequence[tuple[str | None, bool] | None], draw: float, failed: float | None) -> float:
+    if failed is not None and None in ballot:
+        return failed
+    judged = [vote for vote in ballot if vote is not None]
+    counts = Counter(answer for answer, _ in judged if answer is not None)
     if not counts:
         return 0.0
     top = max(counts.values())
     tied = sorted(answer for answer, count in counts.items() if count == top)
     winner = tied[int(draw * len(tied))]
-    return float(any(right for answer, right in ballot if answer == winner))
+    return float(any(right for answer, right in judged if answer == winner))
 
 
 def evaluate(

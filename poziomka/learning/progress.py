@@ -42,7 +42,8 @@ class Progress:
         step: optimizer steps taken over all stages.
         spent: running totals (FLOPs, tokens), by metric name; they go into every logged line.
         seconds: wall-clock time by phase; kept in checkpoints and not part of what must repeat.
-        score: the last held-out accuracy; the checkpoint with the highest is kept beside the newest.
+        score: accuracy at validation problems of the weights as they stand, None where exactly these were not measured;
+            the checkpoint with the highest is kept beside the newest.
         again: what a person does to go on with this run.
         base: folder or name of the model that adapters go onto, where adapters learn.
         stop: set to save and stop after the step that is under way.
@@ -65,11 +66,21 @@ class Progress:
         self.seconds: dict[str, float] = {}
         # what loops and wiring add to a checkpoint, by name
         self.extra: dict[str, Callable[[], Mapping[str, Any]]] = {}
-        self.score: float | None = None
+        self._measured: tuple[int, float | None] = (0, None)
         self.stop = False
         self.alarms: Alarms | None = None
         self.base = ""
         self.again = f"poziomka train --resume {shlex.quote(str(run.folder))}"
+
+    @property
+    def score(self) -> float | None:
+        """The accuracy that was measured after this step; None after a step without a measurement."""
+        step, score = self._measured
+        return score if step == self.step else None
+
+    @score.setter
+    def score(self, score: float | None) -> None:
+        self._measured = self.step, score
 
     @property
     def version(self) -> str:
@@ -97,7 +108,8 @@ class Progress:
         try:
             load_learned(saved.folder, self.learner.model)
             self.learner.restore(_unflatten(load_file(saved.folder / OPTIMIZER), self.learner.state(copied=False)))
-            self.step, self.score, self.spent = saved.step, saved.score, dict(saved.state["spent"])
+            self.step, self.spent = saved.step, dict(saved.state["spent"])
+            self.score = saved.score
             self.seconds = dict(saved.state["seconds"])
         except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
             message = f"the checkpoint {saved.folder} does not fit this run: {error}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from poziomka.core.environment import asked
 from poziomka.core.errors import LearningError
-from poziomka.core.evaluation import Evaluation, evaluate
+from poziomka.core.evaluation import Estimate, Evaluation, evaluate
 from poziomka.core.problem import Task
 from poziomka.core.sampler import Sampling
 from poziomka.core.settings import plain
@@ -27,6 +27,7 @@ from poziomka.learning.turns import describe_tools
 from poziomka.models.counting import sampling_flops
 from poziomka.models.lora import save_learned
 from poziomka.reports.page import write
+from poziomka.reports.reading import AFTER, BEFORE
 from poziomka.runs import Run
 from poziomka.runs.exports import Exports, demand_exports
 from poziomka.training.build import (
@@ -41,7 +42,7 @@ from poziomka.training.build import (
     taught,
 )
 from poziomka.training.inputs import demand_same_inputs
-from poziomka.training.measure import frontier, held_out, vote
+from poziomka.training.measure import held_out, measured, opens_thoughts, record
 from poziomka.training.preflight import demand_memory, needs
 from poziomka.training.recipe import Recipe, recipe_of
 from poziomka.training.watch import Watcher
@@ -110,7 +111,7 @@ class Training:
                     self.warm_start()
                     self.demand_gate()
                     self.reinforce()
-                self.evaluate("trained")  # all is saved: from here on Ctrl-C stops at once
+                self.evaluate(AFTER)  # all is saved: from here on Ctrl-C stops at once
                 self.record_cost()
                 self.watcher.stage("writing the report")
                 return write(Run.read(self.run.folder))  # as `poziomka report` will see it
@@ -156,7 +157,7 @@ class Training:
         self._keep_model("warm-start")  # checkpoints come and go; where reinforcement began stays
         self._measure_gate()
         self.log_point()
-        self.evaluate("warm start")
+        self.evaluate(BEFORE)
 
     def _measure_gate(self) -> None:
         gate, budget = self.recipe.gate, self.recipe.reinforce.budget
@@ -243,18 +244,26 @@ class Training:
         self.progress.spend(reinforce_flops=0.0, evaluation_flops=sampling_flops(self.model, found.groups))
         self.progress.log(
             "evaluate",
-            {
-                "evaluate/accuracy": accuracy.mean,
-                "evaluate/accuracy_low": accuracy.low,
-                "evaluate/accuracy_high": accuracy.high,
+            {f"evaluate/accuracy{end}": value for end, value in _ends(accuracy)}
+            | {
                 "evaluate/thinking_tokens": found.thinking,
                 "evaluate/problems": float(settings.curve_problems),
                 "time/evaluating_seconds": time.perf_counter() - began,
             }
             | ({"evaluate/tools_rate": describe_tools(found.groups)["tools/rate"]} if self.task.environment else {})
+            | self._made_to_think()
             | audited,
         )
         self.show()
+
+    def _made_to_think(self) -> dict[str, float]:
+        """Returns, for the curve's first point, what these weights reach when they are made to think; else {}."""
+        budget, settings = self.recipe.reinforce.budget, self.recipe.evaluate
+        if self.progress.step > self.warm_updates or budget == 0 or not opens_thoughts(self.recipe):
+            return {}
+        found = self._evaluation(settings.curve_problems, settings.curve_attempts, least=1, most=budget)
+        self.progress.spend(evaluation_flops=sampling_flops(self.model, found.groups))
+        return {f"evaluate/made_to_think{end}": value for end, value in _ends(found.accuracy)}
 
     def show(self) -> None:
         """Lets the model answer the fixed problems, for whoever watches."""
@@ -271,18 +280,9 @@ class Training:
         began, settings = time.perf_counter(), self.recipe.evaluate
         self.watcher.stage(f"evaluating the {name} model at {len(settings.budgets)} budgets")
         self.progress.hand_over(self.sampler)
-        curve, longest = frontier(self.sampler, self.task, self.sampling(), settings)
-        curve |= vote(self.sampler, self.task, self.sampling(), settings)
-        self.run.record(
-            "frontier",
-            {
-                "task": self.task.name,
-                "problems": settings.problems,
-                "attempts": settings.attempts,
-                "curves": known.get("curves", {}) | {name: curve},
-            },
-        )
-        self.run.keep(kept, longest.groups[:40], step=self.progress.step)
+        found = measured(name, self.sampler, self.task, self.recipe, self.sampling)
+        record(found, self.run, self.task, self.recipe)
+        self.run.keep(kept, found.longest.groups[:40], step=self.progress.step)
         seconds = self.progress.seconds
         seconds["evaluating"] = seconds.get("evaluating", 0.0) + time.perf_counter() - began
 
@@ -303,6 +303,11 @@ class Training:
             },
         )
         self.run.record("notes", {"not_shown": list(self.task.limits)})
+
+
+def _ends(accuracy: Estimate) -> tuple[tuple[str, float], ...]:
+    """Returns an estimate as metrics have it: ends of names, and values."""
+    return ("", accuracy.mean), ("_low", accuracy.low), ("_high", accuracy.high)
 
 
 # a phase of a run: the totals that count its FLOPs and tokens, and the clocks that time it
