@@ -25,7 +25,7 @@ from study import over_seeds
 from poziomka.core.collect import collect
 from poziomka.core.evaluation import Estimate, Evaluation, paired_gain
 from poziomka.core.settings import plain, read_toml
-from poziomka.reports.figures import AFTER, BEFORE, DOTS, MUTED, RIGHT, STYLE
+from poziomka.reports.style import AFTER, BEFORE, DOTS, MUTED, RIGHT, STYLE
 from poziomka.runs import Run
 from poziomka.training.recipe import Recipe, read_recipe
 from poziomka.training.train import Training

@@ -23,7 +23,7 @@ from study import over_seeds
 from poziomka.core.evaluation import Estimate, paired_gain
 from poziomka.core.settings import read_toml
 from poziomka.learning.turns import rate_by_level
-from poziomka.reports.figures import DOTS, MUTED, STYLE
+from poziomka.reports.style import DOTS, MUTED, STYLE
 from poziomka.runs import Run
 
 WARM = "warm start"

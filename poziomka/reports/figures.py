@@ -1,18 +1,22 @@
 """The figures of a run, drawn so that the same folder gives the same files.
 
 Colour tells the model (orange: warm start, blue: trained), the line tells the way of spending tokens.
-The colours are Okabe and Ito's, which the colour-blind can tell apart, darkened until they can be read as text.
 """
 
 import io
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poziomka.reports.naming import names
-from poziomka.reports.reading import Curve, Point, Reading, read
-from poziomka.reports.words import finite, percent, scaled
+from poziomka.core.evaluation import Estimate
+from poziomka.reports import monitors
+from poziomka.reports.naming import Named, names
+from poziomka.reports.reading import BEFORE as WARM
+from poziomka.reports.reading import FORCED, Curve, Point, Reading, read
+from poziomka.reports.style import AFTER, BEFORE, COLOURS, DOTS, GRID, INK, MUTED, PAPER, styled
+from poziomka.reports.words import percent, scaled
 from poziomka.runs.disk import in_words, replace_file
 from poziomka.runs.run import Run
 
@@ -20,53 +24,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PAPER, INK, MUTED, GRID = "#ffffff", "#1f2328", "#667080", "#dde1e6"
-BEFORE, AFTER = "#b85000", "#0072b2"
-RIGHT, WRONG = "#00785a", "#a03a78"
-COLOURS = {"warm start": BEFORE, "trained": AFTER}
-STYLE: dict[str, Any] = {
-    "svg.hashsalt": "poziomka",  # ids in the SVG would be random otherwise
-    "svg.fonttype": "path",  # the same picture on every machine
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 10.5,
-    "text.color": INK,
-    "axes.titlesize": 11.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 26,  # a row of keys stands between title and axes
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
-    "legend.borderaxespad": 0,
-    "legend.columnspacing": 1.4,
-    "legend.handlelength": 2.2,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid.axis": "y",
-    "axes.grid": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.minor.visible": False,
-    "lines.linewidth": 2.0,
-    "lines.markersize": 5.0,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": "none",
-}
-DOTS = 160  # an inch, so that the combined figure is about 2,000 pixels wide
-
 Style = dict[str, Any]  # how a line is drawn
 MAJORITY: Style = {"marker": "s", "markerfacecolor": PAPER, "markersize": 4.5, "linewidth": 1.2}
 DASHED: Style = {"linestyle": (0, (4, 2)), "linewidth": 1.2}
 DOTTED: Style = {"linestyle": (0, (1, 1.6)), "linewidth": 1.3}
+MADE: Style = {"linestyle": (0, (7, 1.5, 1.5, 1.5)), "linewidth": 1.6, "marker": "D", "markersize": 4.0}
+ONCE: Style = {"linestyle": "", "marker": "<", "markersize": 7.0}
 
 Key = tuple[str, Style]  # what a kind of line means
+A_ROW = 3  # keys beside each other
+TOP = 1.1  # of the axis of accuracy: names stand above 100 %
 Panel = Callable[["Axes", Reading], None]
 
 
@@ -81,8 +48,7 @@ def draw(run: Run) -> list[Path]:
 
 def draw_reading(reading: Reading) -> list[Path]:
     """Writes the figures of a folder that was read already."""
-    import matplotlib as mpl  # noqa: PLC0415 half a second that only figures need
-    from matplotlib.figure import Figure  # noqa: PLC0415 as above
+    from matplotlib.figure import Figure  # noqa: PLC0415 half a second that only figures need
     from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 as above
 
     panels: dict[str, Panel] = {}
@@ -90,10 +56,9 @@ def draw_reading(reading: Reading) -> list[Path]:
         panels["compute"] = compute_panel
     if _drawable(reading):
         panels["thinking"] = thinking_panel
-    monitors = monitors_of(reading)
+    shown = monitors.monitors_of(reading)
     paths: list[Path] = []
-    style: Any = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
-    with mpl.rc_context(style | STYLE):  # whatever the user's own matplotlibrc says
+    with styled():
         for name, panel in panels.items():
             figure = Figure((5.8, 4.2), layout="constrained")
             panel(figure.subplots(), reading)
@@ -103,8 +68,8 @@ def draw_reading(reading: Reading) -> list[Path]:
             for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.values(), strict=True):
                 panel(axes, reading)
             paths += _write(figure, reading.folder, "report")
-        if monitors:
-            paths += _write(_monitors(reading, monitors), reading.folder, "monitors")
+        if shown:
+            paths += _write(monitors.figure_of(reading, shown), reading.folder, "monitors")
     return paths
 
 
@@ -132,28 +97,45 @@ def compute_panel(axes: "Axes", reading: Reading) -> None:
     _accuracy_axis(axes, "held-out accuracy")
     axes.set(title="More reinforcement", xlabel="reinforcement compute (FLOPs, log scale)")
     _log_axis(axes, start if points[0].x <= 0 else spent[0], spent[-1], first_tick=spent[0])
-    _thinking_length(axes, xs, points)
+    spent_thinking = _thinking_length(axes, xs, points)
     _band(axes, xs, points, AFTER)
     axes.plot(xs, [point.accuracy.mean for point in points], color=AFTER, marker="o", clip_on=False, zorder=5)
     if points[0].x <= 0:
         axes.plot(xs[:1], [points[0].accuracy.mean], color=BEFORE, marker="o", markersize=8, zorder=6, clip_on=False)
         _break(axes, start, math.sqrt(start * spent[0]))
-        said = f"warm start {percent(points[0].accuracy.mean)}"
-        _say(axes, said, (xs[0], points[0].accuracy.high), BEFORE, offset=(-5, 5), ha="left", va="bottom")
+    curve = [replace(point, x=x) for x, point in zip(xs, points, strict=True)]
+    named = [Named("", (), (spent_thinking,))]
+    if points[0].x <= 0:
+        named.append(Named(f"warm start {percent(points[0].accuracy.mean)}", curve[:1], (curve,)))
     if len(points) > 1:
-        said, top = percent(points[-1].accuracy.mean), points[-1].accuracy.high
-        _say(axes, said, (xs[-1], top), AFTER, offset=(5, 4), ha="right", va="bottom")
+        named.append(Named(percent(points[-1].accuracy.mean), curve[-1:], (curve,)))
+    if reading.forced is not None:
+        line = _level(axes, reading.forced, xs)
+        named.append(Named(f"{WARM}{FORCED} {percent(reading.forced.mean)}", line, (line,)))
+    colours = {True: AFTER, False: BEFORE}
+    _write_names(axes, named, lambda each: colours[each.text == percent(points[-1].accuracy.mean)])
     keys: list[Key] = [("accuracy, 95 % interval", {"color": AFTER, "marker": "o"})]
     if any(point.thinking is not None for point in points):
         keys.append(("thinking tokens an attempt", {"color": MUTED, **DOTTED}))
     _keys(axes, keys)
 
 
-def _thinking_length(axes: "Axes", xs: Sequence[float], points: Sequence[Point]) -> None:
-    """Draws the length of thought on a second axis, muted: it explains the curve and is not the result."""
+def _level(axes: "Axes", reached: Estimate, xs: Sequence[float]) -> list[Point]:
+    """Draws what the warm start reaches when it is made to think: the same at any compute; returns its points."""
+    low, high = xs[0], xs[-1] if len(xs) > 1 else axes.get_xlim()[1]
+    axes.fill_between([low, high], reached.low, reached.high, color=BEFORE, alpha=0.1, linewidth=0, zorder=2)
+    axes.plot([low, high], [reached.mean] * 2, color=BEFORE, zorder=4, **{**MADE, "marker": ""})
+    return [Point(low * (high / low) ** (share / 8), reached) for share in range(9)]
+
+
+def _thinking_length(axes: "Axes", xs: Sequence[float], points: Sequence[Point]) -> list[Point]:
+    """Draws the length of thought on a second axis, muted: it explains the curve and is not the result.
+
+    Returns its points, as they stand on the first axis.
+    """
     known = [(x, point.thinking) for x, point in zip(xs, points, strict=True) if point.thinking is not None]
     if not known:
-        return
+        return []
     second = axes.twinx()
     second.grid(visible=False)
     second.spines["right"].set_visible(True)
@@ -161,8 +143,10 @@ def _thinking_length(axes: "Axes", xs: Sequence[float], points: Sequence[Point])
     second.tick_params(axis="y", color=GRID, labelcolor=MUTED)
     second.plot([x for x, _ in known], [y for _, y in known], color=MUTED, **DOTTED)
     second.set_ylabel("thinking tokens", color=MUTED)
-    second.set_ylim(0, 1.3 * max(1.0, *(y for _, y in known)))
+    top = 1.3 * max(1.0, *(y for _, y in known))
+    second.set_ylim(0, top)
     axes.set_zorder(second.get_zorder() + 1)  # the result lies on top
+    return [Point(x, Estimate(*[y / top * TOP] * 3)) for x, y in known]
 
 
 def thinking_panel(axes: "Axes", reading: Reading) -> None:
@@ -173,9 +157,15 @@ def thinking_panel(axes: "Axes", reading: Reading) -> None:
     everything = [p for c in curves for p in (*c.budgets, *c.majority, *c.oracle)]
     _log_axis(axes, min(p.x for p in everything), max(p.x for p in everything))
     for curve in curves:
-        _ways(axes, curve, COLOURS.get(curve.model, MUTED))
-    _names(axes, curves)
-    keys: list[Key] = [("a longer thought", {"marker": "o"})]
+        _ways(axes, curve, COLOURS.get(curve.weights, MUTED))
+    drawn = [Named(c.model, c.marks, (c.budgets, c.majority, c.oracle)) for c in curves]
+    colours = {curve.model: COLOURS.get(curve.weights, MUTED) for curve in curves}
+    _write_names(axes, drawn, lambda each: colours[each.text])
+    keys: list[Key] = [("longer thought", {"marker": "o"})]
+    if any(curve.forced for curve in curves):
+        keys.append(("made to think", {**MADE, "markerfacecolor": PAPER}))
+    if any(curve.at_once for curve in curves):
+        keys.append(("answers at once", ONCE))
     if any(curve.majority for curve in curves):
         keys.append(("majority of k", MAJORITY))
     if any(curve.oracle for curve in curves):
@@ -184,7 +174,9 @@ def thinking_panel(axes: "Axes", reading: Reading) -> None:
 
 
 def _drawable(reading: Reading) -> list[Curve]:
-    curves = [curve.drawable() for curve in reading.curves]
+    """Returns the curves to draw; one of a model that always thinks is its own made-to-think curve."""
+    same = {curve.model for curve in reading.curves if curve.always_thinks}
+    curves = [curve.drawable() for curve in reading.curves if not (curve.forced and curve.weights in same)]
     return [curve for curve in curves if curve.marks]
 
 
@@ -197,25 +189,29 @@ def _ways(axes: "Axes", curve: Curve, colour: str) -> None:
         points = sorted(curve.budgets, key=lambda point: (point.x, point.label))
         xs, means = [p.x for p in points], [p.accuracy.mean for p in points]
         _band(axes, xs, points, colour)
-        axes.plot(xs, means, color=colour, marker="o", zorder=5)
+        style = {**MADE, "markerfacecolor": PAPER} if curve.forced else {"marker": "o"}
+        axes.plot(xs, means, color=colour, zorder=5, **style)
+    if curve.at_once is not None:
+        at = axes.get_xlim()[0]
+        axes.plot([at], [curve.at_once.accuracy.mean], color=colour, zorder=6, clip_on=False, **ONCE)
 
 
-def _names(axes: "Axes", curves: Sequence[Curve]) -> None:
-    """Writes each model's name beside its line."""
+def _write_names(axes: "Axes", named: Sequence[Named], colour: Callable[[Named], str]) -> None:
+    """Writes each line's name beside it, clear of every line."""
     figure, box = axes.get_figure(root=True), axes.get_window_extent()
     dots, low, high = (figure.dpi if figure else 72) / 72, *axes.get_xlim()
 
     def placed(x: float, y: float) -> tuple[float, float]:
-        return box.width / dots * math.log(x / low) / math.log(high / low), box.height / dots * y
+        return box.width / dots * math.log(x / low) / math.log(high / low), box.height / dots * y / TOP
 
-    for curve, mark, (dx, dy) in names(curves, placed):
+    for each, mark, (dx, dy) in names(named, placed, TOP):
         at, across = (mark.x, mark.accuracy.mean), "center" if dx == 0 else "left" if dx > 0 else "right"
-        _say(axes, curve.model, at, COLOURS.get(curve.model, MUTED), offset=(dx, dy), ha=across, va="center")
+        _say(axes, each.text, at, colour(each), offset=(dx, dy), ha=across, va="center")
 
 
 # ------------------------------------------------------------------------------------------------------- the parts
 def _accuracy_axis(axes: "Axes", label: str) -> None:
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, TOP)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
     axes.set_ylabel(label)
 
@@ -250,7 +246,9 @@ def _keys(axes: "Axes", keys: Sequence[Key]) -> None:
     from matplotlib.lines import Line2D  # noqa: PLC0415 as in draw
 
     handles = [Line2D([], [], label=name, **{"color": INK, **style}) for name, style in keys]
-    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.01, 1.015), ncols=len(keys))
+    rows = math.ceil(len(keys) / A_ROW)
+    axes.set_title(axes.get_title("left"), pad=12 + 14 * rows)
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.01, 1.015), ncols=min(len(keys), A_ROW))
 
 
 def _band(axes: "Axes", xs: Sequence[float], points: Sequence[Point], colour: str) -> None:
@@ -295,89 +293,3 @@ def _say(
         zorder=7,
         **place,
     )
-
-
-# ----------------------------------------------------------------------------------------------------- the monitors
-Lines = tuple[tuple[str, str, str], ...]  # (metric, what the line is called, colour)
-MONITORS: tuple[tuple[str, str, Lines], ...] = (
-    (
-        "reward",
-        "reinforce",
-        (
-            ("reward/mean", "mean", AFTER),
-            ("reward/pass_rate", "pass rate", MUTED),
-            ("reward/audit_pass_rate", "audit", WRONG),
-        ),
-    ),
-    ("groups without variance (share)", "reinforce", (("groups/zero_variance", "", AFTER),)),
-    (
-        "length (tokens)",
-        "reinforce",
-        (("length/right", "right", RIGHT), ("length/wrong", "wrong", WRONG), ("length/truncated", "truncated", MUTED)),
-    ),
-    ("entropy of the policy (nats)", "reinforce", (("policy/entropy", "", AFTER),)),
-    ("gradient norm", "reinforce", (("policy/grad_norm", "", AFTER),)),
-    ("mismatch KL, sampler to learner", "reinforce", (("policy/mismatch_kl", "", AFTER),)),
-    ("clipped tokens (share)", "reinforce", (("policy/clip_share", "", AFTER),)),
-    (
-        "attempts with a call (share)",
-        "reinforce",
-        (("tools/rate", "with a call", AFTER), ("rollouts/void", "with a void turn", WRONG)),
-    ),
-    ("warm start: next-token loss (nats)", "warm_start", (("loss/next_token", "", BEFORE),)),
-    (
-        "levels dealt from",
-        "reinforce",
-        (
-            ("curriculum/level_high", "highest", AFTER),
-            ("curriculum/level_mean", "mean", MUTED),
-            ("curriculum/level_low", "lowest", BEFORE),
-        ),
-    ),
-)
-
-
-def monitors_of(reading: Reading) -> list[tuple[str, str, Lines]]:
-    """Returns the monitors that the folder has numbers for."""
-    return [monitor for monitor in MONITORS if _lines_of(reading, monitor)]
-
-
-def _lines_of(reading: Reading, monitor: tuple[str, str, Lines]) -> list[tuple[str, str, list[tuple[float, float]]]]:
-    """Returns (name, colour, (step, value)s) of a monitor's lines that have numbers."""
-    _, stage, wanted = monitor
-    found = []
-    for metric, name, colour in wanted:
-        values = [(float(line["step"]), finite(line.get(metric))) for line in reading.stage(stage)]
-        numbers = [(step, value) for step, value in values if value is not None]
-        if numbers:
-            found.append((name, colour, numbers))
-    return found
-
-
-def _monitors(reading: Reading, monitors: Sequence[tuple[str, str, Lines]]) -> "Figure":
-    from matplotlib.figure import Figure  # noqa: PLC0415 as in draw
-    from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 as in draw
-
-    columns, rows = 4, math.ceil(len(monitors) / 4)
-    figure = Figure((3.15 * columns, 2.2 * rows), layout=ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.07))
-    every = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes, monitor in zip(every, monitors, strict=False):
-        lines = _lines_of(reading, monitor)
-        axes.set_title(monitor[0], fontsize=9, fontweight="normal", pad=5)
-        axes.tick_params(labelsize=8)
-        for name, colour, numbers in lines:
-            xs, ys = zip(*numbers, strict=True)
-            axes.plot(xs, ys, color=colour, linewidth=1.2, label=name)
-        if any(name for name, _, _ in lines):
-            legend = axes.legend(loc="best", fontsize=8, labelcolor="linecolor", handlelength=0, labelspacing=0.2)
-            for mark in legend.legend_handles:  # the names have their lines' colours
-                if mark is not None:
-                    mark.set_visible(False)
-        axes.locator_params(axis="y", nbins=4)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("e-0", "e\N{MINUS SIGN}"))
-        values = [value for _, _, numbers in lines for _, value in numbers]
-        if min(values) >= 0:
-            axes.set_ylim(bottom=0, top=None if max(values) > 0 else 1)
-    for axes in every[len(monitors) :]:
-        axes.set_visible(False)
-    return figure

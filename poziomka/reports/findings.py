@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from poziomka.core.evaluation import Estimate
-from poziomka.reports.reading import AFTER, BEFORE, Point, Reading, estimate
-from poziomka.reports.words import finite, percent, scaled
+from poziomka.reports.reading import AFTER, BEFORE, FORCED, Point, Reading, estimate
+from poziomka.reports.words import MINUS, counted, finite, percent, scaled
 
 WITHIN = "\N{EN DASH}"
 EDGE = "curriculum/edge_pass_rate"
@@ -16,28 +16,52 @@ def interval(value: Estimate) -> str:
     return f"{percent(value.mean)} ({100 * value.low:.0f}{WITHIN}{percent(value.high)})"
 
 
+def points(value: Estimate) -> str:
+    """Returns a gain as a person reads it: "+7 points (+4 to +9)"."""
+    return f"{_signed(value.mean)} points ({_signed(value.low)} to {_signed(value.high)})"
+
+
+def _signed(share: float) -> str:
+    number = round(100 * share)
+    return f"{number:+d}".replace("-", MINUS) if number else "0"
+
+
+GAINS = {  # by their names in results/gains.json
+    "equal_thinking": "at equal thinking: trained, made to think, over the warm start, made to think",
+    "over_made_to_think": "trained, free to answer at once, over the warm start, made to think",
+    "free": "trained over the warm start, both free to answer at once: when to think counts too",
+}
+
+
+def gains(reading: Reading) -> list[tuple[str, Estimate]]:
+    """Returns each gain of results/gains.json with what it compares."""
+    found = [(said, estimate(reading.gains.get(name))) for name, said in GAINS.items()]
+    return [(said, gain) for said, gain in found if gain is not None]
+
+
+def failures(point: Point) -> str:
+    """Returns what a figure's failed checks leave open: "3; 61 to 64 % of 96 problems"; "" where none failed."""
+    checks, problems = (finite(point.failures.get(name)) for name in ("checks", "problems"))
+    wrong, right = (finite(point.failures.get(name)) for name in ("as_wrong", "as_right"))
+    if checks is None or problems is None or wrong is None or right is None:
+        return ""
+    return f"{checks:.0f}; {100 * wrong:.0f}{WITHIN}{percent(right)}; {counted(int(problems), 'problem')} judged"
+
+
 def headline(reading: Reading) -> str:
     """Returns the result in one sentence, or says that there is none yet."""
     before, after = (_by_budget(reading.curve(model).budgets) for model in (BEFORE, AFTER))
+    if after and reading.lines and not reading.stage("reinforce"):
+        return (
+            f"This run took no step of reinforcement: its model reaches {interval(after[-1].accuracy)} of held-out "
+            f"problems at a budget of {after[-1].label} thinking tokens."
+        )
     if after:
-        largest, smallest = after[-1], after[0]
-        said = []
-        same = [point for point in before if point.label == largest.label]
-        if same:
-            said.append(
-                f"Reinforcement took held-out accuracy from {interval(same[0].accuracy)} to "
-                f"{interval(largest.accuracy)} at a budget of {largest.label} thinking tokens"
-                f"{_overlap(same[0].accuracy, largest.accuracy)}"
-            )
-        if smallest.label < largest.label:
-            said.append(
-                f"{'more thinking' if said else 'More thinking'}, a budget of {largest.label} instead of "
-                f"{smallest.label}, takes the trained model from {interval(smallest.accuracy)} to "
-                f"{interval(largest.accuracy)}{_overlap(smallest.accuracy, largest.accuracy)}"
-            )
+        said = [*_compared(reading, before, after), *_thought(reading, after)]
         if not said:
-            said.append(f"The trained model reaches {interval(largest.accuracy)} of held-out problems")
-        return "; ".join(said) + "."
+            said.append(f"the trained model reaches {interval(after[-1].accuracy)} of held-out problems")
+        sentence = "; ".join(said)
+        return f"{sentence[:1].upper()}{sentence[1:]}."
     if len(reading.learning) > 1:
         first, last = reading.learning[0], reading.learning[-1]
         return (
@@ -45,6 +69,50 @@ def headline(reading: Reading) -> str:
             f"with {scaled(last.x, 'FLOPs')}{_overlap(first.accuracy, last.accuracy)}."
         )
     return "This run's folder holds no comparison yet: nothing was evaluated both before and after training."
+
+
+def _compared(reading: Reading, before: Sequence[Point], after: Sequence[Point]) -> list[str]:
+    """Returns what reinforcement changed: the thought first, then when the model thinks."""
+    said = []
+    gain, budget = estimate(reading.gains.get("equal_thinking")), finite(reading.gains.get("budget"))
+    forced = [_at(reading.curve(model + FORCED).budgets, budget) for model in (BEFORE, AFTER)]
+    first, last = forced
+    if gain is not None and first is not None and last is not None:
+        said.append(
+            f"made to think, with a budget of {budget:.0f} thinking tokens, the model solves {interval(last.accuracy)} "
+            f"of held-out problems after reinforcement and {interval(first.accuracy)} before it: "
+            f"{points(gain)} at equal thinking"
+        )
+        if reading.curve(BEFORE).always_thinks and reading.curve(AFTER).always_thinks:
+            return [*said, "it always thinks, so that making it think changes nothing"]
+    same = [point for point in before if point.label == after[-1].label]
+    if same:
+        free = "free to answer at once, it went" if said else "reinforcement took held-out accuracy"
+        said.append(
+            f"{free} from {interval(same[0].accuracy)} to {interval(after[-1].accuracy)} at a budget of "
+            f"{after[-1].label} thinking tokens{_overlap(same[0].accuracy, after[-1].accuracy)}"
+        )
+    return said
+
+
+def _thought(reading: Reading, after: Sequence[Point]) -> list[str]:
+    """Returns what thinking is worth to the trained model, against the same model made to answer at once."""
+    smallest, largest, once = after[0], after[-1], reading.curve(AFTER).at_once
+    if once is not None:
+        return [f"the trained model made to answer at once solves {interval(once.accuracy)}"]
+    if smallest.label >= largest.label:
+        return []
+    said = (
+        f"more thinking, a budget of {largest.label} instead of {smallest.label}, takes the trained model from "
+        f"{interval(smallest.accuracy)} to {interval(largest.accuracy)}"
+        f"{_overlap(smallest.accuracy, largest.accuracy)}, though a thought that is cut off at {smallest.label} tokens "
+        "may be unable to hold the answer"
+    )
+    return [said]
+
+
+def _at(points: Sequence[Point], budget: float | None) -> Point | None:
+    return next((point for point in points if point.label == budget), None)
 
 
 def _by_budget(points: Sequence[Point]) -> list[Point]:
@@ -62,14 +130,16 @@ def gate(reading: Reading) -> str:
     margin = finite(reading.gate.get("margin"))
     if direct is None or thinking is None:
         return ""
+    more = round(100 * (thinking.mean - direct.mean))
+    difference = "as many" if more == 0 else f"{abs(more)} points {'more' if more > 0 else 'fewer'}"
     said = (
-        f"Before reinforcement, the warm start solved {interval(thinking)} of held-out problems given thought, and "
-        f"{interval(direct)} answering directly: {100 * (thinking.mean - direct.mean):.0f} points more"
+        f"Before reinforcement, the warm start solved {interval(thinking)} of held-out problems made to think, and "
+        f"{interval(direct)} made to answer at once: {difference}"
     )
-    if margin is not None:
-        said += f", where at least {100 * margin:.0f} were demanded"
+    if margin is not None and margin > 0:
+        said += f", where at least {100 * margin:.0f} more were demanded"
     outcome = reading.gate.get("passed")
-    if isinstance(outcome, bool):
+    if isinstance(outcome, bool) and (margin is None or margin > -1):
         said += "; the gate was passed" if outcome else "; the gate was not passed, so nothing was reinforced"
     return said + "."
 

@@ -2,42 +2,65 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
-from poziomka.reports.reading import Curve, Point
+from poziomka.reports.reading import Point
 
 Place = tuple[float, float]  # in points, from the lower left corner of the axes
+Side = tuple[int, int]  # of a name: points to the right of its mark, and above it
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 # Places beside a mark, in points to the right of it and above it.
-SIDES = tuple((dx * far, dy * far) for far in (12, 20, 30) for dx in (-1, 0, 1) for dy in (-1, 0, 1) if dx or dy)
+FAR = (0, 12, -12, 20, -20, 30, -30, 44, -44, 60, -60)
+SIDES = tuple((dx, dy) for dx in FAR for dy in FAR if dx or dy)
 LETTER, LINE = 7.0, 13.0  # of a bold letter and a line of text, in points, about
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A line of a figure, and what is written beside it.
+
+    Attributes:
+        text: its name.
+        marks: the points that the name may stand beside; none where the line has no name and is only kept clear of.
+        lines: all that is drawn of it; several names may share a line.
+    """
+
+    text: str
+    marks: Sequence[Point]
+    lines: Sequence[Sequence[Point]]
+
+
 def names(
-    curves: Sequence[Curve], placed: Callable[[float, float], Place]
-) -> Iterator[tuple[Curve, Point, tuple[int, int]]]:
-    """Yields each curve with the mark its name stands beside, and on which side.
+    named: Sequence[Named], placed: Callable[[float, float], Place], top: float = 1.0
+) -> Iterator[tuple[Named, Point, Side]]:
+    """Yields each line that has a name with the mark the name stands beside, and on which side.
 
     Args:
-        curves: those of one figure, none of them empty.
-        placed: turns thinking tokens and accuracy into a place; accuracy 1 is the top of the axes.
+        named: the lines of one figure.
+        placed: turns thinking tokens and accuracy into a place.
+        top: accuracy at the top of the axes.
     """
-    lines = {curve.model: list(_dense(curve, placed)) for curve in curves}
-    top, right = placed(1.0, 1.0)[1], max(x for line in lines.values() for x, _ in line)
+    dense = {id(line): list(_dense(line, placed)) for each in named for line in each.lines}
+    highest, right = placed(1.0, top)[1], max(x for line in dense.values() for x, _ in line)
     taken: list[Box] = []
-    for curve in curves:
-        others = [place for model, line in lines.items() if model != curve.model for place in line]
-        best, where = -math.inf, (curve.marks[0], SIDES[0])
-        for mark in curve.marks:
+    for each in named:
+        if not each.marks:
+            continue
+        mine = {id(line) for line in each.lines}
+        own = [place for line in mine for place in dense[line]]
+        others = [place for line, places in dense.items() if line not in mine for place in places]
+        best, where = -math.inf, (each.marks[0], SIDES[0])
+        for mark in each.marks:
             for side in SIDES:
-                box = box_of(placed(mark.x, mark.accuracy.mean), side, len(curve.model))
-                fits = box[0] >= 0 and box[1] >= 0 and box[2] <= right and box[3] <= top
-                clear = _clear(box, lines[curve.model], others, taken) - 0.2 * max(map(abs, side))
+                box = box_of(placed(mark.x, mark.accuracy.mean), side, len(each.text))
+                fits = box[0] >= 0 and box[1] >= 0 and box[2] <= right and box[3] <= highest
+                clear = _clear(box, own, others, taken) - 0.2 * max(map(abs, side))
                 if fits and clear > best:
                     best, where = clear, (mark, side)
-        taken.append(box_of(placed(where[0].x, where[0].accuracy.mean), where[1], len(curve.model)))
-        yield curve, *where
+        taken.append(box_of(placed(where[0].x, where[0].accuracy.mean), where[1], len(each.text)))
+        yield each, *where
 
 
 def _clear(box: Box, own: Iterable[Place], others: Iterable[Place], taken: Sequence[Box]) -> float:
@@ -61,11 +84,15 @@ def gap(box: Box, line: Iterable[Place]) -> float:
     return min((max(left - x, x - right, bottom - y, y - top) for x, y in line), default=math.inf)
 
 
-def _dense(curve: Curve, placed: Callable[[float, float], Place]) -> Iterator[Place]:
-    """Yields many places along a curve's lines, ends of intervals included."""
-    for line in (curve.budgets, curve.majority, curve.oracle):
-        ordered = sorted(line, key=lambda point: point.x)
-        yield from (placed(p.x, y) for p in ordered for y in (p.accuracy.low, p.accuracy.mean, p.accuracy.high))
-        for a, b in pairwise(ordered):
-            (ax, ay), (bx, by) = placed(a.x, a.accuracy.mean), placed(b.x, b.accuracy.mean)
+def _dense(line: Sequence[Point], placed: Callable[[float, float], Place]) -> Iterator[Place]:
+    """Yields many places along a line, ends of intervals included."""
+    ordered = sorted(line, key=lambda point: point.x)
+    yield from (placed(point.x, y) for point in ordered for y in _ends(point))
+    for a, b in pairwise(ordered):
+        for one, two in zip(_ends(a), _ends(b), strict=True):
+            (ax, ay), (bx, by) = placed(a.x, one), placed(b.x, two)
             yield from ((ax + share / 8 * (bx - ax), ay + share / 8 * (by - ay)) for share in range(1, 8))
+
+
+def _ends(point: Point) -> tuple[float, float, float]:
+    return point.accuracy.low, point.accuracy.mean, point.accuracy.high

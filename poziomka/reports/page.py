@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from poziomka.reports import alarms, figures, findings
+from poziomka.reports import alarms, figures, findings, monitors, style
 from poziomka.reports.markup import escape, picture, table, tag
 from poziomka.reports.reading import Reading, Table, read
 from poziomka.reports.transcripts import comparison
@@ -15,14 +15,14 @@ from poziomka.runs.run import Run
 
 # The page's names for the figures' colours: its style sheet gives each a second value for dark mode.
 COLOURS = {
-    figures.PAPER: "paper",
-    figures.INK: "ink",
-    figures.MUTED: "muted",
-    figures.GRID: "line",
-    figures.BEFORE: "before",
-    figures.AFTER: "after",
-    figures.RIGHT: "right",
-    figures.WRONG: "wrong",
+    style.PAPER: "paper",
+    style.INK: "ink",
+    style.MUTED: "muted",
+    style.GRID: "line",
+    style.BEFORE: "before",
+    style.AFTER: "after",
+    style.RIGHT: "right",
+    style.WRONG: "wrong",
 }
 COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
     "flops": ("Compute", lambda amount: scaled(amount, "FLOPs")),
@@ -56,7 +56,7 @@ def page(reading: Reading, pictures: Mapping[str, str]) -> str:
             ("The result", _result(reading, pictures)),
             ("Before and after", _rollouts(reading)),
             ("Alarms", alarms.section(reading)),
-            ("How training went", _monitors(reading, pictures)),
+            ("How training went", _monitors(reading)),
             ("What it cost", _cost(reading)),
             ("Recipe and seeds", _recipe(reading)),
             ("What this does not show", _limits(reading)),
@@ -115,20 +115,24 @@ def _result(reading: Reading, pictures: Mapping[str, str]) -> str:
     shown = []
     if "compute" in pictures:
         caption = (
-            "Accuracy while reinforcement goes on. FLOPs are counted from the tokens really sampled and trained; the "
-            "warm start stands left of the break. Bars and band: 95 % intervals. Dotted: how long an attempt thinks."
+            "Accuracy at validation problems while reinforcement goes on. FLOPs are counted from the tokens really "
+            "sampled and trained; the warm start stands left of the break. Bars and band: 95 % intervals. Dotted: how "
+            "long an attempt thinks."
+            + (" Dashes and dots: the warm start made to think." if reading.forced is not None else "")
         )
         shown.append(_figure(pictures["compute"], "compute", findings.compute_alternative(reading), caption))
     if "thinking" in pictures:
         caption = (
-            f"{drawn}Filled dots: one thought, cut off at growing budgets. Squares: the most common of k answers, all "
-            f"their tokens counted.{ballot} Dashed: one of k is right, which needs an oracle to pick it. "
-            "Bars and bands: 95 % intervals."
+            f"{drawn}Filled dots: one thought, cut off at growing budgets; a small budget shows the cut and not what "
+            "the model could answer at once, which the triangles at the left edge show. Diamonds: the same weights "
+            "made to think, where they do not always think by themselves. Squares: the most common of k answers, all "
+            f"their tokens counted.{ballot} Dashed: one of k is right, which needs an oracle to pick it. Bars and "
+            "bands: 95 % intervals."
         )
         shown.append(_figure(pictures["thinking"], "thinking", findings.thinking_alternative(reading), caption))
     gate = findings.gate(reading)
     panels = f'<div class="panels">{"".join(shown)}</div>' if shown else tag("p", "There is nothing to draw yet.")
-    return panels + _numbers(reading) + (tag("p", gate) if gate else "")
+    return panels + _gains(reading) + _numbers(reading) + (tag("p", gate) if gate else "")
 
 
 def _figure(svg: str, name: str, alternative: str, caption: str) -> str:
@@ -141,21 +145,46 @@ def _tables(values: Any) -> list[Table]:
     return [value for value in every if isinstance(value, Mapping)]
 
 
+def _gains(reading: Reading) -> str:
+    """Returns the gains, paired by problem, and what each model reaches in each way of being asked."""
+    rows = [(said, findings.points(gain)) for said, gain in findings.gains(reading)]
+    if not rows:
+        return ""
+    budget = brief(reading.gains.get("budget"))
+    said = f"What reinforcement gained at a budget of {budget} thinking tokens, paired by problem (95 % interval)"
+    return table(said, ("", ""), rows, kind="gains")
+
+
 def _numbers(reading: Reading) -> str:
     """Returns the figures' numbers, folded away: a picture is no table."""
     if not reading.curves:
         return ""
-    rows = [
-        (curve.model, way, point.label, f"{point.x:.1f}", findings.interval(point.accuracy))
+    points = [
+        (curve.model, way, point)
         for curve in reading.curves
-        for way, points in (
+        for way, line in (
+            ("made to answer at once", (curve.at_once,) if curve.at_once else ()),
             ("budget", curve.budgets),
             ("majority of", curve.majority),
             ("any of (oracle)", curve.oracle),
         )
-        for point in points
+        for point in line
     ]
-    head = ("model", "way of thinking", "", "thinking tokens spent", "accuracy (95 % interval)")
+    head = ["model", "way of thinking", "", "thinking tokens spent", "accuracy (95 % interval)"]
+    failed = any(point.failures for _, _, point in points)
+    if failed:
+        head.append("failed checks; accuracy with all of them wrong, all right")
+    rows = [
+        (
+            model,
+            way,
+            point.label,
+            f"{point.x:.1f}",
+            findings.interval(point.accuracy),
+            *((findings.failures(point),) if failed else ()),
+        )
+        for model, way, point in points
+    ]
     return f"<details><summary>The numbers</summary>{table('Held-out accuracy against thinking', head, rows)}</details>"
 
 
@@ -165,19 +194,22 @@ def _rollouts(reading: Reading) -> str:
     return comparison(reading.pairs)
 
 
-def _monitors(reading: Reading, pictures: Mapping[str, str]) -> str:
+def _monitors(reading: Reading) -> str:
     moved = findings.curriculum(reading)
     said = tag("p", moved) if moved else ""
-    if "monitors" not in pictures:
+    plots = monitors.pictures(reading)
+    if not plots:
         return said
-    titles = [monitor[0] for monitor in figures.monitors_of(reading)]
-    alternative = f"Small plots against the step: {', '.join(titles)}."
     caption = (
         "Against the step. What to watch: a reward that leaves the audit behind, "
         "entropy that falls to nothing, a mismatch between sampler and learner, "
         "a growing share of groups whose attempts all earn the same and teach nothing, truncated thoughts."
     )
-    return f'<div class="wide">{_figure(pictures["monitors"], "monitors", alternative, caption)}</div>{said}'
+    drawn = "".join(
+        picture(svg, f"monitor{number}", f"A small plot against the step: {title}.", COLOURS)
+        for number, (title, svg) in enumerate(plots.items())
+    )
+    return f'<figure><div class="monitors">{drawn}</div><figcaption>{escape(caption)}</figcaption></figure>{said}'
 
 
 def _cost(reading: Reading) -> str:

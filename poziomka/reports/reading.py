@@ -1,7 +1,7 @@
 """What a run's folder holds, as the report needs it: whatever is absent or damaged is named, never a crash."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from poziomka.reports.words import finite
 from poziomka.runs.run import Run
 
 BEFORE, AFTER = "warm start", "trained"  # the two models that a report compares
+FORCED = ", made to think"  # ends the name of a model whose thoughts may not close before their first token
 UNREADABLE = (PoziomkaError, OSError, ValueError, KeyError)  # a damaged file, or one that another hand wrote
 
 Table = Mapping[str, Any]
@@ -26,12 +27,14 @@ class Point:
         accuracy: share of right attempts, with its interval.
         label: what names the point (a budget, a number of attempts, a step).
         thinking: mean thinking tokens an attempt; None where not measured.
+        failures: failed checks, and the accuracy with all of them wrong and all right; empty where none failed.
     """
 
     x: float
     accuracy: Estimate
     label: int = 0
     thinking: float | None = None
+    failures: Table = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +42,30 @@ class Curve:
     """What one model reaches when it may think more.
 
     Attributes:
-        model: "warm start" or "trained".
+        model: "warm start" or "trained", or one of these made to think.
         budgets: one thought, cut off at growing budgets.
         majority: the most common answer of k attempts, at equal tokens.
         oracle: the chance that one of k attempts is right.
+        at_once: the model made to answer without a thought; None where not measured.
+        always_thinks: whether no attempt answered at once, so that to make the model think changes nothing.
     """
 
     model: str
     budgets: tuple[Point, ...]
     majority: tuple[Point, ...]
     oracle: tuple[Point, ...]
+    at_once: Point | None = None
+    always_thinks: bool = False
+
+    @property
+    def weights(self) -> str:
+        """The model without the way in which it was asked."""
+        return self.model.removesuffix(FORCED)
+
+    @property
+    def forced(self) -> bool:
+        """Whether the model was made to think."""
+        return self.model.endswith(FORCED)
 
     @property
     def marks(self) -> tuple[Point, ...]:
@@ -58,7 +75,8 @@ class Curve:
     def drawable(self) -> "Curve":
         """Returns the curve without the points that a log axis has no place for."""
         lines = (self.budgets, self.majority, self.oracle)
-        return Curve(self.model, *(tuple(point for point in line if point.x > 0) for line in lines))
+        budgets, majority, oracle = (tuple(point for point in line if point.x > 0) for line in lines)
+        return replace(self, budgets=budgets, majority=majority, oracle=oracle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +95,10 @@ class Reading:
         folder: of the run.
         recipe: its settings, as nested plain values.
         lines: of metrics.jsonl.
-        learning: held-out accuracy against reinforcement FLOPs.
+        learning: accuracy at validation problems against reinforcement FLOPs.
+        forced: what the warm start reaches at these problems when it is made to think; None where not measured.
         curves: held-out accuracy against thinking tokens.
-        frontier, gate, cost, alarms: results as they were written; empty where absent.
+        frontier, gains, gate, cost, alarms: results as they were written; empty where absent.
         pairs: rollouts before and after, in the journal's order.
         flagged: rollouts that alarms name, by id.
         origin: versions, commit and machine.
@@ -91,8 +110,10 @@ class Reading:
     recipe: Table = field(default_factory=dict)
     lines: Sequence[Table] = ()
     learning: Sequence[Point] = ()
+    forced: Estimate | None = None
     curves: Sequence[Curve] = ()
     frontier: Table = field(default_factory=dict)
+    gains: Table = field(default_factory=dict)
     gate: Table = field(default_factory=dict)
     cost: Table = field(default_factory=dict)
     alarms: Table = field(default_factory=dict)
@@ -120,6 +141,7 @@ def read(run: Run, *, journals: bool = True) -> Reading:
     except UNREADABLE as error:
         reading.missing.append(f"The metrics cannot be read: {error}.")
     reading.learning = tuple(_learning(reading.stage("evaluate")))
+    reading.forced = _forced(reading.stage("evaluate"))
     if not reading.learning:
         reading.missing.append("No evaluation was made during reinforcement: metrics.jsonl has no such line.")
     reading.frontier = _results(run, "frontier", "accuracy against thinking tokens", reading.missing)
@@ -130,6 +152,7 @@ def read(run: Run, *, journals: bool = True) -> Reading:
         f"At some budgets the {model} thought no token; a log axis has no place for these, the table of numbers does."
         for model in unthought
     ]
+    reading.gains = _results(run, "gains", "what was gained at equal thinking", reading.missing)
     reading.gate = _results(run, "gate", "whether thought was better than the direct answer", reading.missing)
     reading.cost = _results(run, "cost", "what the run cost", reading.missing)
     reading.alarms = alarms_of(run, reading.missing)
@@ -209,13 +232,23 @@ def _learning(lines: Sequence[Table]) -> Iterator[Point]:
             yield Point(flops, accuracy, int(line.get("step", 0)), finite(line.get("evaluate/thinking_tokens")))
 
 
+def _forced(lines: Sequence[Table]) -> Estimate | None:
+    names = {"mean": "", "low": "_low", "high": "_high"}
+    found = ({end: line.get(f"evaluate/made_to_think{name}") for end, name in names.items()} for line in lines)
+    return next((each for line in found if (each := estimate(line)) is not None), None)
+
+
 def _curve(model: str, saved: Any) -> Curve:
     table = saved if isinstance(saved, Mapping) else {}
+    once = table.get("at_once")
+    at_once = _points([{**once, "budget": 0, "accuracy": once}] if isinstance(once, Mapping) else [], "budget")
     return Curve(
         model,
         tuple(_points(table.get("budgets"), "budget")),
         tuple(_points(table.get("majority"), "attempts")),
         tuple(_points(table.get("oracle"), "attempts")),
+        next(at_once, None),
+        table.get("always_thinks") is True,
     )
 
 
@@ -228,7 +261,9 @@ def _points(saved: Any, label: str) -> Iterator[Point]:
         x = finite(row.get("thinking_tokens"))
         x = finite(row.get("tokens")) if x is None else x
         if accuracy is not None and x is not None and x >= 0:
-            yield Point(x, accuracy, int(finite(row.get(label)) or 0), x)
+            failures = row.get("failures")
+            label_of = int(finite(row.get(label)) or 0)
+            yield Point(x, accuracy, label_of, x, failures if isinstance(failures, Mapping) else {})
 
 
 def attempt_of(rollout: Rollout) -> str:

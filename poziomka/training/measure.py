@@ -9,12 +9,11 @@ from poziomka.core.answers import split_thought
 from poziomka.core.evaluation import Estimate, Evaluation, evaluate, paired_gain
 from poziomka.core.problem import Task
 from poziomka.core.sampler import Sampler, Sampling
+from poziomka.reports.reading import AFTER, BEFORE, FORCED
 from poziomka.runs import Run
 from poziomka.thinking.budget import at_budgets
 from poziomka.training.recipe import EvaluateSettings, Recipe
 
-BEFORE, AFTER = "warm start", "trained"  # the two models of a run
-FORCED = ", made to think"  # ends the name of a model whose thoughts may not close before their first token
 Found = Mapping[int, Evaluation]  # by budget
 
 
@@ -76,7 +75,8 @@ def measured(
     if opens_thoughts(recipe):
         once = evaluate(sampler, task, sampling(0, 0), problems=settings.problems, attempts=settings.attempts)
         same = always_thinks(found[name][max(found[name])])
-        forced = found[name] if same else at_each_budget(sampler, task, sampling(1, None), settings)
+        thinking = {budget: each for budget, each in found[name].items() if budget > 0}
+        forced = thinking if same else at_each_budget(sampler, task, sampling(1, None), settings)
         curve |= {"at_once": held_out(once), "always_thinks": same}
         found[name + FORCED], curves[name + FORCED] = forced, {"budgets": points(forced)}
     return Measured(curves, found)

@@ -33,7 +33,7 @@ from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.sampler import Sampling
 from poziomka.core.settings import plain
 from poziomka.core.transcript import Transcript
-from poziomka.reports.figures import AFTER, BEFORE, DOTS, MUTED, RIGHT, STYLE
+from poziomka.reports.style import AFTER, BEFORE, DOTS, MUTED, RIGHT, STYLE
 from poziomka.runs import Run
 from poziomka.training.build import load
 from poziomka.training.recipe import Recipe, read_recipe

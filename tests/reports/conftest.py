@@ -120,7 +120,9 @@ def log_training(run: Run, steps: int) -> None:
             found = estimate(min(0.97, 0.21 + 0.72 * rise))
             metrics = {f"evaluate/accuracy{end}": found[name] for end, name in ENDS.items()}
             measured = {"evaluate/thinking_tokens": length, "compute/reinforce_flops": flops}
-            run.log(step, "evaluate", metrics | measured)
+            forced = estimate(0.86)
+            made = {f"evaluate/made_to_think{end}": forced[name] for end, name in ENDS.items()} if not step else {}
+            run.log(step, "evaluate", metrics | measured | made)
 
 
 def frontier() -> dict[str, object]:
@@ -141,6 +143,15 @@ def frontier() -> dict[str, object]:
                 for k, t, _ in votes
             ],
             "majority_budget": 8,
+            "at_once": estimate(0.22 if model == "trained" else 0.2) | {"thinking_tokens": 0.0, "tokens": 2.0},
+            "always_thinks": False,
+        }
+        made = means if model == "trained" else (0.05, 0.10, 0.22, 0.4, 0.62, 0.86)
+        curves[f"{model}, made to think"] = {
+            "budgets": [
+                {"budget": b, "accuracy": estimate(m), "thinking_tokens": s, "tokens": s + 2}
+                for b, m, s in zip(BUDGETS, made, (2.0, 3.9, 7.4, 13.2, 19.8, 23.6), strict=True)
+            ]
         }
     return {"task": "recurrence", "problems": 200, "attempts": 8, "curves": curves}
 
@@ -157,6 +168,9 @@ def build_run(folder: Path, steps: int = 24, problems: int = 12, attempts: int =
             }
             run.keep(f"step-{step:06d}", kept, advantages, step)
         run.record("frontier", frontier())
+        gain = {"mean": 0.09, "low": 0.05, "high": 0.13}
+        run.record("gains", {"budget": 64, "equal_thinking": gain, "over_made_to_think": gain,
+                             "free": {"mean": 0.74, "low": 0.7, "high": 0.78}})  # fmt: skip
         run.record("gate", {"direct": estimate(0.22), "thinking": estimate(0.86), "margin": 0.3, "passed": True})
         run.record("cost", {
             "flops": {"warm start": 4.9e12, "sampling": 6.1e11, "learning": 1.6e12},

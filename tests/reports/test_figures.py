@@ -11,8 +11,8 @@ import pytest
 
 from poziomka.core.evaluation import Estimate
 from poziomka.reports.figures import draw, ticks_between
-from poziomka.reports.naming import box_of, names
-from poziomka.reports.reading import Curve, Point
+from poziomka.reports.naming import Named, box_of, names
+from poziomka.reports.reading import Point
 from poziomka.runs.run import Run
 
 pytestmark = pytest.mark.slow
@@ -88,14 +88,13 @@ def test_a_log_axis_has_few_round_ticks(low, high, ticks):
 
 def test_names_of_curves_that_coincide_stand_apart():
     points = tuple(Point(float(x), Estimate(0.5, 0.4, 0.6), x) for x in (2, 4, 8, 16))
-    curves = [Curve("warm start", points, (), ()), Curve("trained", points, (), ())]
+    named = [Named("warm start", points, (points,)), Named("trained", points, (points[:],))]
 
     def placed(x: float, y: float) -> tuple[float, float]:
         return 80 * math.log2(x), 250 * y
 
     boxes = [
-        box_of(placed(mark.x, mark.accuracy.mean), side, len(curve.model))
-        for curve, mark, side in names(curves, placed)
+        box_of(placed(mark.x, mark.accuracy.mean), side, len(each.text)) for each, mark, side in names(named, placed)
     ]
     (left, bottom, right, top), other = boxes
     assert left >= other[2] or right <= other[0] or bottom >= other[3] or top <= other[1]
