@@ -26,8 +26,11 @@ from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.finetune import finetune
 from poziomka.learning.lessons import Lessons
 from poziomka.learning.weighting import imitation_examples
+from poziomka.reports.reading import AFTER, BEFORE, FORCED
 from poziomka.runs import Run
 from poziomka.tasks import task_named
+from poziomka.training.build import equipped
+from poziomka.training.measure import judged_budget
 from poziomka.training.recipe import Recipe, read_recipe
 from poziomka.training.train import Training, train
 
@@ -46,11 +49,13 @@ def coin_toss(task: Task, seed: int) -> Task:
     return replace(task, scorer=scorer)
 
 
-def judged(training: Training) -> Evaluation:
-    """Returns the held-out evaluation of a model as it stands, at the largest budget."""
+def judged(training: Training, *, made_to_think: bool = False) -> Evaluation:
+    """Returns the evaluation of a model as it stands on test problems, at the budget at which gains are measured."""
     training.sampler.adopt("judged", training.progress.learner.weights())
-    how, settings = training.sampling(most=training.recipe.reinforce.budget), training.recipe.evaluate
-    task = task_named(training.recipe.task)
+    recipe = training.recipe
+    budget = judged_budget(recipe.evaluate, recipe.reinforce.budget)
+    how = training.sampling(least=min(budget, int(made_to_think)), most=budget)
+    task, settings = equipped(recipe, task_named(recipe.task)), recipe.evaluate
     return evaluate(training.sampler, task, how, problems=settings.problems, attempts=settings.attempts)
 
 
@@ -75,6 +80,11 @@ def more_finetuning(training: Training) -> None:
     finetune(training.progress, lambda update: lessons.at(end + update, end), max(1, round(flops / one)))
 
 
+GAINS = {  # as rows of the table, by their names in results/gains.json
+    "equal_thinking": "**gain at equal thinking** (trained, made to think, over warm start, made to think)",
+    "over_made_to_think": "trained over warm start, made to think",
+    "free": "trained over warm start, both free to answer at once",
+}
 CONTROLS: dict[str, tuple[Callable[[Training], None], dict[str, object]]] = {
     "random reward": (random_reward, {}),
     "fine-tuning": (more_finetuning, {}),
@@ -85,8 +95,8 @@ CONTROLS: dict[str, tuple[Callable[[Training], None], dict[str, object]]] = {
 def control(name: str, recipe: Recipe, start: Path, folder: Path, flops: float) -> dict[str, object]:
     """Runs one control from a warm start; returns its figures."""
     known = folder / "control.json"
-    if known.exists():
-        found: dict[str, object] = json.loads(known.read_text())
+    found: dict[str, object] = json.loads(known.read_text()) if known.exists() else {}
+    if "gain_at_equal_thinking" in found:
         return found
     shutil.rmtree(folder, ignore_errors=True)
     act, changes = CONTROLS[name]
@@ -98,13 +108,15 @@ def control(name: str, recipe: Recipe, start: Path, folder: Path, flops: float) 
     recipe = replace(recipe, start=str(start), reinforce=settings, evaluate=evaluating, save_every=10**6)
     with Run.open(folder, plain(recipe)) as run:
         training = Training(recipe, run, quiet=True)
-        before = judged(training)
+        before, forced_before = judged(training), judged(training, made_to_think=True)
         act(training)
-        after = judged(training)
+        after, forced_after = judged(training), judged(training, made_to_think=True)
         spent = training.progress.spent
     found = {
         "accuracy": asdict(after.accuracy),
         "gain": asdict(paired_gain(after.corrects, before.corrects)),
+        "made to think": asdict(forced_after.accuracy),
+        "gain_at_equal_thinking": asdict(paired_gain(forced_after.corrects, forced_before.corrects)),
         "thinking_tokens": after.thinking,
         "flops": spent.get("compute/reinforce_flops", 0.0) or spent.get("compute/finetune_flops", 0.0),
     }
@@ -121,6 +133,7 @@ def one_seed(seed: int, root: Path, recipe: Recipe, controls: Sequence[str]) -> 
     curves, cost = run.results("frontier")["curves"], run.results("cost")
     flops = cost["flops"]["sampling"] + cost["flops"]["learning"]
     before, after = curves["warm start"]["budgets"], curves["trained"]["budgets"]
+    gains = run.results("gains")
     start = folder / "models" / "warm-start"
     found = {
         "seed": seed,
@@ -129,6 +142,10 @@ def one_seed(seed: int, root: Path, recipe: Recipe, controls: Sequence[str]) -> 
         "warm start thinking_tokens": before[-1]["thinking_tokens"],
         "trained": after[-1]["accuracy"],
         "trained thinking_tokens": after[-1]["thinking_tokens"],
+        "gains": gains,
+        **{name: at_budget(curves, name, gains["budget"]) for name in (f"{BEFORE}{FORCED}", f"{AFTER}{FORCED}")},
+        "always thinks": {name: curves[name]["always_thinks"] for name in (BEFORE, AFTER)},
+        "at once": {name: curves[name]["at_once"] for name in (BEFORE, AFTER)},
         "smallest budget": after[0]["accuracy"],
         "majority": curves["trained"]["majority"],
         "budgets": {str(point["budget"]): point["accuracy"]["mean"] for point in after},
@@ -139,6 +156,24 @@ def one_seed(seed: int, root: Path, recipe: Recipe, controls: Sequence[str]) -> 
         print(f"seed {seed}: {name}", flush=True)
         found[name] = control(name, recipe, start, folder / name.replace(" ", "-"), flops)
     return found
+
+
+def at_budget(curves: dict[str, dict], name: str, budget: int) -> dict[str, float]:
+    """Returns the accuracy of a curve at a budget."""
+    return next(point["accuracy"] for point in curves[name]["budgets"] if point["budget"] == budget)
+
+
+def headline(seeds: list[dict[str, object]]) -> dict[str, object]:
+    """Returns what the study is about: what reinforcement adds to the thought itself, and what a random reward does.
+
+    Both compare models that are made to think, before and after, at the same budget and problems, paired by problem.
+    `random_reward_gain_high` is the highest upper bound of the control's gain over the seeds.
+    """
+    controls = [found["random reward"]["gain_at_equal_thinking"] for found in seeds if "random reward" in found]
+    return {
+        "gain_at_equal_thinking": [found["gains"]["equal_thinking"] for found in seeds],
+        "random_reward_gain_high": max((control["high"] for control in controls), default=None),
+    }
 
 
 def over_seeds(values: list[float]) -> Estimate:
@@ -165,13 +200,32 @@ def table(seeds: list[dict[str, object]], recipe: Recipe, controls: Sequence[str
         "|---" * len(head) + "|",
         row(f"warm start, budget {most}", lambda f: of(f["warm start"]), lambda f: f["warm start"]["mean"]),
         row(f"trained, budget {most}", lambda f: of(f["trained"]), lambda f: f["trained"]["mean"]),
-        row("gain from reinforcement", _gain("warm start", text=True), _gain("warm start")),
+    ]
+    budget = seeds[0]["gains"]["budget"]
+    rows += [
+        row(f"{name}, budget {budget}", lambda f, n=name: of(f[n]), lambda f, n=name: f[n]["mean"])
+        for name in (f"{BEFORE}{FORCED}", f"{AFTER}{FORCED}")
+    ]
+    if all(all(found["always thinks"].values()) for found in seeds):
+        rows.append(row("both models always think, so that making them think changes nothing", lambda _: ""))
+    rows += [
+        row(title, lambda f, n=name: of(f["gains"][n]), lambda f, n=name: f["gains"][n]["mean"])
+        for name, title in GAINS.items()
+    ]
+    rows += [
+        row(
+            f"{name}, made to answer at once",
+            lambda f, n=name: of(f["at once"][n]),
+            lambda f, n=name: f["at once"][n]["mean"],
+        )
+        for name in (BEFORE, AFTER)
     ]
     rows.append(
-        row(f"trained, budget {least}", lambda f: of(f["smallest budget"]), lambda f: f["smallest budget"]["mean"])
-    )
-    rows.append(
-        row(f"gain from thinking, {least} → {most}", _gain("smallest budget", text=True), _gain("smallest budget"))
+        row(
+            f"trained, cut off at budget {least}, where a thought may be unable to hold the answer",
+            lambda f: of(f["smallest budget"]),
+            lambda f: f["smallest budget"]["mean"],
+        )
     )
     rows.append(
         row(
@@ -184,6 +238,13 @@ def table(seeds: list[dict[str, object]], recipe: Recipe, controls: Sequence[str
         rows.append(row(name, lambda f, n=name: of(f[n]["accuracy"]), lambda f, n=name: f[n]["accuracy"]["mean"]))
         rows.append(
             row(f"{name}, paired gain", lambda f, n=name: of(f[n]["gain"]), lambda f, n=name: f[n]["gain"]["mean"])
+        )
+        rows.append(
+            row(
+                f"{name}, paired gain at equal thinking",
+                lambda f, n=name: of(f[n]["gain_at_equal_thinking"]),
+                lambda f, n=name: f[n]["gain_at_equal_thinking"]["mean"],
+            )
         )
         rows.append(row(f"{name}, FLOPs / reinforcement's", lambda f, n=name: f"{f[n]['flops'] / f['flops']:.2f}"))
     rows.append(row("reinforcement FLOPs", lambda f: f"{f['flops']:.2e}"))
@@ -205,13 +266,6 @@ def _votes(seeds: list[dict[str, object]]) -> list[tuple[str, Callable, Callable
     return found
 
 
-def _gain(origin: str, *, text: bool = False) -> Callable:
-    def gain(found: dict) -> float:
-        return found["trained"]["mean"] - found[origin]["mean"]
-
-    return (lambda found: f"{gain(found):+.2f}") if text else gain
-
-
 def main() -> None:
     """Runs the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -222,7 +276,8 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe, out = read_recipe(arguments.folder / "recipe.toml"), arguments.folder
     seeds = [one_seed(seed, arguments.runs, recipe, arguments.controls) for seed in arguments.seeds]
-    (out / "results.json").write_text(json.dumps({"schema_version": 1, "seeds": seeds}, indent=2) + "\n")
+    results = {"schema_version": 1, "headline": headline(seeds), "seeds": seeds}
+    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     (out / "table.md").write_text(table(seeds, recipe, arguments.controls))
     figures = out / "figures"
     figures.mkdir(exist_ok=True)

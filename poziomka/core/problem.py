@@ -134,8 +134,8 @@ class Task:
             None: an answer that says the gold one and no other (core/audit.py).
         limits: sentences that say what a result on this task does not show; they go into every report.
         symbols: every symbol of prompts, thoughts and answers, where a model from nothing is to learn them; else ().
-        splits: the splits that the source itself keeps apart. Where "validation" is not among them, one kind in ten of
-            the source's training problems is the validation split and is not in "train" (core/splits.py).
+        splits: the splits that the source itself keeps apart. Where "validation" is not among them, or is empty, one
+            kind in ten of the source's training problems is the validation split, and not in "train" (core/splits.py).
         kind: what a training problem and a validation problem must not share; None for the key.
     """
 
@@ -160,7 +160,8 @@ class Task:
         return Carving(self.name, lambda index, level: self._drawn(TRAIN, index, level), self._size(TRAIN), kind)
 
     def _carved(self, split: str) -> bool:
-        return split in (TRAIN, VALIDATION) and VALIDATION not in self.splits
+        own = VALIDATION in self.splits and self._size(VALIDATION) != 0
+        return split in (TRAIN, VALIDATION) and not own
 
     def count(self, split: str) -> int | None:
         """Returns how many problems a split has, each in one split only; None for endless."""

@@ -18,6 +18,7 @@ from poziomka.core.answers import split_thought
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION, hashed_to_validation
 from poziomka.core.transcript import Message, Transcript
 from poziomka.tasks.certificates import (
     DIGITS,
@@ -62,7 +63,7 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
         else:
             premises, conclusion, facts = _finite(random, setting, valid=valid)
         seed = seed_of(NAME, "premises", str(setting), *sorted(map(say, premises)))
-        if (seed % HELD_OUT == 0) == (split == "test"):
+        if _split_of(seed) == (split if split in SPLITS else TRAIN):
             break
     question = (
         f"A claim about all {setting.say()}: if\n{numbered(premises)}\nall hold, then {say(conclusion)}.\n"
@@ -72,6 +73,13 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
     facts |= setting.facts | {"premises": premises, "conclusion": conclusion}
     key = f"{seed:016x} {say(conclusion)}"
     return Problem(NAME, key, (Message("user", question),), VALID if valid else "", facts, level)
+
+
+def _split_of(premises: int) -> str:
+    """Returns the split of these premises; dealt here, so that in each split one of two neighbours is valid."""
+    if premises % HELD_OUT == 0:
+        return TEST
+    return VALIDATION if hashed_to_validation(NAME, str(premises)) else TRAIN
 
 
 def _finite(random: Random, setting: Setting, *, valid: bool) -> tuple[list[Constraint], Constraint, dict[str, object]]:
@@ -265,5 +273,6 @@ def counterexample() -> Task:
         mistakes=mistakes,
         audit=audit,
         limits=LIMITS,
+        splits=SPLITS,
         kind=lambda problem: problem.key.partition(" ")[0],  # the premises
     )

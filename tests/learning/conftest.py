@@ -8,6 +8,7 @@ import torch
 from poziomka.core.answers import split_thought
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.optimizers import OptimizerSettings
@@ -127,7 +128,7 @@ def graded(echo):
     def source(split, index, level):
         return replace(echo.source(split, index, level), level=index % 4)
 
-    return replace(echo, source=source, size=12, levels=None)
+    return replace(echo, source=source, size=12, levels=None, splits=SPLITS)
 
 
 @pytest.fixture

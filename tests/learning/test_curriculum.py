@@ -7,13 +7,14 @@ import pytest
 
 from poziomka.core.errors import TaskError
 from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.splits import SPLITS
 from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.levels import CurriculumSettings, of_levels
 
 
 @pytest.fixture
 def finite(echo):
-    return replace(echo, size=10)
+    return replace(echo, size=10, splits=SPLITS)
 
 
 def keys(problems):

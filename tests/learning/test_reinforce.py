@@ -13,6 +13,7 @@ from poziomka.core.evaluation import evaluate
 from poziomka.core.problem import Score
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.seeds import seed_of
+from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author
 from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.learner import Learner
@@ -316,14 +317,14 @@ def test_an_unknown_advantage_is_refused_before_anything_is_trained():
 
 
 def test_problems_that_are_solved_are_retired(stage, echo):
-    learning = stage(task=replace(echo, size=64), retire_at=0.75, steps=20, patience=None).go()
+    learning = stage(task=replace(echo, size=64, splits=SPLITS), retire_at=0.75, steps=20, patience=None).go()
     assert learning.curriculum.retired
     state = learning.progress.run.latest().state["curriculum"]
     assert sorted(learning.curriculum.retired) == state["retired"]
 
 
 def test_a_stage_ends_where_every_problem_is_retired(stage, echo):
-    learning = stage(task=replace(echo, size=2), retire_at=0.0, steps=20, patience=None).go()
+    learning = stage(task=replace(echo, size=2, splits=SPLITS), retire_at=0.0, steps=20, patience=None).go()
     assert learning.curriculum.finished
     assert learning.progress.run.latest().step < 20
 

@@ -10,6 +10,7 @@ from huggingface_hub import constants
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
 from poziomka.core.scoring import judge
+from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks import shipped, task_named
 from poziomka.tasks.competition import SAMPLE, boxed, competition, problem_of
@@ -65,8 +66,9 @@ def test_the_sample_has_many_forms_and_is_in_both_splits(task):
     rows = [
         json.loads(line) for split in ("train", "test") for line in (SAMPLE / f"{split}.jsonl").read_text().splitlines()
     ]
-    assert len(rows) == task.count("train") + task.count("test") >= 20
-    assert not {p.key for p in task.first("train", 99)} & {p.key for p in task.first("test", 99)}
+    assert len(rows) == sum(map(task.count, SPLITS)) >= 20
+    keys = [problem.key for split in SPLITS for problem in task.first(split, 99)]
+    assert len(keys) == len(set(keys))
 
 
 def test_a_row_may_have_its_answer_in_the_box_of_its_solution_and_a_level_in_words(folder):

@@ -50,27 +50,27 @@ def test_problems_are_those_of_the_file_in_its_order(task):
     problems = task.take("test", 0, len(rows))
     assert [problem.prompt[0].content for problem in problems] == [row["question"] for row in rows]
     assert [problem.answer for problem in problems] == ["120", "360", "14", "25", "7", "52", "14", "11"]
-    assert task.count("train") == 8
+    assert (task.count("train") + task.count("validation"), task.count("test")) == (8, 8)
 
 
 def test_the_gold_number_is_read_with_its_commas_sign_and_decimals(task):
-    assert [problem.answer for problem in task.take("train", 2, 3)] == ["2700", "-5", "2.5"]
+    assert [task.source("train", index, None).answer for index in (2, 3, 4)] == ["2700", "-5", "2.5"]
 
 
 def test_a_problems_level_is_the_number_of_steps_in_its_solution(task):
-    assert [problem.level for problem in task.take("train", 0, 8)] == [2, 3, 2, 1, 1, 2, 1, 2]
+    assert [task.source("train", index, None).level for index in range(8)] == [2, 3, 2, 1, 1, 2, 1, 2]
 
 
 def test_a_demonstration_is_the_solution_without_the_calculators_marks(task):
-    thought, answer = task.demonstration(task.problem("train", 0))
+    thought, answer = task.demonstration(task.source("train", 0, None))
     assert thought == "Ola picks 3 * 40 = 120 berries.\n120 - 15 = 105 berries are left."
     assert answer == "105"
-    assert task.demonstration(task.problem("train", 7))[0].startswith("Adam is 6 + 2 = 8, and 8 < 9.")
+    assert task.demonstration(task.source("train", 7, None))[0].startswith("Adam is 6 + 2 = 8, and 8 < 9.")
 
 
 @pytest.mark.parametrize("answer", ["2700", "2,700", "$2,700.00", "It sells 2,700 kg.", r"1,200 + 1,500: \boxed{2700}"])
 def test_the_right_number_is_accepted_however_it_is_written(task, answer):
-    score = judged(task.problem("train", 2), f"<think> hm </think> {answer}", task)
+    score = judged(task.source("train", 2, None), f"<think> hm </think> {answer}", task)
     assert (score.reward, score.verdict, score.answer) == (1.0, Verdict.CORRECT, "2700")
 
 
@@ -88,7 +88,7 @@ def test_the_right_number_is_accepted_however_it_is_written(task, answer):
     ],
 )
 def test_anything_else_earns_nothing(task, answer, verdict):
-    score = judged(task.problem("train", 2), f"<think> 2700 </think> {answer}", task)
+    score = judged(task.source("train", 2, None), f"<think> 2700 </think> {answer}", task)
     assert (score.reward, score.verdict) == (0.0, verdict)
 
 
@@ -115,19 +115,19 @@ def test_a_loss_may_be_written_with_a_minus_sign(task):
 
 
 def test_a_reply_that_was_cut_is_truncated(task):
-    assert judged(task.problem("train", 2), "<think> 2700", task, Stop.LENGTH).verdict is Verdict.TRUNCATED
+    assert judged(task.source("train", 2, None), "<think> 2700", task, Stop.LENGTH).verdict is Verdict.TRUNCATED
 
 
 def test_a_question_that_holds_its_answer_earns_nothing_when_it_is_repeated(folder):
     row = {"question": "Bo is 7 years older than his brother and twice his age. How old is the brother?"}
     task = task_named(folder(json.dumps(row | {"answer": "Twice is as much again.\n#### 7"})))
-    assert judged(task.problem("train", 0), f"<think> </think> {row['question']}", task).reward == 0.0
-    assert judged(task.problem("train", 0), "<think> </think> He is 7.", task).reward == 1.0
+    assert judged(task.source("train", 0, None), f"<think> </think> {row['question']}", task).reward == 0.0
+    assert judged(task.source("train", 0, None), "<think> </think> He is 7.", task).reward == 1.0
 
 
 def test_empty_lines_and_windows_line_ends_are_read(folder):
     task = task_named(folder("\r\n".join([json.dumps(ROW), "", json.dumps(ROW | {"question": "Who\x85?"}), ""])))
-    assert task.count("train") == 2
+    assert (task.count("train"), task.count("validation")) == (1, 1)
 
 
 @pytest.mark.parametrize(

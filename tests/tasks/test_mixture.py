@@ -13,6 +13,7 @@ from poziomka.core.evaluation import evaluate
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.sampler import Sampling
 from poziomka.core.scoring import judge
+from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.environments import Calculator
 from poziomka.tasks import shipped, task_named
@@ -45,7 +46,7 @@ def finite(name, count, answer="yes"):
         right = transcript.reply.split()[-1] == problem.answer
         return Score.right(problem.answer) if right else Score.wrong("?")
 
-    return Task(name, source, scorer, size=lambda split: count.get(split, 0), trusted=True)
+    return Task(name, source, scorer, size=lambda split: count.get(split, 0), trusted=True, splits=SPLITS)
 
 
 # ---------------------------------------------------------------------------------------------------------- contract

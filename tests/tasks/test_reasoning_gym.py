@@ -13,6 +13,7 @@ import pytest
 
 from poziomka.core.errors import TaskError
 from poziomka.core.seeds import seed_of
+from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks import is_task, shipped, task_named
 from poziomka.tasks.reasoning import forms, package
@@ -150,8 +151,8 @@ def test_a_split_without_problems_is_told_and_not_looked_for_for_ever(monkeypatc
 
 def test_a_finite_data_set_is_listed_whole():
     task = reasoning_gym("tower_of_hanoi")
-    problems = [problem for split in ("train", "test") for problem in task.first(split, 100)]
-    assert task.count("train") + task.count("test") == len({problem.key for problem in problems}) == 5 * (6 + 12)
+    problems = [problem for split in SPLITS for problem in task.first(split, 100)]
+    assert sum(map(task.count, SPLITS)) == len({problem.key for problem in problems}) == 5 * (6 + 12)
 
 
 def test_texts_and_tasks_of_arc_are_held_out_in_every_disguise():
