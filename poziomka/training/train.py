@@ -247,7 +247,7 @@ class Training:
             {f"evaluate/accuracy{end}": value for end, value in _ends(accuracy)}
             | {
                 "evaluate/thinking_tokens": found.thinking,
-                "evaluate/problems": float(settings.curve_problems),
+                "evaluate/problems": float(len(found.groups)),
                 "time/evaluating_seconds": time.perf_counter() - began,
             }
             | ({"evaluate/tools_rate": describe_tools(found.groups)["tools/rate"]} if self.task.environment else {})
