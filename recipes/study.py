@@ -28,8 +28,6 @@ from poziomka.learning.lessons import Lessons
 from poziomka.learning.weighting import imitation_examples
 from poziomka.reports.reading import AFTER, BEFORE, FORCED
 from poziomka.runs import Run
-from poziomka.tasks import task_named
-from poziomka.training.build import equipped
 from poziomka.training.measure import judged_budget
 from poziomka.training.recipe import Recipe, read_recipe
 from poziomka.training.train import Training, train
@@ -49,13 +47,13 @@ def coin_toss(task: Task, seed: int) -> Task:
     return replace(task, scorer=scorer)
 
 
-def judged(training: Training, *, made_to_think: bool = False) -> Evaluation:
+def judged(training: Training, task: Task, *, made_to_think: bool = False) -> Evaluation:
     """Returns the evaluation of a model as it stands on test problems, at the budget at which gains are measured."""
     training.sampler.adopt("judged", training.progress.learner.weights())
     recipe = training.recipe
     budget = judged_budget(recipe.evaluate, recipe.reinforce.budget)
     how = training.sampling(least=min(budget, int(made_to_think)), most=budget)
-    task, settings = equipped(recipe, task_named(recipe.task)), recipe.evaluate
+    settings = recipe.evaluate
     return evaluate(training.sampler, task, how, problems=settings.problems, attempts=settings.attempts)
 
 
@@ -108,9 +106,10 @@ def control(name: str, recipe: Recipe, start: Path, folder: Path, flops: float) 
     recipe = replace(recipe, start=str(start), reinforce=settings, evaluate=evaluating, save_every=10**6)
     with Run.open(folder, plain(recipe)) as run:
         training = Training(recipe, run, quiet=True)
-        before, forced_before = judged(training), judged(training, made_to_think=True)
+        task = training.task  # with its own scorer, whatever the control puts in its place
+        before, forced_before = (judged(training, task, made_to_think=made) for made in (False, True))
         act(training)
-        after, forced_after = judged(training), judged(training, made_to_think=True)
+        after, forced_after = (judged(training, task, made_to_think=made) for made in (False, True))
         spent = training.progress.spent
     found = {
         "accuracy": asdict(after.accuracy),
