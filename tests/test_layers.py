@@ -41,6 +41,8 @@ LATE = {
     ("models/adapter.py", "transformers"): "an extra, and seconds, for models that are no family of ours",
     ("models/pretrained.py", "huggingface_hub"): "an extra, for models named on the hub",
     ("reports/figures.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
+    ("reports/monitors.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
+    ("reports/style.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
     ("runs/exports.py", "tensorboard"): "an extra: whoever does not export needs it not",
     ("runs/exports.py", "wandb"): "an extra: whoever does not export needs it not",
     ("sampling/llamacpp.py", "llama_cpp"): "an extra: only who runs a GGUF file by llama.cpp needs it",
