@@ -13,6 +13,7 @@ from tokenizers import models, pre_tokenizers
 
 from poziomka.core.answers import CLOSE, THINK
 from poziomka.core.errors import ModelError
+from poziomka.models.patterns import patterns_in, repeats_a_repetition
 from poziomka.models.tokenizer_files import CONFIG, TOKENIZER, ControlTokens, TokenizerFiles
 
 BEGIN, END, PAD = "<bos>", "<eos>", "<pad>"
@@ -85,6 +86,14 @@ class Tokenizer:
             ModelError: a file is missing or cannot be read, or the files do not belong together.
         """
         files = TokenizerFiles.read(folder)
+        settings = files.json(TOKENIZER) if b'"Regex"' in files.contents[TOKENIZER] else {}
+        bad = next((text for text in patterns_in(settings) if repeats_a_repetition(text)), None)
+        if bad is not None:
+            message = (
+                f"the tokenizer {folder / TOKENIZER} splits text by {bad[:80]!r}, which can take for ever on a long "
+                "text: a repeated group holds a repetition; give another tokenizer"
+            )
+            raise ModelError(message)
         try:
             inner = tokenizers.Tokenizer.from_buffer(files.contents[TOKENIZER])
             if isinstance(inner.model, models.WordLevel):
