@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from poziomka.core.errors import ModelError
 from poziomka.models.architecture import Architecture, Packing, Work, masked
-from poziomka.models.memory import Memory
+from poziomka.models.memory import Memory, zeros
 from poziomka.models.room import demand_room
 from poziomka.models.stored import CONFIG, Stored, read_json
 
@@ -236,7 +236,7 @@ class Foreign(Architecture):
         cache = self._cache(config=self.inner.config)
         if seen:
             for layer in range(len(keys)):
-                cache.update(keys[layer, :, :, :seen], values[layer, :, :, :seen], layer)
+                cache.update(keys[layer][:, :, :seen], values[layer][:, :, :seen], layer)
         columns = torch.arange(seen + length, device=tokens.device)
         visible = (columns < lengths.unsqueeze(1)) | (columns >= seen)
         place = lengths.unsqueeze(1) + torch.arange(length, device=tokens.device)
@@ -257,12 +257,12 @@ class Foreign(Architecture):
         return masked(nn.functional.linear(hidden, self.head.weight, self.head.bias).float(), self.unused)
 
     def memory(self, rows: int, length: int) -> Memory:
-        """See Architecture: keys and values, [layers, rows, heads, tokens, width of a head]."""
+        """See Architecture: keys and values, [rows, heads, tokens, width of a head] for each layer."""
         stores = {
-            name: self.head.weight.new_zeros(layers, rows, heads, length, width)
+            name: [zeros((rows, heads, length, width), self.head.weight) for _ in range(layers)]
             for name, (layers, heads, _, width) in self.remembered.items()
         }
-        return Memory(stores, {"keys": 3, "values": 3}, rows)
+        return Memory(stores, {"keys": 2, "values": 2}, rows)
 
     def work(self, tokens: float) -> Work:
         """See Architecture: two a weight, and four a width and layer for each token looked at."""

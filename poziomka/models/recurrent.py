@@ -9,7 +9,7 @@ from poziomka.models.architecture import Architecture, Packing, Work, masked
 from poziomka.models.layers.feedforward import SwiGLU
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.recurrence import TAPS, Recurrence
-from poziomka.models.memory import Memory
+from poziomka.models.memory import Memory, zeros
 from poziomka.models.shape import TransformerSettings
 
 
@@ -74,9 +74,10 @@ class Recurrent(Architecture):
     def memory(self, rows: int, length: int) -> Memory:
         """See Architecture."""
         settings, head = self.settings, self.settings.width // self.settings.heads
-        new = self.embedding.weight.new_zeros
-        past = new(settings.layers, rows, TAPS - 1, 3 * settings.width)
-        return Memory({"past": past, "state": new(settings.layers, rows, settings.heads, head, head)}, {}, rows)
+        shapes = {"past": (rows, TAPS - 1, 3 * settings.width), "state": (rows, settings.heads, head, head)}
+        like = self.embedding.weight
+        stores = {name: [zeros(shape, like) for _ in range(settings.layers)] for name, shape in shapes.items()}
+        return Memory(stores, {}, rows)
 
     def work(self, tokens: float) -> Work:
         """See Architecture: two a weight, and six a cell of the state."""

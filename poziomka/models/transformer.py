@@ -14,7 +14,7 @@ from poziomka.models.layers.linear import Linear, packed, product
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.rotary import Rotary
 from poziomka.models.layers.sharing import Sharing
-from poziomka.models.memory import Memory
+from poziomka.models.memory import Memory, zeros
 from poziomka.models.naming import EMBEDDING, HEAD, places
 from poziomka.models.shape import TransformerSettings
 
@@ -193,11 +193,11 @@ class Transformer(Architecture):
         self.packed_head = None
 
     def memory(self, rows: int, length: int) -> Memory:
-        """See Architecture: keys and values, [layers, rows, key heads, tokens, width of a head]."""
+        """See Architecture: keys and values, [rows, key heads, tokens, width of a head] for each layer."""
         settings = self.settings
-        shape = (settings.layers, rows, settings.key_heads or settings.heads, length, settings.each_head)
-        stores = {name: self.norm.weight.new_zeros(shape) for name in ("keys", "values")}
-        return Memory(stores, {"keys": 3, "values": 3}, rows)
+        shape = (rows, settings.key_heads or settings.heads, length, settings.each_head)
+        stores = {name: [zeros(shape, self.norm.weight) for _ in self.blocks] for name in ("keys", "values")}
+        return Memory(stores, {"keys": 2, "values": 2}, rows)
 
     def work(self, tokens: float) -> Work:
         """See Architecture: two a weight of every product, and four a width and layer for each token looked at."""

@@ -2,7 +2,13 @@
 
 from collections import Counter, OrderedDict
 
+import torch
+from torch import Tensor
+
 from poziomka.models.memory import Memory
+from poziomka.sampling.pool import Pool
+
+CPU = torch.device("cpu")
 
 
 class PrefixCache:
@@ -10,12 +16,15 @@ class PrefixCache:
 
     Args:
         tokens: most tokens that all prefixes together may have.
+        nbytes: most bytes that their states together may take.
+        device: where they are kept.
     """
 
-    def __init__(self, tokens: int = 65_536) -> None:
+    def __init__(self, tokens: int = 65_536, nbytes: int = 1 << 30, device: torch.device = CPU) -> None:
         """Starts empty."""
         self.room = tokens
-        self._states: OrderedDict[bytes, Memory] = OrderedDict()
+        self.pool = Pool(nbytes, device)
+        self._states: OrderedDict[bytes, Tensor] = OrderedDict()  # blocks in the pool
         self._lengths: Counter[int] = Counter()
         self._used = 0
 
@@ -23,28 +32,38 @@ class PrefixCache:
         """Number of prefixes."""
         return len(self._states)
 
-    def put(self, key: bytes, state: Memory) -> None:
-        """Remembers the one-row state after the tokens whose bytes are `key` (four a token)."""
+    def put(self, key: bytes, memory: Memory, row: int) -> None:
+        """Remembers a row's state after the tokens whose bytes are `key` (four a token), unless it is too large."""
         if key in self._states:
             self._states.move_to_end(key)
             return
-        self._states[key] = state
+        parts = memory.parts(row)
+        nbytes = sum(part.nbytes for part in parts)
+        while self._states and (self._used + len(key) // 4 > self.room or not self.pool.fits(nbytes)):
+            self.forget(next(iter(self._states)))
+        if len(key) // 4 > self.room or not self.pool.fits(nbytes):
+            return
+        self._states[key] = self.pool.put(parts)
         self._lengths[len(key)] += 1
         self._used += len(key) // 4
-        while self._used > self.room and self._states:
-            self._forget(next(iter(self._states)))
 
-    def longest(self, tokens: bytes) -> tuple[int, Memory | None]:
-        """Returns (number of tokens, state) of the longest known prefix of `tokens`; (0, None) where there is none."""
+    def longest(self, tokens: bytes) -> int:
+        """Returns the number of tokens of the longest known prefix of `tokens`; 0 where there is none."""
         for length in sorted(self._lengths, reverse=True):
-            state = self._states.get(tokens[:length]) if length <= len(tokens) else None
-            if state is not None:
+            if length <= len(tokens) and tokens[:length] in self._states:
                 self._states.move_to_end(tokens[:length])
-                return length // 4, state
-        return 0, None
+                return length // 4
+        return 0
 
-    def _forget(self, key: bytes) -> None:
-        del self._states[key]
+    def load(self, key: bytes, memory: Memory, row: int) -> None:
+        """Writes the state of a known prefix into a row, which must have room."""
+        memory.load(row, self.pool.get(self._states[key]), len(key) // 4)
+
+    def forget(self, key: bytes) -> None:
+        """Forgets a prefix, if it is known."""
+        if key not in self._states:
+            return
+        self.pool.free(self._states.pop(key))
         self._used -= len(key) // 4
         self._lengths[len(key)] -= 1
         if not self._lengths[len(key)]:
@@ -55,3 +74,4 @@ class PrefixCache:
         self._states.clear()
         self._lengths.clear()
         self._used = 0
+        self.pool.clear()

@@ -23,7 +23,7 @@ from poziomka.core.errors import SamplerError, TranscriptError
 from poziomka.core.transcript import Stop
 from poziomka.models.architecture import Architecture
 from poziomka.models.layers.linear import unpacked
-from poziomka.models.memory import Memory
+from poziomka.models.memory import Memory, room_for
 from poziomka.sampling.cache import PrefixCache
 from poziomka.sampling.choose import choose, uniforms
 from poziomka.sampling.row import Marks, Piece, Request, Row, nothing
@@ -58,6 +58,7 @@ class EngineLimits:
     rows: int = 1024  # requests in the batch; more wait
     context: int | None = None  # tokens of a transcript; None: as many as the model reads
     cached: int = 65_536  # tokens of prefixes kept for later turns
+    cached_bytes: int = 1 << 30  # bytes of their states
     park_all: bool = field(default=False)  # keep every finished reply's state, not only where a tool's answer follows
 
 
@@ -85,7 +86,7 @@ class Engine:
         self.marks, self.decode, self.policy = marks, decode, policy
         self.limits = limits or EngineLimits()
         self.counters = Counters()
-        self.cache = PrefixCache(self.limits.cached)
+        self.cache = PrefixCache(self.limits.cached, self.limits.cached_bytes, self.model.device)
         self.resting = False
         self._waiting: deque[Request] = deque()
         self._rows: list[Row] = []
@@ -202,8 +203,21 @@ class Engine:
                 self._park(number, row)
                 row.request.done(row.pieces)
         self._drop(finished)
-        if not self.busy and self._memory.nbytes > KEPT_IDLE:
-            self._memory = self._empty()  # whoever learns meanwhile needs the room
+        self._shrink()
+
+    def _shrink(self) -> None:
+        """Gives back memory that the rows no longer need: the learner, or other rows, need it."""
+        memory = self._memory
+        if memory.nbytes <= KEPT_IDLE:
+            return
+        if not self.busy:
+            self._memory = self._empty()
+            return
+        capacity = max(len(self._rows), LEAST_ROWS)
+        longest = int(memory.lengths.max()) + 1 if self._rows else 1
+        room = room_for(longest) if memory.growing else memory.room
+        if capacity * max(room, 1) < 0.7 * memory.capacity * max(memory.room, 1):
+            memory.resize(capacity, room)
 
     def _decode(self) -> Tensor:
         """Reads each row's next token; returns logits [rows, V]."""
@@ -266,25 +280,28 @@ class Engine:
             if not request.cancelled:
                 alike.setdefault(request.tokens.tobytes(), []).append(request)
                 room -= 1
-        plans = [(key, *self.cache.longest(key[:-4])) for key in alike]
+        plans = [(key, self.cache.longest(key[:-4])) for key in alike]
         plans.sort(key=lambda plan: len(plan[0]) // 4 - plan[1])  # like with like: little padding
         for chunk in _chunks(plans):
             memory = self._read(chunk)
-            copies = [number for number, (key, _, _) in enumerate(chunk) for _ in alike[key]]
-            self._memory.join(memory.fork(torch.tensor(copies, device=self.model.device)))
-            self._rows += [Row(request, self.context) for key, _, _ in chunk for request in alike[key]]
+            copies = [number for number, (key, _) in enumerate(chunk) for _ in alike[key]]
+            self._memory.join(memory, torch.tensor(copies, dtype=torch.long, device=self.model.device))
+            self._rows += [Row(request, self.context) for key, _ in chunk for request in alike[key]]
+        if not self.limits.park_all:  # a conversation goes on from its newest state only
+            for key, known in plans:
+                self.cache.forget(key[: 4 * known])
 
     def _read(self, plans: "Sequence[Plan]") -> Memory:
         """Returns a memory with one row a plan, everything but the last token read."""
-        memory = self.model.memory(len(plans), 64)
-        if any(state is not None for _, _, state in plans):
-            memory.rows = 0
-            for _, _, state in plans:
-                memory.join(state if state is not None else self.model.memory(1, 1))
-        fresh = [array("i", key[4 * known : -4]) for key, known, _ in plans]
+        fresh = [array("i", key[4 * known : -4]) for key, known in plans]
         longest = max(map(len, fresh))
         if longest:
             longest = max(longest, -(-LEAST_ROWS // len(plans)))
+        memory = self.model.memory(len(plans), max(known for _, known in plans) + longest)
+        for row, (key, known) in enumerate(plans):
+            if known:
+                self.cache.load(key[: 4 * known], memory, row)
+        if longest:
             tokens = torch.zeros(len(plans), longest, dtype=torch.long)
             for number, ids in enumerate(fresh):
                 tokens[number, : len(ids)] = torch.tensor(ids)
@@ -300,8 +317,7 @@ class Engine:
         A state that older weights had a part in is not kept: who takes it up would not get what these weights say.
         """
         if not row.swapped and (row.pieces[-1].stop is Stop.PHRASE or self.limits.park_all):
-            key = row.written[:-1].tobytes()
-            self.cache.put(key, self._memory.fork(torch.tensor([number], device=self.model.device)))
+            self.cache.put(row.written[:-1].tobytes(), self._memory, number)
 
     def _drop(self, finished: list[bool]) -> None:
         """Lets rows go; the last ones move into the holes."""
@@ -334,7 +350,7 @@ class Engine:
         return [0.0, *self._finite(logprobs.gather(1, ids[0, 1:, None]).squeeze(1).tolist())]
 
 
-Plan = tuple[bytes, int, Memory | None]  # a prefix's bytes, how many of its tokens are known, and their state
+Plan = tuple[bytes, int]  # a prefix's bytes, and how many of its tokens are known
 
 
 def _chunks(plans: Sequence[Plan]) -> Iterable[Sequence[Plan]]:

@@ -11,8 +11,10 @@ from poziomka.learning.reinforce import ReinforceSettings
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat
 from poziomka.models.layers.linear import laid_out
+from poziomka.models.memory import room_for
 from poziomka.models.room import free_memory
 from poziomka.reports.words import scaled
+from poziomka.sampling.engine import READ_AT_ONCE, EngineLimits
 
 ADVICE = (
     "take a smaller model or LoRA, fewer reinforce.problems or reinforce.attempts, fewer reinforce.tokens, "
@@ -21,7 +23,13 @@ ADVICE = (
 
 
 def needs(
-    model: Architecture, chat: ChatFormat, prompts: Sequence[Transcript], settings: ReinforceSettings
+    model: Architecture,
+    chat: ChatFormat,
+    prompts: Sequence[Transcript],
+    settings: ReinforceSettings,
+    *,
+    context: int | None = None,
+    turns: bool = False,
 ) -> dict[str, float]:
     """Returns estimated bytes at the peak of a step, by what holds them; sampling and learning do not overlap.
 
@@ -33,11 +41,18 @@ def needs(
         chat: reads the prompts.
         prompts: some of those to come, tools included; the longest counts.
         settings: how many attempts of which length, and how the learner learns from them.
+        context: most tokens of a transcript; None for as many as the model reads.
+        turns: whether attempts wait for an environment, so that their states are kept meanwhile.
     """
     rows = settings.problems * settings.attempts
-    length = max(len(chat.read(prompt)) for prompt in prompts) + settings.tokens
+    longest = max(len(chat.read(prompt)) for prompt in prompts)
+    bounds = [most for most in (context, model.context) if most is not None]
+    length = min(longest + settings.tokens, *bounds) if bounds else longest + settings.tokens
     learning = step_bytes(model, settings.learner, rows * length, length)
-    sampling = learning["weights"] + rows * length * bytes_a_token(model)
+    sampling = learning["weights"] + remembered_bytes(model, rows, length, settings.problems * longest)
+    if turns:
+        limits = EngineLimits()
+        sampling += min(limits.cached_bytes, min(rows * length, limits.cached) * bytes_a_token(model))
     return {
         "weights": learning["weights"],
         "optimizer": learning["optimizer"],
@@ -59,17 +74,25 @@ def in_words(needed: dict[str, float]) -> str:
     return f"about {scaled(sum(needed.values()), 'B')} ({parts})"
 
 
+def remembered_bytes(model: Architecture, rows: int, length: int, prompts: int) -> float:
+    """Returns the bytes at the peak of what the engine remembers of `rows` rows of `length` tokens each.
+
+    That is all rows with the room that they have grown to, one tensor of a layer that is copied while it grows, and the
+    prompts (of `prompts` tokens together) that are read in one pass.
+    """
+    with torch.no_grad():
+        one = model.memory(1, room_for(length))
+    tensors = [rows * layer.nbytes for layers in one.stores.values() for layer in layers]
+    return sum(tensors) + max(tensors) + min(prompts, READ_AT_ONCE) * bytes_a_token(model)
+
+
 def bytes_a_token(model: Architecture) -> float:
     """Returns what the state of one more token in a row takes."""
     with torch.no_grad():
-        short, long = (_size(model, length) for length in (64, 128))
+        short, long = (model.memory(1, length).nbytes for length in (64, 128))
     return (long - short) / 64
 
 
 def resting_bytes(model: Architecture) -> int:
     """Returns what a sampler's weights take while it rests: all that it does not lay out anew."""
     return sum(p.nbytes for p in model.parameters()) - sum(weight.nbytes for weight in laid_out(model))
-
-
-def _size(model: Architecture, length: int) -> int:
-    return sum(t.numel() * t.element_size() for t in model.memory(1, length).stores.values())

@@ -69,7 +69,9 @@ class Training:
         adapt(recipe, self.model)
         if recipe.pretrained is not None:
             prompts = [asked(self.task, problem) for problem in self.task.take("train", 0, 8)]
-            demand_memory(needs(self.model, self.chat, prompts, recipe.reinforce), self.model.device)
+            turns = self.task.environment is not None
+            needed = needs(self.model, self.chat, prompts, recipe.reinforce, context=recipe.context, turns=turns)
+            demand_memory(needed, self.model.device)
         found = taught(recipe, built)
         self.taught = found.task
         self.curriculum = Curriculum(self.taught, recipe.seed, recipe.reinforce.retire_at, recipe.curriculum)

@@ -83,7 +83,7 @@ class Siamese(Memory):
     def fork(self, rows):
         same = Memory(self.stores, self.growing, self.rows)
         same._lengths = self._lengths[rows].clone()
-        same.stores = {name: store[:, rows * 0] for name, store in self.stores.items()}
+        same.stores = {name: [layer[rows * 0] for layer in layers] for name, layers in self.stores.items()}
         same.rows = len(rows)
         return same
 
@@ -93,8 +93,8 @@ class Shuffled(Memory):
 
     def keep(self, rows):
         super().keep(rows)
-        for name, store in self.stores.items():
-            self.stores[name] = store.flip(1)
+        for name, layers in self.stores.items():
+            self.stores[name] = [layer.flip(0) for layer in layers]
 
 
 class Sharing(Memory):
@@ -102,8 +102,9 @@ class Sharing(Memory):
 
     def fork(self, rows):
         copy = super().fork(rows)
-        for store in self.stores.values():
-            store.mul_(0.5)
+        for layers in self.stores.values():
+            for layer in layers:
+                layer.mul_(0.5)
         return copy
 
 

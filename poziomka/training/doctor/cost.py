@@ -15,7 +15,9 @@ TIGHT = 0.8  # share of the available memory from which on an estimate is no pro
 def memory(bench: Bench) -> Finding:
     """Compares an estimate of a step's peak with the memory there is."""
     parts, name = bench.parts, "memory"
-    held, there = needs(parts.model, parts.chat, bench.prompts, parts.settings), free_memory(parts.model.device)
+    turns = parts.task.environment is not None
+    held = needs(parts.model, parts.chat, bench.prompts, parts.settings, turns=turns)
+    there = free_memory(parts.model.device)
     figure, needed = f"{in_words(held)} at the peak of a step, of {scaled(there, 'B')}", sum(held.values())
     if needed > there:
         return Finding.failed(name, figure, ADVICE)
