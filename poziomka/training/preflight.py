@@ -49,7 +49,7 @@ def needs(
     bounds = [most for most in (context, model.context) if most is not None]
     length = min(longest + settings.tokens, *bounds) if bounds else longest + settings.tokens
     learning = step_bytes(model, settings.learner, rows * length, length)
-    sampling = learning["weights"] + remembered_bytes(model, rows, length, settings.problems * longest)
+    sampling = learning["weights"] + remembered_bytes(model, rows, length, settings.problems, longest)
     if turns:
         limits = EngineLimits()
         sampling += min(limits.cached_bytes, min(rows * length, limits.cached) * bytes_a_token(model))
@@ -74,16 +74,18 @@ def in_words(needed: dict[str, float]) -> str:
     return f"about {scaled(sum(needed.values()), 'B')} ({parts})"
 
 
-def remembered_bytes(model: Architecture, rows: int, length: int, prompts: int) -> float:
+def remembered_bytes(model: Architecture, rows: int, length: int, problems: int, prompt: int) -> float:
     """Returns the bytes at the peak of what the engine remembers of `rows` rows of `length` tokens each.
 
-    That is all rows with the room that they have grown to, one tensor of a layer that is copied while it grows, and the
-    prompts (of `prompts` tokens together) that are read in one pass.
+    At the end that is all rows, and one tensor of a layer that was copied while it grew; at the beginning all rows'
+    prompts of `prompt` tokens, and those of `problems` problems that were read in one pass. On a CPU the system commits
+    memory where it is written, so that room which no token has reached counts on other devices only.
     """
     with torch.no_grad():
-        one = model.memory(1, room_for(length))
+        one = model.memory(1, length if model.device.type == "cpu" else room_for(length))
     tensors = [rows * layer.nbytes for layers in one.stores.values() for layer in layers]
-    return sum(tensors) + max(tensors) + min(prompts, READ_AT_ONCE) * bytes_a_token(model)
+    begun = (rows * prompt + min(problems * prompt, READ_AT_ONCE)) * bytes_a_token(model)
+    return max(sum(tensors) + max(tensors), begun)
 
 
 def bytes_a_token(model: Architecture) -> float:

@@ -94,7 +94,7 @@ class Shuffled(Memory):
     def keep(self, rows):
         super().keep(rows)
         for name, layers in self.stores.items():
-            self.stores[name] = [layer.flip(0) for layer in layers]
+            self.stores[name] = [layer.roll(-1, 0) for layer in layers]
 
 
 class Sharing(Memory):
