@@ -1,9 +1,9 @@
 """From hidden states to log-probabilities and back, a few rows of logits at a time.
 
 With a large vocabulary the logits are the largest tensors of a step, and reading and writing them costs as much as
-the products that make them. So they are made in chunks of rows, in the weights' precision; a chunk's softmax, loss
-and gradient are taken in fp32 over blocks small enough for a core's cache, the gradient overwrites the logits, and
-the chunk's two backward products are done at once.
+the products that make them. So they are made in chunks of rows, summed and kept in fp32; a chunk's softmax, loss and
+gradient are taken in fp32 over blocks small enough for a core's cache, the gradient overwrites the logits in the
+weights' precision, and the chunk's two backward products are done at once.
 
 Shapes: `M` tokens learned from, `V` vocabulary, `D` width.
 """
@@ -20,7 +20,7 @@ from poziomka.learning.terms import Learned, TermsOf
 from poziomka.models.architecture import Architecture, masked
 
 BLOCK = 8  # rows whose logits in fp32 stay in the cache; a GPU takes the whole chunk
-STRIPE = 8192  # rows of the weight's gradient that are made at once
+STRIPE = 8192  # rows of the weight, or of its gradient, that are turned into fp32 at once
 
 
 class Passed(NamedTuple):
@@ -54,18 +54,23 @@ class Head:
         self.block = BLOCK if weight.device.type == "cpu" else rows
 
     def chunks(self, hidden: Tensor, logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Yields stretches of rows and their logits, each time in the same buffer [rows, V]."""
+        """Yields stretches of rows and their logits, each time in the same buffer [rows, V] in fp32."""
         for start in range(0, len(hidden), self.rows):
             rows = slice(start, min(start + self.rows, len(hidden)))
             made = logits[: rows.stop - rows.start]
-            torch.mm(hidden[rows], self.weight.t(), out=made)
+            wide = hidden[rows].float()
+            for stripe in range(0, len(self.weight), STRIPE):
+                columns = self.weight[stripe : stripe + STRIPE].float().t()
+                torch.mm(wide, columns, out=made[:, stripe : stripe + STRIPE])
             yield rows, masked(made, self.unused)
 
     def _logits(self, count: int) -> Tensor:
-        return self.weight.new_empty(min(self.rows, count), len(self.weight))
+        return self._fp32(min(self.rows, count))
 
     def _scratch(self, count: int) -> Tensor:
-        rows = min(self.block, self.rows, count)
+        return self._fp32(min(self.block, self.rows, count))
+
+    def _fp32(self, rows: int) -> Tensor:
         return torch.empty(rows, len(self.weight), dtype=torch.float32, device=self.weight.device)
 
     def _blocks(self, rows: slice) -> Iterator[tuple[slice, slice]]:
@@ -113,17 +118,19 @@ class Head:
         others = None if reference is None else reference[1].chunks(reference[2], torch.empty_like(buffer))
         for rows, logits in self.chunks(hidden, buffer):
             theirs = None if others is None else next(others)[1]
+            turned = logits.view(self.weight.dtype)[:, : len(self.weight)]  # in the logits' own memory, row by row
             for here, there in self._blocks(rows):
                 part = None if reference is None or theirs is None else (reference[0], theirs[here])
-                found[:, there] = _turn(logits[here], tokens[there], terms, scratch, part)
-            torch.mm(logits, self.weight, out=back[rows])
+                found[:, there] = _turn(logits[here], turned[here], tokens[there], terms, scratch, part)
+            torch.mm(turned, self.weight, out=back[rows])
             if gradient is not None:
-                _accumulate(gradient, logits, hidden[rows], product)
+                _accumulate(gradient, turned, hidden[rows], product)
         return Passed(found[0], found[1], None if reference is None else found[2], back)
 
 
 def _turn(
     logits: Tensor,
+    turned: Tensor,
     tokens: Learned,
     terms: TermsOf,
     scratch: list[Tensor],
@@ -131,7 +138,8 @@ def _turn(
 ) -> Tensor:
     """Turns logits [b, V] into the loss's gradient by them; returns [3, b]: log-probability, entropy, divergence.
 
-    In log p the gradient is `slope` on the token itself and -slope p on all.
+    The gradient goes to `turned` [b, V], which may be the logits' memory. In log p it is `slope` on the token
+    itself and -slope p on all.
     """
     x, p, *more = (buffer[: len(logits)] for buffer in scratch)
     target = tokens.target.unsqueeze(1)
@@ -147,7 +155,7 @@ def _turn(
     p.scatter_add_(1, target, slope.unsqueeze(1))
     if (tokens.temperature != 1).any():
         p.div_(tokens.temperature.unsqueeze(1))
-    logits.copy_(p)
+    turned.copy_(p)
     return torch.stack([logp, entropy, apart])
 
 

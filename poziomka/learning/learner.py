@@ -53,7 +53,7 @@ class LearnerSettings:
 class Learner:
     """Holds the weights that learn and their optimizer.
 
-    Weights in bfloat16 learn through masters in fp32 (learning/precision.py); logits are fp32 always.
+    Weights in bfloat16 learn through masters in fp32 (learning/precision.py); logits are summed and kept in fp32.
 
     Args:
         model: learns in place.

@@ -47,8 +47,8 @@ def _head(model: Architecture, settings: LearnerSettings, places: int) -> int:
     if model.vocabulary <= SMALL:
         return places * model.vocabulary * 16  # logits, their logarithms, and gradients of both
     logits = min(places, settings.head_rows) * (2 if settings.divergence.wanted else 1)
-    gradient = int(_width(model)) * min(model.vocabulary, STRIPE) if size < 4 else 0
-    return (model.vocabulary * logits + gradient) * size
+    stripe = int(_width(model)) * min(model.vocabulary, STRIPE) if size < 4 else 0  # of the weight in fp32
+    return 4 * (model.vocabulary * logits + stripe)
 
 
 def _width(model: Architecture) -> int:

@@ -139,7 +139,11 @@ class Architecture(nn.Module, ABC):
 
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:
-        """Returns [..., V] in fp32 for hidden states [..., D]; `unused` rows are masked."""
+        """Returns [..., V] in fp32 for hidden states [..., D]; `unused` rows are masked.
+
+        With weights in bfloat16 they are summed in fp32 and not rounded where a transformer of ours learns; where it
+        samples through packed weights, and in a model of transformers, they are rounded to bfloat16 first.
+        """
 
     @abstractmethod
     def memory(self, rows: int, length: int) -> Memory:

@@ -7,6 +7,7 @@ from poziomka.core.errors import ModelError
 from poziomka.core.settings import plain
 from poziomka.models.architecture import Architecture, Packing, Work, masked
 from poziomka.models.layers.feedforward import SwiGLU
+from poziomka.models.layers.linear import logits_of
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.recurrence import TAPS, Recurrence
 from poziomka.models.memory import Memory, zeros
@@ -69,7 +70,7 @@ class Recurrent(Architecture):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """See Architecture."""
-        return masked(nn.functional.linear(hidden, self.embedding.weight).float(), self.unused)
+        return masked(logits_of(hidden, self.embedding.weight, None), self.unused)
 
     def memory(self, rows: int, length: int) -> Memory:
         """See Architecture."""

@@ -10,7 +10,7 @@ from poziomka.models.architecture import Architecture, Packing, Work, masked
 from poziomka.models.families import to_config
 from poziomka.models.layers.attention import Attention, Cache, Heads, View
 from poziomka.models.layers.feedforward import SwiGLU
-from poziomka.models.layers.linear import Linear, packed, product
+from poziomka.models.layers.linear import Linear, logits_of, packed
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.rotary import Rotary
 from poziomka.models.layers.sharing import Sharing
@@ -172,9 +172,10 @@ class Transformer(Architecture):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """See Architecture."""
-        if self.head is not None:
-            return masked(self.head(hidden).float(), self.unused)
-        return masked(product(hidden, self.embedding.weight, self.packed_head).float(), self.unused)
+        if self.head is not None and self.head.weight.is_meta:
+            return masked(self.head(hidden).float(), self.unused)  # which refuses to learn
+        layout = self.packed_head if self.head is None else self.head.packed
+        return masked(logits_of(hidden, self.head_weight, layout), self.unused)
 
     @property
     def head_weight(self) -> Tensor:

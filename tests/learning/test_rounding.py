@@ -6,8 +6,11 @@ import torch
 from poziomka.core.collect import collect
 from poziomka.core.sampler import Sampling
 from poziomka.learning.batch import Batch
+from poziomka.learning.head import Head
 from poziomka.learning.losses import SurrogateSettings
+from poziomka.learning.terms import Learned
 from poziomka.learning.weighting import policy_examples
+from poziomka.models.transformer import Transformer, TransformerSettings
 from poziomka.sampling.local import LocalSampler
 
 
@@ -47,3 +50,26 @@ def test_rounding_is_all_of_a_correction_and_none_of_a_ratio(sampled, learner_of
     assert metrics["policy/clip_share"] == metrics["policy/moved_kl"] == 0
     assert metrics["policy/correction_mean"] == pytest.approx(1.0, abs=0.1)
     assert metrics["policy/correction_cut_share"] == 0
+
+
+@pytest.mark.fault("A8")
+def test_log_probabilities_of_a_head_in_bfloat16_are_not_rounded():
+    draw = torch.Generator().manual_seed(0)
+    weight = torch.randn(300, 64, generator=draw).bfloat16()
+    hidden = torch.randn(40, 64, generator=draw).bfloat16()
+    target = torch.randint(0, 300, (40,), generator=draw)
+    wanted = torch.log_softmax(hidden.double() @ weight.double().T, -1).gather(1, target[:, None])[:, 0]
+    zero, one = torch.zeros(40), torch.ones(40)
+    tokens = Learned(target, one, one, zero, zero, zero, zero.long())
+    found = Head(weight, 7).logprobs(hidden, tokens)
+    assert (found.double() - wanted).abs().max() < 1e-4
+
+
+@pytest.mark.fault("A8")
+@pytest.mark.parametrize("tied", [True, False])
+def test_logits_of_a_learning_model_in_bfloat16_are_not_rounded(tied):
+    torch.manual_seed(0)
+    model = Transformer(TransformerSettings(width=32, layers=1, heads=2, tied=tied), 50).bfloat16()
+    hidden = 4 * torch.randn(9, 32).bfloat16()
+    wanted = hidden.double() @ model.head_weight.double().T
+    assert (model.logits(hidden).double() - wanted).abs().max() < 1e-4 * wanted.abs().max()

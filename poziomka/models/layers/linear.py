@@ -98,3 +98,14 @@ def product(x: Tensor, weight: Tensor, layout: Tensor | None, bias: Tensor | Non
     if layout is None or torch.is_grad_enabled():
         return nn.functional.linear(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise.default(x, layout, bias, "none", [], "")  # noqa: SLF001 as above
+
+
+def logits_of(hidden: Tensor, weight: Tensor, layout: Tensor | None) -> Tensor:
+    """Returns hidden @ weight.T in fp32, for a head.
+
+    It is summed in fp32 and not rounded, unless it goes through the packed layout of a model that samples: there,
+    oneDNN rounds sums to the layout's type, and a second product for the rest would cost as much as the first.
+    """
+    if layout is None or torch.is_grad_enabled():
+        return nn.functional.linear(hidden.float(), weight.float())
+    return product(hidden, weight, layout).float()
