@@ -206,3 +206,34 @@ def test_an_evaluation_repeats_exactly():
     sampler = ScriptedSampler(lambda transcript, sampling: f" {sampling.seed}")
     first, second = (evaluate(sampler, task, Sampling(), problems=2, attempts=2) for _ in range(2))
     assert first.groups == second.groups
+
+
+# ------------------------------------------------------------------------------- what failed checks leave open
+@pytest.mark.fault("A11")
+def test_a_failed_check_takes_no_problem_out_of_pass_at_k_and_the_majority():
+    one_each = evaluation(["7", None], ["8", None], ["8", None], ["8", "8"])
+    assert one_each.pass_at(2).mean == 0.25
+    assert one_each.majority_at(2).mean == 0.25
+
+
+@pytest.mark.fault("A11")
+def test_figures_have_bounds_with_every_failed_check_wrong_and_right():
+    result = evaluation(["7", None], [None, None], ["8", "8"])
+    assert (result.accuracy.mean, result.problems, result.failures) == (0.5, 2, 3)
+    assert result.bounds == (pytest.approx(1 / 6), pytest.approx(2 / 3))
+    assert (result.pass_at(2, failed=0.0).mean, result.pass_at(2, failed=1.0).mean) == pytest.approx((1 / 3, 2 / 3))
+    assert (result.majority_at(2, failed=0.0).mean, result.majority_at(2, failed=1.0).mean) == pytest.approx((0, 2 / 3))
+
+
+@pytest.mark.fault("A11")
+def test_no_estimator_raises_a_bare_exception():
+    failed = evaluation([None, "7"], [None, "8"])
+    assert failed.pass_at(2).mean == failed.majority_at(2).mean == 0.5
+    for measure in (failed.pass_at, failed.majority_at):
+        with pytest.raises(TaskError, match="needs as many at each problem: received at most 2"):
+            measure(3)
+    with pytest.raises(TaskError, match="judged attempts in both lists: received 1"):
+        paired_gain([[1.0], []], [[0.0], [1.0]])
+    with pytest.raises(TaskError, match="at least one judged attempt"):
+        proportion([])
+    assert paired_gain([[1.0], [], [1.0]], [[0.0], [1.0], [0.0]]).mean == 1.0

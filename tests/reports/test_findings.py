@@ -1,0 +1,81 @@
+"""What the report's sentences say of gains, gates and runs without reinforcement."""
+
+import pytest
+
+from poziomka.core.evaluation import Estimate
+from poziomka.reports.findings import failures, gate, headline, points
+from poziomka.reports.reading import Curve, Point, Reading
+
+
+def said(text):
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def curve(model, mean, **more):
+    return Curve(model, (Point(9.0, Estimate(mean, mean - 0.02, mean + 0.02), 64, 9.0),), (), (), **more)
+
+
+CURVES = [
+    curve("warm start", 0.15),
+    curve("warm start, made to think", 0.64),
+    curve("trained", 0.71, at_once=Point(0.0, Estimate(0.08, 0.06, 0.1), 0, 0.0)),
+    curve("trained, made to think", 0.7),
+]
+GAINS = {"budget": 64, "equal_thinking": {"mean": 0.06, "low": 0.03, "high": 0.09}}
+LINES = [{"stage": "reinforce", "step": 1}]
+
+
+@pytest.mark.fault("D1")
+def test_the_headline_compares_at_equal_thinking_first(tmp_path):
+    sentence = said(headline(Reading(tmp_path, lines=LINES, curves=CURVES, gains=GAINS)))
+    assert sentence.startswith("Made to think, with a budget of 64 thinking tokens, the model solves 70 % (68–72 %)")
+    assert "64 % (62–66 %) before it: +6 points (+3 to +9) at equal thinking" in sentence
+    assert "free to answer at once, it went from 15 % (13–17 %) to 71 % (69–73 %)" in sentence
+
+
+@pytest.mark.fault("D1")
+def test_the_headline_says_where_a_model_always_thinks(tmp_path):
+    always = [curve(each.model, each.marks[0].accuracy.mean, always_thinks=not each.forced) for each in CURVES]
+    sentence = said(headline(Reading(tmp_path, lines=LINES, curves=always, gains=GAINS)))
+    assert "it always thinks, so that making it think changes nothing" in sentence
+    assert "free to answer" not in sentence
+
+
+@pytest.mark.fault("D2")
+def test_the_trained_model_is_compared_with_itself_made_to_answer_at_once(tmp_path):
+    sentence = said(headline(Reading(tmp_path, lines=LINES, curves=CURVES, gains=GAINS)))
+    assert sentence.endswith("the trained model made to answer at once solves 8 % (6–10 %).")
+
+
+@pytest.mark.fault("D4")
+def test_a_run_without_a_step_of_reinforcement_says_so(tmp_path):
+    sentence = said(headline(Reading(tmp_path, lines=[{"stage": "evaluate", "step": 0}], curves=CURVES, gains=GAINS)))
+    assert sentence.startswith("This run took no step of reinforcement: its model reaches 71 %")
+    assert "Reinforcement took" not in sentence
+
+
+@pytest.mark.fault("D4")
+@pytest.mark.parametrize(
+    ("direct", "thinking", "margin", "words"),
+    [
+        (0.5, 0.5, -1.0, "made to answer at once: as many."),
+        (0.5, 0.4, 0.0, "made to answer at once: 10 points fewer; the gate was passed."),
+        (0.1, 0.6, 0.3, "50 points more, where at least 30 more were demanded; the gate was passed."),
+    ],
+)
+def test_the_gate_demands_what_it_demanded(tmp_path, direct, thinking, margin, words):
+    measured = {"direct": {"mean": direct}, "thinking": {"mean": thinking}, "margin": margin, "passed": True}
+    sentence = said(gate(Reading(tmp_path, gate=measured)))
+    assert sentence.endswith(words)
+    assert "-100" not in sentence
+
+
+@pytest.mark.fault("A11")
+def test_failed_checks_stand_beside_the_figure_with_bounds():
+    open_ = {"checks": 3, "problems": 96, "as_wrong": 0.61, "as_right": 0.64}
+    assert said(failures(Point(1.0, Estimate(0.62, 0.6, 0.65), failures=open_))) == "3; 61–64 %; 96 problems judged"
+    assert failures(Point(1.0, Estimate(0.62, 0.6, 0.65))) == ""
+
+
+def test_gains_have_signs():
+    assert points(Estimate(-0.031, -0.06, 0.001)) == "\N{MINUS SIGN}3 points (\N{MINUS SIGN}6 to 0)"
