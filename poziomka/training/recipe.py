@@ -1,5 +1,6 @@
 """A recipe: everything that one run is made from, as data."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,14 @@ from poziomka.models.transformer import TransformerSettings
 from poziomka.training.aliases import demand_own_names
 
 SCHEMA = 1  # of recipe.toml
+FULL: dict[str, Any] = {  # of a pretrained model that learns all its weights, where a recipe does not say otherwise
+    "warm_start": {"updates": 100, "learner": {"optimizer": {"rate": 5e-5, "warmup": 5}}},
+    "reinforce": {"learner": {"optimizer": {"rate": 1e-5}}},
+}
+ADAPTERS: dict[str, Any] = {  # of one that learns adapters, which take about ten times the rate
+    "warm_start": {"updates": 100, "learner": {"optimizer": {"rate": 2e-4, "warmup": 5}}},
+    "reinforce": {"learner": {"optimizer": {"rate": 1e-4}}},
+}
 WARM_START = OptimizerSettings(rate=2e-3, warmup=50, decay=0.6, floor=0.02)
 
 
@@ -166,4 +175,22 @@ def recipe_of(values: dict[str, Any], changes: tuple[str, ...] = (), where: str 
         raise SettingsError(message)
     changed = override(values, changes)
     demand_own_names(Recipe, changed, where)
-    return build(Recipe, changed, where)
+    return build(Recipe, _completed(changed), where)
+
+
+def _completed(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns a recipe's values with the defaults for its kind of model; the settings' own are for one from nothing."""
+    if values.get("pretrained") is None:
+        return values
+    return _over(FULL if values.get("lora") is None else ADAPTERS, values)
+
+
+def _over(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the values, with defaults where none is given; a value that should be a table is left for its error."""
+    found = dict(values)
+    for name, default in defaults.items():
+        if name not in values:
+            found[name] = copy.deepcopy(default)
+        elif isinstance(default, dict) and isinstance(values[name], dict):
+            found[name] = _over(default, values[name])
+    return found
