@@ -82,17 +82,15 @@ def commands(block: Block) -> list[list[str]]:
 COMMANDS = [(block, words) for block in EVERY if block.kind in SHELL for words in commands(block)]
 
 
-def run(arguments: list[str], folder: Path, seconds: float) -> subprocess.CompletedProcess[str]:
+def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "COLUMNS": "200", "NO_COLOR": "1"}
-    return subprocess.run(
-        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds, check=False
-    )
+    return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @cache
 def help_of(*subcommand: str) -> str:
     """What `poziomka SUBCOMMAND --help` prints; fails where there is no such subcommand."""
-    answer = run([str(Path(sys.executable).with_name("poziomka")), *subcommand, "--help"], ROOT, 60)
+    answer = run([str(Path(sys.executable).with_name("poziomka")), *subcommand, "--help"], ROOT)
     assert answer.returncode == 0, f"poziomka {' '.join(subcommand)} --help: {answer.stderr or answer.stdout}"
     return answer.stdout
 
@@ -109,6 +107,7 @@ def missing_files(words: list[str]) -> list[str]:
     return [word for word in words if word.startswith(folders) and not (ROOT / word).exists()]
 
 
+@pytest.mark.fault("A15")
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_a_python_block_runs(block, tmp_path):
     ast.parse(block.text)
@@ -117,7 +116,7 @@ def test_a_python_block_runs(block, tmp_path):
         return
     script = tmp_path / "block.py"
     script.write_text(block.text, encoding="utf-8")
-    answer = run([sys.executable, script.name], tmp_path, 300)
+    answer = run([sys.executable, script.name], tmp_path)
     assert answer.returncode == 0, f"{block}:\n{answer.stderr[-3000:]}"
 
 
@@ -131,7 +130,7 @@ def test_a_command_exists(block, words):
             assert unknown_in(rest, help_of(*subcommand)) == [], f"{block}: {shlex.join(words)}"
         case "make":
             targets = [word for word in rest if "=" not in word]
-            assert run(["make", "-n", *targets], ROOT, 30).returncode == 0, f"{block}: {shlex.join(words)}"
+            assert run(["make", "-n", *targets], ROOT).returncode == 0, f"{block}: {shlex.join(words)}"
         case "python" | "pip" | "pytest" | "ruff" | "git" | "cd" | "kill":
             pass
         case _:

@@ -79,7 +79,7 @@ def outside(start) -> Callable[..., tuple[int, str, str]]:
 
     def outside(*arguments: object, **more: object) -> tuple[int, str, str]:
         process = start(*arguments, **more)
-        output, errors = process.communicate(timeout=300)
+        output, errors = process.communicate()
         return process.returncode, output, errors
 
     return outside

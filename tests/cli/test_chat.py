@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import tokenizers
@@ -208,9 +207,7 @@ def test_a_model_without_marks_of_a_thought_answers_without_one_and_a_notice_say
 def run(folder, *options, said=""):
     command = [sys.executable, "-m", "poziomka", "chat", str(folder), "--tokens", "6", "--seed", "1", *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, input=said, capture_output=True, text=True, timeout=100, check=False, env=environment
-    )
+    return subprocess.run(command, input=said, capture_output=True, text=True, check=False, env=environment)
 
 
 def test_a_pipe_gets_replies_and_nothing_else(folder):
@@ -262,6 +259,7 @@ def test_a_symbol_that_a_run_does_not_know_is_told_in_a_sentence(reference):
 
 
 @pytest.mark.fault("C10")
+@pytest.mark.fault("A15")
 def test_a_person_sees_a_conversation(folder):
     """In a real pseudo-terminal: a question, Ctrl-C at the prompt, commands, bytes that are no text, Ctrl-D."""
     child, terminal = pty.fork()
@@ -287,8 +285,8 @@ def test_a_person_sees_a_conversation(folder):
 
 def _until(terminal, text):
     """Reads from a terminal until a text has come, or the other side is gone."""
-    seen, deadline = b"", time.monotonic() + 90
-    while text.encode() not in seen and time.monotonic() < deadline:
+    seen = b""
+    while text.encode() not in seen:
         if select.select([terminal], [], [], 0.1)[0]:
             try:
                 seen += os.read(terminal, 4096)

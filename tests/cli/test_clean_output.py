@@ -71,7 +71,7 @@ def test_what_a_run_notes_while_it_trains_does_not_steer_a_terminal(poziomka, ha
 def test_closed_streams_are_no_fault(closed):
     closing = " ".join(f"{number}>&-" for number in closed.split())
     command = f"{sys.executable} -m poziomka tasks {closing}"
-    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -80,7 +80,7 @@ def test_a_reader_that_left_is_no_fault_of_a_coloured_table_either(reference):
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "poziomka", "show", reference]
-    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
 

@@ -186,7 +186,7 @@ with Run.open(Path({folder!r}), plain(recipe)) as run:
 def test_a_users_script_with_a_broken_scorer_ends_with_our_error_and_leaves_no_process(tiny, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(recipe=str(tiny), folder=str(tmp_path / "run")), encoding="utf-8")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("poziomka.core.errors.TaskError: no attempt could be judged")

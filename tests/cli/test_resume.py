@@ -65,7 +65,7 @@ def survive(launch, folder: Path, kinds: Iterable[str], chance: random.Random) -
     for kind in kinds:
         process = launch()
         killed = kill(process, moment(kind, folder, chance), late=chance.choice((0.0, chance.uniform(0.0, 0.02))))
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate()
         assert process.returncode in (0, -signal.SIGKILL), f"{story}\n{errors}"
         if not killed:
             break
@@ -73,7 +73,7 @@ def survive(launch, folder: Path, kinds: Iterable[str], chance: random.Random) -
         story.append(f"{kind}: killed at {lines(folder)} lines, half written in {half}")
         torn += half
     process = launch()
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate()
     print(*story, sep="\n")  # noqa: T201 shown where the test fails
     assert process.returncode == 0, errors
     return torn
@@ -114,7 +114,7 @@ def test_ctrl_c_saves_names_the_command_that_resumes_and_the_rest_is_as_if_undis
     folder = tmp_path / "a run"  # the command must survive a shell
     process = start("train", tiny, "--run", folder)
     assert kill(process, lambda: lines(folder) >= 7, signal.SIGINT)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     named = re.search(r"go on with: poziomka (.+)", errors)
@@ -134,7 +134,7 @@ def test_ctrl_c_where_no_step_is_under_way_or_a_second_one_stops_at_once(start, 
     assert kill(process, (lambda: lines(folder) >= 7) if twice else evaluated.exists, signal.SIGINT)
     if twice:
         process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert errors.count("\n") == 1
     assert f"go on with: poziomka train --resume {folder}" in errors

@@ -71,7 +71,7 @@ def test_a_task_without_training_shows_its_test_split(poziomka, monkeypatch):
 # --------------------------------------------------------------------------------------------------------------- play
 def playing(*arguments, answers):
     command = [sys.executable, "-m", "poziomka", "tasks", "play", *arguments]
-    done = subprocess.run(command, input=answers, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, input=answers, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
 
 

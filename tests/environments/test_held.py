@@ -148,19 +148,30 @@ def test_processes_are_counted_and_end_with_the_console(gone):
     assert all(gone(pid) for pid in pids)
 
 
+@pytest.mark.fault("A15")
 def test_nothing_goes_on_between_two_calls():
     console = Sandlock(replace(ROOMY, processes=3)).open()
-    console.run(
-        "import threading\nn = 0\ndef count():\n    global n\n    while True: n += 1\n"
-        "threading.Thread(target=count, daemon=True).start()"
+    process = console.run(
+        "import os, threading\nn = 0\ndef count():\n    global n\n    while True: n += 1\n"
+        "threading.Thread(target=count, daemon=True).start()\nos.getpid()"
     )
-    first = int(console.run("n").text)
+    while state_of(int(process.text)) != "T":  # the signal that stops it is on its way
+        time.sleep(0.01)
+    used = ticks_of(int(process.text))
     time.sleep(0.3)
-    used = os.times()
-    second = int(console.run("n").text)
-    assert second > first
-    assert second - first < 2_000_000, used
+    assert (state_of(int(process.text)), ticks_of(int(process.text))) == ("T", used)
+    first = int(console.run("n").text)
+    assert int(console.run(f"while n == {first}: pass\nn").text) > first  # and goes on with the next call
     console.close()
+
+
+def state_of(process):
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def ticks_of(process):
+    """The processor time that a process has used, in ticks of the kernel."""
+    return sum(map(int, Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]))
 
 
 # --------------------------------------------------------------------------------------------------------- what is left
@@ -225,7 +236,7 @@ threading.Thread(target=lambda: console.run("import os; print(os.getpid())\\nwhi
 held = console
 while console._held is None: time.sleep(0.01)
 print(console._held.pid, console._held.scratch.path, flush=True)
-time.sleep(60)
+time.sleep(10**6)
 """
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     held, folder = process.stdout.readline().split()

@@ -136,13 +136,13 @@ def test_a_frame_arrives_whole_in_time_or_not_at_all():
     one, other = socket.socketpair()
     with one, other:
         send(one, ["x" * 100_000])
-        assert receive(other, time.monotonic() + 1) == ["x" * 100_000]
+        assert receive(other, time.monotonic() + 600) == ["x" * 100_000]
         with pytest.raises(TimeoutError):
             receive(other, time.monotonic() + 0.01)
         one.sendall(LENGTH.pack(LARGEST + 1))
         with pytest.raises(TooLargeError):
-            receive(other, time.monotonic() + 1)
+            receive(other, time.monotonic() + 600)
         one.sendall(LENGTH.pack(5) + b"N")
         one.close()
         with pytest.raises(EOFError):
-            receive(other, time.monotonic() + 1)
+            receive(other, time.monotonic() + 600)

@@ -67,7 +67,7 @@ def llama_cpp():
 
     def run(script, given):
         done = subprocess.run(
-            [python, "-c", script], input=json.dumps(given), capture_output=True, text=True, check=True, timeout=120
+            [python, "-c", script], input=json.dumps(given), capture_output=True, text=True, check=True
         )
         return json.loads(done.stdout)
 

@@ -140,7 +140,7 @@ def strict(transcript):
 
 def slow(transcript):
     if len(transcript.spans[-1].text) > 100_000:
-        time.sleep(0.3)
+        time.sleep(2.5)
     return words(" fine")
 
 
@@ -169,7 +169,7 @@ FAULTS = {
     "a reward lies from 0 to 1": answering(lambda transcript: words(" 2", reward=2.0)),
     "a session can be closed twice: it raised OSError": Room(Once),
     "a session answers in words": answering(strict),
-    "a session answers within 0.2 s": answering(slow),
+    "a session answers within 2 s": answering(slow),
     "a fork knows the past": Room(Forgetful),
     "the session knows the past and not the other's future": Room(Leaky),
     "a fork outlives the session": Room(Family),
@@ -190,7 +190,7 @@ def test_a_session_may_refuse_to_fork():
 @pytest.mark.parametrize("broken", FAULTS)
 def test_a_fault_is_caught(broken):
     with pytest.raises(AssertionError, match=re.escape(broken)):
-        check_environment(FAULTS[broken], PROBLEM, SAID, seconds=0.2)
+        check_environment(FAULTS[broken], PROBLEM, SAID, seconds=2.0)
 
 
 @pytest.mark.parametrize("said", [(), "</tool>"])

@@ -83,30 +83,19 @@ def alarmed(reply, gold):
 
 # ---------------------------------------------------------------------------------------------------- limits of time
 def deadline(otherwise):
-    """Reads as slowly as a reply is long, and says `otherwise` when that takes too long."""
+    """Says `otherwise` where reading takes too long: here by the length of a reply, so that no clock decides."""
 
     def says(reply, gold):
-        pool = ThreadPoolExecutor(1)
-        try:
-            return pool.submit(slowly, reply, gold).result(timeout=0.02)
-        except TimeoutError:
-            return otherwise
-        finally:
-            pool.shutdown(wait=False)
+        return otherwise if len(reply) > 1000 else read_number(reply) == gold
 
     return says
-
-
-def slowly(reply, gold):
-    time.sleep(len(reply) / 50_000)
-    return read_number(reply) == gold
 
 
 def joined_for_ever(reply, gold):
     with ThreadPoolExecutor(1) as pool:  # its end waits for what was given up
         work = pool.submit(hanging, reply, gold)
         try:
-            return work.result(timeout=0.02)
+            return work.result(timeout=0.02 if "9**9" in reply else None)
         except TimeoutError:
             return 0
 
@@ -214,10 +203,11 @@ FORMS = {"the last 300 characters are read": "#### {}"} | dict.fromkeys(
 )
 
 
+@pytest.mark.fault("A15")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_reading_that_peers_had_is_caught(broken, judged_by, fault):
     thread, says, rule = FAULTS[fault]
-    seconds = 1.0 if "returns quickly" in rule else 10.0
+    seconds = 3.0 if "returns quickly" in rule else 600.0
     assert rule in broken(judged_by(says, FORMS.get(fault, "{}")), seconds), f"https://github.com/{thread}"
 
 

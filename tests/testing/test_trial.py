@@ -149,11 +149,9 @@ def test_a_scorer_that_changes_a_problem_is_caught():
 
 
 def test_a_scorer_that_hangs_ends_its_trial_after_a_few_replies():
-    began = time.perf_counter()
-    found = tried(replace(HALVES, scorer=lambda problem, transcript: time.sleep(60)), seconds=0.1)
+    found = tried(replace(HALVES, scorer=lambda problem, transcript: time.sleep(10**6)), seconds=0.1)
     assert len(found.rows) == 3
     assert found.broken[0].startswith("a scorer returns quickly: at the gold answer of train/0")
-    assert time.perf_counter() - began < 10
 
 
 def test_a_trial_without_time_still_tries_a_problem_of_each_split():

@@ -47,8 +47,6 @@ def told(request):
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),
     }
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **quiet}, timeout=200, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **quiet}, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
