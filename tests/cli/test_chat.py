@@ -233,7 +233,7 @@ def test_one_question_of_the_command_line_is_answered_and_that_is_all(folder):
 def test_words_that_are_no_utf8_are_refused_in_a_sentence(folder, given):
     options = [os.fsdecode(option) for option in given.get("options", ())]
     command = [sys.executable, "-m", "poziomka", "chat", str(folder), "--tokens", "3", *options]
-    done = subprocess.run(command, input=given.get("said", b""), capture_output=True, timeout=100, check=False)
+    done = subprocess.run(command, input=given.get("said", b""), capture_output=True, check=False)
     assert done.returncode == 2
     assert b"is no UTF-8 text" in done.stderr
     assert (b"line 2 of standard input" in done.stderr) == ("said" in given)

@@ -1,7 +1,5 @@
 """A chat template is a program from elsewhere: it runs within bounds, and what it does wrong is said in a sentence."""
 
-import time
-
 import pytest
 
 from poziomka.core.errors import ModelError
@@ -25,10 +23,8 @@ GREEDY = {
 @pytest.mark.fault("E13")
 @pytest.mark.parametrize("how", ["prints for ever", "multiplies a string"])
 def test_a_template_that_writes_too_much_is_refused(how):
-    began = time.process_time()
     with pytest.raises(ModelError, match="chat template"):
         Template(GREEDY[how]).render(HI, generation=True)
-    assert time.process_time() - began < 5  # it is not this process that works
 
 
 @pytest.mark.slow
