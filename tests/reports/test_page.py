@@ -81,8 +81,9 @@ def test_the_page_is_well_formed_and_its_names_are_unique(html):
 def test_the_page_says_what_changed_with_intervals(html):
     text = html.replace("\N{NO-BREAK SPACE}", " ")
     assert "from 21 % (17–26 %) to 95 % (92–97 %) at a budget of 64 thinking tokens" in text
-    assert "a budget of 64 instead of 2, takes the trained model from 6 % (4–9 %) to 95 %" in text
-    assert "64 points more, where at least 30 were demanded; the gate was passed" in text
+    assert "+9 points (+5 to +13) at equal thinking" in text
+    assert "the trained model made to answer at once solves 22 % (18–27 %)" in text
+    assert "64 points more, where at least 30 more were demanded; the gate was passed" in text
 
 
 def test_rollouts_stand_side_by_side_with_reward_verdict_and_reason(html):
@@ -98,7 +99,7 @@ def test_recipe_seeds_cost_and_limits_are_told(html):
 
 def test_pictures_have_words_for_those_who_cannot_see_them(html):
     labels = re.findall(r'<svg [^>]*role="img" aria-label="([^"]+)"', html)
-    assert len(labels) == html.count("<svg") == 3
+    assert len(labels) == html.count("<svg") == 10  # the two panels, and a small plot for each of 8 monitors
     assert "13 evaluations: from" in labels[0]
 
 
