@@ -54,11 +54,15 @@ def fitting(task: Task, chat: ChatFormat, context: int | None, tokens: int) -> F
     kept = [index for index, found in enumerate(lengths) if found is not None and found <= longest]
     unread = lengths.count(None)
     overlong = size - len(kept) - unread
-    notes += _told(overlong, size, f"longer than {longest} tokens, which leaves no room for a reply in {context}")
-    notes += _told(unread, size, "such that the chat format cannot read them")
+    left_out = (
+        *_told(overlong, size, f"longer than {longest} tokens, which leaves no room for a reply in {context}"),
+        *_told(unread, size, "such that the chat format cannot read them"),
+    )
     if not kept:
-        message = f"no training problem of task {task.name!r} can be answered: {notes[-1]}; raise the context"
+        remedy = "raise the context" if overlong else "give the task other prompts"
+        message = f"no training problem of task {task.name!r} can be answered: {'; '.join(left_out)}; {remedy}"
         raise TaskError(message)
+    notes += left_out
     return Fitting(task if len(kept) == size else only(task, kept), overlong, unread, notes)
 
 

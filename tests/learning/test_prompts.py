@@ -7,6 +7,7 @@ import torch
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author, Span, Transcript, compact
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.lessons import Lessons, LessonSettings
@@ -18,7 +19,7 @@ from poziomka.models.weights import build_model
 
 
 def task_of(texts, **more):
-    """A task of these prompts, whose demonstrations repeat the prompt."""
+    """A task of these prompts in each split, whose demonstrations repeat the prompt."""
 
     def source(split, index, level):
         return Problem.ask("texts", f"{split}{index}", texts[index], "a")
@@ -27,7 +28,7 @@ def task_of(texts, **more):
         return problem.prompt[0].content, "a"
 
     scorer = lambda problem, transcript: Score.wrong("")  # noqa: E731 what it says does not matter
-    return Task("texts", source, scorer, size=len(texts), trusted=True, demonstration=shown, **more)
+    return Task("texts", source, scorer, size=len(texts), trusted=True, demonstration=shown, splits=SPLITS, **more)
 
 
 @pytest.mark.fault("A1")
@@ -58,6 +59,8 @@ def test_a_task_of_overlong_prompts_only_is_refused_in_words(chat):
         TaskError, match=r"no training problem of task 'texts' can be answered: 2 of 2 .* raise the context"
     ):
         fitting(task_of(["a " * 40] * 2), chat, context=32, tokens=8)
+    with pytest.raises(TaskError, match=r"1 of 2 .* longer than 24 tokens.*; 1 of 2 .* cannot read them"):
+        fitting(task_of(["a " * 40, "c"]), chat, context=32, tokens=8)
 
 
 @pytest.mark.fault("A1")
