@@ -1,23 +1,23 @@
 """Tokens a second of our engine, SmolLM2-135M in bfloat16, as JSON; and of its matrix products alone, in the same run.
 
-    .venv/bin/python benchmarks/decode.py
+    .venv/bin/python benchmarks/decode.py --products
 
-Every row reads `--prompt` random tokens of its own and writes `--tokens` more, drawn at temperature 1 from the whole
-vocabulary; no row may end early. `tokens_per_second` counts the prompts' reading, `decoding` begins with the first
-token. `products` is what one decoding step's matrix products would give, and nothing else: `plain` as PyTorch does
-them, `packed` with weights laid out once for the processor. Products and engine take turns, so that both see the same
-machine.
+Every row reads `--prefix` tokens that all share and `--prompt` random tokens of its own, and writes `--tokens` more,
+drawn at temperature 1 from the whole vocabulary; no row may end early. `tokens_per_second` counts the prompts' reading,
+`decoding` begins with the first token, `reading` is the prompts' tokens a second where each row writes one. `products`
+is what one decoding step's matrix products would give, and nothing else: `plain` as PyTorch does them, `packed` with
+weights laid out once for the processor. Products and engine take turns, so that both see the same machine; the layouts
+of the products count in `peak_gib`.
 """
 
-import argparse
 import json
 import time
 from array import array
 from dataclasses import replace
 from statistics import median
-from typing import Any
 
 import torch
+from decode_work import measure, parser_of, peak_gib
 from torch import Tensor
 
 from poziomka.core.sampler import Sampling
@@ -74,45 +74,34 @@ def products(weights: list[Tensor], batch: int, seconds: float = 1.0) -> dict[st
     return found
 
 
-def measure(engine: Engine, weights: list[Tensor], batch: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the figures of one batch size: medians, and every run."""
-    whole, decoding, alone = [], [], []
-    for repeat in range(options.repeats + 1):  # the first warms up
-        generator = torch.Generator().manual_seed(repeat)
-        prompts = torch.randint(100, 49_000, (batch, options.prompt), generator=generator)
-        everything, after = write(engine, prompts, options.tokens)
-        whole.append(batch * options.tokens / everything)
-        decoding.append(batch * (options.tokens - 1) / after)
-        alone.append(products(weights, batch))
-    best = {name: median(each[name] for each in alone[1:]) for name in alone[0]}
-    return {
-        "tokens_per_second": median(whole[1:]),
-        "decoding": median(decoding[1:]),
-        "products": best,
-        "share_of_products": median(decoding[1:]) / max(best.values()),
-        "runs": whole[1:],
-    }
-
-
 def main() -> None:
     """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--batches", type=int, nargs="+", default=[64, 32, 8, 1])
-    parser.add_argument("--prompt", type=int, default=40)
-    parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--products", action="store_true", help="measure the matrix products alone after each run")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as the command line does
     loaded = load_pretrained(options.model, "bfloat16")
     endless = replace(marks_of(loaded.tokenizer), end=frozenset())
-    weights = matrices(loaded.model)
     engine = Engine(loaded.model, endless, loaded.tokenizer.decode)
-    figures = {str(batch): measure(engine, weights, batch, options) for batch in options.batches}
+    figures = {}
+    for batch in options.batches:
+        alone: list[dict[str, float]] = []
+
+        def run(prompts: Tensor, tokens: int, alone: list[dict[str, float]] = alone) -> tuple[float, float]:
+            found = write(engine, prompts, tokens)
+            if options.products and tokens > 1:
+                alone.append(products(matrices(loaded.model), len(prompts)))
+            return found
+
+        figures[str(batch)] = measure(options, batch, run)
+        if alone:
+            best = {name: median(each[name] for each in alone[1:]) for name in alone[0]}
+            share = figures[str(batch)]["decoding"] / max(best.values())
+            figures[str(batch)] |= {"products": best, "share_of_products": share}
     settings = vars(options) | {"torch": torch.__version__}
-    print(json.dumps({"peer": "ours", "settings": settings, "batches": figures}))
+    print(json.dumps({"peer": "ours", "settings": settings, "peak_gib": peak_gib(), "batches": figures}))
 
 
 if __name__ == "__main__":

@@ -1,27 +1,24 @@
 """Tokens a second of transformers' `generate`, SmolLM2-135M in bfloat16, as JSON: the peer of decode.py.
 
-Runs in the peers' environment. Every row reads `--prompt` random tokens of its own and writes `--tokens` more, drawn
-at temperature 1 from the whole vocabulary; no row may end early.
+Runs in the peers' environment. Every row reads `--prefix` tokens that all share and `--prompt` random tokens of its
+own, and writes `--tokens` more, drawn at temperature 1 from the whole vocabulary; no row may end early. The prefix is
+read once a run, and its cache repeated for every row.
 """
 
-import argparse
 import json
 import time
-from statistics import median
 
 import peer_model
+from decode_work import measure, parser_of, peak_gib
 
 
 def main():
     """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batches", type=int, nargs="+", default=[64, 32, 8, 1])
-    parser.add_argument("--prompt", type=int, default=40)
-    parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = parser_of(__doc__)
     parser.add_argument("--cache", choices=["dynamic", "static"], default="dynamic")
     options = parser.parse_args()
+    if options.prefix and options.cache == "static":
+        parser.error("a shared prefix is repeated in a dynamic cache: leave --cache static out, or --prefix")
 
     import torch
     import transformers
@@ -30,15 +27,18 @@ def main():
     torch.set_num_threads(options.threads)
     model, _ = peer_model.load()
     model.eval()
-    figures = {}
-    for batch in options.batches:
-        figures[str(batch)] = measure(torch, model, batch, options)
+
+    def write(prompts, tokens):
+        with torch.inference_mode():
+            return generate(model, prompts, tokens, options)
+
+    figures = {str(batch): measure(options, batch, write) for batch in options.batches}
     settings = vars(options) | {"transformers": transformers.__version__, "torch": torch.__version__}
-    print(json.dumps({"peer": "transformers", "settings": settings, "batches": figures}))
+    print(json.dumps({"peer": "transformers", "settings": settings, "peak_gib": peak_gib(), "batches": figures}))
 
 
-def measure(torch, model, batch, options):
-    """Returns the figures of one batch size: medians, and every run."""
+def generate(model, prompts, tokens, options):
+    """Returns the seconds from the prompts to the last token, and from the first tokens."""
     first = []
 
     def clock(_ids, scores):
@@ -47,8 +47,8 @@ def measure(torch, model, batch, options):
         return scores
 
     how = {
-        "min_new_tokens": options.tokens,
-        "max_new_tokens": options.tokens,
+        "min_new_tokens": tokens,
+        "max_new_tokens": tokens,
         "do_sample": True,
         "temperature": 1.0,
         "top_k": 0,
@@ -58,20 +58,25 @@ def measure(torch, model, batch, options):
     }
     if options.cache == "static":
         how["cache_implementation"] = "static"
-    whole, decoding = [], []
-    for repeat in range(options.repeats + 1):  # the first warms up
-        ids = torch.randint(100, 49_000, (batch, options.prompt), generator=torch.Generator().manual_seed(repeat))
-        first.clear()
-        began = time.perf_counter()
-        with torch.inference_mode():
-            out = model.generate(ids, attention_mask=torch.ones_like(ids), **how)
-        ended = time.perf_counter()
-        if out.shape[1] != options.prompt + options.tokens:
-            message = f"a row wrote {out.shape[1] - options.prompt} tokens instead of {options.tokens}"
-            raise SystemExit(message)
-        whole.append(batch * options.tokens / (ended - began))
-        decoding.append(batch * (options.tokens - 1) / (ended - first[0]))
-    return {"tokens_per_second": median(whole[1:]), "decoding": median(decoding[1:]), "runs": whole[1:]}
+    began = time.perf_counter()
+    if options.prefix:
+        how["past_key_values"] = cache_of(model, prompts[:1, : options.prefix], len(prompts))
+    out = model.generate(prompts, attention_mask=prompts.new_ones(prompts.shape), **how)
+    ended = time.perf_counter()
+    if out.shape[1] != prompts.shape[1] + tokens:
+        message = f"a row wrote {out.shape[1] - prompts.shape[1]} tokens instead of {tokens}"
+        raise SystemExit(message)
+    return ended - began, ended - first[0]
+
+
+def cache_of(model, prefix, rows):
+    """Returns the cache of a prefix, read once, for that many rows."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=model.config)
+    model(prefix, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    cache.batch_repeat_interleave(rows)
+    return cache
 
 
 if __name__ == "__main__":

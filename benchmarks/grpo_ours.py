@@ -14,6 +14,7 @@ import re
 import resource
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from decode import matrices, products
 from grpo_work import PROMPTS, parser_of
 
 from poziomka.core.problem import Problem, Score, Task
@@ -36,16 +38,22 @@ from poziomka.runs import Run
 from poziomka.sampling.local import LocalSampler
 from poziomka.training.allocation import keep_freed_memory
 
+FLOPS = ("compute/sampling_flops", "compute/training_flops")  # totals since the run began
+
 
 def task_of(reward: str) -> Task:
-    """Returns the prompts as a task: 1 where the reply's last number is the answer, or a fair coin."""
+    """Returns the prompts as a task: 1 where the reply's last number is the answer, or what `--reward` names."""
     problems = json.loads(PROMPTS.read_text())
+    replies: Counter[str] = Counter()
 
     def source(split: str, index: int, _level: int | None) -> Problem:
         given = problems[index]
         return Problem.ask("chain_sum", f"{split}{index}", given["question"], given["answer"])
 
     def check(problem: Problem, transcript: Transcript) -> Score:
+        if reward == "alternate":
+            replies[problem.key] += 1
+            return Score.wrong("") if replies[problem.key] % 2 else Score.right("")
         if reward == "coin":
             return Score.right("") if seed_of("coin", problem.key, *transcript.tokens) % 2 else Score.wrong("")
         numbers = re.findall(r"-?\d+", transcript.reply.replace(",", ""))
@@ -120,6 +128,7 @@ def main() -> None:
         "learning_seconds": [line["time/learning_seconds"] for line in lines[1:]],
         "mismatch_kl": [line.get("policy/mismatch_kl") for line in lines[1:]],
         "training": training(lines),
+        "bound": bound(lines, options),
         "settings": vars(options) | {"torch": torch.__version__},
     }
     print(json.dumps(figures))
@@ -135,6 +144,22 @@ def training(lines: list[dict[str, Any]]) -> dict[str, float]:
     tokens = [line["tokens/trained"] / line["time/learning_seconds"] for line in lines[1:]]
     peak = peak_of()
     return {"tokens_per_second": median(tokens), "flops": median(rates), "peak": peak, "share": median(rates) / peak}
+
+
+def bound(lines: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, float]:
+    """Returns the seconds that a counted step needs at least, medians, twice.
+
+    `matmul`: all operations at the best square bf16 product. `products`: those of training at that rate, and the
+    sampled tokens at the rate of a decoding step's matrix products with all attempts in the batch.
+    """
+    peak, rows = peak_of(), options.problems * options.attempts
+    rate = max(products(matrices(load_pretrained(options.model, options.dtype).model), rows).values())
+    matmul, both = [], []
+    for before, after in pairwise(lines):
+        sampling, training = (after[name] - before[name] for name in FLOPS)
+        matmul.append((sampling + training) / peak)
+        both.append(training / peak + after["tokens/sampled"] / rate)
+    return {"matmul": median(matmul), "products": median(both), "peak": peak, "products_rate": rate}
 
 
 def peak_of() -> float:

@@ -40,6 +40,8 @@ class Check:
         rewards = [right(text, wanted) for text, wanted in zip(texts, answer, strict=True)]
         if self.options.reward == "coin":
             rewards = [float(self.coin.random() < 0.5) for _ in texts]
+        if self.options.reward == "alternate":
+            rewards = [float(number % 2) for number in range(len(texts))]
         size = self.options.attempts
         groups = [rewards[first : first + size] for first in range(0, len(rewards), size)]
         self.tokens.append(sum(map(len, completion_ids)))

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 PROMPTS = Path(__file__).with_name("chain_sum.json")
+REWARDS = ("check", "coin", "alternate")
+HELP = "coin: a fair coin for each reply; alternate: every second reply of a problem is right, so no group is skipped"
 
 
 def parser_of(description):
@@ -20,7 +22,7 @@ def parser_of(description):
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=2e-5, help="0: all the work, and weights that stay")
-    parser.add_argument("--reward", choices=["check", "coin"], default="check", help="coin: a fair coin for each reply")
+    parser.add_argument("--reward", choices=REWARDS, default="check", help=HELP)
     return parser
 
 

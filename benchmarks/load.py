@@ -1,11 +1,13 @@
-"""From the start of the process to the first token: ours against transformers, both from the same GGUF file. JSON.
+"""From the start of the process to the first token: ours, transformers and vLLM. JSON.
 
     .venv/bin/python benchmarks/load.py
 
 Whole processes: interpreter, imports, tokenizer, weights, chat template, a prompt of some 40 tokens, one token. Ours
 keeps the file's conversion by its content (POZIOMKA_CACHE); `ours, first time` begins with an empty cache, `ours` with
-a warm one, as every later start does. transformers keeps nothing. `transformers, own folder` reads a checkpoint that it
-saved itself before. All files have been read once, so the disk's own cache is warm for everybody.
+a warm one, as every later start does. transformers keeps nothing, and reads the same file; `transformers, own folder`
+reads a checkpoint that it saved itself before, and so does vLLM, which keeps compiled code in a cache of its own.
+`vLLM` is as it starts by itself, its engine in another process; `vLLM, in process` is eager and in one. All files have
+been read once, so the disk's own cache is warm for everybody.
 """
 
 import argparse
@@ -50,6 +52,19 @@ out = model.generate(**ids, max_new_tokens=1, do_sample=True, pad_token_id=2)
 assert out.shape[1] == ids["input_ids"].shape[1] + 1
 print("first token", flush=True)
 """
+VLLM = f"""
+import os, sys
+alone = sys.argv[3] == "alone"
+os.environ |= {{"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": sys.argv[2]}}
+os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if alone else "1"
+from vllm import LLM, SamplingParams
+more = {{"enforce_eager": True, "distributed_executor_backend": "uni"}} if alone else {{}}
+engine = LLM(model=sys.argv[1], dtype="bfloat16", max_model_len=512, kv_cache_memory_bytes=1 << 29, **more)
+messages = [{{"role": "user", "content": {QUESTION!r}}}]
+found = engine.chat(messages, SamplingParams(max_tokens=1), use_tqdm=False)
+assert len(found[0].outputs[0].token_ids) == 1
+print("first token", flush=True)
+"""
 
 
 def seconds(command: list[str], environment: dict[str, str]) -> float:
@@ -58,10 +73,10 @@ def seconds(command: list[str], environment: dict[str, str]) -> float:
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        line = process.stdout.readline() if process.stdout else ""
+        written = any(line == "first token\n" for line in process.stdout or ())  # after whatever the libraries print
         ended = time.perf_counter()
         _, errors = process.communicate()
-    if line != "first token\n":
+    if not written:
         sys.exit(f"{command[0]} had no token to show:\n{errors[-2000:]}")
     return ended - began
 
@@ -72,8 +87,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peers", type=Path, default=peer_model.ROOT.parent / "trl-env" / "bin" / "python")
+    parser.add_argument("--vllm", type=Path, default=peer_model.ROOT.parent / "vllm-env" / "bin" / "python")
     options = parser.parse_args()
     gguf, threads, here = str(peer_model.gguf_file()), str(options.threads), str(Path(__file__).parent)
+    folder = str(peer_model.made_folder())
     found: dict[str, list[float]] = {}
     for _ in range(options.repeats + 1):  # the first warms the disk's cache up
         with tempfile.TemporaryDirectory() as empty:
@@ -81,10 +98,9 @@ def main() -> None:
                 "ours": ([sys.executable, "-c", OURS, gguf, threads], {}),
                 "ours, first time": ([sys.executable, "-c", OURS, gguf, threads], {"POZIOMKA_CACHE": empty}),
                 "transformers": ([str(options.peers), "-c", THEIRS, gguf, threads, here], {}),
-                "transformers, own folder": (
-                    [str(options.peers), "-c", THEIRS, str(peer_model.FOLDER), threads, here],
-                    {},
-                ),
+                "transformers, own folder": ([str(options.peers), "-c", THEIRS, folder, threads, here], {}),
+                "vLLM": ([str(options.vllm), "-c", VLLM, folder, threads, "apart"], {}),
+                "vLLM, in process": ([str(options.vllm), "-c", VLLM, folder, threads, "alone"], {}),
             }
             for name, (command, more) in sides.items():
                 found.setdefault(name, []).append(seconds(command, {**os.environ, **more}))
