@@ -70,14 +70,16 @@ print("first token", flush=True)
 def seconds(command: list[str], environment: dict[str, str]) -> float:
     """Returns the seconds from the start of a process until it says that it has a token."""
     began = time.perf_counter()
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with (
+        tempfile.TemporaryFile("w+") as errors,  # a pipe that is not read would fill, and hold the process up
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
         written = any(line == "first token\n" for line in process.stdout or ())  # after whatever the libraries print
         ended = time.perf_counter()
-        _, errors = process.communicate()
-    if not written:
-        sys.exit(f"{command[0]} had no token to show:\n{errors[-2000:]}")
+        process.communicate()
+        errors.seek(0)
+        if not written:
+            sys.exit(f"{command[0]} had no token to show:\n{errors.read()[-2000:]}")
     return ended - began
 
 
