@@ -120,7 +120,7 @@ def test_weights_may_be_fractions_of_one():
 
 
 def test_each_problem_of_a_finite_part_comes_once_before_any_comes_again():
-    task = mixture([Part(finite("few", {"train": 5})), Part(gcd())])
+    task = mixture([Part(finite("few", {"train": 5, "validation": 1})), Part(gcd())])
     dealt = [p.facts["facts"]["index"] for p in task.take("train", 0, 40) if p.facts["part"] == "few"]
     rounds = [dealt[start : start + 5] for start in range(0, 20, 5)]
     assert all(sorted(each) == [0, 1, 2, 3, 4] for each in rounds)

@@ -48,12 +48,19 @@ def some_long(*, size=None):
 @pytest.mark.fault("A1")
 @pytest.mark.parametrize("size", [None, 64])
 def test_a_run_over_some_overlong_prompts_ends_with_a_report(tmp_path, size):
-    report = train(recipe_of(SMALL), tmp_path, some_long(size=size), keep_watch=False)
+    task = some_long(size=size)
+    report = train(recipe_of(SMALL), tmp_path, task, keep_watch=False)
     run = Run.read(tmp_path)
     assert report.is_file()
     assert [line["step"] for line in run.metrics() if line["stage"] == "reinforce"] == [3, 4]
     noted = (tmp_path / "notes.log").read_text() if (tmp_path / "notes.log").is_file() else ""
-    assert ("16 of 64 training prompts are left out" in noted) is (size is not None)
+    if size is None:
+        assert "prompts are left out" not in noted
+    else:
+        lengths = [len(problem.prompt[0].content) for problem in task.first("train", size)]
+        long = sum(length > 5 * min(lengths) for length in lengths)
+        assert 0 < long < len(lengths)
+        assert f"{long} of {len(lengths)} training prompts are left out" in noted
     assert run.results("frontier") is not None
 
 
