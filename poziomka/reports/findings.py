@@ -1,14 +1,16 @@
 """What a run found, in plain sentences with intervals, for the page, its alternative texts and the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from poziomka.core.evaluation import Estimate
-from poziomka.reports.reading import AFTER, BEFORE, FORCED, Point, Reading, estimate
+from poziomka.reports.reading import AFTER, BEFORE, FORCED, START, Point, Reading, estimate
 from poziomka.reports.words import MINUS, counted, finite, percent, scaled
 
 WITHIN = "\N{EN DASH}"
 EDGE = "curriculum/edge_pass_rate"
+LOST = 0.1  # nats a token from which on a report says that general knowledge was lost
+STAGES = {START: "at the start", BEFORE: "after the warm start", AFTER: "after reinforcement"}
 
 
 def interval(value: Estimate) -> str:
@@ -142,6 +144,26 @@ def gate(reading: Reading) -> str:
     if isinstance(outcome, bool) and (margin is None or margin > -1):
         said += "; the gate was passed" if outcome else "; the gate was not passed, so nothing was reinforced"
     return said + "."
+
+
+def forgetting(reading: Reading) -> str:
+    """Returns how the answers to general questions changed; "" where they were not measured before and after."""
+    table = reading.forgetting.get("logprobs")
+    measured = table if isinstance(table, Mapping) else {}
+    values = {when: value for when in STAGES if (value := finite(measured.get(when))) is not None}
+    questions = finite(reading.forgetting.get("questions"))
+    if START not in values or len(values) < 2 or questions is None:
+        return ""
+    *_, last = values.values()
+    lost = values[START] - last
+    shown = [f"{value:.2f} {STAGES[when]}".replace("-", MINUS) for when, value in values.items()]
+    said = (
+        f"Forgetting, on {counted(int(questions), 'general question')} that no run trains on: the right answers have a "
+        f"mean log-probability of {', '.join(shown[:-1])} and {shown[-1]}, in nats a token; "
+    )
+    if lost >= LOST:
+        return f"{said}the model lost general knowledge ({lost:.2f}): lower learning rates or fewer updates lose less."
+    return f"{said}these questions show no loss of {LOST:g} or more."
 
 
 def curriculum(reading: Reading) -> str:

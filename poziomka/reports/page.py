@@ -130,9 +130,10 @@ def _result(reading: Reading, pictures: Mapping[str, str]) -> str:
             "bands: 95 % intervals."
         )
         shown.append(_figure(pictures["thinking"], "thinking", findings.thinking_alternative(reading), caption))
-    gate = findings.gate(reading)
+    sentences = (findings.gate(reading), findings.forgetting(reading))
+    said = "".join(tag("p", sentence) for sentence in sentences if sentence)
     panels = f'<div class="panels">{"".join(shown)}</div>' if shown else tag("p", "There is nothing to draw yet.")
-    return panels + _gains(reading) + _numbers(reading) + (tag("p", gate) if gate else "")
+    return panels + _gains(reading) + _numbers(reading) + said
 
 
 def _figure(svg: str, name: str, alternative: str, caption: str) -> str:

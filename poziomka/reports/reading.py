@@ -12,6 +12,7 @@ from poziomka.reports.words import finite
 from poziomka.runs.run import Run
 
 BEFORE, AFTER = "warm start", "trained"  # the two models that a report compares
+START = "start"  # the model that a run begins with
 FORCED = ", made to think"  # ends the name of a model whose thoughts may not close before their first token
 UNREADABLE = (PoziomkaError, OSError, ValueError, KeyError)  # a damaged file, or one that another hand wrote
 
@@ -98,7 +99,7 @@ class Reading:
         learning: accuracy at validation problems against reinforcement FLOPs.
         forced: what the warm start reaches at these problems when it is made to think; None where not measured.
         curves: held-out accuracy against thinking tokens.
-        frontier, gains, gate, cost, alarms: results as they were written; empty where absent.
+        frontier, gains, gate, cost, alarms, forgetting: results as they were written; empty where absent.
         pairs: rollouts before and after, in the journal's order.
         flagged: rollouts that alarms name, by id.
         origin: versions, commit and machine.
@@ -117,6 +118,7 @@ class Reading:
     gate: Table = field(default_factory=dict)
     cost: Table = field(default_factory=dict)
     alarms: Table = field(default_factory=dict)
+    forgetting: Table = field(default_factory=dict)
     origin: Table = field(default_factory=dict)
     pairs: Sequence[Pair] = ()
     flagged: Mapping[str, Rollout] = field(default_factory=dict)
@@ -156,6 +158,7 @@ def read(run: Run, *, journals: bool = True) -> Reading:
     reading.gate = _results(run, "gate", "whether thought was better than the direct answer", reading.missing)
     reading.cost = _results(run, "cost", "what the run cost", reading.missing)
     reading.alarms = alarms_of(run, reading.missing)
+    reading.forgetting = _optional(run, "forgetting", reading.missing)
     notes = _results(run, "notes", "what the run does not show", reading.missing).get("not_shown")
     reading.notes = [str(note) for note in notes] if isinstance(notes, list) else []
     try:
@@ -170,10 +173,15 @@ def read(run: Run, *, journals: bool = True) -> Reading:
 
 def alarms_of(run: Run, missing: list[str]) -> Table:
     """Returns results/alarms.json; {} where there is none: nothing was reinforced, or before there were alarms."""
+    return _optional(run, "alarms", missing)
+
+
+def _optional(run: Run, name: str, missing: list[str]) -> Table:
+    """Returns a result that not every run has; {} where there is none."""
     try:
-        return run.results("alarms") or {}
+        return run.results(name) or {}
     except UNREADABLE as error:
-        missing.append(f"results/alarms.json cannot be read: {error}.")
+        missing.append(f"results/{name}.json cannot be read: {error}.")
         return {}
 
 

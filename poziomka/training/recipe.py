@@ -1,6 +1,5 @@
 """A recipe: everything that one run is made from, as data."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,16 +16,9 @@ from poziomka.learning.reinforce import ReinforceSettings
 from poziomka.models.lora import LoraSettings
 from poziomka.models.transformer import TransformerSettings
 from poziomka.training.aliases import demand_own_names
+from poziomka.training.kinds import Kind, completed, kind_of
 
 SCHEMA = 1  # of recipe.toml
-FULL: dict[str, Any] = {  # of a pretrained model that learns all its weights, where a recipe does not say otherwise
-    "warm_start": {"updates": 100, "learner": {"optimizer": {"rate": 5e-5, "warmup": 5}}},
-    "reinforce": {"learner": {"optimizer": {"rate": 1e-5}}},
-}
-ADAPTERS: dict[str, Any] = {  # of one that learns adapters, which take about ten times the rate
-    "warm_start": {"updates": 100, "learner": {"optimizer": {"rate": 2e-4, "warmup": 5}}},
-    "reinforce": {"learner": {"optimizer": {"rate": 1e-4}}},
-}
 WARM_START = OptimizerSettings(rate=2e-3, warmup=50, decay=0.6, floor=0.02)
 
 
@@ -139,6 +131,11 @@ class Recipe:
         return ({"enable_thinking": True} if self.thinks else {}) | dict(self.template_variables)
 
     @property
+    def kind(self) -> Kind:
+        """Which weights learn, and whether they learned before."""
+        return kind_of(self.pretrained, self.lora)
+
+    @property
     def warm_updates(self) -> int:
         """Updates of the warm start; 0 where a checkpoint stands in for it."""
         return 0 if self.start else self.warm_start.updates
@@ -175,22 +172,4 @@ def recipe_of(values: dict[str, Any], changes: tuple[str, ...] = (), where: str 
         raise SettingsError(message)
     changed = override(values, changes)
     demand_own_names(Recipe, changed, where)
-    return build(Recipe, _completed(changed), where)
-
-
-def _completed(values: dict[str, Any]) -> dict[str, Any]:
-    """Returns a recipe's values with the defaults for its kind of model; the settings' own are for one from nothing."""
-    if values.get("pretrained") is None:
-        return values
-    return _over(FULL if values.get("lora") is None else ADAPTERS, values)
-
-
-def _over(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Returns the values, with defaults where none is given; a value that should be a table is left for its error."""
-    found = dict(values)
-    for name, default in defaults.items():
-        if name not in values:
-            found[name] = copy.deepcopy(default)
-        elif isinstance(default, dict) and isinstance(values[name], dict):
-            found[name] = _over(default, values[name])
-    return found
+    return build(Recipe, completed(changed), where)

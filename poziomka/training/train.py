@@ -1,12 +1,9 @@
 """One recipe from nothing to a report: warm start, gate, reinforcement, evaluation. Wiring only."""
 
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from poziomka.core.environment import asked
@@ -21,13 +18,13 @@ from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.finetune import finetune
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.lessons import Lessons
-from poziomka.learning.progress import Interrupted, Progress
+from poziomka.learning.progress import Progress
 from poziomka.learning.reinforce import fraction_done, reinforce
 from poziomka.learning.turns import describe_tools
 from poziomka.models.counting import sampling_flops
 from poziomka.models.lora import save_learned
 from poziomka.reports.page import write
-from poziomka.reports.reading import AFTER, BEFORE
+from poziomka.reports.reading import AFTER, BEFORE, START
 from poziomka.runs import Run
 from poziomka.runs.exports import Exports, demand_exports
 from poziomka.training.build import (
@@ -41,7 +38,9 @@ from poziomka.training.build import (
     settled,
     taught,
 )
+from poziomka.training.forgetting import record_knowledge
 from poziomka.training.inputs import demand_same_inputs
+from poziomka.training.interrupt import interruptible
 from poziomka.training.measure import held_out, measured, opens_thoughts, record
 from poziomka.training.preflight import demand_memory, needs
 from poziomka.training.recipe import Recipe, recipe_of
@@ -109,10 +108,13 @@ class Training:
         """Does what is left to do; returns the path of the report."""
         try:
             with self.watcher, self._watchdog():
+                if self.progress.step == 0:
+                    self.measure_knowledge(START)
                 with interruptible(self.progress):
                     self.warm_start()
                     self.demand_gate()
                     self.reinforce()
+                self.measure_knowledge(AFTER)
                 self.evaluate(AFTER)  # all is saved: from here on Ctrl-C stops at once
                 self.record_cost()
                 self.watcher.stage("writing the report")
@@ -157,9 +159,16 @@ class Training:
 
     def _measure_warm_start(self) -> None:
         self._keep_model("warm-start")  # checkpoints come and go; where reinforcement began stays
+        if self.warm_updates:
+            self.measure_knowledge(BEFORE)
         self._measure_gate()
         self.log_point()
         self.evaluate(BEFORE)
+
+    def measure_knowledge(self, when: str) -> None:
+        """Measures how likely a pretrained model, as it stands, finds right answers to general questions."""
+        if self.recipe.pretrained is not None:
+            record_knowledge(when, self.model, self.chat, self.run)
 
     def _measure_gate(self) -> None:
         gate, budget = self.recipe.gate, self.recipe.reinforce.budget
@@ -323,29 +332,6 @@ PHASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "evaluation": ("evaluation_flops", "", ("evaluate: evaluating", "evaluating")),
 }
-
-
-@contextmanager
-def interruptible(progress: Progress) -> Iterator[None]:
-    """Lets Ctrl-C stop after the step under way, saved; a second one stops at once."""
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        if progress.stop:
-            raise KeyboardInterrupt
-        progress.stop = True
-
-    try:
-        before: Callable[[int, FrameType | None], object] | int | None = signal.signal(signal.SIGINT, handle)
-    except ValueError:  # signals reach the main thread only
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if progress.stop:
-        message = f"stopped; go on with: {progress.again}"
-        raise Interrupted(message)
 
 
 def train(

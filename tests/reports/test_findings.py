@@ -3,7 +3,7 @@
 import pytest
 
 from poziomka.core.evaluation import Estimate
-from poziomka.reports.findings import failures, gate, headline, points
+from poziomka.reports.findings import failures, forgetting, gate, headline, points
 from poziomka.reports.reading import Curve, Point, Reading
 
 
@@ -79,3 +79,19 @@ def test_failed_checks_stand_beside_the_figure_with_bounds():
 
 def test_gains_have_signs():
     assert points(Estimate(-0.031, -0.06, 0.001)) == "\N{MINUS SIGN}3 points (\N{MINUS SIGN}6 to 0)"
+
+
+@pytest.mark.fault("C3")
+def test_the_report_says_what_was_forgotten(tmp_path):
+    values = {"start": -0.52, "warm start": -0.61, "trained": -2.6}
+    sentence = said(forgetting(Reading(tmp_path, forgetting={"questions": 12, "tokens": 99, "logprobs": values})))
+    assert "−0.52 at the start, −0.61 after the warm start and −2.60" in sentence
+    assert sentence.endswith("lost general knowledge (2.08): lower learning rates or fewer updates lose less.")
+    kept = {"questions": 12, "logprobs": values | {"trained": -0.5}}
+    assert said(forgetting(Reading(tmp_path, forgetting=kept))).endswith("these questions show no loss of 0.1 or more.")
+
+
+@pytest.mark.fault("C3")
+@pytest.mark.parametrize("damaged", [{}, {"logprobs": [1]}, {"questions": 12, "logprobs": {"start": -1.0}}])
+def test_what_was_not_measured_is_not_said(tmp_path, damaged):
+    assert forgetting(Reading(tmp_path, forgetting=damaged)) == ""

@@ -1,5 +1,6 @@
 """What a run measures of a model, and on which problems."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -152,8 +153,10 @@ def test_a_checkpoint_carries_a_score_only_if_its_weights_were_measured(folder):
     best = run.best()
     assert best.step in points
     assert best.score == points[best.step] == max(points.values())
-    scores = {int(path.name[5:]): path for path in (folder / "checkpoints").glob("step-*")}
-    assert 34 in scores
+    manifests = (folder / "checkpoints").glob("step-*/manifest.json")
+    saved = {found["step"]: found["score"] for found in map(json.loads, (path.read_text() for path in manifests))}
+    assert 34 in saved
+    assert saved == {step: points.get(step) for step in saved}
     assert run.latest().step == 35
 
 

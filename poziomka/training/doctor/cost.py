@@ -1,12 +1,16 @@
 """Will it fit, how long will it take, and is there anything to learn from?"""
 
+from collections.abc import Sequence
+from math import ceil
 from statistics import fmean
 
 from poziomka.learning.advantages import informative
 from poziomka.models.room import free_memory
-from poziomka.reports.words import duration, percent, scaled
+from poziomka.reports.words import counted, duration, percent, scaled
+from poziomka.sampling.engine import EngineLimits
 from poziomka.training.doctor.finding import Finding
 from poziomka.training.doctor.parts import Bench
+from poziomka.training.doctor.plan import evaluations
 from poziomka.training.preflight import ADVICE, in_words, needs
 
 TIGHT = 0.8  # share of the available memory from which on an estimate is no promise
@@ -43,15 +47,46 @@ def variance(bench: Bench) -> Finding:
 
 
 def seconds(bench: Bench) -> Finding:
-    """Scales what sampling and learning took here to a whole step of the recipe.
+    """Scales what sampling and learning took here to a step of the recipe, and to the whole run.
 
     Rows that are sampled together share the work: at best more rows take no longer, at worst as much longer.
+    Of parts that no recipe built, only reinforcement is estimated.
     """
     settings, taken = bench.parts.settings, bench.seconds
     rows = settings.problems * settings.attempts
     learning = taken["learning"] * rows / sum(len(group) for group in bench.few)
-    low, high = (taken["sampling"] * more + learning for more in (1.0, rows / len(bench.rollouts)))
-    spoken = [duration(low)] if high < 1.1 * low else [duration(low), duration(high)]
-    stage = [duration(value * settings.steps) for value in (low, high)][: len(spoken)]
-    figure = f"a step of {rows} rollouts {' to '.join(spoken)}, {settings.steps} steps {' to '.join(stage)}"
-    return Finding.passed("time", figure)
+    low, high = (amount + learning for amount in _sampling(bench, [rows]))
+    stage = (low * settings.steps, high * settings.steps)
+    said = f"a step of {rows} rollouts {_range(low, high)}"
+    spans = {counted(settings.steps, "step"): stage} | _around(bench)
+    phases = [f"{phase} {_range(*span)}" for phase, span in spans.items()]
+    if len(phases) > 1:
+        phases.append(f"in all {_range(*map(sum, zip(*spans.values(), strict=True)))}")
+    return Finding.passed("time", "; ".join([said, *phases]))
+
+
+def _around(bench: Bench) -> dict[str, tuple[float, float]]:
+    """Returns the least and most seconds of the warm start and of all evaluations, by what they are."""
+    recipe = bench.parts.recipe
+    if recipe is None:
+        return {}
+    found = {}
+    if recipe.warm_updates:
+        tokens = sum(len(rollout.transcript) for group in bench.few for rollout in group)
+        each = bench.seconds["learning"] * recipe.warm_start.lessons.tokens / tokens
+        name = f"warm start of {counted(recipe.warm_updates, 'update')}"
+        found[name] = (each * recipe.warm_updates, each * recipe.warm_updates)
+    sizes = evaluations(recipe, bench.parts.task)
+    found[f"evaluation of {counted(sum(sizes), 'attempt')}"] = _sampling(bench, sizes)
+    return found
+
+
+def _sampling(bench: Bench, sizes: Sequence[int]) -> tuple[float, float]:
+    """Returns the least and most seconds in which batches of so many attempts are sampled, one batch after another."""
+    taken, count, together = bench.seconds["sampling"], len(bench.rollouts), EngineLimits().rows
+    least = taken * sum(ceil(size / together) for size in sizes)
+    return least, max(least, taken * sum(sizes) / count)
+
+
+def _range(low: float, high: float) -> str:
+    return duration(low) if high < 1.1 * low else f"{duration(low)} to {duration(high)}"

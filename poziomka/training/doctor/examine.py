@@ -1,6 +1,7 @@
 """The checks in the order in which they are made: what is cheap and what would hurt most comes first."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from poziomka.core.errors import PoziomkaError
 from poziomka.training.build import adapt, build, learner_of, sampler_of
@@ -10,6 +11,7 @@ from poziomka.training.doctor.finding import Finding, Status
 from poziomka.training.doctor.format import template
 from poziomka.training.doctor.groups import grouping, weights
 from poziomka.training.doctor.parts import Bench, Parts
+from poziomka.training.doctor.rates import rates
 from poziomka.training.doctor.scorer import scorer
 from poziomka.training.doctor.tools import tools
 from poziomka.training.recipe import Recipe
@@ -18,6 +20,7 @@ Check = Callable[[Bench], Finding | list[Finding]]
 CHECKS: dict[str, Check] = {
     "memory": memory,
     "scorer": scorer,
+    "learning rates": rates,
     "chat format": template,
     "tools": tools,
     "groups": grouping,
@@ -58,4 +61,5 @@ def parts_of(recipe: Recipe) -> Parts:
     sampler = sampler_of(recipe, built)
     adapt(recipe, built.model)
     learner = learner_of(recipe, built.model, settings.learner)
-    return Parts(built.task, built.chat, built.model, sampler, learner, settings, warmed=not recipe.warm_updates)
+    parts = Parts(built.task, built.chat, built.model, sampler, learner, settings)
+    return replace(parts, warmed=not recipe.warm_updates, recipe=recipe)

@@ -19,6 +19,7 @@ from poziomka.learning.reinforce import ReinforceSettings
 from poziomka.learning.weighting import Example, policy_examples
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat
+from poziomka.training.recipe import Recipe
 
 PROBLEMS, ATTEMPTS = 8, 4  # of the rollouts that are looked at
 SAMPLED = 8192  # most tokens of these
@@ -37,6 +38,7 @@ class Parts:
         learner: turns a batch into a step.
         settings: of the reinforcement.
         warmed: whether `model` is what reinforcement begins with, no warm start before it.
+        recipe: what they were built from; None where no recipe built them, which leaves its checks out.
         collect: makes judged groups.
         weigh: puts weights on tokens.
     """
@@ -48,6 +50,7 @@ class Parts:
     learner: Learner
     settings: ReinforceSettings
     warmed: bool = True
+    recipe: Recipe | None = None
     collect: Callable[..., list[Group]] = collect
     weigh: Callable[..., list[Example]] = policy_examples
 
