@@ -46,6 +46,15 @@ def made_of_clocks(function):
     return timed
 
 
+def bounds_of_wait(call):
+    """Returns the constants that bound how long a call waits, by keyword or in first place."""
+    if not isinstance(call.func, ast.Attribute) or call.func.attr not in WAITS:
+        return []
+    given = [keyword.value for keyword in call.keywords if keyword.arg == "timeout"]
+    given += call.args[:1] if call.func.attr == "wait" else []
+    return [node.value for node in given if isinstance(node, ast.Constant)]
+
+
 def offences(source):
     """Returns the lines of a test file that depend on the speed of the machine, each with what is wrong."""
     found, tree = set(), ast.parse(source)
@@ -59,12 +68,10 @@ def offences(source):
                     found.add((compare.lineno, "an assertion compares elapsed time"))
                 elif is_upper_bound_of_seconds(compare):
                     found.add((compare.lineno, "an assertion bounds the seconds that something took"))
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        waits = isinstance(call.func, ast.Attribute) and call.func.attr in WAITS
-        for keyword in call.keywords if waits else ():
-            value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
-            if keyword.arg == "timeout" and isinstance(value, int | float) and value < SHORTEST:
-                found.add((call.lineno, f"a process is given less than {SHORTEST} s"))
+    in_vain = {id(node.operand) for node in ast.walk(tree) if isinstance(node, ast.UnaryOp)}  # `assert not ….wait(1)`
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and id(node) not in in_vain):
+        if any(isinstance(bound, int | float) and bound < SHORTEST for bound in bounds_of_wait(call)):
+            found.add((call.lineno, f"a process is given less than {SHORTEST} s"))
     return sorted(found)
 
 
@@ -86,6 +93,7 @@ PLANTED = {
     "assert 1 > score.check_seconds": "an assertion bounds the seconds that something took",
     "subprocess.run(['x'], timeout=300)": "a process is given less than 600 s",
     "process.communicate(timeout=5)": "a process is given less than 600 s",
+    "assert process.wait(60) == 0": "a process is given less than 600 s",
 }
 
 
@@ -97,4 +105,5 @@ def test_a_planted_dependence_is_found(line):
 
 def test_what_is_no_dependence_is_let_be():
     harmless = "assert 0 < found.check_seconds < found.seconds\n    assert spent >= 0.2\n    time.sleep(0.1)"
+    harmless += "\n    assert not rang.wait(0.6)\n    process.wait(600)"
     assert offences(f"def test():\n    {harmless}\n    subprocess.run(['x'], timeout=600)\n") == []

@@ -328,7 +328,7 @@ def test_a_reader_who_has_seen_enough_is_no_error(start):
     process = start("tasks", "show", "recurrence", "--count", "3000")
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(60) == 141
+    assert process.wait(600) == 141
     assert process.stderr.read() == ""
     process.stderr.close()
 
