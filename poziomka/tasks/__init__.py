@@ -10,6 +10,7 @@ from poziomka.tasks.coding import humaneval, mbpp
 from poziomka.tasks.competition import competition
 from poziomka.tasks.countdown import countdown
 from poziomka.tasks.counterexample import counterexample
+from poziomka.tasks.exact_change import exact_change
 from poziomka.tasks.grade_school import grade_school
 from poziomka.tasks.large_numbers import large_numbers, large_numbers_in_words
 from poziomka.tasks.list_functions import list_functions
@@ -37,6 +38,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "products": products,
     "letters": letters,
     "gcd": gcd,
+    "exact_change": exact_change,
     "large_numbers": large_numbers,
     "large_numbers_in_words": large_numbers_in_words,
     "synthesis": synthesis,
