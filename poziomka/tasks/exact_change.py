@@ -122,7 +122,7 @@ def demonstration(problem: Problem) -> tuple[str, str]:
     amount, values = terms_of(problem)
     random = random_of(NAME, "demonstration", problem.key, cast("int", problem.facts["index"]))
     words: list[str] = []
-    rest, paid = amount, []
+    rest, paid = amount, list[int]()
     while rest and len(words) < SHOWN:
         value = random.choice(values)
         words.append(f"-{value}")

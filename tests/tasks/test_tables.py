@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 def test_it_keeps_a_tasks_contract(name):
     task = TASKS[name]()
     assert task.name == name
-    if name == "countdown":  # its demonstrations are attempts, and may miss
+    if name in ("countdown", "exact_change"):  # their demonstrations are attempts, and may miss
         task = replace(task, demonstration=None)
     check_task(task, problems=8)
 

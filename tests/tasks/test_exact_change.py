@@ -1,0 +1,113 @@
+"""Exact change accepts coins of the given values that sum to the amount, and knows how well each search does."""
+
+from collections import Counter
+from dataclasses import replace
+from statistics import fmean
+
+import pytest
+
+from poziomka.core.problem import Problem, Verdict
+from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.tasks.exact_change import (
+    FAIL,
+    NONE,
+    SYMBOLS,
+    audit,
+    demonstration,
+    exact_change,
+    fewest_coins,
+    mistakes,
+    references,
+    solution,
+    terms_of,
+)
+from poziomka.testing import check_task
+
+PROBLEM = Problem.ask("exact_change", "31,4,7,9,12", " 31 4 7 9 12", index=0)
+
+
+@pytest.fixture(scope="module")
+def task():
+    return exact_change()
+
+
+def judged(scorer, answer, problem=PROBLEM):
+    reply = Span(Author.MODEL, f" <think> </think> {answer}", stop=Stop.END)
+    return scorer(problem, Transcript.of(problem.prompt) + reply)
+
+
+def test_it_keeps_a_tasks_contract(task):
+    check_task(replace(task, demonstration=None), problems=20)  # demonstrations are attempts, and may miss
+
+
+def test_no_two_splits_share_a_set_of_coin_values(task):
+    splits = [
+        {terms_of(problem)[1] for problem in task.take(split, 0, 400)} for split in ("train", "validation", "test")
+    ]
+    assert all(splits)
+    assert sum(map(len, splits)) == len(set.union(*splits))
+
+
+def test_every_problem_can_be_solved_and_its_solution_is_accepted_by_scorer_and_audit(task):
+    for problem in task.take("test", 0, 100):
+        answer = " ".join(map(str, solution(*terms_of(problem))))
+        assert judged(task.scorer, answer, problem).verdict is Verdict.CORRECT
+        assert judged(audit, answer, problem).verdict is Verdict.CORRECT
+
+
+def test_a_solution_has_the_fewest_coins():
+    assert solution(31, (4, 7, 9, 12)) == [7, 12, 12]
+    assert fewest_coins(31, (4, 7, 9, 12)) == 3
+    assert fewest_coins(5, (4, 7, 9, 12)) is None
+
+
+@pytest.mark.parametrize("answer", ["12 12", "12 12 7 4", "31", "10 21", "-12 -12 -7", "12 12 7 none", "", "7 12 12 ."])
+def test_other_answers_earn_nothing(task, answer):
+    assert judged(task.scorer, answer).reward == 0
+    assert judged(audit, answer).reward == 0
+
+
+def test_mistakes_are_wrong(task):
+    for problem in task.take("train", 0, 50):
+        for answer in mistakes(problem).values():
+            assert judged(task.scorer, answer, problem).verdict is Verdict.WRONG
+
+
+def test_a_demonstration_subtracts_rightly_and_answers_with_the_coins_of_its_last_try(task):
+    for problem in task.take("train", 0, 100):
+        thought, answer = demonstration(problem)
+        amount, values = terms_of(problem)
+        words = thought.split()
+        assert {*words, *answer.split(), *problem.prompt[0].content.split()} <= set(SYMBOLS)
+        rest = amount
+        for coin, after in zip(words[::2], words[1::2], strict=True):
+            assert -int(coin) in values
+            rest += int(coin)
+            assert after == (FAIL if rest < 0 else str(rest))
+            rest = amount if rest < 0 else rest
+        assert (answer == NONE) == (rest != 0)
+        assert answer == NONE or judged(task.scorer, answer, problem).correct
+
+
+def test_a_demonstration_chooses_every_coin_uniformly(task):
+    chosen = Counter()
+    for problem in task.take("train", 0, 1500):
+        values = terms_of(problem)[1]
+        chosen.update(values.index(-int(coin)) for coin in demonstration(problem)[0].split()[::2])
+    assert all(abs(count / chosen.total() - 1 / 4) < 0.01 for count in chosen.values())
+
+
+def test_the_random_search_succeeds_as_often_as_its_demonstrations_do(task):
+    problems = task.take("train", 0, 1500)
+    found = [len(demonstration(problem)[0].split()) <= 24 and demonstration(problem)[1] != NONE for problem in problems]
+    expected = [references(problem, 24)["random search"] for problem in problems]
+    assert fmean(found) == pytest.approx(fmean(expected), abs=0.03)
+
+
+def test_better_searches_succeed_more_often_and_a_longer_thought_never_hurts():
+    names = ("random search", "one step of look-ahead", "best possible")
+    rates = [[references(PROBLEM, tokens)[name] for name in names] for tokens in range(0, 42, 2)]
+    assert rates[0] == [0, 0, 0]
+    assert all(row == sorted(row) for row in rates)
+    assert all(list(column) == sorted(column) for column in zip(*rates, strict=True))
+    assert [references(PROBLEM, tokens)["best possible"] for tokens in (5, 6)] == [0, 1]
