@@ -18,6 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from statistics import fmean, stdev
+from typing import Any
 
 from poziomka.core.evaluation import Estimate, Evaluation, evaluate, paired_gain
 from poziomka.core.problem import Problem, Score, Task, Verdict
@@ -142,6 +143,7 @@ def one_seed(seed: int, root: Path, recipe: Recipe, controls: Sequence[str]) -> 
         "trained": after[-1]["accuracy"],
         "trained thinking_tokens": after[-1]["thinking_tokens"],
         "gains": gains,
+        "references": reached(run.results("references") or {}),
         **{name: at_budget(curves, name, gains["budget"]) for name in (f"{BEFORE}{FORCED}", f"{AFTER}{FORCED}")},
         "always thinks": {name: curves[name]["always_thinks"] for name in (BEFORE, AFTER)},
         "at once": {name: curves[name]["at_once"] for name in (BEFORE, AFTER)},
@@ -155,6 +157,14 @@ def one_seed(seed: int, root: Path, recipe: Recipe, controls: Sequence[str]) -> 
         print(f"seed {seed}: {name}", flush=True)
         found[name] = control(name, recipe, start, folder / name.replace(" ", "-"), flops)
     return found
+
+
+def reached(references: dict[str, Any]) -> dict[str, float]:
+    """Returns what the task's known policies reach at the compared budget, by name."""
+    return {
+        name: next(point["accuracy"] for point in points if point["budget"] == references["budget"])
+        for name, points in references.get("curves", {}).items()
+    }
 
 
 def at_budget(curves: dict[str, dict], name: str, budget: int) -> dict[str, float]:
@@ -204,6 +214,10 @@ def table(seeds: list[dict[str, object]], recipe: Recipe, controls: Sequence[str
     rows += [
         row(f"{name}, budget {budget}", lambda f, n=name: of(f[n]), lambda f, n=name: f[n]["mean"])
         for name in (f"{BEFORE}{FORCED}", f"{AFTER}{FORCED}")
+    ]
+    rows += [
+        row(f"{name} (exact), budget {budget}", lambda f, n=name: f"{f['references'][n]:.2f}")
+        for name in seeds[0]["references"]
     ]
     if all(all(found["always thinks"].values()) for found in seeds):
         rows.append(row("both models always think, so that making them think changes nothing", lambda _: ""))

@@ -1,7 +1,7 @@
 """Problems that can be checked, and what a check says."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -137,6 +137,8 @@ class Task:
         splits: the splits that the source itself keeps apart. Where "validation" is not among them, or is empty, one
             kind in ten of the source's training problems is the validation split, and not in "train" (core/splits.py).
         kind: what a training problem and a validation problem must not share; None for the key.
+        references: returns, for a problem and a number T, the chance that each known policy solves the problem within
+            0, 1, … T thinking tokens, by the policy's name; reports draw them beside the model. None where none is known.
     """
 
     name: str
@@ -153,6 +155,7 @@ class Task:
     limits: tuple[str, ...] = ()
     splits: tuple[str, ...] = (TRAIN, TEST)
     kind: Callable[[Problem], str] | None = None
+    references: Callable[[Problem, int], Mapping[str, Sequence[float]]] | None = None
 
     @cached_property
     def _carving(self) -> Carving:

@@ -29,6 +29,7 @@ MAJORITY: Style = {"marker": "s", "markerfacecolor": PAPER, "markersize": 4.5, "
 DASHED: Style = {"linestyle": (0, (4, 2)), "linewidth": 1.2}
 DOTTED: Style = {"linestyle": (0, (1, 1.6)), "linewidth": 1.3}
 MADE: Style = {"linestyle": (0, (7, 1.5, 1.5, 1.5)), "linewidth": 1.6, "marker": "D", "markersize": 4.0}
+REFERENCE: Style = {"linestyle": (0, (3, 1.5)), "linewidth": 1.0}
 ONCE: Style = {"linestyle": "", "marker": "<", "markersize": 7.0}
 
 Key = tuple[str, Style]  # what a kind of line means
@@ -112,8 +113,9 @@ def compute_panel(axes: "Axes", reading: Reading) -> None:
     if reading.forced is not None:
         line = _level(axes, reading.forced, xs)
         named.append(Named(f"{WARM}{FORCED} {percent(reading.forced.mean)}", line, (line,)))
-    colours = {True: AFTER, False: BEFORE}
-    _write_names(axes, named, lambda each: colours[each.text == percent(points[-1].accuracy.mean)])
+    known = _reference_levels(axes, reading, xs)
+    colours = {percent(points[-1].accuracy.mean): AFTER} | {each.text: MUTED for each in known}
+    _write_names(axes, [*named, *known], lambda each: colours.get(each.text, BEFORE))
     keys: list[Key] = [("accuracy, 95 % interval", {"color": AFTER, "marker": "o"})]
     if any(point.thinking is not None for point in points):
         keys.append(("thinking tokens an attempt", {"color": MUTED, **DOTTED}))
@@ -126,6 +128,20 @@ def _level(axes: "Axes", reached: Estimate, xs: Sequence[float]) -> list[Point]:
     axes.fill_between([low, high], reached.low, reached.high, color=BEFORE, alpha=0.1, linewidth=0, zorder=2)
     axes.plot([low, high], [reached.mean] * 2, color=BEFORE, zorder=4, **{**MADE, "marker": ""})
     return [Point(low * (high / low) ** (share / 8), reached) for share in range(9)]
+
+
+def _reference_levels(axes: "Axes", reading: Reading, xs: Sequence[float]) -> list[Named]:
+    """Draws the exact success of the task's known policies at the compared budget; returns their names to write."""
+    low, high = xs[0], xs[-1] if len(xs) > 1 else axes.get_xlim()[1]
+    found = []
+    for name, points in reading.references.items():
+        reached = next((point.accuracy for point in points if point.label == reading.reference_budget), None)
+        if reached is None:
+            continue
+        axes.plot([low, high], [reached.mean] * 2, color=MUTED, zorder=3, **REFERENCE)
+        line = [Point(low * (high / low) ** (share / 8), reached) for share in range(9)]
+        found.append(Named(f"{name} {percent(reached.mean)}", line, (line,)))
+    return found
 
 
 def _thinking_length(axes: "Axes", xs: Sequence[float], points: Sequence[Point]) -> list[Point]:
@@ -159,8 +175,12 @@ def thinking_panel(axes: "Axes", reading: Reading) -> None:
     for curve in curves:
         _ways(axes, curve, COLOURS.get(curve.weights, MUTED))
     drawn = [Named(c.model, c.marks, (c.budgets, c.majority, c.oracle)) for c in curves]
+    for name, points in reading.references.items():
+        line = [point for point in points if point.x > 0]
+        axes.plot([p.x for p in line], [p.accuracy.mean for p in line], color=MUTED, zorder=3, **REFERENCE)
+        drawn.append(Named(name, line, (line,)))
     colours = {curve.model: COLOURS.get(curve.weights, MUTED) for curve in curves}
-    _write_names(axes, drawn, lambda each: colours[each.text])
+    _write_names(axes, drawn, lambda each: colours.get(each.text, MUTED))
     keys: list[Key] = [("longer thought", {"marker": "o"})]
     if any(curve.forced for curve in curves):
         keys.append(("made to think", {**MADE, "markerfacecolor": PAPER}))
@@ -170,6 +190,8 @@ def thinking_panel(axes: "Axes", reading: Reading) -> None:
         keys.append(("majority of k", MAJORITY))
     if any(curve.oracle for curve in curves):
         keys.append(("any of k (oracle)", DASHED))
+    if reading.references:
+        keys.append(("known policies, exact", {"color": MUTED, **REFERENCE}))
     _keys(axes, keys)
 
 

@@ -126,6 +126,22 @@ def _overlap(a: Estimate, b: Estimate) -> str:
     return "" if apart else " (the intervals overlap: this may be chance)"
 
 
+def references(reading: Reading) -> str:
+    """Returns what known policies reach on the same problems; "" where the task has none."""
+    reached = [
+        f"{name} {percent(point.accuracy.mean)}"
+        for name, points_ in reading.references.items()
+        for point in points_
+        if point.label == reading.reference_budget
+    ]
+    if not reached:
+        return ""
+    return (
+        f"Known policies solve, of the same problems within {reading.reference_budget} thinking tokens (computed, not "
+        f"sampled): {', '.join(reached)}."
+    )
+
+
 def gate(reading: Reading) -> str:
     """Returns what the gate before reinforcement measured; "" where nothing was recorded."""
     direct, thinking = (estimate(reading.gate.get(name)) for name in ("direct", "thinking"))

@@ -130,7 +130,7 @@ def _result(reading: Reading, pictures: Mapping[str, str]) -> str:
             "bands: 95 % intervals."
         )
         shown.append(_figure(pictures["thinking"], "thinking", findings.thinking_alternative(reading), caption))
-    sentences = (findings.gate(reading), findings.forgetting(reading))
+    sentences = (findings.references(reading), findings.gate(reading), findings.forgetting(reading))
     said = "".join(tag("p", sentence) for sentence in sentences if sentence)
     panels = f'<div class="panels">{"".join(shown)}</div>' if shown else tag("p", "There is nothing to draw yet.")
     return panels + _gains(reading) + _numbers(reading) + said

@@ -99,6 +99,8 @@ class Reading:
         learning: accuracy at validation problems against reinforcement FLOPs.
         forced: what the warm start reaches at these problems when it is made to think; None where not measured.
         curves: held-out accuracy against thinking tokens.
+        references: what known policies of the task reach at each budget, by name; empty where none is known.
+        reference_budget: the budget, among those, at which models are compared.
         frontier, gains, gate, cost, alarms, forgetting: results as they were written; empty where absent.
         pairs: rollouts before and after, in the journal's order.
         flagged: rollouts that alarms name, by id.
@@ -113,6 +115,8 @@ class Reading:
     learning: Sequence[Point] = ()
     forced: Estimate | None = None
     curves: Sequence[Curve] = ()
+    references: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+    reference_budget: int = 0
     frontier: Table = field(default_factory=dict)
     gains: Table = field(default_factory=dict)
     gate: Table = field(default_factory=dict)
@@ -154,6 +158,7 @@ def read(run: Run, *, journals: bool = True) -> Reading:
         f"At some budgets the {model} thought no token; a log axis has no place for these, the table of numbers does."
         for model in unthought
     ]
+    reading.references, reading.reference_budget = _references(run, reading.missing)
     reading.gains = _results(run, "gains", "what was gained at equal thinking", reading.missing)
     reading.gate = _results(run, "gate", "whether thought was better than the direct answer", reading.missing)
     reading.cost = _results(run, "cost", "what the run cost", reading.missing)
@@ -169,6 +174,21 @@ def read(run: Run, *, journals: bool = True) -> Reading:
         reading.pairs = _pairs(run, reading.missing)
         reading.flagged = _flagged(run, reading.alarms, reading.missing)
     return reading
+
+
+def _references(run: Run, missing: list[str]) -> tuple[Mapping[str, Sequence[Point]], int]:
+    """Returns results/references.json as points by policy, and its budget; nothing where the task has no known policy."""
+    saved = _optional(run, "references", missing)
+    curves = saved.get("curves")
+    rows = curves.items() if isinstance(curves, Mapping) else ()
+    found = {str(name): tuple(_points(_exact(points), "budget")) for name, points in rows}
+    return {name: points for name, points in found.items() if points}, int(finite(saved.get("budget")) or 0)
+
+
+def _exact(points: Any) -> list[Table]:
+    """Returns saved points of known policies with their accuracy as an estimate."""
+    rows = [row for row in points if isinstance(row, Mapping)] if isinstance(points, list) else []
+    return [{**row, "accuracy": {"mean": row.get("accuracy")}} for row in rows]
 
 
 def alarms_of(run: Run, missing: list[str]) -> Table:

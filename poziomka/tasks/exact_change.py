@@ -150,36 +150,34 @@ def one_step_ahead(rest: int, values: tuple[int, ...]) -> Sequence[int]:
     return [rest] if rest in values else [value for value in values if value < rest] or values
 
 
-def success(amount: int, values: tuple[int, ...], tokens: int, choice: Choice) -> float:
-    """Returns the chance that a search pays `amount` within `tokens` thinking tokens.
+def success(amount: int, values: tuple[int, ...], tokens: int, choice: Choice) -> list[float]:
+    """Returns the chances that a search pays `amount` within 0, 1, … `tokens` thinking tokens.
 
     Args:
         amount: to be paid.
         values: of the coins.
-        tokens: thinking tokens; each coin takes two, one for the coin and one for the rest or the failure.
+        tokens: most thinking tokens; each coin takes two, one for the coin and one for the rest or the failure.
         choice: the values among which the search draws uniformly, given the rest.
     """
 
     @cache
-    def chance(rest: int, left: int) -> float:
-        if left < 2:
-            return 0.0
-        return fmean(after(rest - value, left - 2) for value in choice(rest, values))
+    def chance(rest: int, coins: int) -> float:
+        return fmean(after(rest - value, coins - 1) for value in choice(rest, values)) if coins else 0.0
 
-    def after(rest: int, left: int) -> float:
-        return 1.0 if rest == 0 else chance(rest if rest > 0 else amount, left)
+    def after(rest: int, coins: int) -> float:
+        return 1.0 if rest == 0 else chance(rest if rest > 0 else amount, coins)
 
-    return chance(amount, tokens)
+    return [chance(amount, count // 2) for count in range(tokens + 1)]
 
 
-def references(problem: Problem, tokens: int) -> Mapping[str, float]:
-    """Returns the chance that each known search pays the amount within `tokens` thinking tokens, by its name."""
+def references(problem: Problem, tokens: int) -> Mapping[str, Sequence[float]]:
+    """Returns the chances that known searches pay the amount within 0, 1, … `tokens` thinking tokens, by name."""
     amount, values = terms_of(problem)
     fewest = fewest_coins(amount, values)
     return {
         "random search": success(amount, values, tokens, at_random),
         "one step of look-ahead": success(amount, values, tokens, one_step_ahead),
-        "best possible": float(fewest is not None and 2 * fewest <= tokens),
+        "best possible": [float(fewest is not None and 2 * fewest <= count) for count in range(tokens + 1)],
     }
 
 
@@ -202,4 +200,6 @@ def exact_change() -> Task:
         audit=audit,
         symbols=SYMBOLS,
         limits=LIMITS,
+        splits=("train", "validation", "test"),
+        references=references,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from poziomka.core.answers import split_thought
 from poziomka.core.evaluation import Estimate, Evaluation, evaluate, paired_gain
-from poziomka.core.problem import Task
+from poziomka.core.problem import Problem, Task
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.reports.reading import AFTER, BEFORE, FORCED
 from poziomka.runs import Run
@@ -89,6 +89,8 @@ def record(model: Measured, run: Run, task: Task, recipe: Recipe) -> None:
     rights |= {name: by_problem(found[budget]) for name, found in model.found.items() if found}
     run.record("by_problem", {"budget": budget, "rights": rights})
     run.record("gains", {"budget": budget, **gains(rights)})
+    if task.references is not None and run.results("references") is None:
+        run.record("references", reference_points([group[0].problem for group in model.longest.groups], task, recipe))
     known = (run.results("frontier") or {}).get("curves", {})
     drawn = {"task": task.name, "problems": len(model.longest.groups), "attempts": recipe.evaluate.attempts}
     run.record("frontier", {**drawn, "curves": {**known, **model.curves}})
@@ -119,6 +121,35 @@ def points(found: Found) -> list[dict[str, Any]]:
         {"budget": budget, "accuracy": asdict(each.accuracy), **cost(each), **failures(each)}
         for budget, each in sorted(found.items())
     ]
+
+
+def reference_points(problems: Sequence[Problem], task: Task, recipe: Recipe) -> dict[str, Any]:
+    """Returns what the task's known policies reach on problems at each budget, computed and not sampled.
+
+    The mean number of tokens that a policy spends within a budget is the sum of its chances to be still at work after
+    0, 1, … tokens, since it stops where it has solved the problem.
+    """
+    if task.references is None:
+        return {}
+    budgets = sorted(set(recipe.evaluate.budgets))
+    found = [task.references(problem, max(budgets)) for problem in problems]
+    curves = {
+        name: [fmean(chances) for chances in zip(*(each[name] for each in found), strict=True)] for name in found[0]
+    }
+    return {
+        "budget": judged_budget(recipe.evaluate, recipe.reinforce.budget),
+        "curves": {
+            name: [
+                {
+                    "budget": most,
+                    "accuracy": chances[most],
+                    "thinking_tokens": sum(1 - chance for chance in chances[:most]),
+                }
+                for most in budgets
+            ]
+            for name, chances in curves.items()
+        },
+    }
 
 
 def opens_thoughts(recipe: Recipe) -> bool:
