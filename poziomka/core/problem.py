@@ -138,7 +138,7 @@ class Task:
             kind in ten of the source's training problems is the validation split, and not in "train" (core/splits.py).
         kind: what a training problem and a validation problem must not share; None for the key.
         references: returns, for a problem and a number T, the chance that each known policy solves the problem within
-            0, 1, … T thinking tokens, by the policy's name; reports draw them beside the model. None where none is known.
+            0, 1, … T thinking tokens, by the policy's name; reports draw them beside the model. None where unknown.
     """
 
     name: str

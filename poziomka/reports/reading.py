@@ -177,7 +177,7 @@ def read(run: Run, *, journals: bool = True) -> Reading:
 
 
 def _references(run: Run, missing: list[str]) -> tuple[Mapping[str, Sequence[Point]], int]:
-    """Returns results/references.json as points by policy, and its budget; nothing where the task has no known policy."""
+    """Returns results/references.json as points by policy, and its budget; nothing where no policy is known."""
     saved = _optional(run, "references", missing)
     curves = saved.get("curves")
     rows = curves.items() if isinstance(curves, Mapping) else ()

@@ -69,7 +69,7 @@ def source(split: str, index: int, _level: int | None = None) -> Problem:
         if split_of(values) == split and fewest_coins(amount, values) is not None:
             break
     question = f"{amount} {' '.join(map(str, values))}"
-    return Problem.ask(NAME, question.replace(" ", ","), f" {question}", index=index)
+    return Problem.ask(NAME, question.replace(" ", ","), f" {question}")
 
 
 def terms_of(problem: Problem) -> tuple[int, tuple[int, ...]]:
@@ -118,9 +118,9 @@ def mistakes(problem: Problem) -> Mapping[str, str]:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns a random search and the coins that it ended with; "none" where it gave up."""
+    """Returns the one random search shown for a problem, and the coins that it ended with; "none" where it gave up."""
     amount, values = terms_of(problem)
-    random = random_of(NAME, "demonstration", problem.key, cast("int", problem.facts["index"]))
+    random = random_of(NAME, "demonstration", problem.key)
     words: list[str] = []
     rest, paid = amount, list[int]()
     while rest and len(words) < SHOWN:

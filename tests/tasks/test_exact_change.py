@@ -23,7 +23,7 @@ from poziomka.tasks.exact_change import (
 )
 from poziomka.testing import check_task
 
-PROBLEM = Problem.ask("exact_change", "31,4,7,9,12", " 31 4 7 9 12", index=0)
+PROBLEM = Problem.ask("exact_change", "31,4,7,9,12", " 31 4 7 9 12")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_better_searches_succeed_more_often_and_a_longer_thought_never_hurts():
 
 
 def test_the_random_search_of_a_small_case_is_what_counting_gives():
-    problem = Problem.ask("exact_change", "15,3,5,10,12", "", index=0)
+    problem = Problem.ask("exact_change", "15,3,5,10,12", "")
     found = references(problem, 6)["random search"]
     assert found[:4] == [0, 0, 0, 0]
     assert found[4] == pytest.approx(4 / 16)  # of 16 pairs of coins: 3 12, 12 3, 5 10, 10 5
