@@ -24,7 +24,7 @@ PEERS := .envs/verifiers/.installed .envs/verifiers_legacy/.installed .envs/verl
 .PHONY: demo test test-all peers soak check lint types documents
 
 demo: $(INSTALLED)
-	$(BIN)/poziomka train recipes/recurrence/recipe.toml --run runs/demo
+	$(BIN)/poziomka train recipes/exact_change/recipe.toml --run runs/demo
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not ($(ELSEWHERE) or $(SLOWER))"

@@ -116,7 +116,7 @@ def _without_command(arguments: list[str]) -> int:
     parser = Parser(
         prog="poziomka",
         usage="poziomka COMMAND …",
-        description="Trains, scales and serves reasoning models.",
+        description="Reinforcement learning, test-time thinking and tools for reasoning models, on CPUs.",
         epilog=f"commands:\n{listed}\n\n`poziomka COMMAND --help` says what a command takes.",
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
