@@ -198,7 +198,7 @@ def table(seeds: list[dict[str, object]], recipe: Recipe, controls: Sequence[str
     head = ["", *(f"seed {found['seed']}" for found in seeds), "mean over seeds [95 %, t]"]
 
     def row(name: str, cell: Callable[[dict], str], value: Callable[[dict], float] | None = None) -> str:
-        mean = str(over_seeds([value(found) for found in seeds])) if value else ""
+        mean = str(over_seeds([value(found) for found in seeds])) if value and len(seeds) > 1 else ""
         return f"| {name} | " + " | ".join(cell(found) for found in seeds) + f" | {mean} |"
 
     def of(estimate: dict) -> str:
