@@ -167,8 +167,8 @@ SHAPES = {
 }
 
 
-def model(shape):
-    torch.manual_seed(0)
+def model(shape, seed=0):
+    torch.manual_seed(seed)
     found = Transformer(TransformerSettings(width=64, layers=3, heads=4, **shape), 50)
     with torch.no_grad():
         for parameter in found.parameters():
@@ -212,8 +212,7 @@ def test_decoding_with_kernels_is_as_near_to_fp32_as_without(shape):
 @NEEDED
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_gradients_with_kernels_are_as_near_to_fp32_as_without(shape):
-    ours = model(shape)
-    exact = copy.deepcopy(ours).float()
+    """Over ten draws of weights: of a single one, rounding alone makes the distances differ by an eighth."""
     texts = [[1, 2, 3, 4, 5, *reply] for reply in ([6, 7], [8, 9, 10, 11, 12, 13], [14])]
     zeros = [array("f", bytes(4 * len(text))) for text in texts]
     weights = [array("f", [0.0] * 5 + [0.3] * (len(text) - 5)) for text in texts]
@@ -229,9 +228,12 @@ def test_gradients_with_kernels_are_as_near_to_fp32_as_without(shape):
             (logprobs * part.imitate_weight[:, 1:]).sum().backward()
         return torch.cat([parameter.grad.flatten() for parameter in what.parameters()])
 
-    found = as_near_as_without(gradient, ours, exact)
-    ours.checkpointing = True
-    assert torch.equal(gradient(ours), found)
+    drawn = [model(shape, seed) for seed in range(10)]
+    exact = [copy.deepcopy(ours).float() for ours in drawn]
+    found = as_near_as_without(lambda models: torch.cat([gradient(each) for each in models]), drawn, exact)
+    for ours in drawn:
+        ours.checkpointing = True
+    assert torch.equal(torch.cat([gradient(ours) for ours in drawn]), found)
 
 
 @pytest.fixture
