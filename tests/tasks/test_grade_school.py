@@ -101,17 +101,17 @@ def test_anything_else_earns_nothing(task, answer, verdict):
     ],
 )
 def test_a_number_that_is_changed_or_denied_earns_nothing(task, answer):
-    assert judged(task.problem("train", 2), f"<think> hm </think> {answer}", task).reward == 0.0
+    assert judged(task.source("train", 2, None), f"<think> hm </think> {answer}", task).reward == 0.0
 
 
 @pytest.mark.fault("B10")
 @pytest.mark.parametrize("answer", [r"\boxed{2{,}700}", r"\boxed{2700\text{ kg}}", r"2\,700", "2700kg", "x = 2700"])
 def test_a_right_number_in_latex_is_right(task, answer):
-    assert judged(task.problem("train", 2), f"<think> hm </think> {answer}", task).correct
+    assert judged(task.source("train", 2, None), f"<think> hm </think> {answer}", task).correct
 
 
 def test_a_loss_may_be_written_with_a_minus_sign(task):
-    assert judged(task.problem("train", 3), "<think> hm </think> −5", task).correct
+    assert judged(task.source("train", 3, None), "<think> hm </think> −5", task).correct
 
 
 def test_a_reply_that_was_cut_is_truncated(task):
