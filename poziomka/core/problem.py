@@ -192,12 +192,19 @@ class Task:
     def _drawn(self, split: str, index: int, level: int | None) -> Problem:
         """Returns what the source gives; an error of the source becomes a TaskError."""
         try:
-            return self.source(split, index, level)
+            problem = self.source(split, index, level)
         except TaskError:
             raise
         except Exception as error:
             message = f"the source of task {self.name!r} raised {type(error).__name__} at {split}/{index}: {error}"
             raise TaskError(message) from error
+        if not isinstance(problem, Problem):
+            message = (
+                f"a source returns a Problem: that of task {self.name!r} returned {type(problem).__name__} "
+                f"at {split}/{index}"
+            )
+            raise TaskError(message)
+        return problem
 
     def take(self, split: str, start: int, count: int, level: int | None = None) -> list[Problem]:
         """Returns `count` problems from index `start`, going round at the end of a finite split.
