@@ -52,8 +52,10 @@ def test_no_numbers_are_in_both_splits_in_whichever_order(task):
         found = (numbers_of(problem.key) for problem in task.take(split, 0, 3000, 1))
         return {(*sorted((first, second)), last) for first, second, last in found}
 
-    train, test = kinds("train"), kinds("test")
+    train, validation, test = kinds("train"), kinds("validation"), kinds("test")
     assert not train & test
+    assert not validation & (train | test)
+    train |= validation
     assert len(train | test) > 440, "there are 450 kinds, and nearly each was drawn"
     assert len(test) / len(train | test) == pytest.approx(1 / HELD_OUT, abs=0.05)
     assert all(split_of(first, second, last) == split_of(second, first, last) for first, second, last in train | test)

@@ -9,7 +9,9 @@ cannot read is UNPARSED, earns nothing, and is not shown.
 from collections.abc import Callable
 
 from poziomka.core.answers import split_thought
+from poziomka.core.boxes import TEXT
 from poziomka.core.problem import Score
+from poziomka.core.words import HEDGES, WORD, is_denial, is_number_word
 
 LONGEST = 400  # characters of an answer that `one_box` reads
 BOX = r"\boxed{"
@@ -30,9 +32,15 @@ def after_thought(reply: str) -> str | None:
 
 
 def one_box(reply: str) -> str | None:
-    r"""Returns an answer that is one "\boxed{…}" and nothing else, at most LONGEST characters; else None."""
+    r"""Returns an answer that is one "\boxed{…}" and nothing else, at most LONGEST characters; else None.
+
+    A box whose words change or deny its number, "\boxed{12\text{ million}}" for one, is None too.
+    """
     answer = split_thought(reply)[1]
     if answer is None or len(answer) > LONGEST or answer.count("boxed") != 1:
+        return None
+    words = [word.lower() for text in TEXT.findall(answer) for word in WORD.findall(text)]
+    if any(is_number_word(word) or is_denial(word) or word in HEDGES for word in words):
         return None
     if not answer.startswith(BOX) or not answer.endswith("}") or not answer.isascii():
         return None
