@@ -10,7 +10,6 @@ and the point refutes any lower one. There a claim of validity is checked by z3,
 cannot decide is an error, and no reward.
 """
 
-import re
 from random import Random
 from typing import Any, cast
 
@@ -46,7 +45,7 @@ from poziomka.tasks.constraints import (
 NAME = "counterexample"
 VALID = "valid"
 SHAPES = ((2, 0), (2, 1), (3, 1), (3, 2), (3, 0), (4, 0))  # by level: numbers and truth values
-ONE_WORD = re.compile(r"^[*_`\"'\s]+|[*_`\"'\s.!]+$")  # marks around a word, and a full stop
+MARKS = "*_`\"' \t\r\n"  # around a word; a full stop may follow it
 UNBOUNDED = 5  # from this level on claims are about all whole numbers
 SLACK = (0, 0, 0, 1)  # how far a bound lies from the tightest one that makes it valid, or not
 
@@ -155,7 +154,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     answer = split_thought(transcript.reply)[1]
     if answer is None:
         return Score.unparsed("the thought never ended")
-    if ONE_WORD.sub("", answer).lower() == VALID:
+    if answer.lstrip(MARKS).rstrip(f"{MARKS}.!").lower() == VALID:
         right = is_valid(problem)
         return Score.right(answer, "there is no counterexample") if right else Score.wrong(answer, "there is one")
     setting = Setting.in_facts(problem)

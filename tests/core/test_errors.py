@@ -14,6 +14,7 @@ KINDS = {
     "LearningError": RuntimeError,
     "RunError": RuntimeError,
     "CheckpointError": errors.RunError,
+    "TranscriptError": errors.SamplerError,
 }
 
 
