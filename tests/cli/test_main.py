@@ -128,7 +128,8 @@ def test_show_leads_from_steps_to_a_rollout(poziomka, reference):
 
 
 # -------------------------------------------------------------------------------------------------------- tasks, runs
-def test_the_tasks_are_listed_with_what_they_are(poziomka):
+def test_the_tasks_are_listed_with_what_they_are(poziomka, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # a table is cut to the width of its terminal
     for output in (poziomka("tasks")[1], poziomka("tasks", "list")[1]):
         for name in TASKS:
             assert f"\n{name} " in f"\n{output}"
