@@ -20,6 +20,8 @@ from random import Random
 from statistics import fmean, stdev
 from typing import Any
 
+from behaviour import behaviour, course
+
 from poziomka.core.evaluation import Estimate, Evaluation, evaluate, paired_gain
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.settings import plain
@@ -95,7 +97,7 @@ def control(name: str, recipe: Recipe, start: Path, folder: Path, flops: float) 
     """Runs one control from a warm start; returns its figures."""
     known = folder / "control.json"
     found: dict[str, object] = json.loads(known.read_text()) if known.exists() else {}
-    if "gain_at_equal_thinking" in found:
+    if "course" in found:
         return found
     shutil.rmtree(folder, ignore_errors=True)
     act, changes = CONTROLS[name]
@@ -112,12 +114,16 @@ def control(name: str, recipe: Recipe, start: Path, folder: Path, flops: float) 
         act(training)
         after, forced_after = (judged(training, task, made_to_think=made) for made in (False, True))
         spent = training.progress.spent
+        steps = course(run)
     found = {
         "accuracy": asdict(after.accuracy),
         "gain": asdict(paired_gain(after.corrects, before.corrects)),
         "made to think": asdict(forced_after.accuracy),
         "gain_at_equal_thinking": asdict(paired_gain(forced_after.corrects, forced_before.corrects)),
         "thinking_tokens": after.thinking,
+        "behaviour": {"before": behaviour(before), "after": behaviour(after)},
+        "made to think, behaviour": {"before": behaviour(forced_before), "after": behaviour(forced_after)},
+        "course": steps,
         "flops": spent.get("compute/reinforce_flops", 0.0) or spent.get("compute/finetune_flops", 0.0),
     }
     known.write_text(json.dumps(found, indent=2))
@@ -285,9 +291,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="with recipe.toml; results.json, table.md and figures/ go there")
     parser.add_argument("--runs", type=Path, required=True, help="where the runs go")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, help="of each run, instead of the recipe's")
     parser.add_argument("--controls", nargs="*", choices=list(CONTROLS), default=list(CONTROLS))
     arguments = parser.parse_args()
     recipe, out = read_recipe(arguments.folder / "recipe.toml"), arguments.folder
+    recipe = replace(recipe, threads=arguments.threads or recipe.threads)
     seeds = [one_seed(seed, arguments.runs, recipe, arguments.controls) for seed in arguments.seeds]
     results = {"schema_version": 1, "headline": headline(seeds), "seeds": seeds}
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")

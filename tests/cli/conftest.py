@@ -36,7 +36,7 @@ problems = 10
 [reinforce]
 steps = 12
 problems = 8
-attempts = 8
+attempts = 16
 tokens = 12
 budget = 8
 [reinforce.learner.optimizer]
