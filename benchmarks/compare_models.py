@@ -28,6 +28,8 @@ import time
 from pathlib import Path
 from statistics import fmean, median
 
+from commands import command_line, portable
+
 HERE = Path(__file__).resolve().parent
 PEERS = HERE.parents[1] / "trl-env" / "bin" / "python"
 VLLM = HERE.parents[1] / "vllm-env" / "bin" / "python"
@@ -106,11 +108,12 @@ class Book:
         """Runs a side's script in a round, unless the file holds that run, and writes the file."""
         kept = self.runs[part].setdefault(side, [])
         words = [str(word) for word in words]
-        if len(kept) > number and kept[number].get("words") == words:
+        recorded = portable(words)
+        if len(kept) > number and kept[number].get("words") == recorded:
             return
         own = {"ours": sys.executable, "all": sys.executable, "vllm": self.options.vllm}
         interpreter = own.get(side, self.options.peers)
-        kept[number:] = [call(interpreter, words, self.options) | {"words": words}]
+        kept[number:] = [call(interpreter, words, self.options) | {"words": recorded}]
         self.write(part)
 
     def write(self, part):
@@ -132,7 +135,7 @@ def call(interpreter, words, options):
         sys.exit(f"{shlex.join(command)} failed:\n{done.stderr[-3000:]}")
     print(f"{script} {' '.join(words)}: {time.perf_counter() - began:.0f} s (load {load:.1f})", file=sys.stderr)
     found = json.loads(done.stdout.strip().splitlines()[-1])
-    return found | {"command": shlex.join(command), "load_before": load}
+    return found | {"command": command_line(command), "load_before": load}
 
 
 def decode(book, part):
@@ -174,7 +177,7 @@ def grpo(book, part):
 
 def load(book, part):
     """From nothing to a token: the script alternates by itself."""
-    repeats = 1 if book.options.quick else max(3, book.options.rounds)
+    repeats = 1 if book.options.quick else book.options.rounds
     words = ["load.py", "--repeats", repeats, "--peers", book.options.peers, "--vllm", book.options.vllm]
     book.add(part, "all", 0, words)
 

@@ -24,6 +24,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from commands import command_line
+
 ROOT = Path(__file__).resolve().parent.parent
 SIDES = ("ours", "theirs")
 NEEDED = ("seconds", "tokens_per_step", "rollouts_per_second", "threads")
@@ -112,7 +114,7 @@ def measure(side, options, case, seed):
     if missing or not result["seconds"]:
         message = f"{side} reported no {', '.join(missing or ['seconds'])} ({shlex.join(command)})"
         raise Stopped(message)
-    return result | {"command": shlex.join(command), "load_before": load}
+    return result | {"command": command_line(command), "load_before": load}
 
 
 def cases_of(options, folder):
@@ -217,7 +219,7 @@ def main():
     summaries = {case: compare(sides) for case, sides in runs.items()}
     head = {
         "schema_version": 1,
-        "command": shlex.join(sys.argv),
+        "command": command_line(sys.argv),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write(options.out, head | {"machine": machine(), "summary": summaries, "runs": runs})

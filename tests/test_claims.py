@@ -16,6 +16,8 @@ CLAIMS = {
     r"\bGPUs?\b": "poziomka/models/device.py",
 }
 SCREEN = 45  # lines of README that a visitor sees first
+PLACES = ("benchmarks", "docs", "examples", "poziomka", "recipes", "tests")
+WRITTEN = (".json", ".md", ".py", ".toml", ".txt", ".lock")
 
 
 def untrue(text: str) -> list[str]:
@@ -45,3 +47,10 @@ def test_a_description_claims_what_is_true(text):
 
 def test_a_planted_claim_is_caught():
     assert len(untrue("Serves models on GPUs, on a cluster.")) == 3
+
+
+def test_a_file_of_the_repository_names_no_folder_of_the_machine_it_was_made_on():
+    folder = re.compile(r"""(?<=["'`\s:=])/(work|root|home|Users)/\w""")
+    written = [path for place in PLACES for path in sorted((ROOT / place).rglob("*")) if path.suffix in WRITTEN]
+    assert written
+    assert [str(path) for path in written if folder.search(path.read_text(encoding="utf-8"))] == []

@@ -13,6 +13,7 @@ from poziomka.models.transformer import TransformerSettings
 from poziomka.models.weights import build_model
 
 torch.set_num_threads(1)
+PEERS = Path(__file__).resolve().parents[3] / "trl-env" / "bin" / "python"
 
 SHAPES = {
     "transformer": {"qk_norm": False},
@@ -54,7 +55,7 @@ def transformer(request, build):
 @pytest.fixture(scope="session")
 def llama_cpp():
     """Runs a script where llama-cpp-python is installed: JSON in, JSON out; skips, loudly, where it is not."""
-    python = Path(os.environ.get("POZIOMKA_PEERS", "/work/trl-env/bin/python"))
+    python = Path(os.environ.get("POZIOMKA_PEERS", PEERS))
     try:
         installed = subprocess.run([python, "-c", "import llama_cpp"], capture_output=True, check=False).returncode == 0
     except OSError:
