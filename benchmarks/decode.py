@@ -1,4 +1,4 @@
-"""Tokens a second of our engine, SmolLM2-135M in bfloat16, as JSON; and of its matrix products alone, in the same run.
+"""Tokens a second of our engine, SmolLM2-135M, as JSON; and of its matrix products alone, in the same run.
 
     .venv/bin/python benchmarks/decode.py --products
 
@@ -82,7 +82,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as the command line does
-    loaded = load_pretrained(options.model, "bfloat16")
+    loaded = load_pretrained(options.model, options.dtype)
     endless = replace(marks_of(loaded.tokenizer), end=frozenset())
     engine = Engine(loaded.model, endless, loaded.tokenizer.decode)
     figures = {}

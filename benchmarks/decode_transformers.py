@@ -1,4 +1,4 @@
-"""Tokens a second of transformers' `generate`, SmolLM2-135M in bfloat16, as JSON: the peer of decode.py.
+"""Tokens a second of transformers' `generate`, SmolLM2-135M, as JSON: the peer of decode.py.
 
 Runs in the peers' environment. Every row reads `--prefix` tokens that all share and `--prompt` random tokens of its
 own, and writes `--tokens` more, drawn at temperature 1 from the whole vocabulary; no row may end early. The prefix is
@@ -25,7 +25,7 @@ def main():
 
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(options.threads)
-    model, _ = peer_model.load()
+    model, _ = peer_model.load(dtype=options.dtype)
     model.eval()
 
     def write(prompts, tokens):

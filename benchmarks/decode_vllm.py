@@ -1,4 +1,4 @@
-"""Tokens a second of vLLM on the processor, SmolLM2-135M in bfloat16, as JSON: the peer of decode.py.
+"""Tokens a second of vLLM on the processor, SmolLM2-135M, as JSON: the peer of decode.py.
 
 Runs in vLLM's environment. The engine lives in this process, its fastest start and without messages between processes;
 its model is compiled unless `--eager` is given. Every stream reads `--prefix` tokens that all share and `--prompt`
@@ -27,7 +27,8 @@ def cache_bytes(folder, options):
     """Returns the bytes of a cache that holds every stream at its longest."""
     config = json.loads((folder / "config.json").read_text())
     width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    token = 2 * 2 * config["num_hidden_layers"] * config["num_key_value_heads"] * width  # keys and values, 2 bytes each
+    bytes_each = 2 if options.dtype == "bfloat16" else 4
+    token = 2 * bytes_each * config["num_hidden_layers"] * config["num_key_value_heads"] * width  # keys and values
     blocks = -(-(options.prefix + options.prompt + options.tokens) // BLOCK) + 1
     return max(options.batches) * blocks * BLOCK * token
 
@@ -38,7 +39,7 @@ def engine_of(folder, options):
 
     return LLM(
         model=str(folder),
-        dtype="bfloat16",
+        dtype=options.dtype,
         max_model_len=options.prefix + options.prompt + options.tokens,
         max_num_seqs=max(options.batches),
         kv_cache_memory_bytes=cache_bytes(folder, options),

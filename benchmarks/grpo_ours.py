@@ -3,9 +3,10 @@
     .venv/bin/python benchmarks/grpo_ours.py --tokens 48
 
 The work of a step: 8 prompts × 8 attempts of at most `--tokens` new tokens at temperature 1, no divergence term, one
-AdamW update at rate 2e-5; bf16 weights with fp32 masters and fp32 logits. A step is everything the loop does: problems,
-attempts, checking, advantages, packing, the update, adopting the weights, the metrics line and the journal. The first
-step warms up and is not counted. Prompts and reward are grpo_trl.py's.
+AdamW update at rate 2e-5; bf16 weights with fp32 masters and fp32 logits, or fp32 weights where the processor does not
+multiply bf16. A step is everything the loop does: problems, attempts, checking, advantages, packing, the update,
+adopting the weights, the metrics line and the journal. The first step warms up and is not counted. Prompts and reward
+are grpo_trl.py's.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any
 
 import torch
 from decode import matrices, products
+from decode_work import dtype_here
 from grpo_work import PROMPTS, parser_of
 
 from poziomka.core.problem import Problem, Score, Task
@@ -99,7 +101,7 @@ def options_of(description: str | None) -> argparse.Namespace:
     """Reads the command line, sets the threads, and lets the process keep its memory, as poziomka's does."""
     parser = parser_of(description)
     parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default=dtype_here())
     parser.add_argument("--layout", choices=["shared", "rows"], default="shared")
     parser.add_argument("--places", type=int, default=768)
     parser.add_argument("--moments", choices=["bfloat16", "float32"], default="bfloat16")
@@ -135,7 +137,7 @@ def main() -> None:
 
 
 def training(lines: list[dict[str, Any]]) -> dict[str, float]:
-    """Returns the optimizer steps' tokens and FLOPs a second, medians, and the best square bf16 product beside."""
+    """Returns the optimizer steps' tokens and FLOPs a second, medians, and the best square product beside."""
     rates = [
         (after["compute/training_flops"] - before["compute/training_flops"]) / after["time/learning_seconds"]
         for before, after in pairwise(lines)
@@ -149,7 +151,7 @@ def training(lines: list[dict[str, Any]]) -> dict[str, float]:
 def bound(lines: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, float]:
     """Returns the seconds that a counted step needs at least, medians, twice.
 
-    `matmul`: all operations at the best square bf16 product. `products`: those of training at that rate, and the
+    `matmul`: all operations at the rate of the best square product. `products`: those of training at that rate, and the
     sampled tokens at the rate of a decoding step's matrix products with all attempts in the batch.
     """
     peak, rows = peak_of(), options.problems * options.attempts
@@ -163,13 +165,14 @@ def bound(lines: list[dict[str, Any]], options: argparse.Namespace) -> dict[str,
 
 
 def peak_of() -> float:
-    """Returns the FLOPs a second of the best square product in bfloat16."""
-    a = torch.randn(2048, 2048).bfloat16()
+    """Returns the FLOPs a second of the best square product, in bfloat16 or float32."""
     times = []
-    for _ in range(24):
-        began = time.perf_counter()
-        torch.mm(a, a)
-        times.append(time.perf_counter() - began)
+    for dtype in (torch.bfloat16, torch.float32):
+        a = torch.randn(2048, 2048, dtype=dtype)
+        for _ in range(12):
+            began = time.perf_counter()
+            torch.mm(a, a)
+            times.append(time.perf_counter() - began)
     return 2 * 2048**3 / min(times)
 
 

@@ -1,8 +1,8 @@
 """Seconds of a GRPO step in TRL on SmolLM2-135M, reasoning-gym's chain_sum: the peer of grpo_ours.py. JSON.
 
 Runs in the peers' environment. The work of a step: 8 prompts × 8 completions of at most `--tokens` new tokens at
-temperature 1, no divergence term, one AdamW update at rate 2e-5. bf16 weights are TRL's faster precision on this
-processor (benchmarks/README.md); `--precision fp32` and `autocast` are the others.
+temperature 1, no divergence term, one AdamW update at rate 2e-5. Weights are bf16 where the processor
+multiplies it, else fp32, whichever TRL is faster with; `--precision` says otherwise.
 """
 
 import json
@@ -13,13 +13,15 @@ import statistics
 import tempfile
 
 import peer_model
+from decode_work import dtype_here
 from grpo_work import PROMPTS, make_clock, parser_of
 
 
 def read_arguments():
     """Parses the command line."""
     parser = parser_of(__doc__)
-    parser.add_argument("--precision", choices=["bf16", "autocast", "fp32"], default="bf16")
+    faster = "bf16" if dtype_here() == "bfloat16" else "fp32"
+    parser.add_argument("--precision", choices=["bf16", "autocast", "fp32"], default=faster)
     parser.add_argument("--micro-batch", type=int, default=16, help="sequences in one forward and backward pass")
     parser.add_argument("--checkpointing", action="store_true", help="TRL's own default")
     return parser.parse_args()
@@ -90,8 +92,7 @@ def main():
     from trl import GRPOTrainer
 
     torch.set_num_threads(options.threads)
-    model, tokenizer = peer_model.load()
-    model = model.to(torch.bfloat16 if options.precision == "bf16" else torch.float32)
+    model, tokenizer = peer_model.load(dtype="bfloat16" if options.precision == "bf16" else "float32")
     problems = json.loads(PROMPTS.read_text())
     rows = [{"prompt": [{"role": "user", "content": p["question"]}], "answer": p["answer"]} for p in problems]
     read = tokenizer.apply_chat_template(rows[0]["prompt"], add_generation_prompt=True, tokenize=False)

@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 
 import peer_model
+from decode_work import dtype_here
 
 QUESTION = "State the final answer to the following arithmetic problem: 4 - 1 ="
 OURS = f"""
@@ -45,7 +46,7 @@ import peer_model
 transformers.logging.set_verbosity_error()
 torch.set_num_threads(int(sys.argv[2]))
 path = Path(sys.argv[1])
-model, tokenizer = peer_model.load(path) if path.is_dir() else peer_model.load_gguf(path)
+model, tokenizer = peer_model.load(path, {dtype_here()!r}) if path.is_dir() else peer_model.load_gguf(path)
 messages = [{{"role": "user", "content": {QUESTION!r}}}]
 ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
 out = model.generate(**ids, max_new_tokens=1, do_sample=True, pad_token_id=2)
@@ -59,7 +60,7 @@ os.environ |= {{"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_OMP_THREADS_BIND": "nob
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if alone else "1"
 from vllm import LLM, SamplingParams
 more = {{"enforce_eager": True, "distributed_executor_backend": "uni"}} if alone else {{}}
-engine = LLM(model=sys.argv[1], dtype="bfloat16", max_model_len=512, kv_cache_memory_bytes=1 << 29, **more)
+engine = LLM(model=sys.argv[1], dtype={dtype_here()!r}, max_model_len=512, kv_cache_memory_bytes=1 << 29, **more)
 messages = [{{"role": "user", "content": {QUESTION!r}}}]
 found = engine.chat(messages, SamplingParams(max_tokens=1), use_tqdm=False)
 assert len(found[0].outputs[0].token_ids) == 1

@@ -3,7 +3,7 @@
     ../trl-env/bin/python benchmarks/peer_model.py
 
 writes the folder once (some 20 s), so that the peers' steps are not charged for their reading of GGUF. Runs in the
-peers' environment. Both sides have the same dequantised weights in bfloat16.
+peers' environment. Both sides have the same dequantised weights.
 """
 
 import argparse
@@ -53,13 +53,13 @@ def made_folder():
     return FOLDER
 
 
-def load(folder=None):
-    """Returns (model, tokenizer) from the checkpoint, in bfloat16."""
+def load(folder=None, dtype="bfloat16"):
+    """Returns (model, tokenizer) from the checkpoint, its weights in a type of torch by name."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = folder_of(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), trust_remote_code=False)
     return model, AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 

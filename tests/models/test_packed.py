@@ -7,14 +7,14 @@ import torch
 
 from poziomka.core.errors import ModelError
 from poziomka.models.layers import linear
-from poziomka.models.layers.linear import Linear, multiplies_bfloat16, packed, unpacked
+from poziomka.models.layers.linear import Linear, lays_out_bfloat16, packed, unpacked
 from poziomka.models.layers.mixing import mix
 from poziomka.models.recurrent import Recurrent
 from poziomka.models.shape import TransformerSettings
 from poziomka.models.transformer import Transformer
 
 LAYS_OUT = pytest.mark.skipif(
-    not multiplies_bfloat16(),
+    not lays_out_bfloat16(),
     reason="NOT SHOWN HERE: this processor has no products in bfloat16, so nothing is laid out",
 )
 
@@ -133,10 +133,26 @@ def test_what_rests_keeps_no_layout():
 
 
 def test_a_processor_without_products_in_bfloat16_samples_from_plain_weights(monkeypatch):
-    monkeypatch.setattr(linear, "multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(linear, "lays_out_bfloat16", lambda: False)
     tokens = torch.randint(0, 300, (3, 9))
     plain = model(torch.bfloat16)
     with torch.inference_mode():
         sampling = plain.for_sampling()
         assert read_alike(sampling, plain, tokens)
     assert not any(weight.is_meta for weight in sampling.parameters())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("rows", [1, 5, 48])
+def test_a_large_weight_in_float32_is_laid_out_too_and_multiplies_alike(rows):
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(512, 320, generator=generator), torch.randn(rows, 320, generator=generator)
+    linear = Linear(320, 512, bias=False)
+    linear.take(weight)
+    assert linear.weight.is_meta
+    torch.testing.assert_close(linear(x), x @ weight.T, rtol=1e-5, atol=1e-4)
+    assert torch.equal(unpacked(torch.nn.Sequential(linear))["0.weight"], weight)
+
+
+def test_a_small_weight_in_float32_stays_as_it_is():
+    assert packed(torch.randn(128, 128)) is None

@@ -1,11 +1,14 @@
 """A matrix product whose weight can be laid out once for the processor, for a model that only samples.
 
 oneDNN, which PyTorch's CPU build multiplies bfloat16 with, lays a weight out anew in every product of a few rows; with
-the weight kept in that layout a step of decoding reads it once. Results are the same, bit for bit. It needs the
-processor's help (AVX-512 or AVX-NE-CONVERT); without, products in bfloat16 take several times as long as in float32.
+the weight kept in that layout a step of decoding reads it once. Results in bfloat16 are the same, bit for bit. It has
+such a layout on a processor with AVX-512 or AVX-NE-CONVERT; in float32 everywhere, where the layout halves the time of
+products of 4 to 32 rows against MKL (benchmarks/primitives.py). Without instructions that multiply bfloat16
+(AVX512-BF16, AMX) a product in bfloat16 takes two to four times as long as in float32.
 """
 
 import copy
+import platform
 from functools import cache
 from typing import TypeVar
 
@@ -15,6 +18,7 @@ from torch import Tensor, nn
 from poziomka.core.errors import ModelError
 
 Model = TypeVar("Model", bound=nn.Module)
+LARGE = 1 << 17  # entries of a weight in float32 from which on the layout pays
 HINT = 8  # rows that the layout is chosen for; it serves 1 to 512 rows within a few percent of the best for each
 
 
@@ -83,14 +87,27 @@ def packed(weight: Tensor) -> Tensor | None:
 
 
 def packable(weight: Tensor) -> bool:
-    """Whether a weight gains by a layout of its own: only bfloat16 on a CPU that multiplies it does."""
-    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and multiplies_bfloat16()
+    """Whether a weight gains by a layout of its own: on a CPU, in bfloat16 or, where it is large, in float32."""
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if weight.dtype == torch.float32:
+        return weight.numel() >= LARGE
+    return weight.dtype == torch.bfloat16 and lays_out_bfloat16()
+
+
+@cache
+def lays_out_bfloat16() -> bool:
+    """Whether oneDNN has products in bfloat16 on this processor, fast or slow."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 as above
 
 
 @cache
 def multiplies_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 at least as fast as float32."""
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 as above
+    """Whether this processor multiplies bfloat16 at least as fast as float32: it has instructions for it."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return lays_out_bfloat16()
+    has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001 no public name
+    return lays_out_bfloat16() and bool(has)
 
 
 def product(x: Tensor, weight: Tensor, layout: Tensor | None, bias: Tensor | None = None) -> Tensor:
