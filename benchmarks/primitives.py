@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/primitives.py
 
-products    a decoding step's matrix products in bfloat16: weights as they are, and packed (models/layers/linear.py)
+products    a decoding step's matrix products, in bfloat16 and in float32: weights as they are, and packed
+            (models/layers/linear.py)
 decoding    attention of one new token a row over a cache, grouped queries: PyTorch's `enable_gqa`, and ours
 learning    attention forward and backward over whole texts: PyTorch's fused kernel, and ours (models/layers/mixing.py)
 logits      turning 64 × 49,152 logits into fp32: as glibc allocates, and keeping memory (training/allocation.py)
@@ -28,6 +29,7 @@ from poziomka.training.allocation import keep_freed_memory
 LAYERS, HEADS, KEYS, WIDTH = 30, 9, 3, 64
 SHAPES = ((960, 576), (576, 576), (3072, 576), (576, 1536))  # [out, in] of a layer's products
 HEAD = (49_152, 576)
+DTYPES = (("bfloat16", torch.bfloat16), ("float32", torch.float32))
 
 
 def least(act: Callable[[], object], runs: int = 7) -> float:
@@ -41,15 +43,13 @@ def least(act: Callable[[], object], runs: int = 7) -> float:
     return 1e3 * min(found)
 
 
-def products(rows: int) -> dict[str, float]:
+def products(rows: int, dtype: torch.dtype) -> dict[str, float]:
     """All products of a step: different weights for each layer, so that no cache holds them."""
-    weights = [torch.randn(shape).bfloat16() for shape in [*SHAPES * LAYERS, HEAD]]
-    layouts = [packed(weight) for weight in weights]
-    x = {width: torch.randn(rows, width).bfloat16() for width in (576, 1536)}
+    weights = [torch.randn(shape, dtype=dtype) for shape in [*SHAPES * LAYERS, HEAD]]
+    pairs = [(weight, packed(weight)) for weight in weights]
+    x = {width: torch.randn(rows, width, dtype=dtype) for width in (576, 1536)}
     with torch.inference_mode():
         plain = least(lambda: [linear(x[weight.shape[1]], weight) for weight in weights])
-        both = zip(weights, layouts, strict=True)
-        pairs = list(both)
         quick = least(lambda: [product(x[weight.shape[1]], weight, layout) for weight, layout in pairs])
     return {"plain": plain, "packed": quick}
 
@@ -109,7 +109,9 @@ def main() -> None:
         for how in ("given back", "kept")
     }
     figures = {
-        "products": {f"{rows} rows": products(rows) for rows in (1, 8, 32, 64)},
+        "products": {
+            f"{rows} rows, {name}": products(rows, dtype) for name, dtype in DTYPES for rows in (1, 4, 16, 64)
+        },
         "decoding": {f"64 rows, {length} tokens": decoding(64, length) for length in (64, 192)},
         "learning": {f"{texts} texts of {length}": learning(texts, length) for texts, length in ((32, 88), (16, 300))},
         "logits": alone,
