@@ -22,8 +22,8 @@ from poziomka.learning.progress import Progress
 from poziomka.learning.prompts import Fitting, fitting
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat
-from poziomka.models.lora import attach, has_adapters, start_from, stored_adapters
-from poziomka.models.pretrained import load_pretrained
+from poziomka.models.lora import attach, base_of, has_adapters, start_from, stored_adapters
+from poziomka.models.pretrained import Pretrained, load_pretrained
 from poziomka.models.template import TemplateFormat
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import build_model, load_weights
@@ -48,6 +48,7 @@ class Built:
         source: folder of the pretrained model; "" for one from nothing.
         notes: what a user should know of the model, in sentences.
         scripted: whether the task came from a script, so that only the script can go on with the run.
+        base: folder of the model that adapters go onto: the pretrained one, or where the recipe starts; "" for none.
     """
 
     task: Task
@@ -56,6 +57,7 @@ class Built:
     source: str = ""
     notes: tuple[str, ...] = ()
     scripted: bool = False
+    base: str = ""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -79,22 +81,43 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
     scripted = task is not None
     task = task or task_named(recipe.task)
     tools = tools_of(recipe, task)
-    weights = saved or (None if recipe.start is None else Path(recipe.start))
     if recipe.pretrained is not None:
         loaded = load_pretrained(
             recipe.pretrained, recipe.precision, opens_thought=recipe.thinks, variables=recipe.variables
         )
-        if weights is not None:
-            start_from(weights, loaded.model)
+        base = begin(recipe, loaded, saved)
         task = equipped(recipe, task, tools, loaded.chat)
-        return Built(task, loaded.chat, loaded.model, str(loaded.source), loaded.notes, scripted)
+        return Built(task, loaded.chat, loaded.model, str(loaded.source), loaded.notes, scripted, base)
     demand_from_nothing(recipe, task)
+    weights = saved or (None if recipe.start is None else Path(recipe.start))
     tokenizer = Tokenizer.of_symbols(task.symbols)
     model = build_model(recipe.architecture, recipe.model, len(tokenizer), seed_of("weights", recipe.seed))
     if weights is not None:
         load_weights(weights, model)
     chat = PlainFormat(tokenizer)
     return Built(equipped(recipe, task, tools, chat), chat, model, scripted=scripted)
+
+
+def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
+    """Gives a pretrained model the weights of a checkpoint, or those that the recipe starts from.
+
+    A checkpoint's adapters go onto what the recipe starts from. Returns the folder of the model that adapters go onto.
+
+    Raises:
+        ModelError: weights do not fit, or adapters are to go onto a start that holds adapters itself.
+    """
+    start = None if recipe.start is None else Path(recipe.start)
+    if start is not None and recipe.lora is not None and base_of(start) is not None:
+        message = (
+            f"adapters cannot learn on top of the start {start}, which holds adapters itself: merge those first, with "
+            "`poziomka export --folder`"
+        )
+        raise ModelError(message)
+    if start is not None and (saved is None or recipe.lora is not None):
+        start_from(start, loaded.model)
+    if saved is not None:
+        start_from(saved, loaded.model)
+    return str(loaded.source if start is None else start)
 
 
 def demand_from_nothing(recipe: Recipe, task: Task) -> None:

@@ -45,7 +45,7 @@ def needs(
         turns: whether attempts wait for an environment, so that their states are kept meanwhile.
     """
     rows = settings.problems * settings.attempts
-    longest = max(len(chat.read(prompt)) for prompt in prompts)
+    longest = max(_length(chat, prompt) for prompt in prompts)
     bounds = [most for most in (context, model.context) if most is not None]
     length = min(longest + settings.tokens, *bounds) if bounds else longest + settings.tokens
     learning = step_bytes(model, settings.learner, rows * length, length)
@@ -58,6 +58,14 @@ def needs(
         "optimizer": learning["optimizer"],
         "work": max(sampling, resting_bytes(model) + learning["activations"] + learning["head"]),
     }
+
+
+def _length(chat: ChatFormat, prompt: Transcript) -> int:
+    """Returns the tokens of a prompt; 0 where the chat format refuses it, which its attempts will record."""
+    try:
+        return len(chat.read(prompt))
+    except ModelError:
+        return 0
 
 
 def demand_memory(needed: dict[str, float], device: torch.device) -> None:

@@ -77,7 +77,7 @@ class Training:
         self.watcher = Watcher(recipe, run.folder, quiet=quiet)
         self.watcher.notes = run.notes
         self.progress = self._restored()
-        self.progress.base = built.source
+        self.progress.base = built.base
         self.alarms = watch_over(self.progress, self.task, recipe.reinforce.alarms, recipe.reinforce.scorer_seconds)
         self.watcher.alarms = self.alarms.rung
         for note in (*built.notes, *found.notes):

@@ -27,11 +27,11 @@ sys.path.insert(0, str(HERE.parent))
 
 from study import control, over_seeds  # noqa: E402 the folder above is no package
 
-from poziomka.core.evaluation import Estimate  # noqa: E402
-from poziomka.core.settings import plain  # noqa: E402
-from poziomka.runs import Run  # noqa: E402
-from poziomka.training.recipe import Recipe, read_recipe  # noqa: E402
-from poziomka.training.train import Training  # noqa: E402
+from poziomka.core.evaluation import Estimate  # noqa: E402 as above
+from poziomka.core.settings import plain  # noqa: E402 as above
+from poziomka.runs import Run  # noqa: E402 as above
+from poziomka.training.recipe import Recipe, read_recipe  # noqa: E402 as above
+from poziomka.training.train import Training  # noqa: E402 as above
 
 Found = dict[str, Any]
 

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from poziomka.core.problem import Problem
+from poziomka.core.transcript import Message, Transcript
 from poziomka.runs import Run
 from poziomka.tasks import task_named
 from poziomka.training.build import build, sampler_of
+from poziomka.training.preflight import needs
 from poziomka.training.recipe import recipe_of
 from poziomka.training.train import train
 
@@ -76,3 +78,11 @@ def test_a_reply_longer_than_the_context_is_cut_there(tmp_path):
 def test_the_context_comes_from_the_model_and_the_recipe(asked, wanted):
     recipe = recipe_of(SMALL | ({"context": asked} if asked else {}))
     assert sampler_of(recipe, build(recipe)).context == wanted
+
+
+@pytest.mark.fault("A1")
+def test_a_prompt_that_cannot_be_read_does_not_end_the_estimate_of_memory():
+    built = build(recipe_of(SMALL))
+    prompts = [Transcript.of([Message("user", text)]) for text in ("eleven", "1 2 3")]
+    settings = recipe_of(SMALL).reinforce
+    assert needs(built.model, built.chat, prompts, settings) == needs(built.model, built.chat, prompts[1:], settings)

@@ -12,12 +12,13 @@ from poziomka.core.problem import Score
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import plain
 from poziomka.learning.progress import Interrupted
-from poziomka.models.lora import has_adapters
+from poziomka.models.lora import has_adapters, save_learned
 from poziomka.models.pretrained import load_pretrained
 from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.weights import save_model
 from poziomka.runs import Run
 from poziomka.tasks import task_named
-from poziomka.training.build import build, load
+from poziomka.training.build import adapt, build, load
 from poziomka.training.recipe import recipe_of
 from poziomka.training.train import Training, train
 
@@ -104,6 +105,42 @@ def test_another_run_starts_from_adapters(values, tmp_path):
     names = {n for n, t in built.model.state_dict().items() if not torch.equal(t, plain_one.state_dict()[n])}
     assert names
     assert all(".attention." in name or ".feedforward." in name for name in names)
+
+
+@pytest.fixture
+def start(values, tmp_path):
+    """A checkpoint with other weights throughout, which a run may start from."""
+    loaded = load_pretrained(values["pretrained"], "bfloat16")
+    with torch.no_grad():
+        for number, weight in enumerate(loaded.model.parameters()):
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(number)), alpha=0.1)
+    (tmp_path / "start").mkdir()
+    save_model(tmp_path / "start", loaded.model, loaded.tokenizer)
+    return tmp_path / "start"
+
+
+@pytest.mark.fault("A5")
+def test_adapters_on_top_of_a_start_are_evaluated_and_exported_with_it(values, start, tmp_path):
+    finish(recipe_of(values | {"start": str(start), "lora": {"rank": 2}}), tmp_path / "run")
+    after = load(tmp_path / "run")[2].engine.weights()
+    began = load_pretrained(str(start), "bfloat16").model.state_dict()
+    changed = {name for name in after if not torch.equal(began[name], after[name])}
+    assert changed
+    assert changed <= {name for name in after if "attention." in name or "feedforward." in name}
+    export(tmp_path / "run", None, tmp_path / "merged", "f32")
+    merged = load_pretrained(str(tmp_path / "merged"), "bfloat16").model.state_dict()
+    assert all(torch.equal(merged[name], after[name]) for name in after)
+
+
+def test_adapters_on_top_of_adapters_are_refused_before_a_folder_is_made(values, tmp_path):
+    built = build(recipe_of(values | {"lora": {"rank": 2}}))
+    adapt(recipe_of(values | {"lora": {"rank": 2}}), built.model)
+    (tmp_path / "start").mkdir()
+    save_learned(tmp_path / "start", built.model, built.tokenizer, built.base)
+    recipe = recipe_of(values | {"start": str(tmp_path / "start"), "lora": {"rank": 2}})
+    with pytest.raises(ModelError, match="holds adapters itself: merge those first"):
+        train(recipe, tmp_path / "run", keep_watch=False)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.fault("A5")

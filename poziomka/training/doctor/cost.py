@@ -20,7 +20,8 @@ def memory(bench: Bench) -> Finding:
     """Compares an estimate of a step's peak with the memory there is."""
     parts, name = bench.parts, "memory"
     turns = parts.task.environment is not None
-    held = needs(parts.model, parts.chat, bench.prompts, parts.settings, turns=turns)
+    context = None if parts.recipe is None else parts.recipe.context
+    held = needs(parts.model, parts.chat, bench.prompts, parts.settings, context=context, turns=turns)
     there = free_memory(parts.model.device)
     figure, needed = f"{in_words(held)} at the peak of a step, of {scaled(there, 'B')}", sum(held.values())
     if needed > there:
