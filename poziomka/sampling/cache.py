@@ -38,14 +38,14 @@ class PrefixCache:
             self._states.move_to_end(key)
             return
         parts = memory.parts(row)
-        nbytes = sum(part.nbytes for part in parts)
-        while self._states and (self._used + len(key) // 4 > self.room or not self.pool.fits(nbytes)):
-            self.forget(next(iter(self._states)))
-        if len(key) // 4 > self.room or not self.pool.fits(nbytes):
+        tokens, nbytes = len(key) // 4, sum(part.nbytes for part in parts)
+        if tokens > self.room or not self.pool.could_hold(nbytes):
             return
+        while self._used + tokens > self.room or not self.pool.fits(nbytes):
+            self.forget(next(iter(self._states)))
         self._states[key] = self.pool.put(parts)
         self._lengths[len(key)] += 1
-        self._used += len(key) // 4
+        self._used += tokens
 
     def longest(self, tokens: bytes) -> int:
         """Returns the number of tokens of the longest known prefix of `tokens`; 0 where there is none."""

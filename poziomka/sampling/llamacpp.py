@@ -20,6 +20,7 @@ from torch import Tensor
 from poziomka.core.errors import SamplerError
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.transcript import Transcript
+from poziomka.models.architecture import masked
 from poziomka.models.chat import ChatFormat
 from poziomka.sampling.choose import choose, uniforms
 from poziomka.sampling.row import Piece, Request, Row, nothing
@@ -63,6 +64,8 @@ class LlamaCppSampler(Sampler):
         reads = int(self._library.llama_model_n_ctx_train(self._llama.model))
         self.context = min(context or reads, reads)
         self._demand_vocabulary(Path(path))
+        unused = chat.tokenizer.unused(self._llama.n_vocab())
+        self._unused = torch.tensor(unused, dtype=torch.long) if unused else None
         self.marks = marks_of(chat.tokenizer)
         self._read: array[int] = array("i")  # the tokens whose states llama.cpp holds
         self._lock = Lock()
@@ -141,7 +144,10 @@ class LlamaCppSampler(Sampler):
         return (row.forced[0] if row.forced else int(token)), float(logprob)
 
     def _logits(self, tokens: "array[int]") -> Tensor:
-        """Returns the logits [1, V] after `tokens`; reads only those that llama.cpp does not hold yet."""
+        """Returns the logits [1, V] after `tokens`, of which only those are read that llama.cpp does not hold yet.
+
+        Rows for which the tokenizer has no token have no probability.
+        """
         held = len(self._read)
         shared = held if held < len(tokens) and tokens[:held] == self._read else 0
         self._read = array("i")  # if reading fails, nobody knows what is held
@@ -149,7 +155,8 @@ class LlamaCppSampler(Sampler):
         self._llama.eval(tokens[shared:])
         self._read = array("i", tokens)
         values = self._library.llama_get_logits_ith(self._llama.ctx, -1)
-        return torch.from_numpy(np.ctypeslib.as_array(values, shape=(1, self._llama.n_vocab())).copy())
+        logits = torch.from_numpy(np.ctypeslib.as_array(values, shape=(1, self._llama.n_vocab())).copy())
+        return masked(logits, self._unused)
 
     def adopt(self, version: str, weights: object) -> None:
         """Refuses: see Sampler.

@@ -1,7 +1,7 @@
 """Blocks of bytes in which states of prefixes are kept: one mapping with a bound, and no small tensors on the heap."""
 
 from collections.abc import Sequence
-from heapq import heapify, heappop
+from heapq import heappop, heappush
 
 import torch
 from torch import Tensor
@@ -38,6 +38,10 @@ class Pool:
         """Bytes of the blocks that are taken."""
         return self.used * BLOCK
 
+    def could_hold(self, nbytes: int) -> bool:
+        """Whether so many bytes fit where nothing else is there."""
+        return blocks_of(nbytes) * BLOCK <= self.most
+
     def fits(self, nbytes: int) -> bool:
         """Whether so many bytes fit beside what is there."""
         return (self.used + blocks_of(nbytes)) * BLOCK <= self.most
@@ -62,8 +66,8 @@ class Pool:
     def free(self, blocks: Tensor) -> None:
         """Gives blocks back."""
         self.used -= len(blocks)
-        self._free += blocks.tolist()
-        heapify(self._free)
+        for number in blocks.tolist():
+            heappush(self._free, number)
 
     def _store(self, count: int) -> Tensor:
         """Returns all blocks, `count` of them at least."""

@@ -102,6 +102,14 @@ def test_a_prefix_beyond_either_bound_is_not_kept(state):
         assert cache.pool.nbytes == 0
 
 
+def test_a_prefix_beyond_either_bound_pushes_no_other_out(state):
+    for cache in (PrefixCache(tokens=4), PrefixCache(nbytes=4 * BLOCK)):
+        cache.put(key(1, 1), state(5), 0)
+        cache.put(key(2, 2, 2, 2, 2), state(6, width=2 * BLOCK), 0)
+        assert loaded(cache, key(1, 1)) == [5.0, 5.0]
+        assert len(cache) == 1
+
+
 def test_a_cleared_cache_knows_nothing(state):
     cache = PrefixCache()
     cache.put(key(1, 2), state(), 0)
@@ -121,3 +129,12 @@ def test_blocks_that_were_given_back_are_used_again():
         flat = pool.get(blocks)
         assert torch.equal(flat[:BLOCK].view(torch.int64), wanted[0])
         assert torch.equal(flat[BLOCK : BLOCK + 12].view(torch.float32), wanted[1])
+
+
+def test_the_lowest_free_blocks_are_taken_first():
+    pool = Pool(8 * BLOCK, torch.device("cpu"))
+    states = [pool.put([torch.full((BLOCK,), number, dtype=torch.uint8)]) for number in range(6)]
+    for number in (4, 1, 3):
+        pool.free(states[number])
+    assert pool.put([torch.zeros(3 * BLOCK + 1, dtype=torch.uint8)]).tolist() == [1, 3, 4, 6]
+    assert pool.nbytes == 7 * BLOCK
