@@ -21,6 +21,7 @@ from poziomka.learning.levels import SPLIT, of_levels
 from poziomka.models.chat import ChatFormat
 
 MOST_LEFT_OUT = 1000  # demonstrations in a row that cannot be shown before a warm start gives up
+REASONS = 5  # that notes name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +80,10 @@ class Lessons:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about what was left out."""
-        return [f"{count} demonstrations were left out: {why}" for why, count in self.left_out.items()]
+        """Sentences about what was left out: for the most frequent reasons, and how many there were besides."""
+        said = [f"{count} demonstrations were left out: {why}" for why, count in self.left_out.most_common(REASONS)]
+        others = self.left_out.total() - sum(count for _, count in self.left_out.most_common(REASONS))
+        return said + [f"{others} demonstrations were left out for other reasons"] * (others > 0)
 
     def at(self, update: int, updates: int) -> list[Transcript]:
         """Returns the demonstrations of 1 ≤ `update` ≤ `updates`.
@@ -107,7 +110,7 @@ class Lessons:
                 lessons.append(lesson)
                 tokens, shown = tokens + len(lesson), draws
             elif draws - shown >= MOST_LEFT_OUT:
-                message = f"no demonstration of task {self.task.name!r} can be shown: {self.notes[-1]}"
+                message = f"no demonstration of task {self.task.name!r} can be shown: {self.notes[0]}"
                 raise TaskError(message)
         return lessons
 

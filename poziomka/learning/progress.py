@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from poziomka.core.errors import CheckpointError, PoziomkaError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 OPTIMIZER = "optimizer.safetensors"
 TAKEN = "taken"  # the tensor in it that counts the optimizer steps
+UNFIT = (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError, SafetensorError)
 
 
 class Interrupted(PoziomkaError):
@@ -111,7 +113,7 @@ class Progress:
             self.step, self.spent = saved.step, dict(saved.state["spent"])
             self.score = saved.score
             self.seconds = dict(saved.state["seconds"])
-        except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+        except UNFIT as error:
             message = f"the checkpoint {saved.folder} does not fit this run: {error}"
             raise CheckpointError(message) from error
         return saved.state

@@ -144,7 +144,8 @@ def choose(progress: Progress, rollouts: Sequence[Rollout]) -> Chosen:
     for rollout in rollouts:
         kinds[_kind(rollout, before, context)].append(rollout)
     ours = [rollout for rollout in kinds["used"] if rollout.transcript.tokenizer == progress.tokenizer.fingerprint]
-    damage = {rollout.id: said for rollout in ours if (said := _damage(rollout, len(progress.tokenizer)))}
+    known = {*progress.tokenizer.inner.get_vocab().values()}
+    damage = {rollout.id: said for rollout in ours if (said := _damage(rollout, known))}
     kinds["damaged"] = [rollout for rollout in kinds["used"] if rollout.id in damage]
     used = kinds["used"] = [rollout for rollout in kinds["used"] if rollout.id not in damage]
     _demand_ours(progress, used)
@@ -175,12 +176,13 @@ def _kind(rollout: Rollout, before: set[str], context: int | None) -> str:
     return "used" if whole and all(span.tokens is not None for span in rollout.transcript) else "without_tokens"
 
 
-def _damage(rollout: Rollout, vocabulary: int) -> str:
+def _damage(rollout: Rollout, vocabulary: set[int]) -> str:
     """Returns what no sampler of this run can have written in a rollout; "" where there is nothing of the kind."""
-    strange = next((token for token in rollout.transcript.tokens if not 0 <= token < vocabulary), None)
+    spans = [span for branch in rollout.branches for span in branch.transcript]
+    strange = next((token for span in spans for token in span.tokens or () if token not in vocabulary), None)
     if strange is not None:
-        return f"rollout {rollout.id!r} holds the token {strange}, outside the vocabulary of {vocabulary:,}"
-    values = (value for span in rollout.transcript for value in span.logprobs or ())
+        return f"rollout {rollout.id!r} holds the token {strange}, outside the vocabulary of {len(vocabulary):,}"
+    values = (value for span in spans for value in span.logprobs or ())
     wrong = next((value for value in values if not -math.inf < value <= 1e-3), None)  # rounding may go above 0
     return "" if wrong is None else f"rollout {rollout.id!r} holds {wrong:g} as the logarithm of a probability"
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from poziomka.core.errors import CheckpointError
 from poziomka.core.transcript import Author
@@ -117,6 +117,20 @@ def test_a_checkpoint_that_lacks_something_is_refused(progress_of, learn):
     learn(progress)
     progress.run.save(1, progress._write, {"seconds": {}})
     with pytest.raises(CheckpointError, match=r"does not fit this run: 'spent'"):
+        progress_of().restore()
+
+
+@pytest.mark.parametrize("content", [b"no tensors", save({"taken": torch.zeros(3)})])
+def test_a_checkpoint_with_another_optimizer_is_refused(progress_of, learn, content):
+    progress = progress_of()
+    learn(progress)
+
+    def write(folder):
+        progress._write(folder)
+        (folder / OPTIMIZER).write_bytes(content)
+
+    progress.run.save(1, write, {"spent": {}, "seconds": {}})
+    with pytest.raises(CheckpointError, match="does not fit this run"):
         progress_of().restore()
 
 

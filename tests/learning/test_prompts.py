@@ -74,6 +74,16 @@ def test_demonstrations_that_cannot_be_shown_are_replaced_by_others_and_counted(
     assert any("'c'" in note or " c" in note for note in lessons.notes)
 
 
+def test_of_many_reasons_the_most_frequent_are_named_and_the_others_counted(chat):
+    texts = ["a", *(f"c{number}" for number in range(40))]
+    lessons = Lessons(task_of(texts), chat, LessonSettings(tokens=50, direct_share=0.0), 0, 32)
+    lessons.at(1, 10)
+    counts = [int(note.partition(" ")[0]) for note in lessons.notes]
+    assert len(counts) == 6
+    assert sum(counts) == lessons.left_out.total()
+    assert lessons.notes[-1].endswith("demonstrations were left out for other reasons")
+
+
 def test_demonstrations_that_all_fit_are_those_without_a_context(chat):
     one, two = (Lessons(task_of(["a", "b"]), chat, LessonSettings(tokens=50), 0, most) for most in (None, 32))
     assert [each.tokens for each in one.at(3, 10)] == [each.tokens for each in two.at(3, 10)]

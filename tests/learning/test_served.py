@@ -69,7 +69,8 @@ def judged(rollouts, reward=says_a):
     def scored(rollout):
         value = reward(rollout)
         score = Score.failed(Verdict.ERROR, "broke") if value is None else Score(value, Verdict.WRONG)
-        return replace(rollout, branches=(replace(rollout.branches[0], score=score),))
+        first, *others = rollout.branches
+        return replace(rollout, branches=(replace(first, score=score), *others))
 
     return Judged([scored(rollout) for rollout in rollouts])
 
@@ -363,11 +364,12 @@ def test_missing_files_are_said(tmp_path):
 
 
 @pytest.mark.fault("E14")
-@pytest.mark.parametrize("token", [999_999, -1])
-def test_a_rollout_with_a_token_outside_the_vocabulary_is_left_out_and_named(progress, served, token):
+@pytest.mark.parametrize(("token", "branch"), [(999_999, 0), (-1, 0), (999_999, 1)])
+def test_a_rollout_with_a_token_outside_the_vocabulary_is_left_out_and_named(progress, served, token, branch):
     spans = list(served[0].transcript.spans)
     spans[-1] = replace(spans[-1], tokens=compact([token, *spans[-1].tokens[1:]]))
     harmed = with_spans(served[0], spans)
+    harmed = replace(harmed, branches=(*served[0].branches[:branch], *harmed.branches))
     metrics = learn_from(progress, None, judged([harmed, *served[1:]]))
     assert metrics["rollouts/damaged"] == 1
     assert metrics["rollouts/used"] == len(served) - 1
