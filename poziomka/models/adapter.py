@@ -79,13 +79,20 @@ def _demand_own_code(folder: Path, kind: object, known: Mapping[str, Any]) -> No
             "its own in auto_map; code that comes with a model is never run: take a checkpoint of a known model_type"
         )
         raise ModelError(message)
-    kernels = [name for name in IMPLEMENTATIONS if "/" in str(config.get(name) or "")]
-    if kernels:
-        message = (
-            f"config.json in {folder} names code on the hub in {kernels[0]} ({config[kernels[0]]!r}); code that comes "
-            f"with a model is never run: remove {kernels[0]} from config.json"
-        )
-        raise ModelError(message)
+    _demand_no_kernels(config, folder)
+
+
+def _demand_no_kernels(config: Mapping[str, Any], folder: Path) -> None:
+    """Raises ModelError where a config.json, or a part of it for one of several models, names code on the hub."""
+    for name, value in config.items():
+        if name in IMPLEMENTATIONS and "/" in str(value):
+            message = (
+                f"config.json in {folder} names code on the hub in {name} ({str(value)[:80]!r}); code that comes with "
+                f"a model is never run: remove {name} from config.json"
+            )
+            raise ModelError(message)
+        if isinstance(value, dict):
+            _demand_no_kernels(value, folder)
 
 
 def _demand_parts(config: Mapping[str, Any], folder: Path, tensors: int) -> None:

@@ -1,6 +1,5 @@
 """Chat formats: where spans get their tokens, once."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -70,8 +69,3 @@ class PlainFormat:
         text = f"{thought} {CLOSE} {answer}".strip()
         tokens = [*self.tokenizer.encode(text), self.tokenizer.end]
         return self.read(prompt) + Span(Author.TEACHER, f" {text}", compact(tokens))
-
-
-def symbols_of(texts: Iterable[str]) -> list[str]:
-    """Returns the different symbols of some texts, in order of first use."""
-    return list(dict.fromkeys(symbol for text in texts for symbol in text.split()))

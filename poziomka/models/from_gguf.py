@@ -43,7 +43,7 @@ KNOWN = {  # what a file may say of its model; the last line says nothing about 
 }
 KNOWN_OF_GEMMA = {"attention.sliding_window", "attention.sliding_window_pattern", "rope.freq_base_swa"}
 NEUTRAL = {"attention.causal": True, "rope.scale_linear": 1.0, "rope.scaling.attn_factor": 1.0}  # others are refused
-LAYOUT = 1  # of the cache; another number leaves what is there alone
+LAYOUT = 2  # of the cache; a new number whenever files would be converted otherwise, or refused
 SEAL = "sizes.json"
 
 
@@ -97,7 +97,7 @@ def tensors_of(file: GGUFFile, settings: TransformerSettings) -> Iterator[tuple[
     """Gives every weight under its name on the hub, in fp32, one after the other.
 
     Raises:
-        ModelError: one is missing, or there is one too many.
+        ModelError: one is missing, there is one too many, or one does not divide into heads.
     """
     known = {place.gguf: place for place in places(settings)}
     missing, surplus = sorted({*known} - {*file.stored}), sorted({*file.stored} - {*known} - {ROPE_FACTORS})
@@ -107,6 +107,10 @@ def tensors_of(file: GGUFFile, settings: TransformerSettings) -> Iterator[tuple[
             message = f"the GGUF file {file.path} {what} {names[0]}{more}"
             raise ModelError(message)
     for name, place in known.items():
+        rows = file.stored[name].shape[0]
+        if place.rotated and rows % settings.each_head:
+            message = f"the GGUF file {file.path} holds {name} of {rows} rows, and a head has {settings.each_head}"
+            raise ModelError(message)
         yield place.hub, torch.from_numpy(np.array(_as_on_the_hub(file.tensor(name), place, settings)))
 
 
@@ -136,7 +140,7 @@ def shape_of(file: GGUFFile) -> tuple[TransformerSettings, int]:
     Raises:
         ModelError: it is of an architecture that is not known, or its metadata are incomplete.
     """
-    architecture = file.metadata.get("general.architecture")
+    architecture = str(file.metadata.get("general.architecture"))
     known = {family.gguf: family for family in reversed(FAMILIES.values())}
     if architecture not in known:
         names = ", ".join(sorted(known))

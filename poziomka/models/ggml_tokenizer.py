@@ -17,6 +17,7 @@ from poziomka.core.errors import ModelError, nearest
 from poziomka.models.tokenizer_files import CONFIG, GENERATION, TEMPLATE, TOKENIZER
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5  # token types; 6 is a byte
+LONGEST = 512  # characters of a token; that of a piece decides how many merges may make it
 
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 LLAMA3 = CONTRACTIONS + (r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
@@ -57,11 +58,9 @@ def tokenizer_of_gguf(fields: Mapping[str, Any]) -> tokenizers.Tokenizer:
             f"BPE) are read; give the checkpoint's folder with its tokenizer.json instead"
         )
         raise ModelError(message)
-    tokens: list[str] = _field(fields, "tokens")
-    types = list(fields.get("tokenizer.ggml.token_type") or [NORMAL] * len(tokens))
-    if len(types) != len(tokens):
-        message = f"this GGUF file is damaged: it has {len(tokens)} tokens and {len(types)} token types"
-        raise ModelError(message)
+    tokens = _tokens(fields)
+    typed = bool(fields.get("tokenizer.ggml.token_type"))
+    types = _values(fields, "token_type", int, len(tokens)) if typed else [NORMAL] * len(tokens)
     vocabulary = {token: i for i, (token, type_) in enumerate(zip(tokens, types, strict=True)) if type_ != UNUSED}
     inner = _byte_level(fields, vocabulary) if kind == "gpt2" else _sentence_piece(fields, vocabulary, types)
     added = [
@@ -90,22 +89,21 @@ def write_tokenizer_of_gguf(fields: Mapping[str, Any], folder: Path) -> None:
     Raises:
         ModelError: as `tokenizer_of_gguf`; or a named token is beyond the vocabulary.
     """
-    tokens: list[str] = _field(fields, "tokens")
-
+    tokens = _tokens(fields)
     tokenizer_of_gguf(fields).save(str(folder / TOKENIZER))
     names = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
     named = {name: tokens[token] for name, key in names.items() if (token := _id(fields, key)) is not None}
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **named}
     if "bos_token" not in named:
         config["bos_token"] = None
-    (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     ends = list(dict.fromkeys(token for key in ("eos", "eot", "eom") if (token := _id(fields, key)) is not None))
     generation = {"bos_token_id": _id(fields, "bos"), "eos_token_id": ends, "pad_token_id": _id(fields, "padding")}
     generation = {name: value for name, value in generation.items() if value not in (None, [])}
-    (folder / GENERATION).write_text(json.dumps(generation, indent=2) + "\n")
+    (folder / GENERATION).write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
     template = fields.get("tokenizer.chat_template")
     if template:
-        (folder / TEMPLATE).write_text(template)
+        (folder / TEMPLATE).write_text(str(template), encoding="utf-8")
 
 
 def _field(fields: Mapping[str, Any], name: str) -> Any:
@@ -116,10 +114,42 @@ def _field(fields: Mapping[str, Any], name: str) -> Any:
     return value
 
 
+def _tokens(fields: Mapping[str, Any]) -> list[str]:
+    """Returns the vocabulary; raises ModelError as `_values`, and where a token is longer than LONGEST."""
+    tokens = _values(fields, "tokens", str)
+    longest = max(tokens, key=len, default="")
+    if len(longest) > LONGEST:
+        message = f"this GGUF file is damaged: it has a token of {len(longest):,} characters, {longest[:40]!r}…"
+        raise ModelError(message)
+    return tokens
+
+
+def _values(fields: Mapping[str, Any], name: str, kind: type, count: int | None = None) -> list[Any]:
+    """Returns a list of the file.
+
+    Args:
+        fields: the file's metadata.
+        name: of the list, after "tokenizer.ggml.".
+        kind: of every value.
+        count: how many values there must be; None for any number.
+
+    Raises:
+        ModelError: there is none, or it is something else.
+    """
+    values = _field(fields, name)
+    listed = isinstance(values, list) and all(isinstance(value, kind) for value in values)
+    if not listed or count not in (None, len(values)):
+        wanted = f"a list of {'' if count is None else f'{count:,} '}values of type {kind.__name__}"
+        found = f"{len(values):,} of them" if listed else str(values)[:40]
+        message = f"this GGUF file is damaged: its tokenizer.ggml.{name} must be {wanted}: received {found}"
+        raise ModelError(message)
+    return list(values)
+
+
 def _id(fields: Mapping[str, Any], key: str) -> int | None:
     token = fields.get(f"tokenizer.ggml.{key}_token_id")
     count = len(_field(fields, "tokens"))
-    if token is not None and not 0 <= token < count:
+    if token is not None and not (isinstance(token, int) and 0 <= token < count):
         message = f"this GGUF file is damaged: its {key} token is {token}, and it has {count} tokens"
         raise ModelError(message)
     return token
@@ -127,11 +157,11 @@ def _id(fields: Mapping[str, Any], key: str) -> int | None:
 
 def _byte_level(fields: Mapping[str, Any], vocabulary: dict[str, int]) -> tokenizers.Tokenizer:
     """Byte-level BPE, as GPT-2 made it."""
-    name = fields.get("tokenizer.ggml.pre", "default")
+    name = str(fields.get("tokenizer.ggml.pre", "default"))
     if name not in RULES:
         message = f"this GGUF file cuts text into words by the unknown rule {name!r}{nearest(name, RULES)}"
         raise ModelError(message)
-    merges = [tuple(merge.split(" ", 1)) for merge in _field(fields, "merges")]
+    merges = [tuple(merge.split(" ", 1)) for merge in _values(fields, "merges", str)]
     try:
         model = models.BPE(vocab=vocabulary, merges=merges, ignore_merges=name in WHOLE_WORDS)
     except Exception as error:  # the library raises plain Exception
@@ -154,13 +184,12 @@ def _byte_level(fields: Mapping[str, Any], vocabulary: dict[str, int]) -> tokeni
 
 def _sentence_piece(fields: Mapping[str, Any], vocabulary: dict[str, int], types: list[int]) -> tokenizers.Tokenizer:
     """SentencePiece's BPE over characters, with bytes for those that no piece holds."""
-    unknown = fields.get(
-        "tokenizer.ggml.unknown_token_id", next((i for i, t in enumerate(types) if t == UNKNOWN), None)
-    )
-    tokens = _field(fields, "tokens")
+    tokens, unknown = _tokens(fields), _id(fields, "unknown")
+    if unknown is None:
+        unknown = next((i for i, kind in enumerate(types) if kind == UNKNOWN), None)
     model = models.BPE(
         vocab=vocabulary,
-        merges=_merges(vocabulary, types, _field(fields, "scores")),
+        merges=_merges(vocabulary, types, _values(fields, "scores", float, len(tokens))),
         unk_token=None if unknown is None else tokens[unknown],
         fuse_unk=True,
         byte_fallback="<0x00>" in vocabulary,

@@ -3,7 +3,11 @@
 import re
 from collections.abc import Iterator
 
-TOKEN = re.compile(r"\\.|\[|\]|\((?:\?(?:[:=!>|#]|<[=!]|[a-zA-Z-]*:|<\w+>))?|\)|[*+](?P<own>[+?]?)|\{\d*,\}", re.DOTALL)
+TOKEN = re.compile(
+    r"\\.|\[|\]|\((?:\?(?:[:=!>|#]|<[=!]|[a-zA-Z-]*:|<\w+>))?|\)"
+    r"|(?P<endless>[*+]|\{\d*,\})(?P<own>[+?]?)|(?P<some>\?|\{\d*,\d+\})[+?]?|\|",
+    re.DOTALL,
+)
 LOOKS = ("(?=", "(?!", "(?<=", "(?<!", "(?>")  # these groups match once, or never again otherwise
 
 
@@ -21,14 +25,15 @@ def patterns_in(settings: object) -> Iterator[str]:
 
 
 def repeats_a_repetition(pattern: str) -> bool:
-    """Whether a group that holds an unbounded repetition is itself repeated without bound, as in (a+)+.
+    """Whether a group that can match in several ways is repeated without bound, as in (a+)+ or (a|aa)*.
 
-    Such a group can take a text apart in exponentially many ways. Repetitions that give nothing back (a++, (?>a+)) do
-    not count, and what stands in a class of characters is no repetition.
+    Such a group can take a text apart in exponentially many ways. A group matches in several ways where it holds a
+    repetition, an option or alternatives; whether these exclude each other, as in (a|b)*, is not looked at.
+    Repetitions that give nothing back (a++, (?>a+)) do not count, and what stands in a class of characters is neither.
     """
-    groups, classes = [False], 0  # of each open group: whether it holds a repetition
+    groups, classes = [False], 0  # of each open group: whether it can match in several ways
     atomic: list[bool] = []  # of each open group but the first: whether it gives nothing back
-    closed = False  # whether the group that ended just now held one
+    closed = False  # whether what ended just now, a group or a repetition, can match in several ways
     place = 0
     while place < len(pattern):
         found = TOKEN.match(pattern, place)
@@ -45,10 +50,12 @@ def repeats_a_repetition(pattern: str) -> bool:
             kept = atomic.pop()
             closed = groups.pop() and not kept
             groups[-1] |= closed
-        elif found and (text[0] in "*+" or text[0] == "{") and found.group("own") != "+":
+        elif found and found.group("endless") and found.group("own") != "+":
             if closed:
                 return True
-            groups[-1] = True
+            groups[-1] = closed = True
+        elif found and (found.group("some") or text == "|"):
+            groups[-1], closed = True, text != "|"
         else:
             closed = False
     return False

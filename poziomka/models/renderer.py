@@ -39,7 +39,7 @@ class Renderer:
 
     def __init__(self) -> None:
         """Starts it."""
-        inherited = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        inherited = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
         self.owner = os.getpid()
         self._process = subprocess.Popen(  # noqa: S603 our own code
             [sys.executable, "-P", "-c", COMMAND],
@@ -97,7 +97,11 @@ def render(source: str, values: Mapping[str, Any], moment: datetime) -> str:
         if not _running:
             _running.append(Renderer())
             atexit.register(_end)
-        answer = _running[0].ask(request)
+        try:
+            answer = _running[0].ask(request)
+        except BaseException:  # Ctrl-C: its answer is still to come, and would be taken for that of the next request
+            _end()
+            raise
         if not answer:
             _end()
             message = (

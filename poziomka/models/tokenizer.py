@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +19,7 @@ from poziomka.models.tokenizer_files import CONFIG, TOKENIZER, ControlTokens, To
 
 BEGIN, END, PAD = "<bos>", "<eos>", "<pad>"
 ANCHOR = "\n"  # written before a text that is no beginning, so that no space is put before it; then taken away
+ESCAPED_OR_REGEX = re.compile(rb'"Regex"|\\u00')  # of tokenizer.json: where it may hold a regular expression
 
 
 class Tokenizer:
@@ -86,12 +88,12 @@ class Tokenizer:
             ModelError: a file is missing or cannot be read, or the files do not belong together.
         """
         files = TokenizerFiles.read(folder)
-        settings = files.json(TOKENIZER) if b'"Regex"' in files.contents[TOKENIZER] else {}
+        settings = files.json(TOKENIZER) if ESCAPED_OR_REGEX.search(files.contents[TOKENIZER]) else {}
         bad = next((text for text in patterns_in(settings) if repeats_a_repetition(text)), None)
         if bad is not None:
             message = (
                 f"the tokenizer {folder / TOKENIZER} splits text by {bad[:80]!r}, which can take for ever on a long "
-                "text: a repeated group holds a repetition; give another tokenizer"
+                "text: a repeated group can match in several ways; give another tokenizer"
             )
             raise ModelError(message)
         try:
@@ -146,11 +148,7 @@ class Tokenizer:
         Raises:
             ModelError: a symbol is not in a vocabulary of symbols, or the text is none.
         """
-        try:
-            ids = self._ids(ANCHOR + text)[len(self._anchor) :] if self._anchor and text else self._ids(text)
-        except Exception as error:  # the library raises plain Exception for an unknown symbol
-            message = f"cannot write {text[:80]!r} in this vocabulary of {len(self)} tokens: {error}"
-            raise ModelError(message) from error
+        ids = self._inside(text)
         if self.files is None:
             self._demand_known(text, ids)
         elif not self._kept.isdisjoint(ids):  # a model that looks up whole pieces found it without being asked
@@ -172,9 +170,7 @@ class Tokenizer:
         with self._lock:
             self.inner.encode_special_tokens = False
             try:
-                if self._anchor and text and not opening:
-                    return self._ids(ANCHOR + text)[len(self._anchor) :]
-                return self._ids(text)
+                return self._inside(text, opening=opening)
             finally:
                 self.inner.encode_special_tokens = True
 
@@ -190,6 +186,16 @@ class Tokenizer:
             return "".join(f" {self.inner.id_to_token(token)}" for token in spoken)
         text: str = self.inner.decode(self._lead + spoken, skip_special_tokens=False)
         return text[self._led :]
+
+    def _inside(self, text: str, *, opening: bool = False) -> list[int]:
+        """Returns the ids of a text that is the middle of a longer one, unless it is `opening` one."""
+        try:
+            if self._anchor and text and not opening:
+                return self._ids(ANCHOR + text)[len(self._anchor) :]
+            return self._ids(text)
+        except Exception as error:  # the library raises plain Exception for an unknown symbol
+            message = f"cannot write {text[:80]!r} in this vocabulary of {len(self)} tokens: {error}"
+            raise ModelError(message) from error
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.inner.encode(text, add_special_tokens=False).ids

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
-from poziomka.models.weights import build_model
+from poziomka.models.weights import build_model, save_model
 
 torch.set_num_threads(1)
 PEERS = Path(__file__).resolve().parents[3] / "trl-env" / "bin" / "python"
@@ -50,6 +51,37 @@ def model(request, build):
 @pytest.fixture(params=["transformer", "llama", "qwen"])
 def transformer(request, build):
     return build(request.param)
+
+
+@pytest.fixture
+def folder(build, tokenizer, tmp_path):
+    """A folder in the hub's layout, which `change` and `reweigh` change."""
+    save_model(tmp_path, build("llama"), tokenizer)
+    return tmp_path
+
+
+@pytest.fixture
+def change(tmp_path):
+    """Changes fields of config.json; None takes one away."""
+
+    def change(**changes):
+        path = tmp_path / "config.json"
+        config = json.loads(path.read_text()) | changes
+        path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+
+    return change
+
+
+@pytest.fixture
+def reweigh(tmp_path):
+    """Changes the stored tensors, by a function that changes them in a dict."""
+
+    def reweigh(alter):
+        tensors = load_file(tmp_path / "model.safetensors")
+        alter(tensors)
+        save_file(tensors, tmp_path / "model.safetensors")
+
+    return reweigh
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import ast
 import io
-import json
 from array import array
 from pathlib import Path
 
@@ -78,10 +77,9 @@ def test_a_model_that_scales_its_logits_is_refused(save, tmp_path):
         load_pretrained(str(tmp_path))
 
 
-def test_missing_weights_are_not_made_up(save, tmp_path):
+def test_missing_weights_are_not_made_up(save, change, tmp_path):
     save("gpt2", **KINDS["gpt2"])
-    config = tmp_path / "config.json"
-    config.write_text(config.read_text().replace('"n_layer": 2', '"n_layer": 3'))
+    change(n_layer=3)
     with pytest.raises(ModelError, match=r"do not fit its config.json: .*h\.2\."):
         load_pretrained(str(tmp_path))
 
@@ -106,7 +104,7 @@ class Model(GPT2LMHeadModel):
 
 
 @pytest.fixture
-def coded(save, tmp_path, monkeypatch):
+def coded(save, change, tmp_path, monkeypatch):
     """Gives a folder's config.json other fields, beside code that leaves a mark; `y` waits on standard input."""
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 4))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
@@ -115,8 +113,7 @@ def coded(save, tmp_path, monkeypatch):
     (tmp_path / "code.py").write_text(CODE.format(mark=str(mark)))
 
     def coded(**changes):
-        config = tmp_path / "config.json"
-        config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+        change(**changes)
         return mark
 
     return coded
@@ -144,8 +141,10 @@ def test_code_beside_a_model_that_transformers_knows_is_left_alone(coded, tmp_pa
 
 
 @pytest.mark.fault("E1")
-def test_an_attention_that_is_code_on_the_hub_is_refused(coded, tmp_path):
-    coded(attn_implementation="somebody/attention")
+@pytest.mark.parametrize("part", [None, "text_config"])
+def test_an_attention_that_is_code_on_the_hub_is_refused(part, coded, tmp_path):
+    named = {"attn_implementation": "somebody/attention"}
+    coded(**(named if part is None else {part: named}))
     with pytest.raises(ModelError, match="names code on the hub in attn_implementation"):
         load_pretrained(str(tmp_path))
 
@@ -238,9 +237,8 @@ def test_weights_saved_with_another_end_are_taken_back(save, tmp_path):
         ("n_embd", -16, "cannot read it as a causal model"),
     ],
 )
-def test_sizes_that_the_weights_do_not_bear_out_are_refused(name, value, match, save, tmp_path):
+def test_sizes_that_the_weights_do_not_bear_out_are_refused(name, value, match, save, change, tmp_path):
     save("gpt2", **KINDS["gpt2"])
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {name: value}))
+    change(**{name: value})
     with pytest.raises(ModelError, match=match):
         load_pretrained(str(tmp_path))

@@ -6,7 +6,7 @@ import pytest
 
 from poziomka.core.errors import ModelError
 from poziomka.core.transcript import Author, Message, Span, Transcript, compact
-from poziomka.models.chat import PlainFormat, symbols_of
+from poziomka.models.chat import PlainFormat
 
 
 @pytest.fixture
@@ -60,7 +60,3 @@ def test_a_demonstration_ends_with_the_end_token_and_is_the_teachers(chat, promp
 def test_a_direct_answer_closes_the_thought_at_once(chat, prompt):
     shown = chat.demonstrate(prompt, "", "7")
     assert shown.reply == " <think> </think> 7"
-
-
-def test_symbols_are_found_in_order_of_first_use():
-    assert symbols_of(["b a", " a  c b"]) == ["b", "a", "c"]

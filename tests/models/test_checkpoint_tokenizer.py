@@ -226,9 +226,10 @@ def test_an_older_layout_is_refused_with_the_way_to_convert(tmp_path):
         Tokenizer.load(tmp_path)
 
 
-def test_text_that_is_no_text_is_refused(bpe):
+@pytest.mark.parametrize("way", ["encode", "encode_template"])
+def test_text_that_is_no_text_is_refused(bpe, way):
     with pytest.raises(ModelError, match="cannot write"):
-        Tokenizer.load(bpe()).encode("\ud800")
+        getattr(Tokenizer.load(bpe()), way)("\ud800")
 
 
 @pytest.mark.parametrize("where", ["jinja", "config", "named"])

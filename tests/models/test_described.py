@@ -12,9 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from poziomka.core.errors import ModelError
 from poziomka.models.families import FAMILIES
-from poziomka.models.from_gguf import shape_of
+from poziomka.models.from_gguf import shape_of, tensors_of
 from poziomka.models.gguf_file import GGUFFile
+from poziomka.models.naming import places
 from poziomka.models.pretrained import load_pretrained
+from poziomka.models.shape import TransformerSettings
 from poziomka.models.weights import load_weights, save_model
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
@@ -22,36 +24,20 @@ E13, B8 = pytest.mark.fault("E13"), pytest.mark.fault("B8")
 
 
 @pytest.fixture
-def folder(build, tokenizer, tmp_path):
-    save_model(tmp_path, build("llama"), tokenizer)
-    return tmp_path
-
-
-def change(folder, **changes):
-    config = folder / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
-
-
-def add(folder, **tensors):
-    path = folder / "model.safetensors"
-    save_file(load_file(path) | {name.replace("__", "."): tensor for name, tensor in tensors.items()}, path)
-
-
-def other_head(folder):
-    head = load_file(folder / "model.safetensors")[EMBEDDING].flip(0).contiguous()
-    add(folder, **{HEAD: head})
-    return head
+def other_head(folder, reweigh):
+    """A head that is not the embedding, stored beside it though config.json calls them tied."""
+    reweigh(lambda tensors: tensors.update({HEAD: tensors[EMBEDDING].flip(0).contiguous()}))
+    return load_file(folder / "model.safetensors")[HEAD]
 
 
 # ------------------------------------------------------------------------------------------------- a head of its own
 @torch.no_grad()
 @pytest.mark.fault("B6")
-def test_a_head_that_was_saved_is_used_though_it_is_called_tied(folder, tokenizer, tmp_path):
+def test_a_head_that_was_saved_is_used_though_it_is_called_tied(folder, other_head, tokenizer, tmp_path):
     import transformers
 
-    head = other_head(folder)
     found = load_pretrained(str(folder))
-    assert torch.equal(found.model.head_weight, head)
+    assert torch.equal(found.model.head_weight, other_head)
     tokens = torch.tensor([[1, 5, 3, 11, 9, 2]])
     logits = found.model.logits(found.model(tokens))
     peer = transformers.AutoModelForCausalLM.from_pretrained(folder)
@@ -64,17 +50,17 @@ def test_a_head_that_was_saved_is_used_though_it_is_called_tied(folder, tokenize
 
 
 @pytest.mark.fault("B6")
+@pytest.mark.usefixtures("other_head")
 def test_a_tied_model_is_not_filled_from_a_folder_with_another_head(folder, build):
-    other_head(folder)
     with pytest.raises(ModelError, match=r"lm_head\.weight in the file is another matrix"):
         load_weights(folder, build("llama"))
 
 
 @pytest.mark.fault("B6")
-def test_a_recurrent_model_has_no_place_for_a_head(build, tokenizer, tmp_path):
+def test_a_recurrent_model_has_no_place_for_a_head(build, tokenizer, reweigh, tmp_path):
     model = build("recurrent")
     save_model(tmp_path, model, tokenizer)
-    add(tmp_path, **{HEAD: torch.zeros(15, 32)})
+    reweigh(lambda tensors: tensors.update({HEAD: torch.zeros(15, 32)}))
     with pytest.raises(ModelError, match=r"no place for lm_head\.weight"):
         load_pretrained(str(tmp_path))
     with pytest.raises(ModelError, match=r"no place for lm_head\.weight"):
@@ -96,17 +82,18 @@ def test_a_tensor_in_two_shards_is_refused(folder):
 # --------------------------------------------------------------------------------------------------- derived buffers
 @pytest.mark.fault("B4")
 @pytest.mark.parametrize("name", ["rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached"])
-def test_buffers_that_follow_from_the_configuration_are_ignored(name, folder, build):
+def test_buffers_that_follow_from_the_configuration_are_ignored(name, folder, reweigh, build):
     before = load_pretrained(str(folder)).model.state_dict()
-    add(folder, **{f"model.layers.{layer}.self_attn.{name}": torch.ones(4) for layer in range(2)})
+    buffers = {f"model.layers.{layer}.self_attn.{name}": torch.ones(4) for layer in range(2)}
+    reweigh(lambda tensors: tensors.update(buffers))
     after = load_pretrained(str(folder)).model.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
     load_weights(folder, build("llama"))
 
 
 @pytest.mark.fault("B4")
-def test_any_other_surplus_tensor_is_still_refused(folder):
-    add(folder, **{"model.layers.0.self_attn.inv_freq": torch.ones(4)})
+def test_any_other_surplus_tensor_is_still_refused(folder, reweigh):
+    reweigh(lambda tensors: tensors.update({"model.layers.0.self_attn.inv_freq": torch.ones(4)}))
     with pytest.raises(ModelError, match=r"no place for model\.layers\.0\.self_attn\.inv_freq"):
         load_pretrained(str(folder))
 
@@ -130,8 +117,8 @@ def test_any_other_surplus_tensor_is_still_refused(folder):
         ({"model_type": ["llama"]}, "must name a model_type"),
     ],
 )
-def test_sizes_that_make_no_sense_are_refused_before_anything_is_made(changes, match, folder):
-    change(folder, **changes)
+def test_sizes_that_make_no_sense_are_refused_before_anything_is_made(changes, match, folder, change):
+    change(**changes)
     with pytest.raises(ModelError, match=match):
         load_pretrained(str(folder))
 
@@ -140,18 +127,18 @@ def test_sizes_that_make_no_sense_are_refused_before_anything_is_made(changes, m
 @pytest.mark.parametrize(
     "changes", [{"model_type": "qwen3", "layer_types": ["sliding_attention"], "use_sliding_window": True}]
 )
-def test_lists_shorter_than_the_layers_are_refused(changes, folder):
-    change(folder, sliding_window=4, **changes)
+def test_lists_shorter_than_the_layers_are_refused(changes, folder, change):
+    change(sliding_window=4, **changes)
     with pytest.raises(ModelError, match="makes no sense"):
         load_pretrained(str(folder))
 
 
 @pytest.mark.fault("E13")
 @pytest.mark.parametrize(("name", "value"), [("layers", 100_000), ("width", 1 << 40), ("layers", 1000)])
-def test_sizes_of_a_recurrent_model_are_bounded(name, value, build, tokenizer, tmp_path):
+def test_sizes_of_a_recurrent_model_are_bounded(name, value, build, tokenizer, change, tmp_path):
     save_model(tmp_path, build("recurrent"), tokenizer)
     settings = json.loads((tmp_path / "config.json").read_text())["settings"]
-    change(tmp_path, settings=settings | {name: value})
+    change(settings=settings | {name: value})
     with pytest.raises(ModelError, match=f"{name} must be from|describes 1,000 layers"):
         load_pretrained(str(tmp_path))
 
@@ -185,8 +172,8 @@ def test_a_table_of_contents_that_does_not_tile_the_file_is_refused(entry, match
         {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4, "mscale": 0.7}},
     ],
 )
-def test_rotary_settings_that_would_be_ignored_are_refused(changes, folder):
-    change(folder, **changes)
+def test_rotary_settings_that_would_be_ignored_are_refused(changes, folder, change):
+    change(**changes)
     with pytest.raises(ModelError, match=r"asks for rotary positions with .* not supported"):
         load_pretrained(str(folder))
 
@@ -312,6 +299,24 @@ def test_metadata_that_would_fill_the_memory_are_refused(content, match, tmp_pat
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, fields) + content + bytes(64))
     with pytest.raises(ModelError, match=match):
         GGUFFile(path)
+
+
+@pytest.mark.fault("E16")
+def test_an_architecture_that_is_no_word_is_refused(tmp_path):
+    path = tmp_path / "model.gguf"
+    words = text("general.architecture") + struct.pack("<IIQ", 9, 8, 1) + text("llama")
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + words + bytes(64))
+    with pytest.raises(ModelError, match="holds a model of architecture"):
+        shape_of(GGUFFile(path))
+
+
+@pytest.mark.fault("E13")
+def test_queries_that_do_not_divide_into_heads_are_refused(tmp_path):
+    shape = TransformerSettings(width=8, layers=1, heads=2, qk_norm=False, tied=False)
+    names = [place.gguf for place in places(shape)]
+    file = GGUFFile(write(tmp_path / "model.gguf", FIELDS | {"attention.key_length": 6}, names))
+    with pytest.raises(ModelError, match=r"holds blk\.0\.attn_q\.weight of 4 rows, and a head has 6"):
+        list(tensors_of(file, shape_of(file)[0]))
 
 
 @pytest.mark.fault("E13")

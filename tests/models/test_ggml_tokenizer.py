@@ -18,6 +18,8 @@ from poziomka.models.tokenizer import Tokenizer
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "smollm2_ids.json").read_text())
 MARKS = {"<eos>": 0, "<bos>": 1}
+LLAMA = {"tokenizer.ggml.model": "llama"}
+E13, E16 = pytest.mark.fault("E13"), pytest.mark.fault("E16")
 TEXT = [
     "It's 12 + 345 = 357, isn't it?",
     "Ala ma kota; kot ma Alę.",
@@ -182,8 +184,17 @@ def test_every_rule_is_an_expression_that_works():
         ({"tokenizer.ggml.tokens": None}, r"has no tokenizer\.ggml\.tokens"),
         ({"tokenizer.ggml.pre": "smolm"}, "unknown rule 'smolm'; did you mean 'smollm'?"),
         ({"tokenizer.ggml.merges": ["a nothing"]}, "merges do not fit its vocabulary"),
-        ({"tokenizer.ggml.token_type": [1]}, "1 token types"),
+        ({"tokenizer.ggml.token_type": [1]}, "must be a list of .* values of type int: received 1 of them"),
         ({"tokenizer.ggml.eos_token_id": 9}, "its eos token is 9, and it has 3 tokens"),
+        pytest.param({"tokenizer.ggml.eos_token_id": "a"}, "its eos token is a, and it has 3 tokens", marks=E16),
+        pytest.param({"tokenizer.ggml.tokens": "abc"}, "must be a list of values of type str: received abc", marks=E16),
+        pytest.param({"tokenizer.ggml.tokens": [1, 2, 3]}, "must be a list of values of type str", marks=E16),
+        pytest.param({"tokenizer.ggml.tokens": ["a" * 600]}, "it has a token of 600 characters", marks=E13),
+        pytest.param({"tokenizer.ggml.token_type": 5}, "must be a list of 3 values of type int: received 5", marks=E16),
+        pytest.param({"tokenizer.ggml.merges": [7]}, "must be a list of values of type str", marks=E16),
+        pytest.param({"tokenizer.ggml.pre": ["gpt-2"]}, "unknown rule", marks=E16),
+        pytest.param(LLAMA | {"tokenizer.ggml.scores": [0.5]}, "3 values of type float: received 1", marks=E16),
+        pytest.param(LLAMA | {"tokenizer.ggml.unknown_token_id": 40}, "its unknown token is 40", marks=E16),
     ],
 )
 def test_a_file_that_cannot_be_read_is_told_in_a_sentence(change, message, tmp_path):

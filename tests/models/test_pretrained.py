@@ -16,26 +16,6 @@ from poziomka.models.tokenizer import Tokenizer
 from poziomka.models.weights import build_model, load_weights, save_model
 
 
-@pytest.fixture
-def folder(build, tokenizer, tmp_path):
-    save_model(tmp_path, build("llama"), tokenizer)
-    return tmp_path
-
-
-def change(folder, **changes):
-    """Changes config.json; None takes a field away."""
-    path = folder / "config.json"
-    config = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
-
-
-def reweigh(folder, change):
-    """Changes the weights."""
-    tensors = load_file(folder / "model.safetensors")
-    change(tensors)
-    save_file(tensors, folder / "model.safetensors")
-
-
 # ------------------------------------------------------------------------------------------------------ what loads
 @torch.no_grad()
 def test_any_saved_model_is_loaded_by_its_own_description(model, tokenizer, tmp_path):
@@ -60,14 +40,14 @@ def test_weights_come_in_the_dtype_asked_for_where_the_processor_multiplies_it(
     assert (WIDENED in found.notes) is not helps
 
 
-def test_the_norms_epsilon_is_that_of_the_checkpoint(folder):
-    change(folder, rms_norm_eps=1e-3)
+def test_the_norms_epsilon_is_that_of_the_checkpoint(folder, change):
+    change(rms_norm_eps=1e-3)
     model = load_pretrained(str(folder)).model
     assert {module.epsilon for module in model.modules() if hasattr(module, "epsilon")} == {1e-3}
 
 
-def test_a_model_of_another_epsilon_is_not_filled(folder, build):
-    change(folder, rms_norm_eps=1e-3)
+def test_a_model_of_another_epsilon_is_not_filled(folder, change, build):
+    change(rms_norm_eps=1e-3)
     with pytest.raises(ModelError, match=r"config.json says rms_norm_eps 0.001 where this model has 1e-05"):
         load_weights(folder, build("llama"))
 
@@ -140,8 +120,8 @@ def test_a_folder_without_a_configuration_is_refused(folder):
         ({"quantization_config": {"bits": 4}}, "asks for quantised weights"),
     ],
 )
-def test_a_configuration_that_is_not_understood_is_refused(folder, changes, match):
-    change(folder, **changes)
+def test_a_configuration_that_is_not_understood_is_refused(folder, change, changes, match):
+    change(**changes)
     with pytest.raises(ModelError, match=match):
         load_pretrained(str(folder))
 
@@ -152,21 +132,21 @@ def test_a_configuration_that_is_no_json_is_refused(folder):
         load_pretrained(str(folder))
 
 
-def test_missing_weights_are_named_and_counted(folder):
-    reweigh(folder, lambda tensors: [tensors.pop(name) for name in list(tensors) if "mlp" in name])
+def test_missing_weights_are_named_and_counted(folder, reweigh):
+    reweigh(lambda tensors: [tensors.pop(name) for name in list(tensors) if "mlp" in name])
     with pytest.raises(ModelError, match=r"the file lacks model\.layers\.0\.mlp\.down_proj\.weight and 5 more"):
         load_pretrained(str(folder))
 
 
-def test_surplus_weights_are_named_and_counted(folder):
+def test_surplus_weights_are_named_and_counted(folder, reweigh):
     biases = {f"model.layers.{layer}.self_attn.q_proj.bias": torch.zeros(32) for layer in range(2)}
-    reweigh(folder, lambda tensors: tensors.update(biases))
+    reweigh(lambda tensors: tensors.update(biases))
     with pytest.raises(ModelError, match=r"no place for model\.layers\.0\.self_attn\.q_proj\.bias and 1 more"):
         load_pretrained(str(folder))
 
 
-def test_weights_of_another_shape_are_named_and_counted(folder):
-    change(folder, intermediate_size=48)
+def test_weights_of_another_shape_are_named_and_counted(folder, change):
+    change(intermediate_size=48)
     with pytest.raises(ModelError, match=r"down_proj\.weight is \[32, 40\] and not \[32, 48\], and 5 more do not fit"):
         load_pretrained(str(folder))
 
@@ -181,8 +161,8 @@ def test_weights_cut_short_are_refused(folder, kept, match):
         load_pretrained(str(folder))
 
 
-def test_weights_in_eight_bits_are_refused(folder):
-    reweigh(folder, lambda tensors: tensors.update({"model.norm.weight": torch.zeros(32, dtype=torch.int8)}))
+def test_weights_in_eight_bits_are_refused(folder, reweigh):
+    reweigh(lambda tensors: tensors.update({"model.norm.weight": torch.zeros(32, dtype=torch.int8)}))
     with pytest.raises(ModelError, match=r"model\.norm\.weight is stored as I8, and only F64, F32, F16, BF16 are read"):
         load_pretrained(str(folder))
 
@@ -234,10 +214,10 @@ def test_free_memory_is_a_part_of_all_memory():
     assert 0 < room.free_memory() <= total
 
 
-def test_an_unknown_setting_of_a_recurrent_model_is_refused(build, tokenizer, tmp_path):
+def test_an_unknown_setting_of_a_recurrent_model_is_refused(build, tokenizer, change, tmp_path):
     save_model(tmp_path, build("recurrent"), tokenizer)
     config = json.loads((tmp_path / "config.json").read_text())
-    change(tmp_path, settings=config["settings"] | {"widht": 3})
+    change(settings=config["settings"] | {"widht": 3})
     with pytest.raises(ModelError, match="unknown setting 'widht'"):
         load_pretrained(str(tmp_path))
 

@@ -1,5 +1,11 @@
 """A chat template is a program from elsewhere: it runs within bounds, and what it does wrong is said in a sentence."""
 
+import signal
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
 import pytest
 
 from poziomka.core.errors import ModelError
@@ -54,3 +60,35 @@ def test_a_template_that_is_nested_too_deeply_is_refused():
 def test_words_of_any_kind_pass():
     words = "Ą 😀 \u2028 \\n \"'<>&\0"
     assert Template("{{ messages[0].content }}").render([{"role": "user", "content": words}], generation=True) == words
+
+
+def test_after_an_interruption_the_next_template_gets_its_own_text():
+    """Ctrl-C while a template is rendered: its text, which comes later, is no answer to what is asked next."""
+    endless = Template(GREEDY["loops in silence"])
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            endless.render(HI, generation=True)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert Template("{{ messages[0].content }}!").render(HI, generation=True) == "Hi!"
+
+
+def test_a_program_that_finds_poziomka_in_its_working_folder_renders():
+    """Without an installation: an interpreter that reads no .pth files, started in the folder of the sources."""
+    render = "print(Template('{{ 6 * 7 }}').render([], generation=True))"
+    done = subprocess.run(
+        [sys._base_executable, "-c", f"from poziomka.models.rendering import Template; {render}"],
+        cwd=Path(__file__).parents[2],
+        env={"PYTHONPATH": sysconfig.get_path("purelib")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "42\n", done.stderr
