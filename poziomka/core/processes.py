@@ -24,16 +24,21 @@ def end_tree(process: int) -> None:
     """Kills a child process and everything that it started, at once; the caller waits for the child itself.
 
     Where there is no /proc, what the child started and did not keep in its process group goes on.
+
+    Raises:
+        OSError: the processes cannot be listed, for want of a free descriptor; the child itself is killed.
     """
     signalled(process, signal.SIGSTOP)  # so that it starts nothing more and goes on owning its orphans
-    for _ in range(ROUNDS):
-        living = [pid for pid in descendants(process) if signalled(pid, signal.SIGSTOP)]
-        for pid in living:
-            signalled(pid, signal.SIGKILL)
-        if not living:
-            break
-        time.sleep(0.001)
-    signalled(process, signal.SIGKILL)
+    try:
+        for _ in range(ROUNDS):
+            living = [pid for pid in descendants(process) if signalled(pid, signal.SIGSTOP)]
+            for pid in living:
+                signalled(pid, signal.SIGKILL)
+            if not living:
+                break
+            time.sleep(0.001)
+    finally:  # a process that stays stopped would be waited for without end
+        signalled(process, signal.SIGKILL)
 
 
 def is_child(process: int) -> bool:
@@ -52,7 +57,7 @@ def descendants(process: int) -> list[int]:
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError):  # it ended meanwhile
-            state, parent = entry.read_text().rpartition(")")[2].split()[:2]
+            state, parent = entry.read_text(encoding="latin-1").rpartition(")")[2].split()[:2]
             if state not in "ZX":
                 parents[int(entry.parent.name)] = int(parent)
     found: list[int] = []

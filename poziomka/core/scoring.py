@@ -59,7 +59,9 @@ def judge(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
     """Runs a scorer and turns whatever goes wrong into a verdict; a cut-off reply is TRUNCATED."""
     try:
         score = scorer(problem, transcript)
-    except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 a scorer may raise anything, and all of it is a verdict
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 a scorer may raise anything, and all of it is a verdict
         return Score.failed(Verdict.ERROR, f"the scorer raised {type(error).__name__}: {error}"[:500])
     if not isinstance(score, Score):
         return Score.failed(Verdict.ERROR, f"the scorer returned {type(score).__name__}, not a Score")
@@ -97,7 +99,7 @@ def _answer(scorer: Scorer, asked: bytes) -> bytes:
 def _bound_memory(more: int) -> None:
     """Lets this process take so many bytes more than it has: else one answer could take the machine's memory."""
     try:
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="latin-1")
         has = int(status.partition("VmData:")[2].split()[0]) * 1024
         resource.setrlimit(resource.RLIMIT_DATA, (has + more, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     except (OSError, IndexError, ValueError):  # another system, or a tighter limit already
@@ -122,7 +124,8 @@ def _end(process: BaseProcess) -> None:
     """
     for _ in range(KILLS):
         if process.exitcode is None and process.pid is not None and is_child(process.pid):
-            end_tree(process.pid)
+            with suppress(OSError):  # what it started is not found; the process itself is killed
+                end_tree(process.pid)
             process.join(DYING)
     with suppress(ValueError):  # it is still running
         process.close()

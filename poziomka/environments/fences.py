@@ -26,10 +26,11 @@ class Gemma:
     stop: tuple[str, ...] = ()
     marks: tuple[str, ...] = (FENCE,)
     signs: tuple[str, ...] = ()
+    opened = re.compile(r"```tool_code[^\S\n]*\n")  # the line ends with it, which it does not inside a string
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
         """See CallFormat: the calls of every block, in order."""
-        blocks = [_block(part.partition("\n")[2]) for part in words.split("```tool_code")[1:]]
+        blocks = [_block(part) for part in self.opened.split(words)[1:]]
         return [call for body in blocks for call in _calls_in(body, tools)]
 
     def unclosed(self, words: str) -> bool:
@@ -71,20 +72,27 @@ class Fenced:
     stop: tuple[str, ...] = ("```output",)
     marks: tuple[str, ...] = (FENCE,)
     signs: tuple[str, ...] = ()
+    opened = re.compile(r"```python[^\S\n]*\n")  # as in Gemma
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
         """See CallFormat: the code with which the words end."""
-        _, opened, block = words.rstrip().removesuffix("```output").rstrip().rpartition("```python")
-        _, line, code = block.partition("\n")
-        if not opened or not line or not code.endswith(FENCE):
+        block = self._last(words)
+        code = block.removesuffix(FENCE)
+        if not block.endswith(FENCE) or (FENCE in code and not _is_python(code)):  # the block was closed before
             return []
-        if FENCE in code.removesuffix(FENCE) and not _is_python(code.removesuffix(FENCE)):
-            return []  # the block was closed before
-        return [Call("python", {"code": code.removesuffix(FENCE)})]
+        return [Call("python", {"code": code})]
 
     def unclosed(self, words: str) -> bool:
-        """See CallFormat."""
-        return False
+        """See CallFormat: the code ends within a string."""
+        before, stopped, _ = words.rpartition("```output")
+        block = self._last(before)
+        return bool(stopped) and not block.endswith(FENCE) and _ends_in_string(block)
+
+    def _last(self, words: str) -> str:
+        """Returns the last block, from its first line to the stop string; "" where there is none."""
+        said = words.rstrip().removesuffix("```output").rstrip()
+        *_, last = ["", *self.opened.split(said)[1:]]
+        return last
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
         """See CallFormat."""
@@ -126,6 +134,18 @@ def _is_python(code: str) -> bool:
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
     return True
+
+
+def _ends_in_string(code: str) -> bool:
+    """Whether a text of Python ends within a string, as the parser says of it."""
+    try:
+        ast.parse(code if len(code) <= LONGEST else "")
+    except SyntaxError as error:
+        unterminated = "unterminated" in error.msg
+        return unterminated and ("triple-quoted" in error.msg or error.lineno == code.count("\n") + 1)
+    except (ValueError, MemoryError, RecursionError):
+        return False
+    return False
 
 
 def _calls_in(body: str, tools: Mapping[str, Tool]) -> list[Call]:

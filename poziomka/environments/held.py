@@ -7,12 +7,12 @@ then bounds the process further from within, and gives up every right that it ha
 import atexit
 import marshal
 import os
-import select
 import signal
 import site
 import sys
 import sysconfig
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,9 +24,11 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from poziomka.core.errors import EnvironmentFailure
+from poziomka.core.processes import descendants
 from poziomka.environments import inner
 from poziomka.environments.filters import filter_words
 from poziomka.environments.limits import Ended, Limits
+from poziomka.environments.plain import is_readable
 from poziomka.environments.scratch import Scratch, sweep
 
 if TYPE_CHECKING:
@@ -145,10 +147,10 @@ def coded(module: "ModuleType") -> str:
 
 
 def spent(process: int) -> tuple[float, float]:
-    """Returns CPU seconds of a process's main thread, and seconds in which it waited for a processor."""
+    """Returns CPU seconds of all threads of a process, and seconds in which its first one waited for a processor."""
     with suppress(OSError, ValueError, IndexError):
-        used, waited = Path(f"/proc/{process}/schedstat").read_text("ascii").split()[:2]
-        return int(used) * 1e-9, int(waited) * 1e-9
+        waited = Path(f"/proc/{process}/schedstat").read_text("ascii").split()[1]
+        return time.clock_gettime(~process << 3 | 2), int(waited) * 1e-9  # the clock that the kernel keeps of it
     return 0.0, 0.0
 
 
@@ -182,6 +184,8 @@ class HeldProcess:
         ]
         try:
             self.process = _starter().submit(_popen, self._sandbox(seed), words).result()
+            self.pid = self.process.pid or 0
+            self.signalling = os.pidfd_open(self.pid)  # can be read once it has ended
         except BaseException as error:
             self.scratch.discard()
             if not isinstance(error, Exception):
@@ -191,8 +195,6 @@ class HeldProcess:
         _LIVE.add(self)
         pipes = (self.process.stdin, self.process.stdout, self.process.stderr)
         self.asking, self.answering, self.writing = (pipe.fileno() for pipe in pipes if pipe is not None)
-        self.pid = self.process.pid or 0
-        self.signalling = os.pidfd_open(self.pid)  # can be read once it has ended
         self._paused = False
         self._before = (0.0, 0.0)
         self._ended: str | None = None
@@ -230,7 +232,7 @@ class HeldProcess:
 
     def over(self, seconds: float) -> bool:
         """Waits until it has ended by itself; returns whether it has."""
-        return bool(select.select([self.signalling], [], [], seconds)[0])
+        return is_readable(self.signalling, seconds)
 
     def excess(self) -> str:
         """Returns whether its folder holds more than it may, as a fault."""
@@ -243,10 +245,12 @@ class HeldProcess:
     def starved(self, seconds: float) -> str:
         """Returns why it is the machine's fault that it took so long; "" where it is not."""
         used, waited = (after - before for after, before in zip(self._spent(), self._before, strict=True))
+        if self.limits.processes > 1:  # those that it started are no reason to wait for a processor
+            used += sum(spent(process)[0] for process in descendants(self.pid))
         if not Ended(used=used, waited=waited).starved(seconds):
             return ""
         return (
-            f"the machine is too busy to run code: in {seconds:g} s it was given {used:.1f} s of a processor and "
+            f"the machine is too busy to run code: in {seconds:.3g} s it was given {used:.1f} s of a processor and "
             f"waited {waited:.1f} s for one; run less beside it"
         )
 

@@ -53,8 +53,8 @@ class Ended:
     Attributes:
         status: exit status, negative for a signal; None where it was killed by its caller.
         memory: bytes at its largest; 0 where it was killed by its caller.
-        used: CPU seconds of its main thread.
-        waited: seconds in which that thread could run and had no processor.
+        used: CPU seconds of all its threads.
+        waited: seconds in which its first thread could run and had no processor.
     """
 
     status: int | None = None

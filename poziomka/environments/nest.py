@@ -1,7 +1,6 @@
 """A sandboxed interpreter that forks a process for each program; `nested` is the code that runs inside."""
 
 import os
-import select
 import signal
 import time
 from contextlib import suppress
@@ -13,7 +12,7 @@ from poziomka.environments.filters import filter_words
 from poziomka.environments.held import HeldProcess, coded, spent
 from poziomka.environments.limits import Ended, Limits
 from poziomka.environments.pipes import hear, started
-from poziomka.environments.plain import Pipes
+from poziomka.environments.plain import Pipes, is_readable
 
 MODULES = {f"module.{module.__name__}": module for module in (plain, roles, nested)}  # each needs those before it
 PATIENCE = 8.0  # seconds within which a process must be forked, or be gone; a busy machine takes one
@@ -44,7 +43,7 @@ class Forked:
 
     def ended(self, seconds: float) -> bool:
         """Waits until the process ended by itself; returns whether it has."""
-        return bool(select.select([self.process], [], [], max(seconds, 0))[0])
+        return is_readable(self.process, seconds)
 
     def close(self, *names: str) -> None:
         """Closes descriptors, by name; those that are closed already stay so."""

@@ -18,8 +18,10 @@ from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments.inner import LARGEST, MARK
 from poziomka.environments.interpreter import Output
 from poziomka.environments.limits import Limits
+from poziomka.environments.plain import is_readable
 
 PATIENCE = 20.0  # seconds within which a process must be set up; a busy machine may take one
+BUSY = 20.0  # seconds beyond its limit for which a call may go on that the machine gives no processor
 TICK = 0.02  # seconds between two looks at what a process takes
 FLOOD = 2**24  # bytes of output at which whoever writes on is ended; up to them they are read and dropped
 CLEAR = 0.5  # seconds within which the rest of an answered call's output must arrive, or one that ends must be gone
@@ -100,13 +102,13 @@ def hear(descriptor: int, until: float) -> bytes:
     """Returns the next frame; b"" where the other side ended, sends no frame, or is late."""
     said = _Answer()
     while not said.whole and (left := until - time.monotonic()) > 0:
-        if select.select([descriptor], [], [], left)[0] and not said.take(os.read(descriptor, said.missing)):
+        if is_readable(descriptor, left) and not said.take(os.read(descriptor, said.missing)):
             break
     return said.frame
 
 
 def _last(descriptor: int) -> str:
-    if not select.select([descriptor], [], [], 0)[0]:
+    if not is_readable(descriptor, 0):
         return ""
     lines = os.read(descriptor, 65536).decode("utf-8", "replace").strip().splitlines()
     return lines[-1][:300] if lines else ""
@@ -154,15 +156,15 @@ def ask(held: Held, code: str, limits: Limits) -> Output:
         return Output("", f"code has at most {LARGEST} bytes: received {len(request)}")
     began = time.monotonic()
     written, answer = Written(4 * limits.output + MARK), _Answer()
-    if select.select([held.answering], [], [], 0)[0]:
+    if is_readable(held.answering, 0):
         fault = held.end() or "the process answered what was not asked"
         return Output("", fault, lost=True)
     held.resume()
-    fault = _exchange(held, len(request).to_bytes(4, "big") + request, (written, answer), began + limits.seconds)
+    fault = _exchange(held, len(request).to_bytes(4, "big") + request, (written, answer), limits.seconds)
     seconds = time.monotonic() - began
     if fault == LATE:
         fault = f"ran longer than {limits.seconds:g} s"
-        why = held.starved(limits.seconds)
+        why = held.starved(seconds)
         if why:
             held.end()
             raise EnvironmentFailure(why)
@@ -188,15 +190,24 @@ def ask(held: Held, code: str, limits: Limits) -> Output:
 LATE, ENDED = "late", "ended"
 
 
-def _exchange(held: Held, request: bytes, taken: tuple[Written, _Answer], until: float) -> str:
-    """Sends a request and reads until it is answered; returns why it is not, "" where it is."""
+def _exchange(held: Held, request: bytes, taken: tuple[Written, _Answer], seconds: float) -> str:
+    """Sends a request and reads until it is answered; returns why it is not, "" where it is.
+
+    A process to which the machine gives no processor has BUSY more seconds.
+    """
     written, answer = taken
     poll = select.poll()
     poll.register(held.answering, select.POLLIN)
     poll.register(held.writing, select.POLLIN)
     poll.register(held.asking, select.POLLOUT)
-    looked = time.monotonic()
-    while (now := time.monotonic()) < until:
+    began = looked = time.monotonic()
+    until = began + seconds
+    while True:
+        now = time.monotonic()
+        if now >= until:
+            if now - began >= seconds + BUSY or not held.starved(now - began):
+                return LATE
+            until = now + seconds
         for descriptor, _ in poll.poll(max(min(until - now, TICK) * 1000, 1)):
             if descriptor == held.asking:
                 try:
@@ -225,14 +236,13 @@ def _exchange(held: Held, request: bytes, taken: tuple[Written, _Answer], until:
             excess = held.excess()
             if excess:
                 return excess
-    return LATE
 
 
 def _clear(held: Held, written: Written, mark: bytes) -> None:
     """Reads what an answered call wrote, as far as its mark."""
     until = time.monotonic() + CLEAR
     while not written.end.endswith(mark) and time.monotonic() < until:
-        if select.select([held.writing], [], [], TICK)[0]:
+        if is_readable(held.writing, TICK):
             part = os.read(held.writing, 65536)
             if not part:
                 return
@@ -241,7 +251,7 @@ def _clear(held: Held, written: Written, mark: bytes) -> None:
 
 def _drain(held: Held, written: Written) -> None:
     """Reads what is there of the output of a process that has ended."""
-    while written.count <= FLOOD and select.select([held.writing], [], [], 0)[0]:
+    while written.count <= FLOOD and is_readable(held.writing, 0):
         part = os.read(held.writing, 65536)
         if not part:
             return

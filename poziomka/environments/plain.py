@@ -216,6 +216,16 @@ class Channel(Protocol):
         """Lets what follows wait so long, and then raise TimeoutError; None: for ever."""
 
 
+def is_readable(descriptor: int, seconds: float) -> bool:
+    """Waits until a descriptor can be read, or its other side has ended; returns whether that was in time.
+
+    `select.select` takes no descriptor from 1024 on, which a process with some hundred consoles has.
+    """
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(seconds, 0.0) * 1000))
+
+
 class Pipes:
     """Two ends of two pipes as one Channel.
 
@@ -237,7 +247,7 @@ class Pipes:
 
     def recv(self, most: int) -> bytes:
         """Returns what is there, once something is."""
-        if self._seconds is not None and not select.select([self.reading], [], [], self._seconds)[0]:
+        if self._seconds is not None and not is_readable(self.reading, self._seconds):
             raise TimeoutError
         return os.read(self.reading, most)
 

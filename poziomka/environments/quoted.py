@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 DECODER = json.JSONDecoder(strict=False)  # models write line breaks inside strings
+SPACE = re.compile(r"\s*")
 
 
 class Body(NamedTuple):
@@ -33,20 +34,24 @@ def body_at(words: str, start: int, close: str, *, strings: bool = True) -> Body
         close: the closing mark.
         strings: whether to look for strings; once one has not ended, there is no use in it.
     """
-    end, held = (_outside(words, start, close) if strings else -1), False
-    if end < 0:
-        end = words.find(close, start)
-        held = strings and end >= 0
-    if held:
-        whole = _end_of_json(words[start:])
-        end, held = (words.find(close, start + whole), False) if whole >= 0 else (end, True)
+    end, held = -1, False
+    whole = _end_of_json(words, start) if strings else -1
+    if whole >= 0:
+        end = words.find(close, whole)
+    else:
+        end = _outside(words, start, close) if strings else -1
+        if end < 0:
+            end = words.find(close, start)
+            held = strings and end >= 0
     return Body(words[start : end if end >= 0 else len(words)], end, held)
 
 
-def _end_of_json(text: str) -> int:
-    """Returns where the JSON that a text begins with ends; -1 where it does not, or is none."""
+def _end_of_json(words: str, start: int) -> int:
+    """Returns where the JSON that begins at a place ends; -1 where it does not, or is none."""
+    begun = SPACE.match(words, start)
+    assert begun is not None
     try:
-        return DECODER.raw_decode(text.lstrip())[1] + len(text) - len(text.lstrip())
+        return DECODER.raw_decode(words, begun.end())[1]
     except (ValueError, RecursionError):
         return -1
 

@@ -6,6 +6,7 @@ folder that is removed with it.
 """
 
 import sys
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,8 +38,9 @@ NOT_PROTECTED = (
     "It shares a kernel with us: a fault in the kernel can let it out.",
 )
 # what must be refused before anything runs here: each is tried in a process that is held
+TRIED = replace(CALL, seconds=20.0)  # nothing in the trial hangs, and a busy machine may take its time
 TRIAL = """
-import ctypes, errno, fcntl, os, socket
+import fcntl, os, socket
 library, other = open(os.__file__), open(os.__file__)
 def lock():
     fcntl.flock(library, fcntl.LOCK_EX)
@@ -76,11 +78,21 @@ def could(what):
 
 def reason(where: str = "") -> str:
     """Returns why this interpreter cannot be had; "" where it can."""
-    return f"it has no kinds, and {where!r} was named" if where else _reason()
+    if where:
+        return f"it has no kinds, and {where!r} was named"
+    try:
+        return _reason()
+    except EnvironmentFailure as error:
+        return str(error)
 
 
 @cache
 def _reason() -> str:
+    """Returns why no process can be held here, found out once; "" where one can.
+
+    Raises:
+        EnvironmentFailure: it cannot be found out now, and is tried again when asked next: a machine may be too busy.
+    """
     if sys.platform != "linux":
         return f"Landlock and seccomp are of Linux, and this is {sys.platform}"
     if find_spec("sandlock") is None:
@@ -93,15 +105,10 @@ def _reason() -> str:
     if has < needs:
         found = "has no Landlock" if has < 1 else f"has Landlock ABI {has}"
         return f"the kernel {found}, and sandlock needs ABI {needs} (Linux 6.12)"
-    try:
-        held = HeldProcess(CALL, 0)
-    except EnvironmentFailure as error:
-        return str(error)
+    held = HeldProcess(TRIED, 0)
     try:
         started(held)
-        tried = ask(held, TRIAL.format(ours=str(Path(__file__).resolve())), CALL)
-    except EnvironmentFailure as error:
-        return str(error)
+        tried = ask(held, TRIAL.format(ours=str(Path(__file__).resolve())), TRIED)
     finally:
         held.end()
         held.free()

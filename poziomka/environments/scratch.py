@@ -71,6 +71,8 @@ class Scratch:
             here = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except FileNotFoundError:
             return True
+        except OSError:  # no descriptor is free, for one
+            return False
         try:
             above: list[tuple[str, list[str]]] = []  # folders on the way here, each with those left beside it
             left = _emptied(here, until)

@@ -70,6 +70,17 @@ def hangs(problem, transcript):
         pass
 
 
+def cancels(problem, transcript):
+    raise asyncio.CancelledError
+
+
+def panics(problem, transcript):
+    class PanicError(BaseException):
+        """As libraries in Rust raise."""
+
+    raise PanicError
+
+
 def says_nan(problem, transcript):
     return Score(float("nan"), Verdict.WRONG)
 
@@ -100,6 +111,8 @@ def scores(scorer, *problems, trusted=False, seconds=5.0, workers=1):
     [
         (raises, "the scorer raised KeyError: '2'"),
         (leaves, "the scorer raised SystemExit: 3"),
+        (cancels, "the scorer raised CancelledError"),
+        (panics, "the scorer raised PanicError"),
         (says_nan, "the scorer raised TaskError: a reward lies from 0 to 1"),
         (says_true, "the scorer returned bool, not a Score"),
     ],

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import time
 
@@ -111,3 +112,19 @@ def test_whatever_a_worker_raises_is_an_error_and_another_takes_its_place():
         assert (score.reward, score.verdict) == (None, Verdict.ERROR)
         assert "can't start new thread" in score.why
         assert asyncio.run(scoring.score(PROBLEM, REPLY)).correct
+
+
+@pytest.mark.fault("A2")
+def test_a_hung_worker_is_a_timeout_and_gone_where_no_descriptor_is_free():
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Scoring(Task("sums", None, hangs_where_bad), workers=1) as scoring:
+        (worker,) = scoring._idle
+        first = worker.judge(PROBLEM, REPLY, 600.0)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # all of them are taken
+            hung = worker.judge(Problem.ask("sums", "bad", "?"), REPLY, 0.5)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert (hung.reward, hung.verdict) == (None, Verdict.TIMEOUT)
+        assert gone(int(first.answer))
+        assert worker.judge(PROBLEM, REPLY, 600.0).correct

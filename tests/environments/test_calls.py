@@ -299,7 +299,8 @@ def test_fenced_code_keeps_them_too():
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_words_take_long_to_read(name):
     marks = format_named(name).marks
-    for mark in (*marks, "```python", "```tool_code", "```output ", '{"name": 1}', "(" * 99, "- ", "1+", " \n"):
+    quotes = '<tool_call>{} "\\"</tool_call>'  # each ends in a string that the next one does not end
+    for mark in (*marks, quotes, "```python", "```tool_code", "```output ", '{"name": 1}', "(" * 99, "- ", "1+", " \n"):
         for words in (mark * (200_000 // len(mark)), f"{marks[0]}\n{mark * (200_000 // len(mark))}x"):
             format_named(name).read(words, WITH_PYTHON)
 

@@ -82,11 +82,20 @@ def test_values_arrive_as_they_are(examiner):
         (FORGED.format(data=b"\xff" * 9), "the program answered what cannot pass: larger than 1000000 bytes"),
         (FORGED.format(data=b"\0\0\0\1?"), "the program answered what cannot pass: no value begins with b'?'"),
         (FORGED.format(data=b"\0\0\0\1T"), "the program answered what was not asked"),
+        (
+            "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)",
+            "the program raised PermissionError: [Errno 1] Operation not permitted",
+        ),
+        (
+            "class E(int):\n    __eq__ = lambda a, b: True\ndef f(x): return E(0)",
+            "AssertionError at 'assert f(1) == 2'",
+        ),
         ("def f(x):\n    return g(x)", "NameError: NameError: name 'g' is not defined at 'assert f(1) == 2'"),
     ],
 )
 def test_what_a_program_does_instead_is_its_own_fault(examiner, source, fault):
     assert why(examiner, source) == fault
+    assert why(examiner, RIGHT) == ""
 
 
 def test_a_program_that_hangs_is_slow_and_wrong_where_it_hangs(quick):

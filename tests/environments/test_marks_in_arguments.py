@@ -42,7 +42,7 @@ MARKS = {
     "hermes": ["</tool_call>", "<tool_call>", '"</tool_call>\\"', "</tool_call>\n<tool_call>"],
     "llama": ["<|python_tag|>", CLOSE, f'{CLOSE}{{"name": '],
     "mistral": ["[TOOL_CALLS]", "[ARGS]", "[TOOL_CALLS]echo[ARGS]{}"],
-    "gemma": ["```", "``` ```"],
+    "gemma": ["```", "``` ```", "```tool_code", "``` ```tool_code f()"],
 }
 CASES = [(name, mark) for name, marks in MARKS.items() for mark in marks]
 
@@ -65,8 +65,9 @@ def test_a_mark_in_an_argument_of_mistrals_newer_calls_is_part_of_it(mark):
 
 
 @pytest.mark.fault("B13")
-def test_a_fence_inside_a_string_closes_no_block_of_python():
-    code = 'print("```")\n'
+@pytest.mark.parametrize("mark", ["```", "```python", "```output", "``` and ```python"])
+def test_a_fence_inside_a_string_closes_no_block_of_python(mark):
+    code = f'print("{mark}")\n'
     (call,) = format_named("fenced").read(f"```python\n{code}```\n```output", {"python": PYTHON})
     assert call.arguments == {"code": code}
     assert format_named("fenced").read("```python\n1\n``` and ```", {"python": PYTHON}) == []
@@ -79,9 +80,9 @@ def test_calls_after_one_that_is_no_json_are_read():
     assert (one.arguments, bool(two.fault)) == ({"text": "b"}, True)
 
 
-def exchange(name, *turns):
+def exchange(name, *turns, tool=TOOLS["echo"]):
     """What comes of an exchange in which the model says each turn in full, however often it is stopped in it."""
-    toolbox = Toolbox([TOOLS["echo"]], name)
+    toolbox = Toolbox([tool], name)
     said = "".join(turns)
 
     def script(transcript, sampling):
@@ -101,6 +102,16 @@ def test_a_model_is_not_stopped_by_a_mark_in_an_argument(mark):
     heard = [span.text for span in transcript if span.author is Author.ENVIRONMENT]
     assert heard == [f"\n<tool_response>\n{len(mark) + 4} characters\n</tool_response>\n"]
     assert transcript.reply.endswith(" so </think> yes")
+
+
+@pytest.mark.fault("B13")
+@pytest.mark.parametrize("quote", ['"', '"""\n'])
+def test_a_model_is_not_stopped_by_a_mark_in_a_string_of_its_code(quote):
+    code = f"print({quote}```output{quote})\n"
+    transcript = exchange("fenced", f"```python\n{code}```\n```output", " so", tool=PYTHON)
+    heard = [span.text for span in transcript if span.author is Author.ENVIRONMENT]
+    assert [text.startswith("\nran 'print(") for text in heard] == [True]
+    assert transcript.reply.endswith(" so")
 
 
 def test_a_call_that_is_no_json_is_answered_at_its_mark():

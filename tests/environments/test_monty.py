@@ -19,14 +19,15 @@ LIMITS = replace(CALL, seconds=0.3, memory=64 * 2**20, output=1000)
 
 
 @pytest.fixture
-def monty():
+def quick():
+    """One for code that must be ended."""
     one = Monty(LIMITS, workers=4)
     yield one
     one.close()
 
 
 @pytest.fixture
-def roomy():
+def monty():
     """One with time for a busy machine."""
     one = Monty(replace(LIMITS, seconds=20.0), workers=4)
     yield one
@@ -86,8 +87,8 @@ def test_what_was_printed_before_a_fault_is_told(monty):
         ("x = 'a' * 10**9", "MemoryError: memory limit exceeded"),
     ],
 )
-def test_a_limit_of_time_or_memory_ends_the_console_which_begins_anew(monty, code, fault):
-    console = monty.open()
+def test_a_limit_of_time_or_memory_ends_the_console_which_begins_anew(quick, code, fault):
+    console = quick.open()
     console.run("kept = 5")
     output = console.run(code)
     assert output.fault.startswith(fault)
@@ -155,8 +156,8 @@ LARGE = "y = [1.5] * 2_000_000"  # fits the limit of LIMITS, but neither a copy 
 
 @pytest.mark.fault("E2")
 @pytest.mark.parametrize("use", ["y", "y + y"])
-def test_variables_that_end_the_worker_are_lost_by_a_fault_of_the_code_and_the_next_call_begins_anew(roomy, use):
-    console = roomy.open()
+def test_variables_that_end_the_worker_are_lost_by_a_fault_of_the_code_and_the_next_call_begins_anew(monty, use):
+    console = monty.open()
     assert console.run(f"x = 1\n{LARGE}").fault == ""
     output = console.run(use)
     assert output.lost
@@ -167,8 +168,8 @@ def test_variables_that_end_the_worker_are_lost_by_a_fault_of_the_code_and_the_n
 
 
 @pytest.mark.fault("E2")
-def test_variables_too_large_to_fork_are_lost_on_both_sides_and_each_begins_anew(roomy):
-    console = roomy.open()
+def test_variables_too_large_to_fork_are_lost_on_both_sides_and_each_begins_anew(monty):
+    console = monty.open()
     console.run(LARGE)
     fork = console.fork()
     for one in (console, fork):
@@ -178,10 +179,10 @@ def test_variables_too_large_to_fork_are_lost_on_both_sides_and_each_begins_anew
 
 
 @pytest.mark.fault("E3")
-def test_variables_too_large_to_park_are_lost_and_no_other_console_suffers(roomy):
-    large = roomy.open()
+def test_variables_too_large_to_park_are_lost_and_no_other_console_suffers(monty):
+    large = monty.open()
     assert large.run(LARGE).fault == ""
-    others = [roomy.open() for _ in range(10)]  # of 4 workers
+    others = [monty.open() for _ in range(10)]  # of 4 workers
     for number, console in enumerate(others):
         assert console.run(f"x = {number}").fault == ""
     assert [console.run("x").text for console in others] == [f"{number}\n" for number in range(10)]

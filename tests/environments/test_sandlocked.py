@@ -1,16 +1,22 @@
 """CPython that the kernel holds: state is kept, faults are told, nothing gets out, and nothing is left."""
 
 import os
+import resource
 from dataclasses import replace
 
 import pytest
 
 from poziomka.core.errors import EnvironmentFailure
+from poziomka.environments import sandlocked
+from poziomka.environments.exam import Exam, Examiner
+from poziomka.environments.held_programs import Sandlocked
 from poziomka.environments.interpreter import CALL, Surface
+from poziomka.environments.limits import Limits
 from poziomka.environments.sandlocked import Sandlock, interpreter, reason
 
 pytestmark = [pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}"), pytest.mark.sandbox]
 ROOMY = replace(CALL, seconds=20.0)  # where nothing hangs, a busy machine may take its time
+ROOMY_PROGRAMS = Limits(seconds=20.0)
 QUICK = replace(CALL, seconds=0.5)
 
 
@@ -171,6 +177,45 @@ def test_where_the_kernel_cannot_hold_it_is_refused_with_the_reason_and_the_othe
     said = denied(ASKED, calls, error)
     assert said.startswith(f"code cannot run in 'sandlock' here: {why}")
     assert "name monty instead" in said
+
+
+def test_a_machine_that_is_too_busy_now_is_asked_again(monkeypatch):
+    def busy(*arguments):
+        message = "the machine is too busy"
+        raise EnvironmentFailure(message)
+
+    sandlocked._reason.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(sandlocked, "ask", busy)
+        assert reason() == "the machine is too busy"
+    assert reason() == ""
+
+
+@pytest.fixture
+def crowded():
+    """Takes the descriptors up to a number that select() does not take, as some hundred consoles do."""
+    limits, taken = resource.getrlimit(resource.RLIMIT_NOFILE), [0]
+    if limits[1] < 4096:
+        pytest.skip("this machine allows a process few descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, limits[1]))
+    while taken[-1] < 1024:
+        taken.append(os.dup(0))
+    yield
+    for number in taken[1:]:
+        os.close(number)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.usefixtures("crowded")
+def test_consoles_and_programs_run_beside_hundreds_of_others():
+    interpreter = Sandlock(ROOMY, spare=0)
+    console = interpreter.open()
+    assert console.run("6 * 7").text == "42\n"
+    console.close()
+    place = Sandlocked(ROOMY_PROGRAMS)
+    assert place.whole("print(6 * 7)").output == b"42\n"
+    assert Examiner(place).outcome("def f(x):\n    return 42", Exam(("f",), ("assert f(1) == 42",))).passed
+    place.close()
 
 
 def test_it_has_no_kinds():

@@ -1,6 +1,7 @@
 """Folders of programs are removed, whatever lies in them, in work proportional to it."""
 
 import os
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,3 +65,15 @@ def test_code_that_makes_folders_without_end_is_at_fault_and_its_folder_goes(ste
     console.close()
     interpreter.close()
     assert away(path)
+
+
+@pytest.mark.fault("E4")
+def test_a_folder_is_removed_in_the_background_where_no_descriptor_is_free(folder, away, monkeypatch):
+    monkeypatch.setattr(scratch, "PAUSE", 0.05)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # all of them are taken
+        folder.discard()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert away(folder.path)

@@ -209,13 +209,8 @@ HERE = {name: why for name, why in reasons().items() if name != "docker"}
 def battery(request):
     """An interpreter under attack; nothing of it may be left at the end."""
     interpreter = interpreter_named(request.param, LIMITS)
-    for left in reversed(range(20)):  # on a busy machine a process may start later than the limits of the attacks allow
-        try:
-            interpreter.open().run("1")  # what a library keeps for good, it keeps from here on
-            break
-        except EnvironmentFailure:
-            if not left:
-                raise
+    with Battery(interpreter):
+        pass  # what a library keeps for good, it keeps from here on
     interpreter.close()
     before = set(descendants(os.getpid())), set(Path("/proc/self/fd").iterdir())
     with Battery(interpreter) as battery:
@@ -321,6 +316,34 @@ def test_an_interpreter_that_runs_nothing_is_said_to():
     with pytest.raises(EnvironmentFailure, match=r"unprotected runs nothing any more: OSError: .* No space left"):
         check_interpreter(interpreter, ATTACKS[:1])
     interpreter.close()
+
+
+class Busy(Unprotected):
+    """Runs nothing in time in some of its first calls, as on a busy machine."""
+
+    def __init__(self, late, failing):
+        super().__init__(LIMITS)
+        self.late_calls, self.failing = late, failing
+        self.asked = 0
+
+    def ask(self, request):
+        self.asked += 1
+        if self.asked not in self.late_calls:
+            return super().ask(request)
+        if self.failing:
+            message = "the machine is too busy to run code"
+            raise EnvironmentFailure(message)
+        return b"", None
+
+
+@pytest.mark.fault("A15")
+@pytest.mark.parametrize("late", [{1, 2, 3, 4}, {2}], ids=["from the start", "once it is open"])
+@pytest.mark.parametrize("failing", [True, False])
+def test_a_machine_that_is_busy_at_first_keeps_no_attack_from_being_tried(late, failing):
+    interpreter = Busy(late, failing)
+    report = check_interpreter(interpreter, [Attack("adds", Surface.TIME, "1 + 1")], grace=60.0)
+    interpreter.close()
+    assert report.passed, str(report)
 
 
 def test_one_that_cannot_be_had_is_refused_with_the_reason_and_what_else_there_is():

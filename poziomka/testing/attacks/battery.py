@@ -14,6 +14,7 @@ from poziomka.testing.attacks.listeners import knocking
 
 GRACE = 1.5  # seconds beyond its limit within which a call must be over
 AGAIN = 2
+STARTS = 10  # times that the console is opened which must not notice anything
 BUSY = frozenset({Evidence.LATE, Evidence.DISTURBED})  # what a busy machine can look like
 PAUSE = 0.15  # seconds before an attack looks at what it left behind
 # what another console does before and after every attack: it must come out the same
@@ -66,8 +67,7 @@ class Battery:
         """Lays out what there is to reach, and opens a console that must not notice anything."""
         self._ground.__enter__()
         try:
-            self._open_bystander()
-            self._expected = self._aside()
+            self._expected = self._open_bystander()
         except BaseException:
             self.__exit__()
             raise
@@ -164,18 +164,24 @@ class Battery:
         self.renew()
         return [f"another console noticed it: {' '.join(now.split())[:80]!r}"]
 
-    def _open_bystander(self) -> None:
-        """Opens it, more than once where an attack made the interpreter raise."""
-        for last in (False, False, True):
+    def _open_bystander(self) -> str:
+        """Opens it and returns what it says; more than once where an attack or a busy machine keeps it from running.
+
+        Raises:
+            EnvironmentFailure: it does not run.
+        """
+        left = STARTS
+        while True:
+            left -= 1
             try:
                 self._bystander = self.interpreter.open()
-                self._bystander.run("kept = 'kept'")
+                self._asked("kept = 'kept'")
+                return self._aside()
             except Exception as error:
-                if last:
+                self._close_bystander()
+                if not left:
                     message = f"{self.interpreter.name} runs nothing any more: {type(error).__name__}: {error}"
                     raise EnvironmentFailure(message) from error
-            else:
-                return
 
     def _close_bystander(self) -> None:
         if self._bystander is not None:
@@ -184,8 +190,18 @@ class Battery:
         self._bystander = None
 
     def _aside(self) -> str:
+        return self._asked(BYSTANDER)
+
+    def _asked(self, code: str) -> str:
+        """Returns what the console says that has no part in the attacks.
+
+        Raises:
+            EnvironmentFailure: it is gone.
+        """
         assert self._bystander is not None
-        output = self._bystander.run(BYSTANDER)
+        output = self._bystander.run(code)
+        if output.lost:
+            raise EnvironmentFailure(output.fault)
         return f"{output.text}{output.fault}"
 
 
