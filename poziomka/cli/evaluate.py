@@ -13,6 +13,7 @@ from poziomka.reports.words import counted
 from poziomka.runs.run import Run
 from poziomka.thinking.budget import at_budgets
 from poziomka.training.build import load
+from poziomka.training.measure import failures
 
 SCHEMA = 1  # of what `--json` prints
 
@@ -50,8 +51,19 @@ class Curve:
             rows.append((str(budget), str(each.accuracy), f"{each.thinking:.1f}", f"{each.tokens:.1f}"))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines += ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
-        failures = sum(each.failures for each in self.found.values())
-        return "\n".join([*lines, *([f"{counted(failures, 'check')} failed and count nowhere"] if failures else [])])
+        return "\n".join([*lines, *self._failed()])
+
+    def _failed(self) -> list[str]:
+        """Returns a line for each budget at which checks failed: how many, and what they leave open."""
+        lines = []
+        for budget, each in self.found.items():
+            if each.failures:
+                wrong, right = each.bounds
+                lines.append(
+                    f"budget {budget}: {counted(each.failures, 'check')} failed and are left out of the accuracy, "
+                    f"which is {wrong:.2f} with all of them wrong and {right:.2f} with all of them right"
+                )
+        return lines
 
     def json(self) -> str:
         """Returns the same as one JSON object."""
@@ -70,6 +82,7 @@ class Curve:
                     "thinking_tokens": each.thinking,
                     "tokens": each.tokens,
                     "verdicts": each.verdicts(),
+                    **failures(each),
                 }
                 for budget, each in self.found.items()
             ],

@@ -100,5 +100,8 @@ def demand_own_names(kind: Any, values: Mapping[str, Any], where: str) -> None:
             message = f"unknown setting {name!r} in {where}: there is none, because {ABSENT[name]}"
             raise SettingsError(message)
         elif name in ALIASES:
-            message = f"unknown setting {name!r} in {where}; it is called {ALIASES[name]!r} here"
+            ours = ALIASES[name]
+            if f"{where}.".rfind(".warm_start.") >= 0:  # which has a learner of its own
+                ours = ours.replace("reinforce.learner.", "warm_start.learner.", 1)
+            message = f"unknown setting {name!r} in {where}; it is called {ours!r} here"
             raise SettingsError(message)

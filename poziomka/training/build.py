@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from poziomka.core.errors import ModelError, RunError, TaskError
+from poziomka.core.errors import ModelError, RunError, SettingsError, TaskError
 from poziomka.core.problem import Task
 from poziomka.core.seeds import seed_of
+from poziomka.core.settings import shown
 from poziomka.core.splits import VALIDATION
 from poziomka.environments.formats import format_named
 from poziomka.environments.toolbox import Toolbox
@@ -241,8 +242,20 @@ def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
 
 
 def settled(recipe: Recipe, built: Built, run: Run) -> Built:
-    """Returns a run's parts, whose chat template is told the time at which the run first began."""
+    """Returns a run's parts, whose chat template is told the time at which the run first began.
+
+    Raises:
+        RunError: provenance.json does not say that time.
+    """
     if not isinstance(built.chat, TemplateFormat) or not built.chat.reads_clock:
         return built
-    began = recipe.template_time or str(run.provenance().get("started"))
-    return replace(built, chat=built.chat.at(moment_of(began)))
+    began = recipe.template_time or run.provenance().get("started")
+    try:
+        moment = moment_of(str(began))
+    except SettingsError as error:
+        message = (
+            f"{run.folder / 'provenance.json'} does not say when the run started, which its chat template "
+            f"reads: received {shown(began)}; restore the file from a copy"
+        )
+        raise RunError(message) from error
+    return replace(built, chat=built.chat.at(moment))

@@ -44,7 +44,9 @@ def record_knowledge(when: str, model: Architecture, chat: ChatFormat, run: Run)
     try:
         texts = texts_of(chat, model.context)
     except ModelError as error:
-        run.note(f"forgetting is not measured: {error}")
+        message = f"forgetting is not measured: {error}"
+        if message not in run.notes:
+            run.note(message)
         return
     tokens = sum(count for _, count in texts)
     found = {"questions": len(texts), "tokens": tokens, "logprobs": known | {when: mean_logprob(model, texts)}}

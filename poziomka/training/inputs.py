@@ -5,13 +5,14 @@ steps would not be those that the run would have taken. (The clock: see `settled
 """
 
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
 from poziomka.core.errors import RunError, TaskError
 from poziomka.core.problem import Task
+from poziomka.core.untrusted import expanded
 from poziomka.runs import Run
 from poziomka.training.build import Built
 from poziomka.training.recipe import Recipe
@@ -49,7 +50,7 @@ def inputs_of(recipe: Recipe, built: Built) -> dict[str, str]:
     """Returns digests of what a run reads, by what a person calls it."""
     found = {"the task's problems": _digest_of_problems(built.task)}
     if recipe.pretrained is not None:
-        own = Path(recipe.pretrained).expanduser()
+        own = expanded(recipe.pretrained, RunError)
         found[f"the model {recipe.pretrained}"] = digest_of(own if own.exists() else Path(built.source), MODEL)
     if recipe.start is not None:
         found[f"the checkpoint {recipe.start}"] = digest_of(Path(recipe.start), MODEL)
@@ -59,15 +60,25 @@ def inputs_of(recipe: Recipe, built: Built) -> dict[str, str]:
 
 
 def _paths_in(*names: str) -> Iterator[Path]:
-    """Yields the files and folders that names of tasks and tools hold, as grade_school:FOLDER or search:FOLDER do."""
+    """Yields the files and folders that names of tasks and tools hold, as grade_school:FOLDER or search:FOLDER do.
+
+    A path may hold a "+": a name is looked for as a whole before it is taken apart.
+    """
     for name in names:
-        for part in re.split(r"\+", name):
-            pieces = part.split(":")
-            for number in range(1, len(pieces)):
-                path = Path(":".join(pieces[number:])).expanduser()
-                if path.exists():
-                    yield path
-                    break
+        whole = _path_in(name)
+        found: Iterable[Path | None] = [whole] if whole is not None else map(_path_in, name.split("+"))
+        yield from (path for path in found if path is not None)
+
+
+def _path_in(name: str) -> Path | None:
+    """Returns the longest end of a name, behind a colon, that is a path of a file or folder; None where none is."""
+    pieces = name.split(":")
+    for number in range(1, len(pieces)):
+        path = expanded(":".join(pieces[number:]), RunError)
+        with suppress(OSError):  # the name of a task may be longer than that of any file
+            if path.exists():
+                return path
+    return None
 
 
 def digest_of(path: Path, patterns: tuple[str, ...] = ("*",)) -> str:

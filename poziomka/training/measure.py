@@ -178,7 +178,8 @@ def gains(rights: Mapping[str, Sequence[float | None]]) -> dict[str, Any]:
 
     `equal_thinking` compares both models made to think: it is what reinforcement added to the thought itself.
     `over_made_to_think` compares the trained model, free to answer at once, with the warm start made to think, and
-    `free` both models free to answer at once, so that it counts learning when to think too.
+    `free` both models free to answer at once, so that it counts learning when to think too. A gain is left out where
+    fewer than two problems have judged attempts by both models.
 
     Args:
         rights: `by_problem` of each model, by its name, at one budget.
@@ -188,11 +189,17 @@ def gains(rights: Mapping[str, Sequence[float | None]]) -> dict[str, Any]:
         "over_made_to_think": (AFTER, BEFORE + FORCED),
         "free": (AFTER, BEFORE),
     }
-    return {
-        name: asdict(paired_of(rights[after], rights[before]))
+    known = {
+        name: (rights[after], rights[before])
         for name, (after, before) in pairs.items()
         if after in rights and before in rights
     }
+    return {name: asdict(paired_of(*both)) for name, both in known.items() if _judged_by_both(*both) > 1}
+
+
+def _judged_by_both(after: Sequence[float | None], before: Sequence[float | None]) -> int:
+    """Returns how many problems have judged attempts in both lists of `by_problem`."""
+    return sum(a is not None and b is not None for a, b in zip(after, before, strict=False))
 
 
 def paired_of(after: Sequence[float | None], before: Sequence[float | None]) -> Estimate:

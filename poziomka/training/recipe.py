@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from poziomka.core.errors import SettingsError
-from poziomka.core.settings import build, override, read_toml, setting
+from poziomka.core.settings import build, override, read_toml, setting, shown
+from poziomka.core.untrusted import DEPTH
 from poziomka.learning.learner import LearnerSettings
 from poziomka.learning.lessons import LessonSettings
 from poziomka.learning.levels import CurriculumSettings
@@ -124,6 +125,7 @@ class Recipe:
             raise SettingsError(message)
         if self.template_time is not None:
             moment_of(self.template_time)
+        _demand_storable(self.template_variables, "template_variables")
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -139,6 +141,22 @@ class Recipe:
     def warm_updates(self) -> int:
         """Updates of the warm start; 0 where a checkpoint stands in for it."""
         return 0 if self.start else self.warm_start.updates
+
+
+def _demand_storable(value: Any, where: str, depth: int = 0) -> None:
+    """Raises SettingsError for a value that the recipe of a run could not give back: a date, or tables without end."""
+    if depth > DEPTH:
+        message = f"template_variables nests lists and tables deeper than {DEPTH} levels"
+        raise SettingsError(message)
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _demand_storable(item, f"{where}.{name}", depth + 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _demand_storable(item, where, depth + 1)
+    elif value is not None and not isinstance(value, str | int | float):
+        message = f"{where} must be text, a number, true, false, a list or a table: received {shown(value)}"
+        raise SettingsError(message)
 
 
 def moment_of(text: str) -> datetime:

@@ -251,7 +251,7 @@ class Training:
         found = self._evaluation(settings.curve_problems, settings.curve_attempts, most=self.recipe.reinforce.budget)
         accuracy = found.accuracy
         audited = self.alarms.see_held_out(found.groups, self.progress.step)
-        self.progress.score = accuracy.mean
+        self.progress.score = found.bounds[0]  # failed checks as wrong: they must not make a checkpoint the best
         self.progress.spend(reinforce_flops=0.0, evaluation_flops=sampling_flops(self.model, found.groups))
         self.progress.log(
             "evaluate",
@@ -263,6 +263,7 @@ class Training:
             }
             | ({"evaluate/tools_rate": describe_tools(found.groups)["tools/rate"]} if self.task.environment else {})
             | self._made_to_think()
+            | _failed(found)
             | audited,
         )
         self.show()
@@ -319,6 +320,18 @@ class Training:
 def _ends(accuracy: Estimate) -> tuple[tuple[str, float], ...]:
     """Returns an estimate as metrics have it: ends of names, and values."""
     return ("", accuracy.mean), ("_low", accuracy.low), ("_high", accuracy.high)
+
+
+def _failed(found: Evaluation) -> dict[str, float]:
+    """Returns, where checks failed, how many, and the accuracy with all of them wrong and with all of them right."""
+    if not found.failures:
+        return {}
+    wrong, right = found.bounds
+    return {
+        "evaluate/failed_checks": float(found.failures),
+        "evaluate/accuracy_as_wrong": wrong,
+        "evaluate/accuracy_as_right": right,
+    }
 
 
 # a phase of a run: the totals that count its FLOPs and tokens, and the clocks that time it

@@ -164,6 +164,9 @@ def test_without_a_budget_for_thought_the_gate_asks_for_nothing(tiny, tmp_path):
         ("reinforce.beta=0.1", "'reinforce.learner.divergence.weight'"),
         ("num_generations=8", "'reinforce.attempts'"),
         ("device=cuda", "every run computes on this machine's processor"),
+        ("warm_start.lr=1e-5", "'warm_start.learner.optimizer.rate'"),
+        ("warm_start.learner.max_grad_norm=1", "'warm_start.learner.optimizer.clip'"),
+        ("template_variables.day=2026-11-28", "template_variables.day must be text, a number"),
         ("reinforce.stpes=3", "did you mean 'steps'?"),
     ],
 )

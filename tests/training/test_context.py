@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from poziomka.core.problem import Problem
+from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.transcript import Message, Transcript
 from poziomka.runs import Run
 from poziomka.tasks import task_named
 from poziomka.training.build import build, sampler_of
-from poziomka.training.preflight import needs
+from poziomka.training.doctor import Bench, parts_of
+from poziomka.training.doctor.cost import memory
+from poziomka.training.preflight import in_words, needs
 from poziomka.training.recipe import recipe_of
 from poziomka.training.train import train
 
@@ -86,3 +88,25 @@ def test_a_prompt_that_cannot_be_read_does_not_end_the_estimate_of_memory():
     prompts = [Transcript.of([Message("user", text)]) for text in ("eleven", "1 2 3")]
     settings = recipe_of(SMALL).reinforce
     assert needs(built.model, built.chat, prompts, settings) == needs(built.model, built.chat, prompts[1:], settings)
+
+
+@pytest.mark.fault("A1")
+def test_prompts_that_the_chat_format_refuses_do_not_end_a_run(values, tmp_path):
+    """Two of the first training problems hold half a character."""
+
+    def source(split, index, level):
+        words = "\ud83d" if split == "train" and index in (1, 2) else f"What is {index}?"
+        return Problem.ask("echo", f"{split}{index}", words, str(index))
+
+    task = Task("echo", source, lambda problem, transcript: Score.wrong(""), size=40)
+    train(recipe_of(values, ("warm_start.updates=0", "reinforce.failures=1")), tmp_path, task, keep_watch=False)
+    assert Run.read(tmp_path).latest().step == 3
+
+
+@pytest.mark.fault("A12")
+def test_the_doctor_counts_memory_within_the_recipes_context():
+    parts = parts_of(recipe_of(SMALL | {"context": 20}, ("reinforce.tokens=5000", "reinforce.budget=4000")))
+    bench = Bench(parts)
+    within = needs(parts.model, parts.chat, bench.prompts, parts.settings, context=20)
+    assert within != needs(parts.model, parts.chat, bench.prompts, parts.settings)
+    assert memory(bench).figure.startswith(in_words(within))

@@ -16,7 +16,7 @@ from poziomka.runs import Run
 from poziomka.training.build import build, load, settled
 from poziomka.training.doctor import Bench, parts_of
 from poziomka.training.doctor.format import template
-from poziomka.training.inputs import demand_same_inputs
+from poziomka.training.inputs import _paths_in, demand_same_inputs
 from poziomka.training.recipe import read_recipe, recipe_of
 from poziomka.training.train import train
 
@@ -129,6 +129,25 @@ def test_inputs_are_the_files_that_a_run_reads(path, what, reading, tmp_path):
             file.write("\n")
         with pytest.raises(RunError, match=f"began with other contents of {what}"):
             demand_same_inputs(reading, built, run)
+
+
+@pytest.mark.fault("B2")
+def test_a_folder_with_a_plus_in_its_name_is_an_input_too(tmp_path):
+    folder, other = tmp_path / "c++", tmp_path / "docs"
+    folder.mkdir()
+    other.mkdir()
+    assert list(_paths_in(f"grade_school:{folder}")) == [folder]
+    assert list(_paths_in(f"mixture:2*grade_school:{other}+gcd", f"python+search:{other}")) == [other, other]
+    assert list(_paths_in(f"mixture:{'+'.join(['gcd'] * 100)}", "")) == []
+
+
+@pytest.mark.fault("B2")
+def test_a_run_that_does_not_say_when_it_started_is_refused(values, with_template, tmp_path):
+    recipe = run_of(values, with_template(DATED))
+    with Run.open(tmp_path / "run", plain(recipe)) as run:
+        (run.folder / "provenance.json").write_text('{"schema_version": 1}')
+        with pytest.raises(RunError, match="does not say when the run started"):
+            settled(recipe, build(recipe), run)
 
 
 def test_other_problems_under_the_same_name_are_other_inputs(reading, tmp_path):

@@ -7,10 +7,13 @@ import pytest
 
 from poziomka.core.answers import split_thought
 from poziomka.core.evaluation import paired_gain
+from poziomka.core.problem import Score, Verdict
+from poziomka.core.seeds import seed_of
 from poziomka.core.settings import plain
 from poziomka.runs import Run
 from poziomka.tasks import task_named
 from poziomka.training.build import build
+from poziomka.training.measure import gains
 from poziomka.training.recipe import recipe_of
 from poziomka.training.train import Training, train
 
@@ -158,6 +161,30 @@ def test_a_checkpoint_carries_a_score_only_if_its_weights_were_measured(folder):
     assert 34 in saved
     assert saved == {step: points.get(step) for step in saved}
     assert run.latest().step == 35
+
+
+@pytest.mark.fault("A11")
+def test_failed_checks_stand_beside_the_curve_and_make_no_checkpoint_the_best(tmp_path):
+    recipe = recipe_of(VALUES)
+    built = build(recipe)
+
+    def flaky(problem, transcript):
+        return Score.failed(Verdict.ERROR, "no verdict") if seed_of(problem.key) % 2 else Score.right("")
+
+    with Run.open(tmp_path, plain(recipe)) as run:
+        training = Training(recipe, run, replace(built, task=replace(built.task, scorer=flaky)), quiet=True)
+        training.log_point()
+        (line,) = run.metrics()
+    assert line["evaluate/accuracy"] == line["evaluate/accuracy_as_right"] == 1.0
+    assert 0 < line["evaluate/failed_checks"] < 20
+    assert training.progress.score == line["evaluate/accuracy_as_wrong"] < 1.0
+
+
+@pytest.mark.fault("A11")
+def test_a_gain_over_fewer_than_two_judged_problems_is_left_out():
+    assert gains({"warm start": [1.0], "trained": [0.0]}) == {}
+    assert gains({"warm start": [1.0, None, 0.0], "trained": [None, 1.0, 1.0]}) == {}
+    assert list(gains({"warm start": [1.0, 0.0], "trained": [0.0, 0.5]})) == ["free"]
 
 
 def test_a_thought_that_is_left_out_is_no_thought():
