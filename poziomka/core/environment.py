@@ -90,8 +90,14 @@ def opening(problem: Problem, environment: Environment | None) -> Transcript:
 
 
 def asked(task: Task, problem: Problem) -> Transcript:
-    """Returns the transcript that an exchange about a task's problem begins with."""
-    return opening(problem, task.environment(problem) if task.environment else None)
+    """Returns the transcript that an exchange about a task's problem begins with.
+
+    Where the environment cannot be made it is the prompt alone, with which `collect` records the failure.
+    """
+    try:
+        return opening(problem, task.environment(problem) if task.environment else None)
+    except Exception:  # noqa: BLE001 whatever it raises is the environment's failure, which `collect` records
+        return Transcript.of(problem.prompt)
 
 
 async def converse(sampler: Sampler, session: Session, transcript: Transcript, sampling: Sampling) -> Transcript:
@@ -112,11 +118,10 @@ async def converse(sampler: Sampler, session: Session, transcript: Transcript, s
         left -= max(transcript.cost - before, 1)
         if transcript.stop not in waits:
             break
-        if transcript.stop is Stop.PHRASE and goes_on(session, transcript):
-            continue
-        began = time.perf_counter()
         try:
-            reply = await session.reply(transcript)
+            if transcript.stop is Stop.PHRASE and goes_on(session, transcript):
+                continue
+            reply = await _reply(session, transcript)
         except EnvironmentFailure:
             raise
         except Exception as error:
@@ -124,8 +129,19 @@ async def converse(sampler: Sampler, session: Session, transcript: Transcript, s
             raise EnvironmentFailure(message) from error
         if reply is None:
             break
-        said = (replace(reply.span, seconds=time.perf_counter() - began), *reply.more)
-        transcript = transcript + said
+        transcript += (reply.span, *reply.more)
         if reply.done:
             break
     return transcript
+
+
+async def _reply(session: Session, transcript: Transcript) -> Reply | None:
+    """Returns the session's answer, its first span with the seconds that it took."""
+    began = time.perf_counter()
+    reply = await session.reply(transcript)
+    if reply is None:
+        return None
+    if not isinstance(reply, Reply):
+        message = f"a session answers with a Reply or None: received a {type(reply).__name__}"
+        raise EnvironmentFailure(message)
+    return replace(reply, span=replace(reply.span, seconds=time.perf_counter() - began))

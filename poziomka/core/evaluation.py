@@ -184,7 +184,7 @@ class Evaluation:
             TaskError: no problem has `k` attempts.
         """
         groups = [group for group in self._rights(failed) if len(group) >= k]
-        self._demand(k, len(groups))
+        self._demand(k)
         return proportion([[pass_at(int(sum(group)), len(group), k)] for group in groups])
 
     def majority_at(self, k: int, *, failed: float | None = None) -> Estimate:
@@ -200,18 +200,18 @@ class Evaluation:
         Raises:
             TaskError: no problem has `k` attempts.
         """
+        self._demand(k)
         outcomes: list[list[float]] = []
         for group in self.groups:
             votes = [None if r.score.reward is None else (r.score.answer, r.score.correct) for r in group]
             ballots = [votes[i : i + k] for i in range(0, len(votes) - k + 1, k)]
             random = random_of("majority", group[0].problem.key, k) if group else None
             outcomes.append([_elect(ballot, random.random() if random else 0.0, failed) for ballot in ballots])
-        self._demand(k, sum(map(bool, outcomes)))
         return proportion(outcomes)
 
-    def _demand(self, k: int, problems: int) -> None:
-        if not problems:
-            most = max(map(len, self.groups), default=0)
+    def _demand(self, k: int) -> None:
+        most = max(map(len, self.groups), default=0)
+        if not 1 <= k <= most:
             message = f"a figure of {k} attempts needs as many at each problem: received at most {most}"
             raise TaskError(message)
 

@@ -64,7 +64,8 @@ class Score:
         parts: named components of the reward.
 
     Raises:
-        TaskError: the reward is not a number from 0 to 1, or a failed check carries one.
+        TaskError: the reward is not a number from 0 to 1, a failed check carries one, the verdict is no Verdict, or
+            `answer` or `why` is no text.
     """
 
     reward: float | None
@@ -75,6 +76,13 @@ class Score:
 
     def __post_init__(self) -> None:
         """Refuses a reward that no check can have given."""
+        if not isinstance(self.verdict, Verdict):
+            message = f"a verdict is one of Verdict: received {self.verdict!r:.80}"
+            raise TaskError(message)
+        for text in ("" if self.answer is None else self.answer, self.why):
+            if not isinstance(text, str):
+                message = f"the answer and the why of a score are texts: received {text!r:.80} ({type(text).__name__})"
+                raise TaskError(message)
         failed = self.verdict in (Verdict.ERROR, Verdict.TIMEOUT)
         if failed and self.reward is not None:
             message = f"a failed check is never a reward: {self.verdict} with reward {self.reward}; use None"

@@ -53,21 +53,25 @@ class Carving:
         """Returns a problem of train or validation.
 
         Raises:
-            TaskError: an endless source gave no problem of the split among TRIES.
+            TaskError: the source gave no problem of the split: an endless one among TRIES, a finite one at this level.
         """
-        if self.size is not None:
-            return self.draw(self._indices(split, self.size)[index], level)
+        size, own = self.size, () if self.size is None else self._indices(split, self.size)
         place = split, index, level
-        for attempt in range(self._tries.get(place, 0), TRIES):
-            problem = self.draw(index + attempt * STRIDE, level)
+        tries = TRIES if size is None else len(own) + size
+        for attempt in range(self._tries.get(place, 0), tries):
+            if size is None:
+                at = index + attempt * STRIDE
+            else:  # the split's own problems first: at another level they may be of another kind
+                at = own[(index + attempt) % len(own)] if attempt < len(own) else (index + attempt) % size
+            problem = self.draw(at, level)
             self._know(TRIES)
             if self._validates(self.kind(problem)) == (split == VALIDATION):
                 self._tries[place] = attempt
                 return problem
-        at = "" if level is None else f" of level {level}"
+        asked = "" if level is None else f" of level {level}"
         message = (
-            f"none of {TRIES} training problems{at} of task {self.name!r} belongs to {split!r}, to which one kind in "
-            f"{ONE_IN} is dealt: give the task more problems, or a validation split of its own (Task.splits)"
+            f"none of {tries} training problems{asked} of task {self.name!r} belongs to {split!r}, to which one kind "
+            f"in {ONE_IN} is dealt: give the task more problems, or a validation split of its own (Task.splits)"
         )
         raise TaskError(message)
 

@@ -46,7 +46,8 @@ ASK = "Put the final answer in \\boxed{}."
 LONGEST = 20_000  # characters after the thought
 AFTER_BOX = re.compile(r"(?:[\s.$*_]|\\[)\]]|\\end\{[a-z]+\*?\})*")
 FORMULAS = re.compile(r"\$+([^$]{1,400})\$+|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
-UNIT = re.compile(rf"(?<=\d)\s*({'|'.join(sorted(ATTACHED, key=len, reverse=True))})(?![A-Za-z])")
+ATTACHED_UNITS = "|".join(sorted(ATTACHED, key=len, reverse=True))
+UNIT = re.compile(rf"(\\text[a-z]*\s*\{{[^{{}}]*\}})|(?<=\d)\s*({ATTACHED_UNITS})(?![A-Za-z])")  # not inside a text
 LEVEL = re.compile(r"(?:Level )?(\d{1,3})")
 Failure = str  # why no answer could be read
 
@@ -202,7 +203,7 @@ def _read_reply(found: str, gold: Formula, question: str) -> Formula:
     """
     text = undressed(found)
     if not any(part.kind == "name" for part in gold.walk()):
-        text = UNIT.sub(r"\\text{ \1}", text)
+        text = UNIT.sub(lambda found: found[1] or rf"\text{{ {found[2]}}}", text)
     reply = read_formula(text)
     units = {part.text for part in gold.walk() if part.kind == "measured"}
     known = words_in(question)

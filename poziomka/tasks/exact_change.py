@@ -20,6 +20,7 @@ from typing import cast
 from poziomka.core.answers import split_thought
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.splits import SPLITS, TRAIN
 from poziomka.core.transcript import Transcript
 
 NAME = "exact_change"
@@ -63,10 +64,11 @@ def solution(amount: int, values: tuple[int, ...]) -> list[int]:
 def source(split: str, index: int, _level: int | None = None) -> Problem:
     """Returns a problem that can be solved, and not by a single coin."""
     random = random_of(NAME, split, index)
+    wanted = split if split in SPLITS else TRAIN
     while True:
         values = tuple(sorted(random.sample(VALUES, COINS)))
         amount = random.randint(*AMOUNTS)
-        if split_of(values) == split and fewest_coins(amount, values) is not None:
+        if split_of(values) == wanted and fewest_coins(amount, values) is not None:
             break
     question = f"{amount} {' '.join(map(str, values))}"
     return Problem.ask(NAME, question.replace(" ", ","), f" {question}")
@@ -200,6 +202,6 @@ def exact_change() -> Task:
         audit=audit,
         symbols=SYMBOLS,
         limits=LIMITS,
-        splits=("train", "validation", "test"),
+        splits=SPLITS,
         references=references,
     )

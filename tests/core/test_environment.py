@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from poziomka.core.environment import Reply, converse
+from poziomka.core.environment import Reply, asked, converse
 from poziomka.core.errors import EnvironmentFailure
+from poziomka.core.problem import Problem, Task
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
 from poziomka.testing import ScriptedSampler
@@ -106,3 +107,30 @@ def test_a_session_may_not_speak_as_the_model():
         Reply(Span(Author.MODEL, " 42"))
     with pytest.raises(EnvironmentFailure, match="received a span by 'user'"):
         reply(" 1", more=(Span(Author.USER, " 2"),))
+
+
+class Torn(Answers):
+    """A session that cannot say whether a call goes on."""
+
+    def unfinished(self, transcript):
+        raise KeyError(transcript.reply)
+
+
+@pytest.mark.fault("B13")
+def test_a_session_that_raises_when_asked_whether_a_call_goes_on_is_a_failure_too():
+    with pytest.raises(EnvironmentFailure, match="the session raised KeyError: ' go'"):
+        talk(Torn(None), " go")
+
+
+def test_a_session_that_answers_with_anything_but_a_reply_is_a_failure():
+    with pytest.raises(EnvironmentFailure, match="a session answers with a Reply or None: received a str"):
+        talk(Answers("on"), " go")
+
+
+@pytest.mark.fault("C1")
+def test_the_prompt_of_a_problem_whose_environment_cannot_be_made_can_be_read():
+    def nowhere(problem):
+        raise OSError(problem.key)
+
+    problem = Problem.ask("t", "k", "Hi")
+    assert asked(Task("t", None, None, environment=nowhere), problem) == QUESTION

@@ -232,6 +232,8 @@ def test_no_estimator_raises_a_bare_exception():
     for measure in (failed.pass_at, failed.majority_at):
         with pytest.raises(TaskError, match="needs as many at each problem: received at most 2"):
             measure(3)
+        with pytest.raises(TaskError, match="a figure of 0 attempts"):
+            measure(0)
     with pytest.raises(TaskError, match="judged attempts in both lists: received 1"):
         paired_gain([[1.0], []], [[0.0], [1.0]])
     with pytest.raises(TaskError, match="at least one judged attempt"):

@@ -121,3 +121,11 @@ def test_take_goes_round_at_the_end_of_a_finite_split():
 def test_take_goes_on_in_an_endless_one():
     endless = Task("sums", source, scorer, splits=SPLITS)
     assert [problem.key for problem in endless.take("train", 9, 2)] == ["train-9", "train-10"]
+
+
+@pytest.mark.parametrize(
+    "values", [(1.0, Verdict.CORRECT, 12), (1.0, Verdict.CORRECT, "12", 3), (1.0, "correct", "12"), (0.0, None)]
+)
+def test_a_score_that_no_journal_could_keep_is_refused(values):
+    with pytest.raises(TaskError, match=r"received (12|3|'correct'|None)"):
+        Score(*values)

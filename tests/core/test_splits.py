@@ -84,3 +84,17 @@ def test_a_level_without_a_validation_problem_is_named():
 
     with pytest.raises(TaskError, match=r"problems of level 1 of task 'own'"):
         Task("own", leveled, scorer, levels=(1, 2)).problem("validation", 0, 1)
+
+
+def test_a_kind_that_a_finite_source_has_at_other_levels_stays_in_its_split():
+    def leveled(split, index, level):
+        return Problem("own", f"{(index * (level or 1)) % 50}", (), "1", level=level or 1)
+
+    task = Task("own", leveled, scorer, size=50, levels=(1, 3))
+    for level in (2, 3):
+        found = [
+            {task.problem(split, index, level).key for index in range(task.count(split))}
+            for split in ("train", "validation")
+        ]
+        assert not found[0] & found[1]
+        assert all(found)

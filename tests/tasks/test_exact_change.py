@@ -19,6 +19,8 @@ from poziomka.tasks.exact_change import (
     mistakes,
     references,
     solution,
+    source,
+    split_of,
     terms_of,
 )
 from poziomka.testing import check_task
@@ -121,3 +123,7 @@ def test_the_random_search_of_a_small_case_is_what_counting_gives():
     assert found[4] == pytest.approx(4 / 16)  # of 16 pairs of coins: 3 12, 12 3, 5 10, 10 5
     # three coins: those four pairs (16 of 64), 5 5 5, and no start over, since no single coin solves it
     assert found[6] == pytest.approx(17 / 64)
+
+
+def test_a_split_of_another_name_has_training_problems():
+    assert split_of(terms_of(source("prompt", 0))[1]) == "train"
