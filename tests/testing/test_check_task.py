@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from poziomka.core.answers import read_integer, split_thought
-from poziomka.core.problem import Message, Problem, Score, Task
+from poziomka.core.problem import Message, Problem, Score, Task, Verdict
 from poziomka.core.seeds import random_of
 from poziomka.core.transcript import Author
 from poziomka.tasks.recurrence import recurrence
@@ -128,7 +128,7 @@ FAULTS = {
     "several answers, the right one last": right_if(last_number),
     "several answers, the right one first": right_if(first_number),
     "nan, as the answer (train/0) earns nothing": right_if(lambda problem, reply: reply.endswith("nan")),
-    "has no reward": judged(lambda problem, reply: Score(None, "wrong") if not reply else None),
+    "has no reward": judged(lambda problem, reply: Score(None, Verdict.WRONG) if not reply else None),
 }
 
 
