@@ -150,7 +150,7 @@ def test_a_scorer_that_sometimes_raises_is_survived_recorded_and_never_a_reward(
 
 def test_a_scorer_that_always_raises_stops_the_run_and_once_mended_it_goes_on(tiny, tmp_path):
     folder = tmp_path / "run"
-    with pytest.raises(LearningError, match=r"64 of 64 checks failed .* mend the scorer and resume"):
+    with pytest.raises(LearningError, match=r"128 of 128 checks failed .* mend the scorer and resume"):
         reinforced(tiny, folder, raises_always)
     assert saved(folder) == 25
     assert "no such table: answers" in notes(folder)
