@@ -155,12 +155,19 @@ class Ground:
         for end in self._ends[:2]:
             os.set_inheritable(end, True)  # as a careless program's are
         self.listeners = Listeners(str(self.folder), f"poziomka-{uuid4().hex[:12]}")
-        self._start_victim()
+        try:
+            self._start_victim()
+        except BaseException:
+            self._remove()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Removes it."""
         self.victim.close()
+        self._remove()
+
+    def _remove(self) -> None:
         self.listeners.close()
         for end in self._ends:
             os.close(end)

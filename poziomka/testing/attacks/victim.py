@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import cast
 
 from poziomka.core.errors import EnvironmentFailure
 
-PATIENCE = 3.0  # seconds within which it answers; a busy machine starts an interpreter in one
+PATIENCE = 3.0  # seconds within which it answers, unless it has work to do and no processor to do it
+LONGEST = 120.0  # seconds that it gets in any case
 BEGIN = """
 import ctypes, json, os, resource, signal, sys
 page = ctypes.create_string_buffer(sys.stdin.readline().strip().encode(), 4096)
@@ -115,18 +117,31 @@ class Victim:
         told = self._ask("state")
         return cast("dict[str, object]", told) if isinstance(told, dict) else {}
 
+    def _works(self) -> bool:
+        """Whether it runs, or waits for a processor or the disk."""
+        try:
+            stat = Path(f"/proc/{self.process}/stat").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] in ("R", "D")
+
     def _ask(self, words: str) -> object:
         """Returns its answer; None where it gives none in time."""
         ask, answer = self._process.stdin, self._process.stdout
         assert ask is not None
         assert answer is not None
-        until, said = time.monotonic() + PATIENCE, b""
+        said, began = b"", time.monotonic()
+        poll = select.poll()  # `select.select` takes no descriptor from 1024 on
+        poll.register(answer, select.POLLIN)
         try:
             ask.write(f"{words}\n".encode())
             ask.flush()
             while not said.endswith(b"\n"):
-                if not select.select([answer], [], [], max(until - time.monotonic(), 0))[0]:
+                waited = time.monotonic() - began
+                if waited > LONGEST or (waited > PATIENCE and not self._works()):
                     return None
+                if not poll.poll(100):
+                    continue
                 part = os.read(answer.fileno(), 65536)
                 if not part:
                     return None
