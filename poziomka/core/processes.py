@@ -52,14 +52,25 @@ def is_child(process: int) -> bool:
     return True
 
 
+def state_of(process: int) -> tuple[str, int]:
+    """Returns the kernel's letter for the state of a process (R runs, S sleeps, Z is dead …), and its parent.
+
+    Raises:
+        OSError: it has ended, or there is no /proc.
+        ValueError: it ended while it was looked at.
+    """
+    state, parent = Path(f"/proc/{process}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[:2]
+    return state, int(parent)
+
+
 def descendants(process: int) -> list[int]:
     """Returns the processes that `process` started, and those that they started; the dead are left out."""
     parents: dict[int, int] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
+    for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError):  # it ended meanwhile
-            state, parent = entry.read_text(encoding="latin-1").rpartition(")")[2].split()[:2]
+            state, parent = state_of(int(entry.name))
             if state not in "ZX":
-                parents[int(entry.parent.name)] = int(parent)
+                parents[int(entry.name)] = parent
     found: list[int] = []
     sought = {process}
     while sought:

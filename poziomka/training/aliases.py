@@ -101,7 +101,7 @@ def demand_own_names(kind: Any, values: Mapping[str, Any], where: str) -> None:
             raise SettingsError(message)
         elif name in ALIASES:
             ours = ALIASES[name]
-            if f"{where}.".rfind(".warm_start.") >= 0:  # which has a learner of its own
+            if ".warm_start." in f"{where}.":  # which has a learner of its own
                 ours = ours.replace("reinforce.learner.", "warm_start.learner.", 1)
             message = f"unknown setting {name!r} in {where}; it is called {ours!r} here"
             raise SettingsError(message)

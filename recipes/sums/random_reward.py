@@ -22,17 +22,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the studies share
+from study import control, over_seeds
+
+from poziomka.core.evaluation import Estimate
+from poziomka.core.settings import plain
+from poziomka.runs import Run
+from poziomka.training.recipe import Recipe, read_recipe
+from poziomka.training.train import Training
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from study import control, over_seeds  # noqa: E402 the folder above is no package
-
-from poziomka.core.evaluation import Estimate  # noqa: E402 as above
-from poziomka.core.settings import plain  # noqa: E402 as above
-from poziomka.runs import Run  # noqa: E402 as above
-from poziomka.training.recipe import Recipe, read_recipe  # noqa: E402 as above
-from poziomka.training.train import Training  # noqa: E402 as above
-
 Found = dict[str, Any]
 
 
@@ -87,7 +86,6 @@ def table(seeds: list[Found]) -> str:
         lines = [[value for value in each["course"][metric] if value is not None] for each in seeds]
         return row(name, [f"{line[0]:.2f} → {line[-1]:.2f}" for line in lines])
 
-    parts = [split(each["behaviour"]["before"], each["behaviour"]["after"]) for each in seeds]
     names = [f"seed {each['seed']}" for each in seeds]
     levels = list(seeds[0]["behaviour"]["before"]["levels"])
     return "\n".join(
@@ -97,7 +95,7 @@ def table(seeds: list[Found]) -> str:
             estimates("accuracy after", "accuracy"),
             estimates("gain, free to answer at once (paired)", "gain"),
             *(
-                row(name, [f"{part[key]:+.2f}" for part in parts], [part[key] for part in parts])
+                row(name, [f"{each['parts'][key]:+.2f}" for each in seeds], [each["parts"][key] for each in seeds])
                 for name, key in (("… from choosing", "from_choosing"), ("… from quality", "from_quality"))
             ),
             estimates("gain, made to think (paired)", "gain_at_equal_thinking"),
@@ -129,8 +127,7 @@ def main() -> None:
         cell(recipe, seed, options.runs)
     done = sorted(options.runs.glob("seed-*/random-reward/control.json"))
     seeds = [{"seed": int(path.parts[-3].removeprefix("seed-"))} | json.loads(path.read_text()) for path in done]
-    parts = [split(each["behaviour"]["before"], each["behaviour"]["after"]) for each in seeds]
-    seeds = [each | {"parts": part} for each, part in zip(seeds, parts, strict=True)]
+    seeds = [each | {"parts": split(each["behaviour"]["before"], each["behaviour"]["after"])} for each in seeds]
     headline = {"gain": asdict(over_seeds([each["gain"]["mean"] for each in seeds]))} if len(seeds) > 1 else {}
     results = {"schema_version": 1, "headline": headline, "seeds": seeds}
     (HERE / "random_reward.json").write_text(json.dumps(results, indent=1) + "\n")

@@ -2,9 +2,9 @@
 
 oneDNN, which PyTorch's CPU build multiplies bfloat16 with, lays a weight out anew in every product of a few rows; with
 the weight kept in that layout a step of decoding reads it once. Results in bfloat16 are the same, bit for bit. It has
-such a layout on a processor with AVX-512 or AVX-NE-CONVERT; in float32 everywhere, where the layout halves the time of
-products of 4 to 32 rows against MKL (benchmarks/primitives.py). Without instructions that multiply bfloat16
-(AVX512-BF16, AMX) a product in bfloat16 takes two to four times as long as in float32.
+such a layout on a processor with AVX-512 or AVX-NE-CONVERT; in float32 everywhere, where products of 4 to 16 rows
+take .4 to .6 of MKL's time. Without instructions that multiply bfloat16 (AVX512-BF16, AMX) a product in bfloat16 is as
+fast at one row, and takes 1.6 to 2.8 times as long at 4 to 64 rows as in float32 laid out (benchmarks/primitives.py).
 """
 
 import copy
@@ -88,10 +88,10 @@ def packed(weight: Tensor) -> Tensor | None:
 
 def packable(weight: Tensor) -> bool:
     """Whether a weight gains by a layout of its own: on a CPU, in bfloat16 or, where it is large, in float32."""
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if weight.device.type != "cpu":
         return False
     if weight.dtype == torch.float32:
-        return weight.numel() >= LARGE
+        return weight.numel() >= LARGE and torch.backends.mkldnn.is_available()
     return weight.dtype == torch.bfloat16 and lays_out_bfloat16()
 
 

@@ -243,14 +243,3 @@ def agree(left: Formula, right: Formula) -> bool | None:
             return False
         compared += 1
     return True if compared >= ENOUGH else None
-
-
-def equal_exactly(left: Formula, right: Formula) -> bool | None:
-    """Whether two formulas are the same fraction; None where neither is seen to be one.
-
-    Where one is a fraction and the other is not seen to be, None too: algebra has to say it.
-    """
-    try:
-        return fraction_of(left) == fraction_of(right)
-    except ValueFailure:
-        return None

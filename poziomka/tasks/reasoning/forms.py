@@ -54,15 +54,6 @@ def _signed(value: Decimal) -> Decimal:
     return value or abs(value)
 
 
-def whole_number(answer: str) -> int:
-    """Reads one whole number."""
-    value = number(answer)
-    if value != value.to_integral_value():
-        message = "the answer is not one whole number"
-        raise Unread(message)
-    return int(value)
-
-
 def hexadecimal(answer: str) -> int:
     """Reads a number that begins with 0x, after a sign perhaps."""
     if not re.fullmatch(r"[+-]?0x[0-9a-fA-F]{1,1000}", answer):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from poziomka.core.processes import signalled
+from poziomka.core.processes import signalled, state_of
 
 PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run")  # noqa: S108 looked into, never written to
 SHARED = ("shm", "sem", "msg")  # System V: memory, semaphores, messages
@@ -28,10 +28,9 @@ def processes(mark: str, before: frozenset[str]) -> list[int]:
     """Returns the living processes whose name or command line holds a mark, without those that were there before."""
     found = []
     for number in sorted(there() - before):
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # it ended meanwhile
             words = Path(f"/proc/{number}/comm").read_bytes() + Path(f"/proc/{number}/cmdline").read_bytes()
-            state = Path(f"/proc/{number}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[0]
-            if mark.encode() in words and state not in "ZX":
+            if mark.encode() in words and state_of(int(number))[0] not in "ZX":
                 found.append(int(number))
     return found
 

@@ -2,17 +2,18 @@
 
 import json
 import os
-import select
 import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import cast
 
 from poziomka.core.errors import EnvironmentFailure
+from poziomka.core.processes import state_of
+from poziomka.environments.plain import is_readable
 
 PATIENCE = 3.0  # seconds within which it answers, unless it has work to do and no processor to do it
+TICK = 0.1  # seconds between two looks at whether it works
 LONGEST = 120.0  # seconds that it gets in any case
 BEGIN = """
 import ctypes, json, os, resource, signal, sys
@@ -119,11 +120,9 @@ class Victim:
 
     def _works(self) -> bool:
         """Whether it runs, or waits for a processor or the disk."""
-        try:
-            stat = Path(f"/proc/{self.process}/stat").read_text(encoding="ascii", errors="replace")
-        except OSError:
-            return False
-        return stat.rpartition(")")[2].split()[0] in ("R", "D")
+        with suppress(OSError, ValueError):
+            return state_of(self.process)[0] in "RD"
+        return False
 
     def _ask(self, words: str) -> object:
         """Returns its answer; None where it gives none in time."""
@@ -131,8 +130,6 @@ class Victim:
         assert ask is not None
         assert answer is not None
         said, began = b"", time.monotonic()
-        poll = select.poll()  # `select.select` takes no descriptor from 1024 on
-        poll.register(answer, select.POLLIN)
         try:
             ask.write(f"{words}\n".encode())
             ask.flush()
@@ -140,7 +137,7 @@ class Victim:
                 waited = time.monotonic() - began
                 if waited > LONGEST or (waited > PATIENCE and not self._works()):
                     return None
-                if not poll.poll(100):
+                if not is_readable(answer.fileno(), TICK):
                     continue
                 part = os.read(answer.fileno(), 65536)
                 if not part:
