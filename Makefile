@@ -31,7 +31,7 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(PYTEST) -m "not ($(ELSEWHERE))" --cov=poziomka.core --cov=poziomka.runs \
-		--cov=poziomka.sampling --cov-branch --cov-fail-under=95
+		--cov=poziomka.inference --cov-branch --cov-fail-under=95
 
 peers: $(INSTALLED) $(PEERS)
 	$(BIN)/python -m pytest -m peers

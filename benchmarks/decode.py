@@ -20,14 +20,14 @@ import torch
 from decode_work import measure, parser_of, peak_gib
 from torch import Tensor
 
+from poziomka.app.memory_allocator import keep_freed_memory
 from poziomka.core.sampler import Sampling
 from poziomka.core.seeds import seed_of
-from poziomka.models.architecture import Architecture
+from poziomka.inference.engine import Engine, Request
+from poziomka.inference.spans import marks_of
+from poziomka.models.base import Architecture
+from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.models.layers.linear import packed, product
-from poziomka.models.pretrained import load_pretrained
-from poziomka.sampling.engine import Engine, Request
-from poziomka.sampling.spans import marks_of
-from poziomka.training.allocation import keep_freed_memory
 
 
 def write(engine: Engine, prompts: Tensor, tokens: int) -> tuple[float, float]:

@@ -27,18 +27,18 @@ from decode import matrices, products
 from decode_work import dtype_here
 from grpo_work import PROMPTS, parser_of
 
+from poziomka.app.memory_allocator import keep_freed_memory
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Transcript
-from poziomka.learning.curriculum import Curriculum
+from poziomka.inference.local import LocalSampler
+from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.optimizers import OptimizerSettings
-from poziomka.learning.progress import Progress
-from poziomka.learning.reinforce import ReinforceSettings, reinforce
-from poziomka.models.pretrained import load_pretrained
+from poziomka.learning.loops.rl import ReinforceSettings, reinforce
+from poziomka.learning.optim.optimizers import OptimizerSettings
+from poziomka.learning.session import Progress
+from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.runs import Run
-from poziomka.sampling.local import LocalSampler
-from poziomka.training.allocation import keep_freed_memory
 
 FLOPS = ("compute/sampling_flops", "compute/training_flops")  # totals since the run began
 

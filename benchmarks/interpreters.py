@@ -43,7 +43,7 @@ print(json.dumps(found))
 
 def ours(name, calls):
     """Returns the figures of an interpreter of ours by the number of sessions."""
-    from poziomka.environments.interpreters import interpreter_named
+    from poziomka.environments.sandbox.registry import interpreter_named
 
     found = {}
     for count in SESSIONS:
@@ -131,7 +131,7 @@ def main():
     parser.add_argument("--peers", type=Path, help="the python of smolagents' environment")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "interpreters.json")
     given = parser.parse_args()
-    from poziomka.environments.interpreters import reasons
+    from poziomka.environments.sandbox.registry import reasons
 
     sides = {name: (lambda name=name: ours(name, given.calls)) for name, why in reasons().items() if not why}
     sides["subprocess"] = lambda: bare(max(given.calls // 50, 5))

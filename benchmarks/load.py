@@ -29,8 +29,8 @@ import asyncio, sys, torch
 from pathlib import Path
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Message, Transcript
-from poziomka.models.pretrained import load_pretrained
-from poziomka.sampling.local import LocalSampler
+from poziomka.models.checkpoints.pretrained import load_pretrained
+from poziomka.inference.local import LocalSampler
 torch.set_num_threads(int(sys.argv[2]))
 loaded = load_pretrained(sys.argv[1], "bfloat16")
 sampler = LocalSampler(loaded.model, loaded.chat)

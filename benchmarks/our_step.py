@@ -18,17 +18,17 @@ from typing import Any
 
 import torch
 
+from poziomka.app.build import build
+from poziomka.app.settings.recipe import Recipe, recipe_of
+from poziomka.app.train import Training
 from poziomka.core.problem import Problem, Score
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import plain
 from poziomka.core.transcript import Transcript
 from poziomka.learning.learner import Learner
-from poziomka.learning.reinforce import reinforce
+from poziomka.learning.loops.rl import reinforce
 from poziomka.runs import Run
 from poziomka.tasks import task_named
-from poziomka.training.build import build
-from poziomka.training.recipe import Recipe, recipe_of
-from poziomka.training.train import Training
 
 
 def coin(problem: Problem, transcript: Transcript) -> Score:

@@ -6,7 +6,7 @@ products    a decoding step's matrix products, in bfloat16 and in float32: weigh
             (models/layers/linear.py)
 decoding    attention of one new token a row over a cache, grouped queries: PyTorch's `enable_gqa`, and ours
 learning    attention forward and backward over whole texts: PyTorch's fused kernel, and ours (models/layers/mixing.py)
-logits      turning 64 × 49,152 logits into fp32: as glibc allocates, and keeping memory (training/allocation.py)
+logits      turning 64 × 49,152 logits into fp32: as glibc allocates, and keeping memory (app/memory_allocator.py)
 
 Milliseconds, the least of several runs, a layer each but for the products, which are all 30 layers' and the head's.
 """
@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
+from poziomka.app.memory_allocator import keep_freed_memory
 from poziomka.models.layers.linear import packed, product
 from poziomka.models.layers.mixing import mix
-from poziomka.training.allocation import keep_freed_memory
 
 LAYERS, HEADS, KEYS, WIDTH = 30, 9, 3, 64
 SHAPES = ((960, 576), (576, 576), (3072, 576), (576, 1536))  # [out, in] of a layer's products

@@ -16,7 +16,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from poziomka.core.scoring import Scoring
+from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks import task_named
 
@@ -68,7 +68,7 @@ def rates(checks, rounds):
 
 def share(sampler, task, settings, steps):
     """Returns, for each step of sampling and scoring, the seconds in all and those that checks took."""
-    from poziomka.core.collect import collect
+    from poziomka.core.rollouts.collect import collect
 
     found = []
     with Scoring(task, settings.scorer_seconds) as scoring:
@@ -82,9 +82,9 @@ def share(sampler, task, settings, steps):
 
 def shares(run, recipe, steps):
     """Prints the share of each, as trusted and in processes; returns the rows."""
-    from poziomka.sampling.local import LocalSampler
-    from poziomka.training.build import build, load
-    from poziomka.training.recipe import read_recipe
+    from poziomka.app.build import build, load
+    from poziomka.app.settings.recipe import read_recipe
+    from poziomka.inference.local import LocalSampler
 
     parts = []
     if run is not None:

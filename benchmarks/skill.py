@@ -12,16 +12,16 @@ import time
 import torch
 
 from poziomka.core.transcript import Author
-from poziomka.learning.batch import Batch
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.lessons import Lessons, LessonSettings
-from poziomka.learning.optimizers import OptimizerSettings
-from poziomka.learning.weighting import imitation_examples
-from poziomka.models.architecture import Architecture
-from poziomka.models.chat import PlainFormat
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.learning.optim.optimizers import OptimizerSettings
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.demonstrations import Lessons, LessonSettings
+from poziomka.learning.samples.weighting import imitation_examples
+from poziomka.models.base import Architecture
+from poziomka.models.checkpoints.weights import build_model
+from poziomka.models.text.chat import PlainFormat
+from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
-from poziomka.models.weights import build_model
 from poziomka.tasks import task_named
 
 TEACHER = (Author.TEACHER,)

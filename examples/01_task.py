@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from poziomka import Problem, Score, Task
-from poziomka.core.answers import read_integer
+from poziomka.app import train_task
+from poziomka.core.rollouts.answers import read_integer
 from poziomka.core.seeds import random_of, seed_of
-from poziomka.training import train_task
 
 
 def source(split, index, level):

@@ -1,16 +1,16 @@
 """Poziomka: the open laboratory for reasoning models. Importing this imports no torch.
 
-It bounds how long OpenMP's threads wait in a loop, unless the environment says how they wait (core/spinning.py).
+It bounds how long OpenMP's threads wait in a loop, unless the environment says how they wait (openmp.py).
 """
 
-from poziomka.core.collect import collect
 from poziomka.core.errors import PoziomkaError
-from poziomka.core.evaluation import Evaluation, evaluate
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.rollout import Rollout
+from poziomka.core.rollouts.collect import collect
+from poziomka.core.rollouts.evaluation import Evaluation, evaluate
 from poziomka.core.sampler import Sampler, Sampling
-from poziomka.core.spinning import bound_spinning as _bound_spinning
 from poziomka.core.transcript import Author, Span, Transcript
+from poziomka.openmp import bound_spinning as _bound_spinning
 
 __all__ = [
     "Author",

@@ -2,7 +2,7 @@
 
 import sys
 
-from poziomka.cli.main import main
+from poziomka.app.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -22,13 +22,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from study import over_seeds
 
-from poziomka.core.collect import collect
-from poziomka.core.evaluation import Estimate, Evaluation, paired_gain
+from poziomka.app.settings.recipe import Recipe, read_recipe
+from poziomka.app.train import Training
+from poziomka.core.rollouts.collect import collect
+from poziomka.core.rollouts.evaluation import Estimate, Evaluation, paired_gain
 from poziomka.core.settings import plain, read_toml
 from poziomka.reports.style import AFTER, BEFORE, DOTS, MUTED, RIGHT, STYLE
 from poziomka.runs import Run
-from poziomka.training.recipe import Recipe, read_recipe
-from poziomka.training.train import Training
 
 PROBLEMS, ATTEMPTS = 32, 4  # most held-out problems of a level, and attempts at each
 HARD = 3  # the hardest levels, reported on their own

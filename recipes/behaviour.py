@@ -4,10 +4,10 @@ from collections import defaultdict
 from statistics import fmean
 from typing import Any
 
-from poziomka.core.evaluation import Evaluation
 from poziomka.core.problem import Verdict
 from poziomka.core.rollout import Rollout
-from poziomka.learning.signs import signs_of
+from poziomka.core.rollouts.evaluation import Evaluation
+from poziomka.learning.monitoring.text_features import signs_of
 from poziomka.runs import Run
 
 COURSE = ("reward/mean", "policy/entropy", "length/mean", "length/thinking", "thinking/empty_share")
@@ -16,7 +16,7 @@ COURSE = ("reward/mean", "policy/entropy", "length/mean", "length/thinking", "th
 def behaviour(evaluation: Evaluation) -> dict[str, Any]:
     """Returns shares of attempts (0 to 1), mean thinking tokens, and accuracy by thought and by level of the problem.
 
-    `thinks` is the share with a thought of more than a stub (learning/signs.py), and `accuracy` splits the attempts by
+    `thinks` is the share with a thought of more than a stub (learning/monitoring/text_features.py), and `accuracy` splits the attempts by
     it: `with_thought`, `at_once`; each is None where no attempt was of that kind.
     """
     attempts = [rollout for group in evaluation.groups for rollout in group]

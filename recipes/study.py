@@ -22,18 +22,18 @@ from typing import Any
 
 from behaviour import behaviour, course
 
-from poziomka.core.evaluation import Estimate, Evaluation, evaluate, paired_gain
+from poziomka.app.measure import judged_budget
+from poziomka.app.settings.recipe import Recipe, read_recipe
+from poziomka.app.train import Training, train
 from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.rollouts.evaluation import Estimate, Evaluation, evaluate, paired_gain
 from poziomka.core.settings import plain
 from poziomka.core.transcript import Author, Transcript
-from poziomka.learning.finetune import finetune
-from poziomka.learning.lessons import Lessons
-from poziomka.learning.weighting import imitation_examples
+from poziomka.learning.loops.sft import finetune
+from poziomka.learning.samples.demonstrations import Lessons
+from poziomka.learning.samples.weighting import imitation_examples
 from poziomka.reports.reading import AFTER, BEFORE, FORCED
 from poziomka.runs import Run
-from poziomka.training.measure import judged_budget
-from poziomka.training.recipe import Recipe, read_recipe
-from poziomka.training.train import Training, train
 
 T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t, two-sided 95 %, by number of seeds
 

@@ -20,9 +20,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from study import over_seeds
 
-from poziomka.core.evaluation import Estimate, paired_gain
+from poziomka.core.rollouts.evaluation import Estimate, paired_gain
 from poziomka.core.settings import read_toml
-from poziomka.learning.turns import rate_by_level
+from poziomka.learning.samples.turns import rate_by_level
 from poziomka.reports.style import DOTS, MUTED, STYLE
 from poziomka.runs import Run
 

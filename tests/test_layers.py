@@ -34,25 +34,28 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "config", "conf
 
 # Imports inside functions, each with its reason: (file or folder, imported package) -> why.
 LATE = {
-    ("cli/", "*"): "`poziomka --help` answers in half a second: a command imports the rooms it needs",
+    ("app/cli/", "*"): "`poziomka --help` answers in half a second: a command imports the rooms it needs",
     ("testing/__init__.py", "poziomka"): "`check_architecture` needs torch; the other checks and the fakes do without",
-    ("environments/held.py", "sandlock"): "an extra, and a library of 20 MB: only code that the kernel holds needs it",
-    ("environments/monty.py", "pydantic_monty"): "an extra of 10 MB: only code that runs in it needs it",
-    ("models/adapter.py", "transformers"): "an extra, and seconds, for models that are no family of ours",
-    ("models/pretrained.py", "huggingface_hub"): "an extra, for models named on the hub",
+    (
+        "environments/sandbox/landlock_process.py",
+        "sandlock",
+    ): "an extra, and a library of 20 MB: only code that the kernel holds needs it",
+    ("environments/sandbox/monty.py", "pydantic_monty"): "an extra of 10 MB: only code that runs in it needs it",
+    ("models/hf_model.py", "transformers"): "an extra, and seconds, for models that are no family of ours",
+    ("models/checkpoints/pretrained.py", "huggingface_hub"): "an extra, for models named on the hub",
     ("reports/figures.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
     ("reports/monitors.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
     ("reports/style.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
     ("runs/exports.py", "tensorboard"): "an extra: whoever does not export needs it not",
     ("runs/exports.py", "wandb"): "an extra: whoever does not export needs it not",
-    ("sampling/llamacpp.py", "llama_cpp"): "an extra: only who runs a GGUF file by llama.cpp needs it",
-    ("runs/journal.py", "pyarrow"): "opening a run takes longer with it than all the rest; metrics need it not",
+    ("inference/llamacpp.py", "llama_cpp"): "an extra: only who runs a GGUF file by llama.cpp needs it",
+    ("runs/storage/journal.py", "pyarrow"): "opening a run takes longer with it than all the rest; metrics need it not",
     ("tasks/rows.py", "huggingface_hub"): "an extra, for problems named on the hub",
     ("tasks/rows.py", "pyarrow"): "half a second that only problems from the hub need",
-    ("tasks/competition.py", "huggingface_hub"): "an extra, for problems named on the hub",
-    ("tasks/constraints.py", "z3"): "an extra, which only claims about all whole numbers and audits need",
-    ("tasks/formulas/algebra.py", "math_verify"): "an extra, and a second that only comparing formulas needs",
-    ("tasks/reasoning/package.py", "*"): "an extra, and seconds: the one place where reasoning-gym is imported",
+    ("tasks/math/competition.py", "huggingface_hub"): "an extra, for problems named on the hub",
+    ("tasks/logic/constraints.py", "z3"): "an extra, which only claims about all whole numbers and audits need",
+    ("tasks/math/formulas/algebra.py", "math_verify"): "an extra, and a second that only comparing formulas needs",
+    ("tasks/logic/reasoning/package.py", "*"): "an extra, and seconds: the one place where reasoning-gym is imported",
 }
 
 
@@ -204,7 +207,7 @@ def plant(folder: Path, files: dict[str, str]) -> Path:
 
 
 def test_a_planted_upward_import_is_caught(tmp_path):
-    package = plant(tmp_path, {"thinking/best_of.py": "from poziomka.sampling.engine import Engine\n"})
+    package = plant(tmp_path, {"thinking/best_of.py": "from poziomka.inference.engine import Engine\n"})
     assert layer_violations(package) == ["thinking/best_of.py imports sampling, but thinking may use only ['core']"]
 
 
@@ -230,7 +233,7 @@ def test_a_new_room_needs_a_place_in_the_table(tmp_path):
 
 
 def test_the_command_line_may_use_everything(tmp_path):
-    package = plant(tmp_path, {"cli/main.py": "from poziomka.learning import reinforce\n"})
+    package = plant(tmp_path, {"app/cli/main.py": "from poziomka.learning import reinforce\n"})
     assert layer_violations(package) == []
 
 
@@ -253,7 +256,7 @@ def test_a_planted_dependency_of_core_is_caught(tmp_path):
 def test_a_planted_late_import_is_caught_as_statement_and_as_call(tmp_path):
     statement = "def f():\n    from poziomka.core import seeds\n"
     call = "import importlib\ndef f():\n    return importlib.import_module('scipy')\n"
-    package = plant(tmp_path, {"core/a.py": statement, "core/b.py": call, "cli/main.py": statement})
+    package = plant(tmp_path, {"core/a.py": statement, "core/b.py": call, "app/cli/main.py": statement})
     assert [message.split(" inside")[0] for message in late_imports(package)] == [
         "core/a.py imports poziomka.core.seeds",
         "core/b.py imports scipy",

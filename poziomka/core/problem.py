@@ -139,7 +139,7 @@ class Task:
         mistakes: answers to a problem that are certainly wrong and earn nothing, each by what is wrong with it, for the
             trial of the scorer; give it where more than one answer is right. None: the trial changes the gold answer.
         audit: a second scorer, written in another way, by which monitors see whether a rising reward is earned;
-            None: an answer that says the gold one and no other (core/audit.py).
+            None: an answer that says the gold one and no other (core/rollouts/cross_check.py).
         limits: sentences that say what a result on this task does not show; they go into every report.
         symbols: every symbol of prompts, thoughts and answers, where a model from nothing is to learn them; else ().
         splits: the splits that the source itself keeps apart. Where "validation" is not among them, or is empty, one

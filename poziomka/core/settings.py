@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from poziomka.core.errors import SettingsError, nearest
-from poziomka.core.untrusted import BITS, read_regular
+from poziomka.core.safety.untrusted import BITS, read_regular
 
 T = TypeVar("T")
 SHOWN = 200  # characters of a value that an error quotes

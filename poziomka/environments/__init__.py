@@ -1,7 +1,7 @@
 """What a model talks to while it answers."""
 
-from poziomka.environments.calculator import Calculator, calculate
-from poziomka.environments.toolbox import Toolbox
-from poziomka.environments.tools import Tool, ToolFault, tool
+from poziomka.environments.tools.calculator import Calculator, calculate
+from poziomka.environments.tools.tool import Tool, ToolFault, tool
+from poziomka.environments.tools.toolbox import Toolbox
 
 __all__ = ["Calculator", "Tool", "ToolFault", "Toolbox", "calculate", "tool"]

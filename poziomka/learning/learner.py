@@ -12,19 +12,19 @@ from torch import Tensor, nn
 from poziomka.core.errors import LearningError, SettingsError
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import setting
-from poziomka.learning.batch import Batch
-from poziomka.learning.divergence import DivergenceSettings, whole_divergence
-from poziomka.learning.head import Head, matrix_of
-from poziomka.learning.losses import CorrectionSettings, SurrogateSettings, over_sequence
-from poziomka.learning.optimizers import OptimizerSettings, optimizer_of
-from poziomka.learning.precision import Masters
-from poziomka.learning.sums import Sums
-from poziomka.learning.terms import Learned, terms_of
-from poziomka.learning.weighting import Example
-from poziomka.models.architecture import Architecture
-from poziomka.models.counting import training_flops
-from poziomka.models.drawing import seeded
+from poziomka.learning.objectives.kl import DivergenceSettings, whole_divergence
+from poziomka.learning.objectives.logprob_head import Head, matrix_of
+from poziomka.learning.objectives.loss_inputs import Learned, terms_of
+from poziomka.learning.objectives.losses import CorrectionSettings, SurrogateSettings, over_sequence
+from poziomka.learning.objectives.step_sums import Sums
+from poziomka.learning.optim.master_weights import Masters
+from poziomka.learning.optim.optimizers import OptimizerSettings, optimizer_of
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.weighting import Example
+from poziomka.models.base import Architecture
+from poziomka.models.flops import training_flops
 from poziomka.models.lora import copied_adapters, merged, other_adapters
+from poziomka.models.seeding import seeded
 
 SMALL = 8192  # vocabulary up to which one plain expression is as quick as a head in chunks
 
@@ -53,7 +53,7 @@ class LearnerSettings:
 class Learner:
     """Holds the weights that learn and their optimizer.
 
-    Weights in bfloat16 learn through masters in fp32 (learning/precision.py); logits are summed and kept in fp32.
+    Weights in bfloat16 learn through masters in fp32 (learning/optim/master_weights.py); logits are summed and kept in fp32.
 
     Args:
         model: learns in place.
@@ -305,7 +305,7 @@ class Learner:
         return logprobs, logprobs.gather(1, tokens.target.unsqueeze(1)).squeeze(1)
 
     def _in_chunks(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
-        """Loss and gradient by a few rows of logits at a time (learning/head.py)."""
+        """Loss and gradient by a few rows of logits at a time (learning/objectives/logprob_head.py)."""
         matrix, divergence, other = matrix_of(self.model), self.settings.divergence, None
         assert matrix is not None
         head = Head(matrix, self.settings.head_rows, self.model.unused)

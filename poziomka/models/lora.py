@@ -20,16 +20,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from poziomka.core.errors import ModelError, nearest
+from poziomka.core.safety.untrusted import open_regular, read_object
 from poziomka.core.settings import setting
-from poziomka.core.untrusted import open_regular, read_object
-from poziomka.models.adapter_config import demand_plain
-from poziomka.models.architecture import Architecture
-from poziomka.models.bounds import WIDTH, real, whole
-from poziomka.models.drawing import seeded
+from poziomka.models.base import Architecture
+from poziomka.models.checkpoints.bounds import WIDTH, real, whole
+from poziomka.models.checkpoints.peft_config import demand_plain
+from poziomka.models.checkpoints.weights import load_weights, save_model
 from poziomka.models.layers.linear import Linear
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.seeding import seeded
+from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import Transformer
-from poziomka.models.weights import load_weights, save_model
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TARGETS = {

@@ -5,13 +5,13 @@ from torch import Tensor, nn
 
 from poziomka.core.errors import ModelError
 from poziomka.core.settings import plain
-from poziomka.models.architecture import Architecture, Packing, Work, masked
+from poziomka.models.base import Architecture, Packing, Work, masked
+from poziomka.models.cache import Memory, zeros
+from poziomka.models.config import TransformerSettings
 from poziomka.models.layers.feedforward import SwiGLU
 from poziomka.models.layers.linear import logits_of
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.recurrence import TAPS, Recurrence
-from poziomka.models.memory import Memory, zeros
-from poziomka.models.shape import TransformerSettings
 
 
 class Recurrent(Architecture):

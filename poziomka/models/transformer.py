@@ -6,17 +6,17 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from poziomka.models.architecture import Architecture, Packing, Work, masked
-from poziomka.models.families import to_config
+from poziomka.models.base import Architecture, Packing, Work, masked
+from poziomka.models.cache import Memory, zeros
+from poziomka.models.checkpoints.families import to_config
+from poziomka.models.checkpoints.weight_names import EMBEDDING, HEAD, places
+from poziomka.models.config import TransformerSettings
 from poziomka.models.layers.attention import Attention, Cache, Heads, View
 from poziomka.models.layers.feedforward import SwiGLU
 from poziomka.models.layers.linear import Linear, logits_of, packed
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.rotary import Rotary
 from poziomka.models.layers.sharing import Sharing
-from poziomka.models.memory import Memory, zeros
-from poziomka.models.naming import EMBEDDING, HEAD, places
-from poziomka.models.shape import TransformerSettings
 
 __all__ = ["Block", "Transformer", "TransformerSettings"]
 

@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poziomka.core.evaluation import Estimate
+from poziomka.core.rollouts.evaluation import Estimate
 from poziomka.reports import monitors
 from poziomka.reports.naming import Named, names
 from poziomka.reports.reading import BEFORE as WARM
 from poziomka.reports.reading import FORCED, Curve, Point, Reading, read
 from poziomka.reports.style import AFTER, BEFORE, COLOURS, DOTS, GRID, INK, MUTED, PAPER, styled
 from poziomka.reports.words import percent, scaled
-from poziomka.runs.disk import in_words, replace_file
 from poziomka.runs.run import Run
+from poziomka.runs.storage.disk import in_words, replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from poziomka.core.evaluation import Estimate
+from poziomka.core.rollouts.evaluation import Estimate
 from poziomka.reports.reading import AFTER, BEFORE, FORCED, START, Point, Reading, estimate
 from poziomka.reports.words import MINUS, counted, finite, percent, scaled
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from poziomka.core.terminal import visible
+from poziomka.core.safety.terminal import visible
 
 
 def escape(text: Any) -> str:

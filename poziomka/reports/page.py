@@ -10,8 +10,8 @@ from poziomka.reports.markup import escape, picture, table, tag
 from poziomka.reports.reading import Reading, Table, read
 from poziomka.reports.transcripts import comparison
 from poziomka.reports.words import brief, counted, duration, finite, scaled
-from poziomka.runs.disk import in_words, replace_file
 from poziomka.runs.run import Run
+from poziomka.runs.storage.disk import in_words, replace_file
 
 # The page's names for the figures' colours: its style sheet gives each a second value for dark mode.
 COLOURS = {

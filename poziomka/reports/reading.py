@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from poziomka.core.errors import PoziomkaError
-from poziomka.core.evaluation import Estimate
 from poziomka.core.rollout import Rollout
+from poziomka.core.rollouts.evaluation import Estimate
 from poziomka.reports.words import finite
 from poziomka.runs.run import Run
 

@@ -6,7 +6,7 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableT
 from rich.measure import Measurement
 from rich.segment import Segment
 
-from poziomka.core.terminal import behind, visible
+from poziomka.core.safety.terminal import behind, visible
 
 
 class Clean:

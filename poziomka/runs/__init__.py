@@ -1,8 +1,8 @@
 """The folder of a run: settings, metrics, journal, checkpoints."""
 
-from poziomka.runs.checkpoint import Checkpoint
+from poziomka.runs.storage.checkpoint import Checkpoint
 from poziomka.runs.compare import Summary, list_runs, summarise, table
-from poziomka.runs.journal import Journal, read_journal, write_journal
+from poziomka.runs.storage.journal import Journal, read_journal, write_journal
 from poziomka.runs.run import Run
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from poziomka.core.errors import RunError, SettingsError
 from poziomka.core.settings import read_toml, to_toml
-from poziomka.runs.schema import SCHEMA, demand_schema
+from poziomka.runs.storage.schema import SCHEMA, demand_schema
 
 RECIPE = "recipe.toml"
 

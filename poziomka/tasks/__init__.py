@@ -4,25 +4,25 @@ from collections.abc import Callable, Sequence
 
 from poziomka.core.errors import TaskError, nearest
 from poziomka.core.problem import Task
-from poziomka.environments.interpreters import reasons
-from poziomka.tasks.arithmetic import gcd, letters, products, small_sums, sums
-from poziomka.tasks.coding import humaneval, mbpp
-from poziomka.tasks.competition import competition
-from poziomka.tasks.countdown import countdown
-from poziomka.tasks.counterexample import counterexample
-from poziomka.tasks.exact_change import exact_change
-from poziomka.tasks.grade_school import grade_school
-from poziomka.tasks.large_numbers import large_numbers, large_numbers_in_words
-from poziomka.tasks.list_functions import list_functions
-from poziomka.tasks.market import market
+from poziomka.environments.sandbox.registry import reasons
+from poziomka.tasks.code.coding import humaneval, mbpp
+from poziomka.tasks.code.list_functions import list_functions
+from poziomka.tasks.code.programs import programs
+from poziomka.tasks.code.small_synthesis import small_synthesis
+from poziomka.tasks.code.synthesis import synthesis, synthesis_in_words
+from poziomka.tasks.discovery.market import market
+from poziomka.tasks.logic.counterexample import counterexample
+from poziomka.tasks.logic.reasoning_gym import datasets, reasoning_gym
+from poziomka.tasks.logic.satisfy import satisfy
+from poziomka.tasks.math.competition import competition
+from poziomka.tasks.math.grade_school import grade_school
 from poziomka.tasks.mixture import mixture, read_parts
-from poziomka.tasks.programs import programs
-from poziomka.tasks.reasoning_gym import datasets, reasoning_gym
-from poziomka.tasks.recurrence import recurrence
-from poziomka.tasks.satisfy import satisfy
-from poziomka.tasks.small_synthesis import small_synthesis
-from poziomka.tasks.synthesis import synthesis, synthesis_in_words
-from poziomka.tasks.worked import string_splitting
+from poziomka.tasks.toy.arithmetic import gcd, letters, products, small_sums, sums
+from poziomka.tasks.toy.countdown import countdown
+from poziomka.tasks.toy.exact_change import exact_change
+from poziomka.tasks.toy.large_numbers import large_numbers, large_numbers_in_words
+from poziomka.tasks.toy.recurrence import recurrence
+from poziomka.tasks.toy.string_splitting import string_splitting
 
 
 def mixture_named(where: str) -> Task:

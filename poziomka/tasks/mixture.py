@@ -24,12 +24,12 @@ from functools import lru_cache
 from math import gcd, lcm
 from typing import TypeVar, cast
 
-from poziomka.core.audit import says_gold
 from poziomka.core.environment import Environment, Session
 from poziomka.core.errors import TaskError
-from poziomka.core.evaluation import Evaluation
 from poziomka.core.problem import Problem, Score, Scorer, Task, Verdict
 from poziomka.core.rollout import Group
+from poziomka.core.rollouts.cross_check import says_gold
+from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.seeds import random_of
 from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Transcript

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from poziomka.core.errors import TaskError
+from poziomka.core.safety.untrusted import LARGE, open_regular, parse_json
 from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION
-from poziomka.core.untrusted import LARGE, open_regular, parse_json
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 OLD_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")  # the oldest data sets have no owner

@@ -5,8 +5,8 @@ from dataclasses import replace
 from poziomka.core.errors import SettingsError, TaskError
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.transcript import Transcript
-from poziomka.environments.calls import calls_in
-from poziomka.environments.toolbox import Toolbox
+from poziomka.environments.tools.formats.call_format import calls_in
+from poziomka.environments.tools.toolbox import Toolbox
 
 LEAST = 0.5  # share of its reward that a right answer keeps, however many calls it took
 

@@ -3,13 +3,13 @@
 from typing import Any
 
 from poziomka.testing.attacks import check_interpreter
-from poziomka.testing.environment import check_environment
-from poziomka.testing.mistakes import near_miss
-from poziomka.testing.record import Trial
-from poziomka.testing.sampler import check_sampler
-from poziomka.testing.scripted import ScriptedSampler
-from poziomka.testing.task import check_task
+from poziomka.testing.conformance.environment import check_environment
+from poziomka.testing.conformance.sampler import check_sampler
+from poziomka.testing.conformance.task import check_task
+from poziomka.testing.fakes import ScriptedSampler
+from poziomka.testing.negatives import near_miss
 from poziomka.testing.trial import trial
+from poziomka.testing.trial_record import Trial
 
 __all__ = [
     "ScriptedSampler",
@@ -27,7 +27,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Imports `check_architecture`, and torch with it, when somebody asks for it."""
     if name == "check_architecture":
-        from poziomka.testing.architecture import check_architecture  # noqa: PLC0415 it imports torch
+        from poziomka.testing.conformance.architecture import check_architecture  # noqa: PLC0415 it imports torch
 
         return check_architecture
     message = f"module {__name__!r} has no attribute {name!r}"

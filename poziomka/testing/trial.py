@@ -11,15 +11,15 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
-from poziomka.core.collect import wait_for
 from poziomka.core.errors import PoziomkaError, TaskError
 from poziomka.core.problem import Problem, Score, Scorer, Task, Verdict
-from poziomka.core.scoring import Scoring
+from poziomka.core.rollouts.collect import wait_for
+from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.transcript import Transcript
-from poziomka.testing.mistakes import mistakes
-from poziomka.testing.record import GOLD, JUNK, MISTAKE, WORTHLESS, EnoughError, Record, Trial, ends, spelled
-from poziomka.testing.source import source_rules
-from poziomka.testing.worthless import LONG, SIZES, Case, junk, worthless
+from poziomka.testing.conformance.source import source_rules
+from poziomka.testing.degenerate_replies import LONG, SIZES, Case, junk, worthless
+from poziomka.testing.negatives import mistakes
+from poziomka.testing.trial_record import GOLD, JUNK, MISTAKE, WORTHLESS, EnoughError, Record, Trial, ends, spelled
 
 OTHERS = 12  # right answers to other problems that are listed beside the right one
 WHOLLY = 5  # problems of each split on which every worthless reply is tried; on others every third, in turn

@@ -10,10 +10,10 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from poziomka.core.answers import split_thought
 from poziomka.core.problem import Problem
+from poziomka.core.rollouts.answers import split_thought
 from poziomka.runs import Run
-from poziomka.tasks.recurrence import terms
+from poziomka.tasks.toy.recurrence import terms
 
 
 def first_error(problem: Problem, reply: str) -> str:

@@ -27,17 +27,17 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the studies share
 from study import coin_toss, over_seeds
 
-from poziomka.core.collect import collect
-from poziomka.core.evaluation import Estimate, Evaluation, paired_gain, pass_at, proportion
+from poziomka.app.build import load
+from poziomka.app.settings.recipe import Recipe, read_recipe
+from poziomka.app.train import Training
 from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.rollouts.collect import collect
+from poziomka.core.rollouts.evaluation import Estimate, Evaluation, paired_gain, pass_at, proportion
 from poziomka.core.sampler import Sampling
 from poziomka.core.settings import plain
 from poziomka.core.transcript import Transcript
 from poziomka.reports.style import AFTER, BEFORE, DOTS, MUTED, RIGHT, STYLE
 from poziomka.runs import Run
-from poziomka.training.build import load
-from poziomka.training.recipe import Recipe, read_recipe
-from poziomka.training.train import Training
 
 FOLDER = Path(__file__).resolve().parent
 PROBLEMS, ATTEMPTS = 24, 32  # of a set, and at each

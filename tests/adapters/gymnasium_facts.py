@@ -7,8 +7,8 @@ import gymnasium
 from poziomka.core.environment import converse
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
+from poziomka.core.rollouts.scoring import judge
 from poziomka.core.sampler import Sampling
-from poziomka.core.scoring import judge
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks.adapters import Scale, from_gymnasium
 from poziomka.testing import check_environment, check_task

@@ -7,7 +7,7 @@ import verifiers.v1 as vf
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
-from poziomka.core.scoring import judge
+from poziomka.core.rollouts.scoring import judge
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks.adapters import Scale, from_taskset
 from poziomka.tasks.adapters.taskset import trace_of

@@ -11,8 +11,8 @@ from datasets.utils.logging import disable_progress_bar
 from poziomka.core.environment import converse
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
+from poziomka.core.rollouts.scoring import Scoring, judge
 from poziomka.core.sampler import Sampling
-from poziomka.core.scoring import Scoring, judge
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks.adapters import Scale, after_thought, from_verifiers, one_box
 from poziomka.testing import check_environment, check_task

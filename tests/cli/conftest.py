@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from poziomka.cli.main import main
+from poziomka.app.cli.main import main
 
 # Direct answers only, so that guesses are sometimes right and reinforcement has something to learn from.
 TINY = """

@@ -16,13 +16,13 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
-from poziomka.cli.talk import Screen, Talk, interruptions, open_sampler
+from poziomka.app.cli.chat.talk import Screen, Talk, interruptions, open_sampler
 from poziomka.core.errors import SamplerError
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Message, Stop
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.checkpoints.weights import build_model, save_model
+from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
-from poziomka.models.weights import build_model, save_model
 
 pytestmark = pytest.mark.slow
 

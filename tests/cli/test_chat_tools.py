@@ -11,20 +11,20 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
-from poziomka.cli.talk import Screen, Talk, open_sampler
+from poziomka.app.cli.chat.talk import Screen, Talk, open_sampler
+from poziomka.app.tool_formats import calls_of
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, compact
-from poziomka.environments.monty import Monty
-from poziomka.environments.toolbox import Toolbox
-from poziomka.environments.toolboxes import tool_named
-from poziomka.environments.tools import python_tool
-from poziomka.models.chat import PlainFormat
-from poziomka.models.template import TemplateFormat
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.environments.sandbox.monty import Monty
+from poziomka.environments.tools.registry import tool_named
+from poziomka.environments.tools.tool import python_tool
+from poziomka.environments.tools.toolbox import Toolbox
+from poziomka.inference.local import LocalSampler
+from poziomka.models.checkpoints.weights import build_model, save_model
+from poziomka.models.text.chat import PlainFormat
+from poziomka.models.text.template import TemplateFormat
+from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
-from poziomka.models.weights import build_model, save_model
-from poziomka.sampling.local import LocalSampler
-from poziomka.training.tools import calls_of
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from poziomka.cli.talk import Screen
-from poziomka.runs.journal import read_journal, write_journal
+from poziomka.app.cli.chat.talk import Screen
 from poziomka.runs.run import Run
+from poziomka.runs.storage.journal import read_journal, write_journal
 
 ESCAPE = "\x1b]52;c;aGk=\x07\x1b[2J\x9b31m\u202e"  # copies, clears, colours, turns round
 HARMFUL = ("\x1b", "\x07", "\x9b", "\u202e", "\r")

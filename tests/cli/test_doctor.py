@@ -6,10 +6,10 @@ from importlib import import_module
 import pytest
 from rich.console import Console
 
-from poziomka.cli.doctor import doctor, line
+from poziomka.app.cli.doctor import doctor, line
+from poziomka.app.doctor import Finding
 from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Score
-from poziomka.training.doctor import Finding
 
 SMALL = ("threads=1", "model.width=32", "model.layers=1", "model.heads=2", "reinforce.tokens=12", "reinforce.budget=8")
 
@@ -22,7 +22,7 @@ def terminal():
 @pytest.fixture
 def lax(monkeypatch):
     """The recurrence with a scorer that accepts anything."""
-    module = import_module("poziomka.tasks.recurrence")
+    module = import_module("poziomka.tasks.toy.recurrence")
     monkeypatch.setattr(module, "scorer", lambda problem, transcript: Score.right("yes"))
 
 

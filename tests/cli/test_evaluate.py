@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from poziomka.cli.evaluate import Curve
-from poziomka.core.evaluation import Evaluation
+from poziomka.app.cli.evaluate import Curve
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
 

@@ -7,11 +7,11 @@ import tokenizers
 import torch
 from tokenizers import decoders, models, pre_tokenizers
 
-from poziomka.models.pretrained import load_pretrained
-from poziomka.models.shape import TransformerSettings
-from poziomka.models.tokenizer import Tokenizer
-from poziomka.models.weights import build_model, save_model
-from poziomka.runs.checkpoint import write_checkpoint
+from poziomka.models.checkpoints.pretrained import load_pretrained
+from poziomka.models.checkpoints.weights import build_model, save_model
+from poziomka.models.config import TransformerSettings
+from poziomka.models.text.tokenizer import Tokenizer
+from poziomka.runs.storage.checkpoint import write_checkpoint
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from poziomka.cli.recipes import recipe_file, shipped_recipes
+from poziomka.app.cli.recipes import recipe_file, shipped_recipes
+from poziomka.app.settings.aliases import ALIASES, settings_of
+from poziomka.app.settings.recipe import Recipe, read_recipe
+from poziomka.app.train import train
 from poziomka.core.errors import SettingsError
 from poziomka.runs.run import Run
-from poziomka.training.aliases import ALIASES, settings_of
-from poziomka.training.recipe import Recipe, read_recipe
-from poziomka.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

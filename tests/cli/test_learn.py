@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from poziomka.core.collect import collect
+from poziomka.app.build import load
+from poziomka.core.rollouts.collect import collect
 from poziomka.core.sampler import Sampling
 from poziomka.runs import Run
-from poziomka.runs.journal import write_journal
-from poziomka.training.build import load
+from poziomka.runs.storage.journal import write_journal
 
 
 @pytest.fixture

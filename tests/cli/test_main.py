@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from poziomka.app.settings.recipe import read_recipe
 from poziomka.core.errors import TaskError
 from poziomka.tasks import TASKS, task_named
-from poziomka.training.recipe import read_recipe
 
 HEAVY = ("torch", "numpy", "pyarrow", "matplotlib", "tokenizers", "safetensors", "rich")
 SCRIPT = f"""
 import sys
-from poziomka.cli.main import main
+from poziomka.app.cli.main import main
 status = main(sys.argv[1:])
 print(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 sys.exit(status)

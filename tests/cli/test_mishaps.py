@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import pytest
 
+from poziomka.app.build import build
+from poziomka.app.settings.recipe import read_recipe
+from poziomka.app.train import Training
 from poziomka.core.errors import LearningError
 from poziomka.core.problem import Verdict
 from poziomka.core.settings import plain
 from poziomka.core.splits import hashed_to_validation
 from poziomka.runs.run import Run
-from poziomka.tasks.recurrence import recurrence, scorer, split_of
-from poziomka.training.build import build
-from poziomka.training.recipe import read_recipe
-from poziomka.training.train import Training
+from poziomka.tasks.toy.recurrence import recurrence, scorer, split_of
 
 pytestmark = pytest.mark.slow
 
@@ -171,12 +171,12 @@ def test_a_scorer_that_hangs_is_stopped_recorded_and_survived(tiny, tmp_path):
 SCRIPT = """
 from pathlib import Path
 from dataclasses import replace
-from poziomka.training.recipe import read_recipe
-from poziomka.training.build import build
-from poziomka.training.train import Training
+from poziomka.app.settings.recipe import read_recipe
+from poziomka.app.build import build
+from poziomka.app.train import Training
 from poziomka.core.settings import plain
 from poziomka.runs.run import Run
-from poziomka.tasks.recurrence import recurrence
+from poziomka.tasks.toy.recurrence import recurrence
 
 recipe = read_recipe(Path({recipe!r}))
 with Run.open(Path({folder!r}), plain(recipe)) as run:

@@ -6,8 +6,8 @@ from contextlib import redirect_stderr, suppress
 
 import pytest
 
-from poziomka.cli.progress import doing
-from poziomka.core.terminal import CleanStream
+from poziomka.app.cli.progress import doing
+from poziomka.core.safety.terminal import CleanStream
 
 
 class Terminal(io.StringIO):

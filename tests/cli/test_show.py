@@ -6,14 +6,14 @@ import sys
 import pytest
 from rich.console import Console
 
-from poziomka.cli import show as module
-from poziomka.cli.show import Viewer, show
+from poziomka.app.cli.inspect import show as module
+from poziomka.app.cli.inspect.show import Viewer, show
 from poziomka.core.errors import RunError, SettingsError
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.transcript import Author, Span, Transcript, compact
-from poziomka.runs.results import write_json
 from poziomka.runs.run import Run
+from poziomka.runs.storage.results import write_json
 
 
 def attempt(group: int, number: int, text: str, *, judged: bool = True) -> Rollout:

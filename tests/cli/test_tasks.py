@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 
 from poziomka import tasks
-from poziomka.cli.trials import trials
+from poziomka.app.cli.trials import trials
 from poziomka.core.problem import Score
-from poziomka.environments.calculator import Calculator
-from poziomka.tasks.arithmetic import gcd, sums
-from poziomka.tasks.grade_school import SAMPLE
+from poziomka.environments.tools.calculator import Calculator
+from poziomka.tasks.math.grade_school import SAMPLE
+from poziomka.tasks.toy.arithmetic import gcd, sums
 
 
 def test_a_thought_of_several_lines_stands_below_its_beginning(poziomka):
@@ -179,7 +179,7 @@ def test_a_task_that_is_never_done_ends_no_other(monkeypatch):
         while True:
             pass
 
-    monkeypatch.setattr("poziomka.cli.trials.LONGEST", 1.0)
+    monkeypatch.setattr("poziomka.app.cli.trials.LONGEST", 1.0)
     monkeypatch.setitem(tasks.TASKS, "gcd", endless)
     ((_, tried),) = trials(["gcd"], 1)
     assert tried.broken == ("the trial could not be finished: it was not done within 1 s",)
@@ -206,6 +206,6 @@ def test_a_wrong_word_is_one_sentence(poziomka, arguments, words):
 
 
 def test_tasks_need_no_torch():
-    code = "import sys; from poziomka.cli.main import main; main(['tasks', 'check', 'gcd', '--problems', '1']); "
+    code = "import sys; from poziomka.app.cli.main import main; main(['tasks', 'check', 'gcd', '--problems', '1']); "
     done = subprocess.run([sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], check=False)
     assert done.returncode == 0

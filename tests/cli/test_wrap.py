@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poziomka.cli.wrap import Wrap
+from poziomka.app.cli.chat.wrap import Wrap
 
 WORDS = "the quick brown fox jumps over the lazy dog and runs away from it all"
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poziomka.core import answers
-from poziomka.core.answers import CLOSE, LONGEST, THINK, read_boxed, read_integer, read_number, split_thought
+from poziomka.core.rollouts import answers
+from poziomka.core.rollouts.answers import CLOSE, LONGEST, THINK, read_boxed, read_integer, read_number, split_thought
 
 READERS = (read_integer, read_number, read_boxed)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poziomka.core.answers import read_integer, read_number, split_thought
+from poziomka.core.rollouts.answers import read_integer, read_number, split_thought
 
 PARTS = st.lists(
     st.sampled_from(["<think>", "</think>", " ", "7", "-", "+", "1e5", "nan", "seven", "７", "²"]), max_size=9

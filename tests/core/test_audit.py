@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poziomka.core.audit import audit, auditable, says_gold
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.rollouts.cross_check import audit, auditable, says_gold
 from poziomka.core.transcript import Author, Span, Transcript
 
 

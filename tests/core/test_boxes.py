@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poziomka.core.boxes import Box, open_box, trouble_before
-from poziomka.core.words import words_in
+from poziomka.core.rollouts.boxes import Box, open_box, trouble_before
+from poziomka.core.rollouts.number_words import words_in
 
 
 @given(st.text(alphabet="\\{}boxed 12frac$.", max_size=40))

@@ -15,7 +15,7 @@ import pytest
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Task, Verdict
-from poziomka.core.scoring import Scoring, judge
+from poziomka.core.rollouts.scoring import Scoring, judge
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 
 PROBLEM = Problem.ask("sums", "1+1", "1 + 1 ?", "2")
@@ -288,7 +288,7 @@ def test_a_scorer_that_dies_is_noticed_whatever_its_siblings_do():
 
 
 def test_a_worn_worker_is_replaced(monkeypatch):
-    monkeypatch.setattr("poziomka.core.scoring.WORN", 3)
+    monkeypatch.setattr("poziomka.core.rollouts.scoring.WORN", 3)
     found = scores(lambda problem, transcript: Score.wrong(str(os.getpid())), *[PROBLEM] * 7)
     pids = [score.answer for score in found]
     assert pids[0] == pids[2] != pids[3] == pids[5] != pids[6]
@@ -326,7 +326,7 @@ def test_workers_of_a_killed_program_leave_too(tmp_path):
     program = f"""
         import asyncio, os, signal
         from poziomka.core.problem import Problem, Score, Task
-        from poziomka.core.scoring import Scoring
+        from poziomka.core.rollouts.scoring import Scoring
         from poziomka.core.transcript import Transcript
 
         def scorer(problem, transcript):

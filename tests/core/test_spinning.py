@@ -20,7 +20,7 @@ def shown(code: str, **environment: str) -> str:
 
 @LINUX
 @pytest.mark.fault("A14")
-@pytest.mark.parametrize("code", ["import poziomka, torch", "import poziomka.cli.main, torch"])
+@pytest.mark.parametrize("code", ["import poziomka, torch", "import poziomka.app.cli.main, torch"])
 def test_a_fresh_process_waits_for_a_bounded_time(code):
     assert "GOMP_SPINCOUNT = '2000'" in shown(code)
 
@@ -35,7 +35,7 @@ def test_the_users_environment_decides(environment, count):
 
 
 def test_both_kinds_of_runtime_are_bounded():
-    from poziomka.core.spinning import BOUNDS, bound_spinning
+    from poziomka.openmp import BOUNDS, bound_spinning
 
     environment = {"PATH": "/bin"}
     bound_spinning(environment)
@@ -44,7 +44,7 @@ def test_both_kinds_of_runtime_are_bounded():
 
 @pytest.mark.parametrize("name", READ)
 def test_a_choice_for_one_runtime_is_a_choice_for_all(name):
-    from poziomka.core.spinning import bound_spinning
+    from poziomka.openmp import bound_spinning
 
     environment = {name: "1"}
     bound_spinning(environment)

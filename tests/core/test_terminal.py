@@ -2,7 +2,7 @@
 
 import io
 
-from poziomka.core.terminal import CleanStream, behind, visible
+from poziomka.core.safety.terminal import CleanStream, behind, visible
 
 
 def test_control_characters_are_shown_and_never_obeyed():

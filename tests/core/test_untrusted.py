@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from poziomka.core.errors import ModelError, RunError, SettingsError
+from poziomka.core.safety.untrusted import DEPTH, open_regular, parse_json, parse_object, read_object, read_regular
 from poziomka.core.settings import override, read_toml
-from poziomka.core.untrusted import DEPTH, open_regular, parse_json, parse_object, read_object, read_regular
 
 DEEP = "[" * 100_000
 

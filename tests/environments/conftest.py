@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from poziomka.environments.interpreter import CALL
-from poziomka.environments.sandlocked import Sandlock
+from poziomka.environments.sandbox.interpreter import CALL
+from poziomka.environments.sandbox.sandlock_interpreter import Sandlock
 
 DENY = """
 import ctypes, sys

@@ -10,10 +10,10 @@ from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Problem
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.environments.calls import Call, Plain, Result, latest, unmarked
-from poziomka.environments.formats import FORMATS, format_named, format_of
-from poziomka.environments.toolbox import Toolbox
-from poziomka.environments.tools import Tool, tool
+from poziomka.environments.tools.formats.call_format import Call, Plain, Result, latest, unmarked
+from poziomka.environments.tools.formats.registry import FORMATS, format_named, format_of
+from poziomka.environments.tools.tool import Tool, tool
+from poziomka.environments.tools.toolbox import Toolbox
 from poziomka.testing import ScriptedSampler, check_environment
 
 PROBLEM = Problem.ask("weather", "one", "?")

@@ -3,11 +3,11 @@
 import pytest
 
 from poziomka.core.errors import EnvironmentFailure, SettingsError
-from poziomka.environments import container
-from poziomka.environments.container import Container, command, interpreter, reason
-from poziomka.environments.held import CODE
-from poziomka.environments.interpreter import CALL, Surface
-from poziomka.environments.interpreters import interpreter_named
+from poziomka.environments.sandbox import container
+from poziomka.environments.sandbox.container import Container, command, interpreter, reason
+from poziomka.environments.sandbox.interpreter import CALL, Surface
+from poziomka.environments.sandbox.landlock_process import CODE
+from poziomka.environments.sandbox.registry import interpreter_named
 
 WORDS = command("python:3.11-slim", "poziomka-1", CALL, 5)
 

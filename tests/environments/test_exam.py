@@ -3,10 +3,10 @@
 import pytest
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.environments.exam import Exam, Examiner
-from poziomka.environments.held_programs import Sandlocked
-from poziomka.environments.limits import Limits
-from poziomka.environments.sandlocked import reason
+from poziomka.environments.sandbox.landlock_runner import Sandlocked
+from poziomka.environments.sandbox.limits import Limits
+from poziomka.environments.sandbox.sandlock_interpreter import reason
+from poziomka.environments.sandbox.test_runner import Exam, Examiner
 
 pytestmark = [pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}"), pytest.mark.sandbox]
 RIGHT = "def f(x):\n    return x + 1\n"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from poziomka.environments.filters import ABSENT, ALLOW, CALLS, DONE, REFUSE, SELF, rules
+from poziomka.environments.sandbox.worker.seccomp import ABSENT, ALLOW, CALLS, DONE, REFUSE, SELF, rules
 
 ARGUMENTS = 16  # where they begin in what a filter sees: number, machine, address, arguments of eight bytes
 OTHER = 4321

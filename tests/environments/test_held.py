@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from poziomka.environments.held import split
-from poziomka.environments.interpreter import CALL
-from poziomka.environments.sandlocked import Sandlock, reason
-from poziomka.environments.scratch import sweep
+from poziomka.environments.sandbox.interpreter import CALL
+from poziomka.environments.sandbox.landlock_process import split
+from poziomka.environments.sandbox.sandlock_interpreter import Sandlock, reason
+from poziomka.environments.sandbox.scratch import sweep
 
 pytestmark = [pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}"), pytest.mark.sandbox]
 ROOMY = replace(CALL, seconds=20.0)  # where nothing hangs, a busy machine may take its time
@@ -195,7 +195,7 @@ def test_a_closed_console_leaves_neither_its_process_nor_its_folder(held, gone, 
 def test_a_fork_of_this_process_rebuilds_its_console_and_leaves_ours_alone():
     script = """
 import os, sys
-from poziomka.environments.sandlocked import Sandlock
+from poziomka.environments.sandbox.sandlock_interpreter import Sandlock
 console = Sandlock().open()
 console.run("x = 4")
 child = os.fork()
@@ -212,7 +212,7 @@ console.close()
 
 def test_a_console_that_nobody_closes_ends_with_us_and_so_does_its_folder(gone):
     script = """
-from poziomka.environments.sandlocked import Sandlock
+from poziomka.environments.sandbox.sandlock_interpreter import Sandlock
 first, second = Sandlock().open(), Sandlock().open()
 for console in (first, second):
     print(console.run("import os; print(os.getpid(), os.getcwd())").text.strip(), flush=True)
@@ -230,7 +230,7 @@ del console, first
 def test_what_it_holds_ends_with_us_however_we_end(alive, gone):
     script = """
 import threading, time
-from poziomka.environments.sandlocked import Sandlock
+from poziomka.environments.sandbox.sandlock_interpreter import Sandlock
 console = Sandlock().open()
 threading.Thread(target=lambda: console.run("import os; print(os.getpid())\\nwhile True: pass")).start()
 held = console

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from poziomka.core.errors import EnvironmentFailure, SettingsError
-from poziomka.environments.exam import Exam, Examiner
-from poziomka.environments.held_programs import NOT_PROTECTED, Sandlocked
-from poziomka.environments.limits import Limits
-from poziomka.environments.sandlocked import reason
+from poziomka.environments.sandbox.landlock_runner import NOT_PROTECTED, Sandlocked
+from poziomka.environments.sandbox.limits import Limits
+from poziomka.environments.sandbox.sandlock_interpreter import reason
+from poziomka.environments.sandbox.test_runner import Exam, Examiner
 
 pytestmark = [pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}"), pytest.mark.sandbox]
 RIGHT = "def f(x):\n    return x + 1\n"
@@ -127,8 +127,8 @@ spin()
 def test_threads_that_wait_for_each_other_are_no_busy_machine():
     script = f"""
 import os
-from poziomka.environments.held_programs import Sandlocked
-from poziomka.environments.limits import Limits
+from poziomka.environments.sandbox.landlock_runner import Sandlocked
+from poziomka.environments.sandbox.limits import Limits
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
 place = Sandlocked(Limits(seconds=2.0))
 print(place.whole({SPINNING!r}).fault)
@@ -244,7 +244,7 @@ def test_a_fork_of_this_process_has_its_own(place):
     assert said(place, "print(1)") == "1"
     script = """
 import os, sys
-from poziomka.environments.held_programs import Sandlocked
+from poziomka.environments.sandbox.landlock_runner import Sandlocked
 place = Sandlocked()
 print(place.whole("print(1)").output, flush=True)
 if os.fork() == 0:

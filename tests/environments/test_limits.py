@@ -3,7 +3,7 @@
 import pytest
 
 from poziomka.core.errors import EnvironmentFailure, SettingsError
-from poziomka.environments.limits import Ended, Limits, busy
+from poziomka.environments.sandbox.limits import Ended, Limits, busy
 
 
 @pytest.mark.parametrize("wrong", [{"seconds": 0}, {"memory": -1}, {"file": -1}])

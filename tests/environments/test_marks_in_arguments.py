@@ -5,14 +5,14 @@ import json
 
 import pytest
 
-from poziomka.core.answers import CLOSE
 from poziomka.core.environment import converse
 from poziomka.core.problem import Problem
+from poziomka.core.rollouts.answers import CLOSE
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Transcript
-from poziomka.environments.formats import format_named
-from poziomka.environments.toolbox import Toolbox
-from poziomka.environments.tools import Tool, tool
+from poziomka.environments.tools.formats.registry import format_named
+from poziomka.environments.tools.tool import Tool, tool
+from poziomka.environments.tools.toolbox import Toolbox
 from poziomka.testing import ScriptedSampler
 
 PROBLEM = Problem.ask("echo", "one", "?")

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from poziomka.core.errors import EnvironmentFailure, SettingsError
-from poziomka.environments.interpreter import CALL, Surface
-from poziomka.environments.monty import Monty, interpreter, reason
+from poziomka.environments.sandbox.interpreter import CALL, Surface
+from poziomka.environments.sandbox.monty import Monty, interpreter, reason
 
 pytestmark = pytest.mark.sandbox
 
@@ -214,7 +214,7 @@ def test_closing_leaves_no_process_and_may_be_done_twice(monty):
 def test_workers_end_with_a_process_that_is_killed():
     code = (
         "import os, psutil\n"
-        "from poziomka.environments.monty import Monty\n"
+        "from poziomka.environments.sandbox.monty import Monty\n"
         "console = Monty().open()\n"
         "console.run('1')\n"
         "print(console._session.worker_pid, flush=True)\n"

@@ -5,10 +5,10 @@ import os
 import pytest
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.environments import pipes
-from poziomka.environments.inner import MARK
-from poziomka.environments.limits import Limits
-from poziomka.environments.pipes import ask
+from poziomka.environments.sandbox.limits import Limits
+from poziomka.environments.sandbox.worker import console_ipc as pipes
+from poziomka.environments.sandbox.worker.console_ipc import ask
+from poziomka.environments.sandbox.worker.worker import MARK
 
 LIMITS = Limits(seconds=0.01)
 

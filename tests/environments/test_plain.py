@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poziomka.environments.plain import (
+from poziomka.environments.sandbox.worker.wire_format import (
     DEPTH,
     LARGEST,
     LENGTH,

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.environments import sandlocked
-from poziomka.environments.exam import Exam, Examiner
-from poziomka.environments.held_programs import Sandlocked
-from poziomka.environments.interpreter import CALL, Surface
-from poziomka.environments.limits import Limits
-from poziomka.environments.sandlocked import Sandlock, interpreter, reason
+from poziomka.environments.sandbox import sandlock_interpreter as sandlocked
+from poziomka.environments.sandbox.interpreter import CALL, Surface
+from poziomka.environments.sandbox.landlock_runner import Sandlocked
+from poziomka.environments.sandbox.limits import Limits
+from poziomka.environments.sandbox.sandlock_interpreter import Sandlock, interpreter, reason
+from poziomka.environments.sandbox.test_runner import Exam, Examiner
 
 pytestmark = [pytest.mark.skipif(bool(reason()), reason=f"sandlock cannot be had: {reason()}"), pytest.mark.sandbox]
 ROOMY = replace(CALL, seconds=20.0)  # where nothing hangs, a busy machine may take its time
@@ -156,7 +156,7 @@ def test_a_fork_does_not_inherit_what_was_lost(console):
 # ------------------------------------------------------------------------------------------------------ where it cannot
 ASKED = """
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.environments.interpreters import interpreter_named
+from poziomka.environments.sandbox.registry import interpreter_named
 try:
     interpreter_named("sandlock")
 except EnvironmentFailure as error:

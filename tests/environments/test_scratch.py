@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from poziomka.environments import scratch
-from poziomka.environments.interpreter import CALL
-from poziomka.environments.sandlocked import Sandlock, reason
-from poziomka.environments.scratch import Scratch
+from poziomka.environments.sandbox import scratch
+from poziomka.environments.sandbox.interpreter import CALL
+from poziomka.environments.sandbox.sandlock_interpreter import Sandlock, reason
+from poziomka.environments.sandbox.scratch import Scratch
 
 COUNT = 200
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from poziomka.core.collect import collect
 from poziomka.core.problem import Problem, Score, Task
-from poziomka.core.processes import descendants
+from poziomka.core.rollouts.collect import collect
+from poziomka.core.safety.processes import descendants
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author
-from poziomka.environments.interpreter import CALL
-from poziomka.environments.interpreters import interpreter_named, reasons
-from poziomka.environments.toolbox import Toolbox
-from poziomka.environments.tools import Tool, python_tool
+from poziomka.environments.sandbox.interpreter import CALL
+from poziomka.environments.sandbox.registry import interpreter_named, reasons
+from poziomka.environments.tools.tool import Tool, python_tool
+from poziomka.environments.tools.toolbox import Toolbox
 from poziomka.testing import ScriptedSampler
 
 pytestmark = pytest.mark.sandbox

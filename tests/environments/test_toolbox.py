@@ -4,16 +4,16 @@ import asyncio
 
 import pytest
 
-from poziomka.core.collect import collect
 from poziomka.core.environment import Environment, Session, converse
 from poziomka.core.errors import EnvironmentFailure, SettingsError
 from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.rollouts.collect import collect
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Message, Span, Transcript
-from poziomka.environments.calls import calls_in
-from poziomka.environments.monty import Monty
-from poziomka.environments.toolbox import Toolbox, shortened
-from poziomka.environments.tools import Tool, ToolFault, python_tool, tool
+from poziomka.environments.sandbox.monty import Monty
+from poziomka.environments.tools.formats.call_format import calls_in
+from poziomka.environments.tools.tool import Tool, ToolFault, python_tool, tool
+from poziomka.environments.tools.toolbox import Toolbox, shortened
 from poziomka.testing import ScriptedSampler, check_environment
 
 PROBLEM = Problem.ask("numbers", "one", "?", "42")

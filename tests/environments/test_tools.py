@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from transformers.utils import get_json_schema
 
 from poziomka.core.errors import EnvironmentFailure, SettingsError
-from poziomka.environments.interpreter import Output
-from poziomka.environments.schema import fault_in
-from poziomka.environments.tools import Tool, ToolFault, python_tool, tool
+from poziomka.environments.sandbox.interpreter import Output
+from poziomka.environments.tools.schema import fault_in
+from poziomka.environments.tools.tool import Tool, ToolFault, python_tool, tool
 
 
 class Unit(Enum):

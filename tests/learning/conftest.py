@@ -5,17 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from poziomka.core.answers import split_thought
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.optimizers import OptimizerSettings
-from poziomka.models.chat import PlainFormat
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.learning.optim.optimizers import OptimizerSettings
+from poziomka.models.checkpoints.weights import build_model
+from poziomka.models.text.chat import PlainFormat
+from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
-from poziomka.models.weights import build_model
 from poziomka.runs import Run
 
 torch.set_num_threads(1)

@@ -6,9 +6,9 @@ from array import array
 import pytest
 import torch
 
-from poziomka.learning.batch import Batch
-from poziomka.learning.divergence import DivergenceSettings
-from poziomka.learning.weighting import Example
+from poziomka.learning.objectives.kl import DivergenceSettings
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.weighting import Example
 from poziomka.models.lora import LoraSettings, attach
 
 

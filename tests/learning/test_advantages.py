@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poziomka.core.errors import SettingsError
-from poziomka.learning.advantages import (
+from poziomka.learning.samples.advantages import (
     ADVANTAGES,
     advantage_named,
     batch_std,

@@ -6,27 +6,27 @@ from statistics import fmean
 import pytest
 import torch
 
-from poziomka.core.answers import split_thought
 from poziomka.core.errors import LearningError
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact
-from poziomka.learning.alarms import UNAUDITED, Alarms, is_alarm
-from poziomka.learning.curriculum import Curriculum
-from poziomka.learning.drifts import METRICS, NO_GAIN, UNEARNED, UNEARNED_HELD_OUT
+from poziomka.inference.local import LocalSampler
+from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.optimizers import OptimizerSettings
-from poziomka.learning.progress import Interrupted, Progress
-from poziomka.learning.reinforce import ReinforceSettings, reinforce
-from poziomka.learning.suspicion import AlarmSettings
-from poziomka.models.chat import PlainFormat
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.learning.loops.rl import ReinforceSettings, reinforce
+from poziomka.learning.monitoring.detectors import METRICS, NO_GAIN, UNEARNED, UNEARNED_HELD_OUT
+from poziomka.learning.monitoring.reward_hacking import UNAUDITED, Alarms, is_alarm
+from poziomka.learning.monitoring.thresholds import AlarmSettings
+from poziomka.learning.optim.optimizers import OptimizerSettings
+from poziomka.learning.session import Interrupted, Progress
+from poziomka.models.checkpoints.weights import build_model
+from poziomka.models.text.chat import PlainFormat
+from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
-from poziomka.models.weights import build_model
 from poziomka.reports.page import page
 from poziomka.reports.reading import read
 from poziomka.runs import Run
-from poziomka.sampling.local import LocalSampler
 
 torch.set_num_threads(1)
 

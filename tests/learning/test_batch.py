@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poziomka.learning.batch import Batch, _best_fit
-from poziomka.learning.weighting import Example
+from poziomka.learning.samples.batch import Batch, _best_fit
+from poziomka.learning.samples.weighting import Example
 
 
 def example(length, number=0):

@@ -10,10 +10,17 @@ import torch
 from poziomka.core.errors import LearningError
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Message, Span, Transcript, compact, compact_floats
-from poziomka.learning import canaries as module
-from poziomka.learning.canaries import STEPS, Canaries, best_temperature, precision_of, prompt_of, sample_of
-from poziomka.learning.reading import logprobs_of
-from poziomka.sampling.local import LocalSampler
+from poziomka.inference.local import LocalSampler
+from poziomka.learning.monitoring import consistency as module
+from poziomka.learning.monitoring.consistency import (
+    STEPS,
+    Canaries,
+    best_temperature,
+    precision_of,
+    prompt_of,
+    sample_of,
+)
+from poziomka.learning.objectives.logprobs import logprobs_of
 from poziomka.thinking.budget import Budget
 
 WELL = {"policy/grad_norm": 1.0, "learning/rate": 1e-3, "policy/mismatch_kl": 1e-9}

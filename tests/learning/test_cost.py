@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from poziomka.core.collect import collect
+from poziomka.core.rollouts.collect import collect
 from poziomka.core.sampler import Sampling
+from poziomka.inference.local import LocalSampler
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.weighting import Example
-from poziomka.models.counting import sampling_flops
+from poziomka.learning.samples.weighting import Example
+from poziomka.models.flops import sampling_flops
 from poziomka.models.transformer import Transformer, TransformerSettings
-from poziomka.sampling.local import LocalSampler
 
 PROMPT, OWN, ATTEMPTS, GROUPS = 9, 7, 4, 2  # 16 tokens each: eight fill a row of 128
 

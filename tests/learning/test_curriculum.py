@@ -8,8 +8,8 @@ import pytest
 from poziomka.core.errors import TaskError
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.splits import SPLITS
-from poziomka.learning.curriculum import Curriculum
-from poziomka.learning.levels import CurriculumSettings, of_levels
+from poziomka.learning.curriculum.curriculum import Curriculum
+from poziomka.learning.curriculum.levels import CurriculumSettings, of_levels
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poziomka.core.evaluation import proportion
-from poziomka.learning.drift import Moments, change_of_mean, change_of_share
+from poziomka.core.rollouts.evaluation import proportion
+from poziomka.learning.monitoring.clustered_stats import Moments, change_of_mean, change_of_share
 
 GROUPS = st.lists(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=3, max_size=3), min_size=1, max_size=12)
 

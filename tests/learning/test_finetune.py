@@ -5,9 +5,9 @@ import torch
 
 from poziomka.core.problem import Problem
 from poziomka.core.transcript import Author, Transcript
-from poziomka.learning.finetune import finetune
-from poziomka.learning.progress import Interrupted, Progress
-from poziomka.learning.weighting import imitation_examples
+from poziomka.learning.loops.sft import finetune
+from poziomka.learning.samples.weighting import imitation_examples
+from poziomka.learning.session import Interrupted, Progress
 
 
 @pytest.fixture

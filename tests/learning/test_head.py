@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from poziomka.learning import learner as learning
-from poziomka.learning.batch import Batch
-from poziomka.learning.divergence import DivergenceSettings
-from poziomka.learning.head import Head
-from poziomka.learning.losses import CorrectionSettings, SurrogateSettings
-from poziomka.learning.terms import Learned, terms_of
-from poziomka.learning.weighting import Example
+from poziomka.learning.objectives.kl import DivergenceSettings
+from poziomka.learning.objectives.logprob_head import Head
+from poziomka.learning.objectives.loss_inputs import Learned, terms_of
+from poziomka.learning.objectives.losses import CorrectionSettings, SurrogateSettings
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.weighting import Example
 
 REINFORCE = terms_of(SurrogateSettings(kind="reinforce"), CorrectionSettings())
 WORDS = 9000  # more than the vocabulary up to which one expression is taken

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from poziomka.core.errors import LearningError
-from poziomka.learning.batch import Batch
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.losses import SurrogateSettings
-from poziomka.learning.weighting import Example
+from poziomka.learning.objectives.losses import SurrogateSettings
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.weighting import Example
 
 
 def examples(count=12, seed=0, logprob=-1.9):

@@ -6,9 +6,9 @@ import pytest
 
 from poziomka.core.errors import SettingsError, TaskError
 from poziomka.core.transcript import Author
-from poziomka.learning.lessons import Lessons, LessonSettings
-from poziomka.models.chat import PlainFormat
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.learning.samples.demonstrations import Lessons, LessonSettings
+from poziomka.models.text.chat import PlainFormat
+from poziomka.models.text.tokenizer import Tokenizer
 
 
 @pytest.fixture

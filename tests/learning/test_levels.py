@@ -7,7 +7,7 @@ import pytest
 from poziomka.core.errors import SettingsError, TaskError
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Branch, Rollout
-from poziomka.learning.levels import CurriculumSettings, LevelRange, levels_of
+from poziomka.learning.curriculum.levels import CurriculumSettings, LevelRange, levels_of
 
 
 def range_of(levels=range(1, 10), **settings):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from poziomka.learning.losses import (
+from poziomka.learning.objectives.losses import (
     CorrectionSettings,
     SurrogateSettings,
     correction,

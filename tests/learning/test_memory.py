@@ -12,10 +12,10 @@ import sys
 from array import array
 import torch
 torch.set_num_threads(1)
-from poziomka.learning.batch import Batch
+from poziomka.learning.samples.batch import Batch
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.memory import step_bytes
-from poziomka.learning.weighting import Example
+from poziomka.learning.memory_estimate import step_bytes
+from poziomka.learning.samples.weighting import Example
 from poziomka.models.transformer import Transformer, TransformerSettings
 
 def peak():  # of this program; what getrusage says begins with that of the process that started it

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from poziomka.learning.batch import Batch
-from poziomka.learning.losses import CorrectionSettings, SurrogateSettings
-from poziomka.learning.sums import over_minibatches
-from poziomka.learning.weighting import Example, minibatches
+from poziomka.learning.objectives.losses import CorrectionSettings, SurrogateSettings
+from poziomka.learning.objectives.step_sums import over_minibatches
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.weighting import Example, minibatches
 
 KINDS = ["cispo", "ppo", "dapo", "gspo", "dppo", "reinforce"]
 SURROGATE = {"cap": 1.05, "sequence_low": 0.01, "sequence_high": 0.02, "trust": 0.01}  # so that some tokens are clipped

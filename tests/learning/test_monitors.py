@@ -5,7 +5,7 @@ import pytest
 from poziomka.core.errors import LearningError
 from poziomka.core.problem import Verdict
 from poziomka.core.transcript import Author, Span, Stop, compact, compact_floats
-from poziomka.learning.monitors import Watch, describe
+from poziomka.learning.monitoring.stop_conditions import Watch, describe
 
 
 @pytest.fixture

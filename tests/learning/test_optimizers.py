@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from poziomka.core.errors import SettingsError
-from poziomka.learning.adamw import RoundedAdamW
-from poziomka.learning.batch import Batch
-from poziomka.learning.optimizers import OptimizerSettings, optimizer_of
-from poziomka.learning.progress import _flatten, _unflatten
-from poziomka.learning.weighting import Example
-from poziomka.models.layers import kernels
+from poziomka.learning.optim.adamw import RoundedAdamW
+from poziomka.learning.optim.optimizers import OptimizerSettings, optimizer_of
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.weighting import Example
+from poziomka.learning.session import _flatten, _unflatten
+from poziomka.models.kernels import ops as kernels
 
 
 def rates(steps, **settings):

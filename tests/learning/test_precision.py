@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from poziomka.learning.batch import Batch
-from poziomka.learning.precision import Masters
+from poziomka.learning.optim.master_weights import Masters
+from poziomka.learning.samples.batch import Batch
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def rough(build):
 def batches(build):
     from array import array
 
-    from poziomka.learning.weighting import Example
+    from poziomka.learning.samples.weighting import Example
 
     def batch(seed):
         draw = torch.Generator().manual_seed(seed)

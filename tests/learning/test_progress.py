@@ -6,9 +6,9 @@ from safetensors.torch import load_file, save, save_file
 
 from poziomka.core.errors import CheckpointError
 from poziomka.core.transcript import Author
-from poziomka.learning.batch import Batch
-from poziomka.learning.progress import OPTIMIZER, Clock, Interrupted, Progress
-from poziomka.learning.weighting import imitation_examples
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.weighting import imitation_examples
+from poziomka.learning.session import OPTIMIZER, Clock, Interrupted, Progress
 
 
 @pytest.fixture

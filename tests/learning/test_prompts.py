@@ -9,13 +9,13 @@ from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author, Span, Transcript, compact
+from poziomka.learning.curriculum.prompt_limits import fitting
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.lessons import Lessons, LessonSettings
-from poziomka.learning.prompts import fitting
-from poziomka.learning.reading import logprobs_of
-from poziomka.learning.weighting import imitation_examples
-from poziomka.models.shape import TransformerSettings
-from poziomka.models.weights import build_model
+from poziomka.learning.objectives.logprobs import logprobs_of
+from poziomka.learning.samples.demonstrations import Lessons, LessonSettings
+from poziomka.learning.samples.weighting import imitation_examples
+from poziomka.models.checkpoints.weights import build_model
+from poziomka.models.config import TransformerSettings
 
 
 def task_of(texts, **more):

@@ -2,7 +2,7 @@
 
 import torch
 
-from poziomka.learning.reading import logits_of, logprobs_of
+from poziomka.learning.objectives.logprobs import logits_of, logprobs_of
 
 TOKENS = [1, 4, 2, 6, 3, 5]
 

@@ -7,20 +7,20 @@ from statistics import fmean
 import pytest
 import torch
 
-from poziomka.core.collect import collect
 from poziomka.core.errors import LearningError, SettingsError
-from poziomka.core.evaluation import evaluate
 from poziomka.core.problem import Score
+from poziomka.core.rollouts.collect import collect
+from poziomka.core.rollouts.evaluation import evaluate
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.seeds import seed_of
 from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author
-from poziomka.learning.curriculum import Curriculum
+from poziomka.inference.local import LocalSampler
+from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner
-from poziomka.learning.losses import SurrogateSettings
-from poziomka.learning.progress import Interrupted, Progress
-from poziomka.learning.reinforce import ReinforceSettings, reinforce
-from poziomka.sampling.local import LocalSampler
+from poziomka.learning.loops.rl import ReinforceSettings, reinforce
+from poziomka.learning.objectives.losses import SurrogateSettings
+from poziomka.learning.session import Interrupted, Progress
 
 SETTINGS = {"steps": 30, "problems": 8, "attempts": 8, "tokens": 1, "budget": 0, "retire_at": None}
 
@@ -365,7 +365,7 @@ def test_groups_that_exchanged_attempts_are_stopped_with_the_state_saved(stage, 
         one[0], two[0] = two[0], one[0]
         return [one, two, *others]
 
-    monkeypatch.setattr("poziomka.learning.reinforce.collect", swapped)
+    monkeypatch.setattr("poziomka.learning.loops.rl.collect", swapped)
     learning = stage()
     with pytest.raises(LearningError, match="group 1 holds attempts at 2 prompts"):
         learning.go()

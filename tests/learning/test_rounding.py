@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from poziomka.core.collect import collect
+from poziomka.core.rollouts.collect import collect
 from poziomka.core.sampler import Sampling
-from poziomka.learning.batch import Batch
-from poziomka.learning.head import Head
-from poziomka.learning.losses import SurrogateSettings
-from poziomka.learning.terms import Learned
-from poziomka.learning.weighting import policy_examples
+from poziomka.inference.local import LocalSampler
+from poziomka.learning.objectives.logprob_head import Head
+from poziomka.learning.objectives.loss_inputs import Learned
+from poziomka.learning.objectives.losses import SurrogateSettings
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.weighting import policy_examples
 from poziomka.models.transformer import Transformer, TransformerSettings
-from poziomka.sampling.local import LocalSampler
 
 
 @pytest.fixture

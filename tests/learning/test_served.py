@@ -14,14 +14,14 @@ from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.sampler import Sampling
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Stop, Transcript, compact, compact_floats
+from poziomka.inference.local import LocalSampler
 from poziomka.learning.learner import LearnerSettings
-from poziomka.learning.losses import CorrectionSettings, SurrogateSettings
-from poziomka.learning.progress import Progress
-from poziomka.learning.served import ServedSettings, advantages_of, by_problem, learn_from
-from poziomka.models.tokenizer import Tokenizer
-from poziomka.runs.journal import write_journal
-from poziomka.runs.judged import Judged, judge, read_scores, rollouts_in
-from poziomka.sampling.local import LocalSampler
+from poziomka.learning.loops.offline import ServedSettings, advantages_of, by_problem, learn_from
+from poziomka.learning.objectives.losses import CorrectionSettings, SurrogateSettings
+from poziomka.learning.session import Progress
+from poziomka.models.text.tokenizer import Tokenizer
+from poziomka.runs.feedback import Judged, judge, read_scores, rollouts_in
+from poziomka.runs.storage.journal import write_journal
 
 SAMPLING = Sampling(tokens=3)
 QUESTIONS = [" a", " b", " a a", " b b", " a b", " b a"]

@@ -5,9 +5,9 @@ from array import array
 import pytest
 import torch
 
-from poziomka.learning.batch import Batch
-from poziomka.learning.weighting import Example
-from poziomka.models.shape import SlidingWindow, TransformerSettings
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.weighting import Example
+from poziomka.models.config import SlidingWindow, TransformerSettings
 from poziomka.models.transformer import Transformer
 
 SHAPES = {

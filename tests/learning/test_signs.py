@@ -7,7 +7,7 @@ import pytest
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.transcript import Author, Span, Transcript, compact
-from poziomka.learning.signs import LOOP, most_common_answer, repeated_share, signs_of
+from poziomka.learning.monitoring.text_features import LOOP, most_common_answer, repeated_share, signs_of
 
 
 def said(reply, answer=None, tokens=None):

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from poziomka.learning.drift import Moments
-from poziomka.learning.drifts import DRIFTS
-from poziomka.learning.suspicion import FEWEST, AlarmSettings, drifted, no_gain, unearned
+from poziomka.learning.monitoring.clustered_stats import Moments
+from poziomka.learning.monitoring.detectors import DRIFTS
+from poziomka.learning.monitoring.thresholds import FEWEST, AlarmSettings, drifted, no_gain, unearned
 
 SETTINGS = AlarmSettings()
 COUNT = 4000  # groups: so many that chance moves nothing

@@ -17,12 +17,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
-from poziomka.learning.advantages import group_std
-from poziomka.learning.batch import Batch
-from poziomka.learning.divergence import DivergenceSettings
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.losses import CorrectionSettings, SurrogateSettings
-from poziomka.learning.weighting import policy_examples
+from poziomka.learning.objectives.kl import DivergenceSettings
+from poziomka.learning.objectives.losses import CorrectionSettings, SurrogateSettings
+from poziomka.learning.samples.advantages import group_std
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.weighting import policy_examples
 from poziomka.models.transformer import Transformer, TransformerSettings
 
 WORDS = 40

@@ -4,23 +4,23 @@ from dataclasses import replace
 
 import pytest
 
-from poziomka.core.collect import collect
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.rollouts.collect import collect
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
-from poziomka.environments.toolboxes import toolbox_named
-from poziomka.learning.advantages import batch_std
-from poziomka.learning.curriculum import Curriculum
-from poziomka.learning.lessons import Lessons, LessonSettings
-from poziomka.learning.progress import Progress
-from poziomka.learning.reinforce import ReinforceSettings, reinforce
-from poziomka.learning.turns import describe_tools, rate_by_level, void, without_void
-from poziomka.learning.weighting import imitation_examples, policy_examples
-from poziomka.models.chat import PlainFormat
-from poziomka.models.tokenizer import Tokenizer
-from poziomka.sampling.local import LocalSampler
+from poziomka.environments.tools.registry import toolbox_named
+from poziomka.inference.local import LocalSampler
+from poziomka.learning.curriculum.curriculum import Curriculum
+from poziomka.learning.loops.rl import ReinforceSettings, reinforce
+from poziomka.learning.samples.advantages import batch_std
+from poziomka.learning.samples.demonstrations import Lessons, LessonSettings
+from poziomka.learning.samples.turns import describe_tools, rate_by_level, void, without_void
+from poziomka.learning.samples.weighting import imitation_examples, policy_examples
+from poziomka.learning.session import Progress
+from poziomka.models.text.chat import PlainFormat
+from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.tasks import task_named
 from poziomka.tasks.tools import with_tools
 

@@ -11,16 +11,16 @@ from tokenizers import models
 
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Message, Transcript
+from poziomka.inference.local import LocalSampler
 from poziomka.learning import learner as learning
-from poziomka.learning.batch import Batch
-from poziomka.learning.divergence import DivergenceSettings
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.weighting import Example
-from poziomka.models.pretrained import load_pretrained
-from poziomka.models.shape import TransformerSettings
-from poziomka.models.tokenizer import Tokenizer
-from poziomka.models.weights import build_model, save_model
-from poziomka.sampling.local import LocalSampler
+from poziomka.learning.objectives.kl import DivergenceSettings
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.weighting import Example
+from poziomka.models.checkpoints.pretrained import load_pretrained
+from poziomka.models.checkpoints.weights import build_model, save_model
+from poziomka.models.config import TransformerSettings
+from poziomka.models.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.fault("B5")
 TOKENS, ROWS = 15, 64

@@ -6,17 +6,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from poziomka.core.collect import collect
 from poziomka.core.problem import Problem, Score, Task
 from poziomka.core.rollout import Branch
+from poziomka.core.rollouts.collect import collect
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
-from poziomka.environments.calculator import Calculator
-from poziomka.learning.batch import Batch
-from poziomka.learning.weighting import imitation_examples, policy_examples
-from poziomka.models.chat import PlainFormat
-from poziomka.models.tokenizer import Tokenizer
-from poziomka.sampling.local import LocalSampler
+from poziomka.environments.tools.calculator import Calculator
+from poziomka.inference.local import LocalSampler
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.weighting import imitation_examples, policy_examples
+from poziomka.models.text.chat import PlainFormat
+from poziomka.models.text.tokenizer import Tokenizer
 
 AGGREGATIONS = ("prompt", "token", "sequence", "constant")
 

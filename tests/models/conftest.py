@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.checkpoints.weights import build_model, save_model
+from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
-from poziomka.models.weights import build_model, save_model
 
 torch.set_num_threads(1)
 PEERS = Path(__file__).resolve().parents[3] / "trl-env" / "bin" / "python"

@@ -10,14 +10,14 @@ import torch
 import transformers
 
 from poziomka.core.errors import ModelError
-from poziomka.learning.batch import Batch
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.weighting import Example
-from poziomka.models.adapter import Foreign
-from poziomka.models.architecture import Packing
-from poziomka.models.pretrained import load_pretrained
-from poziomka.models.tokenizer import Tokenizer
-from poziomka.models.weights import load_weights, save_model
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.weighting import Example
+from poziomka.models.base import Packing
+from poziomka.models.checkpoints.pretrained import load_pretrained
+from poziomka.models.checkpoints.weights import load_weights, save_model
+from poziomka.models.hf_model import Foreign
+from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.testing import check_architecture
 
 KINDS = {

@@ -6,7 +6,7 @@ import pytest
 import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.text.tokenizer import Tokenizer
 
 MARKS = [
     "<tool_call>",

@@ -7,11 +7,11 @@ from poziomka.core.errors import ModelError
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.transcript import Author, Span, Transcript, compact
-from poziomka.models.architecture import Packing
-from poziomka.models.counting import sampling_flops, training_flops
-from poziomka.models.shape import SlidingWindow
+from poziomka.models.base import Packing
+from poziomka.models.checkpoints.weights import build_model
+from poziomka.models.config import SlidingWindow
+from poziomka.models.flops import sampling_flops, training_flops
 from poziomka.models.transformer import Transformer, TransformerSettings
-from poziomka.models.weights import build_model
 from poziomka.testing import check_architecture
 
 

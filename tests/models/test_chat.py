@@ -6,7 +6,7 @@ import pytest
 
 from poziomka.core.errors import ModelError
 from poziomka.core.transcript import Author, Message, Span, Transcript, compact
-from poziomka.models.chat import PlainFormat
+from poziomka.models.text.chat import PlainFormat
 
 
 @pytest.fixture

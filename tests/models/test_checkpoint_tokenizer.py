@@ -8,7 +8,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer
 
 from poziomka.core.errors import ModelError
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.text.tokenizer import Tokenizer
 
 CORPUS = [
     "It's 12 + 345 = 357, isn't it?",

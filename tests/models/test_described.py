@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from poziomka.core.errors import ModelError
-from poziomka.models.families import FAMILIES
-from poziomka.models.from_gguf import shape_of, tensors_of
-from poziomka.models.gguf_file import GGUFFile
-from poziomka.models.naming import places
-from poziomka.models.pretrained import load_pretrained
-from poziomka.models.shape import TransformerSettings
-from poziomka.models.weights import load_weights, save_model
+from poziomka.models.checkpoints.families import FAMILIES
+from poziomka.models.checkpoints.gguf.file import GGUFFile
+from poziomka.models.checkpoints.gguf.reader import shape_of, tensors_of
+from poziomka.models.checkpoints.pretrained import load_pretrained
+from poziomka.models.checkpoints.weight_names import places
+from poziomka.models.checkpoints.weights import load_weights, save_model
+from poziomka.models.config import TransformerSettings
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 E13, B8 = pytest.mark.fault("E13"), pytest.mark.fault("B8")

@@ -8,12 +8,12 @@ import torch
 from tokenizers import decoders, models, pre_tokenizers
 
 from poziomka.core.errors import ModelError
-from poziomka.models.gguf_file import GGUFFile
+from poziomka.models.checkpoints.gguf.file import GGUFFile
+from poziomka.models.checkpoints.gguf.writer import export_gguf
+from poziomka.models.checkpoints.pretrained import load_pretrained
+from poziomka.models.checkpoints.weights import build_model, save_model, save_tensors
+from poziomka.models.config import TransformerSettings
 from poziomka.models.lora import LoraSettings, attach, save_learned
-from poziomka.models.pretrained import load_pretrained
-from poziomka.models.shape import TransformerSettings
-from poziomka.models.to_gguf import export_gguf
-from poziomka.models.weights import build_model, save_model, save_tensors
 
 pytestmark = pytest.mark.fault("B1")
 NAMES = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -83,7 +83,7 @@ def test_all_files_of_a_trained_model_name_the_ends_of_training(trained):
 
 
 def test_merged_adapters_name_them_too(trained):
-    from poziomka.cli.export import export
+    from poziomka.app.cli.export import export
 
     export(trained / "adapters", trained / "merged.gguf", trained / "merged", "f32")
     demand_ends(trained / "merged")

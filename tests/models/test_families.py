@@ -8,12 +8,12 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from poziomka.models import pretrained
-from poziomka.models.families import from_config
-from poziomka.models.pretrained import load_pretrained
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.checkpoints import pretrained
+from poziomka.models.checkpoints.families import from_config
+from poziomka.models.checkpoints.pretrained import load_pretrained
+from poziomka.models.checkpoints.weights import save_model
+from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import Transformer
-from poziomka.models.weights import save_model
 from poziomka.testing import check_architecture
 
 SHAPE = {

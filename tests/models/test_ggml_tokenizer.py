@@ -12,9 +12,9 @@ from transformers import AutoTokenizer
 
 from poziomka.core.errors import ModelError
 from poziomka.core.transcript import Message, Transcript
-from poziomka.models.ggml_tokenizer import RULES, WHOLE_WORDS, tokenizer_of_gguf, write_tokenizer_of_gguf
-from poziomka.models.template import TemplateFormat
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.checkpoints.gguf.tokenizer import RULES, WHOLE_WORDS, tokenizer_of_gguf, write_tokenizer_of_gguf
+from poziomka.models.text.template import TemplateFormat
+from poziomka.models.text.tokenizer import Tokenizer
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "smollm2_ids.json").read_text())
 MARKS = {"<eos>": 0, "<bos>": 1}

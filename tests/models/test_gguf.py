@@ -13,15 +13,15 @@ from safetensors.torch import load_file, save_file
 from tokenizers import decoders, models, pre_tokenizers
 
 from poziomka.core.errors import ModelError
-from poziomka.models.caching import cache_folder
-from poziomka.models.from_gguf import converted, shape_of
-from poziomka.models.gguf_file import GGUFFile
-from poziomka.models.pretrained import load_pretrained
-from poziomka.models.shape import RopeScaling, SlidingWindow, TransformerSettings
-from poziomka.models.to_gguf import export_gguf
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.checkpoints.disk_cache import cache_folder
+from poziomka.models.checkpoints.gguf.file import GGUFFile
+from poziomka.models.checkpoints.gguf.reader import converted, shape_of
+from poziomka.models.checkpoints.gguf.writer import export_gguf
+from poziomka.models.checkpoints.pretrained import load_pretrained
+from poziomka.models.checkpoints.weights import save_model
+from poziomka.models.config import RopeScaling, SlidingWindow, TransformerSettings
+from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import Transformer
-from poziomka.models.weights import save_model
 
 TOP_TOKENS = """
 import json, sys

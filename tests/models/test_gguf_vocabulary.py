@@ -9,13 +9,13 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from tokenizers.trainers import BpeTrainer
 
 from poziomka.core.errors import ModelError
-from poziomka.models.ggml_tokenizer import RULES, tokenizer_of_gguf
-from poziomka.models.gguf_vocabulary import vocabulary_fields
-from poziomka.models.pretrained import load_pretrained
-from poziomka.models.shape import TransformerSettings
-from poziomka.models.to_gguf import export_gguf
-from poziomka.models.tokenizer import Tokenizer
-from poziomka.models.weights import build_model, save_model
+from poziomka.models.checkpoints.gguf.tokenizer import RULES, tokenizer_of_gguf
+from poziomka.models.checkpoints.gguf.vocabulary import vocabulary_fields
+from poziomka.models.checkpoints.gguf.writer import export_gguf
+from poziomka.models.checkpoints.pretrained import load_pretrained
+from poziomka.models.checkpoints.weights import build_model, save_model
+from poziomka.models.config import TransformerSettings
+from poziomka.models.text.tokenizer import Tokenizer
 
 TEXT = Path(__file__).read_text(encoding="utf-8")
 HARD = (

@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch.nn.functional import rms_norm, silu
 
-from poziomka.learning.batch import Batch
-from poziomka.learning.weighting import Example
-from poziomka.models.layers import compiled, kernels
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.weighting import Example
+from poziomka.models.config import SlidingWindow, TransformerSettings
+from poziomka.models.kernels import build as compiled
+from poziomka.models.kernels import ops as kernels
 from poziomka.models.layers.mixing import mix_own
 from poziomka.models.layers.norm import RMSNorm
 from poziomka.models.layers.rotary import Rotary
-from poziomka.models.shape import SlidingWindow, TransformerSettings
 from poziomka.models.transformer import Transformer
 
 NEEDED = pytest.mark.skipif(

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from poziomka.core.errors import ModelError
+from poziomka.models.checkpoints.pretrained import load_pretrained
+from poziomka.models.checkpoints.weights import save_model
 from poziomka.models.lora import (
     LoraSettings,
     adapted,
@@ -19,8 +21,6 @@ from poziomka.models.lora import (
     other_adapters,
     save_peft,
 )
-from poziomka.models.pretrained import load_pretrained
-from poziomka.models.weights import save_model
 
 SETTINGS = LoraSettings(rank=3, alpha=5.0)
 B8, E13 = pytest.mark.fault("B8"), pytest.mark.fault("E13")

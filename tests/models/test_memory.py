@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poziomka.models.memory import Memory, zeros
+from poziomka.models.cache import Memory, zeros
 
 
 def memory(rows, capacity=None, room=2):

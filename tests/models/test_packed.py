@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from poziomka.core.errors import ModelError
+from poziomka.models.config import TransformerSettings
 from poziomka.models.layers import linear
 from poziomka.models.layers.linear import Linear, lays_out_bfloat16, packed, unpacked
 from poziomka.models.layers.mixing import mix
 from poziomka.models.recurrent import Recurrent
-from poziomka.models.shape import TransformerSettings
 from poziomka.models.transformer import Transformer
 
 LAYS_OUT = pytest.mark.skipif(

@@ -7,8 +7,8 @@ import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers
 
 from poziomka.core.errors import ModelError
-from poziomka.models.patterns import repeats_a_repetition
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.text.patterns import repeats_a_repetition
+from poziomka.models.text.tokenizer import Tokenizer
 
 REAL = {
     "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",

@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from poziomka.core.errors import ModelError
-from poziomka.models import pretrained, room
-from poziomka.models.pretrained import WIDENED, load_pretrained
-from poziomka.models.shape import TransformerSettings
-from poziomka.models.tokenizer import Tokenizer
-from poziomka.models.weights import build_model, load_weights, save_model
+from poziomka.models import memory_limits as room
+from poziomka.models.checkpoints import pretrained
+from poziomka.models.checkpoints.pretrained import WIDENED, load_pretrained
+from poziomka.models.checkpoints.weights import build_model, load_weights, save_model
+from poziomka.models.config import TransformerSettings
+from poziomka.models.text.tokenizer import Tokenizer
 
 
 # ------------------------------------------------------------------------------------------------------ what loads

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from poziomka.core.errors import ModelError
-from poziomka.models.rendering import Template
+from poziomka.models.text.rendering import Template
 
 HI = [{"role": "user", "content": "Hi"}]
 NESTED = "{% for a in range(90000) %}{% for b in range(90000) %}"
@@ -84,7 +84,7 @@ def test_a_program_that_finds_poziomka_in_its_working_folder_renders():
     """Without an installation: an interpreter that reads no .pth files, started in the folder of the sources."""
     render = "print(Template('{{ 6 * 7 }}').render([], generation=True))"
     done = subprocess.run(
-        [sys._base_executable, "-c", f"from poziomka.models.rendering import Template; {render}"],
+        [sys._base_executable, "-c", f"from poziomka.models.text.rendering import Template; {render}"],
         cwd=Path(__file__).parents[2],
         env={"PYTHONPATH": sysconfig.get_path("purelib")},
         capture_output=True,

@@ -8,11 +8,11 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from poziomka.core.answers import split_thought
 from poziomka.core.errors import ModelError
+from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, compact
-from poziomka.models.template import TemplateFormat
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.text.template import TemplateFormat
+from poziomka.models.text.tokenizer import Tokenizer
 
 SPECIAL = [
     *("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|begin|>", "<|head|>", "<|/head|>", "<|eot|>"),

@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerFast
 from poziomka.core.environment import opening
 from poziomka.core.problem import Problem
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, compact
-from poziomka.environments.toolbox import Toolbox
-from poziomka.environments.tools import Example, tool
-from poziomka.models.template import TemplateFormat
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.environments.tools.tool import Example, tool
+from poziomka.environments.tools.toolbox import Toolbox
+from poziomka.models.text.template import TemplateFormat
+from poziomka.models.text.tokenizer import Tokenizer
 
 # What the templates of Qwen2.5, Llama 3.2 and Mistral Nemo do with tools, in few lines.
 QWEN = """{%- set ns = namespace(told='') %}

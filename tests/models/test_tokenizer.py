@@ -6,7 +6,7 @@ import pytest
 import tokenizers
 
 from poziomka.core.errors import ModelError
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.models.text.tokenizer import Tokenizer
 
 
 def test_special_tokens_come_first(tokenizer):

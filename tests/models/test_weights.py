@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from poziomka.core.errors import ModelError
-from poziomka.models.pretrained import load_pretrained
-from poziomka.models.tokenizer import Tokenizer
-from poziomka.models.weights import load_weights, save_model
+from poziomka.models.checkpoints.pretrained import load_pretrained
+from poziomka.models.checkpoints.weights import load_weights, save_model
+from poziomka.models.text.tokenizer import Tokenizer
 
 
 def test_a_saved_model_is_loaded_back_bit_for_bit(model, tokenizer, tmp_path):

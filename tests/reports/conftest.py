@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from poziomka.core.evaluation import wilson
 from poziomka.core.problem import Message, Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.rollouts.evaluation import wilson
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
 from poziomka.runs.run import Run
 

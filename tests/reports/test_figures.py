@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from poziomka.core.evaluation import Estimate
+from poziomka.core.rollouts.evaluation import Estimate
 from poziomka.reports.figures import draw, ticks_between
 from poziomka.reports.naming import Named, box_of, names
 from poziomka.reports.reading import Point

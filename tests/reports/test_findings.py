@@ -2,7 +2,7 @@
 
 import pytest
 
-from poziomka.core.evaluation import Estimate
+from poziomka.core.rollouts.evaluation import Estimate
 from poziomka.reports.findings import failures, forgetting, gate, headline, points
 from poziomka.reports.reading import Curve, Point, Reading
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from poziomka.core.evaluation import Estimate
+from poziomka.core.rollouts.evaluation import Estimate
 from poziomka.reports.findings import headline
 from poziomka.reports.reading import Curve, Point, Reading, chosen, read, tally
 from poziomka.reports.words import brief, counted, duration, scaled, shortened

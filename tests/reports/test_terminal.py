@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from poziomka.core.terminal import CleanStream
+from poziomka.core.safety.terminal import CleanStream
 from poziomka.reports import terminal
 
 ESCAPE = "\x1b]52;c;aGk=\x1b\\"

@@ -9,7 +9,7 @@ import pytest
 
 from poziomka.core.errors import RunError
 from poziomka.runs import Run
-from poziomka.runs.disk import in_words
+from poziomka.runs.storage.disk import in_words
 
 # A disk of 256 KiB in a mount namespace of its own: a run fills it, then goes on once there is space.
 DISK = """

@@ -10,8 +10,8 @@ import pytest
 
 from poziomka.core.errors import CheckpointError, PoziomkaError, RunError
 from poziomka.runs import Run
-from poziomka.runs.checkpoint import Checkpoint
-from poziomka.runs.judged import read_scores
+from poziomka.runs.storage.checkpoint import Checkpoint
+from poziomka.runs.feedback import read_scores
 
 DEEP = "[" * 100_000
 STRANGE = [None, True, -1, 1.5, "x", [], {}, [[]]]

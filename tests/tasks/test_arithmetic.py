@@ -7,10 +7,10 @@ import pytest
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
-from poziomka.core.scoring import judge
+from poziomka.core.rollouts.scoring import judge
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks import task_named
-from poziomka.tasks.arithmetic import BOUND, LARGEST, SMALL_BOUND
+from poziomka.tasks.toy.arithmetic import BOUND, LARGEST, SMALL_BOUND
 
 FAMILIES = ("sums", "small_sums", "products", "letters", "gcd")
 CHAINS = ("sums", "small_sums", "products")

@@ -8,14 +8,14 @@ import pytest
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
-from poziomka.core.scoring import judge
+from poziomka.core.rollouts.scoring import judge
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.environments import sandlocked
-from poziomka.environments.held_programs import Sandlocked
+from poziomka.environments.sandbox import sandlock_interpreter as sandlocked
+from poziomka.environments.sandbox.landlock_runner import Sandlocked
 from poziomka.tasks import shipped, task_named
-from poziomka.tasks.coding import SAMPLES, SPLITS, humaneval, mbpp, read_program
-from poziomka.tasks.coding_mistakes import SLOW, slow
+from poziomka.tasks.code.coding import SAMPLES, SPLITS, humaneval, mbpp, read_program
+from poziomka.tasks.code.coding_negatives import SLOW, slow
 
 HUMANEVAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "humaneval"
 needs_humaneval = pytest.mark.skipif(not HUMANEVAL.exists(), reason=f"HumanEval is not there: no {HUMANEVAL}")

@@ -9,11 +9,11 @@ from huggingface_hub import constants
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
-from poziomka.core.scoring import judge
+from poziomka.core.rollouts.scoring import judge
 from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks import shipped, task_named
-from poziomka.tasks.competition import SAMPLE, boxed, competition, problem_of
+from poziomka.tasks.math.competition import SAMPLE, boxed, competition, problem_of
 from poziomka.testing import check_task
 
 ROW = {"problem": "How many?", "answer": "1"}

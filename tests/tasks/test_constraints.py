@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poziomka.core.errors import TaskError
-from poziomka.tasks import constraints
-from poziomka.tasks.constraints import Solver, check_of, holds, models, say, say_assignment
+from poziomka.tasks.logic import constraints
+from poziomka.tasks.logic.constraints import Solver, check_of, holds, models, say, say_assignment
 
 DOMAINS = {"x": range(4), "y": range(4), "p": (False, True)}
 TERM = st.one_of(

@@ -7,7 +7,7 @@ import pytest
 from poziomka.core.problem import Problem, Verdict
 from poziomka.core.seeds import random_of
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.tasks.countdown import BOUND, SYMBOLS, attempt, countdown, demonstration, moves, reachable, spell
+from poziomka.tasks.toy.countdown import BOUND, SYMBOLS, attempt, countdown, demonstration, moves, reachable, spell
 from poziomka.testing import check_task
 
 PROBLEM = Problem.ask("countdown", "3,7,12>15", " 7 12 3 > 15", numbers=[7, 12, 3], target=15, index=0)

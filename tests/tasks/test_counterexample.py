@@ -5,12 +5,12 @@ import sys
 import pytest
 
 from poziomka.core.problem import Verdict
-from poziomka.core.scoring import judge
+from poziomka.core.rollouts.scoring import judge
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.tasks import constraints
-from poziomka.tasks.certificates import Setting
-from poziomka.tasks.constraints import models, say_assignment
-from poziomka.tasks.counterexample import SHAPES, UNBOUNDED, VALID, counterexample, is_valid
+from poziomka.tasks.logic import constraints
+from poziomka.tasks.logic.certificates import Setting
+from poziomka.tasks.logic.constraints import models, say_assignment
+from poziomka.tasks.logic.counterexample import SHAPES, UNBOUNDED, VALID, counterexample, is_valid
 
 LEVELS = range(1, len(SHAPES) + 1)
 

@@ -8,7 +8,7 @@ import pytest
 
 from poziomka.core.problem import Problem, Verdict
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.tasks.exact_change import (
+from poziomka.tasks.toy.exact_change import (
     FAIL,
     NONE,
     SYMBOLS,

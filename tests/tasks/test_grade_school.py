@@ -11,10 +11,10 @@ from huggingface_hub import constants
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
-from poziomka.core.scoring import judge
+from poziomka.core.rollouts.scoring import judge
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks import READ_TASKS, is_task, task_named
-from poziomka.tasks.grade_school import HUB, SAMPLE
+from poziomka.tasks.math.grade_school import HUB, SAMPLE
 from poziomka.testing import check_task
 
 ROW = {"question": "How many?", "answer": "One.\n#### 1"}

@@ -5,7 +5,7 @@ import pytest
 from poziomka.core.problem import Verdict
 from poziomka.core.transcript import Author, Span, Transcript
 from poziomka.tasks import task_named
-from poziomka.tasks.large_numbers import HELD_OUT, LEVELS, SHOWN, SYMBOLS, calls, numbers_of, spelled, split_of
+from poziomka.tasks.toy.large_numbers import HELD_OUT, LEVELS, SHOWN, SYMBOLS, calls, numbers_of, spelled, split_of
 from poziomka.testing import check_task
 
 NAMES = ("large_numbers", "large_numbers_in_words")

@@ -8,8 +8,8 @@ import pytest
 from poziomka.core.problem import Verdict
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks import task_named
-from poziomka.tasks.list_functions import fenced, mistakes
-from poziomka.tasks.list_language import MEANINGS, PYTHON, WORDS, in_python
+from poziomka.tasks.code.list_functions import fenced, mistakes
+from poziomka.tasks.code.list_language import MEANINGS, PYTHON, WORDS, in_python
 
 TASK = task_named("list_functions:monty")
 PROBLEM = TASK.problem("train", 3, 2)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poziomka.tasks.list_language import BASE, MEANINGS, WORDS, compiled, run
+from poziomka.tasks.code.list_language import BASE, MEANINGS, WORDS, compiled, run
 
 LISTS = st.lists(st.integers(0, BASE - 1), max_size=10)
 PROGRAMS = st.lists(st.sampled_from(sorted(WORDS)), max_size=8)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from poziomka.core.problem import Verdict
 from poziomka.core.seeds import random_of
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.tasks.market import (
+from poziomka.tasks.discovery.market import (
     LIMIT,
     SHARE,
     SIGNALS,

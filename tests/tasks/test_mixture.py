@@ -6,22 +6,22 @@ from fractions import Fraction
 
 import pytest
 
-from poziomka.core.audit import audit
-from poziomka.core.collect import collect
 from poziomka.core.errors import TaskError
-from poziomka.core.evaluation import evaluate
 from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.rollouts.collect import collect
+from poziomka.core.rollouts.cross_check import audit
+from poziomka.core.rollouts.evaluation import evaluate
+from poziomka.core.rollouts.scoring import judge
 from poziomka.core.sampler import Sampling
-from poziomka.core.scoring import judge
 from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.environments import Calculator
 from poziomka.tasks import shipped, task_named
-from poziomka.tasks.arithmetic import gcd, letters, small_sums, sums
-from poziomka.tasks.countdown import countdown
-from poziomka.tasks.market import market
+from poziomka.tasks.discovery.market import market
 from poziomka.tasks.mixture import Part, by_part, mixture, read_parts
-from poziomka.tasks.recurrence import recurrence
+from poziomka.tasks.toy.arithmetic import gcd, letters, small_sums, sums
+from poziomka.tasks.toy.countdown import countdown
+from poziomka.tasks.toy.recurrence import recurrence
 from poziomka.testing import ScriptedSampler, check_task
 
 TASK = mixture([Part(sums(), 3), Part(gcd())])

@@ -10,13 +10,13 @@ import pytest
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
-from poziomka.core.scoring import Scoring, judge
+from poziomka.core.rollouts.scoring import Scoring, judge
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.environments import sandlocked
+from poziomka.environments.sandbox import sandlock_interpreter as sandlocked
 from poziomka.tasks import shipped, task_named
-from poziomka.tasks.coding_mistakes import SLOW
-from poziomka.tasks.programs import programs, same_output
+from poziomka.tasks.code.coding_negatives import SLOW
+from poziomka.tasks.code.programs import programs, same_output
 from poziomka.testing import check_task
 
 pytestmark = pytest.mark.skipif(bool(sandlocked.reason()), reason=f"sandlock cannot be had: {sandlocked.reason()}")

@@ -16,22 +16,23 @@ from poziomka.core.seeds import seed_of
 from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks import is_task, shipped, task_named
-from poziomka.tasks.reasoning import forms, package
-from poziomka.tasks.reasoning.boards import carried, judge_boxes, judge_traffic, least_traffic
-from poziomka.tasks.reasoning.drawing import draw
-from poziomka.tasks.reasoning.forms import Unread
-from poziomka.tasks.reasoning.journeys import least_pours, least_swap
-from poziomka.tasks.reasoning.logic import Statements, concluded, follows
-from poziomka.tasks.reasoning.mending import Bounded, lived
-from poziomka.tasks.reasoning.rulings import LEFT_OUT, RULINGS
-from poziomka.tasks.reasoning.soundness import SOUND, captured
-from poziomka.tasks.reasoning_gym import Generator, reasoning_gym
+from poziomka.tasks.logic.reasoning import package
+from poziomka.tasks.logic.reasoning.checks import answer_parsers as forms
+from poziomka.tasks.logic.reasoning.checks.answer_parsers import Unread
+from poziomka.tasks.logic.reasoning.checks.board_puzzles import carried, judge_boxes, judge_traffic, least_traffic
+from poziomka.tasks.logic.reasoning.checks.logic import Statements, concluded, follows
+from poziomka.tasks.logic.reasoning.checks.move_puzzles import least_pours, least_swap
+from poziomka.tasks.logic.reasoning.drawing import draw
+from poziomka.tasks.logic.reasoning.item_filters import SOUND, captured
+from poziomka.tasks.logic.reasoning.scoring_table import LEFT_OUT, RULINGS
+from poziomka.tasks.logic.reasoning.upstream_patches import Bounded, lived
+from poziomka.tasks.logic.reasoning_gym import Generator, reasoning_gym
 from poziomka.testing import check_task
 
-module = sys.modules["poziomka.tasks.reasoning_gym"]  # by its name the package gives the function
+module = sys.modules["poziomka.tasks.logic.reasoning_gym"]  # by its name the package gives the function
 HASHED = ("isomorphic_strings", "knight_swap", "polynomial_multiplication", "ransom_note", "word_ladder")
 PRINT_KEYS = f"""
-from poziomka.tasks.reasoning_gym import reasoning_gym
+from poziomka.tasks.logic.reasoning_gym import reasoning_gym
 for name in {HASHED!r}:
     print(*(problem.key for problem in reasoning_gym(name).first("train", 2)))
 """

@@ -9,12 +9,12 @@ from itertools import pairwise
 import pytest
 
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.tasks.reasoning.boards import carried, least_traffic
-from poziomka.tasks.reasoning.drawing import draw
-from poziomka.tasks.reasoning.package import registry
-from poziomka.tasks.reasoning.rulings import RULINGS
-from poziomka.tasks.reasoning.steps import settings_of
-from poziomka.tasks.reasoning_gym import Generator
+from poziomka.tasks.logic.reasoning.checks.board_puzzles import carried, least_traffic
+from poziomka.tasks.logic.reasoning.drawing import draw
+from poziomka.tasks.logic.reasoning.levels import settings_of
+from poziomka.tasks.logic.reasoning.package import registry
+from poziomka.tasks.logic.reasoning.scoring_table import RULINGS
+from poziomka.tasks.logic.reasoning_gym import Generator
 
 
 def rows(item, change):

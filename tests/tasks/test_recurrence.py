@@ -9,7 +9,7 @@ from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks import task_named
-from poziomka.tasks.recurrence import LONGEST, MODULUS, SYMBOLS, demonstration, recurrence, split_of, terms
+from poziomka.tasks.toy.recurrence import LONGEST, MODULUS, SYMBOLS, demonstration, recurrence, split_of, terms
 from poziomka.testing import check_task
 
 

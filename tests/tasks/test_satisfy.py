@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poziomka.core.problem import Verdict
-from poziomka.core.scoring import judge
+from poziomka.core.rollouts.scoring import judge
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.tasks.certificates import Setting, read_assignment
-from poziomka.tasks.constraints import holds, models, say, say_assignment
-from poziomka.tasks.satisfy import SHAPES, satisfy
+from poziomka.tasks.logic.certificates import Setting, read_assignment
+from poziomka.tasks.logic.constraints import holds, models, say, say_assignment
+from poziomka.tasks.logic.satisfy import SHAPES, satisfy
 
 SETTING = Setting.of((2, 1), (0, 9))
 LEVELS = range(1, len(SHAPES) + 1)

@@ -9,10 +9,10 @@ import pytest
 from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Verdict
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.tasks import synthesis as whole_language
 from poziomka.tasks import task_named
-from poziomka.tasks.list_language import run
-from poziomka.tasks.small_synthesis import (
+from poziomka.tasks.code import synthesis as whole_language
+from poziomka.tasks.code.list_language import run
+from poziomka.tasks.code.small_synthesis import (
     DIALECT,
     SYMBOLS,
     behaviours,
@@ -21,7 +21,7 @@ from poziomka.tasks.small_synthesis import (
     probes,
     trace,
 )
-from poziomka.tasks.synthesis import audit, mistakes, spell
+from poziomka.tasks.code.synthesis import audit, mistakes, spell
 
 TASK = task_named("small_synthesis:monty")
 PROBLEMS = [TASK.problem(split, i, level) for split in ("train", "test") for i in range(5) for level in (1, 2)]

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from poziomka.core.problem import Verdict
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.tasks.list_language import WORDS, run
-from poziomka.tasks.synthesis import (
+from poziomka.tasks.code.list_language import WORDS, run
+from poziomka.tasks.code.synthesis import (
     HIDDEN,
     LONGEST,
     SHOWN,

@@ -5,7 +5,7 @@ import pytest
 from poziomka.core.errors import SettingsError, TaskError
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.transcript import Author, Span, Transcript
-from poziomka.environments.toolboxes import toolbox_named
+from poziomka.environments.tools.registry import toolbox_named
 from poziomka.tasks import task_named
 from poziomka.tasks.tools import LEAST, with_tools
 from poziomka.testing import check_task

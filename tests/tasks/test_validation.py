@@ -2,7 +2,7 @@
 
 import pytest
 
-from poziomka.learning.levels import of_levels
+from poziomka.learning.curriculum.levels import of_levels
 from poziomka.tasks import TASKS, task_named
 
 pytestmark = pytest.mark.fault("A13")

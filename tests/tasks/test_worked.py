@@ -5,11 +5,11 @@ from reasoning_gym import create_dataset
 
 from poziomka.core.problem import Verdict
 from poziomka.core.transcript import Author, Span, Transcript
-from poziomka.learning.lessons import Lessons, LessonSettings
-from poziomka.models.chat import PlainFormat
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.learning.samples.demonstrations import Lessons, LessonSettings
+from poziomka.models.text.chat import PlainFormat
+from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.tasks import task_named
-from poziomka.tasks.worked import HELD_OUT, LARGEST, LEVELS, MACHINES, SYMBOLS, entries, rule_of
+from poziomka.tasks.toy.string_splitting import HELD_OUT, LARGEST, LEVELS, MACHINES, SYMBOLS, entries, rule_of
 from poziomka.testing import check_task
 
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from poziomka.core.answers import read_number
 from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.rollouts.answers import read_number
 from poziomka.core.seeds import random_of
 from poziomka.testing.trial import Effort, trial
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from poziomka.models.architecture import Work
-from poziomka.models.memory import Memory
+from poziomka.models.base import Work
+from poziomka.models.cache import Memory
 from poziomka.models.recurrent import Recurrent
 from poziomka.models.transformer import Transformer, TransformerSettings
 from poziomka.testing import check_architecture

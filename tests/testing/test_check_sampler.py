@@ -9,7 +9,7 @@ from poziomka.core.errors import SamplerError
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, compact, compact_floats
 from poziomka.testing import ScriptedSampler, check_sampler
-from poziomka.testing.scripted import TOKENIZER, pieces, token_of
+from poziomka.testing.fakes import TOKENIZER, pieces, token_of
 
 QUESTION = Transcript.of([Message("user", "What is 3 + 4?")])
 THOUGHT = "<think> three and four make seven </think> it is 7"

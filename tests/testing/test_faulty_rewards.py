@@ -10,8 +10,8 @@ from itertools import count
 
 import pytest
 
-from poziomka.core.answers import read_number, split_thought
 from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.rollouts.answers import read_number, split_thought
 from poziomka.core.seeds import random_of
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from poziomka.core.answers import read_number, split_thought
+from poziomka.core.rollouts.answers import read_number, split_thought
 
 
 def answer_of(reply):

@@ -7,7 +7,7 @@ import pytest
 from poziomka.core.errors import SamplerError, SettingsError
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
-from poziomka.testing.scripted import ScriptedSampler, pieces
+from poziomka.testing.fakes import ScriptedSampler, pieces
 
 QUESTION = Transcript.of([Message("user", "What is 3 + 4?")])
 THOUGHT = "<think> three and four make seven </think> 7"

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poziomka.core.answers import read_integer, split_thought
 from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.rollouts.answers import read_integer, split_thought
 from poziomka.core.seeds import random_of
 from poziomka.tasks import task_named
 from poziomka.testing import Trial, check_task, trial
-from poziomka.testing.mistakes import mistakes, same
-from poziomka.testing.record import GOLD, JUNK, MISTAKE, WORTHLESS
+from poziomka.testing.degenerate_replies import JUNK as PIECES
+from poziomka.testing.degenerate_replies import Case, junk, worthless
+from poziomka.testing.negatives import mistakes, same
 from poziomka.testing.trial import Effort
-from poziomka.testing.worthless import JUNK as PIECES
-from poziomka.testing.worthless import Case, junk, worthless
+from poziomka.testing.trial_record import GOLD, JUNK, MISTAKE, WORTHLESS
 
 SHORT = Effort(sizes={})
 

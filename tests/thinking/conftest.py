@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from poziomka.core.answers import read_integer
 from poziomka.core.problem import Problem, Score, Task
-from poziomka.models.chat import PlainFormat
-from poziomka.models.tokenizer import Tokenizer
+from poziomka.core.rollouts.answers import read_integer
+from poziomka.inference.local import LocalSampler
+from poziomka.models.checkpoints.weights import build_model
+from poziomka.models.text.chat import PlainFormat
+from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
-from poziomka.models.weights import build_model
-from poziomka.sampling.local import LocalSampler
 
 torch.set_num_threads(1)
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from poziomka.core.errors import SettingsError
-from poziomka.core.evaluation import evaluate
+from poziomka.core.rollouts.evaluation import evaluate
+from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampling
-from poziomka.core.scoring import Scoring
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
-from poziomka.environments.calculator import Calculator
+from poziomka.environments.tools.calculator import Calculator
 from poziomka.testing import ScriptedSampler
 from poziomka.thinking.budget import Budget, at_budgets, fork
 

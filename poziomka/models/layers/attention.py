@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from poziomka.models.layers import kernels
+from poziomka.models.kernels import ops as kernels
 from poziomka.models.layers.linear import Linear
 from poziomka.models.layers.mixing import mix, mix_own
 from poziomka.models.layers.rotary import rotate

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from poziomka.models.layers import kernels
+from poziomka.models.kernels import ops as kernels
 from poziomka.models.layers.linear import Linear
 
 GATES = {"silu": nn.SiLU, "gelu_tanh": lambda: nn.GELU(approximate="tanh")}

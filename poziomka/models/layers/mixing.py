@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from poziomka.models.layers import kernels
+from poziomka.models.kernels import ops as kernels
 
 LONGEST = 1024  # tokens up to which plain products may keep all weights of attention for the backward pass
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from poziomka.models.layers import kernels
+from poziomka.models.kernels import ops as kernels
 
 
 class RMSNorm(nn.Module):

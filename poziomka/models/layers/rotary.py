@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from poziomka.models.layers import kernels
-from poziomka.models.shape import RopeScaling
+from poziomka.models.config import RopeScaling
+from poziomka.models.kernels import ops as kernels
 
 
 class Rotary(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from poziomka.models.layers import kernels
+from poziomka.models.kernels import ops as kernels
 
 
 class Texts(NamedTuple):

@@ -8,10 +8,10 @@ cannot read is UNPARSED, earns nothing, and is not shown.
 
 from collections.abc import Callable
 
-from poziomka.core.answers import split_thought
-from poziomka.core.boxes import TEXT
 from poziomka.core.problem import Score
-from poziomka.core.words import HEDGES, WORD, is_denial, is_number_word
+from poziomka.core.rollouts.answers import split_thought
+from poziomka.core.rollouts.boxes import TEXT
+from poziomka.core.rollouts.number_words import HEDGES, WORD, is_denial, is_number_word
 
 LONGEST = 400  # characters of an answer that `one_box` reads
 BOX = r"\boxed{"

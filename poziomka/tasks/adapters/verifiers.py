@@ -30,11 +30,11 @@ from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any, TypeVar
 
-from poziomka.core.answers import split_thought
-from poziomka.core.collect import wait_for
 from poziomka.core.environment import Environment, Reply
 from poziomka.core.errors import EnvironmentFailure, TaskError
 from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.rollouts.answers import split_thought
+from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks.adapters.exchange import exchange
 from poziomka.tasks.adapters.reading import LIMITS, Read, unread, whole

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from poziomka.environments.interpreter import Surface
+from poziomka.environments.sandbox.interpreter import Surface
 
 
 class Evidence(StrEnum):

@@ -6,11 +6,11 @@ from contextlib import suppress
 from typing import Self
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.environments.interpreter import Console, Interpreter
+from poziomka.environments.sandbox.interpreter import Console, Interpreter
 from poziomka.testing.attacks.attack import Attack, Evidence, Outcome, Report, Seen, Tried
 from poziomka.testing.attacks.catalogue import ATTACKS
-from poziomka.testing.attacks.ground import Ground, lacks
-from poziomka.testing.attacks.listeners import knocking
+from poziomka.testing.attacks.targets.ground import Ground, lacks
+from poziomka.testing.attacks.targets.listeners import knocking
 
 GRACE = 1.5  # seconds beyond its limit within which a call must be over
 AGAIN = 2
@@ -31,7 +31,7 @@ def check_interpreter(interpreter: Interpreter, attacks: Sequence[Attack] = ATTA
     interpreter is not closed.
 
     Args:
-        interpreter: any; see environments/interpreter.py for what it must keep to.
+        interpreter: any; see environments/sandbox/interpreter.py for what it must keep to.
         attacks: all of them, or some.
         grace: seconds beyond the limit of time within which a call must be over.
 

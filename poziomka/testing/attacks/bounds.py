@@ -1,6 +1,6 @@
 """Attacks that take more than they may: memory, time, disk, output. Each goes only a little beyond."""
 
-from poziomka.environments.interpreter import Surface
+from poziomka.environments.sandbox.interpreter import Surface
 from poziomka.testing.attacks.attack import Attack, Evidence
 
 MEMORY, TIME, DISK, OUTPUT = Surface.MEMORY, Surface.TIME, Surface.DISK, Surface.OUTPUT

@@ -1,6 +1,6 @@
 """Attacks that reach a socket of ours, or open one that we can reach."""
 
-from poziomka.environments.interpreter import Surface
+from poziomka.environments.sandbox.interpreter import Surface
 from poziomka.testing.attacks.attack import Attack
 
 NETWORK = Surface.NETWORK

@@ -1,6 +1,6 @@
 """Attacks that signal, look into or change processes of ours, start too many of their own, or leave some behind."""
 
-from poziomka.environments.interpreter import Surface
+from poziomka.environments.sandbox.interpreter import Surface
 from poziomka.testing.attacks.attack import Attack
 
 PROCESSES = Surface.PROCESSES

@@ -1,6 +1,6 @@
 """Attacks that read files of ours, or learn of them."""
 
-from poziomka.environments.interpreter import Surface
+from poziomka.environments.sandbox.interpreter import Surface
 from poziomka.testing.attacks.attack import Attack
 
 FILES = Surface.FILES
@@ -139,7 +139,7 @@ for place in places:
 import importlib, sys
 for name in [name for name in sys.modules if name.split(".")[0] == "poziomka"]:
     del sys.modules[name]
-import poziomka.core.scoring, poziomka.tasks.arithmetic
+import poziomka.core.rollouts.scoring, poziomka.tasks.toy.arithmetic
 proof()
 """),
     Attack("mounts a folder of ours into its own", FILES, """

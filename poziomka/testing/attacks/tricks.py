@@ -1,6 +1,6 @@
 """Attacks by way of Python itself: variables, objects, imports, payloads, other consoles, whoever asks for results."""
 
-from poziomka.environments.interpreter import Surface
+from poziomka.environments.sandbox.interpreter import Surface
 from poziomka.testing.attacks.attack import Attack, Evidence
 
 VARIABLES, FILES, PROCESSES, MEMORY = Surface.VARIABLES, Surface.FILES, Surface.PROCESSES, Surface.MEMORY

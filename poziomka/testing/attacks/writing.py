@@ -1,6 +1,6 @@
 """Attacks that change files of ours, or leave some of their own where anybody may write."""
 
-from poziomka.environments.interpreter import Surface
+from poziomka.environments.sandbox.interpreter import Surface
 from poziomka.testing.attacks.attack import Attack
 
 FILES = Surface.FILES

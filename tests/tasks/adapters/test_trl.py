@@ -17,7 +17,7 @@ from trl.rewards import (
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
-from poziomka.core.scoring import judge
+from poziomka.core.rollouts.scoring import judge
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact
 from poziomka.tasks.adapters import Scale, after_thought, from_trl, one_box
 from poziomka.testing import check_task

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from poziomka.core.answers import split_thought
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
-from poziomka.core.scoring import judge
+from poziomka.core.rollouts.answers import split_thought
+from poziomka.core.rollouts.scoring import judge
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks.adapters import Scale, from_verl, one_box
 from poziomka.testing import check_task

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from poziomka.tasks.formulas.algebra import algebra_agrees
-from poziomka.tasks.formulas.equality import equal, key_of
-from poziomka.tasks.formulas.reader import read_formula
+from poziomka.tasks.math.formulas.algebra import algebra_agrees
+from poziomka.tasks.math.formulas.equality import equal, key_of
+from poziomka.tasks.math.formulas.reader import read_formula
 
 RIGHT = [
     (r"\frac{1}{2}", "0.5"),

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poziomka.tasks.formulas.equality import equal
-from poziomka.tasks.formulas.formula import FormulaError, number
-from poziomka.tasks.formulas.reader import LONGEST, read_formula
-from poziomka.tasks.formulas.spelling import spell
+from poziomka.tasks.math.formulas.equality import equal
+from poziomka.tasks.math.formulas.formula import FormulaError, number
+from poziomka.tasks.math.formulas.reader import LONGEST, read_formula
+from poziomka.tasks.math.formulas.spelling import spell
 
 PIECES = [
     "1",

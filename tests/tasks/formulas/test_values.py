@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poziomka.tasks.formulas.reader import read_formula
-from poziomka.tasks.formulas.values import ValueFailure, agree, fraction_of, points, value_at
+from poziomka.tasks.math.formulas.reader import read_formula
+from poziomka.tasks.math.formulas.values import ValueFailure, agree, fraction_of, points, value_at
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Interactive commands: chat with a model, play a task."""

@@ -1,0 +1,150 @@
+"""`poziomka chat`: a conversation with a model in the terminal, its thought shown apart, tokens as they are written."""
+
+import shutil
+import sys
+import time
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from os import environ
+from typing import TYPE_CHECKING
+
+from poziomka.core.errors import PoziomkaError, SettingsError
+from poziomka.core.safety.untrusted import HALF
+from poziomka.core.transcript import Message
+
+if TYPE_CHECKING:
+    from poziomka.app.cli.chat.talk import Talk
+
+COMMANDS = "/new begins anew, /help lists commands, /quit or Ctrl-D ends, Ctrl-C stops a reply"
+HELP = """/new   begins a new conversation: what was said is forgotten
+/help  lists these commands
+/quit  ends, as Ctrl-D does
+Ctrl-C stops a reply; the conversation goes on from there
+`poziomka chat --help` lists the options: --system, --tools, --think, --temperature and more"""
+
+
+def options(parser: ArgumentParser) -> None:
+    """Adds what the command takes."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="smollm2, a folder, a .gguf file, a name of the hub, or the folder of a run"
+    )
+    parser.add_argument(
+        "question", nargs="?", metavar="QUESTION", help="answer it and end (a conversation, or a question a line)"
+    )
+    parser.add_argument("--system", metavar="TEXT", help="a system message")
+    parser.add_argument(
+        "--tools",
+        metavar="NAMES",
+        help="what the model can call: python, python:sandlock, calculator, search:FOLDER, several with +",
+    )
+    parser.add_argument(
+        "--calls",
+        metavar="NAME",
+        help="how it calls them: plain, hermes, llama, … (as its chat template says, or plain)",
+    )
+    parser.add_argument("--temperature", type=float, default=0.7, metavar="T", help="0 takes the likeliest token (0.7)")
+    parser.add_argument("--top-p", type=float, default=0.95, metavar="P", help="sample among this probability (0.95)")
+    parser.add_argument("--tokens", type=int, default=512, metavar="N", help="most tokens of a reply (512)")
+    parser.add_argument("--budget", type=int, metavar="N", help="most thinking tokens of a reply (no limit)")
+    parser.add_argument(
+        "--think", action=BooleanOptionalAction, help="open a thought before each reply, or ask for none (the model's)"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="the same words every time (other words every time)")
+    parser.add_argument("--dtype", default="bfloat16", metavar="NAME", help="of the weights (bfloat16)")
+
+
+def chat(given: Namespace) -> int:
+    """Loads the model and talks until there is nothing more to say; returns the exit status.
+
+    Raises:
+        PoziomkaError: the model cannot be loaded, or, where nobody sits before it, a message cannot be answered.
+    """
+    from poziomka.environments.tools.formats.registry import format_named
+    from poziomka.environments.tools.registry import tools_named
+
+    if given.calls and not given.tools:
+        message = f"--calls {given.calls} says how tools are called, and there are none: name some with --tools"
+        raise SettingsError(message)
+    if given.calls:
+        format_named(given.calls)
+    _demand_text(given.system or "", "--system")
+    tools = tools_named(given.tools) if given.tools else []  # before the model, which takes longer
+
+    from poziomka.app.cli.chat.equipment import MOST
+    from poziomka.app.cli.chat.talk import Talk, open_sampler, sampling_of
+    from poziomka.app.tool_formats import calls_of
+    from poziomka.environments.tools.toolbox import Toolbox
+
+    sampling = sampling_of(given)
+    started = time.perf_counter()
+    sampler, notes = open_sampler(given.model, given.dtype, think=given.think)
+    opening = [Message("system", given.system)] if given.system else []
+    toolbox = Toolbox(tools, given.calls or calls_of(sampler.chat, tools), MOST) if tools else None
+    talk = Talk(sampler, sampling, opening, given.seed, toolbox)
+    try:
+        _converse(talk, given, started, notes)
+    finally:
+        talk.close()
+        if toolbox is not None:
+            toolbox.close()
+    return 0
+
+
+def _converse(talk: "Talk", given: Namespace, started: float, notes: tuple[str, ...]) -> None:
+    """Talks until there is nothing more to say, or answers the one question of the command line."""
+    from poziomka.app.cli.chat.talk import Screen
+
+    terminal = sys.stdout.isatty()
+    person = given.question is None and sys.stdin.isatty() and terminal
+    width = shutil.get_terminal_size().columns if terminal else None
+    screen = Screen(colour=terminal and "NO_COLOR" not in environ and environ.get("TERM") != "dumb", width=width)
+    if person:
+        with suppress(ImportError):  # arrow keys and earlier lines, where Python was built with it
+            import readline  # noqa: F401 importing it is all that it needs
+        screen.aside(f"{given.model}, loaded in {time.perf_counter() - started:.1f} s · {COMMANDS}")
+    for note in notes:
+        screen.aside(note)
+    if given.question is not None:
+        _demand_text(given.question, "QUESTION")
+        screen.aside(talk.ask(given.question, screen))
+        return
+    for number, line in enumerate(_typed(screen.aside) if person else sys.stdin, 1):
+        words = line.strip()
+        if words == "/quit":
+            break
+        if words == "/new":
+            talk.begin()
+            screen.aside("a new conversation")
+        elif words == "/help":
+            screen.aside(HELP)
+        elif words.startswith("/") and person:
+            screen.aside(f"unknown command {words.split()[0]}: {COMMANDS}")
+        elif words:
+            try:
+                _demand_text(words, f"line {number} of standard input")
+                screen.aside(talk.ask(words, screen))
+            except PoziomkaError as error:
+                if not person:
+                    raise
+                screen.aside(str(error))  # a person can say it otherwise
+
+
+def _demand_text(words: str, where: str) -> None:
+    """Raises SettingsError where words hold half a character or bytes that are no UTF-8."""
+    if HALF.search(words):
+        message = f"{where} is no UTF-8 text: received {words[:40]!r}; write it in UTF-8"
+        raise SettingsError(message)
+
+
+def _typed(aside: Callable[[str], None]) -> Iterator[str]:
+    """Yields what a person types, until Ctrl-D."""
+    while True:
+        try:
+            yield input("\nyou › ")
+        except EOFError:
+            print()
+            return
+        except KeyboardInterrupt:
+            print()
+            aside(COMMANDS)

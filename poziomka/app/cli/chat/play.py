@@ -1,0 +1,115 @@
+"""`poziomka tasks play`: a person answers a task's problems, and its scorer says what it says to a model."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from poziomka.app.cli.tasks import said, solution, split_of
+from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.rollouts.scoring import Scoring
+from poziomka.core.safety.terminal import visible
+from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.reports.words import counted
+from poziomka.tasks import task_named
+
+SECONDS = 30.0  # of one check
+
+
+@dataclass(frozen=True)
+class Game:
+    """What is played: a task's problems from one split.
+
+    Attributes:
+        name: of the task.
+        split: "train", "test", …; None for what there is to train on, else the test split.
+        level: difficulty; None for the task's own mixture.
+        count: most problems that are asked.
+    """
+
+    name: str
+    split: str | None = None
+    level: int | None = None
+    count: int = 10
+
+
+def play(game: Game) -> None:
+    """Asks problems, reads an answer to each from standard input, and prints what the scorer says and a right answer.
+
+    It ends with the last problem, at the end of the input or by Ctrl-C, and prints how it went.
+
+    Raises:
+        TaskError: no such task or level, an empty split, or its source raised.
+    """
+    task = task_named(game.name)
+    split = game.split or split_of(task)
+    there = task.count(split)
+    problems = task.take(split, 0, game.count if there is None else max(1, min(game.count, there)), game.level)
+    scores: list[Score] = []
+    if task.environment is not None:
+        print("Models answer this task with tools in an environment; here it is answered without them.\n")
+    with Scoring(replace(task, trusted=False), SECONDS, workers=1) as scoring:
+        try:
+            for number, problem in enumerate(problems, 1):
+                print(_asked(problem, number, len(problems)))
+                answer = _read(several=_several_lines(task, problem))
+                if answer is None:
+                    print()
+                    break
+                scores.append(_score(scoring, problem, answer))
+                print(f"{_told(task, problem, scores[-1])}\n")
+        except KeyboardInterrupt:
+            print()
+    print(_tally(scores))
+
+
+def _score(scoring: Scoring, problem: Problem, answer: str) -> Score:
+    transcript = Transcript.of(problem.prompt) + Span(Author.MODEL, answer, stop=Stop.END)
+    return asyncio.run(scoring.score(problem, transcript))
+
+
+def _asked(problem: Problem, number: int, count: int) -> str:
+    lines = [f"problem {number} of {count} · level {problem.level}"]
+    return "\n".join([*lines, *(said(message.role, message.content) for message in problem.prompt)])
+
+
+def _several_lines(task: Task, problem: Problem) -> bool:
+    """Whether an answer may take several lines: a right one does, or none is known."""
+    if not problem.answer and task.demonstration is None:
+        return True
+    return "\n" in (problem.answer or solution(task, problem)[1]).strip()
+
+
+def _read(*, several: bool) -> str | None:
+    """Returns an answer; None where the input ends before it began."""
+    lines: list[str] = []
+    print(
+        "your answer, ended by an empty line or a single dot:" if several else "your answer: ",
+        end="\n" * several,
+        flush=True,
+    )
+    while True:
+        try:
+            line = input()
+        except EOFError:
+            return "\n".join(lines) if lines else None
+        if several and line in ("", "."):
+            return "\n".join(lines)
+        lines.append(line)
+        if not several:
+            return line
+
+
+def _told(task: Task, problem: Problem, score: Score) -> str:
+    reward = "no reward: the check failed" if score.reward is None else f"reward {score.reward:g}"
+    lines = [f"  {score.verdict} · {reward}" + (f" · {visible(score.why)}" if score.why else "")]
+    if not score.correct:
+        lines.append(said("right", solution(task, problem)[1]))
+    return "\n".join(lines)
+
+
+def _tally(scores: list[Score]) -> str:
+    rewards = [score.reward for score in scores if score.reward is not None]
+    if not rewards:
+        return "No answer was judged."
+    right = sum(score.correct for score in scores)
+    return f"{right} of {counted(len(scores), 'answer')} right, mean reward {fmean(rewards):.2f}."

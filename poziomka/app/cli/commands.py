@@ -1,0 +1,364 @@
+"""The commands: what each takes, and what it does. Its rooms are imported when it runs."""
+
+import os
+import re
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from poziomka.app.cli.chat import chat
+from poziomka.core.errors import SettingsError, nearest
+
+WRONG, STOPPED = 2, 130  # exit statuses
+LONGEST = 2000  # characters of an error's sentence
+
+
+@dataclass(frozen=True)
+class Command:
+    """One word after `poziomka`: what it is for, what it takes, what it does (returning the exit status)."""
+
+    about: str
+    options: Callable[[ArgumentParser], None]
+    act: Callable[[Namespace], int]
+
+
+def say(message: object) -> None:
+    """Prints one sentence where errors go."""
+    words = " ".join(str(message).split())
+    print(f"poziomka: {words if len(words) <= LONGEST else words[:LONGEST] + '…'}", file=sys.stderr)
+
+
+# ---------------------------------------------------------------------------------------------------------- train
+def _train_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "recipe", nargs="?", type=Path, metavar="RECIPE", help="a recipe's name or file, or a run's folder"
+    )
+    parser.add_argument("--run", type=Path, metavar="FOLDER", help="where to write; a run that is there goes on")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting: --set reinforce.steps=20"
+    )
+    parser.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with the run there, by its own recipe")
+    parser.add_argument(
+        "--to", action="append", default=[], metavar="NAME", help="copy metrics live to tensorboard or wandb"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="look for all that the recipe names, print it and do nothing"
+    )
+
+
+def _train(given: Namespace) -> int:
+    from poziomka.app.cli.recipes import recipe_file
+    from poziomka.app.settings.recipe import read_recipe
+    from poziomka.core.settings import plain, to_toml
+    from poziomka.runs.run import Run
+
+    if given.resume is not None:
+        if given.recipe is not None or given.run is not None or given.set:
+            message = "--resume goes on with a run by its own recipe: leave RECIPE, --run and --set out"
+            raise SettingsError(message)
+        Run.read(given.resume)  # says what is wrong where it is no run
+        recipe, folder = read_recipe(given.resume), given.resume
+    elif given.recipe is None:
+        message = (
+            "train needs a recipe, recurrence for one (`poziomka recipes` lists them), or --resume with a run's folder"
+        )
+        raise SettingsError(message)
+    else:
+        path = recipe_file(given.recipe)
+        recipe = read_recipe(path, tuple(given.set))
+        folder = given.run or _folder_for(given.recipe if path == given.recipe else Path(recipe.name), recipe.name)
+    if given.dry_run:
+        from poziomka.app.settings.resolve import demand_resolvable
+
+        demand_resolvable(recipe, given.to)
+        print(to_toml(plain(recipe)), end="")
+        return 0
+    from poziomka.app.train import train
+    from poziomka.learning.session import Interrupted
+
+    try:
+        page = train(recipe, folder, exports=given.to)
+    except Interrupted as error:
+        say(error)
+        return STOPPED
+    except KeyboardInterrupt:
+        say(f"stopped at once; go on with: poziomka train --resume {shlex.quote(str(folder))}")
+        return STOPPED
+    from poziomka.reports.findings import headline
+    from poziomka.reports.reading import read
+
+    print(headline(read(Run.read(folder), journals=False)))
+    print(f"The report is at {page}")
+    return 0
+
+
+def _folder_for(path: Path, name: str) -> Path:
+    """Returns runs/NAME; for the recipe of a run, which is to be repeated, the first free folder beside that run."""
+    if not re.fullmatch(r"[\w][\w .-]*", name):
+        message = f"the recipe's name {name!r} is no name for a folder: use letters, digits, '-', or give --run FOLDER"
+        raise SettingsError(message)
+    run = path if path.is_dir() else path.parent
+    if not (run / "checkpoints").is_dir():
+        return Path("runs") / name
+    run = Path(os.path.normpath(run)) if run.name in ("", "..") else run
+    numbers = (number for number in range(2, sys.maxsize))
+    return next(free for number in numbers if not (free := run.with_name(f"{run.name}-{number}")).exists())
+
+
+# --------------------------------------------------------------------------------------------------------- doctor
+def _doctor_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "recipe", nargs="?", type=Path, metavar="RECIPE", help="a recipe's name or file (the demonstration's settings)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting: --set task=countdown"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    parser.add_argument("--sandbox", action="store_true", help="attack what holds a model's code, instead of a recipe")
+
+
+def _doctor(given: Namespace) -> int:
+    from poziomka.app.cli.doctor import doctor, doctor_of_sandbox
+    from poziomka.app.cli.recipes import recipe_file
+
+    if given.sandbox:
+        if given.recipe is not None or given.set:
+            message = "--sandbox looks at this machine and at no recipe: leave RECIPE and --set out"
+            raise SettingsError(message)
+        return 0 if doctor_of_sandbox(as_json=given.json) else WRONG
+    path = None if given.recipe is None else recipe_file(given.recipe)
+    return 0 if doctor(path, tuple(given.set), as_json=given.json) else WRONG
+
+
+# ---------------------------------------------------------------------------------------------------------- learn
+def _learn_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
+    parser.add_argument(
+        "--from", dest="journal", type=Path, required=True, metavar="JOURNAL", help="a journal's file, or a folder"
+    )
+    parser.add_argument("--scores", type=Path, metavar="FILE", help='JSON lines {"id": …, "reward": …, "why": …}')
+    parser.add_argument("--steps", type=_positive, default=1, metavar="N", help="updates from these rollouts (1)")
+    parser.add_argument("--rate", type=float, metavar="X", help="learning rate (the recipe's highest)")
+    parser.add_argument(
+        "--mismatch", type=float, default=0.1, metavar="X", help="most nats a token between writers and learner (0.1)"
+    )
+
+
+def _learn(given: Namespace) -> int:
+    from poziomka.app.cli.learn import learn
+
+    settings = {"steps": given.steps, "rate": given.rate, "mismatch": given.mismatch}
+    for sentence in learn(given.run, given.journal, given.scores, settings):
+        print(sentence)
+    return 0
+
+
+# ------------------------------------------------------------------------------------------ evaluate, report, show
+def _evaluate_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
+    parser.add_argument(
+        "--budget", nargs="+", action="extend", type=int, default=[], metavar="N", help="thinking tokens, one or many"
+    )
+    parser.add_argument("--problems", type=_positive, metavar="N", help="held-out problems (the recipe's number)")
+    parser.add_argument("--attempts", type=_positive, metavar="N", help="attempts a problem (the recipe's number)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _evaluate(given: Namespace) -> int:
+    from poziomka.app.cli.evaluate import evaluate
+
+    curve = evaluate(given.run, given.budget, given.problems, given.attempts)
+    for note in curve.notes:
+        say(note)
+    print(curve.json() if given.json else curve)
+    return 0
+
+
+def _report_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
+
+
+def _report(given: Namespace) -> int:
+    from poziomka.app.cli.inspect.report import report
+
+    print(report(given.run))
+    return 0
+
+
+def _show_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
+    parser.add_argument("--step", metavar="N", help="a step, or a journal by its name: warm-start, trained")
+    parser.add_argument("--group", type=_positive, metavar="N", help="a group of the step, from 1")
+    parser.add_argument("--rollout", type=_positive, metavar="N", help="a rollout of the group, from 1")
+
+
+def _show(given: Namespace) -> int:
+    from poziomka.app.cli.inspect.show import show
+
+    show(given.run, given.step, given.group, given.rollout)
+    return 0
+
+
+# -------------------------------------------------------------------------------------------------------- metrics
+def _metrics_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
+    parser.add_argument("--to", metavar="NAME", help="copy them to tensorboard or wandb")
+    parser.add_argument("--folder", type=Path, metavar="FOLDER", help="where the copy lies (in the run's folder)")
+
+
+def _metrics(given: Namespace) -> int:
+    from poziomka.app.cli.inspect.metrics import copy, table
+
+    if given.to is None and given.folder is not None:
+        message = "--folder says where a copy lies: give --to tensorboard or --to wandb with it"
+        raise SettingsError(message)
+    print(table(given.run) if given.to is None else copy(given.run, given.to, given.folder))
+    return 0
+
+
+# --------------------------------------------------------------------------------------------------------- export
+def _export_options(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="RUN", help="the folder of a run, or of a checkpoint")
+    parser.add_argument("--gguf", type=Path, metavar="FILE", help="write a GGUF file, for llama.cpp")
+    parser.add_argument("--folder", dest="out", type=Path, metavar="FOLDER", help="write a folder in the hub's layout")
+    parser.add_argument("--kind", default="f32", metavar="KIND", help="of its weights: f32, f16 or bf16 (f32)")
+
+
+def _export(given: Namespace) -> int:
+    from poziomka.app.cli.export import export
+
+    *notes, done = export(given.folder, given.gguf, given.out, given.kind)
+    for note in notes:
+        say(note)
+    print(done)
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------------- tasks, runs
+def _tasks_options(parser: ArgumentParser) -> None:
+    words = "|".join(TASK_ACTIONS)
+    parser.add_argument("action", nargs="?", default="list", metavar=words, help="what to do (list)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="the task to show or to play; the tasks to check")
+    parser.add_argument("--split", metavar="SPLIT", help="train or test (train, where there is something to train on)")
+    parser.add_argument("--level", type=int, metavar="N", help="difficulty (the task's own mixture)")
+    parser.add_argument("--count", type=_positive, metavar="N", help="problems to show (3) or to play (10)")
+    parser.add_argument("--all", action="store_true", help="check every task that needs no files of yours")
+    parser.add_argument("--problems", type=_positive, metavar="N", help="of each split to check (20; with --all 10)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines: for list, show and check")
+
+
+TASK_ACTIONS = {
+    "list": "poziomka tasks list",
+    "show": "poziomka tasks show NAME",
+    "play": "poziomka tasks play NAME",
+    "check": "poziomka tasks check NAME, or --all",
+}
+
+
+TAKEN = {  # by an action; None and False are what an option is where it is not given
+    "list": ("json",),
+    "show": ("split", "level", "count", "json"),
+    "play": ("split", "level", "count"),
+    "check": ("all", "problems", "json"),
+}
+
+
+def _demand_taken(given: Namespace) -> None:
+    """Refuses an option that the action would ignore."""
+    for name in ("split", "level", "count", "all", "problems", "json"):
+        if getattr(given, name) not in (None, False) and name not in TAKEN[given.action]:
+            known = ", ".join(f"--{each}" for each in TAKEN[given.action])
+            message = f"tasks {given.action} takes no --{name}: it takes {known}"
+            raise SettingsError(message)
+
+
+def _tasks(given: Namespace) -> int:
+    from poziomka.app.cli.tasks import list_tasks, show_task
+
+    if given.action not in TASK_ACTIONS:
+        known = "; ".join(f"`{usage}`" for usage in TASK_ACTIONS.values())
+        message = f"unknown action {given.action!r}{nearest(given.action, TASK_ACTIONS)} write {known}"
+        raise SettingsError(message)
+    _demand_taken(given)
+    if given.action == "check" and (bool(given.names) != given.all):
+        from poziomka.app.cli.trials import check
+
+        problems = given.problems or (10 if given.all else 20)
+        passed = check(given.names, everything=given.all, problems=problems, as_json=given.json)
+        return 0 if passed else WRONG
+    most = {"list": (0, 1), "show": (1, 1), "play": (1, 1)}.get(given.action)
+    if most is None or not most[0] <= len(given.names) <= most[1]:
+        message = f"write `{TASK_ACTIONS[given.action]}`: received {len(given.names)} names"
+        raise SettingsError(message)
+    if given.action == "list":
+        print(list_tasks(*given.names, as_json=given.json))
+    elif given.action == "show":
+        how = {"split": given.split, "level": given.level, "count": given.count or 3}
+        print(show_task(given.names[0], **how, as_json=given.json))
+    else:
+        from poziomka.app.cli.chat.play import Game, play
+
+        play(Game(given.names[0], given.split, given.level, given.count or 10))
+    return 0
+
+
+def _recipes_options(parser: ArgumentParser) -> None:
+    """Adds nothing."""
+
+
+def _recipes(_: Namespace) -> int:
+    from poziomka.app.cli.recipes import list_recipes
+
+    print(list_recipes())
+    return 0
+
+
+def _settings_options(parser: ArgumentParser) -> None:
+    parser.add_argument("prefix", nargs="?", default="", metavar="PREFIX", help="reinforce.learner, lora, … (all)")
+
+
+def _settings(given: Namespace) -> int:
+    from poziomka.app.cli.settings import list_settings
+
+    print(list_settings(given.prefix))
+    return 0
+
+
+def _runs_options(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("runs"), metavar="FOLDER", help="of runs (runs)")
+
+
+def _runs(given: Namespace) -> int:
+    from poziomka.app.cli.inspect.runs import runs
+
+    print(runs(given.folder))
+    return 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_positive.__name__ = "number from 1 on"  # argparse says "invalid number from 1 on value: '0'"
+
+COMMANDS = {
+    "train": Command("run a recipe from nothing to a report, or go on with a run", _train_options, _train),
+    "doctor": Command("check a recipe's parts before compute is burnt", _doctor_options, _doctor),
+    "learn": Command("take an update from rollouts that were served and judged", _learn_options, _learn),
+    "chat": Command("talk with a model, or with a run's newest weights", chat.options, chat.chat),
+    "evaluate": Command("measure a run's newest weights at thinking budgets", _evaluate_options, _evaluate),
+    "report": Command("make a run's report.html and figures anew", _report_options, _report),
+    "metrics": Command("list a run's metrics, or copy them elsewhere", _metrics_options, _metrics),
+    "export": Command("write a run's newest weights for other programs", _export_options, _export),
+    "show": Command("look through a run's rollouts", _show_options, _show),
+    "tasks": Command("list the tasks, show problems, answer them, try their scorers", _tasks_options, _tasks),
+    "recipes": Command("list the recipes that come along", _recipes_options, _recipes),
+    "settings": Command("list a recipe's settings, their defaults and ranges", _settings_options, _settings),
+    "runs": Command("compare the runs in a folder", _runs_options, _runs),
+}

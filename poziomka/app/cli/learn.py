@@ -1,0 +1,54 @@
+"""`poziomka learn`: an update of a run's weights from rollouts that were served before and judged later."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from poziomka.app.cli.progress import doing
+from poziomka.app.settings.recipe import recipe_of
+from poziomka.app.train import Training
+from poziomka.core.errors import LearningError
+from poziomka.core.settings import build
+from poziomka.learning.loops.offline import ServedSettings, learn_from
+from poziomka.reports.words import counted
+from poziomka.runs.feedback import Judged, judge, read_scores, rollouts_in
+from poziomka.runs.run import Run
+
+
+def learn(folder: Path, source: Path, scores: Path | None, settings: Mapping[str, Any]) -> list[str]:
+    """Takes the update; returns, in sentences, what was left out and what came of it.
+
+    Args:
+        folder: the run's; no other process may be writing it.
+        source: a journal file, or a folder of them.
+        scores: judgements that came later; None where the journal has them.
+        settings: those of ServedSettings; None and what is absent for the defaults.
+
+    Raises:
+        PoziomkaError: what is wrong, in a sentence; the run stands where it stood.
+    """
+    how = build(ServedSettings, {name: value for name, value in settings.items() if value is not None}, "learn")
+    plain = Run.read(folder).recipe
+    recipe = recipe_of(plain, where=str(folder))
+    with doing(f"reading {source}", always=False):
+        rollouts, twice = rollouts_in(source)
+    judged = judge(rollouts, read_scores(scores)) if scores is not None else Judged(rollouts)
+    with Run.open(folder, plain) as run:
+        with doing(f"loading {folder}", always=False):
+            training = Training(recipe, run, quiet=True)
+        progress = training.progress
+        if progress.step < training.warm_updates:
+            message = f"the run {folder} is still in its warm start: finish it first, with {progress.again}"
+            raise LearningError(message)
+        if progress.step == training.warm_updates:
+            progress.learner = training.learner(recipe.reinforce.learner)
+        if twice:
+            run.note(f"{counted(len(twice), 'rollout')} came more than once ({twice[0]!r} for one): the first counts")
+        with doing(f"learning from {counted(len(judged.rollouts), 'rollout')}"):
+            metrics = learn_from(progress, None, judged, how)
+        used, mean = counted(int(metrics["rollouts/used"]), "rollout"), metrics["reward/mean"]
+        done = (
+            f"learned from {used} (mean reward {mean:.2f}, {metrics['policy/mismatch_kl']:.2g} nats a token from "
+            f"their writers): the run stands at {progress.version}"
+        )
+        return [*run.notes, done]

@@ -1,0 +1,29 @@
+"""`poziomka settings`: every setting of a recipe, with its default, its type, its range and what it means."""
+
+from poziomka.app.settings.aliases import ALIASES, settings_of
+from poziomka.app.settings.recipe import Recipe
+from poziomka.core.errors import SettingsError, nearest
+from poziomka.reports.words import NOTHING, brief
+
+
+def list_settings(prefix: str = "") -> str:
+    """Returns two lines a setting: its name, default, type and range, and what it means.
+
+    Args:
+        prefix: the beginning of the names, or another library's name of a setting; "" for all.
+
+    Raises:
+        SettingsError: no setting's name begins so.
+    """
+    known = list(settings_of(Recipe()))
+    found = [each for each in known if each.name.startswith(ALIASES.get(prefix, prefix))]
+    if not found:
+        names = {part for each in known for part in (each.name, each.name.rpartition(".")[0])} - {""}
+        message = f"no setting begins with {prefix!r}{nearest(prefix, names)}"
+        raise SettingsError(message)
+    lines = []
+    for each in found:
+        value = "none" if each.default is None else brief(each.default) or NOTHING
+        lines.append(f"{each.name} = {value}   {each.kind}{f', {each.range}' if each.range else ''}")
+        lines += [f"    {each.about}"] if each.about else []
+    return "\n".join(lines)

@@ -1,0 +1,144 @@
+"""`poziomka tasks`: which tasks there are, and what their problems look like."""
+
+import json
+import shutil
+from typing import Any
+
+from poziomka.core.problem import Problem, Task
+from poziomka.core.safety.terminal import visible
+from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, shipped, task_named
+
+NARROW, WIDE = 60, 100  # columns of a list, whatever the terminal has
+
+
+def list_tasks(family: str | None = None, *, as_json: bool = False) -> str:
+    """Returns a line a task: its name, its levels, and the beginning of its words about itself.
+
+    Args:
+        family: a name of NAME:WHERE, to list each WHERE that is here; None for everything.
+        as_json: a JSON list with the full name of every task instead.
+
+    Raises:
+        TaskError: no task has this name.
+    """
+    if as_json:
+        return _list_as_json(family)
+    if family is not None:
+        return _list_family(family)
+    made = [(name, _levels(make()), _about(name)) for name, make in TASKS.items()]
+    read = [(f"{name}:WHERE", _wheres(name), _about(name)) for name in READ_TASKS]
+    widths = [max(len(row[column]) for row in (*made, *read)) for column in (0, 1)]
+    columns = max(NARROW, min(WIDE, shutil.get_terminal_size((WIDE, 24)).columns))
+    lines = {
+        kind: [_fit(f"{name:<{widths[0]}}  {levels:<{widths[1]}}  {about}", columns) for name, levels, about in rows]
+        for kind, rows in (("made", made), ("read", read))
+    }
+    return "\n".join(
+        [
+            *lines["made"],
+            "",
+            *lines["read"],
+            "",
+            "`poziomka tasks show NAME` prints problems, `play NAME` asks them, `check NAME` tries the scorer;",
+            "`poziomka tasks list NAME` lists each WHERE of NAME:WHERE that needs no files of yours.",
+        ]
+    )
+
+
+def _list_as_json(family: str | None) -> str:
+    if family is not None and family not in READ_TASKS:
+        task_named(family)  # raises where nothing has this name
+    names = [name for name in shipped() if family in (None, name, name.partition(":")[0])]
+    return json.dumps([{"task": name, "about": _about(name)} for name in names], indent=1)
+
+
+def _list_family(name: str) -> str:
+    if name not in READ_TASKS:
+        task_named(name)  # raises where nothing has this name
+        return f"{name}  {_levels(task_named(name))}  {_about(name)}"
+    wheres = SHIPPED[name]() if name in SHIPPED else ()
+    listed = [f"{name}:{where}" for where in wheres] or [f"{name}:WHERE, where WHERE names files of yours"]
+    return "\n".join([_about(name), "", *listed])
+
+
+def show_task(
+    name: str, *, split: str | None = None, level: int | None = None, count: int = 3, as_json: bool = False
+) -> str:
+    """Returns the first `count` problems of a split, with answers and written-out solutions, and the task's limits.
+
+    Args:
+        name: of the task.
+        split: "train", "test", …; None for what there is to train on, else the test split.
+        level: difficulty; None for the task's own mixture.
+        count: how many problems.
+        as_json: one JSON object instead of lines.
+
+    Raises:
+        TaskError: no such task or level, an empty split, or its source raised.
+    """
+    task = task_named(name)
+    split = split or split_of(task)
+    there = task.count(split)
+    if as_json:
+        problems = task.take(split, 0, count if there is None else max(1, min(count, there)), level)
+        told: dict[str, Any] = {"task": task.name, "about": _about(name), "split": split, "count": there}
+        told |= {"levels": task.levels, "limits": task.limits, "problems": [_plain(task, each) for each in problems]}
+        return json.dumps(told, indent=1)
+    facts = [f"task {task.name}", _levels(task), "endless" if there is None else f"{there:,} problems"]
+    count = count if there is None else max(1, min(count, there))
+    shown = [_problem(task, number, problem) for number, problem in enumerate(task.take(split, 0, count, level), 1)]
+    limits = "\n".join(["What a result on it does not show:", *(f"- {limit}" for limit in task.limits)])
+    return "\n\n".join(
+        [f"{_about(name)}\n{' · '.join(facts)} · split {split}", *shown, *([limits] * bool(task.limits))]
+    )
+
+
+def split_of(task: Task) -> str:
+    """Returns the split to show where none was named: "train", or "test" where there is nothing to train on."""
+    return "train" if task.count("train") != 0 else "test"
+
+
+def solution(task: Task, problem: Problem) -> tuple[str, str]:
+    """Returns a thought ("" where there is none) and a right answer, as a person reads them."""
+    if task.demonstration is not None:
+        return task.demonstration(problem)
+    return "", problem.answer or "(many are right)"
+
+
+def said(who: str, words: str) -> str:
+    """Returns somebody's words, each line after the first below its beginning."""
+    return f"  {who:<8} " + visible(words).strip().replace("\n", "\n" + " " * 11)
+
+
+def _problem(task: Task, number: int, problem: Problem) -> str:
+    lines = [f"problem {number} · level {problem.level}"]
+    lines += [said(message.role, message.content) for message in problem.prompt]
+    thought, answer = solution(task, problem)
+    if task.demonstration is not None:
+        lines.append(said("thought", thought))
+    return "\n".join([*lines, said("answer", answer)])
+
+
+def _plain(task: Task, problem: Problem) -> dict[str, Any]:
+    """Returns a problem as JSON has it."""
+    thought, answer = task.demonstration(problem) if task.demonstration is not None else (None, problem.answer or None)
+    prompt = [{"role": message.role, "content": message.content} for message in problem.prompt]
+    return {"key": problem.key, "level": problem.level, "prompt": prompt, "thought": thought, "answer": answer}
+
+
+def _levels(task: Task) -> str:
+    return "no levels" if task.levels is None else f"levels {task.levels[0]} to {task.levels[1]}"
+
+
+def _wheres(name: str) -> str:
+    count = len(SHIPPED[name]()) if name in SHIPPED else 0
+    return f"{count} of them" if count > 1 else "from files"
+
+
+def _about(name: str) -> str:
+    make = {**TASKS, **READ_TASKS}[name.partition(":")[0]]
+    return (make.__doc__ or "").strip().partition("\n")[0]
+
+
+def _fit(line: str, columns: int) -> str:
+    return line if len(line) <= columns else f"{line[: columns - 1].rstrip()}…"

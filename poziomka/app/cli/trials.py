@@ -1,0 +1,199 @@
+"""`poziomka tasks check`: the trial of tasks, several at once, as a table or as JSON."""
+
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from poziomka.core.errors import PoziomkaError, TaskError, nearest
+from poziomka.core.rollouts.evaluation import Estimate
+from poziomka.core.safety.terminal import behind, visible
+from poziomka.reports.words import NOTHING, counted, duration
+from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, shipped, task_named
+from poziomka.testing.trial import Effort, trial
+from poziomka.testing.trial_record import JUNK, WORTHLESS, Trial
+
+WORKERS = 2  # tasks that are tried at once; each has its scorer in one process more
+LONGEST = 240.0  # seconds of one task's trial, its source and its scorer included
+EFFORT = Effort(budget=30.0)
+NAMES = 30  # columns of a name
+LEGEND = "rest: earned by other replies that must earn nothing · ms: a check · /s: problems made in a second"
+
+
+def check(names: Sequence[str], *, everything: bool, problems: int, as_json: bool) -> bool:
+    """Tries tasks and prints what came of it; returns whether all passed.
+
+    Args:
+        names: of tasks; NAME alone of NAME:WHERE means each WHERE that needs no files.
+        everything: every task that is here without more files.
+        problems: of each split.
+        as_json: print one JSON object instead of a table.
+
+    Raises:
+        TaskError: no task has one of the names, or none is named.
+    """
+    wanted = shipped() if everything else [each for name in names for each in _named(name)]
+    if not wanted:
+        message = "name the tasks to check, or give --all"
+        raise TaskError(message)
+    began = time.perf_counter()
+    found: dict[str, Trial] = {}
+    shown, width = 0, max(12, min(NAMES, max(map(len, wanted))))
+    if not as_json:
+        print(_heading(width))
+    for name, tried in trials(wanted, problems):
+        found[name] = tried
+        while not as_json and shown < len(wanted) and wanted[shown] in found:
+            _tell("")
+            print(_line(wanted[shown], found[wanted[shown]], width), flush=True)
+            shown += 1
+        _tell(f"{len(found)} of {len(wanted)} tried, {sum(not each.passed for each in found.values())} broken")
+    _tell("")
+    took, passed = time.perf_counter() - began, sum(each.passed for each in found.values())
+    if as_json:
+        told = {"ok": passed == len(wanted), "seconds": round(took, 3)}
+        print(json.dumps({**told, "tasks": [_plain(name, found[name]) for name in wanted]}, indent=2))
+    else:
+        broken = len(wanted) - passed
+        ending = f", {broken} BROKEN: do not train on them" if broken else ""
+        print(f"{passed} of {counted(len(wanted), 'task')} passed{ending} ({duration(took)})\n{LEGEND}")
+    return passed == len(wanted)
+
+
+def _named(name: str) -> list[str]:
+    """Returns the full names that a name means."""
+    kind, colon, _ = name.partition(":")
+    if kind not in (READ_TASKS if colon else {**TASKS, **READ_TASKS}):
+        message = f"unknown task {name!r}{nearest(name, [*TASKS, *READ_TASKS])}"
+        raise TaskError(message)
+    if colon or kind in TASKS:
+        return [name]
+    wheres = SHIPPED[kind]() if kind in SHIPPED else ()
+    if not wheres:
+        message = f"task {kind!r} reads its problems, and none are here: name it {kind}:WHERE"
+        raise TaskError(message)
+    return [f"{kind}:{where}" for where in wheres]
+
+
+# ---------------------------------------------------------------------------------------------------- several at once
+def trials(names: Sequence[str], problems: int, workers: int = WORKERS) -> Iterator[tuple[str, Trial]]:
+    """Yields each task's name with its trial, as they are done; a task whose process dies or hangs is a broken one.
+
+    The processes are forks of this one, which holds no torch: so they start at once, and know tasks that tests plant.
+    """
+    waiting = list(reversed(list(dict.fromkeys(names))))
+    busy: dict[Connection, tuple[BaseProcess, str, float]] = {}
+    idle: list[tuple[Connection, BaseProcess]] = []
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < workers:
+                pipe, process = idle.pop() if idle else _start(problems)
+                name = waiting.pop()
+                pipe.send(name)
+                busy[pipe] = (process, name, time.perf_counter())
+            ready: list[Any] = wait(list(busy), timeout=1.0)
+            late = [pipe for pipe, (_, _, began) in busy.items() if time.perf_counter() - began > LONGEST]
+            for pipe in {*ready, *late}:
+                process, name, began = busy.pop(pipe)
+                tried = _received(pipe) if pipe in ready else None
+                if tried is None:
+                    process.kill()
+                    process.join()
+                    took = time.perf_counter() - began
+                    why = "its process died" if pipe in ready else f"it was not done within {LONGEST:g} s"
+                    tried = Trial(name, (), (f"the trial could not be finished: {why}",), seconds=took)
+                else:
+                    idle.append((pipe, process))
+                yield name, tried
+    finally:
+        for pipe, process in [*idle, *((pipe, process) for pipe, (process, _, _) in busy.items())]:
+            process.kill()
+            process.join()
+            pipe.close()
+
+
+def _start(problems: int) -> tuple[Connection, BaseProcess]:
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, problems, os.getpid()))  # no daemon: it has a child
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+def _received(pipe: Connection) -> Trial | None:
+    """Returns what a process sent; None where it died."""
+    try:
+        tried: Trial = pipe.recv()
+    except (EOFError, OSError):
+        return None
+    return tried
+
+
+def _serve(pipe: Connection, problems: int, parent: int) -> None:
+    """A process's life: receive a name, try the task, send the trial."""
+    try:
+        while os.getppid() == parent:
+            pipe.send(_tried(pipe.recv(), problems))
+    except (EOFError, OSError, KeyboardInterrupt):
+        return
+
+
+def _tried(name: str, problems: int) -> Trial:
+    began = time.perf_counter()
+    try:
+        return trial(task_named(name), problems=problems, effort=EFFORT)
+    except PoziomkaError as error:
+        broken = str(error)
+    except Exception as error:  # noqa: BLE001 whatever a task raises while it is made is the task's failure
+        broken = f"the task raised {type(error).__name__}: {error}"
+    return Trial(name, (), (broken,), seconds=time.perf_counter() - began)
+
+
+# ---------------------------------------------------------------------------------------------------------- the table
+def _heading(width: int) -> str:
+    return f"{'task':<{width}}  {'gold accepted':<17}  {'wrong accepted':<17}  {'rest':>7}  {'ms':>5}  {'/s':>6}"
+
+
+def _line(name: str, tried: Trial, width: int) -> str:
+    short = name if len(name) <= width else f"{name[: width - 1]}…"
+    earned, count = tried.count(WORTHLESS, JUNK)
+    rest = f"{earned}/{count}" if count else NOTHING
+    figures = f"{_estimate(tried.gold)}  {_estimate(tried.wrong)}  {rest:>7}"
+    each = f"{1000 * tried.check_seconds:5.2g}" if tried.check_seconds else f"{NOTHING:>5}"
+    drawn = f"{1 / tried.source_seconds:6.0f}" if tried.source_seconds else f"{NOTHING:>6}"
+    line = f"{short:<{width}}  {figures}  {each}  {drawn}"
+    if tried.passed:
+        return f"{line}  passed"
+    return f"{line}  BROKEN\n  → {visible(tried.broken[0])[:300]}"
+
+
+def _estimate(estimate: Estimate | None) -> str:
+    return f"{NOTHING if estimate is None else str(estimate):<17}"
+
+
+def _plain(name: str, tried: Trial) -> dict[str, object]:
+    """Returns a trial as JSON has it."""
+    return {
+        "task": name,
+        "passed": tried.passed,
+        "broken": list(tried.broken),
+        "gold_accepted": None if tried.gold is None else asdict(tried.gold),
+        "wrong_accepted": None if tried.wrong is None else asdict(tried.wrong),
+        "check_milliseconds": round(1000 * tried.check_seconds, 3),
+        "problems_per_second": round(1 / tried.source_seconds, 1) if tried.source_seconds else None,
+        "seconds": round(tried.seconds, 3),
+        "rows": [asdict(row) for row in tried.rows],
+    }
+
+
+def _tell(progress: str) -> None:
+    """Shows how far it is, where somebody looks at a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{visible(progress)}", end="", file=behind(sys.stderr), flush=True)

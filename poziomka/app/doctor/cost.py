@@ -1,0 +1,93 @@
+"""Will it fit, how long will it take, and is there anything to learn from?"""
+
+from collections.abc import Sequence
+from math import ceil
+from statistics import fmean
+
+from poziomka.app.doctor.finding import Finding
+from poziomka.app.doctor.parts import Bench
+from poziomka.app.doctor.plan import evaluations
+from poziomka.app.preflight import ADVICE, in_words, needs
+from poziomka.inference.engine import EngineLimits
+from poziomka.learning.samples.advantages import informative
+from poziomka.models.memory_limits import free_memory
+from poziomka.reports.words import counted, duration, percent, scaled
+
+TIGHT = 0.8  # share of the available memory from which on an estimate is no promise
+
+
+def memory(bench: Bench) -> Finding:
+    """Compares an estimate of a step's peak with the memory there is."""
+    parts, name = bench.parts, "memory"
+    turns = parts.task.environment is not None
+    context = None if parts.recipe is None else parts.recipe.context
+    held = needs(parts.model, parts.chat, bench.prompts, parts.settings, context=context, turns=turns)
+    there = free_memory(parts.model.device)
+    figure, needed = f"{in_words(held)} at the peak of a step, of {scaled(there, 'B')}", sum(held.values())
+    if needed > there:
+        return Finding.failed(name, figure, ADVICE)
+    return Finding.warned(name, figure, ADVICE) if needed > TIGHT * there else Finding.passed(name, figure)
+
+
+def variance(bench: Bench) -> Finding:
+    """Looks whether attempts at a problem differ in reward: only then is there anything to learn from."""
+    name = "rewards"
+    judged = [rollout for rollout in bench.rollouts if rollout.score.reward is not None]
+    if not judged:
+        why = bench.rollouts[0].score.why
+        return Finding.failed(name, f"no check came to a verdict: {why}", "mend the scorer or the environment")
+    rate, share = fmean(r.score.correct for r in judged), fmean(informative(group) for group in bench.groups)
+    shown = f"{percent(rate)} of {len(judged)} attempts right, "
+    shown += f"{percent(share)} of {len(bench.groups)} groups with different rewards"
+    if not bench.parts.warmed:
+        return Finding.passed(name, f"{shown} (the warm start comes first)")
+    if share == 0:
+        way = "an easier task, more attempts or a warm start" if rate < 0.5 else "a harder task"
+        return Finding.warned(name, shown, f"such groups teach nothing: take {way}")
+    return Finding.passed(name, shown)
+
+
+def seconds(bench: Bench) -> Finding:
+    """Scales what sampling and learning took here to a step of the recipe, and to the whole run.
+
+    Rows that are sampled together share the work: at best more rows take no longer, at worst as much longer.
+    Of parts that no recipe built, only reinforcement is estimated.
+    """
+    settings, taken = bench.parts.settings, bench.seconds
+    rows = settings.problems * settings.attempts
+    learning = taken["learning"] * rows / sum(len(group) for group in bench.few)
+    low, high = (amount + learning for amount in _sampling(bench, [rows]))
+    stage = (low * settings.steps, high * settings.steps)
+    said = f"a step of {rows} rollouts {_range(low, high)}"
+    spans = {counted(settings.steps, "step"): stage} | _around(bench)
+    phases = [f"{phase} {_range(*span)}" for phase, span in spans.items()]
+    if len(phases) > 1:
+        phases.append(f"in all {_range(*map(sum, zip(*spans.values(), strict=True)))}")
+    return Finding.passed("time", "; ".join([said, *phases]))
+
+
+def _around(bench: Bench) -> dict[str, tuple[float, float]]:
+    """Returns the least and most seconds of the warm start and of all evaluations, by what they are."""
+    recipe = bench.parts.recipe
+    if recipe is None:
+        return {}
+    found = {}
+    if recipe.warm_updates:
+        tokens = sum(len(rollout.transcript) for group in bench.few for rollout in group)
+        each = bench.seconds["learning"] * recipe.warm_start.lessons.tokens / tokens
+        name = f"warm start of {counted(recipe.warm_updates, 'update')}"
+        found[name] = (each * recipe.warm_updates, each * recipe.warm_updates)
+    sizes = evaluations(recipe, bench.parts.task)
+    found[f"evaluation of {counted(sum(sizes), 'attempt')}"] = _sampling(bench, sizes)
+    return found
+
+
+def _sampling(bench: Bench, sizes: Sequence[int]) -> tuple[float, float]:
+    """Returns the least and most seconds in which batches of so many attempts are sampled, one batch after another."""
+    taken, count, together = bench.seconds["sampling"], len(bench.rollouts), EngineLimits().rows
+    least = taken * sum(ceil(size / together) for size in sizes)
+    return least, max(least, taken * sum(sizes) / count)
+
+
+def _range(low: float, high: float) -> str:
+    return duration(low) if high < 1.1 * low else f"{duration(low)} to {duration(high)}"

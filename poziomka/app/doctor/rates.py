@@ -1,0 +1,39 @@
+"""Are the learning rates what is usual for the kind and the size of the model?"""
+
+from poziomka.app.doctor.finding import Finding
+from poziomka.app.doctor.parts import Bench
+from poziomka.app.settings.kinds import usual_rates
+from poziomka.reports.words import scaled
+
+WILD = 5.0  # a rate this many times above the usual range destroys what a model knows, or diverges
+
+
+def rates(bench: Bench) -> list[Finding]:
+    """Compares the learning rate of each stage that takes a step with the usual range; of no recipe, nothing."""
+    recipe = bench.parts.recipe
+    if recipe is None:
+        return []
+    parameters = bench.parts.model.parameters_count
+    usual = usual_rates(recipe.kind, parameters)
+    what = f"{recipe.kind} of {scaled(parameters)} parameters"
+    found = []
+    if recipe.warm_updates:
+        rate = recipe.warm_start.learner.optimizer.rate
+        found.append(_compared("warm-start rate", "warm_start.learner.optimizer.rate", rate, usual.warm_start, what))
+    if recipe.reinforce.steps:
+        rate = recipe.reinforce.learner.optimizer.rate
+        found.append(_compared("reinforcement rate", "reinforce.learner.optimizer.rate", rate, usual.reinforce, what))
+    return found
+
+
+def _compared(name: str, setting: str, rate: float, usual: tuple[float, float], what: str) -> Finding:
+    low, high = usual
+    figure = f"{rate:g}, where {low:g} to {high:g} is usual for {what}"
+    if low <= rate <= high:
+        return Finding.passed(name, figure)
+    if rate < low:
+        return Finding.warned(name, figure, f"little will be learned: raise {setting} to {low:g} or more")
+    advice = f"lower {setting} to {high:g} or less"
+    if rate > WILD * high:
+        return Finding.failed(name, figure, f"such a rate destroys what the model has learned: {advice}")
+    return Finding.warned(name, figure, f"training may become unstable: {advice}")

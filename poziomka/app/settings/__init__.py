@@ -1,0 +1,1 @@
+"""Recipes: their settings, aliases, defaults and inputs."""

@@ -1,0 +1,138 @@
+"""Reading an answer out of a reply: strictly, in one pass, and without ever raising."""
+
+import re
+from collections.abc import Collection
+
+from poziomka.core.rollouts.boxes import BOX, TEXT, open_box, trouble_before
+from poziomka.core.rollouts.number_words import AFTER, ATTACHED, is_harmless, leads_to_number, words_in
+
+THINK, CLOSE = "<think>", "</think>"
+
+
+def split_thought(reply: str) -> tuple[str, str | None]:
+    """Splits a reply into its thought (all of them, where tools interrupt it) and what follows.
+
+    What follows is None while a thought is still open: words in a thought are never an answer. It is None too
+    where "</think>" closes what was closed already: a model could else go on thinking after its budget was spent.
+    A reply that never opened a thought is all answer.
+    """
+    if CLOSE not in reply:
+        before, opened, inside = reply.partition(THINK)
+        return (inside.strip(), None) if opened else ("", before.strip())
+    thought, *between, answer = reply.split(CLOSE)
+    closed_twice = any(THINK not in words for words in between)
+    thought = CLOSE.join([thought, *between]).replace(THINK, "", 1).strip()
+    return thought, None if closed_twice or THINK in answer else answer.strip()
+
+
+def read_integer(reply: str) -> int | None:
+    """Returns the integer that is the whole answer after the thought; None for anything else.
+
+    Strict on purpose: two numbers, words around the number, or digits of another script are no answer.
+    """
+    answer = split_thought(reply)[1]
+    if answer is None or len(answer) > 40:
+        return None
+    digits = answer[1:] if answer[:1] in "+-" else answer
+    return int(answer) if digits.isascii() and digits.isdigit() else None
+
+
+LONGEST = 400  # characters of an answer in which a number is looked for
+NUMERAL = re.compile(
+    r"[=(\[{*_\"'`\\$:#]*"  # what may stand before: an equals sign, a bracket, Markdown, a currency
+    r"([+-]?)\\?[$£€]?(\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.(\d+))?\\?%?°?"
+    r"[)\]}*_\"'`\\$£€.,;:!]*",
+    re.ASCII,
+)
+OPERATORS = re.compile(r"[+\-*/^<>×÷−–·≠≈~]+")  # a word of these beside a number makes it another number
+AROUND = "=:.,;!#*_\"'`()[]{}\\$"  # marks around a word that leave it the same
+HALVES = {"½": ".5", "¼": ".25", "¾": ".75", "⅕": ".2", "⅖": ".4", "⅗": ".6", "⅘": ".8", "⅛": ".125", "⅜": ".375"}
+HALVES |= {"⅝": ".625", "⅞": ".875"}  # "½" is a number; thirds are no decimals
+SPELLINGS = (  # other spellings of the same
+    (re.compile(r"(?<=\d)(?:\{,\}|,?\\[,!:; ]|,?[~\u00a0\u2009\u202f])(?=\d{3}(?!\d))"), ","),
+    (TEXT, r" \1 "),
+    (re.compile(r"</?answer>"), " "),
+    (re.compile(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})|\\degree(?![A-Za-z])"), "°"),
+    (
+        re.compile(r"(?<![^\s=(\[{*_\"'`\\$:#])[−–](?=\\?[$£€]?\.?\d)"),
+        "-",
+    ),  # a minus sign, or a dash that is meant for one
+    (re.compile(rf"(?<![\d.,])(\d*)([{''.join(HALVES)}])"), lambda found: found[1] + HALVES[found[2]]),
+    (re.compile(r"(?<![^\s(\[{*_\"'`\\$:])([A-Za-z]+)="), r"\1 = "),
+    (re.compile(rf"(?<=\d)({'|'.join(sorted(ATTACHED, key=len, reverse=True))})(?![\w^])", re.IGNORECASE), r" \1"),
+    (re.compile(r"(?<=[A-Za-z])(?:\^\{?[23]\}?|[²³])(?!\w)"), ""),  # "cm²" is a unit
+)
+
+
+def read_number(reply: str, question: str = "") -> str | None:
+    r"""Returns the only number in the answer after the thought, in its shortest form; None for anything else.
+
+    Words may stand around it: "12", "12.", "= 12", "The answer is 12.", "$1,200.50", "**12**", "12%", "x = 12",
+    "12 km" and "\boxed{12}" are read, as "12", "1200.5" and so on. They are words of the lists in core/rollouts/number_words.py, or of
+    the question; so "half of 12", "12 millions", "nicht 12" and "12 or thirteen" are none. A box says what the answer
+    is, where what stands around it leaves it as it is. Two numbers, even two equal ones, a formula ("3/4", "1e3",
+    "- 3"), a number in words, digits of another script, a number that is denied or asked ("It is not 12.", "12?") and
+    an answer longer than LONGEST characters are none, as a reward must not depend on which of them is picked.
+
+    Args:
+        reply: what the model wrote.
+        question: its words may stand around the number.
+    """
+    answer = split_thought(reply)[1]
+    if answer is None or len(answer) > LONGEST:
+        return None
+    known = words_in(question)
+    box = open_box(answer)
+    if isinstance(box, str):
+        return None if BOX.search(answer) else _only_number(answer, known)
+    after = box.after.split()
+    if trouble_before(box.before, known) or any(map(str.isnumeric, box.after)):
+        return None
+    return _only_number(box.inside, known) if all(_is_beside(word, known) for word in after) else None
+
+
+def _only_number(answer: str, question: Collection[str]) -> str | None:
+    """Returns the number of an answer without a box."""
+    for pattern, better in SPELLINGS:
+        answer = pattern.sub(better, answer)
+    words = answer.split()
+    places = [place for place, word in enumerate(words) if any(map(str.isnumeric, word))]
+    found = NUMERAL.fullmatch(words[places[0]]) if len(places) == 1 else None
+    if found is None:
+        return None
+    before, after = words[: places[0]], words[places[0] + 1 :]
+    if len(before) > 1 and before[-1] == "=" and re.fullmatch(r"[({\[$\\*]*[A-Za-z]", before[-2]):
+        before = before[:-2]  # "x = 12"
+    if not all(_is_beside(word, question) for word in before + after):
+        return None
+    sentence = " ".join(before).rpartition(". ")[2].split()
+    if not leads_to_number([_bare(word) for word in sentence]) or (after and _bare(after[0]) in AFTER):
+        return None
+    sign, whole, part = found.groups(default="")
+    whole, part = whole.replace(",", "").lstrip("0") or "0", part.rstrip("0")
+    number = f"{whole}.{part}" if part else whole
+    return f"-{number}" if sign == "-" and number != "0" else number
+
+
+def _bare(word: str) -> str:
+    return word.strip(AROUND).lower()
+
+
+def _is_beside(word: str, question: Collection[str]) -> bool:
+    """Whether a word may stand beside the number, punctuation around it aside."""
+    if OPERATORS.fullmatch(word):
+        return False
+    return all(is_harmless(part, question) for part in re.split(r"[-–/]", _bare(word)) if _bare(word))
+
+
+def read_boxed(reply: str) -> str | None:
+    r"""Returns what stands in the only \boxed{…} of the answer after the thought; None for anything else.
+
+    Braces inside are matched, so "\boxed{\frac{1}{2}}" is read as "\frac{1}{2}". Two boxes, a box that never closes,
+    one inside another, an empty one and an answer longer than LONGEST characters are none.
+    """
+    answer = split_thought(reply)[1]
+    if answer is None or len(answer) > LONGEST:
+        return None
+    box = open_box(answer)
+    return None if isinstance(box, str) else box.inside

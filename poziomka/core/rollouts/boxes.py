@@ -1,0 +1,82 @@
+r"""The box that holds an answer, "\boxed{12}", and whether what stands around it leaves the answer as it is."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from poziomka.core.rollouts.number_words import HEDGES, is_denial, is_harmless, is_number_word, leads_to_number
+
+LOOKED_AT = 300  # characters before a box
+BOX = re.compile(r"\\(?:f|frame)?boxed|\\framebox|\\fbox|boxed")
+TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm|mathbf|operatorname)\s*\{([^{}]*)\}")
+MARKUP_AT_END = re.compile(r"(?:\\[()\[\],;:! \\]|\\quad|\\qquad|\\displaystyle|[$*_`\"'“”‘’(\[{#~&]|\s)+$")
+COMMAND = re.compile(r"\\[A-Za-z]+$")
+OPERATOR = re.compile(r"[-+/^<>|×÷−–·!≠≈]$")
+LEADS = (r"\implies", r"\Rightarrow", r"\Longrightarrow", r"\rightarrow", r"\to", r"\therefore", r"\in")
+CLAUSE = re.compile(r"[.!?;:\n=。，：；]|,\s")
+ARROW = re.compile(r"(?:^|\n)\s*[-=]>$")
+CLAIM = re.compile(r"(?<![<>!≠~≈:/+\-*^])(?:=|:=)$|[:.!,;。：，；⇒→∴∈]$")  # what says that an answer follows
+IS = frozenset(["ist", "est", "es", "è", "é", "jest", "är", "er", "是", "为", "為", "答案是", "答案为", "答案為"])
+WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+
+
+@dataclass(frozen=True)
+class Box:
+    """The one box of an answer: what it holds, and what stands before and after it."""
+
+    inside: str
+    before: str
+    after: str
+
+
+def open_box(text: str) -> Box | str:
+    """Returns the one box of a text, braces within braces included; or why there is none."""
+    boxes = list(BOX.finditer(text))
+    if len(boxes) != 1 or not boxes[0][0].startswith("\\"):
+        return f"there are {len(boxes)} boxes" if boxes else "there is no box"
+    start = boxes[0].end()
+    start += len(text[start:]) - len(text[start:].lstrip())
+    if text[start : start + 1] != "{":
+        return "the box has no braces"
+    depth = 0
+    for mark in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
+        depth += {"{": 1, "}": -1}.get(mark[0], 0)
+        if depth == 0:
+            inside = text[start + 1 : start + mark.start()].strip()
+            after = text[start + mark.end() :]
+            return Box(inside, text[: boxes[0].start()], after) if inside else "the box is empty"
+    return "the box is never closed"
+
+
+def trouble_before(before: str, question: Collection[str] = ()) -> str:
+    r"""Returns why what stands before a box changes or denies what it holds; "" where it does not.
+
+    "-\boxed{12}", "x > \boxed{12}", "half of \boxed{12}" and "It is not \boxed{12}" do not say that the answer is 12.
+
+    Args:
+        before: the answer up to the box.
+        question: what `words_in` returned for the question.
+    """
+    lead = TEXT.sub(r" \1 ", before[-LOOKED_AT:])
+    bare = MARKUP_AT_END.sub("", lead)
+    new_line = "\n" in lead[len(bare) :]
+    claims = not bare or CLAIM.search(bare) is not None or bare.endswith(LEADS) or ARROW.search(bare) is not None
+    words = [word.lower() for word in WORD.findall(CLAUSE.split(bare.rstrip(":=, "))[-1])]
+    denial = next((word for word in (words[-2:] if bare.endswith("=") else words) if is_denial(word)), None)
+    if denial is not None:
+        return f"{denial!r} before the box denies or doubts it"
+    if claims or _introduces(bare, words, question, new_line=new_line):
+        return ""
+    return f"{bare[-20:].strip()!r} stands before the box"
+
+
+def _introduces(bare: str, words: list[str], question: Collection[str], *, new_line: bool) -> bool:
+    """Whether the last word before a box is one that an answer follows."""
+    if COMMAND.search(bare):
+        return False
+    if not bare[-1].isalpha():
+        return new_line and OPERATOR.search(bare) is None
+    last = words[-1] if words else ""
+    if not leads_to_number(words) or is_number_word(last) or last in HEDGES:
+        return False
+    return new_line or last in IS or (len(last) > 1 and is_harmless(last, question))

@@ -1,0 +1,246 @@
+"""Accuracy with its interval, pass@k and majority voting, from judged groups; standard library only."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, fmean
+
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Task, Verdict
+from poziomka.core.rollout import Group
+from poziomka.core.rollouts.collect import collect
+from poziomka.core.rollouts.scoring import Scoring
+from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.seeds import random_of
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """As it is printed: `0.87 [0.84, 0.90]`."""
+        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def proportion(groups: Sequence[Sequence[float]], confidence: float = 0.95) -> Estimate:
+    """Returns the mean of values from 0 to 1, with an interval clustered by group.
+
+    A Wilson interval at the effective sample size p(1-p)/SE², where SE is the clustered standard error of
+    Miller 2024 (arXiv 2411.00640): it stays inside 0..1 and does not collapse near the ends.
+
+    Args:
+        groups: values by problem; problems are independent, attempts at one are not.
+        confidence: coverage of the interval.
+
+    Raises:
+        TaskError: there is no value.
+    """
+    groups = [group for group in groups if group]
+    if not groups:
+        message = "an estimate needs at least one judged attempt: received none"
+        raise TaskError(message)
+    means = [fmean(group) for group in groups]
+    mean, count = fmean(means), len(means)
+    spread = sum((value - mean) ** 2 for value in means)
+    error = spread / (count * max(count - 1, 1))
+    everything = sum(len(group) for group in groups)
+    effective = mean * (1 - mean) / error if error > 0 else count
+    return wilson(mean, min(max(effective, 1.0), everything), confidence)
+
+
+def wilson(mean: float, count: float, confidence: float = 0.95) -> Estimate:
+    """Returns Wilson's interval for a proportion `mean` of `count` independent trials."""
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    denominator = 1 + z * z / count
+    centre = (mean + z * z / (2 * count)) / denominator
+    half = z * math.sqrt(mean * (1 - mean) / count + z * z / (4 * count * count)) / denominator
+    return Estimate(mean, max(0.0, min(centre - half, mean)), min(1.0, max(centre + half, mean)))
+
+
+def paired_gain(after: Sequence[Sequence[float]], before: Sequence[Sequence[float]]) -> Estimate:
+    """Returns the mean difference over the same problems, with a normal 95 % interval.
+
+    A problem without a judged attempt in one of the lists is left out.
+
+    Raises:
+        TaskError: the two lists differ in length, or share fewer than two problems with judged attempts.
+    """
+    if len(after) != len(before) or len(after) < 2:
+        message = f"a paired gain needs the same problems twice: received {len(after)} and {len(before)}"
+        raise TaskError(message)
+    gains = [fmean(a) - fmean(b) for a, b in zip(after, before, strict=True) if a and b]
+    if len(gains) < 2:
+        message = f"a paired gain needs two problems with judged attempts in both lists: received {len(gains)}"
+        raise TaskError(message)
+    mean = fmean(gains)
+    error = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / (len(gains) * (len(gains) - 1)))
+    half = NormalDist().inv_cdf(0.975) * error
+    return Estimate(mean, mean - half, mean + half)
+
+
+def pass_at(correct: int, attempts: int, k: int) -> float:
+    """Returns the unbiased chance that one of `k` attempts is right, given `correct` of `attempts`.
+
+    Chen et al. 2021 (arXiv 2107.03374), equation 1.
+
+    Raises:
+        ValueError: `k` is not from 1 to `attempts`, or `correct` not from 0 to `attempts`.
+    """
+    if not (1 <= k <= attempts and 0 <= correct <= attempts):
+        message = f"pass@k needs 1 <= k <= attempts and 0 <= correct <= attempts: received {k}, {attempts}, {correct}"
+        raise ValueError(message)
+    return 1.0 - math.prod((attempts - correct - i) / (attempts - i) for i in range(k))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Judged attempts at a split's problems, and what they say.
+
+    Failed checks (ERROR, TIMEOUT) are counted in `failures`. They are left out of `accuracy`, whose `bounds` count them
+    as wrong and as right; in `pass_at` and `majority_at` every problem counts, a failed check as no right answer.
+    """
+
+    groups: Sequence[Group]
+
+    @property
+    def rewards(self) -> list[list[float]]:
+        """Rewards by problem, failures left out."""
+        return [[r.score.reward for r in group if r.score.reward is not None] for group in self.groups]
+
+    @property
+    def corrects(self) -> list[list[float]]:
+        """1.0 for a CORRECT attempt and 0.0 for any other, by problem, failures left out."""
+        return [[float(r.score.correct) for r in group if r.score.reward is not None] for group in self.groups]
+
+    @property
+    def accuracy(self) -> Estimate:
+        """Share of right attempts (avg@k, which the field also calls pass@1 over k).
+
+        Raises:
+            TaskError: every check failed, so nothing is known.
+        """
+        if not any(self.corrects):
+            failed = [rollout for group in self.groups for rollout in group]
+            example = f" ({failed[0].id}: {failed[0].score.why})" if failed else ""
+            message = f"no attempt could be judged: {len(failed)} of {len(failed)} checks failed{example}"
+            raise TaskError(message)
+        return proportion(self.corrects)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The accuracy if every failed check were a wrong answer, and if every one were a right answer.
+
+        Raises:
+            TaskError: there is no attempt.
+        """
+        low, high = (proportion(self._rights(failed)).mean for failed in (0.0, 1.0))
+        return low, high
+
+    @property
+    def problems(self) -> int:
+        """Problems with at least one judged attempt: those that the accuracy is of."""
+        return sum(map(bool, self.corrects))
+
+    def _rights(self, failed: float) -> list[list[float]]:
+        """Returns rights and wrongs by problem, a failed check as `failed`."""
+        return [
+            [float(r.score.correct) if r.score.reward is not None else failed for r in group] for group in self.groups
+        ]
+
+    @property
+    def failures(self) -> int:
+        """Attempts whose check failed."""
+        return sum(r.score.reward is None for group in self.groups for r in group)
+
+    @property
+    def tokens(self) -> float:
+        """Mean tokens the model wrote in an attempt."""
+        return fmean(r.transcript.cost for group in self.groups for r in group)
+
+    @property
+    def thinking(self) -> float:
+        """Mean tokens the model spent on its thought in an attempt."""
+        return fmean(r.thinking for group in self.groups for r in group)
+
+    def verdicts(self) -> dict[str, int]:
+        """How often each verdict was given."""
+        counts = Counter(r.score.verdict for group in self.groups for r in group)
+        return {verdict.value: counts[verdict] for verdict in Verdict if counts[verdict]}
+
+    def pass_at(self, k: int, *, failed: float = 0.0) -> Estimate:
+        """Chance that one of `k` attempts is right (an oracle picks it).
+
+        Args:
+            k: attempts.
+            failed: what a failed check counts as: 0 for wrong, 1 for right, which bound what is not known.
+
+        Raises:
+            TaskError: no problem has `k` attempts.
+        """
+        groups = [group for group in self._rights(failed) if len(group) >= k]
+        self._demand(k)
+        return proportion([[pass_at(int(sum(group)), len(group), k)] for group in groups])
+
+    def majority_at(self, k: int, *, failed: float | None = None) -> Estimate:
+        """Accuracy of the most common answer of `k` attempts; ties are broken at random, never by the gold answer.
+
+        Each problem's attempts are cut into disjoint ballots of `k`; replies without an answer do not vote.
+
+        Args:
+            k: attempts.
+            failed: None: an attempt whose check failed does not vote; 0 or 1: what a ballot with one counts as, which
+                bound what is not known.
+
+        Raises:
+            TaskError: no problem has `k` attempts.
+        """
+        self._demand(k)
+        outcomes: list[list[float]] = []
+        for group in self.groups:
+            votes = [None if r.score.reward is None else (r.score.answer, r.score.correct) for r in group]
+            ballots = [votes[i : i + k] for i in range(0, len(votes) - k + 1, k)]
+            random = random_of("majority", group[0].problem.key, k) if group else None
+            outcomes.append([_elect(ballot, random.random() if random else 0.0, failed) for ballot in ballots])
+        return proportion(outcomes)
+
+    def _demand(self, k: int) -> None:
+        most = max(map(len, self.groups), default=0)
+        if not 1 <= k <= most:
+            message = f"a figure of {k} attempts needs as many at each problem: received at most {most}"
+            raise TaskError(message)
+
+
+def _elect(ballot: Sequence[tuple[str | None, bool] | None], draw: float, failed: float | None) -> float:
+    if failed is not None and None in ballot:
+        return failed
+    judged = [vote for vote in ballot if vote is not None]
+    counts = Counter(answer for answer, _ in judged if answer is not None)
+    if not counts:
+        return 0.0
+    top = max(counts.values())
+    tied = sorted(answer for answer, count in counts.items() if count == top)
+    winner = tied[int(draw * len(tied))]
+    return float(any(right for answer, right in judged if answer == winner))
+
+
+def evaluate(
+    sampler: Sampler,
+    task: Task,
+    sampling: Sampling,
+    *,
+    problems: int = 200,
+    attempts: int = 1,
+    split: str = "test",
+    scoring: Scoring | None = None,
+) -> Evaluation:
+    """Attempts the first `problems` of a split and returns what came of it; the same call repeats exactly."""
+    drawn = task.first(split, problems)
+    return Evaluation(
+        collect(sampler, task, drawn, sampling, attempts=attempts, name=f"evaluate/{split}", scoring=scoring)
+    )

@@ -1,0 +1,1 @@
+"""Reading untrusted files, printing untrusted text, ending processes."""

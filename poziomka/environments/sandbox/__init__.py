@@ -1,0 +1,1 @@
+"""Interpreters and runners for untrusted programs."""

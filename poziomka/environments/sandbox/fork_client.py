@@ -1,0 +1,161 @@
+"""A sandboxed interpreter that forks a process for each program; `nested` is the code that runs inside."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from poziomka.core.errors import EnvironmentFailure
+from poziomka.environments.sandbox.landlock_process import HeldProcess, coded, spent
+from poziomka.environments.sandbox.limits import Ended, Limits
+from poziomka.environments.sandbox.worker import fork_server as nested
+from poziomka.environments.sandbox.worker import wire_format as plain
+from poziomka.environments.sandbox.worker import worker as inner
+from poziomka.environments.sandbox.worker import worker_roles as roles
+from poziomka.environments.sandbox.worker.console_ipc import hear, started
+from poziomka.environments.sandbox.worker.seccomp import filter_words
+from poziomka.environments.sandbox.worker.wire_format import Pipes, is_readable
+
+MODULES = {f"module.{module.__name__}": module for module in (plain, roles, nested)}  # each needs those before it
+PATIENCE = 8.0  # seconds within which a process must be forked, or be gone; a busy machine takes one
+
+
+@dataclass(slots=True)
+class Forked:
+    """One process that a nest forked, and the descriptors of this side.
+
+    Attributes:
+        pid: its number.
+        process: refers to the process; readable once it has ended.
+        reading: the pipe from it.
+        writing: the pipe to it.
+        errors: the pipe of its standard error.
+    """
+
+    pid: int = 0
+    process: int = -1
+    reading: int = -1
+    writing: int = -1
+    errors: int = -1
+
+    @property
+    def channel(self) -> Pipes:
+        """The pipes from it and to it."""
+        return Pipes(self.reading, self.writing)
+
+    def ended(self, seconds: float) -> bool:
+        """Waits until the process ended by itself; returns whether it has."""
+        return is_readable(self.process, seconds)
+
+    def close(self, *names: str) -> None:
+        """Closes descriptors, by name; those that are closed already stay so."""
+        for name in names or ("process", "reading", "writing", "errors"):
+            if getattr(self, name) >= 0:
+                os.close(getattr(self, name))
+                setattr(self, name, -1)
+
+
+class Nest:
+    """A sandboxed interpreter that runs one program at a time, or one and the tests that call it.
+
+    Args:
+        limits: of each process.
+        seed: of the order of sets of texts, and of Python's random numbers.
+
+    Raises:
+        EnvironmentFailure: it cannot be started.
+    """
+
+    def __init__(self, limits: Limits, seed: int) -> None:
+        """Starts it."""
+        self.owner = os.getpid()
+        numbers = [f"{name}={value}" for name, value in limits.of_process().items()]
+        modules = [f"{name}={coded(module)}" for name, module in MODULES.items()]
+        words = filter_words(processes=False, threads=limits.processes > 1)
+        own = replace(limits, file=1, processes=3)  # it makes no file: it opens the pipes of its folder
+        self.held = HeldProcess(own, seed, ["role=nest", *numbers, *words, *modules])
+        started(self.held)
+        self._forked: list[Forked] = []
+
+    def start(self, *names: str) -> list[Forked]:
+        """Forks a process for each role (`roles`); each waits for its request.
+
+        The role "tests" calls the functions of the process before it.
+
+        Raises:
+            EnvironmentFailure: a process cannot be forked, or not be sandboxed.
+        """
+        paths = [[f"{self.held.scratch.path}/{n}.{end}" for end in nested.PIPES] for n in range(len(names))]
+        made = [path for of_one in paths for path in of_one]
+        both: list[int] = []
+        try:
+            for path in made:
+                os.mkfifo(path, 0o600)
+            for to, *others in paths:
+                both.append(os.open(to, os.O_RDWR))  # so that neither side waits for the other to open it
+                reading, errors = (os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in others)
+                self._forked.append(Forked(reading=reading, errors=errors))
+            inner.tell(self.held.asking, " ".join(names).encode())
+            for forked, number in zip(self._forked, self._hear().split(), strict=True):
+                forked.pid = int(number)
+                forked.process = os.pidfd_open(forked.pid)
+            for forked, (to, *_) in zip(self._forked, paths, strict=True):
+                self._ready(forked)
+                forked.writing = os.open(to, os.O_WRONLY)
+        except OSError as error:
+            message = f"a program cannot be started: {error}"
+            raise EnvironmentFailure(message) from error
+        finally:
+            for descriptor in both:
+                os.close(descriptor)
+            for path in made:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)  # noqa: PTH108 a Path would do no better
+        return self._forked
+
+    @staticmethod
+    def _ready(forked: Forked) -> None:
+        """Waits until a process is sandboxed."""
+        said = hear(forked.reading, time.monotonic() + PATIENCE)
+        if said != b"ready":
+            message = f"a program cannot be started: {said.decode(errors='replace') or 'its process ended'}"
+            raise EnvironmentFailure(message)
+        for descriptor in (forked.reading, forked.errors):
+            os.set_blocking(descriptor, True)
+
+    def end(self) -> list[Ended]:
+        """Ends the processes; returns how each had ended. What they wrote can still be read until `leave`.
+
+        Raises:
+            EnvironmentFailure: they cannot be ended.
+        """
+        found = [(forked.ended(0), *spent(forked.pid)) for forked in self._forked]
+        for forked, (alone, *_) in zip(self._forked, found, strict=True):
+            if not alone:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(forked.process, signal.SIGKILL)
+        ended = []
+        for alone, used, waited in found:
+            status, memory = self._hear().split()
+            ended.append(Ended(int(status) if alone else None, int(memory) if alone else 0, used, waited))
+        return ended
+
+    def leave(self) -> None:
+        """Closes the pipes of processes that have ended."""
+        for forked in self._forked:
+            forked.close()
+        self._forked = []
+
+    def close(self) -> None:
+        """Ends the interpreter, with its programs."""
+        self.held.end()
+        self.held.free()
+        self.leave()
+
+    def _hear(self) -> bytes:
+        said = hear(self.held.answering, time.monotonic() + PATIENCE)
+        if not said:
+            message = "the process that runs programs ended, or does not answer"
+            raise EnvironmentFailure(message)
+        return said

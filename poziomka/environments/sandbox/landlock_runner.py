@@ -1,0 +1,167 @@
+"""Runs untrusted programs in the sandbox, so that their tests stay out of reach.
+
+A program is forked from a sandboxed interpreter that never ran untrusted code (`nest`), into rules of its own, under
+which it changes no file, reaches no process, not even that interpreter, and starts none. It communicates through pipes
+that it alone has.
+"""
+
+import os
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from poziomka.core.errors import EnvironmentFailure, SettingsError
+from poziomka.environments.sandbox import sandlock_interpreter as sandlocked
+from poziomka.environments.sandbox.fork_client import Nest
+from poziomka.environments.sandbox.limits import Ended, Limits, busy
+from poziomka.environments.sandbox.worker.streams import Streams
+from poziomka.environments.sandbox.worker.wire_format import Channel, NotPlainError, Pipes, receive, send
+
+NOT_PROTECTED: tuple[str, ...] = (
+    "Programs run in a process that the kernel holds: Landlock for files and signals, seccomp for system calls.",
+    "A program can learn whether a file exists, its size and its times, and nothing of what is in it.",
+    "A program can learn the names of packages that lie within Python's own library, and read none of them but numpy.",
+    "Programs that run at the same time can signal to each other: by load, and by the page cache.",
+    "It shares a kernel with us: a fault in the kernel can let it out.",
+)
+PROGRAMS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """The result of running a whole program.
+
+    Attributes:
+        output: what it wrote to standard output.
+        fault: why it cannot be right whatever it wrote, in a line; "" where it ended in good order.
+        seconds: how long it ran.
+        memory: bytes of its process at its largest; 0 where it did not end by itself.
+        read: whether the program is Python at all.
+    """
+
+    output: bytes
+    fault: str
+    seconds: float
+    memory: int = 0
+    read: bool = True
+
+
+class Sandlocked:
+    """Runs programs in sandboxed processes. They write no files.
+
+    Args:
+        limits: of each program.
+        seed: of the order of sets of texts, and of Python's random numbers, in every program.
+
+    Raises:
+        EnvironmentFailure: the kernel cannot hold them here, and why.
+        SettingsError: the limits allow files.
+    """
+
+    not_protected: tuple[str, ...] = NOT_PROTECTED
+
+    def __init__(self, limits: Limits = PROGRAMS, seed: int = 0) -> None:
+        """Starts nothing until the first program."""
+        why = sandlocked.reason()
+        if why:
+            message = f"programs cannot be sandboxed here: {why}; use a Linux of 6.12 or later with the extra 'sandbox'"
+            raise EnvironmentFailure(message)
+        if limits.file:
+            message = (
+                f"a program that the kernel holds writes no files: received a limit of {limits.file} bytes; give 0"
+            )
+            raise SettingsError(message)
+        self.limits = limits
+        self.seed = seed
+        self._idle: list[Nest] = []  # popping and appending are atomic, so there is no lock that a fork could hold
+        self._finalizer = weakref.finalize(self, _close, self._idle)
+
+    @contextmanager
+    def lent(self) -> Iterator[Nest]:
+        """Lends an interpreter; it comes back unless something was raised."""
+        nest = None
+        while nest is None:
+            try:
+                nest = self._idle.pop()
+            except IndexError:
+                nest = Nest(self.limits, self.seed)
+            if nest.owner != os.getpid() or nest.held.over(0):  # of the process that we were forked from; or dead
+                nest.close()
+                nest = None
+        try:
+            yield nest
+            nest.leave()
+        except BaseException:
+            nest.close()
+            raise
+        self._idle.append(nest)
+
+    def whole(self, source: str, text: bytes = b"", seconds: float | None = None) -> Ran:
+        """Runs a program from its start to its end.
+
+        Args:
+            source: the program.
+            text: what it reads from standard input.
+            seconds: that are left to it; None: the limit.
+
+        Raises:
+            EnvironmentFailure: it could not be run; that says nothing of the program.
+        """
+        limit = self.limits.seconds
+        seconds = limit if seconds is None else min(seconds, limit)
+        with self.lent() as nest:
+            (forked,) = nest.start("whole")
+            request(forked.channel, {"source": source, "seed": self.seed})
+            began = time.monotonic()
+            unread = _unread(forked.channel, began + seconds)
+            streams = Streams(forked, text, self.limits.output)
+            flooded = not unread and streams.read(began + seconds - time.monotonic())
+            if not flooded:
+                forked.ended(began + seconds - time.monotonic())
+            took = time.monotonic() - began
+            (ended,) = nest.end()
+            flooded = flooded or streams.drain()
+        output, said = bytes(streams.output), bytes(streams.said).decode("utf-8", "replace").strip()
+        if unread:
+            return Ran(b"", unread, took, read=False)
+        if flooded:
+            return Ran(output, f"wrote more than {self.limits.output} bytes", took)
+        if ended.status is None:
+            busy(ended, seconds)
+            return Ran(output, f"ran longer than {limit:g} s", took)
+        return Ran(output, _fault_of(ended, said), took, ended.memory)
+
+    def close(self) -> None:
+        """Ends the interpreters that nobody uses; it can be used again."""
+        _close(self._idle)
+
+
+def _close(idle: list[Nest]) -> None:
+    while idle:
+        idle.pop().close()
+
+
+def _unread(channel: Pipes, until: float) -> str:
+    """Returns why a program is not Python; "" where it is, or has ended already."""
+    with suppress(EOFError, OSError, NotPlainError):
+        match receive(channel, until):
+            case ["unread", str(why)]:
+                return why
+    return ""
+
+
+def request(channel: Channel, asked: dict[str, object]) -> None:
+    """Sends a request to a process; where that has ended already, reading its answer shows it."""
+    with suppress(OSError):
+        send(channel, asked)
+
+
+def _fault_of(ended: Ended, said: str) -> str:
+    """Returns how a whole program ended, and the last line that it wrote; "" where it ended in good order."""
+    last = said.splitlines()[-1][:300] if said else ""
+    if not ended.status:
+        return ""
+    how = f"ended with status {ended.status}" if ended.status > 0 else f"was ended by signal {-ended.status}"
+    return f"{how}: {last}" if last else how

@@ -1,0 +1,1 @@
+"""Code that runs inside a sandboxed process, and the messages that it exchanges."""

@@ -1,0 +1,76 @@
+"""The standard streams of a whole program, fed and read within a bound."""
+
+import os
+import select
+import time
+
+from poziomka.environments.sandbox.fork_client import Forked
+
+SAID = 2000  # bytes of what a program writes to its standard error that are kept
+
+
+class Streams:
+    """The standard streams of a whole program.
+
+    Args:
+        forked: its process.
+        text: what it reads from standard input.
+        most: bytes that it may write.
+    """
+
+    def __init__(self, forked: Forked, text: bytes, most: int) -> None:
+        """Begins empty."""
+        self.output, self.said = bytearray(), bytearray()
+        self._forked = forked
+        self._text = memoryview(text)
+        self._most = most
+        self._seen = 0
+        self._open = {forked.reading: self.output, forked.errors: self.said}
+        os.set_blocking(forked.writing, False)
+
+    def read(self, left: float) -> bool:
+        """Feeds and reads for so many seconds, or until the program ended; returns whether it wrote too much."""
+        poll = select.poll()
+        for descriptor in (self._forked.process, *self._open):
+            poll.register(descriptor, select.POLLIN)
+        poll.register(self._forked.writing, select.POLLOUT)
+        until = time.monotonic() + left
+        while (left := until - time.monotonic()) > 0:
+            for descriptor, _ in poll.poll(max(left * 1000, 1)):
+                if descriptor == self._forked.process:
+                    return False
+                if descriptor == self._forked.writing:
+                    if self._fed():
+                        poll.unregister(descriptor)
+                        self._forked.close("writing")
+                elif not self._take(descriptor):
+                    poll.unregister(descriptor)
+                if self._seen > self._most:
+                    return True
+        return False
+
+    def drain(self) -> bool:
+        """Reads the rest once every writer is gone; returns whether it was more than it may be."""
+        for descriptor in self._open:
+            while self._seen <= self._most and self._take(descriptor):
+                pass
+        return self._seen > self._most
+
+    def _take(self, descriptor: int) -> bool:
+        part = os.read(descriptor, 65536)
+        kept = self._open[descriptor]
+        kept += part
+        self._seen += len(part)
+        if kept is self.said:
+            del self.said[:-SAID]
+        return bool(part)
+
+    def _fed(self) -> bool:
+        """Writes a part of the input; returns whether that was the last, or the program reads no more."""
+        try:
+            self._text = self._text[os.write(self._forked.writing, self._text[:65536]) :]
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return not self._text

@@ -1,0 +1,330 @@
+"""What runs inside a process that is held: it bounds itself, gives up every right, and answers what it is asked.
+
+It is passed as text to an interpreter, so it needs no file of ours and imports few modules, all of them Python's own:
+each file that is opened on the way costs us a decision. Its arguments are words NAME=VALUE:
+
+    role                         "console", or "nest", which is the last module's
+    seed                         of Python's random numbers
+    package.NAME                 the folder of a package that may be imported
+    cpu memory file files        seconds and bytes of the process, bytes of a file, open files; absent: not bounded here
+    processes                    1: it can start neither processes nor threads
+    filter.MACHINE               the filter of system calls, as hex, for each machine that it may run on
+    read.KIND                    paths, a line each: folders, files, listed ones that it can read; absent: as they are
+    module.NAME                  a module of ours, as the code object of its text, marshalled, in hex
+
+Once it is set up it sends the frame b"ready" to standard output, or else why it is not; nothing that is asked has run
+before. Then it reads from standard input and answers on standard output. Both are moved out of the way first: what code
+reads is empty, and what it writes, by any means, goes to standard error. A frame is its length in four bytes and so
+many bytes.
+
+    asked        a mark of MARK bytes, then code as UTF-8
+    written      the mark, to standard error, after everything that the code wrote
+    answered     "k" where the variables are kept, "l" where they are lost, then the fault, "" where there is none
+"""
+
+import _ast
+import builtins
+import ctypes
+import fcntl
+import gc
+import io
+import marshal
+import os
+import random
+import resource
+import sys
+import types
+from importlib.machinery import ModuleSpec, SourceFileLoader
+
+FIRST = 10  # the least number of a descriptor that is moved out of the way
+LARGEST = 2_000_000  # bytes of a frame
+MARK = 16  # bytes
+SHOWN = 300  # characters of a fault
+FILE = "<code>"
+ONLY_TREE = 0x400  # PyCF_ONLY_AST; the module ast takes as long to load as all the others
+SET_SECCOMP, FILTER = 22, 2  # linux/prctl.h, linux/seccomp.h
+DROP_BOUND, AMBIENT, CLEAR_AMBIENT, SET_NO_NEW_RIGHTS, SET_DEATH_SIGNAL = 24, 47, 4, 38, 1  # linux/prctl.h
+CREATE_RULES, ADD_RULE, RESTRICT, BENEATH = 444, 445, 446, 1  # landlock_create_ruleset …: the same on every machine
+OPEN_TREE, HERE = 428, -100  # the same on every machine
+# linux/landlock.h: every right on files; to run and read a file; and to list a folder; in a folder of its own all but
+# to run and to make devices, sockets and pipes with a name; and the scopes: signals, sockets without a path
+RIGHTS, FILES, FOLDERS, LIST, OWN, SCOPES = 0x7FFF, 0x5, 0xD, 0x8, 0x71BE, 3
+CAPABILITIES = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
+SELF = 0xFFFFFFFE  # of `filters`: the number of the process
+
+
+# --------------------------------------------------------------------------------------------------------- the set-up
+class Packages:
+    """Finds the packages that may be imported, without a look at the folder that they lie in."""
+
+    def __init__(self, folders: "dict[str, str]") -> None:
+        """Remembers where they are."""
+        self.folders = folders
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+        """Returns the specification of a package; None for any other name."""
+        folder = self.folders.get(name)
+        if folder is None:
+            return None
+        path = f"{folder}/__init__.py"
+        spec = ModuleSpec(name, SourceFileLoader(name, path), origin=path, is_package=True)
+        spec.submodule_search_locations = [folder]
+        spec.has_location = True
+        return spec
+
+
+def bound(asked: "dict[str, int]") -> None:
+    """Bounds this process, for good: a hard limit can only be lowered."""
+    for what, most in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, asked.get("cpu")),
+        (resource.RLIMIT_FSIZE, asked.get("file")),
+        (resource.RLIMIT_NOFILE, asked.get("files")),
+        (resource.RLIMIT_AS, asked.get("memory")),
+        (getattr(resource, "RLIMIT_MEMLOCK", None), 0),
+        (getattr(resource, "RLIMIT_MSGQUEUE", None), 0),
+    ):
+        if what is not None and most is not None:
+            hard = resource.getrlimit(what)[1]
+            least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(what, (least, least))
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> int:
+    """Returns what a call of the kernel returned.
+
+    Raises:
+        OSError: it was refused.
+    """
+    if result < 0:
+        raise OSError(ctypes.get_errno(), f"cannot {what}")
+    return result
+
+
+def give_up() -> None:
+    """Gives up every capability, for good.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    number = 0
+    while LIBC.prctl(DROP_BOUND, number, 0, 0, 0) == 0 and number < 64:
+        number += 1
+    LIBC.prctl(AMBIENT, CLEAR_AMBIENT, 0, 0, 0)
+    header, none = (ctypes.c_uint32 * 2)(CAPABILITIES, 0), (ctypes.c_uint32 * 6)()
+    _check(LIBC.capset(header, none), "give up capabilities")
+    _check(LIBC.prctl(SET_NO_NEW_RIGHTS, 1, 0, 0, 0), "give up new rights")
+
+
+def sieve(asked: "dict[str, str]") -> None:
+    """Installs the filter of system calls (`filters`) beside the one that is in force.
+
+    Raises:
+        OSError: the kernel refuses, or this processor's system calls are not known.
+    """
+    machine = os.uname().machine
+    if f"filter.{machine}" not in asked:
+        message = f"the system calls of a {machine} are not known"
+        raise OSError(message)
+    code = bytes.fromhex(asked[f"filter.{machine}"])
+    words = [code[place : place + 8] for place in range(0, len(code), 8)]
+    here, own = SELF.to_bytes(4, "little"), os.getpid().to_bytes(4, "little")
+    words = [word[:4] + own if word[4:] == here else word for word in words]
+    lines = (ctypes.c_uint64 * len(words))(*(int.from_bytes(word, "little") for word in words))
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("lines", ctypes.c_void_p))
+
+    held = Program(len(lines), ctypes.cast(lines, ctypes.c_void_p))
+    _check(LIBC.prctl(SET_SECCOMP, FILTER, ctypes.byref(held), 0, 0), "install a filter of system calls")
+
+
+def fence(asked: "dict[str, str]") -> int:
+    """Returns rules of Landlock, as a descriptor: what can be read, listed, and written.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    handled = (ctypes.c_uint64 * 3)(RIGHTS, 0, SCOPES)
+    made = _check(LIBC.syscall(CREATE_RULES, handled, ctypes.c_size_t(ctypes.sizeof(handled)), 0), "make rules")
+    for right, name in ((FOLDERS, "read.folders"), (FILES, "read.files"), (LIST, "read.listed"), (OWN, "read.own")):
+        for path in asked.get(name, "").split("\n") if asked.get(name) else ():
+            # as open() with O_PATH, which would ask whoever supervises this process
+            place = _check(LIBC.syscall(OPEN_TREE, HERE, path.encode(), os.O_CLOEXEC), f"open {path}")
+            rule = right.to_bytes(8, sys.byteorder) + place.to_bytes(4, sys.byteorder)
+            _check(LIBC.syscall(ADD_RULE, made, BENEATH, rule, 0), "add a rule")
+            os.close(place)
+    return made
+
+
+def enclose(fence: int) -> None:
+    """Closes this process in by rules of Landlock, beside those that are in force; it reaches no process but itself.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    _check(LIBC.syscall(RESTRICT, fence, 0), "follow rules")
+    os.close(fence)
+
+
+def set_up(asked: "dict[str, str]") -> "dict[str, int]":
+    """Takes from this process what it does not need, and bounds a console; returns the numbers that it was told."""
+    numbers = {name: int(value) for name, value in asked.items() if value.isdigit() and not name.startswith("filter.")}
+    folders = {name.partition(".")[2]: folder for name, folder in asked.items() if name.startswith("package.")}
+    sys.meta_path.append(Packages(folders))
+    os.environ.clear()
+    os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", LANG="C.UTF-8")
+    os.umask(0o077)
+    give_up()
+    if asked["role"] == "console":
+        if "read.folders" in asked:
+            enclose(fence({**asked, "read.own": "."}))
+        sieve(asked)
+        bound(numbers)
+    random.seed(numbers["seed"])
+    drawn = random.Random(numbers["seed"]).randbytes  # nobody's secret: a fork must draw the same
+    for module, name in ((os, "urandom"), (random, "_urandom")):
+        setattr(module, name, drawn)
+    sys.argv[:] = [""]
+    builtins.__dict__.update(exit=sys.exit, quit=sys.exit)  # site gives them, and there may be none
+    return numbers
+
+
+def load(name: str, code: bytes) -> types.ModuleType:
+    """Returns a module of a package that is nowhere to be found."""
+    parts = name.split(".")
+    for length in range(1, len(parts)):
+        above = ".".join(parts[:length])
+        if above not in sys.modules:
+            sys.modules[above] = types.ModuleType(above)
+            sys.modules[above].__path__ = []
+    sys.modules[name] = module = types.ModuleType(name)
+    exec(marshal.loads(code), module.__dict__)  # noqa: S102, S302 ours, passed by whoever started this process
+    return module
+
+
+# --------------------------------------------------------------------------------------------------------- the frames
+def read(source: int, count: int) -> bytes:
+    """Returns so many bytes; ends this process where nobody asks any more."""
+    parts = []
+    while count:
+        part = os.read(source, min(count, 65536))
+        if not part:
+            os._exit(0)
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def frame(source: int) -> bytes:
+    """Returns the next frame."""
+    return read(source, int.from_bytes(read(source, 4), "big"))
+
+
+def write(target: int, data: bytes) -> None:
+    """Writes all of it."""
+    while data:
+        data = data[os.write(target, data) :]
+
+
+def tell(target: int, data: bytes) -> None:
+    """Sends a frame."""
+    write(target, len(data).to_bytes(4, "big") + data)
+
+
+# -------------------------------------------------------------------------------------------------------- the console
+def console(asking: int, answering: int, writing: int) -> None:
+    """Runs code in one space of names, as a notebook does, until nobody asks any more."""
+    first = sys.modules["__main__"]
+    main = types.ModuleType("__main__")
+    sys.modules["__main__"] = main
+    here = os.getpid()
+    gc.collect()
+    gc.freeze()
+    tell(answering, b"ready")
+    while first is not main:
+        asked = frame(asking)
+        kept, fault = run(asked[MARK:].decode("utf-8", "surrogatepass"), main.__dict__)
+        if os.getpid() != here:  # a process that the code forked, and that came back
+            os._exit(0)
+        write(writing, asked[:MARK])
+        tell(answering, (b"k" if kept else b"l") + fault.encode("utf-8", "backslashreplace"))
+
+
+def run(code: str, space: "dict[str, object]") -> "tuple[bool, str]":
+    """Returns whether the variables are kept, and the fault."""
+    kept, fault = True, ""
+    try:
+        parsed = compile(code, FILE, "exec", ONLY_TREE, dont_inherit=True)
+        assert isinstance(parsed, _ast.Module)
+        last = parsed.body[-1] if parsed.body else None
+        end = None
+        if isinstance(last, _ast.Expr):
+            end = compile(_ast.Expression(last.value), FILE, "eval", dont_inherit=True)
+            parsed.body.pop()
+        begin = compile(parsed, FILE, "exec", dont_inherit=True)
+        exec(begin, space)  # noqa: S102 this is what it is for
+        value = eval(end, space) if end is not None else None  # noqa: S307 as above
+        if value is not None:
+            print(repr(value))  # noqa: T201 as above
+        del value
+    except SystemExit as error:
+        kept, fault = False, words(error)
+    except BaseException as error:  # noqa: BLE001 whatever the code raises is its fault
+        fault = words(error)
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        try:
+            if stream is not None:
+                stream.flush()
+        except BaseException as error:  # noqa: BLE001 the code may have put anything there
+            fault = fault or words(error)
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    return kept, fault
+
+
+def words(error: BaseException) -> str:
+    """Returns an error as "ValueError: what was wrong (line 3)", whatever its own methods do."""
+    name = type(error).__name__[:60]
+    try:
+        said = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())[:SHOWN]
+    except BaseException:  # noqa: BLE001 an exception of the code: its text is code
+        said = ""
+    line = error.lineno if isinstance(error, SyntaxError) and error.filename == FILE else None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == FILE:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return name + (f": {said}" if said else "") + (f" (line {line})" if isinstance(line, int) else "")
+
+
+def begin(asked: "dict[str, str]") -> None:
+    """Moves the streams out of the way, sets this process up and takes its role."""
+    asking, answering, writing = (fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST) for number in range(3))
+    os.dup2(2, 1)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    for stream in (sys.stdout, sys.stderr):
+        assert isinstance(stream, io.TextIOWrapper)
+        stream.reconfigure(line_buffering=True)
+    last = sys.modules["poziomka.environments.sandbox.worker.worker"] = sys.modules[__name__]
+    try:
+        for name, code in asked.items():
+            if name.startswith("module."):
+                last = load(name.partition(".")[2], bytes.fromhex(code))
+        numbers = set_up({name: value for name, value in asked.items() if not name.startswith("module.")})
+    except BaseException as error:  # noqa: BLE001 whatever it is, nothing may run
+        tell(answering, f"{type(error).__name__}: {error}".encode())
+        os._exit(1)
+    if asked["role"] == "console":
+        console(asking, answering, writing)
+    else:
+        last.__dict__["nest"](asked, numbers, fence(asked), (asking, answering, writing))
+
+
+if __name__ == "__main__":
+    begin({name: value for name, _, value in (word.partition("=") for word in sys.argv[1:])})

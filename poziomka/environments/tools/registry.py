@@ -1,0 +1,87 @@
+"""Toolboxes by their names, as recipes and the command line name them.
+
+    python              Python code in monty           python:sandlock    in another interpreter
+    calculator          integers, + - * // % ( )       search:FOLDER      in the text files below a folder
+    python+search:docs  several, each by its name
+
+A tool that cannot be had here is refused with the reason: nothing runs with less isolation than was asked for.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from poziomka.core.errors import SettingsError, nearest
+from poziomka.environments.sandbox.registry import interpreter_named
+from poziomka.environments.tools.calculator import calculate
+from poziomka.environments.tools.formats.call_format import CallFormat
+from poziomka.environments.tools.search import search_tool
+from poziomka.environments.tools.tool import Example, Tool, ToolFault, python_tool, tool
+from poziomka.environments.tools.toolbox import MOST, Toolbox
+
+
+def calculator(expression: str) -> int:
+    """Works out an expression in integers with + - * // % and parentheses.
+
+    Args:
+        expression: what to work out, 12 * (3 + 4) for one
+    """
+    try:
+        return calculate(expression)
+    except ValueError as error:
+        raise ToolFault(str(error)) from error
+
+
+def _python(where: str) -> Tool:
+    return python_tool(interpreter_named(where or "monty"))
+
+
+def _calculator(where: str) -> Tool:
+    if where:
+        message = f"the calculator has no kinds: received 'calculator:{where}'"
+        raise SettingsError(message)
+    example = Example("What is 12 * 13?", {"expression": "12 * 13"}, "156", "12 * 13 is 156.")
+    return replace(tool(calculator), examples=(example,))
+
+
+def _search(where: str) -> Tool:
+    if not where:
+        message = "search needs a folder: write search:FOLDER"
+        raise SettingsError(message)
+    return search_tool(where)
+
+
+TOOLS: dict[str, Callable[[str], Tool]] = {"python": _python, "calculator": _calculator, "search": _search}
+
+
+def tool_named(name: str) -> Tool:
+    """Returns a tool: NAME, or NAME:WHERE.
+
+    Raises:
+        SettingsError: no tool has this name, or WHERE says nothing to it.
+        EnvironmentFailure: it cannot run here, and why.
+    """
+    kind, _, where = name.partition(":")
+    if kind not in TOOLS:
+        message = f"unknown tool {name!r}{nearest(kind, TOOLS)}"
+        raise SettingsError(message)
+    return TOOLS[kind](where)
+
+
+def tools_named(name: str) -> list[Tool]:
+    """Returns the tools named with a plus between them; raises as `tool_named`."""
+    return [tool_named(part.strip()) for part in name.split("+")]
+
+
+def toolbox_named(name: str, calls: str | CallFormat | None = None, most: int = MOST) -> Toolbox:
+    """Returns a toolbox of tools named with a plus between them.
+
+    Args:
+        name: "python", "python:sandlock", "calculator", "search:FOLDER", "python+search:docs".
+        calls: how calls are written (formats.FORMATS); None as in Toolbox.
+        most: calls of one session.
+
+    Raises:
+        SettingsError: a name is unknown, or two tools have the same.
+        EnvironmentFailure: a tool cannot run here, and why.
+    """
+    return Toolbox(tools_named(name), calls, most)

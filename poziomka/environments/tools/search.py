@@ -1,0 +1,199 @@
+"""Search in the text files below a folder: words in, excerpts out, with file and line.
+
+Files are read once, when the index is made; it lives in memory. Ranking is BM25 as SQLite's FTS5 has it, on stems of
+English words; the same index gives the same answers. Only plain files below the folder are read: no symbolic link is
+followed, hidden ones are left out, and so is what is no UTF-8 text or too large.
+"""
+
+import os
+import re
+import sqlite3
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from poziomka.core.errors import EnvironmentFailure, SettingsError
+from poziomka.core.safety.untrusted import expanded
+from poziomka.environments.tools.tool import Tool, ToolFault, tool
+
+MOST = 10  # results of a query
+PIECE = 600  # characters of an excerpt, about
+WORDS = 32  # of a query that are looked for
+
+
+@dataclass(frozen=True, slots=True)
+class SearchLimits:
+    """How much is read.
+
+    Attributes:
+        file: most bytes of a file; larger ones are left out.
+        files: most files.
+        total: most bytes of all files.
+    """
+
+    file: int = 2**20
+    files: int = 10_000
+    total: int = 2**28
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An excerpt: its file below the folder, the line on which it begins (from 1), and its text."""
+
+    file: str
+    line: int
+    text: str
+
+
+class Index:
+    """The words of all text files below a folder.
+
+    Args:
+        folder: where they are.
+        limits: how much is read.
+
+    Attributes:
+        files: how many were read.
+        left_out: names of files that were not, and why.
+
+    Raises:
+        SettingsError: there is no such folder, it holds more than the limits allow, or no text.
+        EnvironmentFailure: this Python's SQLite has no full-text search.
+    """
+
+    def __init__(self, folder: Path | str, limits: SearchLimits = SearchLimits()) -> None:
+        """Reads the files."""
+        self.folder = expanded(folder, SettingsError)
+        if not self.folder.is_dir():
+            message = f"there is no folder to search in at {str(folder)!r}"
+            raise SettingsError(message)
+        self.folder = self.folder.resolve()
+        self.files = 0
+        self.left_out: dict[str, str] = {}
+        self._database = sqlite3.connect(":memory:", check_same_thread=False)  # only read once it is made
+        try:
+            self._database.execute(
+                "CREATE VIRTUAL TABLE pieces USING fts5"
+                "(file UNINDEXED, line UNINDEXED, text, tokenize = 'porter unicode61 remove_diacritics 2')"
+            )
+        except sqlite3.OperationalError as error:
+            message = f"this Python's SQLite has no full-text search: {error}; search needs its FTS5"
+            raise EnvironmentFailure(message) from error
+        self._read(limits)
+        if not self.files:
+            message = f"there is no text to search in below {self.folder}: {len(self.left_out)} files were left out"
+            raise SettingsError(message)
+
+    def _read(self, limits: SearchLimits) -> None:
+        total = 0
+        for name in _plain_files(self.folder):
+            text = self._text(name, limits.file)
+            if text is None:
+                continue
+            total += len(text)
+            self.files += 1
+            if self.files > limits.files or total > limits.total:
+                message = (
+                    f"there is too much to search in below {self.folder}: more than {limits.files:,} files or "
+                    f"{limits.total / 2**20:.0f} MiB; name a smaller folder"
+                )
+                raise SettingsError(message)
+            pieces = [(name, line, piece) for line, piece in pieces_of(text)]
+            self._database.executemany("INSERT INTO pieces VALUES (?, ?, ?)", pieces)
+        self._database.commit()
+
+    def _text(self, name: str, most: int) -> str | None:
+        """Returns the text of a file; None, with the reason in `left_out`, where it is left out."""
+        try:
+            descriptor = os.open(self.folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    self.left_out[name] = "no plain file"
+                    return None
+                data = file.read(most + 1)
+        except OSError as error:
+            self.left_out[name] = error.strerror or "cannot be read"
+            return None
+        if len(data) > most:
+            self.left_out[name] = f"larger than {most:,} bytes"
+        elif b"\0" in data:
+            self.left_out[name] = "no text"
+        else:
+            try:
+                return data.decode("utf-8-sig")
+            except UnicodeDecodeError:
+                self.left_out[name] = "no UTF-8 text"
+        return None
+
+    def find(self, query: str, count: int = 3) -> list[Found]:
+        """Returns the excerpts that fit best, best first: more of the words, rarer ones, in fewer others."""
+        words = list(dict.fromkeys(re.findall(r"\w+", query.lower())))[:WORDS]
+        if not words:
+            return []
+        asked = " OR ".join(f'"{word}"' for word in words)  # quoted, no word is an operator
+        rows = self._database.execute(
+            "SELECT file, line, text FROM pieces WHERE pieces MATCH ? ORDER BY bm25(pieces), file, line LIMIT ?",
+            (asked, count),
+        )
+        return [Found(*row) for row in rows]
+
+    def close(self) -> None:
+        """Frees the memory; may be called twice."""
+        self._database.close()
+
+
+def pieces_of(text: str) -> Iterator[tuple[int, str]]:
+    """Yields excerpts of a text of about PIECE characters, whole lines where they are not longer, by their line."""
+    begin, piece = 1, ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if piece and len(piece) + len(line) > PIECE:
+            yield begin, piece
+            piece = ""
+        if not piece:
+            begin = number
+        while len(line) > 2 * PIECE:
+            yield number, line[:PIECE]
+            line = line[PIECE:]  # noqa: PLW2901 what is left of it
+        piece += f"{line}\n" if piece or line.strip() else ""
+    if piece:
+        yield begin, piece
+
+
+def _plain_files(folder: Path) -> Iterator[str]:
+    """Yields the names of plain files below a folder, sorted, none that is hidden or behind a link."""
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(where, name)
+            if not name.startswith(".") and not path.is_symlink() and path.is_file():
+                yield path.relative_to(folder).as_posix()
+
+
+def search_tool(folder: Path | str, limits: SearchLimits = SearchLimits()) -> Tool:
+    """Makes a tool that searches in the text files below a folder.
+
+    Raises:
+        SettingsError: as Index.
+        EnvironmentFailure: as Index.
+    """
+    index = Index(folder, limits)
+
+    def search(query: str, count: int = 3) -> str:
+        """Searches local text files and returns excerpts with file and line.
+
+        Args:
+            query: the words to look for
+            count: how many excerpts, from 1 to 10
+        """
+        if not 1 <= count <= MOST:
+            message = f"the argument 'count' is from 1 to {MOST}: received {count}"
+            raise ToolFault(message)
+        if not re.search(r"\w", query):
+            message = "the argument 'query' holds no word to look for"
+            raise ToolFault(message)
+        found = index.find(query, count)
+        return "\n\n".join(f"{one.file}:{one.line}\n{one.text.rstrip()}" for one in found) or "nothing was found"
+
+    made = tool(search)
+    return Tool(made.name, made.description, made.parameters, made.open, index.close)

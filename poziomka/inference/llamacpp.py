@@ -1,0 +1,183 @@
+"""A GGUF file behind the waist, run by llama.cpp: one quantised stream at a time, for chat and serving.
+
+llama.cpp computes the logits; drawing, budgets of thought and stop strings are the engine's own code, so a request
+means here what it means there, and log-probabilities are those of the quantised weights. It cannot learn: `adopt`
+refuses. For many streams at once the engine is faster.
+"""
+
+import asyncio
+import os
+import time
+from array import array
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from poziomka.core.errors import SamplerError
+from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.transcript import Transcript
+from poziomka.inference.sequence import Piece, Request, Row, nothing
+from poziomka.inference.spans import marks_of, read_by, spans_of, thought_in
+from poziomka.inference.token_sampling import choose, uniforms
+from poziomka.models.base import masked
+from poziomka.models.text.chat import ChatFormat
+
+READ_AT_ONCE = 512  # prompt tokens in one pass; llama.cpp keeps a buffer of logits for as many
+
+
+class LlamaCppSampler(Sampler):
+    """Writes with a GGUF file.
+
+    Requests are answered one after the other, in a thread, so the event loop stays free. A request that goes on where
+    the last one ended, the next turn of a conversation for one, reads only what is new. Any other is read whole:
+    llama.cpp rounds some 1e-3 nats otherwise where a text is read in other pieces, and the same request must repeat.
+    For that reason it does not score.
+
+    Args:
+        path: the file.
+        chat: tokenizer and format of the same model.
+        policy: names the weights on spans; None for the file's name.
+        context: most tokens of a transcript; None for as many as the model reads.
+        threads: of computation; None for one a core.
+
+    Raises:
+        SamplerError: llama-cpp-python is not installed, the file cannot be loaded, or its vocabulary is another.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        chat: ChatFormat,
+        policy: str | None = None,
+        *,
+        context: int | None = 4096,
+        threads: int | None = None,
+    ) -> None:
+        """Loads the file."""
+        self._library = _llama_cpp()
+        self.chat, self.policy = chat, policy or Path(path).stem
+        self._llama = self._open(Path(path), context, threads or os.cpu_count() or 1)
+        reads = int(self._library.llama_model_n_ctx_train(self._llama.model))
+        self.context = min(context or reads, reads)
+        self._demand_vocabulary(Path(path))
+        unused = chat.tokenizer.unused(self._llama.n_vocab())
+        self._unused = torch.tensor(unused, dtype=torch.long) if unused else None
+        self.marks = marks_of(chat.tokenizer)
+        self._read: array[int] = array("i")  # the tokens whose states llama.cpp holds
+        self._lock = Lock()
+
+    def _open(self, path: Path, context: int | None, threads: int) -> Any:
+        if not path.is_file():
+            message = f"there is no file {path}: give a GGUF file, from `poziomka export RUN --gguf` for one"
+            raise SamplerError(message)
+        settings = {"n_threads": threads, "n_threads_batch": threads, "n_batch": READ_AT_ONCE, "verbose": False}
+        try:
+            return self._library.Llama(model_path=str(path), n_ctx=context or 0, **settings)
+        except (ValueError, RuntimeError) as error:
+            message = f"llama.cpp cannot load {path}: {error}"
+            raise SamplerError(message) from error
+
+    def _demand_vocabulary(self, path: Path) -> None:
+        """Refuses a file whose tokens are not the tokenizer's: its replies would be read as other words."""
+        vocabulary = self._library.llama_model_get_vocab(self._llama.model)
+        size, inner = self._llama.n_vocab(), self.chat.tokenizer.inner
+        text = self._library.llama_vocab_get_text
+        for token, word in sorted((token, word) for word, token in inner.get_vocab().items()):
+            theirs = text(vocabulary, token).decode("utf-8", "replace") if token < size else "nothing"
+            if theirs != word:
+                message = (
+                    f"the vocabulary of {path} is not the tokenizer's: token {token} is {theirs!r} there and {word!r} "
+                    "here; give the tokenizer that belongs to the file"
+                )
+                raise SamplerError(message)
+
+    async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
+        """See Sampler."""
+        transcript = read_by(self.chat, transcript)
+        tokens = transcript.tokens
+        started = time.perf_counter()
+        pieces: list[Piece] = []
+        request = Request(tokens, sampling, *thought_in(transcript, self.chat.tokenizer), pieces.extend)
+        try:
+            await asyncio.to_thread(self._write, request)
+        except asyncio.CancelledError:
+            request.cancelled = True
+            raise
+        return transcript + spans_of(pieces, self.chat.tokenizer.decode, time.perf_counter() - started)
+
+    def _write(self, request: Request) -> None:
+        """Writes token after token until the request is over, or nobody waits for it."""
+        with self._lock:
+            row, sampling = Row(request, self.context), request.sampling
+            over = row.full
+            row.pieces += [nothing(self.policy)] if over else []
+            logits = None if request.cancelled or over else self._logits(request.tokens)
+            while logits is not None and not over and not request.cancelled:
+                row.force(self.marks.close)
+                for token in row.forbids(self.marks, self.chat.tokenizer.decode):
+                    logits[0, token] = -torch.inf
+                token, logprob = self._choose(logits, row, sampling)
+                over = row.write(token, logprob, self.policy, self.marks, self.chat.tokenizer.decode)
+                if not over:
+                    logits = self._logits(row.written)
+        request.done(row.pieces)
+
+    def _choose(self, logits: Tensor, row: Row, sampling: Sampling) -> tuple[int, float]:
+        """Returns the coming token, forced or drawn, and its log-probability."""
+        uniform = uniforms(np.array([row.seed], np.uint64), np.array([row.place], np.uint64))
+        token, logprob = choose(
+            logits,
+            torch.from_numpy(uniform),
+            torch.tensor([sampling.temperature]),
+            torch.tensor([sampling.top_k]) if sampling.top_k else None,
+            torch.tensor([sampling.top_p]) if sampling.top_p < 1 else None,
+        )
+        if logprob.isnan():
+            message = (
+                f"the logits of {self.policy!r} are not finite: its weights hold NaN or infinity; export them again"
+            )
+            raise SamplerError(message)
+        return (row.forced[0] if row.forced else int(token)), float(logprob)
+
+    def _logits(self, tokens: "array[int]") -> Tensor:
+        """Returns the logits [1, V] after `tokens`, of which only those are read that llama.cpp does not hold yet.
+
+        Rows for which the tokenizer has no token have no probability.
+        """
+        held = len(self._read)
+        shared = held if held < len(tokens) and tokens[:held] == self._read else 0
+        self._read = array("i")  # if reading fails, nobody knows what is held
+        self._llama.n_tokens = shared
+        self._llama.eval(tokens[shared:])
+        self._read = array("i", tokens)
+        values = self._library.llama_get_logits_ith(self._llama.ctx, -1)
+        logits = torch.from_numpy(np.ctypeslib.as_array(values, shape=(1, self._llama.n_vocab())).copy())
+        return masked(logits, self._unused)
+
+    def adopt(self, version: str, weights: object) -> None:
+        """Refuses: see Sampler.
+
+        Raises:
+            SamplerError: always.
+        """
+        message = f"llama.cpp runs a file and cannot take the weights {version!r}: export them, and open the new file"
+        raise SamplerError(message)
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        with self._lock:
+            self._llama.close()
+
+
+def _llama_cpp() -> Any:
+    """Imports llama-cpp-python: here only, because it is an extra."""
+    try:
+        import llama_cpp  # noqa: PLC0415 an extra
+    except ModuleNotFoundError as error:
+        message = "running a GGUF file by llama.cpp needs llama-cpp-python: pip install 'poziomka[llamacpp]'"
+        raise SamplerError(message) from error
+    return llama_cpp

@@ -1,0 +1,151 @@
+"""The local engine behind the waist: transcripts in, longer transcripts out."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+from poziomka.core.errors import SamplerError
+from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.transcript import Author, Transcript
+from poziomka.inference.engine import Engine, EngineLimits
+from poziomka.inference.sequence import Piece, Request
+from poziomka.inference.spans import marks_of, read_by, spans_of, thought_in
+from poziomka.models.base import Architecture
+from poziomka.models.text.chat import ChatFormat
+
+SETTLED = 4  # rounds of the event loop without a new request after which everybody who is ready has asked
+
+
+class LocalSampler(Sampler):
+    """Writes with a model in this process.
+
+    The engine steps between rounds of the caller's event loop, once everybody who is ready has asked: so which
+    requests share a batch does not hang on the clock, and a run repeats bit for bit.
+
+    Args:
+        model: an architecture; the sampler works on its own copy of the weights.
+        chat: tokenizer and format.
+        policy: names the version of the weights.
+        limits: rows, context, cached prefixes.
+    """
+
+    def __init__(
+        self, model: Architecture, chat: ChatFormat, policy: str = "initial", limits: EngineLimits | None = None
+    ) -> None:
+        """Copies the model."""
+        tokenizer = chat.tokenizer
+        if model.vocabulary < len(tokenizer):
+            message = f"a model of {model.vocabulary} tokens cannot write with a tokenizer of {len(tokenizer)}"
+            raise SamplerError(message)
+        self.chat = chat
+        self.engine = Engine(model, marks_of(tokenizer), tokenizer.decode, policy, limits)
+        self._pump: asyncio.Task[None] | None = None
+        self._asked = 0
+        self._asking: set[asyncio.Future[list[Piece]]] = set()
+
+    @property
+    def policy(self) -> str:
+        """Version of the weights that write now."""
+        return self.engine.policy
+
+    @property
+    def context(self) -> int | None:
+        """Most tokens of a transcript; a reply that comes so far ends there. None for any number."""
+        return self.engine.context
+
+    @property
+    def dtype(self) -> str:
+        """See Sampler."""
+        coarsest = max((weight.dtype for weight in self.engine.model.parameters()), key=lambda d: torch.finfo(d).eps)
+        return str(coarsest).removeprefix("torch.")
+
+    async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
+        """See Sampler."""
+        return await self.stream(transcript, sampling, None)
+
+    async def stream(
+        self, transcript: Transcript, sampling: Sampling, hear: Callable[[Author, int], bool] | None
+    ) -> Transcript:
+        """Returns `transcript` with the model's next words, which `hear` is told token by token.
+
+        Args:
+            transcript: what to go on from.
+            sampling: the settings.
+            hear: takes an author and a token as it is written; returns whether to go on. A reply that it breaks off
+                is kept as far as it came, as one that ran out of tokens.
+
+        Raises:
+            SamplerError: as `extend`.
+        """
+        transcript = self.read(transcript)
+        started = time.perf_counter()
+        future: asyncio.Future[list[Piece]] = asyncio.get_running_loop().create_future()
+
+        def finish(pieces: list[Piece]) -> None:
+            if not future.done():
+                future.set_result(pieces)
+
+        request = Request(transcript.tokens, sampling, *thought_in(transcript, self.chat.tokenizer), finish, hear=hear)
+        self.engine.submit(request)
+        self._asking.add(future)
+        self._wake()
+        try:
+            pieces = await future
+        except asyncio.CancelledError:
+            request.cancelled = True
+            raise
+        finally:
+            self._asking.discard(future)
+        return transcript + spans_of(pieces, self.chat.tokenizer.decode, time.perf_counter() - started)
+
+    def _wake(self) -> None:
+        """Sees to it that somebody steps the engine in this event loop."""
+        self._asked += 1
+        loop = asyncio.get_running_loop()
+        if self._pump is None or self._pump.done() or self._pump.get_loop() is not loop:
+            self._pump = loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        """Steps the engine until nobody waits; a step that fails is raised to everybody who does."""
+        while self.engine.busy:
+            await self._settle()
+            try:
+                self.engine.step()
+            except Exception as error:  # noqa: BLE001 those who wait must hear of it, whatever it is
+                self.engine.forget()
+                for future in self._asking:
+                    if not future.done():
+                        future.set_exception(error)
+
+    async def _settle(self) -> None:
+        """Waits until no new request has come for some rounds of the event loop."""
+        quiet = 0
+        while quiet < SETTLED:
+            before = self._asked
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if self._asked == before else 0
+
+    async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
+        """See Sampler."""
+        return self.engine.score(self.read(transcript).tokens, temperature)
+
+    def read(self, transcript: Transcript) -> Transcript:
+        """Returns the transcript with tokens on every span, as it will be gone on from.
+
+        Raises:
+            TranscriptError: the format or the vocabulary refuses its words.
+        """
+        return read_by(self.chat, transcript)
+
+    def adopt(self, version: str, weights: object) -> None:
+        """See Sampler: `weights` maps the names of the model's state to tensors."""
+        if not isinstance(weights, Mapping):
+            message = f"weights are tensors by name: received {type(weights).__name__} for version {version!r}"
+            raise SamplerError(message)
+        self.engine.adopt(version, weights)
+
+    def rest(self) -> None:
+        """See Sampler; one that is writing goes on."""
+        self.engine.rest()

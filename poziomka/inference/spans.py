@@ -1,0 +1,59 @@
+"""Between transcripts and what an engine writes: tokens, how far a thought has come, and pieces as spans."""
+
+from collections.abc import Callable, Sequence
+
+from poziomka.core.errors import ModelError, TranscriptError
+from poziomka.core.transcript import Author, Span, Transcript
+from poziomka.inference.sequence import Marks, Piece
+from poziomka.models.text.chat import ChatFormat
+from poziomka.models.text.tokenizer import Tokenizer
+
+
+def marks_of(tokenizer: Tokenizer) -> Marks:
+    """Returns the tokens that end a reply, and those that open and close a thought."""
+    return Marks(tokenizer.ends, tokenizer.think, tokenizer.close, tokenizer.spelled)
+
+
+def read_by(chat: ChatFormat, transcript: Transcript) -> Transcript:
+    """Returns the transcript with tokens on every span, as it will be gone on from.
+
+    Raises:
+        TranscriptError: the format or the vocabulary refuses its words.
+    """
+    try:
+        return chat.read(transcript)
+    except ModelError as error:
+        raise TranscriptError(str(error)) from error
+
+
+def thought_in(transcript: Transcript, tokenizer: Tokenizer) -> tuple[int, bool]:
+    """Returns how many tokens the model has thought since the user spoke, and whether a thought is open.
+
+    What a person writes opens no thought, even where the vocabulary spells "<think>" as anybody would.
+    """
+    marks = marks_of(tokenizer)
+    thought, thinking = 0, False
+    words: tuple[int, ...] = ()
+    for span in transcript:
+        if span.author in (Author.USER, Author.SYSTEM):
+            thought, thinking, words = 0, False, ()
+            continue
+        for token in span.tokens or ():
+            words = (*words, token)[-marks.reach :]
+            if marks.found(words, tokenizer.decode, thinking=thinking):
+                thinking, words = not thinking, ()
+            elif thinking:
+                thought += span.author is Author.MODEL
+    return thought, thinking
+
+
+def spans_of(pieces: Sequence[Piece], decode: Callable[[Sequence[int]], str], seconds: float) -> list[Span]:
+    """Returns pieces as spans; each has its share, by tokens, of the `seconds` they took together."""
+    spans = []
+    for piece in pieces:
+        model = piece.author is Author.MODEL
+        stop = piece.stop if model else None
+        logprobs = piece.logprobs if model else None
+        share = seconds * len(piece.tokens) / max(sum(len(other.tokens) for other in pieces), 1)
+        spans.append(Span(piece.author, decode(piece.tokens), piece.tokens, logprobs, stop, piece.policy, share))
+    return spans

@@ -1,0 +1,106 @@
+"""From logits to tokens: temperature, top-k, top-p, and the log-probability of what was chosen.
+
+A token is the inverse of the cumulative distribution at one uniform number a row. That number is named by the
+request's seed and the token's place, so a reply depends neither on its batch-mates nor on the order of requests,
+and a reply that is taken up again at some token goes on as it would have.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from poziomka.models.kernels import ops as kernels
+
+LARGE = 2048  # vocabulary from which on a running sum over all of it would be most of the work of drawing
+BLOCK = 256  # tokens whose probabilities are summed as one where the vocabulary is large
+GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+def uniforms(seeds: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Returns one number in [0, 1) for each (seed, place): SplitMix64 (Steele et al. 2014) of their combination.
+
+    Args:
+        seeds: [B] uint64.
+        places: [B] uint64, the token's place in its transcript.
+    """
+    with np.errstate(over="ignore"):
+        z = seeds * MIX_2 + (places + np.uint64(1)) * GOLDEN
+        for _ in range(2):
+            z = (z ^ (z >> np.uint64(30))) * MIX_1
+            z = (z ^ (z >> np.uint64(27))) * MIX_2
+            z = z ^ (z >> np.uint64(31))
+    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def choose(
+    logits: Tensor, uniform: Tensor, temperature: Tensor, top_k: Tensor | None = None, top_p: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Returns the chosen tokens [B] and their log-probabilities [B].
+
+    The log-probability is the full distribution's at the row's temperature (at temperature 1 for a greedy row);
+    what top-k and top-p cut away is not renormalised, so it is the sampling distribution's only without them.
+
+    Args:
+        logits: [B, V] fp32.
+        uniform: [B] numbers in [0, 1).
+        temperature: [B]; 0 takes the likeliest token.
+        top_k: [B] whole numbers, V for all; None where no row cuts.
+        top_p: [B] in (0, 1]; None where no row cuts.
+    """
+    cut = top_k is not None or top_p is not None
+    if not cut and logits.shape[1] >= LARGE and logits.dtype is torch.float32 and kernels.there(logits):
+        return kernels.draw(logits, uniform, temperature)
+    greedy = temperature == 0
+    logprobs = torch.log_softmax(logits / torch.where(greedy, 1.0, temperature).unsqueeze(1), -1)
+    probabilities = logprobs.exp()
+    if cut:
+        probabilities = _cut(probabilities, top_k, top_p)
+    tokens = invert(probabilities, uniform)
+    if greedy.any():
+        tokens = torch.where(greedy, logits.argmax(-1), tokens)
+    return tokens, logprobs.gather(1, tokens.unsqueeze(1)).squeeze(1)
+
+
+def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
+    """Returns the tokens [B] at which the cumulative distributions pass `uniform` of their totals.
+
+    A large vocabulary is searched in two steps, first among the sums of blocks, then in one block: a running sum over
+    all of it would be most of the work of drawing.
+
+    Args:
+        probabilities: [B, V], not negative; they need not add up to 1.
+        uniform: [B] numbers in [0, 1).
+    """
+    vocabulary = probabilities.shape[1]
+    if vocabulary < LARGE:
+        return _pass(probabilities, uniform)[0]
+    sums = probabilities[:, : vocabulary // BLOCK * BLOCK].unflatten(1, (-1, BLOCK)).sum(-1)
+    if vocabulary % BLOCK:
+        sums = torch.cat([sums, probabilities[:, -(vocabulary % BLOCK) :].sum(-1, keepdim=True)], 1)
+    block, share = _pass(sums, uniform)
+    places = block.unsqueeze(1) * BLOCK + torch.arange(BLOCK, device=block.device)
+    inside = probabilities.gather(1, places.clamp(max=vocabulary - 1)) * (places < vocabulary)
+    tokens = block * BLOCK + _pass(inside, share)[0]
+    return tokens.clamp_(max=vocabulary - 1)  # beyond which only probabilities that are NaN lead
+
+
+def _pass(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns where running sums [B, N] pass `uniform` of their totals, and how far into that place's weight it is."""
+    cumulative = weights.double().cumsum(-1)
+    target = uniform.unsqueeze(1) * cumulative[:, -1:]
+    place = torch.searchsorted(cumulative, target, right=True).clamp_(max=weights.shape[1] - 1)
+    here = weights.gather(1, place).double()
+    share = (target - (cumulative.gather(1, place) - here)) / here
+    return place.squeeze(1), share.squeeze(1).clamp(0.0, 1.0 - 2.0**-53)
+
+
+def _cut(probabilities: Tensor, top_k: Tensor | None, top_p: Tensor | None) -> Tensor:
+    """Zeroes what lies outside the k likeliest tokens, and outside the likeliest that hold p together."""
+    ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    keep = torch.ones_like(ordered, dtype=torch.bool)
+    if top_k is not None:
+        keep &= torch.arange(ordered.shape[1], device=ordered.device) < top_k.unsqueeze(1)
+    if top_p is not None:
+        p = top_p.unsqueeze(1)
+        keep &= (ordered.cumsum(-1) - ordered < p) | (p >= 1)  # rounding must not cut where nothing is to be cut
+    return torch.zeros_like(probabilities).scatter(1, order, ordered * keep)

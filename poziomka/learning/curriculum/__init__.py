@@ -1,0 +1,1 @@
+"""Which training problems come next."""

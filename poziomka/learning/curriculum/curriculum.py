@@ -1,0 +1,133 @@
+"""Which problems come next."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem, Task
+from poziomka.core.rollout import Group
+from poziomka.core.seeds import random_of, seed_of
+from poziomka.learning.curriculum.levels import SPLIT, CurriculumSettings, LevelRange, levels_of
+from poziomka.learning.samples.advantages import rewards_of
+
+
+class Curriculum:
+    """Deals out training problems: endless tasks without repeats, finite ones in a new order each time round.
+
+    A finite task's problem whose pass rate reached `retire_at` is dealt no more (ScaleRL, arXiv 2510.13786).
+    An adaptive curriculum asks its range for the level of each problem, and retires none: what is mastered is left by
+    levels there. A finite task then has an order of its own for each level.
+
+    Args:
+        task: where problems come from.
+        seed: names the order.
+        retire_at: pass rate from which a problem is retired; None never retires.
+        settings: which levels; None for all.
+
+    Attributes:
+        range: the levels that are dealt from, where they adapt.
+
+    Raises:
+        TaskError: the levels of a task without levels are to adapt, or are to begin where there are none.
+    """
+
+    def __init__(
+        self, task: Task, seed: int, retire_at: float | None = None, settings: CurriculumSettings | None = None
+    ) -> None:
+        """Starts with nothing retired."""
+        self.task, self.seed, self.retire_at = task, seed, retire_at
+        self.size = task.count(SPLIT)
+        self.retired: set[int] = set()
+        self.place = 0
+        self._order: tuple[int, list[int]] = (-1, [])  # of the time round that is being dealt
+        self._index: dict[str, int] = {}  # a finite task's problems by key, once somebody asks
+        self.range: LevelRange | None = None
+        self._of_level: dict[int, list[int]] = {}  # a finite task's problems by level
+        self._places: dict[int, int] = {}  # problems of a level that were dealt, of a finite task
+        if settings is not None and settings.kind == "adaptive":
+            self._adapt(settings)
+
+    def _adapt(self, settings: CurriculumSettings) -> None:
+        levels = levels_of(self.task)
+        self.range, self.retire_at = LevelRange(sorted(set(levels)), settings), None
+        if self.size is not None:
+            for index, level in enumerate(levels):
+                self._of_level.setdefault(level, []).append(index)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every problem is retired."""
+        return self.size is not None and len(self.retired) >= self.size
+
+    def take(self, count: int) -> list[Problem]:
+        """Returns the next `count` problems.
+
+        Raises:
+            TaskError: every problem is retired.
+        """
+        if self.range is not None:
+            return [self._adapted(self.range) for _ in range(count)]
+        size = self.size
+        if size is None:
+            start = self._first + self.place
+            self.place += count
+            return self.task.take(SPLIT, start, count)
+        if self.finished:
+            message = f"all {size} problems of task {self.task.name!r} are retired: the model solves them; stop here"
+            raise TaskError(message)
+        problems: list[Problem] = []
+        while len(problems) < count:
+            around, at = divmod(self.place, size)
+            if self._order[0] != around:
+                self._order = around, random_of("curriculum", self.seed, around).sample(range(size), size)
+            index = self._order[1][at]
+            self.place += 1
+            if index not in self.retired:
+                problems.append(self.task.problem(SPLIT, index))
+        return problems
+
+    @property
+    def _first(self) -> int:
+        """Index of the first problem that an endless task is asked for."""
+        return seed_of("curriculum", self.seed) % 2**40
+
+    def _adapted(self, levels: LevelRange) -> Problem:
+        """Returns the next problem, of a level from the range; a level's draw is named by the problem's place."""
+        level = levels.draw(random_of("curriculum", self.seed, "level", self.place))
+        self.place += 1
+        if self.size is None:
+            return self.task.problem(SPLIT, self._first + self.place - 1, level)
+        indices, dealt = self._of_level[level], self._places.get(level, 0)
+        self._places[level] = dealt + 1
+        around, at = divmod(dealt, len(indices))
+        order = random_of("curriculum", self.seed, "level", level, around).sample(indices, len(indices))
+        return self.task.problem(SPLIT, order[at])
+
+    def learn(self, groups: Sequence[Group]) -> dict[str, float]:
+        """Retires what was solved often enough, or moves the range of levels; returns what is logged of that."""
+        if self.range is not None:
+            return self.range.learn(groups)
+        if self.size is None or self.retire_at is None:
+            return {}
+        if not self._index:
+            self._index = {self.task.problem(SPLIT, i).key: i for i in range(self.size)}
+        for group in groups:
+            rewards = rewards_of(group)
+            if rewards and sum(rewards) / len(rewards) >= self.retire_at:
+                self.retired.add(self._index[group[0].problem.key])
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """Returns what a checkpoint keeps."""
+        state: dict[str, Any] = {"place": self.place, "retired": sorted(self.retired)}
+        if self.range is not None:
+            places = {str(level): dealt for level, dealt in sorted(self._places.items())}
+            state |= {"range": self.range.state(), "places": places}
+        return state
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes a state that `state` returned."""
+        self.place, self.retired = int(state["place"]), set(state["retired"])
+        if self.range is not None:
+            self.range.restore(state["range"])
+            self._places = {int(level): int(dealt) for level, dealt in state["places"].items()}

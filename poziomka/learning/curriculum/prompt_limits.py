@@ -1,0 +1,95 @@
+"""Which training problems leave a model room to answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from poziomka.core.environment import asked
+from poziomka.core.errors import ModelError, TaskError
+from poziomka.core.problem import Problem, Task
+from poziomka.learning.curriculum.levels import SPLIT, only
+from poziomka.models.text.chat import ChatFormat
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """A task without the training problems that cannot be answered.
+
+    Attributes:
+        task: what is left.
+        overlong: problems whose prompts are too long.
+        unread: problems whose prompts the chat format refuses; short prompts are not looked at.
+        notes: sentences about what was left out, and about replies that will be cut.
+    """
+
+    task: Task
+    overlong: int = 0
+    unread: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def fitting(task: Task, chat: ChatFormat, context: int | None, tokens: int) -> Fitting:
+    """Returns the task without overlong prompts: those after which a reply does not fit the context.
+
+    A reply needs `tokens`, or half of the context where that is less. Only a finite task is looked through; a prompt of
+    an endless one that fills the context is scored as truncated.
+
+    Args:
+        task: whose training split is looked through.
+        chat: reads the prompts.
+        context: most tokens of a transcript; None for any number.
+        tokens: most tokens of a reply.
+
+    Raises:
+        TaskError: no problem is left.
+    """
+    if context is None:
+        return Fitting(task)
+    cut = f"a reply of {tokens} tokens does not fit the context of {context}: it is cut there"
+    notes: tuple[str, ...] = (cut,) if tokens >= context else ()
+    size, longest = task.count(SPLIT), context - min(tokens, context // 2)
+    if not size:
+        return Fitting(task, notes=notes)
+    length = _length(task, chat, context)
+    lengths = [length(task.problem(SPLIT, index)) for index in range(size)]
+    kept = [index for index, found in enumerate(lengths) if found is not None and found <= longest]
+    unread = lengths.count(None)
+    overlong = size - len(kept) - unread
+    left_out = (
+        *_told(overlong, size, f"longer than {longest} tokens, which leaves no room for a reply in {context}"),
+        *_told(unread, size, "such that the chat format cannot read them"),
+    )
+    if not kept:
+        remedy = "raise the context" if overlong else "give the task other prompts"
+        message = f"no training problem of task {task.name!r} can be answered: {'; '.join(left_out)}; {remedy}"
+        raise TaskError(message)
+    notes += left_out
+    return Fitting(task if len(kept) == size else only(task, kept), overlong, unread, notes)
+
+
+def _length(task: Task, chat: ChatFormat, context: int) -> Callable[[Problem], int | None]:
+    """Returns what counts the tokens of a prompt; None where it cannot be read.
+
+    A short prompt counts its bytes, and the tokens of a prompt with as many messages, instead: it cannot have more, and
+    to read all of a large data set takes a minute.
+    """
+    around: dict[
+        int, int
+    ] = {}  # by messages, the tokens of the first such prompt: the chat format's own are among them
+
+    def length(problem: Problem) -> int | None:
+        most = sum(len(message.content.encode("utf-8", "surrogatepass")) for message in problem.prompt)
+        count = len(problem.prompt)
+        if count in around and most + around[count] <= context // 2:
+            return most + around[count]
+        try:
+            found = len(chat.read(asked(task, problem)))
+        except ModelError:
+            return None
+        around.setdefault(count, found)
+        return found
+
+    return length
+
+
+def _told(count: int, size: int, what: str) -> tuple[str, ...]:
+    return (f"{count} of {size} training prompts are left out: they are {what}",) if count else ()

@@ -1,0 +1,313 @@
+"""Learning from rollouts that were served before and judged later, by a sampler that goes on running.
+
+    1  rollouts of a journal; who was not judged, whose check failed and who was learned from before are left out
+    2  attempts at one problem are a group; attempts without mates are one group together, that of their task, so the
+       baseline of a lone attempt is the mean reward of its task's lone attempts
+    3  A_i as in reinforcement; each token the model wrote gets weight A_i / (problems × tokens of its problem)
+    4  refuse where KL(writer ‖ learner) is above the bound, in nats a token
+    5  one AdamW step on  - Σ weight · sg(min(ρ, cap)) · log π(token);  ρ is to the writer's stored probabilities
+    6  log, keep, save; the sampler adopts the new weights
+
+Older weights may have written what is learned from, unlike in reinforcement: the truncated importance weight of (5)
+corrects for that (MiniMax 2025, arXiv 2506.13585, eq. 4), and (4) bounds how far it has to reach. A lone baseline is
+not a group's: it does not know how hard a problem is, so easy problems get credit for being easy.
+
+Log-probabilities must be those of the learner's temperature with nothing cut away (`Sampling.plain`). A journal does
+not say how it was sampled: another temperature shows as mismatch, top-k and top-p do not.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
+from typing import NamedTuple
+
+import torch
+
+from poziomka.core.errors import LearningError, RunError, SettingsError
+from poziomka.core.rollout import Group, Rollout
+from poziomka.core.sampler import Sampler
+from poziomka.core.settings import setting
+from poziomka.core.transcript import Author
+from poziomka.learning.learner import Learner
+from poziomka.learning.monitoring.stop_conditions import describe
+from poziomka.learning.objectives.logprobs import logprobs_of
+from poziomka.learning.objectives.losses import mismatch_kl
+from poziomka.learning.samples.advantages import Advantages, advantage_named, by_token
+from poziomka.learning.samples.weighting import Aggregation, Example, policy_examples
+from poziomka.learning.session import Clock, Progress
+from poziomka.runs.feedback import Judged
+from poziomka.runs.run import Run
+
+STAGE = "learn"  # of the lines in the metrics
+EXAMPLES = 3  # damaged rollouts that a note names
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedSettings:
+    """How served rollouts become an update."""
+
+    steps: int = setting(1, "updates from the same rollouts; saved together or not at all", low=1)
+    rate: float | None = setting(None, "learning rate; the optimizer's highest where none is given", low=0.0)
+    mismatch: float = setting(0.1, "most nats a token that the writers may lie from the learner", low=0.0)
+    advantage: str = setting("batch", "batch, group, rloo, dr_grpo or expert")
+    aggregation: Aggregation = setting("prompt", "prompt, token, sequence or constant")
+
+    def __post_init__(self) -> None:
+        """Refuses an unknown name before anything is trained."""
+        advantage_named(self.advantage)
+
+
+class Chosen(NamedTuple):
+    """What there is to learn from, and what was left out."""
+
+    rollouts: list[Rollout]
+    notes: list[str]
+    counts: dict[str, float]
+
+
+def learn_from(
+    progress: Progress, sampler: Sampler | None, judged: Judged, settings: ServedSettings | None = None
+) -> dict[str, float]:
+    """Takes an update from rollouts and lets the sampler adopt it; returns the metrics of the last step.
+
+    A serving process calls this in the thread of its event loop: replies under way go on with the new weights, in a
+    span of their own. All or nothing: killed before the end, the run stands where it stood.
+
+    Args:
+        progress: the run's books and its learner.
+        sampler: adopts the new weights; None where nobody serves.
+        judged: rollouts with tokens, log-probabilities and policy, and their scores as far as there are any.
+        settings: see there.
+
+    Logged besides reinforcement's metrics: rollouts/used, and rollouts/unjudged, rollouts/failed,
+    rollouts/without_tokens, rollouts/damaged, rollouts/learned_before and rollouts/overlong, which were left out;
+    scores/unknown, scores/duplicate and scores/refused where scores came later; policy/age_mean and policy/age_most, in
+    steps, over rollouts whose policy names a step of this run, and policy/age_unknown, the share of the others.
+
+    Raises:
+        LearningError: another tokenizer's or a later policy's rollouts, nothing to learn from, writers
+            further from the learner than `mismatch`, or a loss that is not a number; nothing was saved.
+        SettingsError: the learner's settings correct nothing, or its surrogate is right for one step only.
+    """
+    settings = settings or ServedSettings()
+    _demand_correcting(progress.learner)
+    chosen = choose(progress, judged.rollouts)
+    groups = by_problem(chosen.rollouts)
+    advantages = advantages_of(groups, settings.advantage)
+    examples = policy_examples(groups, advantages, settings.aggregation, _longest(chosen.rollouts))
+    _demand_something(examples, chosen, judged.notes)
+    rate = progress.learner.settings.optimizer.rate if settings.rate is None else settings.rate
+    metrics: dict[str, float] = {}
+    batch = progress.learner.pack(examples)
+    if settings.steps > 1:
+        (batch,) = progress.learner.with_old([batch])
+    for update in range(settings.steps):
+        clock = Clock()
+        far = _mismatch(progress.learner, examples)
+        if not far <= settings.mismatch:
+            if update == 0:
+                raise LearningError(_too_far(far, settings, chosen.rollouts, progress.version))
+            message = f"{update} of {settings.steps} updates were taken: the writers are {far:.3g} nats a token behind"
+            progress.run.note(message)
+            break
+        metrics = ages(chosen.rollouts, progress.step) | chosen.counts | judged.counts | describe(groups)
+        clock.lap("checking")
+        metrics |= progress.learner.step(batch, rate)
+        progress.step += 1
+        clock.lap("learning")
+        progress.spend(learn_flops=progress.learner.flops(batch), learn_tokens=float(batch.real))
+        progress.log(STAGE, metrics | clock.seconds)
+    progress.keep(groups, by_token(groups, advantages))
+    for sentence in [*judged.notes, *chosen.notes]:
+        progress.run.note(sentence)
+    progress.save()
+    if sampler is not None:
+        progress.hand_over(sampler)
+    return metrics
+
+
+# ------------------------------------------------------------------------------------------------- what is learned from
+def choose(progress: Progress, rollouts: Sequence[Rollout]) -> Chosen:
+    """Returns the rollouts that can be learned from, with a sentence and a number for each kind of those left out.
+
+    Raises:
+        LearningError: a rollout has another tokenizer's tokens, or names a policy that this run has not reached.
+    """
+    before = learned_before(progress.run)
+    kinds: dict[str, list[Rollout]] = {
+        name: [] for name in ("used", "unjudged", "failed", "without_tokens", "damaged", "learned_before", "overlong")
+    }
+    context = progress.learner.model.context
+    for rollout in rollouts:
+        kinds[_kind(rollout, before, context)].append(rollout)
+    ours = [rollout for rollout in kinds["used"] if rollout.transcript.tokenizer == progress.tokenizer.fingerprint]
+    known = {*progress.tokenizer.inner.get_vocab().values()}
+    damage = {rollout.id: said for rollout in ours if (said := _damage(rollout, known))}
+    kinds["damaged"] = [rollout for rollout in kinds["used"] if rollout.id in damage]
+    used = kinds["used"] = [rollout for rollout in kinds["used"] if rollout.id not in damage]
+    _demand_ours(progress, used)
+    why = {
+        "unjudged": "not judged yet",
+        "failed": "their check failed, which is never a reward",
+        "without_tokens": "they carry no tokens with log-probabilities",
+        "damaged": "; ".join([*islice(damage.values(), EXAMPLES), *["…"] * (len(damage) > EXAMPLES)]),
+        "learned_before": "this run has learned from them before",
+        "overlong": f"they are longer than the {progress.learner.model.context} tokens that the model reads",
+    }
+    notes = [f"{len(kinds[kind])} of {len(rollouts)} rollouts left out: {why[kind]}" for kind in why if kinds[kind]]
+    return Chosen(used, notes, {f"rollouts/{kind}": float(len(found)) for kind, found in kinds.items()})
+
+
+def _kind(rollout: Rollout, before: set[str], context: int | None) -> str:
+    score = rollout.branches[0].score
+    if rollout.id in before:
+        return "learned_before"
+    if score is None:
+        return "unjudged"
+    if score.reward is None:
+        return "failed"
+    own = [span for span in rollout.transcript if span.author is Author.MODEL]
+    if context is not None and any(rollout.transcript.by(Author.MODEL)[context:]):
+        return "overlong"
+    whole = own and all(span.logprobs is not None for span in own)
+    return "used" if whole and all(span.tokens is not None for span in rollout.transcript) else "without_tokens"
+
+
+def _damage(rollout: Rollout, vocabulary: set[int]) -> str:
+    """Returns what no sampler of this run can have written in a rollout; "" where there is nothing of the kind."""
+    spans = [span for branch in rollout.branches for span in branch.transcript]
+    strange = next((token for span in spans for token in span.tokens or () if token not in vocabulary), None)
+    if strange is not None:
+        return f"rollout {rollout.id!r} holds the token {strange}, outside the vocabulary of {len(vocabulary):,}"
+    values = (value for span in spans for value in span.logprobs or ())
+    wrong = next((value for value in values if not -math.inf < value <= 1e-3), None)  # rounding may go above 0
+    return "" if wrong is None else f"rollout {rollout.id!r} holds {wrong:g} as the logarithm of a probability"
+
+
+def learned_before(run: Run) -> set[str]:
+    """Returns the ids of rollouts that earlier updates of this kind learned from; one whose journal is gone is said."""
+    ids: set[str] = set()
+    for step in sorted({line["step"] for line in run.metrics() if line["stage"] == STAGE}):
+        try:
+            ids.update(run.journal(f"step-{step:06d}").advantages)
+        except RunError as error:
+            if "there is no journal" not in str(error):  # of several updates taken together, the last one has it
+                run.note(f"what step {step} learned from is not known: {error}")
+    return ids
+
+
+def _demand_ours(progress: Progress, rollouts: Sequence[Rollout]) -> None:
+    ours = progress.tokenizer.fingerprint
+    for rollout in rollouts:
+        if rollout.transcript.tokenizer != ours:
+            message = (
+                f"rollout {rollout.id!r} was written with tokenizer {rollout.transcript.tokenizer}, and this run's is "
+                f"{ours}: learn from it in the run that served it"
+            )
+            raise LearningError(message)
+        later = [policy for policy in _policies([rollout]) if (_step_of(policy) or 0) > progress.step]
+        if later:
+            message = (
+                f"rollout {rollout.id!r} was written by {later[0]}, and this run stands at {progress.version}: "
+                "give the run that served it"
+            )
+            raise LearningError(message)
+
+
+def _demand_correcting(learner: Learner) -> None:
+    how = learner.settings
+    if how.correction.kind == "none":
+        message = (
+            "learner.correction.kind is 'none', and what other weights wrote needs an importance weight: set it to "
+            "'token' or 'sequence'"
+        )
+        raise SettingsError(message)
+    if how.surrogate.kind == "reinforce":
+        message = "the surrogate 'reinforce' is right for tokens that these weights wrote, and others did: use 'cispo'"
+        raise SettingsError(message)
+
+
+def _demand_something(examples: Sequence[Example], chosen: Chosen, notes: Sequence[str]) -> None:
+    if not any(any(example.policy) for example in examples):
+        found = f"among {len(chosen.rollouts)} rollouts no two that compare differ in reward"
+        said = "; ".join([found if chosen.rollouts else "no rollout is left", *notes, *chosen.notes])
+        message = f"there is nothing to learn from: {said}; nothing was changed"
+        raise LearningError(message)
+
+
+def by_problem(rollouts: Iterable[Rollout]) -> list[Group]:
+    """Returns the attempts at each problem, in the order of their first."""
+    groups: dict[tuple[str, str], list[Rollout]] = {}
+    for rollout in rollouts:
+        groups.setdefault((rollout.problem.task, rollout.problem.key), []).append(rollout)
+    return list(groups.values())
+
+
+def advantages_of(groups: Sequence[Group], name: str) -> Advantages:
+    """Returns the advantage of each attempt; those without mates are compared within their task.
+
+    Args:
+        groups: attempts by problem.
+        name: of the estimator.
+    """
+    lone: dict[str, list[Rollout]] = {}
+    for group in groups:
+        if len(group) == 1:
+            lone.setdefault(group[0].problem.task, []).append(group[0])
+    compared = [group for group in groups if len(group) > 1] + list(lone.values())
+    found = {
+        rollout.id: value
+        for group, values in zip(compared, advantage_named(name)(compared), strict=True)
+        for rollout, value in zip(group, values, strict=True)
+    }
+    return [[found[rollout.id] for rollout in group] for group in groups]
+
+
+def _longest(rollouts: Iterable[Rollout]) -> int:
+    return max((rollout.transcript.cost for rollout in rollouts), default=1)
+
+
+# -------------------------------------------------------------------------------------------- how far the writers are
+def _mismatch(learner: Learner, examples: Iterable[Example]) -> float:
+    """Returns the k3 estimate of KL(writers ‖ learner), the mean over the tokens to be learned from."""
+    total, count = 0.0, 0
+    for example in examples:
+        own = torch.tensor(example.policy) != 0
+        own[0] = False  # nothing is said of the first token
+        logp = logprobs_of(learner.model, example.tokens, learner.temperature, own)
+        total += float(mismatch_kl(logp, torch.tensor(example.logprobs)[own].to(logp.device)))
+        count += len(logp)
+    return total / max(count, 1)
+
+
+def _too_far(far: float, settings: ServedSettings, rollouts: Sequence[Rollout], version: str) -> str:
+    writers = ", ".join(str(policy) for policy in _policies(rollouts))
+    return (
+        f"the rollouts were written by {writers}, {far:.3g} nats a token from {version} where {settings.mismatch:g} is "
+        "the bound: nothing was changed; serve newer weights at the learner's temperature, or raise the bound"
+    )
+
+
+def _policies(rollouts: Iterable[Rollout]) -> list[str | None]:
+    """Returns the policies that wrote, in order of appearance."""
+    spans = (span for rollout in rollouts for span in rollout.transcript if span.author is Author.MODEL)
+    return list(dict.fromkeys(span.policy for span in spans))
+
+
+def _step_of(policy: str | None) -> int | None:
+    """Returns the step that a policy's name tells; None where it tells none."""
+    named = re.fullmatch(r"step-(\d+)", policy or "")
+    return int(named[1]) if named else None
+
+
+def ages(rollouts: Iterable[Rollout], step: int) -> Mapping[str, float]:
+    """Returns how many steps old the policies are that wrote the rollouts, the oldest of each counted."""
+    oldest = [[_step_of(policy) for policy in _policies([rollout])] for rollout in rollouts]
+    known = [step - min(s for s in steps if s is not None) for steps in oldest if steps and None not in steps]
+    found = {"policy/age_unknown": 1 - len(known) / max(len(oldest), 1)}
+    if known:
+        found |= {"policy/age_mean": fmean(known), "policy/age_most": float(max(known))}
+    return found

@@ -1,0 +1,246 @@
+"""Reinforcement learning from checked answers, on-policy.
+
+    for each step:
+        1  P problems; G attempts of each by exactly these weights, every thought closed at the thinking budget
+        2  A_i = (R_i - mean of the group's R) / std of these differences over the batch
+        3  each token the model wrote gets weight A_i / (groups × tokens of its group)      others get none
+        4  c = min(p_old / q, cap): the learner's probability of a token before the step, over the sampler's
+        5  one AdamW step on  - Σ weight · c · sg(min(ρ, cap)) · log π(token),  ρ = π / p_old
+        6  the sampler adopts the new weights
+
+These are the defaults; settings choose other advantages (2), aggregations (3), corrections (4) and surrogates (5) by
+name, and whether groups are dealt into several minibatches and learned from for several epochs: then (5) is a step for
+each minibatch and epoch, and p_old is computed for all of them before the first. With one, p_old is what the step's
+own forward pass finds, so ρ is 1, nothing is clipped, and all surrogates have one gradient.
+
+A group whose rewards are all equal, and an attempt whose check failed, get no advantage: they are left out of the
+standard deviation, of the normaliser and of the batch, but are logged and kept in the journal. With tools, an attempt
+with a void turn counts in (2) and is left out of (3): see learning/samples/turns.py. A step without a single advantage changes
+no weight. In (3) "the model wrote" excludes prompt, template, tools' output and the "</think>" that the budget forces
+(learning/samples/weighting.py).
+
+Staleness is 0: attempts by other weights are refused. So c departs from 1 by rounding only; its cap and
+`policy/mismatch_kl` are there for samplers that compute otherwise than the learner. There is no KL term by default, no
+value network and no length penalty.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from poziomka.core.errors import LearningError, SettingsError
+from poziomka.core.problem import Task
+from poziomka.core.rollout import Group
+from poziomka.core.rollouts.collect import collect
+from poziomka.core.rollouts.scoring import Scoring
+from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.seeds import seed_of
+from poziomka.core.settings import setting
+from poziomka.core.transcript import Author
+from poziomka.learning.curriculum.curriculum import Curriculum
+from poziomka.learning.learner import LearnerSettings
+from poziomka.learning.monitoring.consistency import Canaries
+from poziomka.learning.monitoring.reward_hacking import watch_over
+from poziomka.learning.monitoring.stop_conditions import Watch, describe
+from poziomka.learning.monitoring.thresholds import AlarmSettings
+from poziomka.learning.objectives.step_sums import over_minibatches
+from poziomka.learning.samples.advantages import Advantages, advantage_named, by_token
+from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.turns import describe_tools, without_void
+from poziomka.learning.samples.weighting import Aggregation, minibatches, policy_examples
+from poziomka.learning.session import Clock, Progress
+from poziomka.models.flops import sampling_flops
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceSettings:
+    """One stage of reinforcement."""
+
+    steps: int = setting(45, "most steps, each from a batch of fresh attempts", low=0)
+    flops: float | None = setting(
+        None, "most FLOPs, sampling and learning together; the stage ends after the step that spends them", low=1.0
+    )
+    problems: int = setting(32, "problems a step", low=1)
+    attempts: int = setting(8, "attempts a problem", low=2)
+    temperature: float = setting(1.0, "of sampling", low=1e-6)
+    tokens: int = setting(70, "most tokens of a reply, thought included", low=1)
+    budget: int | None = setting(64, "most thinking tokens; the thought is closed there", low=0)
+    advantage: str = setting("batch", "batch, group, rloo, dr_grpo or expert")
+    aggregation: Aggregation = setting("prompt", "prompt, token, sequence or constant")
+    minibatches: int = setting(1, "parts that a step's groups are dealt into, an optimizer step each", low=1)
+    epochs: int = setting(1, "times that each minibatch is learned from", low=1)
+    void: Literal["drop", "keep"] = setting(
+        "drop", "with tools, attempts that end in a turn without call and answer: drop keeps them in the baseline only"
+    )
+    retire_at: float | None = setting(0.9, "pass rate at which a finite task's problem is retired", low=0.0, high=1.0)
+    patience: int | None = setting(20, "steps in a row without an informative group after which to stop", low=1)
+    failures: float = setting(0.1, "share of failed checks in a step above which to stop", low=0.0, high=1.0)
+    scorer_seconds: float = setting(10.0, "time limit of one check by an untrusted scorer", low=0.001)
+    alarms: AlarmSettings = field(default_factory=AlarmSettings)
+    learner: LearnerSettings = field(default_factory=LearnerSettings)
+
+    def __post_init__(self) -> None:
+        """Refuses an unknown name before anything is trained."""
+        advantage_named(self.advantage)
+
+    @property
+    def sampling(self) -> Sampling:
+        """How attempts are sampled."""
+        return Sampling(temperature=self.temperature, tokens=self.tokens, think_most=self.budget)
+
+
+def reinforce(
+    progress: Progress,
+    sampler: Sampler,
+    task: Task,
+    curriculum: Curriculum,
+    settings: ReinforceSettings,
+    *,
+    start: int = 0,
+    after: Callable[[int], None] | None = None,
+) -> None:
+    """Takes the steps from `start` + 1 to `settings.steps`, or until `settings.flops` are spent.
+
+    Args:
+        progress: the run's books: it holds the learner, logs, keeps rollouts, and saves a checkpoint every so many
+            steps, after the last, and when the user asks to stop.
+        sampler: writes the attempts; it must be able to adopt weights.
+        task: whose environment and scorer to use.
+        curriculum: deals out the problems.
+        settings: see there; `budget` is the thinking budget, `tokens` bounds the whole reply.
+        start: steps of this stage done before, when resumed.
+        after: called once a step is logged, before it is saved.
+
+    Logged every step (names in docs/files.md): reward, pass rate, share of groups without variance, entropy, lengths of
+    replies, gradient norm, clip share, sampler-learner KL, tokens, FLOPs, seconds, use of an environment.
+
+    Raises:
+        SettingsError: the learner's temperature is not the sampling's.
+        LearningError: too many failed checks, no variance for too long, a canary that fell silent, or an alarm that
+            is to stop the run (the state is saved first); stale attempts, or a loss that is not a number (the weights
+            are left as they were, and the sampler rests until it adopts some).
+        Interrupted: the user asked to stop.
+    """
+    learner = progress.learner
+    if learner.temperature != settings.temperature:
+        message = f"the learner's temperature is {learner.temperature}, the sampling's {settings.temperature}: give one"
+        raise SettingsError(message)
+    watch = Watch(settings.patience, settings.failures)
+    watch.silent = _silent_so_far(progress)
+    canaries = Canaries(learner.model, settings.temperature, sampler)
+    alarms = watch_over(progress, task, settings.alarms, settings.scorer_seconds)
+    progress.hand_over(sampler)
+    with Scoring(task, settings.scorer_seconds) as scoring:
+        for step in range(start + 1, settings.steps + 1):
+            done = fraction_done(progress, curriculum, settings, step - 1)
+            if done >= 1:
+                break
+            clock = Clock()
+            # 1 attempts
+            problems = curriculum.take(settings.problems)
+            name = f"train/{curriculum.seed}/{step}"
+            groups = collect(
+                sampler, task, problems, settings.sampling, attempts=settings.attempts, name=name, scoring=scoring
+            )
+            _demand_fresh(groups, progress.version)
+            clock.lap("sampling")
+            # 2, 3 advantages, as weights on tokens, in minibatches
+            advantages = _advantages(task, groups, settings)
+            parts = minibatches(groups, advantages, settings.minibatches, seed_of("minibatches", name))
+            batches = [learner.pack(policy_examples(*part, settings.aggregation, settings.tokens)) for part in parts]
+            clock.lap("packing")
+            # 4, 5, 6 the old probabilities, a step for each minibatch and epoch, adopted
+            sampler.rest()
+            rate = learner.settings.optimizer.rate_at(step, done)
+            if len(batches) * settings.epochs > 1:
+                batches = learner.with_old(batches)
+            metrics = over_minibatches([learner.step(batch, rate) for _ in range(settings.epochs) for batch in batches])
+            progress.step += 1
+            progress.hand_over(sampler)
+            clock.lap("learning")
+            # the books
+            dealt = curriculum.learn(groups)
+            _count_compute(progress, groups, batches, settings.epochs)
+            seen = _described(task, groups) | alarms.see(groups, progress.step)
+            clock.lap("monitoring")
+            progress.log("reinforce", seen | dealt | metrics | clock.seconds)
+            progress.keep(groups, by_token(groups, advantages))
+            if after is not None:
+                after(step)
+            _save_and_stop_if_hopeless(progress, watch, canaries, groups, metrics)
+            progress.done(last=fraction_done(progress, curriculum, settings, step) >= 1)
+
+
+def fraction_done(progress: Progress, curriculum: Curriculum, settings: ReinforceSettings, done: int) -> float:
+    """Returns how much of the stage is done after `done` steps: of its steps or of its FLOPs, whichever is further.
+
+    It is all done, too, where no problem is left to learn from.
+    """
+    if curriculum.finished:
+        return 1.0
+    spent = progress.spent.get("compute/reinforce_flops", 0.0)
+    return max(done / settings.steps, spent / settings.flops if settings.flops else 0.0)
+
+
+def _demand_fresh(groups: Sequence[Group], version: str) -> None:
+    """Refuses attempts by other weights than these: the batch would not be on-policy."""
+    spans = (span for group in groups for rollout in group for span in rollout.transcript)
+    stale = {span.policy for span in spans if span.author is Author.MODEL} - {version, None}
+    if stale:
+        message = (
+            f"the sampler wrote with {', '.join(map(str, stale))} instead of {version}: it did not adopt the weights"
+        )
+        raise LearningError(message)
+
+
+def _advantages(task: Task, groups: Sequence[Group], settings: ReinforceSettings) -> Advantages:
+    """Returns the advantages of attempts; None for those that nothing is learned from."""
+    advantages = advantage_named(settings.advantage)(groups)
+    if task.environment is None or settings.void == "keep":
+        return advantages
+    return without_void(groups, advantages)
+
+
+def _described(task: Task, groups: Sequence[Group]) -> dict[str, float]:
+    """Returns what a step's rollouts say, of tools too where there are some."""
+    return describe(groups) | (describe_tools(groups) if task.environment is not None else {})
+
+
+def _count_compute(progress: Progress, groups: Sequence[Group], batches: Sequence[Batch], epochs: int) -> None:
+    """Counts the tokens really sampled and trained, and their FLOPs.
+
+    A pass for old log-probabilities is a third of a step.
+    """
+    learner = progress.learner
+    sampling = sampling_flops(learner.model, groups)
+    passes = [epochs + (0 if batch.old is None else 1 / 3) for batch in batches]
+    training = sum(count * learner.flops(batch) for count, batch in zip(passes, batches, strict=True))
+    progress.spend(reinforce_flops=sampling + training, sampling_flops=sampling, training_flops=training)
+    sampled = sum(rollout.transcript.cost for group in groups for rollout in group)
+    trained = epochs * sum(batch.real for batch in batches)
+    progress.spend(sampled_tokens=float(sampled), trained_tokens=float(trained))
+
+
+def _silent_so_far(progress: Progress) -> int:
+    """Returns how many steps before this one, in a row, had no informative group: a resumed run is as patient.
+
+    The metrics of steps after the checkpoint that a run goes on from are gone by now.
+    """
+    lines = [line for line in progress.run.metrics() if line["stage"] == "reinforce"]
+    shares = [line["groups/zero_variance"] for line in reversed(lines)]
+    return next((count for count, share in enumerate(shares) if share < 1), len(shares))
+
+
+def _save_and_stop_if_hopeless(
+    progress: Progress, watch: Watch, canaries: Canaries, groups: Sequence[Group], metrics: Mapping[str, float]
+) -> None:
+    """Says what is amiss; saves the state before a stop."""
+    try:
+        if progress.alarms is not None:
+            progress.alarms.announce(progress)
+        canaries.look(groups, metrics)
+        for sentence in watch.look(groups):
+            progress.run.note(f"step {progress.step}: {sentence}")
+    except LearningError:
+        progress.save()
+        raise

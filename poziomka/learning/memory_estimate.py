@@ -1,0 +1,99 @@
+"""What a learner's step needs of memory, before it is taken.
+
+weights      as they stand
+optimizer    gradients and what the optimizer keeps, in fp32, with masters where the weights are no fp32
+activations  what forward keeps for backward, counted on short texts, and one block's gradients
+head         logits, a chunk at a time where the vocabulary is large, and a stripe of the head's gradient
+"""
+
+import numpy as np
+import torch
+
+from poziomka.learning.learner import SMALL, LearnerSettings
+from poziomka.learning.objectives.logprob_head import STRIPE
+from poziomka.learning.optim.optimizers import kept_bytes
+from poziomka.models.base import Architecture, Packing
+
+LENGTHS = (16, 32, 64)  # of the texts that activations are counted on: their cost is a + b n of n tokens each
+
+
+def step_bytes(model: Architecture, settings: LearnerSettings, places: int, longest: int) -> dict[str, float]:
+    """Returns the bytes at the peak of a step, by what holds them; the program and its libraries come on top.
+
+    Args:
+        model: as it will learn: in its precision, with its adapters.
+        settings: of its learner.
+        places: of the batch; `settings.places` bounds a pass.
+        longest: tokens of a row.
+    """
+    learned = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    gradients = 4 * sum(p.numel() for p in learned.values())
+    apart = [
+        p.numel() for p in learned.values() if p.dtype != torch.float32
+    ]  # with masters, and gradients of their own
+    places = min(places, max(settings.places, longest))
+    return {
+        "weights": float(sum(p.numel() * p.element_size() for p in model.parameters())),
+        "optimizer": float(
+            gradients + kept_bytes(learned, settings.optimizer) + 4 * sum(apart) + 2 * max(apart, default=0)
+        ),
+        "activations": places * _kept_a_place(model, longest, checkpointing=settings.checkpointing),
+        "head": float(_head(model, settings, places)),
+    }
+
+
+def _head(model: Architecture, settings: LearnerSettings, places: int) -> int:
+    size = next(iter(model.parameters())).element_size()
+    if model.vocabulary <= SMALL:
+        return places * model.vocabulary * 16  # logits, their logarithms, and gradients of both
+    logits = min(places, settings.head_rows) * (2 if settings.divergence.wanted else 1)
+    stripe = int(_width(model)) * min(model.vocabulary, STRIPE) if size < 4 else 0  # of the weight in fp32
+    return 4 * (model.vocabulary * logits + stripe)
+
+
+def _width(model: Architecture) -> int:
+    position = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    with torch.no_grad():
+        return model(position).shape[-1]
+
+
+def _kept_a_place(model: Architecture, longest: int, *, checkpointing: bool) -> float:
+    """Returns the bytes kept for one place of rows of `longest` tokens, one block's gradients included."""
+    layers = max(1, int(str(model.config().get("num_hidden_layers", 1))))
+    was, model.checkpointing = model.checkpointing, False
+    try:
+        whole = _at(model, longest)
+        block = 2 * whole / layers  # what a block keeps, and the gradients of that
+        if not checkpointing:
+            return whole + block / 2
+        model.checkpointing = True
+        return _at(model, longest) + block
+    finally:
+        model.checkpointing = was
+
+
+def _at(model: Architecture, longest: int) -> float:
+    """Returns what a place of a row of `longest` tokens keeps, from counts on short rows."""
+    kept = [_kept(model, length) / length for length in LENGTHS]
+    slope, start = np.polyfit(LENGTHS, kept, 1)
+    return float(start + slope * longest)
+
+
+def _kept(model: Architecture, length: int) -> int:
+    """Returns the bytes that a forward pass over one row keeps, the weights aside."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    storages: dict[int, int] = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    position = torch.arange(length, device=model.device).unsqueeze(0)
+    packing = Packing(torch.zeros_like(position), position)
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        hidden = model(torch.zeros_like(position), packing=packing)
+    kept = sum(storages.values())
+    del hidden  # until here it held what was counted
+    return kept

@@ -1,0 +1,1 @@
+"""Checks of a training run: consistency, reward hacking, stop conditions."""

@@ -1,0 +1,156 @@
+"""Cheap signs that a run of reinforcement goes silently wrong, looked at in every step.
+
+They read what the step has computed anyway; nothing here changes a weight, a random number or a metric. A sign that
+can come by chance must come several steps in a row before it stops the run.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from poziomka.core.errors import LearningError
+from poziomka.core.rollout import Group
+from poziomka.core.sampler import Sampler
+from poziomka.core.transcript import Author, Transcript
+from poziomka.learning.objectives.logprobs import at_temperature, logits_of
+from poziomka.models.base import Architecture
+
+Precision = Literal["fp32", "bf16"]
+# mean |Δ| of sampler's and learner's log-probabilities, in nats a token. fp32 rounds to about 1e-6 at logits near 20;
+# bf16 keeps 8 bits, so that two orders of summation differ by some hundredths (SmolLM2-135M: 0.033).
+BOUNDS: dict[Precision, float] = {"fp32": 1e-4, "bf16": 1e-1}
+# k3 estimate of KL(sampler ‖ learner), in nats a token. Small differences Δ give Δ²/2; the run has rare large ones too.
+KL_BOUNDS: dict[Precision, float] = {"fp32": 1e-4, "bf16": 2e-2}
+STEPS = 3  # in a row
+SAMPLE = 64  # entries of each tensor that are compared
+TEMPERATURES = tuple(0.05 * step for step in range(4, 61))  # 0.2 to 3, that a wrong one is looked for among
+
+
+class Canaries:
+    """Watches a learner and its sampler from step to step.
+
+    Args:
+        model: learns.
+        temperature: of sampling.
+        sampler: who writes; None: one that computes as the model does.
+    """
+
+    def __init__(self, model: Architecture, temperature: float, sampler: Sampler | None = None) -> None:
+        """Remembers the weights as they stand, by a sample."""
+        self.model, self.temperature = model, temperature
+        self.bound = KL_BOUNDS[precision_of(model, sampler)]
+        self.first = True
+        self.apart = self.stuck = 0  # steps in a row
+        self._sample = sample_of(model)
+
+    def look(self, groups: Sequence[Group], metrics: Mapping[str, float]) -> None:
+        """Looks at a step that was taken.
+
+        Args:
+            groups: what it learned from.
+            metrics: what the learner said of it.
+
+        Raises:
+            LearningError: the step, or the last few, show that something is wrong.
+        """
+        self._same_prompt(groups)
+        self._agreement(groups, metrics.get("policy/mismatch_kl"))
+        self._movement(metrics)
+        self.first = False
+
+    def _same_prompt(self, groups: Sequence[Group]) -> None:
+        for number, group in enumerate(groups, 1):
+            keys = {rollout.problem.key for rollout in group}
+            prompts = {prompt_of(rollout.transcript) for rollout in group if len(rollout.transcript)}
+            if len(keys) > 1 or len(prompts) > 1:
+                count, named = max(len(keys), len(prompts)), ", ".join(sorted(keys))
+                message = (
+                    f"group {number} holds attempts at {count} prompts ({named}): "
+                    "their rewards must not be compared; see that whoever collects rollouts keeps groups apart"
+                )
+                raise LearningError(message)
+
+    def _agreement(self, groups: Sequence[Group], kl: float | None) -> None:
+        """A mismatch in the first step, or in several, is no rounding."""
+        if kl is None:
+            return
+        self.apart = self.apart + 1 if kl > self.bound else 0
+        if not self.apart or (self.apart < STEPS and not self.first):
+            return
+        transcripts = [group[0].transcript for group in groups[:8]]
+        fits = best_temperature(self.model, transcripts, self.temperature)
+        if fits is None and self.apart < STEPS:
+            return  # one step proves nothing, unless its cause is plain
+        found = (
+            f"sampler's and learner's log-probabilities differ by {kl:.1e} nats a token (KL, at most {self.bound:.0e}) "
+        )
+        cause = (
+            f"and fit temperature {fits:.2g} instead of {self.temperature:g}: sample and store at one temperature"
+            if fits is not None
+            else f"for {self.apart} steps: the two do not compute the same; `poziomka doctor` on the recipe says more"
+        )
+        raise LearningError(found + cause)
+
+    def _movement(self, metrics: Mapping[str, float]) -> None:
+        """A step with a gradient and a rate must leave other weights behind."""
+        before, self._sample = self._sample, sample_of(self.model)
+        meant = metrics.get("policy/grad_norm", 0.0) > 0 and metrics.get("learning/rate", 0.0) > 0
+        still = before.shape == self._sample.shape and torch.equal(before, self._sample)
+        self.stuck = self.stuck + 1 if meant and still else 0
+        if self.stuck >= STEPS:
+            message = (
+                f"the weights did not change in {self.stuck} steps though the gradient's norm was "
+                f"{metrics['policy/grad_norm']:.2g}: the optimizer does not hold these weights, or the rate "
+                f"{metrics['learning/rate']:g} is lost in their rounding; keep fp32 master weights or raise the rate"
+            )
+            raise LearningError(message)
+
+
+def precision_of(model: Architecture, sampler: Sampler | None = None) -> Precision:
+    """Returns what a model computes in, or its sampler where that is coarser: the coarsest of the weights says it."""
+    dtypes = {str(parameter.dtype).removeprefix("torch.") for parameter in model.parameters()}
+    if sampler is not None and sampler.dtype is not None:
+        dtypes.add(sampler.dtype)
+    return "fp32" if dtypes <= {"float32", "float64"} else "bf16"
+
+
+def sample_of(model: Architecture) -> Tensor:
+    """Returns up to SAMPLE entries, evenly spaced, of each tensor that learns, one after the other."""
+    learning = [parameter.detach().flatten() for parameter in model.parameters() if parameter.requires_grad]
+    return torch.cat([torch.zeros(0), *(flat[:: -(-len(flat) // SAMPLE)].float().cpu() for flat in learning)])
+
+
+def prompt_of(transcript: Transcript) -> bytes:
+    """Returns the tokens before the first that a policy wrote or had put in its mouth, four bytes each.
+
+    What stands before a user's or a system's words is an example, whoever wrote it.
+    """
+    asked = [number for number, span in enumerate(transcript) if span.author in (Author.USER, Author.SYSTEM)]
+    last, count = max(asked, default=-1), 0
+    for number, span in enumerate(transcript):
+        if number > last and (span.policy is not None or span.author in (Author.MODEL, Author.FORCED)):
+            break
+        count += len(span)
+    return transcript.tokens[:count].tobytes()
+
+
+def best_temperature(model: Architecture, transcripts: Sequence[Transcript], now: float) -> float | None:
+    """Returns the temperature that explains stored log-probabilities, where it explains them far better than `now`."""
+    gaps: dict[float, list[float]] = {temperature: [] for temperature in (now, *TEMPERATURES)}
+    for transcript in transcripts:
+        stored = [value for span in transcript for value in (span.logprobs or [None] * len(span))]
+        chosen = torch.tensor([value is not None for value in stored])
+        values = torch.tensor([value for value in stored[1:] if value is not None], device=model.device)
+        if not len(values):
+            continue
+        logits, ids = logits_of(model, transcript.tokens, chosen)
+        for temperature, found in gaps.items():
+            found.extend((at_temperature(logits, ids, temperature) - values).abs().tolist())
+    if not gaps[now]:
+        return None
+    means = {temperature: fmean(found) for temperature, found in gaps.items()}
+    best = min(means, key=lambda temperature: means[temperature])
+    return best if means[best] < 0.2 * means[now] else None

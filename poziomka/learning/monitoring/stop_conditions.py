@@ -1,0 +1,92 @@
+"""What a step of reinforcement says about itself, and when it must stop."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+from poziomka.core.errors import LearningError
+from poziomka.core.problem import Verdict
+from poziomka.core.rollout import Group, Rollout
+from poziomka.core.transcript import Author
+from poziomka.learning.samples.advantages import informative, rewards_of
+
+
+def describe(groups: Sequence[Group]) -> dict[str, float]:
+    """Returns the metrics of a step's rollouts; means of what did not occur are left out.
+
+    reward/mean, reward/pass_rate: over judged attempts · groups/zero_variance: share of groups whose rewards are all
+    equal · length/…: mean tokens the model wrote · verdict/failures: share of attempts whose check failed ·
+    verdict/correct and so on: attempts of each verdict · policy/forced_share: share of attempts whose thought was
+    closed by the budget.
+    """
+    rollouts = [rollout for group in groups for rollout in group]
+    judged = [r for r in rollouts if r.score.reward is not None]
+    metrics = {
+        "groups/zero_variance": fmean(not informative(group) for group in groups),
+        "verdict/failures": 1 - len(judged) / len(rollouts),
+        "policy/forced_share": fmean(any(s.author is Author.FORCED for s in r.transcript) for r in rollouts),
+        "tokens/sampled": float(sum(r.transcript.cost for r in rollouts)),
+        "length/thinking": fmean(r.thinking for r in rollouts),
+    }
+    counts = Counter(r.score.verdict for r in rollouts)
+    metrics |= {f"verdict/{verdict}": float(counts[verdict]) for verdict in Verdict}
+    if judged:
+        metrics["reward/mean"] = fmean(r.score.reward or 0.0 for r in judged)
+        metrics["reward/pass_rate"] = fmean(r.score.correct for r in judged)
+    kinds: dict[str, Callable[[Rollout], bool]] = {
+        "length/right": lambda r: r.score.correct,
+        "length/wrong": lambda r: r.score.verdict in (Verdict.WRONG, Verdict.UNPARSED),
+        "length/truncated": lambda r: r.score.verdict is Verdict.TRUNCATED,
+    }
+    for name, holds in kinds.items():
+        lengths = [r.transcript.cost for r in rollouts if holds(r)]
+        if lengths:
+            metrics[name] = fmean(lengths)
+    return metrics
+
+
+class Watch:
+    """Stops a run that has gone wrong in a way no later step can mend.
+
+    Args:
+        patience: steps without a single informative group after which to stop; None never stops for that.
+        failures: share of failed checks in a step above which to stop.
+    """
+
+    def __init__(self, patience: int | None, failures: float) -> None:
+        """Starts with nothing amiss."""
+        self.patience, self.failures = patience, failures
+        self.silent = 0  # steps in a row without an informative group
+
+    def look(self, groups: Sequence[Group]) -> list[str]:
+        """Returns what a person should be told of this step.
+
+        Raises:
+            LearningError: the patience or the bound on failures is used up.
+        """
+        rollouts = [rollout for group in groups for rollout in group]
+        failed = [r for r in rollouts if r.score.reward is None]
+        said = []
+        if failed:
+            share, example = len(failed) / len(rollouts), failed[0]
+            late = sum(r.score.verdict is Verdict.TIMEOUT for r in failed)
+            limit = f", {late} by the time limit" if late else ""
+            sentence = f"{len(failed)} of {len(rollouts)} checks failed{limit} ({example.id}: {example.score.why})"
+            if share > self.failures:
+                message = f"{sentence}; more than {self.failures:.0%} is not trusted: mend the scorer and resume"
+                raise LearningError(message)
+            said.append(f"{sentence}; they are left out")
+        if any(informative(group) for group in groups):
+            self.silent = 0
+            return said
+        self.silent += 1
+        if self.patience is not None and self.silent >= self.patience:
+            rewards = [reward for group in groups for reward in rewards_of(group)]
+            level = f"all rewards near {fmean(rewards):.2f}" if rewards else "nothing judged"
+            message = (
+                f"no group had attempts of different reward for {self.silent} steps ({level}): there is nothing to "
+                "learn from; train in another folder at another level or temperature, or with more attempts"
+            )
+            raise LearningError(message)
+        said.append("no group had attempts of different reward: this step learns nothing")
+        return said

@@ -1,0 +1,1 @@
+"""Loss terms and the log-probabilities that they need."""

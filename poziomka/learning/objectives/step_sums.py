@@ -1,0 +1,80 @@
+"""What one optimizer step adds up over the tokens that it learns from, and the metrics that follow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from torch import Tensor
+
+from poziomka.learning.objectives.loss_inputs import Learned, Terms
+from poziomka.learning.objectives.losses import mismatch_kl
+
+ADDED = ("tokens/trained", "tokens/learned_from")  # metrics of minibatches that are added up; others are averaged
+
+
+@dataclass
+class Sums:
+    """Totals over the learned tokens of a step.
+
+    Attributes:
+        mismatch: KL of sampler and learner, both before the batch's first step.
+        moved: KL of the learner before the batch's first step and now.
+        corrections: importance weights of the sampler's tokens.
+        cut: tokens whose importance weight was truncated.
+    """
+
+    policy_loss: float = 0.0
+    next_token_loss: float = 0.0
+    divergence: float = 0.0
+    entropy: float = 0.0
+    mismatch: float = 0.0
+    moved: float = 0.0
+    corrections: float = 0.0
+    cut: float = 0.0
+    clipped: float = 0.0
+    policy_tokens: int = 0
+    tokens: int = 0
+
+    @property
+    def loss(self) -> float:
+        """All three terms."""
+        return self.policy_loss + self.next_token_loss + self.divergence
+
+    def add(self, terms: Terms, tokens: Learned, logp: Tensor, certainty: Tensor) -> None:
+        """Adds what one pass found; `certainty` [M] is the entropy's negative."""
+        sampled = tokens.policy != 0
+        self.policy_loss += float(terms.policy)
+        self.next_token_loss += float(terms.imitation)
+        self.divergence += 0.0 if terms.divergence is None else float(terms.divergence)
+        self.tokens += len(logp)
+        self.policy_tokens += int(sampled.sum())
+        if not self.policy_tokens:
+            return
+        before = tokens.before(logp)[sampled]
+        self.entropy -= float(certainty[sampled].sum())
+        self.mismatch += float(mismatch_kl(before, tokens.logq[sampled]))
+        self.moved += float(mismatch_kl(logp[sampled], before))
+        self.corrections += float(terms.correction[sampled].sum())
+        self.cut += float(terms.cut[sampled].sum())
+        self.clipped += float(terms.clipped)
+
+    def metrics(self) -> dict[str, float]:
+        """Returns the metrics of the policy gradient's tokens; {} where there are none."""
+        if not self.policy_tokens:
+            return {}
+        return {
+            "loss/policy": self.policy_loss,
+            "policy/entropy": self.entropy / self.policy_tokens,
+            "policy/mismatch_kl": self.mismatch / self.policy_tokens,
+            "policy/moved_kl": self.moved / self.policy_tokens,
+            "policy/correction_mean": self.corrections / self.policy_tokens,
+            "policy/correction_cut_share": self.cut / self.policy_tokens,
+            "policy/clip_share": self.clipped / self.policy_tokens,
+        }
+
+
+def over_minibatches(steps: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Returns the metrics of a batch from those of its optimizer steps: tokens are added up, the rest is averaged."""
+    names = dict.fromkeys(name for metrics in steps for name in metrics)
+    found = {name: [metrics[name] for metrics in steps if name in metrics] for name in names}
+    return {name: sum(values) if name in ADDED else fmean(values) for name, values in found.items()}

@@ -1,0 +1,140 @@
+"""AdamW or Muon, and the learning rate's course."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from poziomka.core.errors import SettingsError
+from poziomka.core.settings import setting
+from poziomka.learning.optim.adamw import RoundedAdamW
+
+SLOWEST = 0.99  # beta2 up to which moments in bfloat16 still move
+LARGE = 2**24  # weights from which on the temporaries of a step on all of them at once would matter
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings:
+    """Which optimizer, and its schedule.
+
+    adamw  Loshchilov & Hutter 2019, arXiv 1711.05101
+    muon   the momentum of every matrix inside the blocks is made orthogonal by five Newton-Schulz steps, with Nesterov
+           momentum 0.95 (Jordan 2024, kellerjordan.github.io/posts/muon), and scaled by 0.2 √(longer side), so that
+           rates and decay are AdamW's (Liu et al. 2025, arXiv 2502.16982, section 2.2); AdamW moves all else. Matrices
+           that this package keeps as one product (queries, keys and values; gate and up) count as one.
+    """
+
+    kind: Literal["adamw", "muon"] = setting("adamw", "adamw or muon")
+    rate: float = setting(2e-4, "highest learning rate", low=0.0)
+    warmup: int = setting(5, "steps over which the rate rises linearly", low=0)
+    decay: float = setting(0.5, "last share of the steps, over which the rate falls linearly", low=0.0, high=1.0)
+    floor: float = setting(0.05, "share of the highest rate that is left at the end", low=0.0, high=1.0)
+    beta1: float = setting(0.9, "decay of the mean gradient", low=0.0, high=1.0)
+    beta2: float = setting(0.95, "decay of the mean squared gradient", low=0.0, high=1.0)
+    weight_decay: float = setting(0.0, "decay of matrices; norms and biases never decay", low=0.0)
+    clip: float = setting(1.0, "largest norm of the gradient", low=0.0)
+    moments: Literal["float32", "bfloat16"] = setting(
+        "float32", "what AdamW keeps its two moments in; bfloat16 halves them, and wants a beta2 of at most 0.99"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses a second moment that would stand still: bfloat16 is spaced by a 128th to a 256th of a number."""
+        if self.moments == "bfloat16" and self.beta2 > SLOWEST:
+            message = (
+                f"optimizer.beta2 is {self.beta2:g}, and moments in bfloat16 are too coarse for steps of "
+                f"{1 - self.beta2:.2g} of themselves: set beta2 to {SLOWEST} or less, or moments to float32"
+            )
+            raise SettingsError(message)
+
+    def rate_at(self, step: int, share: float) -> float:
+        """Returns the rate of step 1, 2, …: up over the warm-up, level, then down to the floor.
+
+        Args:
+            step: which step it is.
+            share: how much of the stage was done before it, 0 to 1.
+        """
+        rise = min(1.0, step / self.warmup) if self.warmup else 1.0
+        left = (1.0 - share) / self.decay if self.decay else 1.0
+        return self.rate * rise * max(self.floor, min(1.0, left))
+
+
+class Optimizers:
+    """One or several of PyTorch's optimizers, each with weights of its own, that step together."""
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        """Takes the optimizers; their weights are numbered through in this order."""
+        self.parts = parts
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all parts."""
+        return [group for part in self.parts for group in part.param_groups]
+
+    def step(self) -> None:
+        """Takes a step of every part."""
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self, *, set_to_none: bool = True) -> None:
+        """Drops the gradients of all weights."""
+        for part in self.parts:
+            part.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state of every weight by its number, and the groups; the tensors are no copies."""
+        state: dict[int, Any] = {}
+        for start, part in zip(self._starts(), self.parts, strict=True):
+            state |= {start + number: dict(tensors) for number, tensors in part.state_dict()["state"].items()}
+        return {"state": state, "param_groups": [self._plain(group) for group in self.param_groups]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes the states that `state_dict` returned; the settings of the groups stay."""
+        starts = [*self._starts(), sum(len(group["params"]) for group in self.param_groups)]
+        for start, stop, part in zip(starts, starts[1:], self.parts, strict=False):
+            own = {number - start: tensors for number, tensors in state["state"].items() if start <= number < stop}
+            part.load_state_dict({"state": own, "param_groups": part.state_dict()["param_groups"]})
+
+    def _starts(self) -> list[int]:
+        counts = [sum(len(group["params"]) for group in part.param_groups) for part in self.parts]
+        return [sum(counts[:number]) for number in range(len(counts))]
+
+    def _plain(self, group: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in group.items() if name != "params"}
+
+
+def optimizer_of(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> Optimizers:
+    """Returns the optimizer of weights by name; a group of matrices comes before one of vectors."""
+    inner = {name for name, each in parameters.items() if settings.kind == "muon" and _turns_vectors(name, each)}
+    rest = [parameter for name, parameter in parameters.items() if name not in inner]
+    groups = [
+        {"params": [p for p in rest if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    betas = (settings.beta1, settings.beta2)
+    adamw: torch.optim.Optimizer
+    if settings.moments == "bfloat16":
+        adamw = RoundedAdamW(groups, settings.rate, betas)
+    else:
+        large = sum(parameter.numel() for parameter in rest) > LARGE
+        adamw = torch.optim.AdamW(groups, settings.rate, betas, fused=large, foreach=not large)
+    if not inner:
+        return Optimizers([adamw])
+    matrices = [parameter for name, parameter in parameters.items() if name in inner]
+    decay = settings.weight_decay
+    muon = torch.optim.Muon(matrices, lr=settings.rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+    return Optimizers([muon, adamw])
+
+
+def kept_bytes(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> int:
+    """Returns what the optimizer keeps of weights by name: a momentum in fp32, or two moments."""
+    inner = sum(each.numel() for name, each in parameters.items() if _turns_vectors(name, each))
+    rest = sum(each.numel() for each in parameters.values())
+    inner = inner if settings.kind == "muon" else 0
+    return 4 * inner + (4 if settings.moments == "bfloat16" else 8) * (rest - inner)
+
+
+def _turns_vectors(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a weight is a matrix inside the blocks: not an embedding, a head or the taps of a convolution."""
+    return parameter.dim() == 2 and not name.startswith(("embedding.", "head.")) and not name.endswith("taps")

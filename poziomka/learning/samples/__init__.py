@@ -1,0 +1,1 @@
+"""Training samples: weights on tokens, packed into batches."""

@@ -1,0 +1,181 @@
+"""Which demonstrations a model is warmed up on.
+
+A thought that is shown may call a tool: then the task's environment answers, as it would answer the model, and what it
+says is by ENVIRONMENT, which a warm start does not learn from.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from random import Random
+
+from poziomka.core.environment import Environment, Session, goes_on, opening
+from poziomka.core.errors import EnvironmentFailure, ModelError, SettingsError, TaskError
+from poziomka.core.problem import Problem, Task
+from poziomka.core.rollouts.answers import THINK
+from poziomka.core.rollouts.collect import wait_for
+from poziomka.core.seeds import random_of
+from poziomka.core.settings import setting
+from poziomka.core.transcript import Author, Span, Transcript, compact
+from poziomka.learning.curriculum.levels import SPLIT, of_levels
+from poziomka.models.text.chat import ChatFormat
+
+MOST_LEFT_OUT = 1000  # demonstrations in a row that cannot be shown before a warm start gives up
+REASONS = 5  # that notes name
+
+
+@dataclass(frozen=True, kw_only=True)
+class LessonSettings:
+    """What a warm start shows: first the skill, written out, then mostly direct answers."""
+
+    tokens: int = setting(1000, "tokens of demonstrations in an update", low=1)
+    skill_share: float = setting(0.8, "first share of the updates: all written out", low=0.0, high=1.0)
+    grow_share: float = setting(0.6, "share of those over which the highest level grows to its end", low=0.0, high=1.0)
+    direct_share: float = setting(0.85, "share of direct answers in the updates after", low=0.0, high=1.0)
+    haste: float = setting(
+        0.0, "chance, in the updates after, that a thought breaks off, at each of its words", low=0.0, high=1.0
+    )
+    levels: tuple[int, ...] | None = setting(
+        None, "lowest and highest level of the demonstrations; none: those that are trained on"
+    )
+
+    def __post_init__(self) -> None:
+        """Checks that levels are a lowest and a highest."""
+        if self.levels is not None and (len(self.levels) != 2 or self.levels[0] > self.levels[1]):
+            message = f"lessons.levels must be two numbers, the lowest and the highest: received {list(self.levels)}"
+            raise SettingsError(message)
+
+
+class Lessons:
+    """Demonstrations for each update, named by seed and update.
+
+    One that is longer than the context, that the chat format cannot read, or whose environment fails is left out, and
+    another drawn.
+
+    Args:
+        task: with demonstrations.
+        chat: gives them tokens.
+        settings: which of them.
+        seed: names the draws.
+        context: most tokens of one; None for any number.
+
+    Attributes:
+        left_out: how many were left out, by the reason.
+
+    Raises:
+        TaskError: the task has no written-out solutions, or no problem of the settings' levels.
+    """
+
+    def __init__(
+        self, task: Task, chat: ChatFormat, settings: LessonSettings, seed: int, context: int | None = None
+    ) -> None:
+        """Remembers what to show."""
+        if task.demonstration is None:
+            message = f"a warm start needs a task with demonstrations: {task.name!r} has none"
+            raise TaskError(message)
+        self.task = task if settings.levels is None else of_levels(task, *settings.levels)
+        self.chat, self.settings, self.seed, self.context = chat, settings, seed, context
+        self.left_out: Counter[str] = Counter()
+        self.demonstration = task.demonstration
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what was left out: for the most frequent reasons, and how many there were besides."""
+        said = [f"{count} demonstrations were left out: {why}" for why, count in self.left_out.most_common(REASONS)]
+        others = self.left_out.total() - sum(count for _, count in self.left_out.most_common(REASONS))
+        return said + [f"{others} demonstrations were left out for other reasons"] * (others > 0)
+
+    def at(self, update: int, updates: int) -> list[Transcript]:
+        """Returns the demonstrations of 1 ≤ `update` ≤ `updates`.
+
+        Raises:
+            TaskError: MOST_LEFT_OUT of them in a row cannot be shown.
+        """
+        progress = (update - 1) / updates
+        skill = progress < self.settings.skill_share
+        grown = progress / max(self.settings.skill_share * self.settings.grow_share, 1e-9)
+        lessons: list[Transcript] = []
+        tokens = draws = shown = 0
+        while tokens < self.settings.tokens:
+            random = random_of("lesson", self.seed, update, draws)
+            draws += 1
+            level = self._level(min(1.0, grown), random.random())
+            index = random.getrandbits(40) % (self.task.count(SPLIT) or 2**40)
+            problem = self.task.problem(SPLIT, index, level)
+            thought, answer = self.demonstration(problem)
+            if not skill:
+                thought = self._hurried(thought, random)
+            lesson = self._lesson(problem, thought, answer)
+            if lesson is not None:
+                lessons.append(lesson)
+                tokens, shown = tokens + len(lesson), draws
+            elif draws - shown >= MOST_LEFT_OUT:
+                message = f"no demonstration of task {self.task.name!r} can be shown: {self.notes[0]}"
+                raise TaskError(message)
+        return lessons
+
+    def _lesson(self, problem: Problem, thought: str, answer: str) -> Transcript | None:
+        """Returns a demonstration with tokens; None where it cannot be shown."""
+        try:
+            lesson = self._shown(problem, thought, answer)
+        except (ModelError, EnvironmentFailure) as error:
+            self.left_out[f"{type(error).__name__}: {error}"[:200]] += 1
+            return None
+        if self.context is not None and len(lesson) > self.context:
+            self.left_out[f"they are longer than the context of {self.context} tokens"] += 1
+            return None
+        return lesson
+
+    def _shown(self, problem: Problem, thought: str, answer: str) -> Transcript:
+        """Returns the demonstration with tokens, its calls answered."""
+        environment = self.task.environment(problem) if self.task.environment else None
+        prompt = opening(problem, environment)
+        if environment is None or not any(stop in thought for stop in environment.stop):
+            return self.chat.demonstrate(prompt, thought, answer)
+        session = environment.open(problem)
+        try:
+            begun, thought = wait_for(_answered(self.chat, environment, session, self.chat.read(prompt), thought))
+        finally:
+            session.close()
+        return self.chat.demonstrate(begun, thought, answer)
+
+    def _hurried(self, thought: str, random: Random) -> str:
+        """Returns a thought that is left out or breaks off, as often as the settings say."""
+        if random.random() < self.settings.direct_share:
+            return ""
+        if not self.settings.haste:
+            return thought
+        return " ".join(takewhile(lambda _: random.random() >= self.settings.haste, thought.split()))
+
+    def _level(self, grown: float, draw: float) -> int | None:
+        """Returns a level, log-uniform up to a top that has `grown` from the lowest to the highest."""
+        if self.task.levels is None:
+            return None
+        low, high = max(1, self.task.levels[0]), self.task.levels[1]  # a logarithm begins at 1
+        top = low + (high - low) * grown
+        return min(high, int(low * ((top + 1) / low) ** draw))
+
+
+async def _answered(
+    chat: ChatFormat, environment: Environment, session: Session, begun: Transcript, thought: str
+) -> tuple[Transcript, str]:
+    """Returns a reply up to the environment's last answer, and what is left of the thought.
+
+    Every span is read by itself, as it is when the model writes.
+    """
+    place = 0
+    while stops := [found + len(stop) for stop in environment.stop if (found := thought.find(stop, place)) >= 0]:
+        place = min(stops)
+        said, rest = thought[:place], thought[place:]
+        opening = () if THINK in begun.reply else chat.tokenizer.think
+        tokens = [*opening, *chat.tokenizer.encode(said)]
+        longer = begun + Span(Author.TEACHER, chat.tokenizer.decode(tokens), compact(tokens))
+        own = [replace(span, author=Author.MODEL) if span.author is Author.TEACHER else span for span in longer]
+        if goes_on(session, replace(longer, spans=tuple(own))):
+            continue
+        reply = await session.reply(replace(longer, spans=tuple(own)))
+        if reply is None:
+            break
+        answers = (reply.span, *reply.more)
+        begun, thought, place = chat.read(longer + answers), rest, 0
+    return begun, thought

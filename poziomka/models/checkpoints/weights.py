@@ -1,0 +1,178 @@
+"""Checkpoints in the layout of the hub: config.json, model.safetensors (one file or shards), tokenizer files."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from poziomka.core.errors import ModelError, nearest
+from poziomka.core.settings import build
+from poziomka.models.base import Architecture
+from poziomka.models.checkpoints.bounds import VOCABULARY, whole
+from poziomka.models.checkpoints.description import demand_layers, described
+from poziomka.models.checkpoints.families import FAMILIES, from_config, to_config
+from poziomka.models.checkpoints.safetensors_io import CONFIG, WEIGHTS, Stored, demand_fit, read_json
+from poziomka.models.checkpoints.weight_names import HEAD
+from poziomka.models.config import TransformerSettings
+from poziomka.models.hf_model import load_foreign
+from poziomka.models.memory_limits import demand_room
+from poziomka.models.recurrent import Recurrent
+from poziomka.models.seeding import seeded
+from poziomka.models.text.tokenizer import Tokenizer
+from poziomka.models.transformer import Transformer
+
+ARCHITECTURES: dict[str, type[Transformer] | type[Recurrent]] = {"transformer": Transformer, "recurrent": Recurrent}
+OWN = "poziomka_recurrent"  # model_type of an architecture that only we have
+UNCOMPARED = {  # say nothing about what a model computes
+    "torch_dtype",
+    "dtype",
+    "architectures",
+    "max_position_embeddings",
+    "transformers_version",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+}
+
+
+def build_model(architecture: str, settings: TransformerSettings, vocabulary: int, seed: int) -> Architecture:
+    """Returns a model from nothing; the same seed gives the same weights.
+
+    Raises:
+        ModelError: the architecture is unknown, or its settings do not fit together.
+    """
+    if architecture not in ARCHITECTURES:
+        message = f"unknown architecture {architecture!r}{nearest(architecture, ARCHITECTURES)}"
+        raise ModelError(message)
+    with seeded(seed):
+        return ARCHITECTURES[architecture](settings, vocabulary)
+
+
+# ---------------------------------------------------------------------------------------------------------- saving
+def save_model(folder: Path, model: Architecture, tokenizer: Tokenizer) -> None:
+    """Writes weights, configuration and tokenizer; transformers opens the folder of a transformer as it is."""
+    save_tensors(folder / WEIGHTS, model.export())
+    others = sorted(tokenizer.ends - {tokenizer.end})
+    marks = {
+        "bos_token_id": tokenizer.begin,
+        "eos_token_id": [tokenizer.end, *others] if others else tokenizer.end,
+        "pad_token_id": tokenizer.pad,
+    }
+    (folder / CONFIG).write_text(json.dumps(model.config() | marks, indent=2) + "\n", encoding="utf-8")
+    tokenizer.save(folder)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes one safetensors file, in the dtypes of the tensors."""
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
+
+
+# --------------------------------------------------------------------------------------------------------- loading
+def load_weights(folder: Path, model: Architecture) -> None:
+    """Loads a saved folder's weights into a model of the same shape.
+
+    Raises:
+        ModelError: the file is missing, damaged, or of another shape, or its config.json describes another model.
+    """
+    weights = Stored(folder)
+    tied = isinstance(model, Transformer) and model.settings.tied
+    try:
+        demand_fit(weights.shapes, model.export(), [HEAD] if tied else [])
+        if (folder / CONFIG).is_file():
+            _demand_same(read_json(folder / CONFIG), model)
+        model.load_exported(weights.tensors())
+    except (KeyError, RuntimeError) as error:
+        message = f"the weights in {folder} do not fit this {type(model).__name__.lower()}: {str(error)[:300]}"
+        raise ModelError(message) from error
+
+
+def _demand_same(config: Mapping[str, Any], model: Architecture) -> None:
+    """Raises RuntimeError where a folder's model would compute something else from the same weights."""
+    found: Mapping[str, Any] = config
+    if isinstance(model, Transformer) and config.get("model_type") in FAMILIES:
+        settings, vocabulary = from_config(config)
+        found = to_config(settings, vocabulary, "float32")
+    wanted = json.loads(json.dumps(model.config()))  # as the file would hold it
+    for name in {*found} & {*wanted} - UNCOMPARED:
+        if found[name] != wanted[name]:
+            message = f"config.json says {name} {found[name]!r} where this model has {wanted[name]!r}"
+            raise RuntimeError(message)
+
+
+def open_model(folder: Path, dtype: torch.dtype, tokens: int = 0) -> Architecture:
+    """Returns the model of a folder, of the shape that its config.json describes, with weights in `dtype`.
+
+    Args:
+        folder: in the hub's layout.
+        dtype: of the weights, whatever they are stored in.
+        tokens: of the tokenizer that goes with it; the model must have as many.
+
+    Raises:
+        ModelError: the folder is no checkpoint's, of an unknown kind, damaged, or too large for this machine's memory.
+    """
+    config = read_json(folder / CONFIG)
+    kind = config.get("model_type")
+    if not isinstance(kind, str):
+        message = f"config.json in {folder} must name a model_type: received {str(kind)[:40]}"
+        raise ModelError(message)
+    if kind != OWN and kind not in FAMILIES:
+        return _adapted(folder, dtype, tokens, kind)
+    weights = Stored(folder)
+    settings, vocabulary = (_of_ours if kind == OWN else described)(folder, config, weights)
+    with torch.device("meta"), _Undrawn():
+        model = (Recurrent if kind == OWN else Transformer)(settings, vocabulary).to(dtype)
+    _demand_tokens(folder, tokens, model)
+    try:
+        demand_fit(weights.shapes, model.export(), [HEAD] if kind != OWN and settings.tied else [])
+    except RuntimeError as error:
+        message = f"the weights in {folder} do not fit its {CONFIG}: {error}"
+        raise ModelError(message) from error
+    demand_room(model.parameters_count * dtype.itemsize, str(folder))
+    room = {name: torch.empty(tensor.shape, dtype=dtype) for name, tensor in model.state_dict().items()}
+    model.load_state_dict(room, assign=True)  # to_empty would import an algebra system, for half a second
+    weights.read_into(model.export())
+    return model.eval()
+
+
+def _of_ours(folder: Path, config: Mapping[str, Any], stored: Stored) -> tuple[TransformerSettings, int]:
+    """Returns the shape and the vocabulary's size of a recurrent model; raises ModelError where they make no sense."""
+    try:
+        settings = build(TransformerSettings, config["settings"], CONFIG)
+        vocabulary = whole(config, "vocab_size", VOCABULARY)
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"cannot read {folder / CONFIG}: {error}"
+        raise ModelError(message) from error
+    demand_layers(settings.layers, stored, folder)
+    return settings, vocabulary
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves weights as they are, since they are read next; drawing on no device would import a compiler, for 1.5 s."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Skips what torch.nn.init does, and does all else."""
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def _adapted(folder: Path, dtype: torch.dtype, tokens: int, kind: str) -> Architecture:
+    model = load_foreign(folder, dtype, kind)
+    _demand_tokens(folder, tokens, model)
+    return model
+
+
+def _demand_tokens(folder: Path, tokens: int, model: Architecture) -> None:
+    if tokens > model.vocabulary:
+        message = (
+            f"the tokenizer in {folder} has {tokens} tokens and the model {model.vocabulary}: "
+            "they belong to different checkpoints"
+        )
+        raise ModelError(message)

@@ -1,0 +1,1 @@
+"""Native CPU kernels, their build and their gradients."""

@@ -1,0 +1,71 @@
+"""Chat formats: where spans get their tokens, once."""
+
+from dataclasses import replace
+from typing import Protocol
+
+from poziomka.core.errors import ModelError
+from poziomka.core.rollouts.answers import CLOSE, THINK
+from poziomka.core.transcript import Author, Span, Transcript, compact
+from poziomka.models.text.tokenizer import Tokenizer
+
+
+class ChatFormat(Protocol):
+    """Turns what people and environments wrote into tokens, append-only.
+
+    Attributes:
+        tokenizer: the vocabulary.
+        notes: sentences about what is peculiar to the format, for a person to know.
+    """
+
+    tokenizer: Tokenizer
+    notes: tuple[str, ...]
+
+    def read(self, transcript: Transcript) -> Transcript:
+        """Returns the transcript with tokens on every span, ready for the model to go on."""
+
+    def demonstrate(self, prompt: Transcript, thought: str, answer: str) -> Transcript:
+        """Returns the prompt followed by a teacher's thought and answer, end token included."""
+
+
+class PlainFormat:
+    """The format of tiny models: `<bos> question <think> thought </think> answer <eos>`.
+
+    A span without tokens after the prompt (a session's reply) is read as it stands, inside the thought. The tools of a
+    transcript are not described: the vocabulary has no words for that, and demonstrations teach the calls.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Remembers the vocabulary."""
+        self.tokenizer = tokenizer
+        self.notes: tuple[str, ...] = ()
+        self._begin = [] if tokenizer.begin is None else [tokenizer.begin]
+
+    def read(self, transcript: Transcript) -> Transcript:
+        """See ChatFormat.
+
+        Raises:
+            ModelError: the transcript was written with another vocabulary, or uses a symbol that is not in this one.
+        """
+        if transcript.tokenizer not in (None, self.tokenizer.fingerprint):
+            message = (
+                f"this transcript was written with tokenizer {transcript.tokenizer}, not {self.tokenizer.fingerprint}"
+            )
+            raise ModelError(message)
+        if transcript.tokenizer is not None and all(span.tokens is not None for span in transcript):
+            return transcript
+        spans = [self._read(span) for span in transcript]
+        if transcript.tokenizer is None:
+            opening = Span(Author.TEMPLATE, "", compact(self._begin))
+            spans = [opening, *spans, Span(Author.TEMPLATE, f" {THINK}", compact(self.tokenizer.think))]
+        return replace(transcript, spans=tuple(spans), tokenizer=self.tokenizer.fingerprint)
+
+    def _read(self, span: Span) -> Span:
+        if span.tokens is not None:
+            return span
+        return replace(span, tokens=compact(self.tokenizer.encode(span.text)))
+
+    def demonstrate(self, prompt: Transcript, thought: str, answer: str) -> Transcript:
+        """Returns the prompt followed by a teacher's thought and answer, end token included."""
+        text = f"{thought} {CLOSE} {answer}".strip()
+        tokens = [*self.tokenizer.encode(text), self.tokenizer.end]
+        return self.read(prompt) + Span(Author.TEACHER, f" {text}", compact(tokens))

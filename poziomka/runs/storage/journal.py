@@ -1,0 +1,285 @@
+"""The journal: rollouts in Parquet, one row each, as pandas, DuckDB and `datasets` read them.
+
+The first branch lies in plain columns. `branches` holds any further ones in the same form. Clock readings
+lie in `seconds` alone, so that two runs are equal, column by column, apart from it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from poziomka.core.errors import RunError
+from poziomka.core.problem import Problem, Score, Verdict
+from poziomka.core.rollout import Branch, Group, Rollout
+from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, Tried, compact, compact_floats
+from poziomka.core.safety.untrusted import open_regular, parse_json
+from poziomka.runs.storage.disk import in_words, replace_file
+from poziomka.runs.storage.schema import SCHEMA, demand_schema
+
+MALFORMED = (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError)  # what a damaged file's values raise when put together
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What one journal file holds.
+
+    Attributes:
+        step: the step it was kept at.
+        groups: the rollouts, by group.
+        advantages: by rollout id, one value for each MODEL token of its first branch; absent where none were kept.
+    """
+
+    step: int
+    groups: list[list[Rollout]]
+    advantages: dict[str, list[float]]
+
+    @property
+    def rollouts(self) -> list[Rollout]:
+        """All rollouts, in the order they were kept."""
+        return list(chain.from_iterable(self.groups))
+
+
+def write_journal(
+    path: Path, groups: Sequence[Group], advantages: Mapping[str, Sequence[float]] | None = None, step: int = 0
+) -> None:
+    """Writes judged groups, all or nothing.
+
+    Lone surrogates in texts become "?": Parquet, like every reader of UTF-8, has no place for them.
+
+    Raises:
+        RunError: advantages do not fit the rollouts, facts are not JSON, or the file cannot be written.
+    """
+    advantages = advantages or {}
+    rollouts = list(chain.from_iterable(groups))
+    _demand_fit(path, rollouts, advantages)
+    rows = [
+        {"schema_version": SCHEMA, "step": step, "group": number, **_row(rollout, advantages.get(rollout.id))}
+        for number, group in enumerate(groups)
+        for rollout in group
+    ]
+    pa, pq = _arrow()
+    sink = pa.BufferOutputStream()
+    metadata = {"schema_version": str(SCHEMA), "step": str(step)}
+    table = pa.Table.from_pylist(rows, _schema(pa, metadata))
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    with in_words(f"write the journal {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, sink.getvalue().to_pybytes())
+
+
+def read_journal(path: Path) -> Journal:
+    """Returns what `write_journal` wrote, equal in every field.
+
+    Raises:
+        RunError: the file is missing, truncated or no journal, or of another schema_version.
+    """
+    step = journal_step(path)
+    pa, pq = _arrow()
+    try:
+        with open_regular(path, RunError) as file:  # the path is not given to pyarrow, which knows names in UTF-8 only
+            rows = pq.read_table(file, page_checksum_verification=True).to_pylist()
+        groups: dict[int, list[Rollout]] = {}
+        for row in rows:
+            groups.setdefault(row["group"], []).append(_rollout(row))
+        kept = {row["id"]: row["advantages"] for row in rows if row["advantages"] is not None}
+    except (OSError, pa.ArrowException, *MALFORMED) as error:
+        raise _unreadable(path, error) from error
+    return Journal(step, list(groups.values()), kept)
+
+
+def journal_step(path: Path) -> int:
+    """Returns the step a journal was kept at, from the end of the file alone.
+
+    Raises:
+        RunError: the file is missing, truncated or no journal, or of another schema_version.
+    """
+    pa, pq = _arrow()
+    try:
+        with open_regular(path, RunError) as file:
+            metadata = pq.read_metadata(file).metadata or {}
+        version, step = (int(metadata[name]) if name in metadata else None for name in (b"schema_version", b"step"))
+    except (OSError, pa.ArrowException, *MALFORMED) as error:
+        raise _unreadable(path, error) from error
+    demand_schema(version, f"journal {path}")
+    return step or 0
+
+
+def _arrow() -> tuple[Any, Any]:
+    """Imports pyarrow: here only, and late, because it takes longer than all the rest."""
+    import pyarrow as pa  # noqa: PLC0415 opening a run takes longer with it than all the rest
+    import pyarrow.parquet as pq  # noqa: PLC0415 opening a run takes longer with it than all the rest
+
+    return pa, pq
+
+
+def _unreadable(path: Path, error: Exception) -> RunError:
+    if isinstance(error, FileNotFoundError):
+        return RunError(f"there is no journal {path}: give a journal's file, or the folder that holds some")
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return RunError(f"journal {path} is truncated or damaged ({reason}): restore it from a copy, or remove it")
+
+
+def _schema(pa: Any, metadata: dict[str, str]) -> Any:
+    text, count = pa.string(), pa.int64()
+    span = pa.struct(
+        {
+            "author": text,
+            "text": text,
+            "tokens": pa.list_(pa.int32()),
+            "logprobs": pa.list_(pa.float32()),
+            "stop": text,
+            "policy": text,
+        }
+    )
+    tried = pa.struct({"fork_at": count, "spans": pa.list_(span)})
+    branch = {
+        "role": text,
+        "parent": count,
+        "fork_at": count,
+        "trainable": pa.bool_(),
+        "reward": pa.float64(),
+        "verdict": text,
+        "why": text,
+        "parsed_answer": text,
+        "parts": text,
+        "tokenizer": text,
+        "spans": pa.list_(span),
+        "tried": pa.list_(tried),
+    }
+    columns = {
+        "schema_version": count,
+        "step": count,
+        "id": text,
+        "group": count,
+        "task": text,
+        "key": text,
+        "level": count,
+        "prompt": pa.list_(pa.struct({"role": text, "content": text})),
+        "answer": text,
+        "facts": text,
+        "policy": text,
+        "cost": count,
+        **branch,
+        "advantages": pa.list_(pa.float64()),
+        "branches": pa.list_(pa.struct(branch)),
+        "seconds": pa.list_(pa.float64()),
+    }
+    return pa.schema(columns, metadata=metadata)
+
+
+def _demand_fit(path: Path, rollouts: Sequence[Rollout], advantages: Mapping[str, Sequence[float]]) -> None:
+    """Refuses a journal whose rows could not be told apart, or would mean something else when read."""
+    by_id = {rollout.id: rollout for rollout in rollouts}
+    if len(by_id) != len(rollouts):
+        message = f"journal {path} would hold {len(rollouts)} rollouts under {len(by_id)} ids: give each its own id"
+        raise RunError(message)
+    for name, values in advantages.items():
+        if name not in by_id:
+            message = f"advantages name rollout {name!r}, which is not among the groups kept in {path}"
+            raise RunError(message)
+        count = sum(by_id[name].transcript.by(Author.MODEL))
+        if len(values) != count:
+            message = f"rollout {name!r} needs one advantage a model token: {count} tokens, {len(values)} advantages"
+            raise RunError(message)
+
+
+def _row(rollout: Rollout, advantages: Sequence[float] | None) -> dict[str, Any]:
+    problem = rollout.problem
+    first, *others = rollout.branches
+    return {
+        "id": rollout.id,
+        "task": problem.task,
+        "key": _text(problem.key),
+        "level": problem.level,
+        "prompt": [{"role": message.role, "content": _text(message.content)} for message in problem.prompt],
+        "answer": _text(problem.answer),
+        "facts": _json(problem.facts, f"the facts of problem {problem.task}/{problem.key}"),
+        "policy": rollout.policy,
+        "cost": first.transcript.cost,
+        **_branch_row(first, rollout.id),
+        "advantages": None if advantages is None else [float(value) for value in advantages],
+        "branches": [_branch_row(branch, rollout.id) for branch in others],
+        "seconds": [span.seconds for branch in rollout.branches for span in _all_spans(branch.transcript)],
+    }
+
+
+def _all_spans(transcript: Transcript) -> Iterator[Span]:
+    """The order of the `seconds` column: a branch's spans, then those it put aside."""
+    yield from transcript.spans
+    for tried in transcript.tried:
+        yield from tried.spans
+
+
+def _branch_row(branch: Branch, rollout: str) -> dict[str, Any]:
+    score, transcript = branch.score, branch.transcript
+    return {
+        "role": branch.role,
+        "parent": branch.parent,
+        "fork_at": branch.fork_at,
+        "trainable": branch.trainable,
+        "reward": score and score.reward,
+        "verdict": score and score.verdict.value,
+        "why": score and _text(score.why),
+        "parsed_answer": score and _text(score.answer),
+        "parts": score and _json(score.parts, f"the reward's parts of rollout {rollout}"),
+        "tokenizer": transcript.tokenizer,
+        "spans": [_span_row(span) for span in transcript.spans],
+        "tried": [
+            {"fork_at": tried.fork_at, "spans": [_span_row(span) for span in tried.spans]} for tried in transcript.tried
+        ],
+    }
+
+
+def _span_row(span: Span) -> dict[str, Any]:
+    return {
+        "author": span.author.value,
+        "text": _text(span.text),
+        "tokens": None if span.tokens is None else span.tokens.tolist(),
+        "logprobs": None if span.logprobs is None else span.logprobs.tolist(),
+        "stop": span.stop and span.stop.value,
+        "policy": span.policy,
+    }
+
+
+def _text(text: str | None) -> str | None:
+    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _json(values: Mapping[str, object], what: str) -> str:
+    try:
+        return json.dumps(dict(values), sort_keys=True)
+    except (TypeError, ValueError) as error:
+        message = f"{what} must be plain JSON values to be kept in a journal: {error}"
+        raise RunError(message) from error
+
+
+def _rollout(row: Mapping[str, Any]) -> Rollout:
+    prompt = tuple(Message(message["role"], message["content"]) for message in row["prompt"])
+    facts = parse_json(row["facts"], "facts", RunError, strict=False)
+    problem = Problem(row["task"], row["key"], prompt, row["answer"], facts, row["level"])
+    seconds = iter(row["seconds"])
+    branches = tuple(_branch(part, seconds) for part in (row, *row["branches"]))
+    return Rollout(row["id"], problem, branches, row["policy"])
+
+
+def _branch(row: Mapping[str, Any], seconds: Iterator[float]) -> Branch:
+    score = None
+    if row["verdict"] is not None:
+        parts = parse_json(row["parts"], "parts", RunError, strict=False)
+        score = Score(row["reward"], Verdict(row["verdict"]), row["parsed_answer"], row["why"], parts)
+    spans = tuple(_span(span, seconds) for span in row["spans"])
+    tried = tuple(
+        Tried(each["fork_at"], tuple(_span(span, seconds) for span in each["spans"])) for each in row["tried"]
+    )
+    transcript = Transcript(spans, row["tokenizer"], tried)
+    return Branch(transcript, score, row["parent"], row["fork_at"], row["role"], row["trainable"])
+
+
+def _span(row: Mapping[str, Any], seconds: Iterator[float]) -> Span:
+    span = Span(Author(row["author"]), row["text"], stop=row["stop"] and Stop(row["stop"]), policy=row["policy"])
+    tokens = None if row["tokens"] is None else compact(row["tokens"])
+    logprobs = None if row["logprobs"] is None else compact_floats(row["logprobs"])
+    return replace(span, tokens=tokens, logprobs=logprobs, seconds=next(seconds))

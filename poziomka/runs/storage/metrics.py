@@ -1,0 +1,88 @@
+"""metrics.jsonl: one line a step. A kill can cut the last line; whole lines are always read."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from poziomka.core.errors import RunError
+from poziomka.core.safety.untrusted import LARGE, parse_json, read_regular
+from poziomka.runs.storage.disk import replace_file
+from poziomka.runs.storage.schema import SCHEMA, demand_schema
+
+OWN = ("schema_version", "step", "stage")  # keys of a line that no metric may take
+
+
+def line_of(step: int, stage: str, metrics: Mapping[str, Any]) -> bytes:
+    """Returns a line; a number that is not finite becomes null, because JSON has no word for it.
+
+    Raises:
+        RunError: a metric has one of the names OWN, or is neither a number nor text.
+    """
+    line: dict[str, Any] = {"schema_version": SCHEMA, "step": step, "stage": stage}
+    for name, value in metrics.items():
+        if name in OWN:
+            message = f"a metric may not be called {name!r}, which every line has already; name it noun/noun"
+            raise RunError(message)
+        line[name] = _plain(name, value)
+    return json.dumps(line, ensure_ascii=False, allow_nan=False).encode(errors="replace") + b"\n"
+
+
+def _plain(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    try:
+        number = float(value)  # also for a scalar of numpy or torch
+    except (TypeError, ValueError, RuntimeError) as error:
+        message = f"metric {name!r} must be a number or text: received {value!r} ({type(value).__name__})"
+        raise RunError(message) from error
+    return number if math.isfinite(number) else None
+
+
+def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Returns the whole lines of a metrics file, and a sentence about each piece that was left out.
+
+    Raises:
+        RunError: the file cannot be read, or a line has another schema_version.
+    """
+    pairs, notes = _lines(path)
+    return [line for _, line in pairs], notes
+
+
+def trim_metrics(path: Path, last: int | None) -> list[str]:
+    """Drops the lines of steps after `last` (None: all lines), and whatever is no line; returns what to say of it.
+
+    Raises:
+        RunError: as read_metrics.
+        OSError: the file cannot be written.
+    """
+    pairs, notes = _lines(path)
+    kept = [raw for raw, line in pairs if last is not None and line["step"] <= last]
+    if dropped := len(pairs) - len(kept):
+        after = "no checkpoint had been saved" if last is None else f"they lie after the checkpoint of step {last}"
+        notes.append(f"{dropped} lines of {path.name} dropped: {after}; they will be written again")
+    if notes:
+        replace_file(path, b"".join(raw + b"\n" for raw in kept))
+    return notes
+
+
+def _lines(path: Path) -> tuple[list[tuple[bytes, dict[str, Any]]], list[str]]:
+    try:
+        data = read_regular(path, RunError, LARGE)
+    except FileNotFoundError:
+        return [], []
+    *whole, rest = data.split(b"\n")
+    notes = [f"the last {len(rest)} bytes of {path.name} are half a line and were left out"] if rest else []
+    pairs: list[tuple[bytes, dict[str, Any]]] = []
+    for number, raw in enumerate(whole, 1):
+        try:
+            line = parse_json(raw, path.name, RunError)
+        except RunError:
+            line = None
+        if not isinstance(line, dict) or type(line.get("step")) is not int or line["step"] < 0:
+            notes.append(f"line {number} of {path.name} is damaged ({len(raw)} bytes) and was left out")
+            continue
+        demand_schema(line.get("schema_version"), f"line {number} of {path}")
+        pairs.append((raw, line))
+    return pairs, notes

@@ -1,0 +1,359 @@
+"""Functions to write: HumanEval, MBPP and files written as they are, judged by tests that the program never meets.
+
+The answer is a Python program, in one block of code or bare. It runs in a process that the kernel holds; the tests run
+outside it, call its functions with plain data and compare what comes back (`environments/sandbox/test_runner.py`). A program that
+exits, hangs, floods or answers nonsense is wrong; where we fail to judge it, the verdict is an error and no reward.
+Where the kernel cannot hold it the task is refused.
+
+HumanEval: Chen et al. 2021, arXiv 2107.03374. MBPP: Austin et al. 2021, arXiv 2108.07732.
+"""
+
+import ast
+import builtins
+import re
+import symtable
+import sys
+import unicodedata
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem, Score, Scorer, Task
+from poziomka.core.rollouts.answers import split_thought
+from poziomka.core.safety.untrusted import expanded
+from poziomka.core.transcript import Message, Transcript
+from poziomka.environments.sandbox.landlock_runner import Sandlocked
+from poziomka.environments.sandbox.limits import Limits
+from poziomka.environments.sandbox.test_runner import Exam, Examiner
+from poziomka.tasks.code.coding_negatives import mistakes
+from poziomka.tasks.rows import OLD_HUB_NAME, Row, read_hub_rows, read_rows, text_of, texts_of
+
+LONGEST = 50_000  # characters of a program
+FENCE = "```"
+BLOCK = re.compile(r"```(?:python3?|py)?[ \t]*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
+LIMITS = Limits(seconds=3.0)
+MINUS = re.compile(r"−\d")
+
+HUMANEVAL, HUMANEVAL_FILE = "openai_humaneval", "openai_humaneval/test-00000-of-00001.parquet"
+MBPP, MBPP_FILE = "google-research-datasets/mbpp", "full/{}-00000-of-00001.parquet"
+SPLITS = {"prompt": range(1, 11), "test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
+SAMPLES = Path(__file__).parent / "samples"
+
+
+def read_program(reply: str) -> str | None:
+    """Returns the program that is the answer after the thought; None where there is none, or more than one.
+
+    It stands in one block of code, with words around it or none, or is all of the answer. Whether it is Python is
+    found out where it runs. Characters that look like others (digits of another script, a minus sign that is no
+    hyphen, invisible ones) make it none.
+    """
+    answer = split_thought(reply)[1]
+    if answer is None or len(answer) > LONGEST:
+        return None
+    program = answer
+    if FENCE in answer:
+        blocks = BLOCK.findall(answer)
+        if len(blocks) != 1 or answer.count(FENCE) != 2:
+            return None
+        program = blocks[0]
+    strange = any(not letter.isascii() and _misleads(letter) for letter in program)
+    if not program.strip() or strange or MINUS.search(program):
+        return None
+    return program.strip("\n")
+
+
+def _misleads(letter: str) -> bool:
+    return letter.isnumeric() or unicodedata.category(letter) in ("Cf", "Cs", "Co", "Cn")
+
+
+# ------------------------------------------------------------------------------------------------------------- judging
+def exam_of(problem: Problem, *, turned: bool) -> Exam:
+    """Returns the tests of a problem; `turned`, in the other order."""
+    facts = cast("Mapping[str, str]", problem.facts)
+    checks = tuple(cast("Sequence[str]", problem.facts["checks"]))
+    return Exam((facts["name"],), checks[::-1] if turned else checks, facts["setup"], facts["given"])
+
+
+def scorer_of(examiner: Examiner, *, turned: bool = False) -> Scorer:
+    """Returns a scorer that gives reward 1 where a program passes all tests."""
+
+    def scorer(problem: Problem, transcript: Transcript) -> Score:
+        program = read_program(transcript.reply)
+        name = cast("str", problem.facts["name"])
+        if program is None:
+            return Score.unparsed("no single program after the thought")
+        if name not in program:
+            return Score.wrong(program, f"the program does not define {name}")
+        outcome = examiner.outcome(program, exam_of(problem, turned=turned))
+        if outcome.passed:
+            return Score.right(program, f"passes its tests, in {outcome.calls} calls")
+        return Score.wrong(program, outcome.why) if outcome.read else Score.unparsed(f"no Python: {outcome.why}")
+
+    return scorer
+
+
+def demonstration(problem: Problem) -> tuple[str, str]:
+    """Returns the solution that came with the problem, without a thought."""
+    return "", cast("str", problem.facts["solution"])
+
+
+JUDGED = (
+    "A function is judged by plain data: what it returns is copied, and what it does to its arguments is not seen.",
+    f"All tests of a program together have {LIMITS.seconds:g} s; a right one that is slower earns nothing.",
+    "Tests are few, so a wrong program can pass them.",
+    "The data set is public and old: a pretrained model may have met its problems and their solutions.",
+)
+
+
+def coding_task(name: str, read: Callable[[str], Sequence[Problem]], limits: tuple[str, ...]) -> Task:
+    """Returns a task of functions to write.
+
+    Args:
+        name: of the task.
+        read: returns the problems of a split, each time the same; none where there is no such split.
+        limits: what a result on it does not show, beside what holds for all.
+
+    Raises:
+        EnvironmentFailure: programs cannot be sandboxed here, and why.
+    """
+    first = Sandlocked(LIMITS, 0)
+    examiner = Examiner(first)
+    other = Examiner(Sandlocked(LIMITS, 1), twice=True)
+
+    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 a level cannot be asked for
+        return read(split)[index]
+
+    return Task(
+        name,
+        source,
+        scorer_of(examiner),
+        size=lambda split: len(read(split)),
+        demonstration=demonstration,
+        mistakes=mistakes,
+        audit=scorer_of(other, turned=True),
+        limits=(*limits, *JUDGED, *first.not_protected),
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- HumanEval
+HUMANEVAL_HOW = f"name the file HumanEval.jsonl.gz, humaneval:PATH, or the hub's humaneval:{HUMANEVAL}"
+
+
+def humaneval_problem(row: Row) -> Problem:
+    """Returns the problem that a row of HumanEval spells.
+
+    Raises:
+        TaskError: the row lacks a text, or its code is no Python.
+    """
+    names = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
+    key, prompt, name, solution, test = (text_of(row, each) for each in names)
+    _python(prompt, f"the prompt of {row[0]}")
+    check = f"{test}\n\ncheck({name})\n"
+    _python(check, f"the test of {row[0]}")
+    question = (
+        "Complete this Python function. Answer with the whole function in one block of code; what stands above it is "
+        f"given.\n\n{FENCE}python\n{prompt.strip()}\n{FENCE}"
+    )
+    facts: dict[str, object] = {
+        "name": name,
+        "given": prompt,
+        "setup": "",
+        "checks": [check],
+        "solution": f"{prompt}{solution}".strip("\n"),
+    }
+    return Problem("humaneval", key, (Message("user", question),), facts=facts)
+
+
+def humaneval(where: str) -> Task:
+    """Functions to complete, HumanEval: 164 problems for evaluation, split "test", and none to train on.
+
+    Args:
+        where: the file HumanEval.jsonl.gz, packed or not, a folder with it, or "openai_humaneval" for the hub's.
+
+    Raises:
+        TaskError: the problems cannot be read.
+        EnvironmentFailure: programs cannot be sandboxed here, and why.
+    """
+    path = _file(expanded(where, TaskError), "HumanEval.jsonl.gz", "HumanEval.jsonl")
+    on_hub = not path.exists() and OLD_HUB_NAME.fullmatch(where)
+    rows = read_hub_rows(where, HUMANEVAL_FILE, HUMANEVAL_HOW) if on_hub else read_rows(path, HUMANEVAL_HOW)
+    problems = [humaneval_problem(row) for row in rows]
+    limits = ("HumanEval is for evaluation only: it has no problems to train on.",)
+    return coding_task("humaneval", lambda split: problems if split == "test" else [], limits)
+
+
+def _file(path: Path, *names: str) -> Path:
+    """Returns the first of some files that is in a folder; the path itself where it is no folder."""
+    found = [path / name for name in names if (path / name).exists()]
+    return (found or [path / names[0]])[0] if path.is_dir() else path
+
+
+def _python(code: str, what: str) -> ast.Module:
+    try:
+        return ast.parse(code)
+    except (SyntaxError, ValueError) as error:
+        message = f"{what} is no Python: {error}"
+        raise TaskError(message) from error
+
+
+# ---------------------------------------------------------------------------------------------------------------- MBPP
+MBPP_HOW = f"name the file mbpp.jsonl, mbpp:PATH, or the hub's mbpp:{MBPP}"
+
+
+def functions_of(code: str, setup: str, tests: Sequence[str], where: str) -> tuple[list[str], int]:
+    """Returns the names that tests need a program for, the function of the first one first, and how many arguments.
+
+    They are what tests use and neither Python nor they themselves define, and what the solution defines: some are
+    called as a function of Python's own.
+
+    Raises:
+        TaskError: they are no Python, or call no function.
+    """
+    trees = [_python(code, f"a test of {where}") for code in (setup, *tests)]
+    tables = [_names(code, f"a test of {where}") for code in (setup, *tests)]
+    used, bound = (set[str]().union(*names) for names in zip(*tables, strict=True))
+    known = {*dir(builtins), *sys.stdlib_module_names, *bound}
+    solved = {node.name for node in _python(code, f"the code of {where}").body if isinstance(node, ast.FunctionDef)}
+    needed = (used - known) | (used & solved)
+    for node in ast.walk(trees[1]) if tests else ():
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in needed:
+            first = node.func.id
+            return [first, *sorted(needed - {first})], len(node.args) + len(node.keywords)
+    message = f"the first test of {where} must call a function that the program defines: received {tests[:1]}"
+    raise TaskError(message)
+
+
+def _names(code: str, what: str) -> tuple[set[str], set[str]]:
+    """Returns the names that code uses and looks up in its module, and those that it binds there.
+
+    Raises:
+        TaskError: it is no Python.
+    """
+    try:
+        top = symtable.symtable(code, what, "exec")
+    except (SyntaxError, ValueError) as error:
+        message = f"{what} is no Python: {error}"
+        raise TaskError(message) from error
+    used = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_referenced()}
+    bound = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    waiting = top.get_children()
+    while waiting:
+        inner = waiting.pop()
+        used |= {symbol.get_name() for symbol in inner.get_symbols() if symbol.is_global() and symbol.is_referenced()}
+        waiting += inner.get_children()
+    return used, bound
+
+
+def passes_code(tests: Sequence[str], name: str) -> bool:
+    """Whether tests call a function of the program with a function, which is no plain data."""
+    nodes = [node for test in tests for node in ast.walk(ast.parse(test))]
+    functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    functions |= {name for name, held in vars(builtins).items() if callable(held) and not isinstance(held, type)}
+
+    def is_code(node: ast.expr) -> bool:
+        if isinstance(node, ast.List | ast.Tuple):
+            return any(map(is_code, node.elts))
+        return isinstance(node, ast.Lambda) or (isinstance(node, ast.Name) and node.id in functions)
+
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    calls = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == name]
+    return any(is_code(value) for call in calls for value in (*call.args, *(pair.value for pair in call.keywords)))
+
+
+def mbpp_problem(row: Row) -> Problem | None:
+    """Returns the problem that a row of MBPP spells; None where its tests need more than one function of plain data.
+
+    Raises:
+        TaskError: the row lacks something, or its tests are no Python.
+    """
+    where, held = row
+    number, text, code = held.get("task_id"), text_of(row, "text").strip(), text_of(row, "code").strip()
+    setup, tests = text_of(row, "test_setup_code", missing=""), texts_of(row, "test_list")
+    if not isinstance(number, int) or not text or not code:
+        message = f"{where} must have a number 'task_id', and 'text' and 'code': received {number!r}"
+        raise TaskError(message)
+    names, arguments = functions_of(code, setup, tests, where)
+    if len(names) > 1 or passes_code(tests, names[0]):
+        return None
+    used = {node.id for test in tests for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Name)}
+    modules = sorted(used & sys.stdlib_module_names)
+    imports = "".join(f"import {module}\n" for module in modules)
+    takes = f"takes {arguments} argument{'' if arguments == 1 else 's'}"
+    question = f"{text}\nAnswer with a Python program that defines the function {names[0]}, which {takes}."
+    facts: dict[str, object] = {
+        "name": names[0],
+        "given": "",
+        "setup": imports + setup,
+        "checks": tests,
+        "solution": code,
+    }
+    return Problem("mbpp", f"mbpp/{number}", (Message("user", question),), facts=facts)
+
+
+def mbpp(where: str) -> Task:
+    """Short functions to write, MBPP: its splits by number are train, validation, test and prompt.
+
+    Args:
+        where: the file mbpp.jsonl, a folder with it, "google-research-datasets/mbpp" for the hub's, or "sample" for
+            problems of our own, written as MBPP's are.
+
+    Raises:
+        TaskError: the problems cannot be read, or two have one number.
+        EnvironmentFailure: programs cannot be sandboxed here, and why.
+    """
+    folder = SAMPLES / "mbpp" if where == "sample" else expanded(where, TaskError)
+    path = _file(folder, "mbpp.jsonl", "mbpp.jsonl.gz")
+
+    @cache
+    def rows() -> list[Row]:
+        if not path.exists() and OLD_HUB_NAME.fullmatch(where):
+            return [row for split in SPLITS for row in read_hub_rows(where, MBPP_FILE.format(split), MBPP_HOW)]
+        return read_rows(path, MBPP_HOW)
+
+    @cache
+    def read() -> tuple[Mapping[str, list[Problem]], tuple[str, ...]]:
+        numbers = [row[1].get("task_id") for row in rows()]
+        found = [mbpp_problem(row) for row in rows()]
+        if len(set(numbers)) != len(numbers):
+            message = f"two problems of {where} have one task_id: it names a problem, and its split"
+            raise TaskError(message)
+        kept = {problem.key: problem for problem in found if problem is not None}
+        splits = {
+            split: [kept[key] for key in (f"mbpp/{number}" for number in held) if key in kept]
+            for split, held in SPLITS.items()
+        }
+        outside = set(kept) - {problem.key for problems in splits.values() for problem in problems}
+        asked = {_text(problem) for split in SPLITS if split != "train" for problem in splits[split]}
+        repeated = {problem.key for problem in splits["train"] if _text(problem) in asked}
+        splits["train"] = [problem for problem in splits["train"] if problem.key not in repeated]
+        unfit = {f"mbpp/{number}" for number, problem in zip(numbers, found, strict=True) if problem is None}
+        return splits, (*_left_out(unfit, UNFIT), *_left_out(repeated, REPEATED), *_left_out(outside, OUTSIDE))
+
+    limits = read()[1]  # so that what cannot be read is said now
+    task = coding_task("mbpp", lambda split: read()[0].get(split, []), (*limits, *MBPP_LIMITS))
+    return replace(task, splits=tuple(SPLITS))
+
+
+def _left_out(keys: Collection[str], why: str) -> tuple[str, ...]:
+    """Returns a sentence about problems that are left out; none where none is."""
+    if not keys:
+        return ()
+    first = sorted(keys, key=lambda key: (len(key), key))[:5]
+    more = ", …" if len(keys) > len(first) else ""
+    return (f"{len(keys)} of the file's problems are left out, as {why}: {', '.join(first)}{more}.",)
+
+
+def _text(problem: Problem) -> str:
+    """Returns what a problem asks for, its function's name aside."""
+    return " ".join(problem.prompt[-1].content.rpartition("\n")[0].lower().split())
+
+
+UNFIT = "their tests need more of a program than one function of plain data"
+REPEATED = "they are for training and asked in the same words in another split"
+OUTSIDE = "their number is in no split"
+MBPP_LIMITS = (
+    "A prompt names the function and how many arguments it takes; published scores are of prompts with the tests.",
+)

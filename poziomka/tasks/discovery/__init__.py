@@ -1,0 +1,1 @@
+"""Open problems that are scored by how good a solution is."""

@@ -1,0 +1,220 @@
+"""A market with a weak planted signal: sizes of positions for a stretch of periods whose returns nobody has seen.
+
+The return of a period is strength × signal + noise, rounded to a whole number. The strength (-2, -1, 1 or 2) is the
+same in all periods of a problem and not told; a history of signals and returns is, with the signals of the stretch and
+the standard deviation of the noise, which is the level. The answer is a position for each period of the stretch. A
+position p in a period with return r earns p × r - p × p / 2: the second half is the price of risk, as in the
+mean-variance form of Kelly's rule (Kelly 1956; Merton 1969, for a return of variance 1), so that the best position is
+the return to be expected, neither half of it nor twice as much. Sizes matter, not only signs.
+
+**What is rewarded.** Profit on the unseen returns is mostly luck: at level 6 the best positions lose money on three
+stretches in ten. So the reward is the profit to be *expected* of the positions under the planted strength, as a share
+of the optimum's, cut to 0..1: what realised profit tends to over many stretches, without the luck. Realised profit
+stands beside it in `Score.parts`, with the optimum's, in the same units. CORRECT is a share of SHARE or more: positions
+of half the best size earn 0.75 and are not, flat ones earn 0, and so do those of the wrong sign.
+
+**Luck in the history.** A cut at 0 pays for gambling where the history leaves doubt, and a history can mislead. So a
+problem's noise is drawn again until the strength that fits the history best (least squares) is the planted one; the
+known optimum is then what careful reading of the prompt leads to, and a wrong answer is a mistake and not bad luck.
+The history is longer at higher levels, so that few are drawn again: 1, 5, 11, 14, 17 and 20 % at levels 1 to 6, where
+the signal is 85, 55, 37, 25, 15 and 14 % of the variance of the returns (medians).
+The returns of the stretch are never drawn again.
+"""
+
+import re
+from collections.abc import Sequence
+from random import Random
+from typing import cast
+
+from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.rollouts.answers import split_thought
+from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.transcript import Message, Transcript
+
+STRENGTHS = (-2, -1, 1, 2)  # of which one is planted
+SIGNALS = (-2, -1, 1, 2)
+LIMIT = 4  # of a position, either way; the best one lies within
+LEVELS = (1, 6)  # standard deviation of the noise
+PERIODS = 8  # of the history, for each level
+STRETCH = 6  # periods to take positions in
+SHARE = 0.8  # of the optimum's expected profit, from which on positions are right
+HELD_OUT = 8  # one row of best positions in this many belongs to the test split
+ANSWER = re.compile(r"(?:0|-?[1-9]\d{0,3})(?:(?:, ?| )(?:0|-?[1-9]\d{0,3}))*", re.ASCII)
+LONGEST = 400  # characters of an answer that is looked at
+
+Pairs = list[tuple[int, int]]  # signal, return
+
+
+# ---------------------------------------------------------------------------------------------------------- planting
+def returns(random: Random, signals: Sequence[int], strength: int, noise: float) -> list[int]:
+    """Returns what a market does in periods with some signals."""
+    return [round(strength * signal + random.gauss(0.0, noise)) for signal in signals]
+
+
+def fitted(pairs: Pairs) -> int:
+    """Returns the strength that leaves the least sum of squares in a history; of two that are equal, the lower one."""
+    return min(STRENGTHS, key=lambda strength: sum((got - strength * signal) ** 2 for signal, got in pairs))
+
+
+def profit(positions: Sequence[int], outcomes: Sequence[int]) -> float:
+    """Returns what positions earn where the returns are `outcomes`, less the price of their risk.
+
+    Put in the returns to be expected and it is the profit to be expected, as it is linear in them.
+    """
+    return sum(position * got - position * position / 2 for position, got in zip(positions, outcomes, strict=True))
+
+
+def best(signals: Sequence[int], strength: int) -> list[int]:
+    """Returns the positions of the highest expected profit: the returns to be expected."""
+    return [strength * signal for signal in signals]
+
+
+def source(split: str, index: int, level: int | None = None) -> Problem:
+    """Returns a problem; no two splits share a row of best positions."""
+    drawn = random_of("market", split, index, "level").randint(*LEVELS) if level is None else level
+    random = random_of("market", split, index, drawn)
+    while True:
+        strength = random.choice(STRENGTHS)
+        ahead = [random.choice(SIGNALS) for _ in range(STRETCH)]
+        gold = _spell(best(ahead, strength))
+        if (seed_of("market", "positions", gold) % HELD_OUT == 0) == (split == "test"):
+            break
+    while True:
+        signals = [random.choice(SIGNALS) for _ in range(PERIODS * drawn)]
+        history = list(zip(signals, returns(random, signals, strength, drawn), strict=True))
+        if fitted(history) == strength:
+            break
+    key = f"{gold}:{seed_of('market', 'history', str(history)):016x}"
+    facts = {
+        "strength": strength,
+        "history": [list(pair) for pair in history],
+        "signals": ahead,
+        "returns": returns(random, ahead, strength, drawn),
+    }
+    return Problem("market", key, (Message("user", _ask(history, ahead, drawn)),), gold, facts, drawn)
+
+
+def _ask(history: Pairs, ahead: Sequence[int], noise: int) -> str:
+    past = ", ".join(f"{signal}: {got}" for signal, got in history)
+    return (
+        "In a market, the return of a period is strength * signal + noise, rounded. The strength is always the same: "
+        f"{', '.join(map(str, STRENGTHS))}, you do not know which. The noise has mean 0 and standard deviation {noise}."
+        f"\nPast periods, signal: return\n{past}\nSignals of the next {STRETCH} periods\n{_spell(ahead)}\n"
+        "A position p in a period with return r earns p * r - p * p / 2. Choose positions, whole numbers from "
+        f"-{LIMIT} to {LIMIT}, that earn the most on average. Answer with {STRETCH} numbers, one for each period in "
+        "order, and nothing else."
+    )
+
+
+def _spell(positions: Sequence[int]) -> str:
+    return " ".join(map(str, positions))
+
+
+# ---------------------------------------------------------------------------------------------------------- scoring
+def read_positions(reply: str) -> list[int] | None:
+    """Returns the whole numbers that are the whole answer after the thought; None for anything else.
+
+    They stand on one line, a space or a comma apart. How many they are, and how large, is for the scorer to say.
+    """
+    answer = split_thought(reply)[1]
+    if answer is None or len(answer) > LONGEST or not ANSWER.fullmatch(answer):
+        return None
+    return [int(word) for word in answer.replace(",", " ").split()]
+
+
+def scorer(problem: Problem, transcript: Transcript) -> Score:
+    """Rewards the share of the optimum's expected profit; parts: profit and expected profit, the optimum's beside."""
+    positions = read_positions(transcript.reply)
+    signals = cast("list[int]", problem.facts["signals"])
+    if positions is None or len(positions) != len(signals):
+        return Score.unparsed(f"the answer is not {len(signals)} whole numbers")
+    answer = _spell(positions)
+    beyond = next((position for position in positions if abs(position) > LIMIT), None)
+    if beyond is not None:
+        return Score.wrong(answer, f"{beyond} is beyond the limit of {LIMIT}")
+    outcomes = cast("list[int]", problem.facts["returns"])
+    optimum = best(signals, cast("int", problem.facts["strength"]))
+    parts = {
+        "profit": profit(positions, outcomes),
+        "optimum_profit": profit(optimum, outcomes),
+        "expected": profit(positions, optimum),  # the optimum's positions are the returns to be expected
+        "optimum_expected": profit(optimum, optimum),
+    }
+    share = min(1.0, max(0.0, parts["expected"] / parts["optimum_expected"]))
+    verdict = Verdict.CORRECT if share >= SHARE else Verdict.WRONG
+    why = f"expects {parts['expected']:g}, and the best positions {parts['optimum_expected']:g}"
+    return Score(share, verdict, answer, why, parts)
+
+
+def audit(problem: Problem, transcript: Transcript) -> Score:
+    """Judges from the prompt alone, without what was planted: each period's best position is found by trying all."""
+    answer = split_thought(transcript.reply)[1]
+    words = (answer or "").replace(", ", " ").replace(",", " ").split(" ")
+    if not set(words) <= {str(position) for position in range(-LIMIT, LIMIT + 1)}:
+        return Score.unparsed("not positions within the limit")
+    lines = problem.prompt[-1].content.split("\n")
+    past = [[int(number) for number in pair.split(": ")] for pair in lines[2].split(", ")]
+    signals = [int(word) for word in lines[4].split(" ")]
+    if len(words) != len(signals):
+        return Score.unparsed(f"{len(words)} positions for {len(signals)} periods")
+    slope = sum(signal * got for signal, got in past) / sum(signal * signal for signal, _ in past)
+    strength = min((-2.0, -1.0, 1.0, 2.0), key=lambda each: abs(each - slope))
+    earned = most = 0.0
+    for word, signal in zip(words, signals, strict=True):
+        table = {str(p): p * strength * signal - 0.5 * p**2 for p in range(-LIMIT, LIMIT + 1)}
+        earned, most = earned + table[word], most + max(table.values())
+    share = min(1.0, max(0.0, earned / most))  # graded as the scorer's reward is, or partial credit would look unearned
+    verdict = Verdict.CORRECT if share >= SHARE else Verdict.WRONG
+    return Score(share, verdict, " ".join(words), f"expects {earned:g} of {most:g}")
+
+
+# ------------------------------------------------------------------------------------------------------ written out
+def demonstration(problem: Problem) -> tuple[str, str]:
+    """Returns the least squares of the history, summed up pair by pair, and the positions that follow."""
+    lines, both, squares = [], 0, 0
+    for signal, got in cast("list[tuple[int, int]]", problem.facts["history"]):
+        both, squares = both + signal * got, squares + signal * signal
+        lines.append(f"{signal} * {got} = {signal * got}, in all {both} of {squares}")
+    strength = cast("int", problem.facts["strength"])
+    lines.append(f"{both} / {squares} is {both / squares:.2f}, so the strength is {strength}")
+    lines += [f"{strength} * {signal} = {strength * signal}" for signal in cast("list[int]", problem.facts["signals"])]
+    return "\n".join(lines), problem.answer
+
+
+def mistakes(problem: Problem) -> dict[str, str]:
+    """Returns answers that earn nothing: wrong in form, beyond the limit, flat, or against the signal."""
+    gold = [int(word) for word in problem.answer.split()]
+    return {
+        "the opposite of the best": _spell([-position for position in gold]),
+        "no position": _spell([0] * len(gold)),
+        "one position too few": _spell(gold[:-1]),
+        "one position too many": _spell([*gold, gold[-1]]),
+        "a position beyond the limit": _spell([*gold[:-1], LIMIT + 1]),
+        "not a number": " ".join([*problem.answer.split()[:-1], "nan"]),
+        "no whole numbers": " ".join(f"{position}.5" for position in gold),
+        "twice the limit, the right way": _spell([2 * LIMIT if position > 0 else -2 * LIMIT for position in gold]),
+    }
+
+
+LIMITS = (
+    "The market is made up, with one signal, a fixed strength and even noise: nothing is said of real ones.",
+    "Histories that mislead least squares are not asked, so nothing is said of evidence that misleads.",
+    "The reward is expected profit under the planted strength; realised profit stands in parts, and is mostly luck.",
+    "Who guesses the strength without reading is right one time in four and earns 0.44 on average.",
+)
+
+
+def market() -> Task:
+    """A market with a weak planted signal: sizes of positions for an unseen stretch. Levels are the noise."""
+    return Task(
+        "market",
+        source,
+        scorer,
+        levels=LEVELS,
+        trusted=True,
+        demonstration=demonstration,
+        mistakes=mistakes,
+        audit=audit,
+        limits=LIMITS,
+        kind=lambda problem: problem.answer,  # the best positions
+    )

@@ -1,0 +1,1 @@
+"""Constraints, counterexamples and the reasoning-gym package."""

@@ -1,0 +1,1 @@
+"""Checkers of answers to reasoning-gym problems."""

@@ -1,0 +1,92 @@
+"""Answers that are numbers of more digits than anybody writes: right where they are rounded rightly.
+
+Every judge takes the facts of a problem and an answer, and returns what is wrong with it: "" where it is right.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from poziomka.tasks.logic.reasoning.checks.answer_parsers import Unread, grid, number, rounded_like
+
+Facts = Mapping[str, Any]
+
+LEAST_DIGITS = 4  # significant ones of a probability
+
+
+def _places(value: Decimal) -> int:
+    return max(0, -int(value.as_tuple().exponent))
+
+
+def _plain(answer: str) -> Decimal:
+    """Reads a number without an exponent: how exact it is can be seen."""
+    if "e" in answer.lower():
+        message = "the answer is not one plain decimal number"
+        raise Unread(message)
+    return number(answer)
+
+
+def judge_probability(facts: Facts, answer: str) -> str:
+    """The fraction itself, or a decimal number rounded to at least four significant digits."""
+    exact = Fraction(*facts["exact"])
+    found = re.fullmatch(r"(\d{1,12})\s*/\s*(\d{1,12})", answer, re.ASCII)
+    if found is not None:
+        right = int(found[2]) > 0 and Fraction(int(found[1]), int(found[2])) == exact
+        return "" if right else f"{answer} is not {exact}"
+    value = _plain(answer)
+    rounded = len(value.as_tuple().digits) >= LEAST_DIGITS and rounded_like(exact, value) == value
+    return "" if rounded or Fraction(value) == exact else f"{value} is not {exact}, rounded"
+
+
+def judge_measure(facts: Facts, answer: str) -> str:
+    """A number of degrees, a length, or coordinates (x, y), rounded to the places asked for or to more."""
+    exact: Sequence[str] = facts["exact"]
+    plain = answer.removesuffix("°").strip()
+    if len(exact) > 1:
+        found = re.fullmatch(r"\(\s*([^,\s]+)\s*,\s*([^,\s]+)\s*\)", answer)
+        if found is None:
+            message = "the answer is not coordinates (x, y)"
+            raise Unread(message)
+        values = [_plain(part) for part in found.groups()]
+    else:
+        values = [_plain(plain)]
+    for value, wanted, gold in zip(values, exact, facts["rounded"], strict=True):
+        finer = _places(value) > facts["places"] and rounded_like(Fraction(wanted), value) == value
+        if not finer and value != Decimal(gold):
+            return f"{value} is not {gold}"
+    return ""
+
+
+def judge_roots(facts: Facts, answer: str) -> str:
+    """All real roots with commas between them, in any order, each within half of the last of four decimal places."""
+    wanted = sorted(map(Decimal, facts["roots"]))
+    values = sorted(_plain(part.strip()) for part in answer.split(","))
+    if len(values) != len(wanted):
+        return f"there are {len(wanted)} solutions, and not {len(values)}"
+    near = all(abs(one - other) <= Decimal("0.00005") for one, other in zip(values, wanted, strict=True))
+    return "" if near else f"the solutions are {', '.join(facts['roots'])}"
+
+
+def judge_pool(facts: Facts, answer: str) -> str:
+    """The matrix, each number rounded to two decimal places or to more."""
+    wanted, rows = grid(facts["rounded"]), grid(answer)
+    if [len(row) for row in rows] != [len(row) for row in wanted]:
+        message = f"the answer is not a matrix of {len(wanted)} rows and {len(wanted[0])} columns"
+        raise Unread(message)
+    for row, golds, exacts in zip(rows, wanted, facts["exact"], strict=True):
+        for cell, gold, exact in zip(row, golds, exacts, strict=True):
+            value = _plain(cell)
+            finer = (
+                _places(value) > 2 and abs(Fraction(value) - Fraction(exact)) < Fraction(1, 10 ** _places(value)) / 2
+            )
+            if not finer and value != Decimal(gold):
+                return f"{value} is not {gold}"
+    return ""
+
+
+def judge_choice(facts: Facts, answer: str) -> str:
+    """The number of interest, as it stands in the question or in plain digits."""
+    value = number(answer)
+    return "" if value in {number(spelling) for spelling in facts["spellings"]} else f"{value} is another number"

@@ -1,0 +1,105 @@
+"""One problem from a name.
+
+The package draws item i of a data set with the seed `seed + i`, so that data sets of neighbouring seeds share almost
+all items. Here each problem is item 0 of a data set with a seed of its own, made of the problem's name. What the
+package shares with the rest of the program is fenced while it draws: the generators of `random` and numpy, the
+precision of decimals, printed text, warnings. What it shares with itself is a data set that was read from a file:
+those are kept, the others are made anew.
+"""
+
+import decimal
+import io
+import random
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from functools import lru_cache
+from typing import Any
+
+from poziomka.tasks.logic.reasoning.levels import settings_of
+from poziomka.tasks.logic.reasoning.package import library, registry
+from poziomka.tasks.logic.reasoning.upstream_patches import PARTS, bounded, mend
+
+LARGEST_SEED = 2**32  # what numpy's generator takes
+DRAWN_WHEN_MADE = frozenset(("acre", "gsm_symbolic", "list_functions"))  # their constructors use the seed
+SHARED = frozenset(("arc_agi", "group_anagrams"))  # large files, read the same way at every step
+
+_FENCE = threading.RLock()  # the generators of `random` and numpy are one for all threads
+
+
+def draw(name: str, step: int | None, seed: int) -> dict[str, Any]:
+    """Returns an item of a data set, as the package makes it: its question, answer and metadata.
+
+    Args:
+        name: of the data set.
+        step: of its curriculum, from 0; None for its default settings.
+        seed: names the item; all but 32 bits of it are ignored.
+
+    Raises:
+        Exception: the package raised, which some of its generators do for some seeds.
+    """
+    seed %= LARGEST_SEED
+    with _fenced(seed), _replaced(name):
+        dataset = _made(name, step, seed)
+        index = seed % dataset.size
+        dataset.seed = dataset.config.seed = seed - index  # the package adds the index to it
+        try:
+            item: dict[str, Any] = dataset[index]
+        except Exception:
+            _kept.cache_clear()  # it may have been left half done
+            raise
+        return item
+
+
+def _made(name: str, step: int | None, seed: int) -> Any:
+    if name in DRAWN_WHEN_MADE:
+        kind, _ = registry()[0][name]
+        settings = settings_of(name, step)
+        settings.seed = seed
+        return kind(settings)
+    dataset = _kept(name, None if name in SHARED else step)
+    dataset.config = settings_of(name, step)
+    dataset.size = dataset.config.size
+    return dataset
+
+
+@lru_cache(maxsize=32)
+def _kept(name: str, step: int | None) -> Any:
+    kind, _ = registry()[0][name]
+    dataset = kind(settings_of(name, step))
+    mend(name, dataset)
+    return dataset
+
+
+@contextmanager
+def _fenced(seed: int) -> Iterator[None]:
+    """Gives the package generators of its own, and takes back what it does to the program's."""
+    numpy = library("numpy")
+    whole = numpy.printoptions(threshold=sys.maxsize, linewidth=sys.maxsize)  # else large boards are shown in part
+    with _FENCE, warnings.catch_warnings(), redirect_stdout(io.StringIO()), decimal.localcontext(), whole:
+        warnings.simplefilter("ignore")
+        before, before_numpy = random.getstate(), numpy.random.get_state()
+        random.seed(seed)
+        numpy.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(before)
+            numpy.random.set_state(before_numpy)
+
+
+@contextmanager
+def _replaced(name: str) -> Iterator[None]:
+    """Puts our parts in the place of the package's while it draws."""
+    module = sys.modules[registry()[0][name][0].__module__]
+    parts = {**bounded(module), **(PARTS[name]() if name in PARTS else {})}
+    before = {part: getattr(module, part) for part in parts}
+    try:
+        for part, ours in parts.items():
+            setattr(module, part, ours)
+        yield
+    finally:
+        for part, theirs in before.items():
+            setattr(module, part, theirs)

@@ -1,0 +1,232 @@
+"""Tasks of the package reasoning-gym: a hundred generators of problems (Stojanovski et al. 2025, arXiv 2505.24760).
+
+`reasoning_gym("chain_sum")` is the task named reasoning_gym:chain_sum. The questions are the package's own. Ours are
+
+- the randomness: a problem's seed is made of its name, so that neighbours share nothing (reasoning/drawing.py),
+- the splits: what a question asks is held out by its digest (here),
+- the levels: steps of the package's curricula (reasoning/steps.py),
+- the scorers: 1 for a right answer and else 0 (reasoning/rulings.py says how, data set by data set),
+- and what is not asked, as the package's answer is wrong (reasoning/soundness.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from poziomka.core.errors import TaskError, nearest
+from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.rollouts.answers import split_thought
+from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.transcript import Message, Transcript
+from poziomka.tasks.logic.reasoning.checks.answer_parsers import Unread
+from poziomka.tasks.logic.reasoning.drawing import draw
+from poziomka.tasks.logic.reasoning.item_filters import SOUND
+from poziomka.tasks.logic.reasoning.levels import LONGEST, steps_of
+from poziomka.tasks.logic.reasoning.package import installed, registry
+from poziomka.tasks.logic.reasoning.ruling import Item, Ruling
+from poziomka.tasks.logic.reasoning.scoring_table import LEFT_OUT, RULINGS
+
+HELD_OUT = 4  # one kind of problem in this many belongs to the test split
+TRIES = 400  # problems that are drawn at most until one of the split is found
+LISTED = 2500  # problems that are drawn to list all of a finite data set
+SPARE = 64  # characters that an answer may have beside twice those of the gold one
+
+
+class Unsound(ValueError):
+    """A problem of the package is not asked; the message says why."""
+
+
+def datasets() -> list[str]:
+    """Returns the names of the data sets that are tasks; none where the package is not installed."""
+    return sorted(RULINGS) if installed() else []
+
+
+def is_test(name: str, kind: str) -> bool:
+    """Whether problems of a kind belong to the test split; kinds are what two splits must not share."""
+    return seed_of("reasoning_gym", name, "kind", kind) % HELD_OUT == 0
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A data set of the package as a source of problems and a scorer.
+
+    Attributes:
+        name: of the data set.
+        ruling: how its answers are judged.
+    """
+
+    name: str
+    ruling: Ruling
+
+    @cached_property
+    def steps(self) -> tuple[int, ...]:
+        """The steps of its curriculum, one for each level."""
+        return steps_of(self.name)
+
+    @cached_property
+    def listed(self) -> Mapping[bool, list[Problem]]:
+        """The problems of a finite data set, each once, by whether they belong to the test split."""
+        found: dict[str, tuple[Problem, bool]] = {}
+        for number in range(LISTED):
+            try:
+                problem, test = self.drawn(None, "listed", number)
+            except Unsound:
+                continue
+            found.setdefault(problem.key, (problem, test))
+        return {split: [problem for problem, test in found.values() if test is split] for split in (False, True)}
+
+    def count(self, split: str) -> int:
+        """Returns the number of problems of a split of a finite data set."""
+        return len(self.listed[split == "test"])
+
+    def source(self, split: str, index: int, level: int | None = None) -> Problem:
+        """Returns a problem of a split; with level None one of any level, each as often.
+
+        Raises:
+            TaskError: none was found among TRIES problems.
+        """
+        if self.ruling.finite:
+            return self.listed[split == "test"][index]
+        trouble = ""
+        for attempt in range(TRIES):
+            asked = level
+            if asked is None and self.steps:
+                asked = random_of("reasoning_gym", self.name, split, index, attempt).randint(1, len(self.steps))
+            try:
+                problem, test = self.drawn(asked, split, index, attempt)
+            except Unsound as error:
+                trouble = f"; one was not asked: {error}"
+                continue
+            if test is (split == "test"):
+                return problem
+        at = "" if level is None else f" at level {level}"
+        message = f"split {split!r} of reasoning_gym:{self.name} is exhausted{at}: none of {TRIES} problems{trouble}"
+        raise TaskError(message)
+
+    def drawn(self, level: int | None, *names: str | int) -> tuple[Problem, bool]:
+        """Returns the problem of a level (0: the data set has none) and a name, and whether it is held out.
+
+        Raises:
+            Unsound: the package raised, or its problem is not one to be asked.
+        """
+        step = None if level is None else self.steps[level - 1]
+        try:
+            item = draw(self.name, step, seed_of("reasoning_gym", self.name, *names, level or 0))
+            self._check(item)
+        except TaskError:
+            raise
+        except Exception as error:  # the package raises whatever it likes
+            message = f"{type(error).__name__}: {error}"
+            raise Unsound(message) from error
+        return self.asked(item, level or 0), is_test(self.name, self._kind(item))
+
+    def _check(self, item: Item) -> None:
+        """Refuses what should not be asked."""
+        ruling = self.ruling
+        if ruling.gold is not None:
+            item["answer"] = ruling.gold(item)
+        if self.name in SOUND and (trouble := SOUND[self.name](item)):
+            raise Unsound(trouble)
+        if ruling.form is not None:
+            ruling.form(item["answer"])
+        if len(item["question"]) + len(item["answer"] or "") > LONGEST:
+            message = f"it has more than {LONGEST} characters"
+            raise Unsound(message)
+
+    def _kind(self, item: Item) -> str:
+        return item["question"] if self.ruling.kind is None else self.ruling.kind(item)
+
+    def asked(self, item: Item, level: int = 0) -> Problem:
+        """Returns the problem that an item of the package is."""
+        question, ruling = item["question"].strip(), self.ruling
+        gold = "" if ruling.example is not None else item["answer"].strip()
+        key = f"{seed_of('reasoning_gym', self.name, question, gold):016x}"
+        facts = {} if ruling.facts is None else plain(ruling.facts(item))
+        prompt = f"{question}\n\n{ruling.more}" if ruling.more else question
+        return Problem(self.task, key, (Message("user", prompt),), gold, facts, level)
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return f"reasoning_gym:{self.name}"
+
+    def scorer(self, problem: Problem, transcript: Transcript) -> Score:
+        """Reward 1 where the whole answer after the thought is right, in a form that the ruling reads."""
+        answer = split_thought(transcript.reply)[1]
+        if not answer:
+            return Score.unparsed("the thought never ended, or nothing follows it")
+        gold = problem.answer or str(problem.facts.get("example", ""))
+        longest = 2 * len(gold) + SPARE if self.ruling.judge is None else self.ruling.longest
+        if len(answer) > longest:
+            return Score.unparsed(f"the answer has {len(answer)} characters, where {longest} are enough")
+        try:
+            trouble = self._trouble(problem.facts, gold, answer)
+        except Unread as error:
+            return Score.unparsed(str(error))
+        return Score.wrong(answer, trouble) if trouble else Score.right(answer, "the answer is right")
+
+    def _trouble(self, facts: Mapping[str, Any], gold: str, answer: str) -> str:
+        if self.ruling.judge is not None:
+            return self.ruling.judge(facts, answer)
+        form = self.ruling.form
+        assert form is not None, "a ruling has a judge or a form"
+        return "" if form(answer) == form(gold) else f"the answer is not {gold[:200]!r}"
+
+    def example(self, problem: Problem) -> tuple[str, str]:
+        """Returns an empty thought and one of many right answers."""
+        assert self.ruling.example is not None, "only rulings where many answers are right have examples"
+        return "", self.ruling.example(problem.facts)
+
+    def mistakes(self, problem: Problem) -> Mapping[str, str]:
+        """Returns a certainly wrong answer, where many are right."""
+        assert self.ruling.mistake is not None, "only rulings where many answers are right have mistakes"
+        return {"a right answer, spoilt": self.ruling.mistake(problem.facts, self.example(problem)[1])}
+
+
+def plain(value: Any) -> Any:
+    """Returns facts as plain data: numbers of numpy as Python's, tuples as lists."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(part) for part in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def reasoning_gym(name: str) -> Task:
+    """A data set of the package reasoning-gym, by its name there: "chain_sum", "sudoku" and a hundred more.
+
+    Raises:
+        TaskError: the package is not installed, has no such data set, or this one is left out, with the reason.
+    """
+    if name in LEFT_OUT:
+        message = f"reasoning_gym:{name} is no task: {LEFT_OUT[name]}"
+        raise TaskError(message)
+    if name not in RULINGS:
+        message = f"reasoning_gym has no data set {name!r}{nearest(name, RULINGS)}"
+        raise TaskError(message)
+    known, _ = registry()
+    if name not in known:
+        message = f"the package reasoning-gym that is installed has no data set {name!r}: install a later one"
+        raise TaskError(message)
+    ruling = RULINGS[name]
+    generator = Generator(name, ruling)
+    many = ruling.example is not None
+    return Task(
+        generator.task,
+        generator.source,
+        generator.scorer,
+        size=generator.count if ruling.finite else None,
+        levels=(1, len(generator.steps)) if generator.steps else None,
+        trusted=ruling.judge is None,
+        demonstration=generator.example if many else None,
+        mistakes=generator.mistakes if many else None,
+        limits=(*LIMITS, *((EXAMPLES,) if many else ())),
+    )
+
+
+LIMITS = (
+    "Questions and answers are the package's; those known to be wrong are not asked, the others are taken as they are.",
+    "Held-out problems share no question with training (of texts no text, of ARC no task), but all of its patterns.",
+)
+EXAMPLES = "The demonstration is one of many right answers, and has no thought."

@@ -1,0 +1,138 @@
+"""Give a model: whole numbers and truth values under which a list of constraints holds. Many answers are right.
+
+An answer is checked by putting its values in, which is exact and needs no solver. The level says how many variables
+there are, from two numbers (1) to five numbers and two truth values (6); at most one assignment in fifty, and no more
+than twelve, satisfy the constraints, so that guessing does not pay.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.rollouts.answers import split_thought
+from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.transcript import Message, Transcript
+from poziomka.tasks.logic.certificates import (
+    DIGITS,
+    HELD_OUT,
+    Setting,
+    draw_constraints,
+    form_of,
+    numbered,
+    outside,
+    read_assignment,
+    search,
+)
+from poziomka.tasks.logic.certificates_cross_check import read_pairs
+from poziomka.tasks.logic.constraints import Constraint, Solver, holds, say, say_assignment
+
+NAME = "satisfy"
+SHAPES = ((2, 0), (2, 1), (3, 1), (3, 2), (4, 2), (5, 2))  # by level: numbers and truth values
+SEARCHES = 40  # of which the first that finds something is shown
+
+
+def source(split: str, index: int, level: int | None = None) -> Problem:
+    """Returns a problem that has a solution; no two splits share a list of constraints."""
+    level = random_of(NAME, split, index, "level").randint(1, len(SHAPES)) if level is None else level
+    random = random_of(NAME, split, index, level)
+    setting = Setting.of(SHAPES[level - 1], DIGITS)
+    while True:
+        constraints, found = draw_constraints(random, setting)
+        seed = seed_of(NAME, "constraints", str(setting), *sorted(map(say, constraints)))
+        if (seed % HELD_OUT == 0) == (split == "test"):
+            break
+    question = (
+        f"Find {setting.say()} for which all of these hold:\n{numbered(constraints)}\n"
+        f"The answer is nothing but the values: {form_of(setting)}"
+    )
+    facts = setting.facts | {"constraints": constraints, "hidden": found[0]}
+    return Problem(NAME, f"{seed:016x}", (Message("user", question),), facts=facts, level=level)
+
+
+def _constraints(problem: Problem) -> list[Constraint]:
+    return cast("list[Constraint]", problem.facts["constraints"])
+
+
+def scorer(problem: Problem, transcript: Transcript) -> Score:
+    """Reward 1 where the answer gives every variable a value within its bounds, and all constraints hold."""
+    answer = split_thought(transcript.reply)[1]
+    if answer is None:
+        return Score.unparsed("the thought never ended")
+    setting = Setting.in_facts(problem)
+    found = read_assignment(answer, setting)
+    if found is None:
+        return Score.unparsed(f"the answer is not {form_of(setting)}")
+    far = outside(found, setting)
+    if far is not None:
+        return Score.wrong(answer, f"{far} is out of bounds")
+    failing = next((one for one in _constraints(problem) if not holds(one, found)), None)
+    if failing is not None:
+        return Score.wrong(answer, f"{say(failing)} fails")
+    return Score.right(answer, "all constraints hold")
+
+
+def demonstration(problem: Problem) -> tuple[str, str]:
+    """Returns a search that changes one value at a time, and what it found; the shortest tale would be no search."""
+    setting, constraints = Setting.in_facts(problem), _constraints(problem)
+    for number in range(SEARCHES):
+        lines, found = search(random_of(NAME, "demonstration", problem.key, number), constraints, setting)
+        if found is not None:
+            return "\n".join(lines), say_assignment(found)
+    hidden = cast("Mapping[str, Any]", problem.facts["hidden"])
+    return f"{say_assignment(hidden)}: all hold", say_assignment(hidden)
+
+
+def mistakes(problem: Problem) -> dict[str, str]:
+    """Returns answers that break a constraint, or are no answers; each was evaluated."""
+    setting, constraints = Setting.in_facts(problem), _constraints(problem)
+    hidden = cast("dict[str, int | bool]", problem.facts["hidden"])
+    found: dict[str, str] = {}
+    for name, values in setting.domains.items():
+        for value in values:
+            changed = hidden | {name: value}
+            if not all(holds(one, changed) for one in constraints):
+                found[f"another {name}"] = say_assignment(changed)
+    first = setting.numbers[0]
+    found["a number out of bounds"] = say_assignment(hidden | {first: 10 + int(hidden[first])})
+    found["a variable left out"] = say_assignment({name: hidden[name] for name in list(hidden)[1:]})
+    found["a variable twice"] = f"{say_assignment(hidden)}, {first} = {hidden[first]}"
+    found["a variable too many"] = f"{say_assignment(hidden)}, w = 1"
+    found["a claim that there is none"] = "unsatisfiable"
+    return found
+
+
+def audit(problem: Problem, transcript: Transcript) -> Score:
+    """CORRECT where z3 finds the constraints satisfied by the values that the answer names, read in another way."""
+    setting = Setting.in_facts(problem)
+    given = read_pairs(transcript, [*setting.numbers, *setting.truths])
+    if given is None:
+        return Score.unparsed("not every variable has one value")
+    try:
+        solver = Solver(setting.numbers, setting.bounds)
+        right = solver.satisfiable(_constraints(problem), given)
+    except TaskError as error:
+        return Score.failed(Verdict.ERROR, str(error))
+    said = say_assignment(given)
+    return Score.right(said, "z3 agrees") if right else Score.wrong(said, "z3 finds a constraint that fails")
+
+
+LIMITS = (
+    "Problems are random and small: finding values by trial is enough, and says little of proofs.",
+    "Held-out problems share no list of constraints with training, but single constraints occur in both.",
+)
+
+
+def satisfy() -> Task:
+    """Constraints over whole numbers and truth values: values that satisfy them all. Many answers are right."""
+    return Task(
+        NAME,
+        source,
+        scorer,
+        levels=(1, len(SHAPES)),
+        trusted=True,
+        demonstration=demonstration,
+        mistakes=mistakes,
+        audit=audit,
+        limits=LIMITS,
+    )

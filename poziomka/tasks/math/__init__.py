@@ -1,0 +1,1 @@
+"""Mathematics with one right answer: grade school and competitions."""

@@ -1,0 +1,294 @@
+r"""Competition mathematics, as MATH and AIME have it: an answer in a box, "\boxed{\frac{3}{4}}", or one number.
+
+A folder holds `train.jsonl` and `test.jsonl`, or only the second: then the task is for evaluation. A line is an object
+with the text `problem` (or `question`); the answer, as the text or whole number `answer`, or else as the one box of
+`solution`; and, where they are known, the text `solution` and `level`, a whole number or "Level 3".
+
+Every gold answer must be a formula that the reader knows (tasks/formulas), or the file is refused: a gold answer that
+cannot be read turned into a reward for everything elsewhere. What equals it is decided by the table in
+tasks/math/formulas/equality.py. An answer is read as strictly:
+
+    it has one box, that is not empty, and nothing but full stops and closing marks after it; two boxes are no answer
+    what stands right before the box leaves the answer as it is: "-\boxed{12}" and "half of \boxed{12}" are no 12
+    a unit is one that the gold answer or the question has, or a common one: "12\text{ million}" is no 12
+    where the gold answer is a whole number, one number among harmless words will do: "The answer is 204."
+    a formula that stands in the question is no answer to it, unless the gold answer is written so: whoever is asked to
+    factor or to simplify cannot repeat what is given
+"""
+
+import json
+import re
+from dataclasses import replace
+from fractions import Fraction
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.rollouts.answers import read_number, split_thought
+from poziomka.core.rollouts.boxes import BOX, open_box, trouble_before
+from poziomka.core.rollouts.number_words import ATTACHED, strange_word, words_in
+from poziomka.core.safety.untrusted import expanded
+from poziomka.core.seeds import seed_of
+from poziomka.core.transcript import Transcript
+from poziomka.tasks.math.competition_cross_check import audit
+from poziomka.tasks.math.competition_negatives import mistakes_of
+from poziomka.tasks.math.formulas.equality import equal, key_of
+from poziomka.tasks.math.formulas.formula import Formula, FormulaError
+from poziomka.tasks.math.formulas.reader import read_formula
+from poziomka.tasks.rows import HUB_NAME, read_lines, splits_in
+
+SAMPLE = Path(__file__).parent / "samples" / "competition"  # written for Poziomka
+HUB = "HuggingFaceH4/MATH-500"
+HOW = f"name a folder with test.jsonl, and train.jsonl where there is one, competition:FOLDER, or competition:{HUB}"
+ASK = "Put the final answer in \\boxed{}."
+LONGEST = 20_000  # characters after the thought
+AFTER_BOX = re.compile(r"(?:[\s.$*_]|\\[)\]]|\\end\{[a-z]+\*?\})*")
+FORMULAS = re.compile(r"\$+([^$]{1,400})\$+|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
+ATTACHED_UNITS = "|".join(sorted(ATTACHED, key=len, reverse=True))
+UNIT = re.compile(rf"(\\text[a-z]*\s*\{{[^{{}}]*\}})|(?<=\d)\s*({ATTACHED_UNITS})(?![A-Za-z])")  # not inside a text
+LEVEL = re.compile(r"(?:Level )?(\d{1,3})")
+Failure = str  # why no answer could be read
+
+
+def boxed(formula: str) -> str:
+    """Returns an answer in its box."""
+    return rf"\boxed{{{formula}}}"
+
+
+# -------------------------------------------------------------------------------------------------------- problems
+def problem_of(row: object, where: str) -> Problem:
+    """Returns the problem that a row spells.
+
+    Args:
+        row: an object, as the top of this file says.
+        where: names the row in errors.
+
+    Raises:
+        TaskError: the row is anything else, or its gold answer cannot be read.
+    """
+    row = row if isinstance(row, dict) else {"": row}
+    question, solution = row.get("problem", row.get("question")), row.get("solution") or ""
+    if not isinstance(question, str) or not question.strip() or not isinstance(solution, str):
+        message = (
+            f"{where} must be an object with the text 'problem' or 'question', and 'answer' or a 'solution' with a box"
+            f": received {json.dumps(row, default=str)[:80]}"
+        )
+        raise TaskError(message)
+    gold = _gold_of(row, solution, where)
+    level = LEVEL.fullmatch(str(row.get("level", 0)))
+    key = f"{seed_of('competition', 'question', question.strip()):016x}"  # so that a question in both splits shows
+    problem = Problem.ask("competition", key, f"{question.strip()}\n{ASK}", boxed(gold))
+    return replace(problem, facts={"solution": solution.strip()}, level=int(level[1]) if level else 0)
+
+
+def _gold_of(row: dict[str, object], solution: str, where: str) -> str:
+    """Returns a row's gold answer, which can be read; raises TaskError where it cannot."""
+    gold = row.get("answer")
+    if gold is None:
+        box = open_box(solution)
+        if isinstance(box, Failure):
+            message = f"{where} has no 'answer', and of the boxes in its solution one must be the answer: {box}"
+            raise TaskError(message)
+        gold = box.inside
+    if isinstance(gold, int) and not isinstance(gold, bool):
+        gold = str(gold)
+    if not isinstance(gold, str):
+        message = f"the answer of {where} must be a text or a whole number: received {gold!r}; write it in LaTeX"
+        raise TaskError(message)
+    gold = undressed(gold)
+    box = open_box(gold)
+    gold = box.inside if not isinstance(box, Failure) and not box.before and not box.after else gold
+    try:
+        read_formula(gold)
+    except FormulaError as error:
+        message = f"the gold answer {gold[:60]!r} of {where} cannot be read: {error}; mend it, or leave the problem out"
+        raise TaskError(message) from error
+    return gold
+
+
+def _problems(path: Path) -> list[Problem]:
+    return [problem_of(row, where) for where, row in read_lines(path, HOW)]
+
+
+def read_hub(name: str, split: str) -> list[Problem]:
+    """Returns the problems of SPLIT.jsonl of a data set on the hub, from its cache where it is there; [] where none is.
+
+    Raises:
+        TaskError: the package huggingface_hub is not installed, or the hub does not answer.
+    """
+    try:
+        from huggingface_hub import hf_hub_download  # noqa: PLC0415 an extra, needed for a name of the hub only
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # noqa: PLC0415 as above
+    except ImportError as error:
+        message = f"reading {name} from the hub needs the package huggingface_hub: install it, or {HOW}"
+        raise TaskError(message) from error
+    try:
+        path = hf_hub_download(name, f"{split}.jsonl", repo_type="dataset")
+    except (OSError, ValueError, EntryNotFoundError) as error:  # no network, no such data set, no such file in it
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            return []
+        message = (
+            f"the hub did not give {split}.jsonl of {name} ({type(error).__name__}): download it yourself and {HOW}"
+        )
+        raise TaskError(message) from error
+    return _problems(Path(path))
+
+
+# --------------------------------------------------------------------------------------------------------- scoring
+@lru_cache(maxsize=1024)
+def gold_of(answer: str) -> Formula:
+    """Returns the formula in a problem's box.
+
+    Raises:
+        TaskError: there is none that can be read: the problem was not made by this task.
+    """
+    box = open_box(answer)
+    why = box if isinstance(box, Failure) else ""
+    try:
+        if not isinstance(box, Failure):
+            return read_formula(box.inside)
+    except FormulaError as error:
+        why = str(error)
+    message = f"the gold answer {answer[:60]!r} cannot be read: {why}"
+    raise TaskError(message)
+
+
+def scorer(problem: Problem, transcript: Transcript) -> Score:
+    """Reward 1 where the answer after the thought equals the gold one."""
+    gold = gold_of(problem.answer)
+    answer = split_thought(transcript.reply)[1]
+    if answer is None or len(answer) > LONGEST:
+        return Score.unparsed("the thought never ended" if answer is None else "the answer is too long")
+    question = problem.prompt[-1].content
+    box = open_box(answer)
+    if not isinstance(box, Failure):
+        trouble = "" if AFTER_BOX.fullmatch(box.after) else "something stands after the box"
+        trouble = trouble or trouble_before(box.before, words_in(question))
+        if trouble:
+            return Score.unparsed(trouble)
+        found = box.inside
+    elif not _is_whole(gold) or BOX.search(answer):
+        return Score.unparsed(box)
+    else:
+        number = None if question in answer else read_number(answer, question)
+        if number is None:
+            return Score.unparsed("there is no box, and not one number")
+        found = number
+    try:
+        reply = _read_reply(found, gold, question)
+    except FormulaError as error:
+        return Score.unparsed(f"{found[:60]!r} cannot be read: {error}")
+    if key_of(reply) != key_of(gold) and key_of(reply) in _given(question):
+        return Score.wrong(found, f"{found} repeats what the question gives")
+    if equal(gold, reply):
+        return Score.right(found, f"{found} is right")
+    return Score.wrong(found, f"{found} is not {problem.answer}")
+
+
+def undressed(formula: str) -> str:
+    """Returns a formula without the dollars around it and the full stop at its end."""
+    formula = formula.strip()
+    formula = formula[:-1].rstrip() if re.search(r"[\w})$]\.$", formula) else formula
+    dressed = re.fullmatch(r"\$+([^$]*[^$\\])\$+|\\\((.*)\\\)", formula, re.DOTALL)
+    return (dressed[1] or dressed[2] or "").strip() if dressed else formula
+
+
+def _read_reply(found: str, gold: Formula, question: str) -> Formula:
+    """Returns the formula that a reply spells, "12km" read as 12 and its unit where the gold answer has no letters.
+
+    Raises:
+        FormulaError: it spells none, or its unit is a word that makes the number another one, such as "million".
+    """
+    text = undressed(found)
+    if not any(part.kind == "name" for part in gold.walk()):
+        text = UNIT.sub(lambda found: found[1] or rf"\text{{ {found[2]}}}", text)
+    reply = read_formula(text)
+    units = {part.text for part in gold.walk() if part.kind == "measured"}
+    known = words_in(question)
+    for part in reply.walk():
+        strange = part.kind == "measured" and part.text not in units and strange_word(part.text, known)
+        if strange:
+            message = f"{strange!r} is no unit of the question"
+            raise FormulaError(message)
+    return reply
+
+
+def _is_whole(gold: Formula) -> bool:
+    gold = gold.parts[0] if gold.kind == "minus" else gold
+    return gold.kind == "number" and Fraction(gold.text).denominator == 1
+
+
+@lru_cache(maxsize=256)
+def _given(question: str) -> frozenset[str]:
+    """Returns the keys of the formulas that stand in a question, numbers and names aside."""
+    keys = set()
+    for found in FORMULAS.finditer(question):
+        text = next(group for group in found.groups() if group)
+        for part in [text, *re.split(r"[=,.]|\\text\s*\{[^{}]*\}", text)]:
+            try:
+                formula = read_formula(part.strip())
+            except FormulaError:
+                continue
+            if formula.parts:
+                keys.add(key_of(formula))
+    return frozenset(keys)
+
+
+def demonstration(problem: Problem) -> tuple[str, str]:
+    """Returns the solution that came with the problem, and its answer in a box."""
+    return str(problem.facts["solution"]), problem.answer
+
+
+LIMITS = (
+    "Public data sets are old: a pretrained model may have met their problems, the test split included.",
+    "Answers are judged strictly: an equation written another way, or a set where a list is asked for, earns nothing.",
+    "Whether an answer is as simple as was asked for is judged only for plain numbers and for products of sums.",
+)
+
+
+def competition(where: str) -> Task:
+    """Competition mathematics (MATH, AIME), from a folder with train.jsonl and test.jsonl or from the hub.
+
+    Args:
+        where: the folder, or the name of a data set on the hub, such as "HuggingFaceH4/MATH-500"; "sample" for a few
+            problems that come with Poziomka.
+
+    Raises:
+        TaskError: math-verify is not installed, or the problems of a split cannot be read.
+    """
+    if find_spec("math_verify") is None:
+        message = "competition mathematics needs the package math-verify: install poziomka[tasks]"
+        raise TaskError(message)
+    folder = SAMPLE if where == "sample" else expanded(where, TaskError)
+
+    @cache
+    def read(split: str) -> list[Problem]:
+        if not folder.exists() and HUB_NAME.fullmatch(where):
+            return read_hub(where, split)
+        path = folder / f"{split}.jsonl"
+        other = "train" if split != "train" else "test"
+        return [] if not path.exists() and (folder / f"{other}.jsonl").exists() else _problems(path)
+
+    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 a level cannot be asked for
+        return read(split)[index]
+
+    def size(split: str) -> int:
+        return len(read(split))
+
+    if size("train") == 0 and size("test") == 0:  # so that what cannot be read is said now
+        message = f"{where} has neither train.jsonl nor test.jsonl: {HOW}"
+        raise TaskError(message)
+    solved = size("train") > 0 and all(problem.facts["solution"] for problem in read("train"))
+    return Task(
+        "competition",
+        source,
+        scorer,
+        size=size,
+        splits=splits_in(folder),
+        demonstration=demonstration if solved else None,
+        mistakes=lambda problem: {what: boxed(wrong) for what, wrong in mistakes_of(gold_of(problem.answer)).items()},
+        audit=audit,
+        limits=LIMITS,
+    )

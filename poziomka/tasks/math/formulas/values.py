@@ -1,0 +1,245 @@
+"""What formulas come to: exact fractions, numbers at random points, and whether two formulas agree.
+
+Only formulas of one value are evaluated here; tuples, sets and the like are taken apart by whoever compares them.
+"""
+
+import cmath
+import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+
+from poziomka.core.seeds import random_of
+from poziomka.tasks.math.formulas.formula import Formula
+
+BITS = 4096  # of the numerator and the denominator of an exact value
+LARGEST = 1e100  # of what a formula comes to at a point, and of every step on the way
+POINTS = 12  # at which two formulas are compared
+ENOUGH = 4  # of them must lie where both are defined
+CLOSE = 1e-9  # the largest relative difference of what is equal
+CONSTANTS = {"pi": complex(math.pi), "e": complex(math.e), "i": 1j}
+
+
+class ValueFailure(ArithmeticError):
+    """A formula has no value here: it is not defined, not exact, or too large."""
+
+
+def names_of(formula: Formula) -> frozenset[str]:
+    """Returns the variables of a formula."""
+    return frozenset(part.text for part in formula.walk() if part.kind == "name" and part.text not in CONSTANTS)
+
+
+# ----------------------------------------------------------------------------------------------------------- exact
+def fraction_of(formula: Formula) -> Fraction:
+    """Returns the exact value of a formula.
+
+    Raises:
+        ValueFailure: it has none that is a fraction of at most BITS bits, as far as can be seen without algebra.
+    """
+    match formula.kind:
+        case "number":
+            return Fraction(formula.text)
+        case "minus":
+            return -fraction_of(formula.parts[0])
+        case "sum":
+            return _bounded(fraction_of(formula.parts[0]) + fraction_of(formula.parts[1]))
+        case "product":
+            return _bounded(fraction_of(formula.parts[0]) * fraction_of(formula.parts[1]))
+        case "quotient":
+            return _bounded(fraction_of(formula.parts[0]) / _not_zero(fraction_of(formula.parts[1])))
+        case "power":
+            return _power(fraction_of(formula.parts[0]), fraction_of(formula.parts[1]))
+        case "apply" if formula.text in EXACT:
+            return EXACT[formula.text](*map(fraction_of, formula.parts))
+    message = f"a {formula.kind} is no fraction"
+    raise ValueFailure(message)
+
+
+def _bounded(value: Fraction) -> Fraction:
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > BITS:
+        message = f"a number has more than {BITS} bits"
+        raise ValueFailure(message)
+    return value
+
+
+def _not_zero(value: Fraction) -> Fraction:
+    if not value:
+        message = "something is divided by 0"
+        raise ValueFailure(message)
+    return value
+
+
+def _power(base: Fraction, exponent: Fraction) -> Fraction:
+    """Returns a power whose size is known before it is computed."""
+    if exponent.denominator != 1:
+        return _power(_root(base, Fraction(exponent.denominator)), Fraction(exponent.numerator))
+    if base == 0:
+        return Fraction(0) if exponent > 0 else _not_zero(base)
+    if abs(base) == 1:
+        return base if exponent % 2 else Fraction(1)
+    size = max(base.numerator.bit_length(), base.denominator.bit_length())
+    if size * abs(exponent) > BITS:
+        message = f"a power has more than {BITS} bits"
+        raise ValueFailure(message)
+    return base ** int(exponent)
+
+
+def _root(value: Fraction, index: Fraction) -> Fraction:
+    """Returns a real root where it is a fraction; raises ValueFailure where it is not."""
+    if index.denominator == 1 and 1 <= index <= 64 and value >= 0:
+        top, bottom = (_whole_root(part, int(index)) for part in (value.numerator, value.denominator))
+        if top is not None and bottom is not None:
+            return Fraction(top, bottom)
+    message = "a root is no fraction"
+    raise ValueFailure(message)
+
+
+def _whole_root(value: int, index: int) -> int | None:
+    """Returns the root of a number that is a power, by bisection."""
+    low, high = 0, 1 << (value.bit_length() // index + 1)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if middle**index < value else (low, middle)
+    return low if low**index == value else None
+
+
+def _factorial(value: Fraction) -> Fraction:
+    if value.denominator != 1 or not 0 <= value <= 400:
+        message = "a factorial is too large, or not of a whole number"
+        raise ValueFailure(message)
+    return _bounded(Fraction(math.factorial(int(value))))
+
+
+def _binomial(above: Fraction, below: Fraction) -> Fraction:
+    if above.denominator != 1 or below.denominator != 1 or not 0 <= below <= above <= 1000:
+        message = "a binomial coefficient is too large, or not of whole numbers"
+        raise ValueFailure(message)
+    return Fraction(math.comb(int(above), int(below)))
+
+
+EXACT: dict[str, Callable[..., Fraction]] = {
+    "abs": abs,
+    "floor": lambda value: Fraction(math.floor(value)),
+    "ceiling": lambda value: Fraction(math.ceil(value)),
+    "factorial": _factorial,
+    "binomial": _binomial,
+    "root": _root,
+}
+
+
+# ------------------------------------------------------------------------------------------------------- numerical
+def value_at(formula: Formula, point: Mapping[str, complex]) -> complex:
+    """Returns what a formula comes to at a point, to the precision of floats.
+
+    Raises:
+        ValueFailure: it is not defined there, or a step on the way is larger than LARGEST.
+    """
+    try:
+        found = _value(formula, point)
+    except (ArithmeticError, ValueError) as error:
+        message = f"not defined: {error}"
+        raise ValueFailure(message) from error
+    return found
+
+
+def _value(formula: Formula, point: Mapping[str, complex]) -> complex:
+    parts = [_value(part, point) for part in formula.parts]
+    match formula.kind:
+        case "number":
+            found = complex(float(Fraction(formula.text)))
+        case "name":
+            if formula.text == "inf":
+                message = "infinity is no number"
+                raise ValueFailure(message)
+            found = CONSTANTS[formula.text] if formula.text in CONSTANTS else point[formula.text]
+        case "minus":
+            found = -parts[0]
+        case "sum":
+            found = parts[0] + parts[1]
+        case "product":
+            found = parts[0] * parts[1]
+        case "quotient":
+            found = parts[0] / parts[1]
+        case "power":
+            found = parts[0] ** parts[1]
+        case "apply":
+            found = NUMERICAL[formula.text](*parts)
+        case kind:
+            message = f"a {kind} has no single value"
+            raise ValueFailure(message)
+    if not abs(found) <= LARGEST:  # catches nan too
+        message = "larger than any answer"
+        raise ValueFailure(message)
+    return found
+
+
+def _real(value: complex) -> float:
+    if abs(value.imag) > CLOSE:
+        message = "it is not real"
+        raise ValueFailure(message)
+    return value.real
+
+
+def _gamma(value: complex) -> complex:
+    if abs(value) > 60:
+        message = "a factorial is too large"
+        raise ValueFailure(message)
+    return complex(math.gamma(_real(value) + 1))
+
+
+def _root_at(value: complex, index: complex) -> complex:
+    if index == 3 and abs(value.imag) < CLOSE and value.real < 0:
+        return -((-value) ** (1 / 3))  # the real root of a negative number, as is meant wherever it is asked for
+    return cmath.sqrt(value) if index == 2 else value ** (1 / index)
+
+
+NUMERICAL: dict[str, Callable[..., complex]] = {
+    **{name: getattr(cmath, name) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp")},
+    "cot": lambda x: 1 / cmath.tan(x),
+    "sec": lambda x: 1 / cmath.cos(x),
+    "csc": lambda x: 1 / cmath.sin(x),
+    "arcsin": cmath.asin,
+    "arccos": cmath.acos,
+    "arctan": cmath.atan,
+    "ln": cmath.log,
+    "log": lambda x, base=10: cmath.log(x) / cmath.log(base),
+    "root": _root_at,
+    "abs": abs,
+    "floor": lambda x: math.floor(_real(x) + CLOSE),
+    "ceiling": lambda x: math.ceil(_real(x) - CLOSE),
+    "factorial": _gamma,
+    "binomial": lambda n, k: _gamma(n) / (_gamma(k) * _gamma(n - k)),
+    "degrees": lambda x: x * math.pi / 180,
+}
+
+
+def points(names: frozenset[str], *, real: bool = False) -> list[dict[str, complex]]:
+    """Returns points to compare formulas at: real ones of either sign and, if wanted, complex ones.
+
+    The names of the variables make them, so that nobody who writes an answer can choose them.
+    """
+    found = []
+    for number in range(POINTS):
+        random = random_of("formulas", "point", ",".join(sorted(names)), number)
+        point = {}
+        for name in sorted(names):
+            size = random.uniform(0.3, 2.5)
+            at = complex(random.choice((-size, size)))
+            point[name] = at if real or number % 2 else complex(size, random.uniform(-1.5, 1.5))
+        found.append(point)
+    return found
+
+
+def agree(left: Formula, right: Formula) -> bool | None:
+    """Whether two formulas come to the same at random points; None where they are not defined at enough of them."""
+    names = names_of(left) | names_of(right)
+    real = any(part.text in ("abs", "floor", "ceiling") for each in (left, right) for part in each.walk())
+    compared = 0
+    for point in points(names, real=real):
+        try:
+            one, other = value_at(left, point), value_at(right, point)
+        except ValueFailure:
+            continue
+        if abs(one - other) > CLOSE * max(1e-3, abs(one), abs(other)):
+            return False
+        compared += 1
+    return True if compared >= ENOUGH else None

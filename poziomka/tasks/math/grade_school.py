@@ -1,0 +1,117 @@
+"""Grade-school word problems: GSM8K, or files written as it is (Cobbe et al. 2021, arXiv 2110.14168).
+
+A folder holds `train.jsonl` and `test.jsonl`, and may hold `validation.jsonl`; a line is an object with the texts
+`question` and `answer`. The answer is a solution in sentences, with marks for a calculator such as <<3*4=12>>, which
+are left out here, and at its end "#### " and the number that is right. A problem's level is the number of its
+solution's marks: its steps of arithmetic.
+"""
+
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.rollouts.answers import read_number, split_thought
+from poziomka.core.safety.untrusted import expanded
+from poziomka.core.seeds import seed_of
+from poziomka.core.transcript import Transcript
+from poziomka.tasks.rows import HUB_NAME, read_hub_rows, read_lines, splits_in
+
+HUB = "openai/gsm8k"
+SAMPLE = Path(__file__).parent / "samples" / "grade_school"  # written for Poziomka
+GOLD = "####"
+MARKS = re.compile(r"<<[^<>]*>>")
+HOW = f"name a folder with train.jsonl and test.jsonl, grade_school:FOLDER, or the hub's grade_school:{HUB}"
+
+
+def problem_of(row: object, where: str) -> Problem:
+    """Returns the problem that a row spells.
+
+    Args:
+        row: an object with the texts `question` and `answer`.
+        where: names the row in errors.
+
+    Raises:
+        TaskError: the row is anything else, or its answer does not end with "####" and one number.
+    """
+    question, answer = (row.get("question"), row.get("answer")) if isinstance(row, dict) else (None, None)
+    if not isinstance(question, str) or not isinstance(answer, str) or not question.strip():
+        received = f"the keys {sorted(map(str, row))}" if isinstance(row, dict) else f"a {type(row).__name__}"
+        message = f"{where} must be an object with the texts 'question' and 'answer': received {received}"
+        raise TaskError(message)
+    solution, _, gold = answer.rpartition(GOLD)
+    number = read_number(gold) if solution else None
+    if number is None:
+        message = f"the answer of {where} must end with '{GOLD} ' and one number: received {answer[-40:]!r}"
+        raise TaskError(message)
+    solution, steps = MARKS.subn("", solution)
+    key = f"{seed_of('grade_school', 'question', question):016x}"  # so that a question in both splits shows
+    problem = Problem.ask("grade_school", key, question.strip(), number, solution=solution.strip())
+    return replace(problem, level=steps)
+
+
+def scorer(problem: Problem, transcript: Transcript) -> Score:
+    """Reward 1 where the one number in the answer, after the thought, equals the right one."""
+    question = problem.prompt[-1].content
+    value = read_number(transcript.reply, question)
+    if value is None:
+        return Score.unparsed("no single number after the thought")
+    if question in (split_thought(transcript.reply)[1] or ""):
+        return Score.unparsed("the question is repeated")  # some questions hold one number, and it is the answer
+    if value == problem.answer:
+        return Score.right(value, f"{value} is right")
+    return Score.wrong(value, f"{value} is not {problem.answer}")
+
+
+def demonstration(problem: Problem) -> tuple[str, str]:
+    """Returns the solution that came with the problem, and its number."""
+    return cast("str", problem.facts["solution"]), problem.answer
+
+
+LIMITS = (
+    "The data set is public and old: a pretrained model may have met its problems, the test split included.",
+    "Solutions shown in the warm start were written by people for the training split; the method did not find them.",
+    "A number in words, or one among others outside a box, earns nothing, so accuracy includes keeping to the form.",
+    "Beside the number only common words and words of the question may stand; units are not compared.",
+)
+
+
+def grade_school(where: str) -> Task:
+    """Grade-school word problems (GSM8K), from a folder with train.jsonl and test.jsonl or from the hub.
+
+    Args:
+        where: the folder, or the name of a data set on the hub, such as "openai/gsm8k"; "sample" for a few problems
+            that come along.
+
+    Raises:
+        TaskError: the training problems cannot be read; those of other splits are read once they are asked for.
+    """
+    folder = SAMPLE if where == "sample" else expanded(where, TaskError)
+
+    @cache
+    def read(split: str) -> list[Problem]:
+        if not folder.exists() and HUB_NAME.fullmatch(where):
+            rows = read_hub_rows(where, f"main/{split}-00000-of-00001.parquet", HOW)
+            return [problem_of(row, place) for place, row in rows]
+        return [problem_of(row, place) for place, row in read_lines(folder / f"{split}.jsonl", HOW)]
+
+    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 a level cannot be asked for
+        return read(split)[index]
+
+    def size(split: str) -> int:
+        return len(read(split))
+
+    size("train")  # so that what cannot be read is said now
+    return Task(
+        "grade_school",
+        source,
+        scorer,
+        size=size,
+        trusted=True,
+        demonstration=demonstration,
+        limits=LIMITS,
+        splits=splits_in(folder),
+    )

@@ -1,0 +1,1 @@
+"""Small tasks that a model from scratch can learn."""

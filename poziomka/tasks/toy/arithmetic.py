@@ -1,0 +1,241 @@
+"""Arithmetic in plain words, for a model that already reads: problems that take as many steps as their level says.
+
+Each family has a level that counts steps, a prompt of one short sentence, and a thought with one line (or one word) a
+step, in the form that is easiest to copy from: every line begins with what the line before ended with. No number
+stands twice in a chain, so what comes next is never ambiguous. Results of chains lie from 0 to 99.
+
+Tokens with SmolLM2's vocabulary, which spells every number digit by digit; means over 200 problems, prompt without
+the chat template, thought without its opening and closing, at the lowest, the middle and the highest level:
+
+    family     levels     prompt          thought
+    sums       2 6 10      8  22  36       9  50  91
+    small_sums 2 4 7       7  13  22       7  25  52
+    products   3 5 8      11  18  28      18  39  70
+    letters    4 17 30    10  23  36       8  34  65
+    gcd        1 3 5      13  14  15      13  40  70
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+
+from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.rollouts.answers import read_number
+from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.transcript import Message, Transcript
+
+HELD_OUT = 8  # one kind of problem in this many belongs to the test split
+BOUND = 99  # of what a chain comes to after each of its terms
+SMALL_BOUND = 20  # of the same for small sums
+LARGEST = 999  # of the numbers whose greatest common divisor is asked for
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Problems of one shape. A key says all about a problem, so that what is asked and shown is derived from it.
+
+    Attributes:
+        draw: returns the key of a random problem of a level.
+        ask: returns the question.
+        solve: returns the written-out thought and the answer.
+        kind: returns what problems of two splits must not share.
+    """
+
+    draw: Callable[[Random, int], str]
+    ask: Callable[[str], str]
+    solve: Callable[[str], tuple[str, str]]
+    kind: Callable[[str], str]
+
+    def task(self, name: str, levels: tuple[int, int], limits: tuple[str, ...]) -> Task:
+        """Returns the task; its own mixture draws every level equally often."""
+
+        def source(split: str, index: int, level: int | None = None) -> Problem:
+            drawn = random_of(name, split, index, "level").randint(*levels) if level is None else level
+            random = random_of(name, split, index, drawn)
+            while True:
+                key = self.draw(random, drawn)
+                held_out = seed_of(name, "kind", self.kind(key)) % HELD_OUT == 0
+                if held_out == (split == "test"):
+                    break
+            return Problem(name, key, (Message("user", self.ask(key)),), self.solve(key)[1], level=drawn)
+
+        def demonstration(problem: Problem) -> tuple[str, str]:
+            return self.solve(problem.key)
+
+        return Task(
+            name,
+            source,
+            scorer,
+            levels=levels,
+            trusted=True,
+            demonstration=demonstration,
+            limits=(*limits, *LIMITS),
+            kind=lambda problem: self.kind(problem.key),
+        )
+
+
+def scorer(problem: Problem, transcript: Transcript) -> Score:
+    """Reward 1 where the one number in the answer, after the thought, is the right one."""
+    value = read_number(transcript.reply, problem.prompt[-1].content)
+    if value is None:
+        return Score.unparsed("no single number after the thought")
+    if value == problem.answer:
+        return Score.right(value, f"{value} is right")
+    return Score.wrong(value, f"{value} is not {problem.answer}")
+
+
+# ---------------------------------------------------------------------------------------------------------- chains
+def _number(random: Random) -> int:
+    """Returns a number with one digit or with two, each as often."""
+    return random.randint(1, 9) if random.random() < 0.5 else random.randint(10, 99)
+
+
+def _small(random: Random) -> int:
+    """Returns a number with one digit."""
+    return random.randint(1, 9)
+
+
+def _chain(
+    random: Random, terms: int, number: Callable[[Random], int], product: int | None = None, bound: int = BOUND
+) -> str:
+    """Returns "a + b - c": so many different terms, the one at place `product` a product of two digits."""
+    words: list[str] = []
+    factors = random.sample(range(2, 10), 2)
+    used = set() if product is None else {*factors, factors[0] * factors[1]}
+    total = 0
+    while len(words) < 2 * terms:
+        here = product is not None and len(words) == 2 * product
+        value = factors[0] * factors[1] if here else number(random)
+        after = {sign: total + value if sign == "+" else total - value for sign in ("+-" if words else "+")}
+        allowed = [sign for sign in after if 0 <= after[sign] <= bound]
+        if here and not allowed:
+            return _chain(random, terms, number, product, bound)  # the product fits nowhere in this chain: another
+        if not allowed or (not here and value in used):
+            continue
+        sign = random.choice(allowed)
+        words += [sign, f"{factors[0]} * {factors[1]}" if here else str(value)]
+        total = after[sign]
+        used.add(value)
+    return " ".join(words[1:])
+
+
+def _solve_chain(key: str) -> tuple[str, str]:
+    """Returns the product first, where there is one, and then the running totals, a line each."""
+    lines = []
+    words = key.split()
+    if "*" in words:
+        place = words.index("*")
+        left, right = int(words[place - 1]), int(words[place + 1])
+        lines.append(f"{left} * {right} = {left * right}")
+        words[place - 1 : place + 2] = [str(left * right)]
+    total = int(words[0])
+    for sign, word in zip(words[1::2], words[2::2], strict=True):
+        after = total + int(word) if sign == "+" else total - int(word)
+        lines.append(f"{total} {sign} {word} = {after}")
+        total = after
+    return "\n".join(lines), str(total)
+
+
+CHAIN = Family(
+    draw=lambda random, level: _chain(random, level, _number),
+    ask=lambda key: f"Compute {key}.",
+    solve=_solve_chain,
+    kind=lambda key: ",".join(sorted(word for word in key.split() if word.isdigit())),
+)
+SMALL = replace(
+    CHAIN,
+    draw=lambda random, level: _chain(random, level, _small, bound=SMALL_BOUND),
+    kind=lambda key: ",".join(word for word in key.split() if word.isdigit()),
+)
+PRODUCT = replace(CHAIN, draw=lambda random, level: _chain(random, level - 1, _number, random.randrange(level - 1)))
+
+
+def sums() -> Task:
+    """Chains of + and - over numbers of one and two digits; the level counts the numbers."""
+    return CHAIN.task("sums", (2, 10), ("Held-out problems share no set of numbers with training.",))
+
+
+def small_sums() -> Task:
+    """Chains of + and - over different digits, results up to 20; the level counts the digits."""
+    return SMALL.task("small_sums", (2, 7), ("Held-out problems share no row of digits with training, signs aside.",))
+
+
+def products() -> Task:
+    """Chains of + and - with one product of two digits, which comes first; the level counts the numbers."""
+    limits = ("There are 28 products of two different digits, and all of them occur in training.",)
+    return PRODUCT.task("products", (3, 8), ("Held-out problems share no set of numbers with training.", *limits))
+
+
+# --------------------------------------------------------------------------------------------------------- letters
+def _draw_letters(random: Random, level: int) -> str:
+    """Returns "e:reder": the letter to count, and letters of which it makes up about a third."""
+    wanted = random.choice(LETTERS)
+    return f"{wanted}:{''.join(wanted if random.random() < 1 / 3 else random.choice(LETTERS) for _ in range(level))}"
+
+
+def _solve_letters(key: str) -> tuple[str, str]:
+    """Returns each letter with the count so far."""
+    wanted, row = key.split(":")
+    counts = [row[: place + 1].count(wanted) for place in range(len(row))]
+    return " ".join(f"{letter}{count}" for letter, count in zip(row, counts, strict=True)), str(counts[-1])
+
+
+def _ask_letters(key: str) -> str:
+    wanted, row = key.split(":")
+    return f"Count the letter {wanted} in: {' '.join(row)}"
+
+
+def letters() -> Task:
+    """How often a letter occurs in a row of letters; the level counts the letters of the row."""
+    family = Family(_draw_letters, _ask_letters, _solve_letters, lambda key: "".join(sorted(key)))
+    limits = (
+        "A guess of a third of the row's length is often right, so compare with what the model answers at once.",
+        "Held-out rows are no rearrangement of a row of training.",
+    )
+    return family.task("letters", (4, 30), limits)
+
+
+# ------------------------------------------------------------------------------------------------------------- gcd
+def _draw_gcd(random: Random, level: int) -> str:
+    """Returns "84,36": numbers for which Euclid's algorithm takes `level` divisions, drawn by their quotients."""
+    largest = {1: 40, 2: 9}.get(level, 4)  # of the quotients: else only small divisors stay within LARGEST
+    while True:
+        small, divided = 0, random.randint(2, 20)
+        for division in range(level):
+            small, divided = divided, random.randint(2 if division == 0 else 1, largest) * divided + small
+        if divided <= LARGEST:
+            return f"{divided},{small}"
+
+
+def _solve_gcd(key: str) -> tuple[str, str]:
+    """Returns Euclid's divisions, a line each; the last one leaves nothing."""
+    large, small = map(int, key.split(","))
+    lines = []
+    while small:
+        lines.append(f"{large} = {large // small} * {small} + {large % small}")
+        large, small = small, large % small
+    return "\n".join(lines), str(large)
+
+
+def _kind_gcd(key: str) -> str:
+    large, small = map(int, key.split(","))
+    divisor = int(_solve_gcd(key)[1])
+    return f"{large // divisor}/{small // divisor}"
+
+
+def gcd() -> Task:
+    """The greatest common divisor of two numbers; the level counts the divisions of Euclid's algorithm."""
+    family = Family(_draw_gcd, lambda key: f"Compute the gcd of {key.replace(',', ' and ')}.", _solve_gcd, _kind_gcd)
+    limits = (
+        "Small answers are frequent, so some guesses are right: compare with what the model answers at once.",
+        "Held-out pairs are no multiple of a pair of training.",
+    )
+    return family.task("gcd", (1, 5), limits)
+
+
+LIMITS = (
+    "Every kind of step of a held-out problem occurs in training; what is held out is how they are put together.",
+    "The form of the thought is shown in the warm start: reinforcement teaches when to use it, and exactness.",
+    "Nothing is said about more steps than the highest level has.",
+)

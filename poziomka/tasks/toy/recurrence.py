@@ -1,0 +1,90 @@
+"""The recurrence: two numbers, each next one their sum modulo 32; which is the k-th?
+
+Sequential by nature: the answer at k needs k steps, so thinking pays, and how much thinking is needed is known.
+A step is a table of 1,024 entries, which a small network learns by heart; what reinforcement can teach is when to
+think, and exactness.
+
+The prompt is "a b k". A written-out thought restates the two numbers and goes on, each number with a counter of what is
+left: "a k+1 b k x1 k-1 x2 k-2 … xk 0", counters spelled k31 … k0. So a first step looks like any other: without the
+restatement a network may learn first steps by heart, pair by pair, and then fail on the pairs that are held out.
+"""
+
+from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.rollouts.answers import read_integer
+from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.transcript import Transcript
+
+MODULUS = 32
+LONGEST = 30  # steps of the hardest problem; its thought has 64 tokens
+HELD_OUT = 8  # one (a, b) pair in this many belongs to the test split
+SYMBOLS = [*(str(number) for number in range(MODULUS)), *(f"k{count}" for count in range(LONGEST + 2))]
+
+
+def terms(first: int, second: int, count: int) -> list[int]:
+    """Returns the `count` numbers after the first two."""
+    numbers = [first, second]
+    for _ in range(count):
+        numbers.append((numbers[-2] + numbers[-1]) % MODULUS)
+    return numbers[2:]
+
+
+def split_of(first: int, second: int) -> str:
+    """Returns the split a pair belongs to, whatever k is asked of it."""
+    return "test" if seed_of("recurrence", "pair", first, second) % HELD_OUT == 0 else "train"
+
+
+def source(split: str, index: int, level: int | None = None) -> Problem:
+    """Returns a problem; `level` is k, and None draws it log-uniformly from 2 to 30."""
+    random = random_of("recurrence", split, index)
+    wanted = "test" if split == "test" else "train"
+    while True:
+        first, second = random.randrange(MODULUS), random.randrange(MODULUS)
+        if split_of(first, second) == wanted:
+            break
+    count = min(LONGEST, int(2 * (LONGEST / 2 + 0.5) ** random.random())) if level is None else level
+    answer = str(terms(first, second, count)[-1])
+    key = f"{first},{second},{count}"
+    problem = Problem.ask("recurrence", key, f" {first} {second} k{count}", answer, first=first, second=second)
+    return Problem(problem.task, key, problem.prompt, answer, problem.facts, count)
+
+
+def scorer(problem: Problem, transcript: Transcript) -> Score:
+    """Reward 1 where the whole answer after the thought is the k-th number."""
+    value = read_integer(transcript.reply)
+    if value is None:
+        return Score.unparsed("no single number after the thought")
+    if value == int(problem.answer):
+        return Score.right(str(value), f"{value} is number {problem.level}")
+    return Score.wrong(str(value), f"{value} is not {problem.answer}, number {problem.level}")
+
+
+def demonstration(problem: Problem) -> tuple[str, str]:
+    """Returns the written-out thought and the answer."""
+    first, second, count = (int(part) for part in problem.key.split(","))
+    numbers = [first, second, *terms(first, second, count)]
+    thought = " ".join(f"{number} k{count + 1 - place}" for place, number in enumerate(numbers))
+    return thought, problem.answer
+
+
+LIMITS = (
+    "A step of the recurrence is a table of 1,024 entries that the network learns by heart in the warm start.",
+    "What reinforcement teaches is when to think, and exactness over many steps; it discovers no new skill.",
+    "Held-out problems share no pair (a, b) with training, but every step of their solution occurs in training.",
+    "Nothing is said about more steps than the 30 that training covers: the counters end there.",
+    "Majority voting cannot do well here: a short thought cannot reach the answer, however often it is repeated.",
+)
+
+
+def recurrence() -> Task:
+    """The recurrence: two numbers, each next one their sum modulo 32; which is the k-th? Levels are k."""
+    return Task(
+        "recurrence",
+        source,
+        scorer,
+        levels=(1, LONGEST),
+        trusted=True,
+        demonstration=demonstration,
+        symbols=tuple(SYMBOLS),
+        limits=LIMITS,
+        kind=lambda problem: problem.key.rpartition(",")[0],  # the pair (a, b)
+    )

@@ -1,0 +1,145 @@
+"""A family of reasoning-gym worked out: symbols and written-out solutions, so that a model from nothing can begin.
+
+The problems and their answers are reasoning-gym's own (package `reasoning-gym`, Apache-2.0); what is added here is how
+a question is spelled in few symbols, a solution step by step, a scorer that takes nothing but the answer itself, and a
+test split that shares no problem with the training split.
+
+`string_splitting`: machines A, B, C are taken apart into parts X, Y, Z by five rules, always the first that applies,
+until none does. How many of each are left?
+
+    r1  A → 2X + Y     r2  2B → X     r3  2C → Y     r4  B + C → A     r5  X + Y → Z
+
+Every step follows from the six counts before it, so a small network can learn it; what makes a problem hard is how many
+steps it takes without a single slip. A level is two steps, so level 12 has 23 or 24.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.rollouts.answers import split_thought
+from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.transcript import Transcript
+from poziomka.tasks.logic.reasoning.package import library
+
+FAMILY = "string_splitting"
+MACHINES = 8  # most machines of a kind at first
+LEVELS = (2, 12)
+DRAWN = 5_000  # seeds that the generator is given; their problems of these levels, each once, are the task's
+HELD_OUT = 5  # one start (A, B, C) in this many belongs to the test split
+COUNTS = 6  # A B C X Y Z
+LARGEST = 20  # problems with a larger count are left out
+SYMBOLS = (*map(str, range(LARGEST + 1)), *(f"r{rule}" for rule in range(1, 6)))
+
+Facts = Mapping[str, Any]  # what the generator says of a problem
+
+
+@cache
+def entries() -> dict[tuple[str, int], list[Facts]]:
+    """Returns the problems by split and level, as reasoning-gym's generator made them, each with a seed of its own.
+
+    A seed makes one problem only: its problem `i` of seed `s` is problem 0 of seed `s + i`. Problems are drawn by
+    seeds until hardly a start is missing, because the generator cannot be asked for a number of steps.
+
+    Raises:
+        TaskError: reasoning-gym is not installed.
+    """
+    gym = library("reasoning_gym.algorithmic.string_splitting")
+    found: dict[tuple[str, int], list[Facts]] = {}
+    seen: set[tuple[int, ...]] = set()
+    for draw in range(DRAWN):
+        seed = seed_of(FAMILY, "entry", draw)
+        settings = gym.StringSplittingConfig(max_initial_machines=MACHINES, seed=seed, size=1)
+        made = gym.StringSplittingDataset(settings)[0]
+        facts = made["metadata"] | {"answer": made["answer"]}
+        start, level = facts["initial_machines"], len(facts["states"]) // 2
+        largest = max(map(max, facts["states"]))
+        if start not in seen and LEVELS[0] <= level <= LEVELS[1] and largest <= LARGEST:
+            seen.add(start)
+            split = "test" if seed_of(FAMILY, "start", *start) % HELD_OUT == 0 else "train"
+            found.setdefault((split, level), []).append(facts)
+    return found
+
+
+def source(split: str, index: int, level: int | None = None) -> Problem:
+    """Returns a problem; `level` is half its steps, rounded up, and None draws it uniformly."""
+    random = random_of(FAMILY, split, index)
+    drawn = random.randint(*LEVELS)
+    level = drawn if level is None else level
+    facts = random.choice(entries()["test" if split == "test" else "train", level])
+    start = " ".join(map(str, facts["initial_machines"]))
+    problem = Problem.ask(FAMILY, start, f" {start}", facts["answer"], states=facts["states"])
+    return Problem(problem.task, problem.key, problem.prompt, problem.answer, problem.facts, level)
+
+
+def scorer(problem: Problem, transcript: Transcript) -> Score:
+    """Reward 1 where the whole answer after the thought is the six counts."""
+    answer = split_thought(transcript.reply)[1]
+    if answer is None or len(answer) > 8 * COUNTS:
+        return Score.unparsed("no six counts after the thought")
+    counts = answer.split()
+    if len(counts) != COUNTS or not all(count.isascii() and count.isdigit() for count in counts):
+        return Score.unparsed("not six counts")
+    said = " ".join(counts)
+    if said == problem.answer:
+        return Score.right(said, f"{said} is left in the end")
+    return Score.wrong(said, f"{said} is not {problem.answer}")
+
+
+def rule_of(counts: Sequence[int]) -> str:
+    """Returns the name of the first rule that applies to the counts A B C X Y Z.
+
+    Raises:
+        ValueError: none applies.
+    """
+    a, b, c, x, y, _ = counts
+    applies = (a >= 1, b >= 2, c >= 2, b >= 1 and c >= 1, x >= 1 and y >= 1)
+    return f"r{applies.index(True) + 1}"
+
+
+def demonstration(problem: Problem) -> tuple[str, str]:
+    """Returns the counts, then for each step its rule and the counts after it; and the last counts as the answer."""
+    states: Any = problem.facts["states"]
+    lines = [" ".join(map(str, states[0]))]
+    for before, after in pairwise(states):
+        lines.append(f"{rule_of(before)} {' '.join(map(str, after))}")
+    return " ".join(lines), problem.answer
+
+
+def mistakes(problem: Problem) -> dict[str, str]:
+    """Returns counts that are certainly wrong: those on the way, those of another order, one too few, one too many."""
+    states: Any = problem.facts["states"]
+    answer = problem.answer.split()
+    found = {
+        "the counts at first": " ".join(map(str, states[0])),
+        "a step too early": " ".join(map(str, states[-2])),
+        "five counts": " ".join(answer[:-1]),
+        "seven counts": " ".join([*answer, "0"]),
+        "backwards": " ".join(reversed(answer)),
+    }
+    return {what: said for what, said in found.items() if said != problem.answer}
+
+
+LIMITS = (
+    "Every step and every count of a held-out problem occurs in training; what is held out is starts (A, B, C).",
+    "There are fewer than 700 problems of these levels, so training meets each of them several times.",
+    f"Nothing is said about more than {2 * LEVELS[1]} steps or counts above {LARGEST}.",
+    "The form of the thought is shown in the warm start: reinforcement teaches exactness over many steps.",
+)
+
+
+def string_splitting() -> Task:
+    """string_splitting of reasoning-gym, worked out: take machines apart while a rule applies; a level is two steps."""
+    return Task(
+        FAMILY,
+        source,
+        scorer,
+        levels=LEVELS,
+        trusted=True,
+        demonstration=demonstration,
+        mistakes=mistakes,
+        symbols=SYMBOLS,
+        limits=LIMITS,
+    )

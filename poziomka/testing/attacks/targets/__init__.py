@@ -1,0 +1,1 @@
+"""Files, sockets and processes that sandbox attacks are aimed at."""

@@ -1,0 +1,1 @@
+"""Checks that an implementation keeps an interface's promises."""

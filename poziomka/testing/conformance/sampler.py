@@ -1,0 +1,284 @@
+"""What a sampler promises: it only appends, repeats, keeps its limits, and says who wrote what."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from poziomka.core.errors import PoziomkaError, SamplerError
+from poziomka.core.rollouts.answers import CLOSE, THINK, split_thought
+from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.testing.conformance.rule import rule
+
+
+def check_sampler(
+    sampler: Sampler, transcript: Transcript, *, sampling: Sampling | None = None, weights: object = None
+) -> list[str]:
+    """Holds a sampler to its contract; returns, in words, what could not be tried.
+
+    Budgets of thought and stop strings are tried on what the sampler says by itself, so let it think and answer:
+    give a transcript and a sampling under which it does.
+
+    Args:
+        sampler: what to check.
+        transcript: something to go on from, a chat message for one.
+        sampling: settings to start from; None for 64 tokens.
+        weights: what `adopt` takes; None leaves adoption untried.
+
+    Raises:
+        AssertionError: the sampler breaks a rule; the message says which and what was seen.
+    """
+    sampling = sampling or Sampling(tokens=64, seed=1)
+    return asyncio.run(_check(sampler, transcript, sampling, weights))
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What a rule is tried on."""
+
+    sampler: Sampler
+    before: Transcript
+    sampling: Sampling
+    after: Transcript  # what `extend` made of the two above
+
+    async def extend(self, **changes: object) -> Transcript:
+        """Extends with some settings changed."""
+        return await self.sampler.extend(self.before, replace(self.sampling, **changes))  # type: ignore[arg-type]  # any setting may change
+
+    def new(self, after: Transcript) -> list[Span]:
+        """Returns the spans that a reply added."""
+        return appended(self.before, after)
+
+
+async def _check(sampler: Sampler, before: Transcript, sampling: Sampling, weights: object) -> list[str]:
+    ids = [list(span.tokens or ()) for span in before]
+    case = _Case(sampler, before, sampling, await sampler.extend(before, sampling))
+    untried = []
+    for check in RULES:
+        reason = await check(case)
+        untried += [reason] if reason else []
+    kept = ids == [list(span.tokens or ()) for span in before]
+    rule(kept, "a sampler leaves the transcript it was given as it was: its tokens changed")
+    reason = await _adopts(case, weights)  # last, because it changes the sampler
+    return untried + ([reason] if reason else [])
+
+
+def appended(before: Transcript, after: Transcript) -> list[Span]:
+    """Returns the spans that `after` has more than `before`.
+
+    Spans without tokens may have got theirs, with tokens of the chat format around them; nothing else may have changed.
+
+    Raises:
+        AssertionError: something else has.
+    """
+    rest = list(after.spans)
+    read = True  # whether all spans so far had tokens: then nothing may have come in between
+    for span in before.spans:
+        while rest and not _same(span, rest[0]):
+            rule(
+                rest[0].author is Author.TEMPLATE and not (read and span.tokens is not None),
+                f"a sampler only appends: {span!r} became {rest[0]!r}",
+            )
+            rest.pop(0)
+        rule(rest, f"a sampler only appends: {span!r} is gone")
+        read = read and span.tokens is not None
+        rest.pop(0)
+    return rest
+
+
+def _same(given: Span, found: Span) -> bool:
+    return found == (given if given.tokens is not None else replace(given, tokens=found.tokens))
+
+
+def _written(spans: list[Span]) -> int:
+    return sum(len(span) for span in spans if span.author is Author.MODEL)
+
+
+def _text(spans: list[Span]) -> str:
+    return "".join(span.text for span in spans if span.author is Author.MODEL)
+
+
+def _words(transcript: Transcript) -> list[tuple[str, str, object, object]]:
+    return [(span.author.value, span.text, span.tokens, span.stop) for span in transcript]
+
+
+async def _describes(case: _Case) -> str | None:
+    new = case.new(case.after)
+    rule(any(span.author is Author.MODEL for span in new), f"a sampler writes as the model: it appended {new!r}")
+    for span in new:
+        rule(span.author not in (Author.USER, Author.SYSTEM), f"nobody speaks for the user: it appended {span!r}")
+        if span.author is not Author.MODEL:
+            bare = span.logprobs is None and span.stop is None
+            rule(bare, f"log-probabilities and stops are the model's: {span!r} has some")
+            continue
+        rule(span.stop is not None, f"a model's span says why it ended: {span!r} does not")
+        if span.tokens is not None:
+            rule(span.logprobs is not None, f"a span with tokens has their log-probabilities: {span!r} has none")
+            wrong = [value for value in span.logprobs or () if not (math.isfinite(value) and value <= 0)]
+            rule(not wrong, f"a log-probability is finite and at most 0: received {wrong}")
+    last = case.after.stop
+    over = last not in (Stop.SWAP, Stop.THOUGHT)
+    rule(over, f"a reply ends for a reason: its last span says {last!r}, after which another follows")
+    read = all(span.tokens is not None for span in case.after)
+    rule(not read or case.after.tokenizer, "a transcript with tokens names its tokenizer: received None")
+    return None if read else "tokens and log-probabilities were not tried: it gives none"
+
+
+async def _repeats(case: _Case) -> str | None:
+    again = await case.extend()
+    same = _words(again) == _words(case.after)
+    rule(same, f"one seed gives one reply: received {case.after.reply!r} and then {again.reply!r}")
+    return None
+
+
+async def _branches(case: _Case) -> str | None:
+    samplings = [replace(case.sampling, seed=case.sampling.seed + more) for more in (0, 1, 2)]
+    samplings.append(replace(case.sampling, tokens=1))
+    branches = await case.sampler.branch(case.before, samplings)
+    rule(len(branches) == len(samplings), f"branch gives one reply a sampling: {len(samplings)} gave {len(branches)}")
+    for sampling, branch in zip(samplings, branches, strict=True):
+        alone = await case.sampler.extend(case.before, sampling)
+        same = _words(alone) == _words(branch)
+        rule(same, f"branch writes what extend writes: {branch.reply!r} is not {alone.reply!r} ({sampling})")
+    rule(not await case.sampler.branch(case.before, []), "branch without samplings gives no replies")
+    return None
+
+
+async def _limits(case: _Case) -> str | None:
+    if not _written(case.new(case.after)):
+        return "the limit of tokens was not tried: it gives no tokens"
+    for limit in (1, 3):
+        cut = await case.extend(tokens=limit)
+        written = _written(case.new(cut))
+        rule(1 <= written <= limit, f"a request for {limit} tokens writes at most as many: it wrote {written}")
+        short = written < limit or cut.stop is not Stop.LENGTH
+        rule(
+            not short or written == _written(case.new(case.after)), f"{limit} tokens cut a reply: it says {cut.stop!r}"
+        )
+    return None
+
+
+async def _stops(case: _Case) -> str | None:
+    free = _text(case.new(case.after))
+    words = [word for word in free.split() if THINK not in word and CLOSE not in word and word.isprintable()]
+    if not words:
+        return "stop strings were not tried: it wrote no words"
+    phrase = words[len(words) // 2]
+    cut = await case.extend(stop=(phrase,))
+    text = _text(case.new(cut))
+    rule(phrase in text, f"a stop string is kept: {phrase!r} is not in {text!r}")
+    before, _, after = text.partition(phrase)
+    rule(free.startswith(before + phrase), f"a stop string changes nothing before it: {text!r} does not begin {free!r}")
+    rule(len(after.split()) <= 1, f"a reply ends at a stop string: {after!r} came after {phrase!r}")
+    rule(cut.stop is Stop.PHRASE, f"a reply that a stop string ended says so: it says {cut.stop!r}")
+    return None
+
+
+def _first_thought(spans: list[Span]) -> str:
+    return _text(spans).partition(CLOSE)[0].rpartition(THINK)[2].strip()
+
+
+async def _closes(case: _Case) -> str | None:
+    free = _first_thought(case.new(case.after))
+    if not free or not split_thought(case.after.reply)[0]:
+        return "budgets of thought were not tried: it did not think"
+    opening = 0
+    for most in (0, 2):
+        new = case.new(await case.extend(think_most=most))
+        forced = [number for number, span in enumerate(new) if span.author is Author.FORCED and CLOSE in span.text]
+        thought = _first_thought(new[: forced[0]] if forced else new)
+        rule(
+            forced or (most and thought == free),
+            f"a thought that spent its budget is closed by forced words: with think_most {most} the reply was {new!r}",
+        )
+        written = _written(new[: forced[0]]) if forced else 0
+        opening = written if most == 0 else opening  # what it writes to open the thought
+        rule(most or not thought, f"think_most 0 leaves no thought: received {thought!r}")
+        rule(written - opening <= most, f"think_most {most} is a limit: it thought {written - opening} tokens")
+    return None
+
+
+async def _persists(case: _Case) -> str | None:
+    written = _written(case.new(case.after))
+    if not written or CLOSE not in _text(case.new(case.after)):
+        return "the least length of a thought was not tried: it closed none"
+    longer = await case.extend(think_least=written, think_most=None, tokens=written + 8)
+    new = case.new(longer)
+    closed = CLOSE in _text(new)
+    rule(
+        not closed or _written(new) > written,
+        f"think_least {written} keeps a thought open: it closed one within {_written(new)} tokens",
+    )
+    return None
+
+
+async def _goes_on(case: _Case) -> str | None:
+    question = Span(Author.ENVIRONMENT, " " + " ".join(span.text.strip() for span in case.before if span.text.strip()))
+    asked = case.after + question
+    answered = await case.sampler.extend(asked, case.sampling)
+    new = appended(asked, answered)
+    rule(any(span.author is Author.MODEL for span in new), f"a sampler goes on after an answer: it appended {new!r}")
+    kept = answered.tokens[: len(case.after)] == case.after.tokens
+    rule(kept, "tokens are written once: those of an earlier turn changed")
+    return None
+
+
+async def _scores(case: _Case) -> str | None:
+    temperature = (
+        case.sampling.temperature or 1.0
+    )  # at 0 a sampler may call its token certain, or say how likely it was
+    reply = await case.extend(temperature=temperature)
+    try:
+        scores = await case.sampler.score(reply, temperature)
+    except SamplerError as error:
+        return f"scoring was not tried: {error}"
+    count = len(reply)
+    rule(len(scores) == count, f"score gives one number a token: {count} tokens gave {len(scores)}")
+    rule(not scores or scores[0] == 0, f"nothing comes before the first token: its score is {scores[0]}")
+    place = 0
+    for span in reply:
+        for number, logprob in enumerate(span.logprobs or ()):
+            found = scores[place + number]
+            near = abs(found - logprob) <= 1e-3
+            rule(near, f"score repeats what was sampled: token {place + number} had {logprob}, and now {found}")
+        place += len(span)
+    return None
+
+
+async def _refuses(case: _Case) -> str | None:
+    if case.after.tokenizer is None:
+        return "another tokenizer's transcript was not tried: it names no tokenizer"
+    foreign = replace(case.after, tokenizer="nobody-has-this-tokenizer")
+    try:
+        await case.sampler.extend(foreign, case.sampling)
+    except PoziomkaError:
+        return None
+    rule(holds=False, broken="a transcript that another tokenizer read is refused: it was extended")
+    return None
+
+
+async def _adopts(case: _Case, weights: object) -> str | None:
+    if weights is None:
+        return "adopting was not tried: no weights were given"
+    try:
+        case.sampler.adopt("a-new-version", weights)
+    except SamplerError as error:
+        return f"adopting was not tried: {error}"
+    policies = {span.policy for span in case.new(await case.extend()) if span.author is Author.MODEL}
+    rule(policies == {"a-new-version"}, f"spans name the version that wrote them: after adopting, received {policies}")
+    return None
+
+
+RULES: tuple[Callable[[_Case], Awaitable[str | None]], ...] = (
+    _describes,
+    _repeats,
+    _branches,
+    _limits,
+    _stops,
+    _closes,
+    _persists,
+    _goes_on,
+    _scores,
+    _refuses,
+)

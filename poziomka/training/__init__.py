@@ -1,6 +1,0 @@
-"""A whole run from a recipe: warm start, gate, reinforcement, evaluation, report. Wiring only."""
-
-from poziomka.training.recipe import Recipe, read_recipe
-from poziomka.training.train import train, train_task
-
-__all__ = ["Recipe", "read_recipe", "train", "train_task"]

@@ -1,0 +1,187 @@
+"""What stands outside a recipe and decides its rollouts: the clock, template variables, files that a run reads."""
+
+import json
+import shutil
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from poziomka.app.build import build, load, settled
+from poziomka.app.doctor import Bench, parts_of
+from poziomka.app.doctor.format import template
+from poziomka.app.settings.inputs import _paths_in, demand_same_inputs
+from poziomka.app.settings.recipe import read_recipe, recipe_of
+from poziomka.app.train import train
+from poziomka.core.errors import ModelError, RunError, SettingsError
+from poziomka.core.problem import Problem
+from poziomka.core.settings import plain, to_toml
+from poziomka.core.transcript import Message, Transcript
+from poziomka.models.text.rendering import Template
+from poziomka.runs import Run
+
+BODY = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
+DATED = (
+    "{{ '<|start|>system\nToday is ' + strftime_now('%d %B %Y, %H:%M') + '<|end|>\n' }}"
+    + BODY
+    + "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+CLOSING = BODY + (
+    "{% if add_generation_prompt %}<|start|>assistant\n"
+    "{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
+
+@pytest.fixture
+def with_template(checkpoint, tmp_path):
+    def with_template(template):
+        folder = shutil.copytree(checkpoint, tmp_path / "model")
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": template}))
+        return folder
+
+    return with_template
+
+
+def prompt_of(chat):
+    read = chat.read(Transcript.of([Message("user", "Hi")]))
+    return chat.tokenizer.inner.decode(list(read.tokens), skip_special_tokens=False)
+
+
+def run_of(values, folder, **changes):
+    own = {"pretrained": str(folder), "warm_start": {"updates": 0}}
+    return recipe_of(values | own | changes)
+
+
+# ----------------------------------------------------------------------------------------------------- B2: the clock
+@pytest.mark.slow
+@pytest.mark.fault("B2")
+def test_a_run_keeps_the_time_at_which_it_began(values, with_template, tmp_path):
+    recipe = run_of(values, with_template(DATED))
+    train(recipe, tmp_path / "run", keep_watch=False)
+    path = tmp_path / "run" / "provenance.json"
+    told = json.loads(path.read_text())
+    began = datetime(2001, 2, 3, 4, 5, 6).astimezone()  # another day than today, as where a run is resumed much later
+    path.write_text(json.dumps(told | {"started": began.isoformat()}))
+    sampler = load(tmp_path / "run")[2]
+    assert "Today is 03 February 2001, 04:05<|end|>" in prompt_of(sampler.chat)
+    longer = run_of(values, recipe.pretrained)
+    (tmp_path / "run" / "results" / "frontier.json").unlink()  # something is left to do
+    train(longer, tmp_path / "run", keep_watch=False)
+    asked = {
+        rollout.transcript.spans[0].tokens.tobytes()
+        for rollout in Run.read(tmp_path / "run").journal("trained").rollouts
+    }
+    dated = {prompt_tokens(sampler.chat)}
+    assert asked == dated
+
+
+def prompt_tokens(chat):
+    read = chat.read(Transcript.of([Message("user", "Hi")]))
+    return read.spans[0].tokens.tobytes()
+
+
+def test_a_recipe_may_name_the_time(values, with_template, tmp_path):
+    recipe = run_of(values, with_template(DATED), template_time="2002-03-04T05:06:07+00:00")
+    with Run.open(tmp_path / "run", plain(recipe)) as run:
+        assert "Today is 04 March 2002, 05:06" in prompt_of(settled(recipe, build(recipe), run).chat)
+    with pytest.raises(SettingsError, match="template_time must be a time such as"):
+        run_of(values, recipe.pretrained, template_time="today")
+
+
+@pytest.mark.fault("B2")
+@pytest.mark.parametrize("chance", ["{{ ['a', 'b'] | random }}", "{{ lipsum() }}"])
+def test_a_template_that_draws_at_random_is_refused(chance):
+    with pytest.raises(ModelError, match="chat template"):
+        Template(chance + BODY).render([{"role": "user", "content": "Hi"}], generation=True)
+
+
+# ------------------------------------------------------------------------------------------- B2: files that a run reads
+@pytest.fixture
+def reading(values, with_template, tmp_path):
+    """A recipe whose model looks things up in a folder."""
+    model = with_template(BODY + "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}")
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "one.txt").write_text("The lake is deep.")
+    return run_of(values, model, tools=f"search:{docs}")
+
+
+@pytest.mark.slow
+@pytest.mark.fault("B2")
+def test_a_run_is_not_resumed_with_other_files(reading, tmp_path):
+    train(reading, tmp_path / "run", keep_watch=False)
+    train(reading, tmp_path / "run", keep_watch=False)  # with the same files it goes on
+    (tmp_path / "docs" / "one.txt").write_text("The lake is shallow.")
+    with pytest.raises(RunError, match=r"began with other contents of the data .*docs"):
+        train(reading, tmp_path / "run", keep_watch=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "what"), [("docs/one.txt", "the data"), ("docs/two.txt", "the data"), ("model/config.json", "the model")]
+)
+def test_inputs_are_the_files_that_a_run_reads(path, what, reading, tmp_path):
+    built = build(reading)
+    with Run.open(tmp_path / "run", plain(reading)) as run:
+        demand_same_inputs(reading, built, run)
+        demand_same_inputs(reading, built, run)
+        with (tmp_path / path).open("a") as file:
+            file.write("\n")
+        with pytest.raises(RunError, match=f"began with other contents of {what}"):
+            demand_same_inputs(reading, built, run)
+
+
+@pytest.mark.fault("B2")
+def test_a_folder_with_a_plus_in_its_name_is_an_input_too(tmp_path):
+    folder, other = tmp_path / "c++", tmp_path / "docs"
+    folder.mkdir()
+    other.mkdir()
+    assert list(_paths_in(f"grade_school:{folder}")) == [folder]
+    assert list(_paths_in(f"mixture:2*grade_school:{other}+gcd", f"python+search:{other}")) == [other, other]
+    assert list(_paths_in(f"mixture:{'+'.join(['gcd'] * 100)}", "")) == []
+
+
+@pytest.mark.fault("B2")
+def test_a_run_that_does_not_say_when_it_started_is_refused(values, with_template, tmp_path):
+    recipe = run_of(values, with_template(DATED))
+    with Run.open(tmp_path / "run", plain(recipe)) as run:
+        (run.folder / "provenance.json").write_text('{"schema_version": 1}')
+        with pytest.raises(RunError, match="does not say when the run started"):
+            settled(recipe, build(recipe), run)
+
+
+def test_other_problems_under_the_same_name_are_other_inputs(reading, tmp_path):
+    built = build(reading)
+    others = replace(built, task=replace(built.task, source=lambda split, index, level: Problem.ask("x", "x", "?")))
+    with Run.open(tmp_path / "run", plain(reading)) as run:
+        demand_same_inputs(reading, built, run)
+        with pytest.raises(RunError, match="began with other contents of the task's problems"):
+            demand_same_inputs(reading, others, run)
+
+
+# ----------------------------------------------------------------------------------------------- B3: template variables
+@pytest.mark.fault("B3")
+def test_a_recipe_that_thinks_lets_the_template_know(values, with_template):
+    folder = with_template(CLOSING)
+    assert prompt_of(build(run_of(values, folder)).chat).endswith("<|start|>assistant\n<think>")
+    closed = run_of(values, folder, thinks=False)
+    assert prompt_of(build(closed).chat).endswith("<|start|>assistant\n<think>\n\n</think>\n\n")
+
+
+@pytest.mark.fault("B3")
+def test_template_variables_are_part_of_the_recipe(values, with_template, tmp_path):
+    body = BODY + "{% if add_generation_prompt %}<|start|>assistant\n[{{ mood }}{{ level }}]{% endif %}"
+    recipe = run_of(values, with_template(body), template_variables={"mood": "calm", "level": 2})
+    (tmp_path / "recipe.toml").write_text(to_toml(plain(recipe)))
+    again = read_recipe(tmp_path, ("template_variables.level=3",))
+    assert prompt_of(build(recipe).chat).endswith("[calm2]<think>")
+    assert prompt_of(build(again).chat).endswith("[calm3]<think>")
+
+
+@pytest.mark.fault("B3")
+def test_the_doctor_fails_a_prompt_that_closes_a_thought_and_opens_another(values, with_template):
+    folder = with_template(CLOSING)
+
+    assert template(Bench(parts_of(run_of(values, folder)))).status == "pass"
+    found = template(Bench(parts_of(run_of(values, folder, template_variables={"enable_thinking": False}))))
+    assert (found.status, found.figure) == ("FAIL", "the prompt closes a thought and then opens another one")

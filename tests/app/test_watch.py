@@ -1,0 +1,56 @@
+"""What a person sees while a recipe runs: alarms stand out, in the panel and in plain lines."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from poziomka.app.progress_display import Watcher
+from poziomka.app.settings.recipe import recipe_of
+from poziomka.learning.monitoring.reward_hacking import Alarm, Example
+
+ALARM = Alarm(
+    "unearned reward", 12, "the reward rose", "the highest first", (Example("step-000012", "train/0/12/0/k/0"),)
+)
+
+
+@pytest.fixture
+def watcher(tmp_path):
+    """Returns a watcher and what it has printed so far."""
+
+    def watcher(*, terminal):
+        console = Console(
+            file=io.StringIO(), force_terminal=terminal, width=100, color_system="standard" if terminal else None
+        )
+        return Watcher(recipe_of({}), tmp_path, console=console), console.file.getvalue
+
+    return watcher
+
+
+def test_an_alarm_is_a_line_where_nobody_sees_a_terminal(watcher):
+    watching, printed = watcher(terminal=False)
+    watching.notes = ["step 3: 1 of 4 checks failed", str(ALARM)]
+    watching.tell()
+    assert "ALARM, unearned reward: the reward rose (step 12)" in printed()
+
+
+def test_in_a_terminal_an_alarm_is_red_and_other_notes_are_yellow(watcher):
+    watching, printed = watcher(terminal=True)
+    watching.notes = ["step 3: 1 of 4 checks failed", str(ALARM)]
+    with watching:
+        watching.tell()
+    assert "\x1b[33mstep 3: 1 of 4 checks failed" in printed()
+    assert "\x1b[1;31mALARM, unearned reward" in printed()
+
+
+def test_the_panel_keeps_an_alarm_in_sight(watcher):
+    watching, printed = watcher(terminal=False)
+    watching.alarms = [ALARM]
+    watching.console.print(watching.panel())
+    assert "unearned reward: the reward rose (step 12)" in printed()
+
+
+def test_where_none_rang_the_panel_has_no_such_row(watcher):
+    watching, printed = watcher(terminal=False)
+    watching.console.print(watching.panel())
+    assert not any(line.startswith("alarm") for line in printed().splitlines())
