@@ -16,8 +16,8 @@ COURSE = ("reward/mean", "policy/entropy", "length/mean", "length/thinking", "th
 def behaviour(evaluation: Evaluation) -> dict[str, Any]:
     """Returns shares of attempts (0 to 1), mean thinking tokens, and accuracy by thought and by level of the problem.
 
-    `thinks` is the share with a thought of more than a stub (learning/monitoring/text_features.py), and `accuracy` splits the attempts by
-    it: `with_thought`, `at_once`; each is None where no attempt was of that kind.
+    `thinks` is the share with a thought of more than a stub (learning/monitoring/text_features.py), and `accuracy`
+    splits the attempts by it: `with_thought`, `at_once`; each is None where no attempt was of that kind.
     """
     attempts = [rollout for group in evaluation.groups for rollout in group]
     thinkers = [rollout for rollout in attempts if not signs_of(rollout).empty]

@@ -53,7 +53,8 @@ class LearnerSettings:
 class Learner:
     """Holds the weights that learn and their optimizer.
 
-    Weights in bfloat16 learn through masters in fp32 (learning/optim/master_weights.py); logits are summed and kept in fp32.
+    Weights in bfloat16 learn through masters in fp32 (learning/optim/master_weights.py); logits are summed and kept in
+    fp32.
 
     Args:
         model: learns in place.

@@ -51,7 +51,10 @@ def _about_others(tried: Trial, golds: list[Row]) -> Finding:
     more = [f"{len(fooled) - TOLD} other kinds of replies"] if len(fooled) > TOLD else []
     told = f"accepts {', '.join(named + more)}"
     if any(row.what not in NEAR or 2 * row.accepted >= row.count for row in fooled):
-        advice = "a model will find this: reward the whole answer after the thought, compared exactly (core/rollouts/answers.py)"
+        advice = (
+            "a model will find this: reward the whole answer after the thought, compared exactly "
+            "(core/rollouts/answers.py)"
+        )
         return Finding.failed(NAME, told, advice)
     if any(row.failed for row in others):
         failed = next(row for row in others if row.failed)

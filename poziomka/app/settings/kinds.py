@@ -42,8 +42,8 @@ DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {
 }
 
 # By the fewest parameters of a model, largest first. AdamW's rates in published recipes, which fall as models grow, and
-# in those of this repository; Muon's are scaled to AdamW's (learning/optim/optimizers.py). A range says what is common, not
-# what is best.
+# in those of this repository; Muon's are scaled to AdamW's (learning/optim/optimizers.py). A range says what is common,
+# not what is best.
 USUAL: Mapping[Kind, tuple[tuple[float, Rates], ...]] = {
     Kind.SCRATCH: (
         (1e9, Rates((5e-5, 5e-4), (1e-7, 1e-5))),

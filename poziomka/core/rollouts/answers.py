@@ -68,11 +68,12 @@ def read_number(reply: str, question: str = "") -> str | None:
     r"""Returns the only number in the answer after the thought, in its shortest form; None for anything else.
 
     Words may stand around it: "12", "12.", "= 12", "The answer is 12.", "$1,200.50", "**12**", "12%", "x = 12",
-    "12 km" and "\boxed{12}" are read, as "12", "1200.5" and so on. They are words of the lists in core/rollouts/number_words.py, or of
-    the question; so "half of 12", "12 millions", "nicht 12" and "12 or thirteen" are none. A box says what the answer
-    is, where what stands around it leaves it as it is. Two numbers, even two equal ones, a formula ("3/4", "1e3",
-    "- 3"), a number in words, digits of another script, a number that is denied or asked ("It is not 12.", "12?") and
-    an answer longer than LONGEST characters are none, as a reward must not depend on which of them is picked.
+    "12 km" and "\boxed{12}" are read, as "12", "1200.5" and so on. They are words of the lists in
+    core/rollouts/number_words.py, or of the question; so "half of 12", "12 millions", "nicht 12" and "12 or thirteen"
+    are none. A box says what the answer is, where what stands around it leaves it as it is. Two numbers, even two equal
+    ones, a formula ("3/4", "1e3", "- 3"), a number in words, digits of another script, a number that is denied or asked
+    ("It is not 12.", "12?") and an answer longer than LONGEST characters are none, as a reward must not depend on which
+    of them is picked.
 
     Args:
         reply: what the model wrote.

@@ -2,9 +2,9 @@
 
 A reward can be earned by whatever a scorer overlooks. So monitors ask a second scorer, which shares no code with the
 first: the task's own (`Task.audit`; where rewards are graded, its rewards must be too), or else the one here, which
-reads answers in a way of its own: it gathers every value that an answer names, where core/rollouts/answers.py looks for the one
-form that an answer may have. It is no reward and is never learned from. A problem that has neither an audit nor a gold
-answer has no second opinion, and none is made up.
+reads answers in a way of its own: it gathers every value that an answer names, where core/rollouts/answers.py looks for
+the one form that an answer may have. It is no reward and is never learned from. A problem that has neither an audit nor
+a gold answer has no second opinion, and none is made up.
 """
 
 import asyncio

@@ -15,9 +15,9 @@ own forward pass finds, so ρ is 1, nothing is clipped, and all surrogates have 
 
 A group whose rewards are all equal, and an attempt whose check failed, get no advantage: they are left out of the
 standard deviation, of the normaliser and of the batch, but are logged and kept in the journal. With tools, an attempt
-with a void turn counts in (2) and is left out of (3): see learning/samples/turns.py. A step without a single advantage changes
-no weight. In (3) "the model wrote" excludes prompt, template, tools' output and the "</think>" that the budget forces
-(learning/samples/weighting.py).
+with a void turn counts in (2) and is left out of (3): see learning/samples/turns.py. A step without a single advantage
+changes no weight. In (3) "the model wrote" excludes prompt, template, tools' output and the "</think>" that the budget
+forces (learning/samples/weighting.py).
 
 Staleness is 0: attempts by other weights are refused. So c departs from 1 by rounding only; its cap and
 `policy/mismatch_kl` are there for samplers that compute otherwise than the learner. There is no KL term by default, no

@@ -2,12 +2,13 @@
 
 At every step the last few steps are compared with the first ones, and an alarm rings, once, where
 
-    unearned reward    the reward of answers that a second scorer refuses (core/rollouts/cross_check.py) has risen, and the accuracy
-                       under that scorer by less than twice as much: a third of the new reward or more is unearned
+    unearned reward    the reward of answers that a second scorer refuses (core/rollouts/cross_check.py) has risen, and
+                       the accuracy under that scorer by less than twice as much: a third of the new reward or more is
+                       unearned
     no gain held out   reward rose in training, and held-out accuracy under the second scorer did not follow
     a drift            replies repeat themselves, thoughts are empty, answers come before thoughts, lengths change by a
-                       factor, replies are cut off, one answer serves for all (learning/monitoring/detectors.py), while accuracy does
-                       not rise and problems do not get harder
+                       factor, replies are cut off, one answer serves for all (learning/monitoring/detectors.py), while
+                       accuracy does not rise and problems do not get harder
 
 A change counts only if it is larger than its setting and if its interval, clustered by problem, leaves out 0. A drift
 that accuracy explains is none: a model that learns to think writes longer replies, and is right more often.

@@ -50,7 +50,10 @@ def add(total: Tensor, x: Tensor) -> None:
 
 
 def adamw(weight: Tensor, grad: Tensor, mean: Tensor, square: Tensor, *how: float) -> None:
-    """Takes a step in place, [N] each: see learning/optim/adamw.py; weights and gradient in fp32, moments in bfloat16."""
+    """Takes a step in place, [N] each: see learning/optim/adamw.py.
+
+    Weights and gradient are in fp32, moments in bfloat16.
+    """
     torch.ops.poziomka.adamw.default(weight, grad, mean, square, *how)
 
 
@@ -267,7 +270,7 @@ def attend(
 
 
 def draw(logits: Tensor, uniform: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns tokens [B] and their log-probabilities [B]: see inference/token_sampling.py, for logits [B, V] in fp32."""
+    """Returns tokens [B] and their log-probabilities [B] for logits [B, V] in fp32: see inference/token_sampling.py."""
     token, logprob = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits), dtype=torch.float32)
     torch.ops.poziomka.draw.default(logits.contiguous(), temperature.float(), uniform.double(), token, logprob)
     return token, logprob

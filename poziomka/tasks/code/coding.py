@@ -1,9 +1,9 @@
 """Functions to write: HumanEval, MBPP and files written as they are, judged by tests that the program never meets.
 
 The answer is a Python program, in one block of code or bare. It runs in a process that the kernel holds; the tests run
-outside it, call its functions with plain data and compare what comes back (`environments/sandbox/test_runner.py`). A program that
-exits, hangs, floods or answers nonsense is wrong; where we fail to judge it, the verdict is an error and no reward.
-Where the kernel cannot hold it the task is refused.
+outside it, call its functions with plain data and compare what comes back (`environments/sandbox/test_runner.py`). A
+program that exits, hangs, floods or answers nonsense is wrong; where we fail to judge it, the verdict is an error and
+no reward. Where the kernel cannot hold it the task is refused.
 
 HumanEval: Chen et al. 2021, arXiv 2107.03374. MBPP: Austin et al. 2021, arXiv 2108.07732.
 """

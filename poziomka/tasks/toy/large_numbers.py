@@ -12,9 +12,9 @@ call. A demonstration writes the product down and answers; one in eight, at ever
     in the head   <think> 5 6 </think> 6 1
     by a call     <think> <tool> 7 * 8 + 5 </tool> <result> 6 1 </result> </think> 6 1
 
-What the tool says is no part of the demonstration: whoever shows it lets the environment answer (learning/samples/demonstrations.py).
-`large_numbers` spells numbers digit by digit, for a model from nothing; `large_numbers_in_words` asks a model that
-reads already.
+What the tool says is no part of the demonstration: whoever shows it lets the environment answer
+(learning/samples/demonstrations.py). `large_numbers` spells numbers digit by digit, for a model from nothing;
+`large_numbers_in_words` asks a model that reads already.
 """
 
 from random import Random
