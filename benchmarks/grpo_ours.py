@@ -28,8 +28,9 @@ from decode_work import dtype_here
 from grpo_work import PROMPTS, parser_of
 
 from poziomka.app.memory_allocator import keep_freed_memory
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.seeds import seed_of
+from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum

@@ -4,11 +4,12 @@ It bounds how long OpenMP's threads wait in a loop, unless the environment says 
 """
 
 from poziomka.core.errors import PoziomkaError
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Rollout
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.evaluation import Evaluation, evaluate
 from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Transcript
 from poziomka.openmp import bound_spinning as _bound_spinning
 

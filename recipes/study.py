@@ -25,9 +25,10 @@ from behaviour import behaviour, course
 from poziomka.app.measure import judged_budget
 from poziomka.app.settings.recipe import Recipe, read_recipe
 from poziomka.app.train import Training, train
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation, evaluate, paired_gain
 from poziomka.core.settings import plain
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.loops.sft import finetune
 from poziomka.learning.samples.demonstrations import Lessons

@@ -10,10 +10,10 @@ from poziomka.app.memory_allocator import keep_freed_memory
 from poziomka.app.settings.recipe import Recipe, moment_of, recipe_of
 from poziomka.app.tool_formats import calls_of, suited
 from poziomka.core.errors import ModelError, RunError, SettingsError, TaskError
-from poziomka.core.problem import Task
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import shown
 from poziomka.core.splits import VALIDATION
+from poziomka.core.task import Task
 from poziomka.environments.tools.formats.registry import format_named
 from poziomka.environments.tools.registry import tools_named
 from poziomka.environments.tools.tool import Tool

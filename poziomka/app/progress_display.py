@@ -13,11 +13,12 @@ from rich.text import Text
 
 from poziomka.app.settings.recipe import Recipe
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Task
+from poziomka.core.problem import Problem
 from poziomka.core.rollout import Rollout
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.splits import VALIDATION
+from poziomka.core.task import Task
 from poziomka.learning.monitoring.reward_hacking import Alarm, is_alarm
 from poziomka.reports import terminal
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from poziomka.core.environment import Environment
-from poziomka.core.problem import Problem, Task
+from poziomka.core.problem import Problem
+from poziomka.core.task import Task
 from poziomka.environments.tools.formats.registry import format_of
 from poziomka.environments.tools.tool import Tool
 from poziomka.environments.tools.toolbox import Toolbox

@@ -25,21 +25,19 @@ from poziomka.app.progress_display import Watcher
 from poziomka.app.settings.inputs import demand_same_inputs
 from poziomka.app.settings.recipe import Recipe, recipe_of
 from poziomka.app.watchdog import Watchdog, learning, sampling, scoring
-from poziomka.core.environment import asked
 from poziomka.core.errors import LearningError
-from poziomka.core.problem import Task
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation, evaluate
 from poziomka.core.sampler import Sampling
 from poziomka.core.settings import plain
 from poziomka.core.splits import VALIDATION
+from poziomka.core.task import Task, asked
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.loops.rl import fraction_done, reinforce
 from poziomka.learning.loops.sft import finetune
-from poziomka.learning.monitoring.reward_hacking import watch_over
 from poziomka.learning.samples.demonstrations import Lessons
 from poziomka.learning.samples.turns import describe_tools
-from poziomka.learning.session import Progress
+from poziomka.learning.session import Progress, watch_over
 from poziomka.models.flops import sampling_flops
 from poziomka.models.lora import save_learned
 from poziomka.reports.page import write

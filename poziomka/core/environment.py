@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.core.problem import Problem, Task
+from poziomka.core.problem import Problem
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 
@@ -87,17 +87,6 @@ def goes_on(session: Session, transcript: Transcript) -> bool:
 def opening(problem: Problem, environment: Environment | None) -> Transcript:
     """Returns the transcript that an exchange about a problem begins with: its prompt, and the environment's tools."""
     return Transcript.of(problem.prompt, getattr(environment, "described", None))
-
-
-def asked(task: Task, problem: Problem) -> Transcript:
-    """Returns the transcript that an exchange about a task's problem begins with.
-
-    Where the environment cannot be made it is the prompt alone, with which `collect` records the failure.
-    """
-    try:
-        return opening(problem, task.environment(problem) if task.environment else None)
-    except Exception:  # noqa: BLE001 whatever it raises is the environment's failure, which `collect` records
-        return Transcript.of(problem.prompt)
 
 
 async def converse(sampler: Sampler, session: Session, transcript: Transcript, sampling: Sampling) -> Transcript:

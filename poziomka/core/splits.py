@@ -1,13 +1,10 @@
 """The validation split: which of a task's training problems are never trained on and choose between models."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem
 from poziomka.core.seeds import seed_of
-
-if TYPE_CHECKING:
-    from poziomka.core.problem import Problem
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
@@ -21,7 +18,7 @@ def hashed_to_validation(task: str, kind: str) -> bool:
     return seed_of("validation", task, kind) % ONE_IN == 0
 
 
-Draw = Callable[[int, int | None], "Problem"]  # (index, level) → a training problem as the source gives it
+Draw = Callable[[int, int | None], Problem]  # (index, level) → a training problem as the source gives it
 
 
 class Carving:
@@ -49,7 +46,7 @@ class Carving:
         """Returns how many problems the split has; None for endless."""
         return None if self.size is None else len(self._indices(split, self.size))
 
-    def problem(self, split: str, index: int, level: int | None = None) -> "Problem":
+    def problem(self, split: str, index: int, level: int | None = None) -> Problem:
         """Returns a problem of train or validation.
 
         Raises:

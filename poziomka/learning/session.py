@@ -4,7 +4,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from poziomka.core.errors import CheckpointError, PoziomkaError
 from poziomka.core.rollout import Group
 from poziomka.core.sampler import Sampler
+from poziomka.core.task import Task
 from poziomka.learning.learner import Learner
+from poziomka.learning.monitoring.reward_hacking import Alarms
+from poziomka.learning.monitoring.thresholds import AlarmSettings
 from poziomka.models.lora import load_learned, save_learned
 from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.runs.run import Run
-
-if TYPE_CHECKING:
-    from poziomka.learning.monitoring.reward_hacking import Alarms
 
 OPTIMIZER = "optimizer.safetensors"
 TAKEN = "taken"  # the tensor in it that counts the optimizer steps
@@ -159,6 +159,17 @@ class Progress:
     def _write(self, folder: Path) -> None:
         save_learned(folder, self.learner.model, self.tokenizer, self.base)
         save_file(_flatten(self.learner.state(copied=False)), folder / OPTIMIZER)
+
+
+def watch_over(progress: Progress, task: Task, settings: AlarmSettings, seconds: float = 10.0) -> Alarms:
+    """Returns the alarms that watch a run, as its checkpoint left them where it goes on from one."""
+    if progress.alarms is None:
+        progress.alarms = Alarms(task, settings, seconds)
+        saved = progress.run.latest()
+        if saved is not None and saved.step == progress.step and "alarms" in saved.state:
+            progress.alarms.restore(saved.state["alarms"])
+        progress.extra["alarms"] = progress.alarms.state
+    return progress.alarms
 
 
 class Clock:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from poziomka.core.errors import TaskError, nearest
-from poziomka.core.problem import Task
+from poziomka.core.task import Task
 from poziomka.environments.sandbox.registry import reasons
 from poziomka.tasks.code.coding import humaneval, mbpp
 from poziomka.tasks.code.list_functions import list_functions

@@ -26,12 +26,13 @@ from typing import TypeVar, cast
 
 from poziomka.core.environment import Environment, Session
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Score, Scorer, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Group
 from poziomka.core.rollouts.cross_check import says_gold
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.seeds import random_of
 from poziomka.core.splits import SPLITS
+from poziomka.core.task import Scorer, Task
 from poziomka.core.transcript import Transcript
 
 LONGEST_ROUND = 10_000  # problems in which all parts occur as their weights say

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from poziomka.core.errors import SettingsError, TaskError
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
+from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
 from poziomka.environments.tools.formats.call_format import calls_in
 from poziomka.environments.tools.toolbox import Toolbox

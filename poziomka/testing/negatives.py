@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from poziomka.core.problem import Problem, Task
+from poziomka.core.problem import Problem
 from poziomka.core.rollouts.answers import read_number
+from poziomka.core.task import Task
 
 DIGITS = "0123456789"
 NUMBER = re.compile(r"\d+", re.ASCII)

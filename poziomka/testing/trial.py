@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from poziomka.core.errors import PoziomkaError, TaskError
-from poziomka.core.problem import Problem, Score, Scorer, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.rollouts.scoring import Scoring
+from poziomka.core.task import Scorer, Task
 from poziomka.core.transcript import Transcript
 from poziomka.testing.conformance.source import source_rules
 from poziomka.testing.degenerate_replies import LONG, SIZES, Case, junk, worthless

@@ -30,11 +30,12 @@ from study import coin_toss, over_seeds
 from poziomka.app.build import load
 from poziomka.app.settings.recipe import Recipe, read_recipe
 from poziomka.app.train import Training
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation, paired_gain, pass_at, proportion
 from poziomka.core.sampler import Sampling
 from poziomka.core.settings import plain
+from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
 from poziomka.reports.style import AFTER, BEFORE, DOTS, MUTED, RIGHT, STYLE
 from poziomka.runs import Run

@@ -10,7 +10,8 @@ from poziomka.app.doctor.cost import memory
 from poziomka.app.preflight import in_words, needs
 from poziomka.app.settings.recipe import recipe_of
 from poziomka.app.train import train
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
+from poziomka.core.task import Task
 from poziomka.core.transcript import Message, Transcript
 from poziomka.runs import Run
 from poziomka.tasks import task_named

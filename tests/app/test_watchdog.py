@@ -12,10 +12,11 @@ import torch
 from poziomka.app.settings.recipe import recipe_of
 from poziomka.app.train import Training
 from poziomka.app.watchdog import NOBODY, Watchdog, learning, sampling, scoring
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.scoring import Scoring, under_way
 from poziomka.core.sampler import Sampling
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Message, Transcript
 from poziomka.runs import Run
 from poziomka.tasks import TASKS

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.rollouts.cross_check import audit, auditable, says_gold
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Transcript
 
 

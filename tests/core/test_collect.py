@@ -6,10 +6,11 @@ import pytest
 
 from poziomka.core.environment import Reply
 from poziomka.core.errors import SamplerError
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.collect import collect, wait_for
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampling
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span
 from poziomka.testing import ScriptedSampler
 

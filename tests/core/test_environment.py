@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
-from poziomka.core.environment import Reply, asked, converse
+from poziomka.core.environment import Reply, converse
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.core.problem import Problem, Task
+from poziomka.core.problem import Problem
 from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.task import Task, asked
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
 from poziomka.testing import ScriptedSampler
 

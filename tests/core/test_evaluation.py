@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation, evaluate, paired_gain, pass_at, proportion, wilson
 from poziomka.core.sampler import Sampling
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Transcript, compact
 from poziomka.testing import ScriptedSampler
 

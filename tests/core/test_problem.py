@@ -5,8 +5,9 @@ import math
 import pytest
 
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.splits import SPLITS
+from poziomka.core.task import Task
 from poziomka.core.transcript import Message
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.scoring import Scoring, judge
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 
 PROBLEM = Problem.ask("sums", "1+1", "1 + 1 ?", "2")
@@ -325,8 +326,9 @@ def test_workers_of_a_killed_program_leave_too(tmp_path):
     pids = tmp_path / "pids"
     program = f"""
         import asyncio, os, signal
-        from poziomka.core.problem import Problem, Score, Task
+        from poziomka.core.problem import Problem, Score
         from poziomka.core.rollouts.scoring import Scoring
+        from poziomka.core.task import Task
         from poziomka.core.transcript import Transcript
 
         def scorer(problem, transcript):

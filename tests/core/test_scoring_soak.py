@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.safety.processes import descendants
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 
 CHECKS = 100_000

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.scoring import Scoring
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 
 PROBLEM = Problem.ask("sums", "1+1", "1 + 1 ?", "2")

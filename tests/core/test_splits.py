@@ -3,8 +3,9 @@
 import pytest
 
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.splits import ONE_IN, SPLITS
+from poziomka.core.task import Task
 
 pytestmark = pytest.mark.fault("A13")
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.safety.processes import descendants
 from poziomka.core.sampler import Sampling
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author
 from poziomka.environments.sandbox.interpreter import CALL
 from poziomka.environments.sandbox.registry import interpreter_named, reasons

@@ -6,9 +6,10 @@ import pytest
 
 from poziomka.core.environment import Environment, Session, converse
 from poziomka.core.errors import EnvironmentFailure, SettingsError
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.sampler import Sampling
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Message, Span, Transcript
 from poziomka.environments.sandbox.monty import Monty
 from poziomka.environments.tools.formats.call_format import calls_in

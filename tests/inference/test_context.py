@@ -9,10 +9,11 @@ import transformers
 
 from poziomka.core.environment import Reply
 from poziomka.core.errors import TranscriptError
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.evaluation import evaluate
 from poziomka.core.sampler import Sampling
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
 from poziomka.inference.engine import EngineLimits
 from poziomka.inference.local import LocalSampler

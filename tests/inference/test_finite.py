@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from poziomka.core.errors import SamplerError
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.evaluation import evaluate
 from poziomka.core.sampler import Sampling
+from poziomka.core.task import Task
 from poziomka.inference.local import LocalSampler
 from poziomka.inference.token_sampling import LARGE, choose
 from poziomka.models.checkpoints.weights import build_model

@@ -6,9 +6,10 @@ import sys
 import pytest
 
 from poziomka.core.environment import Reply
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.sampler import Sampling
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span
 from poziomka.inference import engine as engines
 from poziomka.inference.local import LocalSampler

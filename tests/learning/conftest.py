@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.splits import SPLITS
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.optim.optimizers import OptimizerSettings

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from poziomka.core.errors import LearningError
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.rollouts.answers import split_thought
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
@@ -238,7 +239,7 @@ def test_unearned_reward_on_held_out_problems_rings_and_its_rollouts_are_kept(op
     assert (alarm.name, alarm.step, alarm.rollouts[0].journal) == (UNEARNED_HELD_OUT, 9, "held-out-000009")
     progress = Progress(open_run(), learner_of(build()), Tokenizer.of_symbols(SYMBOLS))
     progress.step = 9
-    alarms.announce(progress)
+    alarms.announce(progress.run, progress.step)
     kept = {rollout.id: rollout for rollout in progress.run.journal("held-out-000009").rollouts}
     assert all(kept[example.id].score.reward == 1.0 for example in alarm.rollouts)
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.splits import SPLITS
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Transcript, compact
 from poziomka.learning.curriculum.prompt_limits import fitting
 from poziomka.learning.learner import Learner, LearnerSettings

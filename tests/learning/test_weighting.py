@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Branch
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.sampler import Sampling
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
 from poziomka.environments.tools.calculator import Calculator
 from poziomka.inference.local import LocalSampler

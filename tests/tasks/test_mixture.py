@@ -7,13 +7,14 @@ from fractions import Fraction
 import pytest
 
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.cross_check import audit
 from poziomka.core.rollouts.evaluation import evaluate
 from poziomka.core.rollouts.scoring import judge
 from poziomka.core.sampler import Sampling
 from poziomka.core.splits import SPLITS
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.environments import Calculator
 from poziomka.tasks import shipped, task_named

@@ -3,7 +3,8 @@
 import pytest
 
 from poziomka.core.errors import SettingsError, TaskError
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Transcript
 from poziomka.environments.tools.registry import toolbox_named
 from poziomka.tasks import task_named

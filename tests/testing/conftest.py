@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.answers import read_number
 from poziomka.core.seeds import random_of
+from poziomka.core.task import Task
 from poziomka.testing.trial import Effort, trial
 
 SHORT = Effort(most=1000, sizes={})

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from poziomka.core.problem import Message, Problem, Score, Task, Verdict
+from poziomka.core.problem import Message, Problem, Score, Verdict
 from poziomka.core.rollouts.answers import read_integer, split_thought
 from poziomka.core.seeds import random_of
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author
 from poziomka.tasks.toy.recurrence import recurrence
 from poziomka.testing import check_task, near_miss

@@ -10,9 +10,10 @@ from itertools import count
 
 import pytest
 
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import read_number, split_thought
 from poziomka.core.seeds import random_of
+from poziomka.core.task import Task
 
 
 def answer_of(reply):

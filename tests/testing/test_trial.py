@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import read_integer, split_thought
 from poziomka.core.seeds import random_of
+from poziomka.core.task import Task
 from poziomka.tasks import task_named
 from poziomka.testing import Trial, check_task, trial
 from poziomka.testing.degenerate_replies import JUNK as PIECES

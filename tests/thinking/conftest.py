@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import read_integer
+from poziomka.core.task import Task
 from poziomka.inference.local import LocalSampler
 from poziomka.models.checkpoints.weights import build_model
 from poziomka.models.text.chat import PlainFormat

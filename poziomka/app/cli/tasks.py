@@ -4,8 +4,9 @@ import json
 import shutil
 from typing import Any
 
-from poziomka.core.problem import Problem, Task
+from poziomka.core.problem import Problem
 from poziomka.core.safety.terminal import visible
+from poziomka.core.task import Task
 from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, shipped, task_named
 
 NARROW, WIDE = 60, 100  # columns of a list, whatever the terminal has

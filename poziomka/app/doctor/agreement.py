@@ -14,10 +14,10 @@ import torch
 
 from poziomka.app.doctor.finding import Finding
 from poziomka.app.doctor.parts import Bench, Parts, own_tokens
-from poziomka.core.environment import asked
 from poziomka.core.errors import SamplerError
 from poziomka.core.rollout import Group, Rollout
 from poziomka.core.rollouts.collect import wait_for
+from poziomka.core.task import asked
 from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.monitoring.consistency import BOUNDS, KL_BOUNDS, best_temperature
 from poziomka.learning.objectives.logprobs import logprobs_of

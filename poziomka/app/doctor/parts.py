@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from poziomka.app.settings.recipe import Recipe
-from poziomka.core.environment import asked
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Group, Rollout
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler
+from poziomka.core.task import Task, asked
 from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.learner import Learner
 from poziomka.learning.loops.rl import ReinforceSettings

@@ -4,8 +4,8 @@ from math import ceil
 
 from poziomka.app.measure import opens_thoughts
 from poziomka.app.settings.recipe import Recipe
-from poziomka.core.problem import Task
 from poziomka.core.splits import VALIDATION
+from poziomka.core.task import Task
 
 MODELS = 2  # the warm start and the trained model: each gets final figures
 

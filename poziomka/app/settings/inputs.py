@@ -13,8 +13,8 @@ from pathlib import Path
 from poziomka.app.build import Built
 from poziomka.app.settings.recipe import Recipe
 from poziomka.core.errors import RunError, TaskError
-from poziomka.core.problem import Task
 from poziomka.core.safety.untrusted import expanded
+from poziomka.core.task import Task
 from poziomka.runs import Run
 
 RECORD = "inputs"  # among a run's results

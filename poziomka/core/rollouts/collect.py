@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from poziomka.core.environment import Environment, Session, converse, opening
 from poziomka.core.errors import EnvironmentFailure, PoziomkaError, TranscriptError
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Group, Rollout, seed_of_rollout
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Transcript
 
 T = TypeVar("T")

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from statistics import NormalDist, fmean
 
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Task, Verdict
+from poziomka.core.problem import Verdict
 from poziomka.core.rollout import Group
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.seeds import random_of
+from poziomka.core.task import Task
 
 
 @dataclass(frozen=True, slots=True)

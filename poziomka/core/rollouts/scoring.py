@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Self
 
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Score, Scorer, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.safety.processes import Line, descendants, end_tree, is_child, keep_orphans, signalled
+from poziomka.core.task import Scorer, Task
 from poziomka.core.transcript import Stop, Transcript
 
 WORN = 5_000  # checks after which a worker is replaced

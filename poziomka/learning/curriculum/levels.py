@@ -6,11 +6,12 @@ from random import Random
 from typing import Any, Literal
 
 from poziomka.core.errors import SettingsError, TaskError
-from poziomka.core.problem import Problem, Task
+from poziomka.core.problem import Problem
 from poziomka.core.rollout import Group
 from poziomka.core.seeds import random_of
 from poziomka.core.settings import setting
 from poziomka.core.splits import SPLITS, TRAIN
+from poziomka.core.task import Task
 
 SPLIT = TRAIN
 

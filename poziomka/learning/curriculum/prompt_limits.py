@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from poziomka.core.environment import asked
 from poziomka.core.errors import ModelError, TaskError
-from poziomka.core.problem import Problem, Task
+from poziomka.core.problem import Problem
+from poziomka.core.task import Task, asked
 from poziomka.learning.curriculum.levels import SPLIT, only
 from poziomka.models.text.chat import ChatFormat
 

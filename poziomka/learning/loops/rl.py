@@ -29,18 +29,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from poziomka.core.errors import LearningError, SettingsError
-from poziomka.core.problem import Task
 from poziomka.core.rollout import Group
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import setting
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import LearnerSettings
 from poziomka.learning.monitoring.consistency import Canaries
-from poziomka.learning.monitoring.reward_hacking import watch_over
 from poziomka.learning.monitoring.stop_conditions import Watch, describe
 from poziomka.learning.monitoring.thresholds import AlarmSettings
 from poziomka.learning.objectives.step_sums import over_minibatches
@@ -48,7 +47,7 @@ from poziomka.learning.samples.advantages import Advantages, advantage_named, by
 from poziomka.learning.samples.batch import Batch
 from poziomka.learning.samples.turns import describe_tools, without_void
 from poziomka.learning.samples.weighting import Aggregation, minibatches, policy_examples
-from poziomka.learning.session import Clock, Progress
+from poziomka.learning.session import Clock, Progress, watch_over
 from poziomka.models.flops import sampling_flops
 
 
@@ -237,7 +236,7 @@ def _save_and_stop_if_hopeless(
     """Says what is amiss; saves the state before a stop."""
     try:
         if progress.alarms is not None:
-            progress.alarms.announce(progress)
+            progress.alarms.announce(progress.run, progress.step)
         canaries.look(groups, metrics)
         for sentence in watch.look(groups):
             progress.run.note(f"step {progress.step}: {sentence}")

@@ -17,12 +17,12 @@ Every alarm names three rollouts that show it, chosen by a rule that it says too
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from poziomka.core.errors import LearningError
-from poziomka.core.problem import Task
 from poziomka.core.rollout import Group
 from poziomka.core.rollouts.cross_check import audit
+from poziomka.core.task import Task
 from poziomka.learning.monitoring.clustered_stats import Moments
 from poziomka.learning.monitoring.detectors import (
     DRIFTS,
@@ -40,9 +40,7 @@ from poziomka.learning.monitoring.detectors import (
     together,
 )
 from poziomka.learning.monitoring.thresholds import FEWEST, AlarmSettings, drifted, no_gain, unearned
-
-if TYPE_CHECKING:
-    from poziomka.learning.session import Progress
+from poziomka.runs.run import Run
 
 MEMORY = 20  # steps: what is unearned is compared with so long ago too, so that early learning does not hide it
 BELL = "ALARM, "  # what an alarm begins with where it is said
@@ -200,18 +198,18 @@ class Alarms:
             self.rung.append(Alarm(name, step, sentence, rule, tuple(examples)))
 
     # ------------------------------------------------------------------------------------------- saying and keeping
-    def announce(self, progress: "Progress") -> None:
+    def announce(self, run: Run, step: int) -> None:
         """Says in the run's notes what rang, keeps what shows it, and records all alarms in results/alarms.json.
 
         Raises:
             LearningError: an alarm rang, and `stop` asks that this ends the run.
         """
-        run, fresh = progress.run, self.rung[self._said :]
+        fresh = self.rung[self._said :]
         self._said = len(self.rung)
         if not self.audited and self._begun == 1 and not self._recent and not self._recorded:
             run.note(UNAUDITED)
         for journal, groups in self._shown.items():
-            run.keep(journal, groups, step=progress.step)
+            run.keep(journal, groups, step=step)
         self._shown.clear()
         if fresh or not self._recorded:
             run.record("alarms", self.results())
@@ -260,17 +258,6 @@ class Alarms:
 def is_alarm(note: str) -> bool:
     """Whether a note of a run is an alarm."""
     return note.startswith(BELL)
-
-
-def watch_over(progress: "Progress", task: Task, settings: AlarmSettings, seconds: float = 10.0) -> Alarms:
-    """Returns the alarms that watch a run, as its checkpoint left them where it goes on from one."""
-    if progress.alarms is None:
-        progress.alarms = Alarms(task, settings, seconds)
-        saved = progress.run.latest()
-        if saved is not None and saved.step == progress.step and "alarms" in saved.state:
-            progress.alarms.restore(saved.state["alarms"])
-        progress.extra["alarms"] = progress.alarms.state
-    return progress.alarms
 
 
 def _groups(record: Record) -> int:

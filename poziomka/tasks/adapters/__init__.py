@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from poziomka.core.problem import Task
+from poziomka.core.task import Task
 from poziomka.tasks.adapters.gymnasium import from_gymnasium
 from poziomka.tasks.adapters.reading import after_thought, one_box, whole
 from poziomka.tasks.adapters.scale import Scale

@@ -20,8 +20,9 @@ from typing import Any
 
 from poziomka.core.environment import Environment, Reply
 from poziomka.core.errors import EnvironmentFailure, TaskError
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.seeds import seed_of
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Message, Span, Transcript
 from poziomka.tasks.adapters.exchange import exchange
 from poziomka.tasks.adapters.rows import held_out, key_of

@@ -27,10 +27,11 @@ from itertools import islice
 from typing import Any
 
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION, hashed_to_validation
+from poziomka.core.task import Task
 from poziomka.core.transcript import Message, Stop, Transcript
 from poziomka.tasks.adapters.reading import LIMITS
 from poziomka.tasks.adapters.rows import held_out, key_of, messages_of

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
-from poziomka.core.problem import Problem, Score, Scorer, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.seeds import random_of
+from poziomka.core.task import Scorer, Task
 from poziomka.core.transcript import Message, Transcript
 from poziomka.environments.sandbox.interpreter import Interpreter
 from poziomka.environments.sandbox.limits import Limits

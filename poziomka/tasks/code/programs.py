@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import cast
 
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Score, Scorer, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.safety.untrusted import expanded
 from poziomka.core.seeds import seed_of
+from poziomka.core.task import Scorer, Task
 from poziomka.core.transcript import Transcript
 from poziomka.environments.sandbox.landlock_runner import Sandlocked
 from poziomka.environments.sandbox.limits import Limits

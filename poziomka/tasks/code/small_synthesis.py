@@ -19,8 +19,9 @@ from functools import cache
 from random import Random
 from typing import cast
 
-from poziomka.core.problem import Problem, Score, Scorer, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.task import Scorer, Task
 from poziomka.core.transcript import Message, Transcript
 from poziomka.environments.sandbox.interpreter import Interpreter
 from poziomka.environments.sandbox.registry import interpreter_named

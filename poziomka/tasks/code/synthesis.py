@@ -22,9 +22,10 @@ from functools import cache
 from random import Random
 from typing import cast
 
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.task import Task
 from poziomka.core.transcript import Message, Transcript
 from poziomka.tasks.code.list_language import BASE, MEANINGS, WORDS, Numbers, Program, compiled, run
 

@@ -26,9 +26,10 @@ from collections.abc import Sequence
 from random import Random
 from typing import cast
 
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.task import Task
 from poziomka.core.transcript import Message, Transcript
 
 STRENGTHS = (-2, -1, 1, 2)  # of which one is planted

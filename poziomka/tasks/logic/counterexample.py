@@ -14,10 +14,11 @@ from random import Random
 from typing import Any, cast
 
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Score, Task, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION, hashed_to_validation
+from poziomka.core.task import Task
 from poziomka.core.transcript import Message, Transcript
 from poziomka.tasks.logic.certificates import (
     DIGITS,

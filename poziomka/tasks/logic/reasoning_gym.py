@@ -15,9 +15,10 @@ from functools import cached_property
 from typing import Any
 
 from poziomka.core.errors import TaskError, nearest
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.task import Task
 from poziomka.core.transcript import Message, Transcript
 from poziomka.tasks.logic.reasoning.checks.answer_parsers import Unread
 from poziomka.tasks.logic.reasoning.drawing import draw

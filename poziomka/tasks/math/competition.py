@@ -25,12 +25,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import read_number, split_thought
 from poziomka.core.rollouts.boxes import BOX, open_box, trouble_before
 from poziomka.core.rollouts.number_words import ATTACHED, strange_word, words_in
 from poziomka.core.safety.untrusted import expanded
 from poziomka.core.seeds import seed_of
+from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
 from poziomka.tasks.math.competition_cross_check import audit
 from poziomka.tasks.math.competition_negatives import mistakes_of

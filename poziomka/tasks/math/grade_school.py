@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import cast
 
 from poziomka.core.errors import TaskError
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import read_number, split_thought
 from poziomka.core.safety.untrusted import expanded
 from poziomka.core.seeds import seed_of
+from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
 from poziomka.tasks.rows import HUB_NAME, read_hub_rows, read_lines, splits_in
 

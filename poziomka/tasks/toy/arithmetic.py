@@ -19,9 +19,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import read_number
 from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.task import Task
 from poziomka.core.transcript import Message, Transcript
 
 HELD_OUT = 8  # one kind of problem in this many belongs to the test split

@@ -15,9 +15,10 @@ from itertools import permutations
 from random import Random
 from typing import cast
 
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
 
 LARGEST = 12  # of the given numbers

@@ -17,10 +17,11 @@ from functools import cache
 from statistics import fmean
 from typing import cast
 
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.splits import SPLITS, TRAIN
+from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
 
 NAME = "exact_change"

@@ -19,9 +19,10 @@ What the tool says is no part of the demonstration: whoever shows it lets the en
 
 from random import Random
 
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
 from poziomka.tasks.toy.arithmetic import scorer as one_number
 

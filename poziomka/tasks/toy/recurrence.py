@@ -9,9 +9,10 @@ left: "a k+1 b k x1 k-1 x2 k-2 … xk 0", counters spelled k31 … k0. So a firs
 restatement a network may learn first steps by heart, pair by pair, and then fail on the pairs that are held out.
 """
 
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import read_integer
 from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
 
 MODULUS = 32

@@ -18,9 +18,10 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
 from poziomka.tasks.logic.reasoning.package import library
 

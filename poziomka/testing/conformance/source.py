@@ -4,7 +4,8 @@ import json
 import time
 from collections.abc import Sequence
 
-from poziomka.core.problem import Problem, Task
+from poziomka.core.problem import Problem
+from poziomka.core.task import Task
 from poziomka.testing.conformance.rule import rule
 
 KEYS_PER_PROBLEM = 10  # how many more problems are drawn to compare keys than are scored

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from poziomka.core.problem import Task
+from poziomka.core.task import Task
 from poziomka.testing.conformance.rule import rule
 from poziomka.testing.trial import FIRST, trial
 

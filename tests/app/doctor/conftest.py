@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from poziomka.app.doctor import Bench, Parts, examine
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import split_thought
+from poziomka.core.task import Task
 from poziomka.environments.tools.calculator import Calculator
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.learner import Learner, LearnerSettings

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from poziomka.app.cli.tasks import said, solution, split_of
-from poziomka.core.problem import Problem, Score, Task
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.safety.terminal import visible
+from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.reports.words import counted
 from poziomka.tasks import task_named
