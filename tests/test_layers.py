@@ -1,36 +1,75 @@
-"""Imports point down: the table of docs/design.md section 4, and the rules that keep it true."""
+"""Imports point down: the table of docs/design.md section 4, and the rules of folders."""
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = Path(__file__).resolve().parent.parent / "poziomka"
 
+# Groups of folders that are written more than once.
+TYPES = ["core", "core/safety"]
+CORE = [*TYPES, "core/rollouts"]
+ENVIRONMENTS = ["environments", "environments/sandbox", "environments/sandbox/worker", "environments/tools"]
+METHODS = [
+    "learning/curriculum",
+    "learning/monitoring",
+    "learning/objectives",
+    "learning/optim",
+    "learning/samples",
+]
+
+# A folder rules its files and those of its subfolders, except subfolders with a line of their own. It may use itself
+# and the folders that its line names, each in the same sense.
 MAY_USE = {
-    # 0
-    "core": [],
+    # 0: core types
+    "core": ["core/safety"],
+    "core/safety": ["core"],
     # 1
-    "environments": ["core"],
-    "models": ["core"],
-    "runs": ["core"],
+    "core/rollouts": TYPES,
+    "models": TYPES,
+    "environments": [*TYPES, "environments/tools"],
+    "environments/sandbox": [*TYPES, "environments/sandbox/worker"],
+    "environments/sandbox/worker": TYPES,
+    "environments/tools": [*TYPES, "environments/sandbox"],
     # 2
-    "tasks": ["core", "environments"],
-    "sampling": ["core", "models"],
-    "thinking": ["core"],
-    "scaling": ["core", "runs"],
-    "testing": ["core", "environments", "models"],
+    "tasks": [*CORE, *ENVIRONMENTS],
+    "inference": [*CORE, "models"],
+    "thinking": CORE,
+    "scaling": CORE,
+    "runs": CORE,
+    "testing": [*CORE, *ENVIRONMENTS, "models"],
     # 3
-    "learning": ["core", "models", "runs"],
-    "serving": ["core", "runs", "thinking"],
-    "reports": ["core", "runs"],
+    "learning/optim": [*TYPES, "models"],
+    "learning/objectives": [*CORE, "models", "learning/optim"],
+    "learning/curriculum": [*CORE, "models"],
+    "learning/samples": [*CORE, "models", "learning/curriculum"],
+    "learning/monitoring": [*CORE, "models", "runs", "learning/objectives", "learning/samples"],
+    "learning": [*CORE, "models", "runs", *METHODS],
+    "learning/loops": [*CORE, "models", "runs", *METHODS, "learning"],
     # 4
-    "distributed": ["core", "models", "runs", "sampling", "learning"],
+    "serving": [*CORE, "runs", "thinking"],
+    "reports": [*CORE, "runs"],
+    # 5
+    "distributed": [*CORE, "models", "runs", "inference", *METHODS, "learning", "learning/loops"],
 }
-WIRING = ["training", "cli", "__main__.py"]  # 5: may use everything
-FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "config", "configs"}
+PUBLIC = [*CORE, "openmp"]  # what `import poziomka` may use
+WIRING = ["app", "__main__.py"]  # 6: may use everything
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "configs"}
+MOST_FILES = 14  # Python files of a folder
+
+# Folders that use each other: an import that points back, (folder, used folder) -> why. Without these, the folders form
+# no circle. An `__init__.py` does not count: a package exports names of its subfolders.
+POINTS_BACK = {
+    ("core/safety", "core"): "every reader of untrusted files raises the errors of core",
+    ("environments/tools/formats", "environments/tools"): "a format describes a Tool; a toolbox speaks in a format",
+    ("models", "models/checkpoints"): "an architecture names its weights as checkpoints do, and adapters are saved",
+    ("models/checkpoints", "models/checkpoints/gguf"): "one function loads a model of either format",
+}
 
 # Imports inside functions, each with its reason: (file or folder, imported package) -> why.
 LATE = {
@@ -55,7 +94,7 @@ LATE = {
     ("tasks/math/competition.py", "huggingface_hub"): "an extra, for problems named on the hub",
     ("tasks/logic/constraints.py", "z3"): "an extra, which only claims about all whole numbers and audits need",
     ("tasks/math/formulas/algebra.py", "math_verify"): "an extra, and a second that only comparing formulas needs",
-    ("tasks/logic/reasoning/package.py", "*"): "an extra, and seconds: the one place where reasoning-gym is imported",
+    ("tasks/reasoning_gym_package.py", "*"): "an extra, and seconds: the one place where reasoning-gym is imported",
 }
 
 
@@ -65,7 +104,6 @@ class Import(NamedTuple):
     file: str  # relative to the package, "thinking/best_of.py"
     name: str  # absolute, "poziomka.core.transcript" or "numpy"
     late: bool  # inside a function
-    types: bool  # under TYPE_CHECKING: it never runs
 
 
 def python_files(package: Path) -> list[Path]:
@@ -76,64 +114,103 @@ def imports(package: Path, path: Path) -> Iterator[Import]:
     """Every import of a file, those under TYPE_CHECKING and those written as calls included."""
     file = path.relative_to(package).as_posix()
 
-    def walk(node: ast.AST, *, late: bool, types: bool) -> Iterator[Import]:
+    def walk(node: ast.AST, *, late: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
             match child:
                 case ast.Import(names=names):
-                    yield from (Import(file, alias.name, late, types) for alias in names)
+                    yield from (Import(file, alias.name, late) for alias in names)
                 case ast.ImportFrom(module=module, level=level, names=names):
                     source = module or ""
                     if level:
                         folder = ["poziomka", *path.relative_to(package).parts[:-1]]
                         source = ".".join(folder[: len(folder) - level + 1] + ([module] if module else []))
-                    yield from (Import(file, f"{source}.{alias.name}", late, types) for alias in names)
+                    yield from (Import(file, f"{source}.{alias.name}", late) for alias in names)
                 case ast.Call(func=ast.Attribute(attr="import_module") | ast.Name(id="__import__" | "import_module")):
                     named = child.args[0].value if child.args and isinstance(child.args[0], ast.Constant) else "?"
-                    yield Import(file, str(named), late=True, types=types)
+                    yield Import(file, str(named), late=True)
             inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            guarded = isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")
-            yield from walk(child, late=late or inside, types=types or guarded)
+            yield from walk(child, late=late or inside)
 
-    yield from walk(ast.parse(path.read_text(encoding="utf-8")), late=False, types=False)
+    yield from walk(ast.parse(path.read_text(encoding="utf-8")), late=False)
 
 
 def all_imports(package: Path) -> list[Import]:
     return [found for path in python_files(package) for found in imports(package, path)]
 
 
-def room_of(file: str) -> str:
-    """The room a file stands in: a folder, or the file itself where it stands beside the folders."""
-    return file.split("/", 1)[0]
+def ruled_by(path: str) -> str:
+    """Returns the folder of the table whose line rules a path; the first part of the path where there is none."""
+    ruling = [folder for folder in MAY_USE if path == folder or path.startswith(f"{folder}/")]
+    return max(ruling, key=len, default=path.split("/", 1)[0])
 
 
 def layer_violations(package: Path) -> list[str]:
     found = []
     for file, name, *_ in all_imports(package):
-        if room_of(file) in WIRING or not name.startswith("poziomka."):
+        folder, used = ruled_by(file), ruled_by("/".join(name.split(".")[1:]))
+        if folder in WIRING or not name.startswith("poziomka."):
             continue
-        room, used = room_of(file), name.split(".")[1]
-        allowed = ["core"] if room == "__init__.py" else MAY_USE.get(room)
+        allowed = PUBLIC if folder == "__init__.py" else MAY_USE.get(folder)
         if allowed is None:
-            found.append(f"{file} stands in no room of the table: {sorted(MAY_USE)}")
-        elif used not in (room, *allowed):
-            found.append(f"{file} imports {used}, but {room} may use only {allowed}")
+            found.append(f"{file} is in no folder of the table: {sorted(MAY_USE)}")
+        elif used not in (folder, *allowed):
+            found.append(f"{file} imports {used}, but {folder} may use only {allowed}")
     return sorted(set(found))
 
 
-def cycle(package: Path) -> list[str]:
-    """The modules of one import cycle, empty where there is none; imports for types do not count."""
+def imported_modules(package: Path) -> dict[str, set[str]]:
+    """Returns the modules of the package that each module imports, also those that it imports for types only."""
     modules = {module_of(package, path): path for path in python_files(package)}
-    graph = {module: set() for module in modules}
+    graph: dict[str, set[str]] = {module: set() for module in modules}
     for module, path in modules.items():
-        for _, name, _, types in imports(package, path):
-            target = name if name in modules else name.rpartition(".")[0]
-            if target in modules and target != module and not types:
+        for found in imports(package, path):
+            target = found.name if found.name in modules else found.name.rpartition(".")[0]
+            if target in modules and target != module:
                 graph[module].add(target)
+    return graph
+
+
+def circle(graph: Mapping[str, AbstractSet[str]]) -> list[str]:
+    """Returns the nodes of one circle, an empty list where there is none."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         return list(error.args[1])
     return []
+
+
+def cycle(package: Path) -> list[str]:
+    """Returns the modules of one import cycle, an empty list where there is none."""
+    return circle(imported_modules(package))
+
+
+def imported_folders(package: Path) -> set[tuple[str, str]]:
+    """Returns pairs (folder, folder that its files import from); an `__init__.py` does not import here."""
+    folders = {module_of(package, path): path.parent.relative_to(package).as_posix() for path in python_files(package)}
+    packages = {module_of(package, path) for path in python_files(package) if path.name == "__init__.py"}
+    return {
+        (folders[module], folders[target])
+        for module, targets in imported_modules(package).items()
+        for target in targets
+        if module not in packages and folders[module] != folders[target] and folders[target] != "."
+    }
+
+
+def folder_circle(package: Path, excused: Iterable[tuple[str, str]] = ()) -> list[str]:
+    """Returns the folders of one circle of imports, an empty list where there is none."""
+    graph: dict[str, set[str]] = {}
+    for folder, used in imported_folders(package) - set(excused):
+        graph.setdefault(folder, set()).add(used)
+    return circle(graph)
+
+
+def full_folders(package: Path) -> list[str]:
+    counts = Counter(path.parent.relative_to(package).as_posix() for path in python_files(package))
+    return [
+        f"{folder} has {count} Python files, more than {MOST_FILES}"
+        for folder, count in sorted(counts.items())
+        if count > MOST_FILES
+    ]
 
 
 def module_of(package: Path, path: Path) -> str:
@@ -145,14 +222,15 @@ def foreign_to_core(package: Path) -> list[str]:
     return [
         f"{file} imports {name}, but core is standard library only"
         for file, name, *_ in all_imports(package)
-        if room_of(file) in ("core", "__init__.py") and name.split(".")[0] not in sys.stdlib_module_names | {"poziomka"}
+        if file.split("/", 1)[0] in ("core", "__init__.py", "openmp.py")
+        and name.split(".")[0] not in sys.stdlib_module_names | {"poziomka"}
     ]
 
 
 def late_imports(package: Path) -> list[str]:
     return [
         f"{file} imports {name} inside a function; move it to the top, or allow it with a reason"
-        for file, name, late, _ in all_imports(package)
+        for file, name, late in all_imports(package)
         if late and not any(allows(entry, file, name) for entry in LATE)
     ]
 
@@ -178,6 +256,20 @@ def test_imports_point_down():
 
 def test_no_module_imports_itself_in_a_circle():
     assert cycle(PACKAGE) == []
+
+
+def test_folders_use_each_other_only_where_a_reason_is_given():
+    assert folder_circle(PACKAGE, POINTS_BACK) == []
+
+
+def test_every_import_between_folders_that_points_back_is_needed():
+    for pair in POINTS_BACK:
+        assert pair in imported_folders(PACKAGE)
+        assert folder_circle(PACKAGE, set(POINTS_BACK) - {pair}) != []
+
+
+def test_no_folder_is_full():
+    assert full_folders(PACKAGE) == []
 
 
 def test_core_is_standard_library_only():
@@ -208,32 +300,47 @@ def plant(folder: Path, files: dict[str, str]) -> Path:
 
 def test_a_planted_upward_import_is_caught(tmp_path):
     package = plant(tmp_path, {"thinking/best_of.py": "from poziomka.inference.engine import Engine\n"})
-    assert layer_violations(package) == ["thinking/best_of.py imports sampling, but thinking may use only ['core']"]
+    assert layer_violations(package) == [f"thinking/best_of.py imports inference, but thinking may use only {CORE}"]
 
 
-def test_a_relative_import_does_not_hide_the_room(tmp_path):
+def test_a_subfolder_has_a_line_of_its_own(tmp_path):
+    files = {
+        "environments/sandbox/monty.py": "from poziomka.environments.tools.tool import Tool\n",
+        "environments/tools/tool.py": "from poziomka.environments.sandbox.interpreter import Console\n",
+        "learning/monitoring/consistency.py": "from poziomka.learning.session import Progress\n",
+        "learning/loops/rl.py": "from poziomka.learning.session import Progress\n",
+        "models/text/chat.py": "from poziomka.core.rollouts.answers import split_thought\n",
+    }
+    assert [message.partition(", but")[0] for message in layer_violations(plant(tmp_path, files))] == [
+        "environments/sandbox/monty.py imports environments/tools",
+        "learning/monitoring/consistency.py imports learning",
+        "models/text/chat.py imports core/rollouts",
+    ]
+
+
+def test_a_relative_import_does_not_hide_the_folder(tmp_path):
     package = plant(tmp_path, {"runs/run.py": "from ..learning import learner\n"})
-    assert layer_violations(package) == ["runs/run.py imports learning, but runs may use only ['core']"]
+    assert layer_violations(package) == [f"runs/run.py imports learning, but runs may use only {CORE}"]
 
 
 def test_an_import_for_types_only_counts(tmp_path):
     text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import poziomka.models.transformer\n"
     package = plant(tmp_path, {"core/task.py": text})
-    assert layer_violations(package) == ["core/task.py imports models, but core may use only []"]
+    assert layer_violations(package) == ["core/task.py imports models, but core may use only ['core/safety']"]
 
 
 def test_the_public_face_may_use_core_only(tmp_path):
     package = plant(tmp_path, {"__init__.py": "from poziomka import learning\n"})
-    assert layer_violations(package) == ["__init__.py imports learning, but __init__.py may use only ['core']"]
+    assert layer_violations(package) == [f"__init__.py imports learning, but __init__.py may use only {PUBLIC}"]
 
 
-def test_a_new_room_needs_a_place_in_the_table(tmp_path):
+def test_a_new_folder_needs_a_place_in_the_table(tmp_path):
     package = plant(tmp_path, {"extras/thing.py": "import poziomka.core\n"})
-    assert layer_violations(package)[0].startswith("extras/thing.py stands in no room of the table")
+    assert layer_violations(package)[0].startswith("extras/thing.py is in no folder of the table")
 
 
 def test_the_command_line_may_use_everything(tmp_path):
-    package = plant(tmp_path, {"app/cli/main.py": "from poziomka.learning import reinforce\n"})
+    package = plant(tmp_path, {"app/cli/main.py": "from poziomka.learning.loops import rl\n"})
     assert layer_violations(package) == []
 
 
@@ -242,10 +349,31 @@ def test_a_planted_cycle_is_caught(tmp_path):
     assert set(cycle(plant(tmp_path, {"core/__init__.py": "", **files}))) == {"poziomka.core.a", "poziomka.core.b"}
 
 
-def test_two_modules_may_know_each_others_types(tmp_path):
+def test_a_cycle_by_types_only_is_caught(tmp_path):
     guarded = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from poziomka.core.b import B\n"
     files = {"core/a.py": guarded, "core/b.py": "from poziomka.core.a import A\n"}
-    assert cycle(plant(tmp_path, files)) == []
+    assert set(cycle(plant(tmp_path, files))) == {"poziomka.core.a", "poziomka.core.b"}
+
+
+def test_a_planted_circle_of_three_folders_is_caught(tmp_path):
+    files = {
+        "runs/run.py": "from poziomka.runs.storage import disk\n",
+        "runs/storage/disk.py": "from poziomka.runs.exports import csv\n",
+        "runs/exports/csv.py": "from poziomka.runs import compare\n",
+        "runs/compare.py": "",
+        "runs/__init__.py": "from poziomka.runs.run import open_run\n",
+    }
+    package = plant(tmp_path, files)
+    assert cycle(package) == []
+    assert set(folder_circle(package)) == {"runs", "runs/storage", "runs/exports"}
+    assert folder_circle(package, [("runs/exports", "runs")]) == []
+
+
+def test_a_planted_full_folder_is_caught(tmp_path):
+    package = plant(tmp_path, {f"core/module_{number}.py": "" for number in range(MOST_FILES)})
+    assert full_folders(package) == []
+    plant(tmp_path, {"core/one_more.py": "", "core/rollouts/collect.py": ""})
+    assert full_folders(package) == ["core has 15 Python files, more than 14"]
 
 
 def test_a_planted_dependency_of_core_is_caught(tmp_path):

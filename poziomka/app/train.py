@@ -18,11 +18,11 @@ from poziomka.app.build import (
     taught,
 )
 from poziomka.app.forgetting import record_knowledge
+from poziomka.app.inputs import demand_same_inputs
 from poziomka.app.interrupt import interruptible
 from poziomka.app.measure import held_out, measured, opens_thoughts, record
 from poziomka.app.preflight import demand_memory, needs
 from poziomka.app.progress_display import Watcher
-from poziomka.app.settings.inputs import demand_same_inputs
 from poziomka.app.settings.recipe import Recipe, recipe_of
 from poziomka.app.watchdog import Watchdog, learning, sampling, scoring
 from poziomka.core.errors import LearningError

@@ -85,6 +85,11 @@ class Rollout:
 Group = Sequence[Rollout]  # attempts at one problem
 
 
+def rewards_of(group: Group) -> list[float]:
+    """Returns the rewards of the attempts that were judged."""
+    return [rollout.score.reward for rollout in group if rollout.score.reward is not None]
+
+
 def seed_of_rollout(problem: Problem, rollout: str) -> int:
     """Returns the seed of the rollout called `rollout`."""
     return seed_of("rollout", problem.task, rollout)

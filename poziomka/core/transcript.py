@@ -7,6 +7,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+THINK, CLOSE = "<think>", "</think>"  # around a thought
+
 
 class Author(StrEnum):
     """Who wrote a span. Every training mask is derived from this."""

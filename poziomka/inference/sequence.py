@@ -5,9 +5,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from poziomka.core.rollouts.answers import CLOSE, THINK
 from poziomka.core.sampler import Sampling
-from poziomka.core.transcript import Author, Stop
+from poziomka.core.transcript import CLOSE, THINK, Author, Stop
 
 CHARACTER = 4  # most bytes of a character, each of which may be a token
 HALF = "\ufffd"  # what bytes read as that are no character

@@ -5,25 +5,8 @@ from typing import Literal
 
 from poziomka.core.errors import ModelError
 from poziomka.core.settings import setting
-from poziomka.models.checkpoints.bounds import HEADS, LAYERS, LENGTH, WIDTH
-
-
-@dataclass(frozen=True, kw_only=True)
-class RopeScaling:
-    """How rotary angles are slowed down for texts longer than the model was first trained on.
-
-    linear: all by the factor (Chen et al. 2023, arXiv 2306.15595). llama3: slow ones by the factor, fast ones not at
-    all, those between by a blend (Llama 3.1, arXiv 2407.21783). yarn: a blend over a ramp, and louder queries and keys
-    (Peng et al. 2023, arXiv 2309.00071).
-    """
-
-    kind: Literal["linear", "llama3", "yarn"] = setting("linear", "linear, llama3 or yarn")
-    factor: float = setting(1.0, "how many times longer texts become", low=1)
-    original: int = setting(4096, "longest text before, in tokens (llama3, yarn)", low=1)
-    slow: float = setting(1.0, "turns within `original` tokens below which a pair is slowed down in full", low=0)
-    fast: float = setting(32.0, "turns above which a pair is left alone; llama3 uses 4", low=0)
-    loudness: float | None = setting(None, "factor on cos and sin (yarn); none: 1 + 0.1 ln(factor)", low=0)
-    truncate: bool = setting(True, "the ramp's ends are whole pairs (yarn)")
+from poziomka.models.bounds import HEADS, LAYERS, LENGTH, WIDTH
+from poziomka.models.layers.rotary import RopeScaling
 
 
 @dataclass(frozen=True, kw_only=True)

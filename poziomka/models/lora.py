@@ -23,7 +23,7 @@ from poziomka.core.errors import ModelError, nearest
 from poziomka.core.safety.untrusted import open_regular, read_object
 from poziomka.core.settings import setting
 from poziomka.models.base import Architecture
-from poziomka.models.checkpoints.bounds import WIDTH, real, whole
+from poziomka.models.bounds import WIDTH, real, whole
 from poziomka.models.checkpoints.peft_config import demand_plain
 from poziomka.models.checkpoints.weights import load_weights, save_model
 from poziomka.models.layers.linear import Linear

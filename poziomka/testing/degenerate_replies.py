@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from poziomka.core.problem import Problem
-from poziomka.core.rollouts.answers import CLOSE, THINK, read_number
+from poziomka.core.rollouts.answers import read_number
 from poziomka.core.rollouts.boxes import Box, open_box
-from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript
 from poziomka.testing.negatives import same
 
 LONG = "let me see whether that is so and look at it once more "  # repeated where a reply is to be long

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 from poziomka.core.errors import SamplerError, SettingsError
-from poziomka.core.rollouts.answers import CLOSE, THINK
 from poziomka.core.sampler import Sampler, Sampling
-from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
+from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript, compact, compact_floats
 
 Script = Sequence[str] | Callable[[Transcript, Sampling], str]
 

@@ -17,9 +17,9 @@ from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.task import Scorer, Task
 from poziomka.core.transcript import Transcript
-from poziomka.testing.conformance.source import source_rules
 from poziomka.testing.degenerate_replies import LONG, SIZES, Case, junk, worthless
 from poziomka.testing.negatives import mistakes
+from poziomka.testing.source import source_rules
 from poziomka.testing.trial_record import GOLD, JUNK, MISTAKE, WORTHLESS, EnoughError, Record, Trial, ends, spelled
 
 OTHERS = 12  # right answers to other problems that are listed beside the right one

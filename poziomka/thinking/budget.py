@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 
 from poziomka.core.errors import SettingsError
 from poziomka.core.rollout import Branch, Group, Rollout
-from poziomka.core.rollouts.answers import CLOSE, THINK
 from poziomka.core.rollouts.collect import collect, wait_for
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.task import Task
-from poziomka.core.transcript import Author, Span, Transcript
+from poziomka.core.transcript import CLOSE, THINK, Author, Span, Transcript
 
 
 @dataclass(frozen=True)

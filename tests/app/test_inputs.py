@@ -10,7 +10,7 @@ import pytest
 from poziomka.app.build import build, load, settled
 from poziomka.app.doctor import Bench, parts_of
 from poziomka.app.doctor.format import template
-from poziomka.app.settings.inputs import _paths_in, demand_same_inputs
+from poziomka.app.inputs import _paths_in, demand_same_inputs
 from poziomka.app.settings.recipe import read_recipe, recipe_of
 from poziomka.app.train import train
 from poziomka.core.errors import ModelError, RunError, SettingsError

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poziomka.core.rollouts import answers
-from poziomka.core.rollouts.answers import CLOSE, LONGEST, THINK, read_boxed, read_integer, read_number, split_thought
+from poziomka.core.rollouts.answers import LONGEST, read_boxed, read_integer, read_number, split_thought
+from poziomka.core.transcript import CLOSE, THINK
 
 READERS = (read_integer, read_number, read_boxed)
 

@@ -7,9 +7,8 @@ import pytest
 
 from poziomka.core.environment import converse
 from poziomka.core.problem import Problem
-from poziomka.core.rollouts.answers import CLOSE
 from poziomka.core.sampler import Sampling
-from poziomka.core.transcript import Author, Transcript
+from poziomka.core.transcript import CLOSE, Author, Transcript
 from poziomka.environments.tools.formats.registry import format_named
 from poziomka.environments.tools.tool import Tool, tool
 from poziomka.environments.tools.toolbox import Toolbox

@@ -5,9 +5,9 @@ import os
 import pytest
 
 from poziomka.core.errors import EnvironmentFailure
+from poziomka.environments.sandbox import console_ipc as pipes
+from poziomka.environments.sandbox.console_ipc import ask
 from poziomka.environments.sandbox.limits import Limits
-from poziomka.environments.sandbox.worker import console_ipc as pipes
-from poziomka.environments.sandbox.worker.console_ipc import ask
 from poziomka.environments.sandbox.worker.worker import MARK
 
 LIMITS = Limits(seconds=0.01)

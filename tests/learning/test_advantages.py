@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poziomka.core.errors import SettingsError
+from poziomka.core.rollout import rewards_of
 from poziomka.learning.samples.advantages import (
     ADVANTAGES,
     advantage_named,
@@ -15,7 +16,6 @@ from poziomka.learning.samples.advantages import (
     expert,
     group_std,
     informative,
-    rewards_of,
     rloo,
 )
 

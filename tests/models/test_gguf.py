@@ -12,14 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import decoders, models, pre_tokenizers
 
+from poziomka.core.disk_cache import cache_folder
 from poziomka.core.errors import ModelError
-from poziomka.models.checkpoints.disk_cache import cache_folder
 from poziomka.models.checkpoints.gguf.file import GGUFFile
 from poziomka.models.checkpoints.gguf.reader import converted, shape_of
 from poziomka.models.checkpoints.gguf.writer import export_gguf
 from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.models.checkpoints.weights import save_model
-from poziomka.models.config import RopeScaling, SlidingWindow, TransformerSettings
+from poziomka.models.config import SlidingWindow, TransformerSettings
+from poziomka.models.layers.rotary import RopeScaling
 from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import Transformer
 

@@ -16,7 +16,7 @@ from poziomka.core.seeds import seed_of
 from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks import is_task, shipped, task_named
-from poziomka.tasks.logic.reasoning import package
+from poziomka.tasks import reasoning_gym_package as package
 from poziomka.tasks.logic.reasoning.checks import answer_parsers as forms
 from poziomka.tasks.logic.reasoning.checks.answer_parsers import Unread
 from poziomka.tasks.logic.reasoning.checks.board_puzzles import carried, judge_boxes, judge_traffic, least_traffic

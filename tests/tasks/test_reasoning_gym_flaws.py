@@ -12,9 +12,9 @@ from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks.logic.reasoning.checks.board_puzzles import carried, least_traffic
 from poziomka.tasks.logic.reasoning.drawing import draw
 from poziomka.tasks.logic.reasoning.levels import settings_of
-from poziomka.tasks.logic.reasoning.package import registry
 from poziomka.tasks.logic.reasoning.scoring_table import RULINGS
 from poziomka.tasks.logic.reasoning_gym import Generator
+from poziomka.tasks.reasoning_gym_package import registry
 
 
 def rows(item, change):

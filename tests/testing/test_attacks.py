@@ -26,9 +26,8 @@ from poziomka.core.safety.processes import descendants
 from poziomka.environments.sandbox.interpreter import Isolation, Output, Surface
 from poziomka.environments.sandbox.limits import Limits
 from poziomka.environments.sandbox.registry import interpreter_named, reasons
-from poziomka.testing.attacks import ATTACKS, QUICK, Attack, Battery, Outcome, Report, check_interpreter
+from poziomka.testing.attacks import ATTACKS, QUICK, Attack, Battery, Outcome, Report, check_interpreter, ground
 from poziomka.testing.attacks.attack import Evidence, unlike
-from poziomka.testing.attacks.targets import ground
 
 pytestmark = pytest.mark.sandbox
 

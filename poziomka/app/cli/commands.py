@@ -71,7 +71,7 @@ def _train(given: Namespace) -> int:
         recipe = read_recipe(path, tuple(given.set))
         folder = given.run or _folder_for(given.recipe if path == given.recipe else Path(recipe.name), recipe.name)
     if given.dry_run:
-        from poziomka.app.settings.resolve import demand_resolvable
+        from poziomka.app.resolve import demand_resolvable
 
         demand_resolvable(recipe, given.to)
         print(to_toml(plain(recipe)), end="")
@@ -299,7 +299,7 @@ def _tasks(given: Namespace) -> int:
         how = {"split": given.split, "level": given.level, "count": given.count or 3}
         print(show_task(given.names[0], **how, as_json=given.json))
     else:
-        from poziomka.app.cli.chat.play import Game, play
+        from poziomka.app.cli.play import Game, play
 
         play(Game(given.names[0], given.split, given.level, given.count or 10))
     return 0

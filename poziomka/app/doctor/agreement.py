@@ -15,13 +15,13 @@ import torch
 from poziomka.app.doctor.finding import Finding
 from poziomka.app.doctor.parts import Bench, Parts, own_tokens
 from poziomka.core.errors import SamplerError
-from poziomka.core.rollout import Group, Rollout
+from poziomka.core.rollout import Group, Rollout, rewards_of
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.task import asked
 from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.monitoring.consistency import BOUNDS, KL_BOUNDS, best_temperature
 from poziomka.learning.objectives.logprobs import logprobs_of
-from poziomka.learning.samples.advantages import Advantages, rewards_of
+from poziomka.learning.samples.advantages import Advantages
 from poziomka.learning.samples.batch import Batch
 
 CANARY_RATE = 1e-4  # at least: a rate so small that a rehearsed step cannot be seen would prove nothing

@@ -6,10 +6,9 @@ from poziomka.app.doctor.finding import Finding
 from poziomka.app.doctor.parts import Bench
 from poziomka.core.errors import ModelError
 from poziomka.core.problem import Problem
-from poziomka.core.rollouts.answers import CLOSE, THINK
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.task import Task, asked
-from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
+from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript, compact, compact_floats
 from poziomka.models.text.tokenizer import Tokenizer
 
 NAME = "chat format"

@@ -10,9 +10,8 @@ from poziomka.app.doctor.format import written_out
 from poziomka.app.doctor.parts import Bench
 from poziomka.core.problem import Score
 from poziomka.core.rollout import Branch, Group, Rollout
-from poziomka.core.rollouts.answers import CLOSE
 from poziomka.core.task import asked
-from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
+from poziomka.core.transcript import CLOSE, Author, Span, Stop, Transcript, compact, compact_floats
 from poziomka.learning.monitoring.consistency import prompt_of
 from poziomka.learning.samples.advantages import Advantages
 

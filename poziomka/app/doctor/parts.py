@@ -7,7 +7,7 @@ from functools import cached_property
 
 from poziomka.app.settings.recipe import Recipe
 from poziomka.core.problem import Problem, Score
-from poziomka.core.rollout import Group, Rollout
+from poziomka.core.rollout import Group, Rollout, rewards_of
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler
@@ -16,7 +16,7 @@ from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.learner import Learner
 from poziomka.learning.loops.rl import ReinforceSettings
 from poziomka.learning.monitoring.consistency import Precision, precision_of
-from poziomka.learning.samples.advantages import Advantages, advantage_named, informative, rewards_of
+from poziomka.learning.samples.advantages import Advantages, advantage_named, informative
 from poziomka.learning.samples.weighting import Example, policy_examples
 from poziomka.models.base import Architecture
 from poziomka.models.text.chat import ChatFormat

@@ -15,7 +15,10 @@ MEND = "do not run a model's code there: report what was reached, and name anoth
 
 
 def interpreters_of(tools: str | None) -> list[str]:
-    """Returns the interpreters that a recipe's tools run code in, "python+search:docs" for one (toolboxes.py)."""
+    """Returns the interpreters that a recipe's tools run code in, "python+search:docs" for one.
+
+    See environments/tools/registry.py.
+    """
     parts = [part.strip().partition(":") for part in (tools or "").split("+")]
     return [where or "monty" for kind, _, where in parts if kind == "python"]
 

@@ -1,1 +1,1 @@
-"""Recipes: their settings, aliases, defaults and inputs."""
+"""Recipes: their settings, aliases and defaults."""

@@ -5,8 +5,7 @@ from collections.abc import Collection
 
 from poziomka.core.rollouts.boxes import BOX, TEXT, open_box, trouble_before
 from poziomka.core.rollouts.number_words import AFTER, ATTACHED, is_harmless, leads_to_number, words_in
-
-THINK, CLOSE = "<think>", "</think>"
+from poziomka.core.transcript import CLOSE, THINK
 
 
 def split_thought(reply: str) -> tuple[str, str | None]:

@@ -16,11 +16,10 @@ from functools import lru_cache
 
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Group, Rollout
-from poziomka.core.rollouts.answers import CLOSE, THINK
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.rollouts.scoring import Scoring, judge
 from poziomka.core.task import Task
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import CLOSE, THINK, Transcript
 
 LONGEST = 1000  # characters of an answer, beside twice those of the gold one: whoever says more says something else
 WRAPPING = " \t\r\n.,;:!?'\"`*_$()[]{}\\="

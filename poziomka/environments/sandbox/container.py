@@ -1,7 +1,7 @@
 """CPython in a container of docker, by the name of an image that has Python 3.11 or later: `docker:python:3.11-slim`.
 
 The container has no network, a file system that cannot be written but for a folder in memory, no capabilities and no
-user of ours. What runs in it is `inner`, passed as text, so nothing of ours is mounted. An image is never fetched.
+user of ours. What runs in it is `worker`, passed as text, so nothing of ours is mounted. An image is never fetched.
 """
 
 import re
@@ -10,10 +10,10 @@ from contextlib import suppress
 from secrets import token_hex
 
 from poziomka.core.errors import EnvironmentFailure, SettingsError
+from poziomka.environments.sandbox.console_ipc import PipedConsole
 from poziomka.environments.sandbox.interpreter import CALL, Isolation, Surface
 from poziomka.environments.sandbox.landlock_process import CODE, FILES, ONE_THREAD, asked
 from poziomka.environments.sandbox.limits import Limits
-from poziomka.environments.sandbox.worker.console_ipc import PipedConsole
 
 PATIENCE = 20.0  # seconds within which docker must answer
 NOBODY = "65534:65534"
@@ -124,7 +124,7 @@ class Docker:
 
 
 class Container:
-    """A container that answers over pipes (a Held of `pipes`).
+    """A container that answers over pipes (a Held of `console_ipc`).
 
     Raises:
         EnvironmentFailure: it cannot be started.

@@ -1,4 +1,4 @@
-"""A sandboxed interpreter that forks a process for each program; `nested` is the code that runs inside."""
+"""A sandboxed interpreter that forks a process for each program; `fork_server` is the code that runs inside."""
 
 import os
 import signal
@@ -7,17 +7,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from poziomka.core.errors import EnvironmentFailure
+from poziomka.environments.sandbox.console_ipc import hear, started
 from poziomka.environments.sandbox.landlock_process import HeldProcess, coded, spent
 from poziomka.environments.sandbox.limits import Ended, Limits
-from poziomka.environments.sandbox.worker import fork_server as nested
-from poziomka.environments.sandbox.worker import wire_format as plain
-from poziomka.environments.sandbox.worker import worker as inner
-from poziomka.environments.sandbox.worker import worker_roles as roles
-from poziomka.environments.sandbox.worker.console_ipc import hear, started
+from poziomka.environments.sandbox.worker import fork_server, wire_format, worker, worker_roles
 from poziomka.environments.sandbox.worker.seccomp import filter_words
 from poziomka.environments.sandbox.worker.wire_format import Pipes, is_readable
 
-MODULES = {f"module.{module.__name__}": module for module in (plain, roles, nested)}  # each needs those before it
+MODULES = {  # each needs those before it
+    f"module.{module.__name__}": module for module in (wire_format, worker_roles, fork_server)
+}
 PATIENCE = 8.0  # seconds within which a process must be forked, or be gone; a busy machine takes one
 
 
@@ -79,14 +78,14 @@ class Nest:
         self._forked: list[Forked] = []
 
     def start(self, *names: str) -> list[Forked]:
-        """Forks a process for each role (`roles`); each waits for its request.
+        """Forks a process for each role (`worker_roles`); each waits for its request.
 
         The role "tests" calls the functions of the process before it.
 
         Raises:
             EnvironmentFailure: a process cannot be forked, or not be sandboxed.
         """
-        paths = [[f"{self.held.scratch.path}/{n}.{end}" for end in nested.PIPES] for n in range(len(names))]
+        paths = [[f"{self.held.scratch.path}/{n}.{end}" for end in fork_server.PIPES] for n in range(len(names))]
         made = [path for of_one in paths for path in of_one]
         both: list[int] = []
         try:
@@ -96,7 +95,7 @@ class Nest:
                 both.append(os.open(to, os.O_RDWR))  # so that neither side waits for the other to open it
                 reading, errors = (os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in others)
                 self._forked.append(Forked(reading=reading, errors=errors))
-            inner.tell(self.held.asking, " ".join(names).encode())
+            worker.tell(self.held.asking, " ".join(names).encode())
             for forked, number in zip(self._forked, self._hear().split(), strict=True):
                 forked.pid = int(number)
                 forked.process = os.pidfd_open(forked.pid)

@@ -5,7 +5,7 @@
     docker      the same in a container without a network, by the name of an image
 
 What an interpreter promises to hold, its `isolation` says surface by surface. One that is not there is refused with
-the reason and what else there is: nothing ever runs with less than was asked for. `interpreters` knows their names.
+the reason and what else there is: nothing ever runs with less than was asked for. `registry` knows their names.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Starting an interpreter that the kernel holds: Landlock for files and signals, seccomp for system calls.
 
-The package sandlock applies both before the interpreter begins, and answers for the calls that need a decision; `inner`
-then bounds the process further from within, and gives up every right that it has left.
+The package sandlock applies both before the interpreter begins, and answers for the calls that need a decision;
+`worker` then bounds the process further from within, and gives up every right that it has left.
 """
 
 import atexit
@@ -27,7 +27,7 @@ from poziomka.core.errors import EnvironmentFailure
 from poziomka.core.safety.processes import descendants
 from poziomka.environments.sandbox.limits import Ended, Limits
 from poziomka.environments.sandbox.scratch import Scratch, sweep
-from poziomka.environments.sandbox.worker import worker as inner
+from poziomka.environments.sandbox.worker import worker
 from poziomka.environments.sandbox.worker.seccomp import filter_words
 from poziomka.environments.sandbox.worker.wire_format import is_readable
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 FLAGS = ("-s", "-S", "-P", "-B", "-X", "utf8")  # as -I, but for the seed
 FILES = 64  # times the largest file, which all files together may take
-CODE = Path(inner.__file__).read_text(encoding="utf-8")
+CODE = Path(worker.__file__).read_text(encoding="utf-8")
 BEGIN = "import sys, marshal\nexec(marshal.loads(bytes.fromhex(sys.argv.pop(1))))"
 PACKAGES = ("numpy",)  # that code may import beside Python's own modules
 CONSOLE = ("role=console",)
@@ -92,13 +92,13 @@ def readable() -> tuple[str, ...]:
 
 @cache
 def opened() -> dict[str, str]:
-    """Returns what of it `inner` is to open, by what it is; packages of others, and ours, stay closed."""
+    """Returns what of it `worker` is to open, by what it is; packages of others, and ours, stay closed."""
     lib = sysconfig.get_path("stdlib")
     others = [
         *site.getsitepackages(),
         f"{lib}/site-packages",
         f"{lib}/dist-packages",
-        str(Path(__file__).parent.parent),
+        str(Path(__file__).parents[2]),
     ]
     closed = [Path(os.path.realpath(path)) for path in others]
     paths = [found for path in readable() for found in split(Path(path), closed)]
@@ -123,7 +123,7 @@ def split(path: Path, closed: Sequence[Path]) -> list[Path]:
 
 
 def asked(limits: Limits, seed: int, folders: Mapping[str, str]) -> list[str]:
-    """Returns what `inner` is told of a process's bounds, as words."""
+    """Returns what `worker` is told of a process's bounds, as words."""
     numbers = {
         "seed": seed,
         "memory": limits.memory,
@@ -141,7 +141,7 @@ def asked(limits: Limits, seed: int, folders: Mapping[str, str]) -> list[str]:
 
 @cache
 def coded(module: "ModuleType") -> str:
-    """Returns a module of ours as `inner` reads it: to compile it anew in each process takes longer than all else."""
+    """Returns a module of ours as `worker` reads it: to compile it anew in each process takes longer than all else."""
     path = Path(str(module.__file__))
     return marshal.dumps(compile(path.read_text(encoding="utf-8"), f"<{path.stem}>", "exec", dont_inherit=True)).hex()
 
@@ -155,12 +155,12 @@ def spent(process: int) -> tuple[float, float]:
 
 
 class HeldProcess:
-    """An interpreter that the kernel holds, in a folder of its own (a Held of `pipes`).
+    """An interpreter that the kernel holds, in a folder of its own (a Held of `console_ipc`).
 
     Args:
         limits: of the process; of processes, of all that it starts together.
         seed: of Python's random numbers and of the order of sets of texts.
-        more: what else `inner` is told, its role at least.
+        more: what else `worker` is told, its role at least.
 
     Raises:
         EnvironmentFailure: it cannot be started.
@@ -177,7 +177,7 @@ class HeldProcess:
             *FLAGS,
             "-c",
             BEGIN,
-            coded(inner),
+            coded(worker),
             *asked(limits, seed, packages()),
             *(f"{n}={p}" for n, p in opened().items()),
             *more,

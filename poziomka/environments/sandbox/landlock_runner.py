@@ -1,8 +1,8 @@
 """Runs untrusted programs in the sandbox, so that their tests stay out of reach.
 
-A program is forked from a sandboxed interpreter that never ran untrusted code (`nest`), into rules of its own, under
-which it changes no file, reaches no process, not even that interpreter, and starts none. It communicates through pipes
-that it alone has.
+A program is forked from a sandboxed interpreter that never ran untrusted code (`fork_client`), into rules of its own,
+under which it changes no file, reaches no process, not even that interpreter, and starts none. It communicates through
+pipes that it alone has.
 """
 
 import os
@@ -16,7 +16,7 @@ from poziomka.core.errors import EnvironmentFailure, SettingsError
 from poziomka.environments.sandbox import sandlock_interpreter as sandlocked
 from poziomka.environments.sandbox.fork_client import Nest
 from poziomka.environments.sandbox.limits import Ended, Limits, busy
-from poziomka.environments.sandbox.worker.streams import Streams
+from poziomka.environments.sandbox.streams import Streams
 from poziomka.environments.sandbox.worker.wire_format import Channel, NotPlainError, Pipes, receive, send
 
 NOT_PROTECTED: tuple[str, ...] = (

@@ -12,10 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from poziomka.core.errors import EnvironmentFailure
+from poziomka.environments.sandbox.console_ipc import PipedConsole, ask, started
 from poziomka.environments.sandbox.interpreter import CALL, Isolation, Surface
 from poziomka.environments.sandbox.landlock_process import HeldProcess, Ready, loaded
 from poziomka.environments.sandbox.limits import Limits
-from poziomka.environments.sandbox.worker.console_ipc import PipedConsole, ask, started
 
 HELD = {
     Surface.FILES: "Landlock: it reads Python's library, the system's libraries and numpy, and writes its own folder; "

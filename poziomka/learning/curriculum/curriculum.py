@@ -5,11 +5,10 @@ from typing import Any
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem
-from poziomka.core.rollout import Group
+from poziomka.core.rollout import Group, rewards_of
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Task
 from poziomka.learning.curriculum.levels import SPLIT, CurriculumSettings, LevelRange, levels_of
-from poziomka.learning.samples.advantages import rewards_of
 
 
 class Curriculum:

@@ -6,9 +6,9 @@ from statistics import fmean
 
 from poziomka.core.errors import LearningError
 from poziomka.core.problem import Verdict
-from poziomka.core.rollout import Group, Rollout
+from poziomka.core.rollout import Group, Rollout, rewards_of
 from poziomka.core.transcript import Author
-from poziomka.learning.samples.advantages import informative, rewards_of
+from poziomka.learning.samples.advantages import informative
 
 
 def describe(groups: Sequence[Group]) -> dict[str, float]:

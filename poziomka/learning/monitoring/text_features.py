@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from poziomka.core.problem import Verdict
 from poziomka.core.rollout import Group, Rollout
-from poziomka.core.rollouts.answers import CLOSE, THINK, split_thought
+from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.cross_check import LEADS
-from poziomka.core.transcript import Author, Transcript
+from poziomka.core.transcript import CLOSE, THINK, Author, Transcript
 
 NGRAM = 4  # tokens that count as said before when they stood in this order before
 SHORT = 16  # tokens of a reply that is too short to repeat itself

@@ -10,17 +10,12 @@ from collections.abc import Callable, Sequence
 from statistics import fmean, pstdev
 
 from poziomka.core.errors import SettingsError, nearest
-from poziomka.core.rollout import Group
+from poziomka.core.rollout import Group, rewards_of
 from poziomka.core.transcript import Author
 
 EPSILON = 1e-6
 Advantages = list[list[float | None]]  # by group and attempt; None where nothing is learned
 Estimator = Callable[[Sequence[Group]], Advantages]
-
-
-def rewards_of(group: Group) -> list[float]:
-    """Returns the rewards of the attempts that were judged."""
-    return [rollout.score.reward for rollout in group if rollout.score.reward is not None]
 
 
 def informative(group: Group) -> bool:

@@ -12,12 +12,11 @@ from random import Random
 from poziomka.core.environment import Environment, Session, goes_on, opening
 from poziomka.core.errors import EnvironmentFailure, ModelError, SettingsError, TaskError
 from poziomka.core.problem import Problem
-from poziomka.core.rollouts.answers import THINK
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.seeds import random_of
 from poziomka.core.settings import setting
 from poziomka.core.task import Task
-from poziomka.core.transcript import Author, Span, Transcript, compact
+from poziomka.core.transcript import THINK, Author, Span, Transcript, compact
 from poziomka.learning.curriculum.levels import SPLIT, of_levels
 from poziomka.models.text.chat import ChatFormat
 

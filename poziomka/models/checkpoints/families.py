@@ -1,7 +1,7 @@
 """The families of models that the one transformer is: what sets each apart, and its config.json.
 
 A family is data: the features that set it apart, and what its config.json means where it is silent. Names of weights
-follow from the features alone: see naming.py.
+follow from the features alone: see weight_names.py.
 """
 
 from collections.abc import Mapping
@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from poziomka.core.errors import ModelError, nearest
-from poziomka.models.checkpoints.bounds import HEADS, LAYERS, LENGTH, VOCABULARY, WIDTH, real, whole
-from poziomka.models.config import RopeScaling, SlidingWindow, TransformerSettings
+from poziomka.models.bounds import HEADS, LAYERS, LENGTH, VOCABULARY, WIDTH, real, whole
+from poziomka.models.config import SlidingWindow, TransformerSettings
+from poziomka.models.layers.rotary import RopeScaling
 
 PLAIN: dict[str, Any] = {  # a decoder without any family's peculiarities
     "qk_norm": False,

@@ -200,15 +200,10 @@ def _shards(folder: Path) -> list[Path]:
 def read_json(path: Path) -> dict[str, Any]:
     """Returns a JSON file's object; raises ModelError where there is none."""
     try:
-        return json_object(read_regular(path, ModelError), path)
+        return parse_object(read_regular(path, ModelError), str(path), ModelError)
     except FileNotFoundError as error:
         message = f"{path.parent} is no folder of a checkpoint: it has no {path.name}"
         raise ModelError(message) from error
-
-
-def json_object(content: bytes, path: Path) -> dict[str, Any]:
-    """Returns the object that a JSON file holds; raises ModelError where it holds none, naming its path."""
-    return parse_object(content, str(path), ModelError)
 
 
 def demand_fit(found: Mapping[str, Iterable[int]], wanted: Mapping[str, Tensor], spare: Iterable[str] = ()) -> None:

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from poziomka.core.errors import ModelError, nearest
 from poziomka.core.settings import build
 from poziomka.models.base import Architecture
-from poziomka.models.checkpoints.bounds import VOCABULARY, whole
+from poziomka.models.bounds import VOCABULARY, whole
 from poziomka.models.checkpoints.description import demand_layers, described
 from poziomka.models.checkpoints.families import FAMILIES, from_config, to_config
 from poziomka.models.checkpoints.safetensors_io import CONFIG, WEIGHTS, Stored, demand_fit, read_json

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from poziomka.models.checkpoints.disk_cache import cache_folder
+from poziomka.core.disk_cache import cache_folder
 
 FOLDER = Path(__file__).with_name("native")
 FLAGS = (

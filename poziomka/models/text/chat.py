@@ -4,8 +4,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from poziomka.core.errors import ModelError
-from poziomka.core.rollouts.answers import CLOSE, THINK
-from poziomka.core.transcript import Author, Span, Transcript, compact
+from poziomka.core.transcript import CLOSE, THINK, Author, Span, Transcript, compact
 from poziomka.models.text.tokenizer import Tokenizer
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from poziomka.core.errors import ModelError
-from poziomka.core.rollouts.answers import CLOSE, THINK
+from poziomka.core.transcript import CLOSE, THINK
 from poziomka.models.text.renderer import CLOCK, Refused, environment, render
 
 CORE = "zq{}qz"  # lower case letters and a number: no template changes it by accident

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from poziomka.core.errors import ModelError
-from poziomka.core.rollouts.answers import CLOSE, THINK
-from poziomka.core.transcript import Author, Message, Span, Stop, Tools, Transcript, author_of, compact
+from poziomka.core.transcript import CLOSE, THINK, Author, Message, Span, Stop, Tools, Transcript, author_of, compact
 from poziomka.models.text.rendering import Piece, Template, accepts, peculiarities, tells_tools
 from poziomka.models.text.tokenizer import Tokenizer
 

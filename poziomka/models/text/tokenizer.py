@@ -13,7 +13,7 @@ import tokenizers
 from tokenizers import models, pre_tokenizers
 
 from poziomka.core.errors import ModelError
-from poziomka.core.rollouts.answers import CLOSE, THINK
+from poziomka.core.transcript import CLOSE, THINK
 from poziomka.models.text.patterns import patterns_in, repeats_a_repetition
 from poziomka.models.text.tokenizer_files import CONFIG, TOKENIZER, ControlTokens, TokenizerFiles
 

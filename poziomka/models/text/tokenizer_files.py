@@ -10,8 +10,7 @@ from typing import Any
 import tokenizers
 
 from poziomka.core.errors import ModelError
-from poziomka.core.safety.untrusted import read_regular
-from poziomka.models.checkpoints.safetensors_io import json_object
+from poziomka.core.safety.untrusted import parse_object, read_regular
 
 TOKENIZER, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 GENERATION, MODEL, NAMES = "generation_config.json", "config.json", "special_tokens_map.json"
@@ -101,7 +100,7 @@ class TokenizerFiles:
         Raises:
             ModelError: the file holds no JSON object.
         """
-        return json_object(self.contents[name], self.folder / name) if name in self.contents else {}
+        return parse_object(self.contents[name], str(self.folder / name), ModelError) if name in self.contents else {}
 
     @cached_property
     def names(self) -> dict[str, str]:

@@ -4,9 +4,9 @@
 
 - the randomness: a problem's seed is made of its name, so that neighbours share nothing (reasoning/drawing.py),
 - the splits: what a question asks is held out by its digest (here),
-- the levels: steps of the package's curricula (reasoning/steps.py),
-- the scorers: 1 for a right answer and else 0 (reasoning/rulings.py says how, data set by data set),
-- and what is not asked, as the package's answer is wrong (reasoning/soundness.py).
+- the levels: steps of the package's curricula (reasoning/levels.py),
+- the scorers: 1 for a right answer and else 0 (reasoning/scoring_table.py says how, data set by data set),
+- and what is not asked, as the package's answer is wrong (reasoning/item_filters.py).
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ from poziomka.tasks.logic.reasoning.checks.answer_parsers import Unread
 from poziomka.tasks.logic.reasoning.drawing import draw
 from poziomka.tasks.logic.reasoning.item_filters import SOUND
 from poziomka.tasks.logic.reasoning.levels import LONGEST, steps_of
-from poziomka.tasks.logic.reasoning.package import installed, registry
 from poziomka.tasks.logic.reasoning.ruling import Item, Ruling
 from poziomka.tasks.logic.reasoning.scoring_table import LEFT_OUT, RULINGS
+from poziomka.tasks.reasoning_gym_package import installed, registry
 
 HELD_OUT = 4  # one kind of problem in this many belongs to the test split
 TRIES = 400  # problems that are drawn at most until one of the split is found

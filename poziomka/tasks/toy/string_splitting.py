@@ -23,7 +23,7 @@ from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
-from poziomka.tasks.logic.reasoning.package import library
+from poziomka.tasks.reasoning_gym_package import library
 
 FAMILY = "string_splitting"
 MACHINES = 8  # most machines of a kind at first

@@ -9,7 +9,7 @@ from poziomka.core.errors import EnvironmentFailure
 from poziomka.environments.sandbox.interpreter import Console, Interpreter
 from poziomka.testing.attacks.attack import Attack, Evidence, Outcome, Report, Seen, Tried
 from poziomka.testing.attacks.catalogue import ATTACKS
-from poziomka.testing.attacks.targets.ground import Ground, lacks
+from poziomka.testing.attacks.ground import Ground, lacks
 from poziomka.testing.attacks.targets.listeners import knocking
 
 GRACE = 1.5  # seconds beyond its limit within which a call must be over

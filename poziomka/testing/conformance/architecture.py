@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from poziomka.models.base import Architecture, Packing
-from poziomka.testing.conformance.rule import rule
+from poziomka.testing.rule import rule
 
 LENGTHS = (9, 5, 12, 7)  # tokens of the texts that are read together
 

@@ -8,7 +8,7 @@ from poziomka.core.environment import Environment, Reply, Session
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.core.problem import Problem
 from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.testing.conformance.rule import rule
+from poziomka.testing.rule import rule
 
 
 def check_environment(

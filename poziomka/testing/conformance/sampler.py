@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from poziomka.core.errors import PoziomkaError, SamplerError
-from poziomka.core.rollouts.answers import CLOSE, THINK, split_thought
+from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.sampler import Sampler, Sampling
-from poziomka.core.transcript import Author, Span, Stop, Transcript
-from poziomka.testing.conformance.rule import rule
+from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript
+from poziomka.testing.rule import rule
 
 
 def check_sampler(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from poziomka.core.task import Task
-from poziomka.testing.conformance.rule import rule
+from poziomka.testing.rule import rule
 from poziomka.testing.trial import FIRST, trial
 
 

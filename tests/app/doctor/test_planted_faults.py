@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 
 from poziomka.core.problem import Score
-from poziomka.core.rollouts.answers import CLOSE
 from poziomka.core.rollouts.collect import collect
-from poziomka.core.transcript import Author, Span, Transcript, compact_floats
+from poziomka.core.transcript import CLOSE, Author, Span, Transcript, compact_floats
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.samples.weighting import policy_examples

@@ -1,1 +1,1 @@
-"""Interactive commands: chat with a model, play a task."""
+"""The chat command: a conversation with a model, its tools and its display."""

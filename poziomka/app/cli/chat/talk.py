@@ -17,13 +17,12 @@ from poziomka.app.cli.chat.wrap import Wrap
 from poziomka.core.environment import Environment, Session, converse
 from poziomka.core.errors import ModelError
 from poziomka.core.problem import Problem
-from poziomka.core.rollouts.answers import CLOSE, THINK
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.safety.terminal import behind, visible
 from poziomka.core.safety.untrusted import expanded
 from poziomka.core.sampler import Sampling
 from poziomka.core.seeds import seed_of
-from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
+from poziomka.core.transcript import CLOSE, THINK, Author, Message, Span, Stop, Transcript
 from poziomka.inference.engine import EngineLimits
 from poziomka.inference.local import LocalSampler
 from poziomka.inference.spans import thought_in

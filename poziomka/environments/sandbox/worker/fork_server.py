@@ -1,10 +1,10 @@
-"""The code of a sandboxed interpreter that forks a process for each program (`nest` is the side that asks).
+"""The code of a sandboxed interpreter that forks a process for each program (`fork_client` is the side that asks).
 
-A request is the names of roles (`roles`), one for each process. It is answered by the numbers of the processes, and
-then, for each that has ended, by its exit status and its bytes at its largest. A process opens three pipes that lie in
-the interpreter's folder (PIPES, with its place in the request before the name), enters its own sandbox, sends the frame
-b"ready" and takes its role. It shares no descriptor with the interpreter and can send it no signal, so it cannot answer
-for it or end it. Tests also open the pipes of the process before them.
+A request is the names of roles (`worker_roles`), one for each process. It is answered by the numbers of the processes,
+and then, for each that has ended, by its exit status and its bytes at its largest. A process opens three pipes that lie
+in the interpreter's folder (PIPES, with its place in the request before the name), enters its own sandbox, sends the
+frame b"ready" and takes its role. It shares no descriptor with the interpreter and can send it no signal, so it cannot
+answer for it or end it. Tests also open the pipes of the process before them.
 """
 
 import gc
@@ -25,7 +25,7 @@ def nest(asked: dict[str, str], limits: Mapping[str, int], fence: int, ends: tup
     """Forks processes, until the other side closes.
 
     Args:
-        asked: words that `inner` was given.
+        asked: words that `worker` was given.
         limits: the numbers among them: the limits of each process.
         fence: rules of Landlock for each process.
         ends: descriptors: asked on, answered on, written to.

@@ -1,4 +1,4 @@
-"""The filters of system calls of sandboxed processes, as classic BPF for seccomp; `inner` installs them.
+"""The filters of system calls of sandboxed processes, as classic BPF for seccomp; `worker` installs them.
 
 Beside what sandlock refuses by name, they refuse by argument: what reaches or counts processes other than its own, and
 what one process can leave on a file for another to see. Every refused call fails with EPERM, whether or not what it
@@ -7,7 +7,7 @@ asks about exists.
 
 from collections.abc import Sequence
 
-SELF = 0xFFFFFFFE  # stands for the number of the process, which `inner` puts in its place
+SELF = 0xFFFFFFFE  # stands for the number of the process, which `worker` puts in its place
 THREAD = 0x10000  # CLONE_THREAD of linux/sched.h
 SET_DEATH_SIGNAL = 1  # linux/prctl.h
 LOAD, EQUAL, AT_LEAST, MASK, GIVE = 0x20, 0x15, 0x35, 0x54, 0x06  # linux/bpf_common.h
@@ -53,7 +53,7 @@ Line = tuple[int, int, int, int]  # code, jump if true, jump if false, value
 
 
 def filter_words(*, processes: bool, threads: bool) -> list[str]:
-    """Returns the filter for every machine, as words NAME=VALUE for `inner`."""
+    """Returns the filter for every machine, as words NAME=VALUE for `worker`."""
     return [f"filter.{machine}={_packed(rules(machine, processes=processes, threads=threads))}" for machine in CALLS]
 
 

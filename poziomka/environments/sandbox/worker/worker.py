@@ -50,7 +50,7 @@ OPEN_TREE, HERE = 428, -100  # the same on every machine
 # to run and to make devices, sockets and pipes with a name; and the scopes: signals, sockets without a path
 RIGHTS, FILES, FOLDERS, LIST, OWN, SCOPES = 0x7FFF, 0x5, 0xD, 0x8, 0x71BE, 3
 CAPABILITIES = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
-SELF = 0xFFFFFFFE  # of `filters`: the number of the process
+SELF = 0xFFFFFFFE  # of `seccomp`: the number of the process
 
 
 # --------------------------------------------------------------------------------------------------------- the set-up
@@ -120,7 +120,7 @@ def give_up() -> None:
 
 
 def sieve(asked: "dict[str, str]") -> None:
-    """Installs the filter of system calls (`filters`) beside the one that is in force.
+    """Installs the filter of system calls (`seccomp`) beside the one that is in force.
 
     Raises:
         OSError: the kernel refuses, or this processor's system calls are not known.

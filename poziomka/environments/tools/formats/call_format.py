@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from poziomka.core.errors import nearest
-from poziomka.core.rollouts.answers import CLOSE, THINK
-from poziomka.core.transcript import Author, Transcript
+from poziomka.core.transcript import CLOSE, THINK, Author, Transcript
 from poziomka.environments.tools.tool import Tool
 
 SPELLED = frozenset("0123456789+-*/%()=.,")  # what a result may be made of where symbols stand apart

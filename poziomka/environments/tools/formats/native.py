@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from poziomka.core.rollouts.answers import CLOSE
+from poziomka.core.transcript import CLOSE
 from poziomka.environments.tools.formats.call_format import Call, Result, unknown
 from poziomka.environments.tools.formats.quoted import DECODER, Body, body_at
 from poziomka.environments.tools.tool import Tool

@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from poziomka.core.disk_cache import cache_folder
 from poziomka.core.errors import ModelError
-from poziomka.models.checkpoints.bounds import HEADS, LAYERS, LENGTH, WIDTH, real, whole
-from poziomka.models.checkpoints.disk_cache import cache_folder
+from poziomka.models.bounds import HEADS, LAYERS, LENGTH, WIDTH, real, whole
 from poziomka.models.checkpoints.families import FAMILIES, family_of, to_config
 from poziomka.models.checkpoints.gguf.file import GGUFFile, demand_gguf
 from poziomka.models.checkpoints.gguf.tokenizer import write_tokenizer_of_gguf
 from poziomka.models.checkpoints.safetensors_io import CONFIG, WEIGHTS
 from poziomka.models.checkpoints.weight_names import Place, places
 from poziomka.models.checkpoints.weights import save_tensors
-from poziomka.models.config import RopeScaling, SlidingWindow, TransformerSettings
-from poziomka.models.layers.rotary import scaled
+from poziomka.models.config import SlidingWindow, TransformerSettings
+from poziomka.models.layers.rotary import RopeScaling, scaled
 from poziomka.models.memory_limits import demand_room
 from poziomka.models.text.tokenizer_files import GENERATION
 

@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer as the metadata of a GGUF file: what ggml_tokenizer.py reads, written."""
+"""A checkpoint's tokenizer as the metadata of a GGUF file: what gguf/tokenizer.py reads, written."""
 
 import json
 from pathlib import Path

@@ -19,8 +19,8 @@ from functools import lru_cache
 from typing import Any
 
 from poziomka.tasks.logic.reasoning.levels import settings_of
-from poziomka.tasks.logic.reasoning.package import library, registry
 from poziomka.tasks.logic.reasoning.upstream_patches import PARTS, bounded, mend
+from poziomka.tasks.reasoning_gym_package import library, registry
 
 LARGEST_SEED = 2**32  # what numpy's generator takes
 DRAWN_WHEN_MADE = frozenset(("acre", "gsm_symbolic", "list_functions"))  # their constructors use the seed

@@ -15,8 +15,8 @@ from poziomka.tasks.logic.reasoning.checks.board_puzzles import turned
 from poziomka.tasks.logic.reasoning.checks.logic import concluded, follows
 from poziomka.tasks.logic.reasoning.checks.move_puzzles import beside, least_swap
 from poziomka.tasks.logic.reasoning.checks.puzzles import exact
-from poziomka.tasks.logic.reasoning.package import library, registry
 from poziomka.tasks.logic.reasoning.upstream_patches import lived
+from poziomka.tasks.reasoning_gym_package import library, registry
 
 Item = dict[str, Any]
 

@@ -9,7 +9,7 @@ for the reason beside it: the package refuses them, they take long to draw, or a
 from functools import cache
 from typing import Any
 
-from poziomka.tasks.logic.reasoning.package import library, registry
+from poziomka.tasks.reasoning_gym_package import library, registry
 
 LONGEST = 16_000  # characters of a question and of its answer, together, at a level that is given
 SLOW = "the steps above take a tenth of a second a problem or more"

@@ -1,5 +1,6 @@
-"""How answers to the problems of one data set are judged; the table of all is in rulings.py."""
+"""How answers to the problems of one data set are judged; the table of all is in scoring_table.py."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,11 @@ def altered(_: Facts, answer: str) -> str:
             return f"{answer[:place]}{(int(answer[place]) + 1) % 10}{answer[place + 1 :]}"
     place = max((place for place, letter in enumerate(answer) if letter.isalpha()), default=0)
     return f"{answer[:place]}{'b' if answer[place] == 'a' else 'a'}{answer[place + 1 :]}"
+
+
+def cut(_: Facts, answer: str) -> str:
+    """Returns a list in JSON without its last member."""
+    return json.dumps(json.loads(answer)[:-1])
 
 
 def given(facts: Facts) -> str:

@@ -1,9 +1,9 @@
 """The table: how the answers to each data set are judged, and why so.
 
-Where one answer is right, a reader of forms.py brings it and the gold one to one form, and the two are compared. Where
-many are right, a judge of ours works the answer out. The package's own `score_answer` decides nowhere: it pays
-part of the reward for parts of the answer, overlooks what stands around it, and runs some answers as code. What it was
-seen to accept is in docs/log.md, and in tests/tasks/test_reasoning_gym_flaws.py.
+Where one answer is right, a reader of answer_parsers.py brings it and the gold one to one form, and the two are
+compared. Where many are right, a judge of ours works the answer out. The package's own `score_answer` decides nowhere:
+it pays part of the reward for parts of the answer, overlooks what stands around it, and runs some answers as code. What
+it was seen to accept is in docs/log.md, and in tests/tasks/test_reasoning_gym_flaws.py.
 """
 
 import json
@@ -14,18 +14,13 @@ from poziomka.tasks.logic.reasoning.checks import answer_parsers as forms
 from poziomka.tasks.logic.reasoning.checks import antiderivatives, approximations, logic, puzzles
 from poziomka.tasks.logic.reasoning.checks import board_puzzles as boards
 from poziomka.tasks.logic.reasoning.checks import move_puzzles as journeys
-from poziomka.tasks.logic.reasoning.ruling import LONGEST, Facts, Item, Ruling, many, meta, one, spelled
+from poziomka.tasks.logic.reasoning.ruling import LONGEST, Facts, Item, Ruling, cut, many, meta, one, spelled
 
 # ----------------------------------------------------------------------------------------------- parts of the table
 SUBSTRING = "ours, by the whole answer: the package pays for a text that holds the answer"
 PARTLY = "ours, by the whole answer: the package pays for each part that is right"
 EVALUATES = "ours, by the whole answer: the package runs the answer as Python code"
 SPACES = "ours: spaces aside, as the package's, which says 1.0 for nothing else"
-
-
-def _cut(_: Facts, answer: str) -> str:
-    """Returns a list in JSON without its last member."""
-    return json.dumps(json.loads(answer)[:-1])
 
 
 def _clockwork(item: Item) -> dict[str, Any]:
@@ -74,7 +69,7 @@ def _fewer_vertices(_: Facts, answer: str) -> str:
 
 
 def _no_swap(_: Facts, answer: str) -> str:
-    return '["w,A1,B3"]' if answer == "No" else _cut(_, answer)
+    return '["w,A1,B3"]' if answer == "No" else cut(_, answer)
 
 
 def _plus(facts: Facts, answer: str) -> str:
@@ -172,7 +167,7 @@ RULINGS: dict[str, Ruling] = {
             "target": item["metadata"]["puzzle"]["target"],
             "example": item["answer"],
         },
-        mistake=_cut,
+        mistake=cut,
     ),
     "letter_counting": one(forms.number, SUBSTRING),
     "letter_jumble": one(forms.text, PARTLY),
@@ -273,7 +268,7 @@ RULINGS: dict[str, Ruling] = {
             **meta(item, squares="initial_state"),
             "example": json.dumps(boards.carried(item["metadata"]["initial_state"])),
         },
-        mistake=_cut,
+        mistake=cut,
         more="All actions of a step are taken at once, on what stands in the squares before it.",
         longest=60_000,
     ),

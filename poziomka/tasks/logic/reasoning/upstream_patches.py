@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from poziomka.tasks.logic.reasoning.checks.move_puzzles import least_pours, least_swap
-from poziomka.tasks.logic.reasoning.package import library
+from poziomka.tasks.reasoning_gym_package import library
 
 MOST_DRAWS = 500_000  # of a problem; the package's generators take some ten thousand, and now and then never end
 MOST_TRIED = 10_000  # numbers that are tried as divisors

@@ -11,7 +11,7 @@ from typing import Any
 
 from poziomka.tasks.logic.reasoning.checks.answer_parsers import Unread
 from poziomka.tasks.logic.reasoning.checks.puzzles import parsed
-from poziomka.tasks.logic.reasoning.package import library
+from poziomka.tasks.reasoning_gym_package import library
 
 Facts = Mapping[str, Any]
 Function = Callable[[Any], Any]

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from poziomka.tasks.logic.reasoning.checks.answer_parsers import Unread, read_json
-from poziomka.tasks.logic.reasoning.package import library
+from poziomka.tasks.reasoning_gym_package import library
 
 Facts = Mapping[str, Any]
 State = TypeVar("State", bound=Hashable)

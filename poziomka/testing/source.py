@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from poziomka.core.problem import Problem
 from poziomka.core.task import Task
-from poziomka.testing.conformance.rule import rule
+from poziomka.testing.rule import rule
 
 KEYS_PER_PROBLEM = 10  # how many more problems are drawn to compare keys than are scored
 DRAWING = 2.0  # seconds for drawing a split's problems again, and for more keys, where problems take long to make

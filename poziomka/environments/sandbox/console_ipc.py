@@ -1,4 +1,4 @@
-"""A console at the other end of three pipes, whatever holds the process there; `inner` is what answers.
+"""A console at the other end of three pipes, whatever holds the process there; `worker` is what answers.
 
 Every wait has a deadline, every answer a bound, and what arrives is bytes until it is text: nothing that the code
 sends can be anything but its own output.
