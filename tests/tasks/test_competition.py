@@ -318,4 +318,4 @@ def test_without_math_verify_it_says_what_to_install(monkeypatch):
 
 
 def test_the_sample_lies_inside_the_package():
-    assert Path("poziomka/tasks/samples/competition").parts == SAMPLE.parts[-4:]
+    assert Path("poziomka/tasks/math/samples/competition").parts == SAMPLE.parts[-5:]
