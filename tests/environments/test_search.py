@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poziomka.core.errors import EnvironmentFailure, SettingsError
+from poziomka.environments.tools import search
 from poziomka.environments.tools.search import PIECE, Found, Index, SearchLimits, pieces_of, search_tool
-from poziomka.environments.tools.tool import ToolFault, search
+from poziomka.environments.tools.tool import ToolFault
 
 
 @pytest.fixture
