@@ -74,6 +74,7 @@ POINTS_BACK = {
 # Imports inside functions, each with its reason: (file or folder, imported package) -> why.
 LATE = {
     ("app/cli/", "*"): "`poziomka --help` answers in half a second: a command imports the rooms it needs",
+    ("app/__init__.py", "poziomka"): "the command line is part of app, and `poziomka --help` does without torch",
     ("testing/__init__.py", "poziomka"): "`check_architecture` needs torch; the other checks and the fakes do without",
     (
         "environments/sandbox/landlock_process.py",

@@ -1,6 +1,19 @@
-"""A whole run from a recipe: warm start, gate, reinforcement, evaluation, report. Wiring only."""
+"""A whole run from a recipe: warm start, gate, reinforcement, evaluation, report. Importing this imports no torch."""
 
-from poziomka.app.settings.recipe import Recipe, read_recipe
-from poziomka.app.train import train, train_task
+from typing import Any
 
-__all__ = ["Recipe", "read_recipe", "train", "train_task"]
+__all__ = ["Recipe", "read_recipe", "train_task"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a name of `__all__`, and torch with it, when it is used."""
+    if name == "train_task":
+        from poziomka.app.train import train_task  # noqa: PLC0415 it imports torch
+
+        return train_task
+    if name in __all__:
+        from poziomka.app.settings import recipe  # noqa: PLC0415 it imports torch
+
+        return getattr(recipe, name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
