@@ -77,7 +77,7 @@ def toolbox_named(name: str, calls: str | CallFormat | None = None, most: int = 
 
     Args:
         name: "python", "python:sandlock", "calculator", "search:FOLDER", "python+search:docs".
-        calls: how calls are written (formats.FORMATS); None as in Toolbox.
+        calls: how calls are written (formats.registry.FORMATS); None as in Toolbox.
         most: calls of one session.
 
     Raises:
