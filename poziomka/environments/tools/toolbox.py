@@ -26,8 +26,7 @@ class Toolbox:
     Args:
         tools: what can be called.
         calls: how calls are written: a name of formats.registry.FORMATS, or a format; None: "plain" ("hermes:inside"
-        where plain
-            cannot write the calls of a tool), until `suited` names the format of a model's chat template.
+            where plain cannot write the calls of a tool), until `suited` names the format of a model's chat template.
         most: calls of one session; whoever asks for more is told that none is left.
         shown: characters of a result that the model reads; the middle of a longer one is left out.
 
