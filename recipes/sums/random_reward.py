@@ -25,11 +25,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the studies share
 from study import control, over_seeds
 
+from poziomka.app.settings.recipe import Recipe, read_recipe
+from poziomka.app.train import Training
 from poziomka.core.rollouts.evaluation import Estimate
 from poziomka.core.settings import plain
 from poziomka.runs import Run
-from poziomka.app.settings.recipe import Recipe, read_recipe
-from poziomka.app.train import Training
 
 HERE = Path(__file__).resolve().parent
 Found = dict[str, Any]
