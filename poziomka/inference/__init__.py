@@ -1,1 +1,1 @@
-"""The local engine: it writes replies, many at once."""
+"""Local inference: a continuous-batching engine, a GGUF sampler, and their token-level parts."""

@@ -1,11 +1,13 @@
 """Continuous batching over token ids: requests join and leave at any step.
 
-The engine knows no text, no chat and no tools. Requests whose prefix is the same are read once and forked;
-a prefix that was read in an earlier turn is taken up where it stood; a finished row leaves at once, and only the
-rows that fill the holes move. With the same requests in the same order it repeats bit for bit.
+The engine works on token ids only; text, chat formats and tools are handled by its callers. Requests with the same
+prompt are prefilled once and forked. The prefix cache supplies the state of a prompt from an earlier turn. A finished
+sequence leaves the batch at once, and only the sequences that fill its place are moved. The same requests in the same
+order give bitwise identical output.
 
-A replacement of the weights between two steps goes on with the memory that the old weights made (as PipelineRL
-does, arXiv 2509.19128); spans tell which policy wrote which token, and their log-probabilities are the writer's.
+When weights are replaced between two steps, unfinished sequences continue with the decode cache of the old weights (as
+in PipelineRL, arXiv 2509.19128). Each piece records the policy that sampled its tokens, and its log-probabilities are
+those of that policy.
 """
 
 import math
@@ -28,23 +30,23 @@ from poziomka.models.base import Architecture
 from poziomka.models.cache import Memory, room_for
 from poziomka.models.layers.linear import unpacked
 
-LEAST_ROWS = 8  # a matrix product's rows are bitwise independent of their number only from about here up
-KEPT_IDLE = 64 << 20  # bytes of states that an engine without work may keep
+LEAST_ROWS = 8  # smallest batch: below about 8 rows, a matrix product's results depend bitwise on the number of rows
+KEPT_IDLE = 64 << 20  # bytes of decode cache that an idle engine may keep
 READ_AT_ONCE = 16_384  # padded prompt tokens in one forward pass
 
 
 @dataclass
 class Counters:
-    """Positions the engine has computed, padding apart."""
+    """Token positions that the engine has computed, with padding counted separately."""
 
-    read: int = 0  # prefix tokens
+    read: int = 0  # prompt tokens
     written: int = 0  # tokens of decoding steps
-    padded: int = 0  # computed and thrown away
+    padded: int = 0  # padding: computed and discarded
     steps: int = 0
 
 
 class Load(NamedTuple):
-    """What an engine has to do: requests being written, requests that wait, and tokens written of the former."""
+    """Current load: sequences in the batch, requests in the queue, and tokens generated so far for the former."""
 
     rows: int
     waiting: int
@@ -53,24 +55,24 @@ class Load(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineLimits:
-    """How much the engine holds at once."""
+    """Limits on batch size, context length and the prefix cache."""
 
-    rows: int = 1024  # requests in the batch; more wait
-    context: int | None = None  # tokens of a transcript; None: as many as the model reads
-    cached: int = 65_536  # tokens of prefixes kept for later turns
-    cached_bytes: int = 1 << 30  # bytes of their states
-    park_all: bool = field(default=False)  # keep every finished reply's state, not only where a tool's answer follows
+    rows: int = 1024  # sequences in the batch; further requests are queued
+    context: int | None = None  # maximum tokens of a transcript; None: the model's own limit
+    cached: int = 65_536  # maximum tokens in the prefix cache
+    cached_bytes: int = 1 << 30  # maximum bytes of the states in the prefix cache
+    park_all: bool = field(default=False)  # cache every finished reply's state, not only those that a tool answers
 
 
 class Engine:
-    """Writes tokens.
+    """Generates tokens for many requests in one batch.
 
     Args:
-        model: whose weights write; the engine keeps a copy of its own.
-        marks: end tokens and how a thought closes.
-        decode: ids to text, for stop strings.
-        policy: names the version of the weights.
-        limits: rows, context, cached prefixes.
+        model: the model to sample from; the engine keeps its own copy of the weights.
+        marks: end tokens, and the tokens that open and close a thought.
+        decode: turns token ids into text, to find stop strings.
+        policy: version of the weights, recorded on every piece.
+        limits: batch size, context length and prefix cache; None for the defaults.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class Engine:
         policy: str = "initial",
         limits: EngineLimits | None = None,
     ) -> None:
-        """Starts with nothing to do."""
+        """Copies the model for sampling and starts with an empty batch."""
         self.model = model.for_sampling()
         self.marks, self.decode, self.policy = marks, decode, policy
         self.limits = limits or EngineLimits()
@@ -99,29 +101,29 @@ class Engine:
 
     @property
     def context(self) -> int | None:
-        """Most tokens of a transcript, the smaller of the limit and what the model reads; None for any number."""
+        """Maximum tokens of a transcript: the smaller of the limit and the model's context; None for no maximum."""
         return min((most for most in (self.limits.context, self.model.context) if most is not None), default=None)
 
     @property
     def busy(self) -> bool:
-        """Whether a request waits or is being written."""
+        """Whether any request is queued or in the batch."""
         return bool(self._rows or self._waiting)
 
     @property
     def load(self) -> Load:
-        """What there is to do now; another thread may ask."""
+        """Current load; may be read from another thread."""
         rows = list(self._rows)
         return Load(len(rows), len(self._waiting), sum(row.place - len(row.request.tokens) for row in rows))
 
     def submit(self, request: Request) -> None:
-        """Takes a request; it joins at the next step.
+        """Queues a request; it joins the batch at the next step.
 
-        A reply ends with Stop.LENGTH where the transcript has as many tokens as the context; a request that has as many
-        already is done at once, with a piece of no tokens.
+        A reply ends with Stop.LENGTH when the transcript reaches `context` tokens. A request whose prompt is already
+        that long finishes immediately, with one piece of no tokens.
 
         Raises:
-            TranscriptError: the request has no tokens, or one that the model does not have.
-            SamplerError: the engine rests.
+            TranscriptError: the request has no tokens, or a token id outside the model's vocabulary.
+            SamplerError: the engine has released its weights.
         """
         self._demand_awake()
         if not request.tokens:
@@ -140,16 +142,20 @@ class Engine:
         self._waiting.append(request)
 
     def forget(self) -> None:
-        """Drops all requests, waiting and begun: after a failed step nobody knows what their states hold."""
+        """Drops all requests, queued and in the batch: a failed step leaves their decode caches undefined."""
         self._waiting.clear()
         self._rows = []
         self._memory = self._empty()
 
     def adopt(self, version: str, weights: Mapping[str, Tensor]) -> None:
-        """Takes new weights (names of the model's state) between two steps.
+        """Loads new weights between two steps and clears the prefix cache.
+
+        Args:
+            version: the policy's new name.
+            weights: tensors by their names in the model's state dict.
 
         Raises:
-            SamplerError: they do not fit; the old weights stay as they were.
+            SamplerError: names or shapes differ from the model's; the old weights are unchanged.
         """
         own = {name: tensor.shape for name, tensor in self.model.state_dict().items()}
         given = {name: getattr(tensor, "shape", None) for name, tensor in weights.items()}
@@ -169,7 +175,7 @@ class Engine:
             row.swapped = True
 
     def rest(self) -> None:
-        """Gives back the memory of weights that are about to change, unless somebody waits for what they write."""
+        """Releases weight memory until the next `adopt` and clears the prefix cache, unless requests are pending."""
         if not self.busy:
             self.resting = True
             self.cache.clear()
@@ -181,13 +187,13 @@ class Engine:
             raise SamplerError(message)
 
     def weights(self) -> dict[str, Tensor]:
-        """Returns the weights that write now, by the names of the model's state."""
+        """Returns the current weights by their names in the model's state dict."""
         self._demand_awake()
         return unpacked(self.model)
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Admits who waits, writes one token in every row, and lets the finished go."""
+        """Runs one decoding step: admits queued requests, samples one token each, and removes finished sequences."""
         self._drop([row.request.cancelled for row in self._rows])
         self._admit()
         if not self._rows:
@@ -206,7 +212,7 @@ class Engine:
         self._shrink()
 
     def _shrink(self) -> None:
-        """Gives back memory that the rows no longer need: the learner, or other rows, need it."""
+        """Shrinks the decode cache when it is much larger than the batch: the learner needs the memory."""
         memory = self._memory
         if memory.nbytes <= KEPT_IDLE:
             return
@@ -220,12 +226,12 @@ class Engine:
             memory.resize(capacity, room)
 
     def _decode(self) -> Tensor:
-        """Reads each row's next token; returns logits [rows, V]."""
+        """Runs the model on each sequence's last token and returns logits [rows, V]."""
         rows = len(self._rows)
         computed = max(rows, LEAST_ROWS)
         inputs = torch.zeros(computed, 1, dtype=torch.long)
         inputs[:rows, 0] = torch.tensor([row.next for row in self._rows])
-        self._memory.rows = computed  # the rows beyond ours are spare capacity, read and thrown away
+        self._memory.rows = computed  # rows beyond the batch are spare capacity, computed and discarded
         hidden = self.model(inputs.to(self.model.device), self._memory)
         self._memory.lengths[rows:] = 0
         self._memory.rows = rows
@@ -234,7 +240,10 @@ class Engine:
         return self.model.logits(hidden[:, 0])[:rows]
 
     def _choose(self, logits: Tensor) -> tuple[list[int], list[float]]:
-        """Returns each row's coming token and its log-probability; a forced token is taken as it is."""
+        """Returns each sequence's next token and log-probability; a forced token replaces the sampled one.
+
+        The log-probability is that of the sampled token; `Row.write` does not record it for a forced one.
+        """
         rows, vocabulary, device = self._rows, logits.shape[1], logits.device
         for number, row in enumerate(rows):
             row.force(self.marks.close)
@@ -256,10 +265,10 @@ class Engine:
         return tokens, self._finite(logprobs.tolist())
 
     def _finite(self, logprobs: list[float]) -> list[float]:
-        """Returns log-probabilities that are numbers; one that is not comes from logits that are NaN or infinite.
+        """Returns the log-probabilities unchanged after a check for NaN, which NaN or infinite logits cause.
 
         Raises:
-            SamplerError: one is not a number.
+            SamplerError: a log-probability is NaN.
         """
         if not any(map(math.isnan, logprobs)):
             return logprobs
@@ -272,7 +281,7 @@ class Engine:
         raise SamplerError(message)
 
     def _admit(self) -> None:
-        """Reads the prefixes of those who wait, each different one once, and lets them join."""
+        """Moves queued requests into the batch; each distinct prompt is prefilled once and forked."""
         alike: dict[bytes, list[Request]] = {}
         room = self.limits.rows - len(self._rows)
         while self._waiting and room > 0:
@@ -281,18 +290,18 @@ class Engine:
                 alike.setdefault(request.tokens.tobytes(), []).append(request)
                 room -= 1
         plans = [(key, self.cache.longest(key[:-4])) for key in alike]
-        plans.sort(key=lambda plan: len(plan[0]) // 4 - plan[1])  # like with like: little padding
+        plans.sort(key=lambda plan: len(plan[0]) // 4 - plan[1])  # similar lengths together need little padding
         for chunk in _chunks(plans):
             memory = self._read(chunk)
             copies = [number for number, (key, _) in enumerate(chunk) for _ in alike[key]]
             self._memory.join(memory, torch.tensor(copies, dtype=torch.long, device=self.model.device))
             self._rows += [Row(request, self.context) for key, _ in chunk for request in alike[key]]
-        if not self.limits.park_all:  # a conversation goes on from its newest state only
+        if not self.limits.park_all:  # a conversation continues from its newest state only
             for key, known in plans:
                 self.cache.forget(key[: 4 * known])
 
     def _read(self, plans: "Sequence[Plan]") -> Memory:
-        """Returns a memory with one row a plan, everything but the last token read."""
+        """Prefills all but the last token of each prompt; returns a decode cache with one row for each plan."""
         fresh = [array("i", key[4 * known : -4]) for key, known in plans]
         longest = max(map(len, fresh))
         if longest:
@@ -312,15 +321,16 @@ class Engine:
         return memory
 
     def _park(self, number: int, row: Row) -> None:
-        """Keeps the state of a row that will be taken up again; its last token has not been read yet.
+        """Stores a finished sequence's state in the prefix cache if it may be continued.
 
-        A state that older weights had a part in is not kept: who takes it up would not get what these weights say.
+        The key leaves out the last token, which the model has not read. A state that older weights computed in part is
+        not stored, because a later request would not be sampled from the current weights alone.
         """
         if not row.swapped and (row.pieces[-1].stop is Stop.PHRASE or self.limits.park_all):
             self.cache.put(row.written[:-1].tobytes(), self._memory, number)
 
     def _drop(self, finished: list[bool]) -> None:
-        """Lets rows go; the last ones move into the holes."""
+        """Removes finished sequences from the batch; the last ones move into their places."""
         if not any(finished):
             return
         count = finished.count(False)
@@ -331,13 +341,17 @@ class Engine:
 
     @torch.inference_mode()
     def score(self, tokens: Sequence[int], temperature: float = 1.0) -> list[float]:
-        """Returns the log-probability of each token given those before it; 0 for the first.
+        """Returns the log-probability of each token given the tokens before it; 0 for the first.
 
-        At temperature 0, where nothing is drawn, they are those of temperature 1, as in `choose`.
+        Temperature 0 is scored at temperature 1, as in `choose`.
+
+        Args:
+            tokens: ids of one sequence.
+            temperature: divides the logits.
 
         Raises:
-            TranscriptError: there are more tokens than the model reads.
-            SamplerError: the logits are not finite, or the engine rests.
+            TranscriptError: the sequence is longer than the model's context.
+            SamplerError: the logits are not finite, or the engine has released its weights.
         """
         self._demand_awake()
         if self.model.context is not None and len(tokens) > self.model.context:
@@ -350,11 +364,11 @@ class Engine:
         return [0.0, *self._finite(logprobs.gather(1, ids[0, 1:, None]).squeeze(1).tolist())]
 
 
-Plan = tuple[bytes, int]  # a prefix's bytes, and how many of its tokens are known
+Plan = tuple[bytes, int]  # a prompt's token ids as bytes, and how many of its tokens the prefix cache has
 
 
 def _chunks(plans: Sequence[Plan]) -> Iterable[Sequence[Plan]]:
-    """Cuts plans, shortest first, into forward passes of bounded size whose rows are about equally long."""
+    """Splits plans, sorted shortest first, into prefill batches of bounded size and similar lengths."""
     chunk: list[Plan] = []
     for plan in plans:
         fresh = len(plan[0]) // 4 - plan[1]

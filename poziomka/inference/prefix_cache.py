@@ -1,4 +1,4 @@
-"""States of prefixes that were read before, so that a later turn reads only what is new."""
+"""Prefix cache: decode states of earlier prompts, so that a later turn prefills only its new tokens."""
 
 from collections import Counter, OrderedDict
 
@@ -12,16 +12,16 @@ CPU = torch.device("cpu")
 
 
 class PrefixCache:
-    """Least recently used states go first.
+    """LRU cache of decode states, keyed by the token ids of a prefix.
 
     Args:
-        tokens: most tokens that all prefixes together may have.
-        nbytes: most bytes that their states together may take.
-        device: where they are kept.
+        tokens: maximum tokens of all prefixes together.
+        nbytes: maximum bytes of all states together.
+        device: device that stores the states.
     """
 
     def __init__(self, tokens: int = 65_536, nbytes: int = 1 << 30, device: torch.device = CPU) -> None:
-        """Starts empty."""
+        """Creates an empty cache."""
         self.room = tokens
         self.pool = Pool(nbytes, device)
         self._states: OrderedDict[bytes, Tensor] = OrderedDict()  # blocks in the pool
@@ -29,11 +29,17 @@ class PrefixCache:
         self._used = 0
 
     def __len__(self) -> int:
-        """Number of prefixes."""
+        """Number of cached prefixes."""
         return len(self._states)
 
     def put(self, key: bytes, memory: Memory, row: int) -> None:
-        """Remembers a row's state after the tokens whose bytes are `key` (four a token), unless it is too large."""
+        """Stores the state of one sequence, evicting older ones; a state larger than the whole cache is not stored.
+
+        Args:
+            key: the sequence's token ids as bytes, four for each token.
+            memory: the decode cache that contains the state.
+            row: the sequence's row in `memory`.
+        """
         if key in self._states:
             self._states.move_to_end(key)
             return
@@ -48,7 +54,10 @@ class PrefixCache:
         self._used += tokens
 
     def longest(self, tokens: bytes) -> int:
-        """Returns the number of tokens of the longest known prefix of `tokens`; 0 where there is none."""
+        """Returns the length, in tokens, of the longest cached prefix of `tokens`; 0 if none is cached.
+
+        The prefix that is found becomes the most recently used. `tokens` are token ids as bytes, four for each token.
+        """
         for length in sorted(self._lengths, reverse=True):
             if length <= len(tokens) and tokens[:length] in self._states:
                 self._states.move_to_end(tokens[:length])
@@ -56,11 +65,11 @@ class PrefixCache:
         return 0
 
     def load(self, key: bytes, memory: Memory, row: int) -> None:
-        """Writes the state of a known prefix into a row, which must have room."""
+        """Copies the state of the cached prefix `key` into one row of `memory`, which must have room for it."""
         memory.load(row, self.pool.get(self._states[key]), len(key) // 4)
 
     def forget(self, key: bytes) -> None:
-        """Forgets a prefix, if it is known."""
+        """Removes a prefix from the cache, if present."""
         if key not in self._states:
             return
         self.pool.free(self._states.pop(key))
@@ -70,7 +79,7 @@ class PrefixCache:
             del self._lengths[len(key)]
 
     def clear(self) -> None:
-        """Forgets everything: the weights changed."""
+        """Removes all prefixes; required after a change of weights."""
         self._states.clear()
         self._lengths.clear()
         self._used = 0

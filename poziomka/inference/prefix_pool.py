@@ -1,4 +1,4 @@
-"""Blocks of bytes in which states of prefixes are kept: one mapping with a bound, and no small tensors on the heap."""
+"""Block pool that stores the states of the prefix cache in one bounded buffer instead of many small tensors."""
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
@@ -12,42 +12,42 @@ BLOCK = 16 << 10  # bytes
 
 
 class Pool:
-    """Blocks that are taken, lowest first, and given back.
+    """Allocates and frees blocks of one buffer, lowest block number first.
 
-    On a CPU the system commits the memory of a block when it is first written.
+    On a CPU the system commits the memory of a block when the block is first written.
 
     Args:
-        most: bytes of all blocks together.
-        device: where they are.
+        most: maximum bytes of all blocks together.
+        device: device of the buffer.
     """
 
     def __init__(self, most: int, device: torch.device) -> None:
-        """Takes no memory yet."""
+        """Creates an empty pool without a buffer."""
         self.most, self.device = most, device
         self.clear()
 
     def clear(self) -> None:
-        """Gives everything back."""
+        """Frees all blocks and the buffer."""
         self.used = 0  # blocks
         self._free: list[int] = []
         self._blocks: Tensor | None = None
-        self._fresh = 0  # blocks from here on were never used
+        self._fresh = 0  # blocks from this number on were never used
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the blocks that are taken."""
+        """Bytes of the allocated blocks."""
         return self.used * BLOCK
 
     def could_hold(self, nbytes: int) -> bool:
-        """Whether so many bytes fit where nothing else is there."""
+        """Whether `nbytes` would fit into an empty pool."""
         return blocks_of(nbytes) * BLOCK <= self.most
 
     def fits(self, nbytes: int) -> bool:
-        """Whether so many bytes fit beside what is there."""
+        """Whether `nbytes` fit beside the allocated blocks."""
         return (self.used + blocks_of(nbytes)) * BLOCK <= self.most
 
     def put(self, parts: Sequence[Tensor]) -> Tensor:
-        """Returns the numbers of the blocks that now hold the bytes of `parts`; they must fit."""
+        """Copies tensors into newly allocated blocks and returns the block numbers; the tensors must fit."""
         flat = torch.cat([part.contiguous().view(torch.uint8).flatten() for part in parts])
         count = blocks_of(len(flat))
         numbers = [heappop(self._free) for _ in range(min(count, len(self._free)))]
@@ -60,17 +60,17 @@ class Pool:
         return where
 
     def get(self, blocks: Tensor) -> Tensor:
-        """Returns the bytes of blocks, in a row."""
+        """Returns the bytes of the given blocks, concatenated."""
         return self._store(self._fresh)[blocks].flatten()
 
     def free(self, blocks: Tensor) -> None:
-        """Gives blocks back."""
+        """Frees blocks by their numbers."""
         self.used -= len(blocks)
         for number in blocks.tolist():
             heappush(self._free, number)
 
     def _store(self, count: int) -> Tensor:
-        """Returns all blocks, `count` of them at least."""
+        """Returns the buffer [blocks, BLOCK], grown to at least `count` blocks."""
         most = self.most // BLOCK
         if self._blocks is None:
             self._blocks = zeros((most if self.device.type == "cpu" else count, BLOCK), _like(self.device))
@@ -82,7 +82,7 @@ class Pool:
 
 
 def blocks_of(nbytes: int) -> int:
-    """Returns how many blocks hold so many bytes."""
+    """Returns the number of blocks that `nbytes` need."""
     return -(-nbytes // BLOCK)
 
 

@@ -1,4 +1,4 @@
-"""Between transcripts and what an engine writes: tokens, how far a thought has come, and pieces as spans."""
+"""Conversion between transcripts and the engine's requests and pieces."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,15 +10,15 @@ from poziomka.models.text.tokenizer import Tokenizer
 
 
 def marks_of(tokenizer: Tokenizer) -> Marks:
-    """Returns the tokens that end a reply, and those that open and close a thought."""
+    """Returns a tokenizer's end tokens and the tokens that open and close a thought."""
     return Marks(tokenizer.ends, tokenizer.think, tokenizer.close, tokenizer.spelled)
 
 
 def read_by(chat: ChatFormat, transcript: Transcript) -> Transcript:
-    """Returns the transcript with tokens on every span, as it will be gone on from.
+    """Returns the transcript with tokens on every span, ready to be continued.
 
     Raises:
-        TranscriptError: the format or the vocabulary refuses its words.
+        TranscriptError: the chat format rejects the messages, or the tokenizer cannot encode the text.
     """
     try:
         return chat.read(transcript)
@@ -27,9 +27,9 @@ def read_by(chat: ChatFormat, transcript: Transcript) -> Transcript:
 
 
 def thought_in(transcript: Transcript, tokenizer: Tokenizer) -> tuple[int, bool]:
-    """Returns how many tokens the model has thought since the user spoke, and whether a thought is open.
+    """Returns the number of the model's thinking tokens since the last user message, and whether a thought is open.
 
-    What a person writes opens no thought, even where the vocabulary spells "<think>" as anybody would.
+    Text of a USER or SYSTEM span never opens a thought, even if it contains "<think>".
     """
     marks = marks_of(tokenizer)
     thought, thinking = 0, False
@@ -48,7 +48,7 @@ def thought_in(transcript: Transcript, tokenizer: Tokenizer) -> tuple[int, bool]
 
 
 def spans_of(pieces: Sequence[Piece], decode: Callable[[Sequence[int]], str], seconds: float) -> list[Span]:
-    """Returns pieces as spans; each has its share, by tokens, of the `seconds` they took together."""
+    """Returns the engine's pieces as spans; `seconds` is divided among them in proportion to their tokens."""
     spans = []
     for piece in pieces:
         model = piece.author is Author.MODEL

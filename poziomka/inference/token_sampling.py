@@ -1,8 +1,8 @@
-"""From logits to tokens: temperature, top-k, top-p, and the log-probability of what was chosen.
+"""Token sampling from logits: temperature, top-k, top-p, and the log-probability of the sampled token.
 
-A token is the inverse of the cumulative distribution at one uniform number a row. That number is named by the
-request's seed and the token's place, so a reply depends neither on its batch-mates nor on the order of requests,
-and a reply that is taken up again at some token goes on as it would have.
+Sampling is inverse transform sampling with one uniform number for each sequence. That number is derived from the
+request's seed and the token's position. A reply therefore depends neither on the other sequences of its batch nor on
+the order of requests, and a reply that is resumed at any token continues with the same tokens.
 """
 
 import numpy as np
@@ -11,17 +11,20 @@ from torch import Tensor
 
 from poziomka.models.kernels import ops as kernels
 
-LARGE = 2048  # vocabulary from which on a running sum over all of it would be most of the work of drawing
-BLOCK = 256  # tokens whose probabilities are summed as one where the vocabulary is large
+LARGE = 2048  # vocabulary size from which on a cumulative sum over all tokens would dominate the cost of sampling
+BLOCK = 256  # tokens of one block in the two-step search of a large vocabulary
 GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 def uniforms(seeds: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Returns one number in [0, 1) for each (seed, place): SplitMix64 (Steele et al. 2014) of their combination.
+    """Returns one uniform number in [0, 1) for each (seed, position), by SplitMix64 (Steele et al. 2014).
 
     Args:
         seeds: [B] uint64.
-        places: [B] uint64, the token's place in its transcript.
+        places: [B] uint64, the token's position in its transcript.
+
+    Returns:
+        [B] float64.
     """
     with np.errstate(over="ignore"):
         z = seeds * MIX_2 + (places + np.uint64(1)) * GOLDEN
@@ -35,17 +38,18 @@ def uniforms(seeds: np.ndarray, places: np.ndarray) -> np.ndarray:
 def choose(
     logits: Tensor, uniform: Tensor, temperature: Tensor, top_k: Tensor | None = None, top_p: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Returns the chosen tokens [B] and their log-probabilities [B].
+    """Samples one token for each sequence; returns tokens [B] and log-probabilities [B].
 
-    The log-probability is the full distribution's at the row's temperature (at temperature 1 for a greedy row);
-    what top-k and top-p cut away is not renormalised, so it is the sampling distribution's only without them.
+    Log-probabilities are those of the full distribution at the sequence's temperature (at temperature 1 for greedy
+    sequences). They are not renormalised after top-k and top-p, so they equal the sampling distribution's only without
+    these.
 
     Args:
         logits: [B, V] fp32.
         uniform: [B] numbers in [0, 1).
-        temperature: [B]; 0 takes the likeliest token.
-        top_k: [B] whole numbers, V for all; None where no row cuts.
-        top_p: [B] in (0, 1]; None where no row cuts.
+        temperature: [B]; 0 selects the most likely token.
+        top_k: [B] integers, V to keep all tokens; None if no sequence uses top-k.
+        top_p: [B] in (0, 1]; None if no sequence uses top-p.
     """
     cut = top_k is not None or top_p is not None
     if not cut and logits.shape[1] >= LARGE and logits.dtype is torch.float32 and kernels.there(logits):
@@ -62,10 +66,10 @@ def choose(
 
 
 def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """Returns the tokens [B] at which the cumulative distributions pass `uniform` of their totals.
+    """Returns the tokens [B] at which the cumulative distributions pass `uniform` times their totals.
 
-    A large vocabulary is searched in two steps, first among the sums of blocks, then in one block: a running sum over
-    all of it would be most of the work of drawing.
+    A large vocabulary is searched in two steps, first among sums of blocks, then within one block: a cumulative sum
+    over all tokens would dominate the cost of sampling.
 
     Args:
         probabilities: [B, V], not negative; they need not add up to 1.
@@ -81,11 +85,14 @@ def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
     places = block.unsqueeze(1) * BLOCK + torch.arange(BLOCK, device=block.device)
     inside = probabilities.gather(1, places.clamp(max=vocabulary - 1)) * (places < vocabulary)
     tokens = block * BLOCK + _pass(inside, share)[0]
-    return tokens.clamp_(max=vocabulary - 1)  # beyond which only probabilities that are NaN lead
+    return tokens.clamp_(max=vocabulary - 1)  # only NaN probabilities lead beyond the vocabulary
 
 
 def _pass(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns where running sums [B, N] pass `uniform` of their totals, and how far into that place's weight it is."""
+    """Returns the indices [B] at which the cumulative sums of `weights` [B, N] pass `uniform` times their totals.
+
+    The second result, [B] in [0, 1), is the fraction of the weight at that index that lies below the target.
+    """
     cumulative = weights.double().cumsum(-1)
     target = uniform.unsqueeze(1) * cumulative[:, -1:]
     place = torch.searchsorted(cumulative, target, right=True).clamp_(max=weights.shape[1] - 1)
@@ -95,12 +102,12 @@ def _pass(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cut(probabilities: Tensor, top_k: Tensor | None, top_p: Tensor | None) -> Tensor:
-    """Zeroes what lies outside the k likeliest tokens, and outside the likeliest that hold p together."""
+    """Sets to 0 the probabilities outside the k most likely tokens and outside the top-p nucleus."""
     ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
     keep = torch.ones_like(ordered, dtype=torch.bool)
     if top_k is not None:
         keep &= torch.arange(ordered.shape[1], device=ordered.device) < top_k.unsqueeze(1)
     if top_p is not None:
         p = top_p.unsqueeze(1)
-        keep &= (ordered.cumsum(-1) - ordered < p) | (p >= 1)  # rounding must not cut where nothing is to be cut
+        keep &= (ordered.cumsum(-1) - ordered < p) | (p >= 1)  # at p = 1 rounding must not remove any token
     return torch.zeros_like(probabilities).scatter(1, order, ordered * keep)

@@ -1,1 +1,1 @@
-"""Architectures, their memory, weights, tokenizers and chat formats."""
+"""Model architectures, decode caches, checkpoints, tokenizers and chat formats."""

@@ -1,4 +1,4 @@
-"""What every architecture promises, so that one engine and one learner serve them all.
+"""`Architecture`, the model interface that the engine and the learner use.
 
 Shapes: `B` sequences, `T` tokens, `D` width, `V` vocabulary.
 """
@@ -16,25 +16,25 @@ from poziomka.models.cache import Memory
 from poziomka.models.layers.linear import Linear, sampling_copy
 from poziomka.models.layers.sharing import Sharing
 
-MASKED = -1e9  # a logit of no probability; finite, so that 0 times it is 0
+MASKED = -1e9  # logit of a token without probability; finite, so that 0 times it is 0
 
 
 def masked(logits: Tensor, unused: Tensor | None) -> Tensor:
-    """Returns logits [..., V] in which the rows `unused` have no probability; they are overwritten in place."""
+    """Sets the logits [..., V] of the ids `unused` to MASKED, in place, and returns them."""
     return logits if unused is None else logits.index_fill_(-1, unused, MASKED)
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Where several sequences share a row of a training batch, and perhaps a prefix.
+    """Layout of a training batch whose rows contain several packed sequences, with or without shared prefixes.
 
-    A prefix that several sequences share stands in the batch once, before them: then `sharing` says how attention
-    finds each sequence whole. An architecture whose `shares_prefixes` is False never gets one.
+    A prefix that several sequences share is stored once, before them; `sharing` then maps every sequence to the batch
+    positions of all its tokens. An architecture whose `shares_prefixes` is False never receives `sharing`.
 
     Attributes:
-        sequence: [B, T] number of the sequence a token belongs to (a shared prefix to its first); -1 for padding.
-        position: [B, T] place of the token within its sequence, from 0.
-        sharing: of the places, row-major in B, T; None where no prefix is shared.
+        sequence: [B, T] number of the sequence of each token (for a shared prefix, its first sequence); -1 for padding.
+        position: [B, T] position of the token within its sequence, from 0.
+        sharing: shared prefixes over the batch positions, row-major in B, T; None if no prefix is shared.
     """
 
     sequence: Tensor
@@ -42,18 +42,18 @@ class Packing:
     sharing: Sharing | None = None
 
     def visible(self) -> Tensor:
-        """Returns [B, T, T]: may token t (second axis) look at token s (third axis)?"""
+        """Returns the attention mask [B, T, T]: True where token t (second axis) attends to token s (third axis)."""
         same = self.sequence.unsqueeze(2) == self.sequence.unsqueeze(1)
         return same.tril_()
 
 
 class Work(NamedTuple):
-    """Floating-point operations of reading a text.
+    """Floating-point operations of a forward pass over a text.
 
     Attributes:
-        places: what is made of each token by itself; as much for every token.
-        looks: what is made of each token with those before it.
-        head: the logits after every token; as much for each.
+        places: operations on each token alone (matrix products); the same for every token.
+        looks: operations between each token and those before it (attention, or a recurrent state).
+        head: operations of the logits after every token; the same for every token.
     """
 
     places: float
@@ -62,34 +62,42 @@ class Work(NamedTuple):
 
 
 class Architecture(nn.Module, ABC):
-    """A language model's body and head.
+    """Base class of language models: a body that computes hidden states, and a head that computes logits.
 
-    Reading a sequence at once, in pieces through a memory, or packed beside others gives the same hidden
-    states up to rounding; `poziomka.testing.check_architecture` holds an implementation to that.
+    A sequence has the same hidden states, up to rounding, whether it is read in one pass, in pieces through a decode
+    cache, or packed with others; `poziomka.testing.check_architecture` checks this for an implementation.
+
+    Attributes:
+        vocabulary: number of logits.
+        context: longest sequence, in tokens, that the positions allow or the model is meant for; None for no maximum.
+        dropout: whether training mode enables the dropout of the model's own config.
+        shares_prefixes: whether `forward` accepts a packing with `sharing`.
+        checkpointing: whether training recomputes activations inside blocks in the backward pass.
+        unused: ids of logits without a token in the tokenizer; None for none.
     """
 
     vocabulary: int
-    context: int | None = None  # longest text in tokens, that its positions allow or it is meant for; None: no bound
-    dropout = False  # whether training mode turns on the dropout that the model's own configuration asks for
-    shares_prefixes = False  # whether `forward` takes a packing with `sharing`
-    checkpointing = False  # whether a learner's forward pass keeps nothing inside a block, and makes it again backward
+    context: int | None = None
+    dropout = False
+    shares_prefixes = False
+    checkpointing = False
 
     unused: Tensor | None
 
     def __init__(self) -> None:
-        """Leaves out no row of the head."""
+        """Starts without masked logits."""
         super().__init__()
         self.register_buffer("unused", None, persistent=False)
 
     def leave_out(self, rows: Sequence[int]) -> None:
-        """Gives these rows of the head, for which the tokenizer has no token, no probability from now on."""
+        """Masks these logits from now on: ids for which the tokenizer has no token."""
         self.unused = torch.tensor(rows, dtype=torch.long, device=self.device) if rows else None
 
     def through(self, block: Callable[..., Tensor], *arguments: object) -> Tensor:
-        """Returns what a block gives; what is inside is kept, or made again, as `checkpointing` says.
+        """Applies a block, with gradient checkpointing where `checkpointing` is set and gradients are enabled.
 
-        Chen et al. 2016, arXiv 1604.06174: the memory of one block and of what stands between blocks, for one more
-        forward pass.
+        Checkpointing (Chen et al. 2016, arXiv 1604.06174) keeps the activations between blocks and of one block at a
+        time, at the cost of one more forward pass.
         """
         if self.checkpointing and torch.is_grad_enabled():
             out: Tensor = checkpoint(block, *arguments, use_reentrant=False)
@@ -97,24 +105,24 @@ class Architecture(nn.Module, ABC):
         return block(*arguments)
 
     def for_sampling(self) -> Self:
-        """Returns a model with these weights that only samples; where a layout serves that, it keeps nothing else.
+        """Returns a copy in evaluation mode for sampling only; packed weights are stored in their packed layout alone.
 
         Raises:
-            ModelError: this one only samples itself.
+            ModelError: this model is such a copy itself.
         """
         own = sampling_copy(self)
         own.sample_with(own.state_dict())
         return own.eval().requires_grad_(requires_grad=False)
 
     def sample_with(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes weights by the names of its state, for sampling only; they become its own type."""
+        """Loads weights, by state dict name, for sampling only; they are converted to the model's dtypes."""
         products = {f"{name}.weight": each for name, each in self.named_modules() if isinstance(each, Linear)}
         self.load_state_dict({name: weight for name, weight in weights.items() if name not in products}, strict=False)
         for name, each in products.items():
             each.take(weights[name])
 
     def rest(self) -> None:
-        """Gives back the layouts that `sample_with` makes anew: until then nothing is sampled."""
+        """Releases packed weights; the model cannot sample until the next `sample_with` creates them again."""
         for each in self.modules():
             if isinstance(each, Linear):
                 each.packed = None
@@ -132,49 +140,51 @@ class Architecture(nn.Module, ABC):
 
         Args:
             tokens: [B, T] ids.
-            memory: what was read before; it takes the new tokens in. Row b of `tokens` continues row b of the memory.
-            counts: [B] how many of a row's T tokens are real (they come first); None for all. Only with a memory.
-            packing: which sequences share a row; None where each row is one sequence. Only without a memory.
+            memory: decode cache of the earlier tokens, updated in place; row b of `tokens` continues row b of the
+                cache. None for sequences from their beginning.
+            counts: [B] number of tokens of each row that are not padding (they come first); None for all T. Only with
+                a decode cache.
+            packing: layout of packed sequences; None if each row is one sequence. Only without a decode cache.
         """
 
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:
-        """Returns [..., V] in fp32 for hidden states [..., D]; `unused` rows are masked.
+        """Returns logits [..., V] in fp32 for hidden states [..., D]; `unused` logits are masked.
 
-        With weights in bfloat16 they are summed in fp32 and not rounded where a transformer of ours learns; where it
-        samples through packed weights, and in a model of transformers, they are rounded to bfloat16 first.
+        With bfloat16 weights, `Transformer` accumulates in fp32 and does not round in training. Sampling with packed
+        weights and models loaded through transformers round the logits to bfloat16 first.
         """
 
     @abstractmethod
     def memory(self, rows: int, length: int) -> Memory:
-        """Returns an empty memory of `rows` rows with room for `length` tokens each (it grows when needed)."""
+        """Returns an empty decode cache for `rows` sequences of `length` tokens each; it grows when needed."""
 
     @abstractmethod
     def work(self, tokens: float) -> Work:
-        """Returns the floating-point operations of a forward pass over a text of `tokens` tokens from its beginning."""
+        """Returns the floating-point operations of a forward pass over the first `tokens` tokens of a text."""
 
     def flops(self, context: float) -> float:
-        """Returns the floating-point operations of one token's forward pass after `context` earlier tokens."""
+        """Returns the floating-point operations of a forward pass over one token after `context` earlier tokens."""
         return sum(self.work(context + 1)) - sum(self.work(context))
 
     @abstractmethod
     def config(self) -> dict[str, object]:
-        """Returns what `config.json` says of this model."""
+        """Returns the model's entries of `config.json`."""
 
     def export(self) -> dict[str, Tensor]:
-        """Returns the weights under the names that a checkpoint carries: the field's own, where it has some."""
+        """Returns the weights by their names in a checkpoint; by default, the names of the state dict."""
         return {name: tensor.detach() for name, tensor in self.state_dict().items()}
 
     def load_exported(self, weights: dict[str, Tensor]) -> None:
-        """Takes weights named as `export` names them; raises KeyError or RuntimeError where they do not fit."""
+        """Loads weights by the names that `export` uses; raises KeyError or RuntimeError if they do not fit."""
         self.load_state_dict(weights)
 
     @property
     def parameters_count(self) -> int:
-        """Number of parameters, tied ones once."""
+        """Number of parameters; tied ones count once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device

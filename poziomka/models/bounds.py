@@ -1,6 +1,6 @@
-"""Numbers that a model's files state, checked before anything is made of them.
+"""Validation of the numbers in a model's files before they size any allocation.
 
-The bounds lie far above every known model: they keep a damaged or hostile file from asking for terabytes.
+The bounds are far above every known model; they stop a damaged or hostile file from allocating terabytes.
 """
 
 import math
@@ -15,11 +15,11 @@ LENGTH = 1 << 40  # tokens of a context or a window: nothing is allocated for th
 
 
 def whole(facts: Mapping[str, Any], name: str, most: int, default: int | None = None) -> int:
-    """Returns a whole number from 1 to `most`.
+    """Returns `facts[name]` as an integer from 1 to `most`; `default` replaces a missing value.
 
     Raises:
-        KeyError: the file does not state it, and there is no default.
-        ValueError: it is something else.
+        KeyError: the value is missing and there is no default.
+        ValueError: the value is not such a number.
     """
     value = facts[name] if default is None else facts.get(name, default)
     number = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
@@ -30,7 +30,7 @@ def whole(facts: Mapping[str, Any], name: str, most: int, default: int | None = 
 
 
 def real(facts: Mapping[str, Any], name: str, default: float | None = None, *, zero: bool = False) -> float:
-    """Returns a finite number above 0, or from 0 on where `zero` is set; raises as `whole`."""
+    """Returns `facts[name]` as a finite float above 0, or at least 0 if `zero` is set; raises as `whole`."""
     value = facts[name] if default is None else facts.get(name, default)
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not number or value < 0 or (value == 0 and not zero):

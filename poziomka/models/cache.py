@@ -1,10 +1,11 @@
-"""What an architecture remembers of the tokens it has read, for many rows at once.
+"""`Memory`, the decode cache of an architecture: keys and values or recurrent states of many sequences.
 
-A memory forks, keeps and grows; it never forgets the end of a row. That a row could be cut shorter is true of
-a key-value cache only, and a recurrent state has to fit too.
+A cache can fork, select and grow its rows but not truncate them: only a key-value cache could do that, and the
+interface also covers recurrent states.
 
-Each layer's part of a store is a tensor of its own, so that growing copies one layer at a time: the peak is the new
-size and one layer. Large tensors are mapped, and not taken from the heap: freed, they are given back whole.
+Each layer's part of a store is a separate tensor, so that growth copies one layer at a time and the peak is the new
+size plus one layer. Large tensors are mapped instead of allocated on the heap, so that freeing them returns all their
+memory to the system.
 """
 
 import mmap
@@ -13,12 +14,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-STEP = 64  # tokens, a multiple of which a row has room for once it has grown
-MAPPED = 1 << 20  # bytes from which on a tensor has a mapping of its own
+STEP = 64  # tokens: the room of a grown cache is a multiple of it
+MAPPED = 1 << 20  # bytes from which on a tensor has its own memory mapping
 
 
 def zeros(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Returns zeros of a shape, with the type and the device of `like`; large ones on a CPU are no part of the heap."""
+    """Returns zeros with the dtype and device of `like`; large CPU tensors get their own anonymous memory mapping."""
     size = like.element_size()
     for each in shape:
         size *= each
@@ -31,7 +32,7 @@ _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MA
 
 
 def room_for(length: int, now: int = 0) -> int:
-    """Returns the room, in tokens, of rows that must hold `length` and have room for `now`."""
+    """Returns the new room, in tokens, for sequences of `length` tokens in a cache that has room for `now`."""
     if length <= now:
         return now
     wanted = max(length, now + now // 16)
@@ -39,16 +40,16 @@ def room_for(length: int, now: int = 0) -> int:
 
 
 class Memory:
-    """Named stores that share their rows.
+    """Decode cache: named per-layer tensors in which each sequence has one row.
 
     Args:
-        stores: by name, a tensor [capacity, ...] for each layer: a row's state is `layer[row]`.
-        growing: for stores that hold something for each token, the axis of a layer's tensor along which tokens lie.
-        rows: rows in use; the rest is spare capacity, kept so that rows may join without a copy of all.
+        stores: by name, one tensor [capacity, ...] for each layer; the state of a sequence is `layer[row]`.
+        growing: by name, the token axis of the layers' tensors, for stores with one entry for each token.
+        rows: rows in use; the others are spare capacity, so that sequences can join without a copy of the cache.
     """
 
     def __init__(self, stores: Mapping[str, Sequence[Tensor]], growing: Mapping[str, int], rows: int) -> None:
-        """Starts with nothing read."""
+        """Starts with all lengths 0."""
         self.stores = {name: list(layers) for name, layers in stores.items()}
         self.growing = dict(growing)
         self.rows = rows
@@ -56,35 +57,35 @@ class Memory:
         self._lengths = torch.zeros(len(some), dtype=torch.long, device=some.device)
 
     def __getitem__(self, name: str) -> list[Tensor]:
-        """Returns the rows in use of a store: [rows, ...] for each layer, views to be written in place."""
+        """Returns the rows in use of a store: one view [rows, ...] for each layer, writable in place."""
         return [layer[: self.rows] for layer in self.stores[name]]
 
     @property
     def lengths(self) -> Tensor:
-        """[rows] tokens read so far, a view."""
+        """Tokens read by each sequence so far, [rows]; a view."""
         return self._lengths[: self.rows]
 
     @property
     def capacity(self) -> int:
-        """Rows that fit without a copy."""
+        """Number of rows that fit without a copy."""
         return len(self._lengths)
 
     @property
     def room(self) -> int:
-        """Tokens of a row that fit without a copy; 0 where no store grows."""
+        """Number of tokens of a sequence that fit without a copy; 0 if no store grows."""
         return max((self.stores[name][0].shape[axis] for name, axis in self.growing.items()), default=0)
 
     def advance(self, counts: Tensor | int) -> None:
-        """Notes that each row has read `counts` more tokens."""
+        """Adds `counts` tokens ([rows], or one number for all) to the lengths."""
         self._lengths[: self.rows] += counts
 
     def reserve(self, length: int) -> None:
-        """Makes room for rows of `length` tokens: a sixteenth more than before at least, to a multiple of STEP."""
+        """Grows the cache to `length` tokens if needed: by at least a sixteenth, to a multiple of STEP."""
         if self.growing and self.room < length:
             self.resize(self.capacity, room_for(length, self.room))
 
     def resize(self, capacity: int, room: int) -> None:
-        """Changes capacity and room, a layer at a time; both must hold the rows in use."""
+        """Reallocates to a capacity (rows) and room (tokens), one layer at a time; the rows in use must fit."""
         for name, layers in self.stores.items():
             axis = self.growing.get(name)
             for number, layer in enumerate(layers):
@@ -103,7 +104,7 @@ class Memory:
         self._lengths = lengths
 
     def fork(self, rows: Tensor) -> "Memory":
-        """Returns a new memory whose row i is a copy of row `rows[i]`; copies of one row are branches of it."""
+        """Returns a new cache whose row i is a copy of row `rows[i]`; a row may be copied several times."""
         lengths = self._lengths[rows]
         longest = int(lengths.max()) if len(rows) else 0
         stores = {
@@ -115,11 +116,11 @@ class Memory:
         return copy
 
     def _used(self, name: str, layer: Tensor, longest: int) -> Tensor:
-        """Returns a view of a layer's first `longest` tokens; of all of it where it holds nothing for each token."""
+        """Returns a view of a layer's first `longest` tokens, or of the whole layer if it has no token axis."""
         return layer.narrow(self.growing[name], 0, longest) if name in self.growing else layer
 
     def keep(self, rows: Tensor) -> None:
-        """Keeps only `rows`, in that order; only rows that change place are copied."""
+        """Keeps only the given rows, in that order; copies only rows whose index changes."""
         places = torch.arange(len(rows), device=rows.device)
         moved = rows != places
         to, origin = places[moved], rows[moved]
@@ -131,7 +132,7 @@ class Memory:
         self._lengths[self.rows :] = 0
 
     def join(self, other: "Memory", rows: Tensor | None = None) -> None:
-        """Takes copies of `rows` of `other`, of all for None, in after its own."""
+        """Appends copies of the given rows of `other` (None for all), growing the cache if needed."""
         if rows is None:
             rows = torch.arange(other.rows, device=self._lengths.device)
         start, count = self.rows, self.rows + len(rows)
@@ -149,14 +150,14 @@ class Memory:
         self.rows = count
 
     def parts(self, row: int) -> list[Tensor]:
-        """Returns views of all that one row remembers, layer by layer, without the room that it does not use."""
+        """Returns views of one sequence's state, for each store and layer, without unused room."""
         length = int(self._lengths[row])
         return [
             self._used(name, layer[row : row + 1], length) for name, layers in self.stores.items() for layer in layers
         ]
 
     def load(self, row: int, flat: Tensor, length: int) -> None:
-        """Takes what `parts` gave for a row of `length` tokens, as the bytes of all of it; there must be room."""
+        """Restores the state of a sequence of `length` tokens from the concatenated bytes of its `parts`; must fit."""
         self._lengths[row] = length
         start = 0
         for part in self.parts(row):
@@ -165,5 +166,5 @@ class Memory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all stores, spare room included."""
+        """Bytes of all stores, spare capacity and room included."""
         return sum(layer.nbytes for layers in self.stores.values() for layer in layers)

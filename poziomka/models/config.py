@@ -1,4 +1,4 @@
-"""The shape of a transformer as settings, wide enough for every family that is loaded."""
+"""Transformer configuration, general enough for every model family that is loaded."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +11,7 @@ from poziomka.models.layers.rotary import RopeScaling
 
 @dataclass(frozen=True, kw_only=True)
 class SlidingWindow:
-    """Layers whose tokens see only the tokens near them."""
+    """Sliding-window attention: the layers that use it, and the window's size."""
 
     tokens: int = setting(4096, "how many tokens a token sees, itself included", low=1)
     layers: tuple[int, ...] | None = setting(None, "numbers of these layers, from 0; none: all")
@@ -22,7 +22,7 @@ class SlidingWindow:
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerSettings:
-    """Shape of a transformer."""
+    """Configuration of a transformer: sizes, positions, norms, biases and attention windows."""
 
     width: int = setting(128, "width of the residual stream", low=8, high=WIDTH)
     layers: int = setting(3, "number of blocks", low=1, high=LAYERS)
@@ -51,7 +51,7 @@ class TransformerSettings:
 
     @property
     def each_head(self) -> int:
-        """Width of a head."""
+        """Width of an attention head."""
         return self.head_width or self.width // self.heads
 
     @property
@@ -60,11 +60,11 @@ class TransformerSettings:
         return self.inner or -(-self.width // 3) * 8
 
     def windowed(self, layer: int) -> bool:
-        """Whether a layer's tokens see only near ones."""
+        """Whether a layer, numbered from 0, uses sliding-window attention."""
         return self.window is not None and (self.window.layers is None or layer in self.window.layers)
 
     def demand_whole(self) -> None:
-        """Raises ModelError where the width does not divide into the heads, or the heads into the key heads."""
+        """Raises ModelError if the width does not divide into even heads, or the query heads into the key heads."""
         parted = self.head_width is None and self.width % self.heads
         if parted or self.each_head % 2 or self.heads % (self.key_heads or self.heads):
             message = (

@@ -1,4 +1,4 @@
-"""What work costs: floating-point operations of tokens really read, written and learned from."""
+"""Floating-point operations of training and sampling, counted from the tokens that were really processed."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,30 +8,30 @@ from poziomka.core.rollout import Group
 from poziomka.core.transcript import Transcript
 from poziomka.models.base import Architecture
 
-Stretch = tuple[int, int]  # of a text: the number of its first token, and of the one after its last
+Stretch = tuple[int, int]  # token range of a text: first index, and one past the last
 
 
 def training_flops(model: Architecture, stretches: Iterable[Stretch], learned: int) -> float:
-    """Returns the operations of forward and backward: three forward passes (Kaplan et al. 2020, section 2.1).
+    """Returns the operations of forward and backward passes: three forward passes (Kaplan et al. 2020, section 2.1).
 
-    What several sequences share is computed once: it is a stretch of its own, and theirs begin after it. Logits are
-    made only where a token is learned from. Three passes is the field's convention: a fourth by checkpointing and the
-    reference's of a divergence are not counted, nor is padding, and frozen weights under adapters count as if they
-    had gradients of their own.
+    A shared prefix is computed once: it is a range of its own, and the ranges of its sequences begin after it. Logits
+    are counted only for trained tokens. Three passes is the usual convention: the additional pass of gradient
+    checkpointing, the reference model's pass for a KL term, and padding are not counted, and frozen weights under
+    adapters count as if they had gradients.
 
     Args:
-        model: that learns.
-        stretches: of texts that are computed, from which token to which.
-        learned: how many tokens are learned from.
+        model: the model being trained.
+        stretches: token ranges that are computed, one for each text.
+        learned: number of trained tokens.
     """
     body = sum(count * _body(model, *stretch) for stretch, count in Counter(stretches).items())
     return 3 * (body + learned * model.work(1).head)
 
 
 def sampling_flops(model: Architecture, groups: Sequence[Group]) -> float:
-    """Returns the operations that wrote some groups: each prompt read once, then each attempt token by token.
+    """Returns the operations of sampling groups of rollouts: each prompt once, then every rollout token by token.
 
-    A token is written by reading the one before it; logits are made there only, and the last token is never read.
+    Sampling a token takes a forward pass over the token before it, with logits; the last token is never read.
     """
     stretches: Counter[Stretch] = Counter()
     logits = 0
@@ -45,15 +45,16 @@ def sampling_flops(model: Architecture, groups: Sequence[Group]) -> float:
 
 
 def _body(model: Architecture, start: int, end: int) -> float:
-    """Returns the operations of reading a text from token `start` to `end`, without logits."""
+    """Returns the operations of a forward pass over tokens `start` to `end` of a text, without logits."""
     before, after = model.work(start), model.work(end)
     return after.places - before.places + after.looks - before.looks
 
 
 def _written(transcript: Transcript) -> tuple[int, int, int]:
-    """Returns the places before which the first and last token stand that a policy wrote or had put in its mouth.
+    """Returns the index before a policy's first token, the index of its last one, and the number of its tokens.
 
-    And how many such tokens there are. The token just before one of them is read to write it.
+    Tokens of a policy are those of spans with a `policy`: sampled, or forced into its reply. Sampling or forcing one
+    reads the token before it, so the computed range begins there and ends before the last token.
     """
     ends = list(accumulate(map(len, transcript)))
     own = [(end - len(span), end) for span, end in zip(transcript, ends, strict=True) if span.policy is not None]

@@ -1,4 +1,4 @@
-"""Memory that there is, and whether something fits into it."""
+"""Free memory of a device, and a check that a model fits into it."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,10 @@ CPU = torch.device("cpu")
 
 
 def free_memory(device: torch.device = CPU) -> int:
-    """Returns the bytes that can be had now, without swapping, within what a container or a job may use."""
+    """Returns the bytes of memory that are free now, without swapping and within the limit of a container or job.
+
+    On a CUDA device, free device memory; on a CPU without /proc/meminfo, the total memory.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     allowed = _allowed()
@@ -20,7 +23,7 @@ def free_memory(device: torch.device = CPU) -> int:
 
 
 def demand_room(wanted: int, what: str) -> None:
-    """Raises ModelError where `wanted` bytes are more than the machine can give now; `what` is to be loaded."""
+    """Raises ModelError if `wanted` bytes exceed the free CPU memory; `what` names the model in the message."""
     room = free_memory()
     if wanted > room:
         message = (
@@ -34,12 +37,12 @@ def _free(path: Path = Path("/proc/meminfo")) -> int:
     try:
         lines = path.read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
-    except (OSError, StopIteration, ValueError):  # not Linux: all there is, rather than what is free
+    except (OSError, StopIteration, ValueError):  # not Linux: the total instead of the free memory
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _allowed(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Returns what a control group (a container, a job of a cluster) still allows; None where it sets no limit."""
+    """Returns the bytes that a control group (container, cluster job) still allows; None if it sets no limit."""
     try:
         most, used = (int((folder / name).read_text()) for name in ("memory.max", "memory.current"))
     except (OSError, ValueError):  # "max": no limit

@@ -1,4 +1,4 @@
-"""A recurrent architecture: what it remembers of a text has one size, however long the text."""
+"""A recurrent architecture, whose state has a fixed size for texts of any length."""
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +17,19 @@ from poziomka.models.layers.recurrence import TAPS, Recurrence
 class Recurrent(Architecture):
     """A decoder whose blocks mix tokens by a gated linear recurrence.
 
-    Settings are the transformer's; those of attention (key heads, QK-norm, rotary base) and `tied` mean nothing here.
+    The head is always tied to the embedding.
+
+    Args:
+        settings: the transformer's settings; those of attention (key heads, QK-norm, rotary base) and `tied` are
+            ignored.
+        vocabulary: number of tokens.
 
     Raises:
-        ModelError: the width does not divide into the heads.
+        ModelError: the width is not a multiple of the number of heads.
     """
 
     def __init__(self, settings: TransformerSettings, vocabulary: int) -> None:
-        """Initialises weights: normal, 0.02."""
+        """Initialises matrices from a normal distribution with standard deviation 0.02."""
         super().__init__()
         if settings.width % settings.heads:
             message = f"a recurrent model's width must divide by its heads: received {settings.width}, {settings.heads}"
@@ -81,7 +86,7 @@ class Recurrent(Architecture):
         return Memory(stores, {}, rows)
 
     def work(self, tokens: float) -> Work:
-        """See Architecture: two a weight, and six a cell of the state."""
+        """See Architecture: two operations for each weight, and six for each cell of the state."""
         head = self.embedding.weight.numel()
         products = sum(parameter.numel() for parameter in self.parameters() if parameter.dim() > 1) - head
         cells = self.settings.layers * self.settings.width**2 / self.settings.heads

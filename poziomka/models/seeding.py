@@ -1,4 +1,4 @@
-"""Random numbers of PyTorch's global generators, drawn from a named seed."""
+"""Seeding of PyTorch's global random number generators for the length of a block."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ import torch
 
 @contextmanager
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Seeds the global generators inside, and restores their states at the end.
+    """Context manager that seeds PyTorch's global generators inside and restores their states at the end.
 
     Args:
         seed: see core/seeds.py.
-        device: whose generator is meant besides the CPU's; None for the CPU's alone.
+        device: CUDA device whose generator is seeded too; None for the CPU's generator alone.
     """
     cuda = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):

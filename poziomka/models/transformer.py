@@ -1,4 +1,4 @@
-"""The dense decoder of the Llama, Mistral, Qwen, SmolLM and Gemma families."""
+"""Dense decoder-only transformer of the Llama, Mistral, Qwen, SmolLM and Gemma families."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -22,15 +22,15 @@ __all__ = ["Block", "Transformer", "TransformerSettings"]
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each added to the residual stream.
+    """Transformer block: attention, then feed-forward, each added to the residual stream.
 
     Attributes:
-        windowed: its tokens see only near ones.
-        rotated: its queries and keys are turned by their positions.
+        windowed: whether the block uses sliding-window attention.
+        rotated: whether queries and keys have rotary positions.
     """
 
     def __init__(self, settings: TransformerSettings, layer: int) -> None:
-        """Makes both halves with their norms."""
+        """Creates attention and feed-forward with their norms, for the block numbered `layer` from 0."""
         super().__init__()
         width = settings.width
         norm = partial(RMSNorm, epsilon=settings.epsilon, offset=settings.offset_norms)
@@ -50,7 +50,7 @@ class Block(nn.Module):
         self.feedforward_post_norm = norm(width) if settings.post_norms else nn.Identity()
 
     def forward(self, x: Tensor, near: View, far: View, cache: Cache | None = None) -> Tensor:
-        """[B, T, D] to [B, T, D]; a windowed layer takes the first view, any other the second."""
+        """Applies the block to [B, T, D]; windowed layers use the view `near`, all others `far`."""
         view = near if self.windowed else far
         mixed = self.attention(self.attention_norm(x), view if self.rotated else view._replace(angles=None), cache)
         x = x + self.attention_post_norm(mixed)
@@ -58,10 +58,10 @@ class Block(nn.Module):
 
 
 class Transformer(Architecture):
-    """A pre-norm decoder with rotary positions.
+    """Pre-norm decoder with rotary positions.
 
     Args:
-        settings: its shape.
+        settings: sizes and features.
         vocabulary: number of tokens.
 
     Raises:
@@ -79,7 +79,7 @@ class Transformer(Architecture):
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
         self.norm = RMSNorm(settings.width, settings.epsilon, offset=settings.offset_norms)
         self.head = None if settings.tied else Linear(settings.width, vocabulary, bias=False)
-        self.packed_head: Tensor | None = None  # of an embedding that is the head too
+        self.packed_head: Tensor | None = None  # packed layout of a tied head
         self.rotary = Rotary(settings.each_head, settings.rope_base, settings.rope_scaling)
         near_base = None if settings.window is None else settings.window.rope_base
         self.near_rotary = self.rotary if near_base is None else Rotary(settings.each_head, near_base)
@@ -116,16 +116,16 @@ class Transformer(Architecture):
     def _embedded(self, tokens: Tensor) -> Tensor:
         x: Tensor = self.embedding(tokens)
         if self.settings.scaled_embedding:
-            x = x * torch.tensor(self.settings.width**0.5, dtype=x.dtype).item()  # the root is rounded to the dtype too
+            x = x * torch.tensor(self.settings.width**0.5, dtype=x.dtype).item()  # the factor is rounded to the dtype
         return x
 
     def _views(self, position: Tensor, others: Tensor, visible: Tensor | None, longest: int) -> tuple[View, View]:
-        """Returns what windowed layers and what all others see.
+        """Returns the attention views of windowed layers and of all other layers.
 
         Args:
-            position: [B, T] of the new tokens.
-            others: [B, S] positions of the tokens they may look at; all are below `longest`.
-            visible: [B, 1, T, S] which of those; None for plain causal, where `others` are the new tokens themselves.
+            position: [B, T] positions of the new tokens.
+            others: [B, S] positions of the keys; all are below `longest`.
+            visible: [B, 1, T, S] attention mask; None for plain causal attention among the new tokens.
             longest: one more than the largest position.
         """
         window = self.settings.window
@@ -142,7 +142,7 @@ class Transformer(Architecture):
         return near, far
 
     def _sharing(self, position: Tensor, sharing: Sharing) -> tuple[View, View]:
-        """The same where sequences share prefixes: what is visible follows from where each text's own part starts."""
+        """Returns the same two views for shared prefixes, where `sharing` determines the attention mask."""
         longest = sharing.longest
         far = View(self._angles(self.rotary, position, longest), None, 0, sharing)
         if self.settings.window is None:
@@ -173,13 +173,13 @@ class Transformer(Architecture):
     def logits(self, hidden: Tensor) -> Tensor:
         """See Architecture."""
         if self.head is not None and self.head.weight.is_meta:
-            return masked(self.head(hidden).float(), self.unused)  # which refuses to learn
+            return masked(self.head(hidden).float(), self.unused)  # Linear raises if gradients are enabled
         layout = self.packed_head if self.head is None else self.head.packed
         return masked(logits_of(hidden, self.head_weight, layout), self.unused)
 
     @property
     def head_weight(self) -> Tensor:
-        """[V, D], the embedding where they are tied."""
+        """Weight of the head, [V, D]; the embedding if they are tied."""
         return self.embedding.weight if self.head is None else self.head.weight
 
     def sample_with(self, weights: Mapping[str, Tensor]) -> None:
@@ -194,14 +194,17 @@ class Transformer(Architecture):
         self.packed_head = None
 
     def memory(self, rows: int, length: int) -> Memory:
-        """See Architecture: keys and values, [rows, key heads, tokens, width of a head] for each layer."""
+        """See Architecture: stores "keys" and "values", [rows, key heads, tokens, head width] for each layer."""
         settings = self.settings
         shape = (rows, settings.key_heads or settings.heads, length, settings.each_head)
         stores = {name: [zeros(shape, self.norm.weight) for _ in self.blocks] for name in ("keys", "values")}
         return Memory(stores, {"keys": 2, "values": 2}, rows)
 
     def work(self, tokens: float) -> Work:
-        """See Architecture: two a weight of every product, and four a width and layer for each token looked at."""
+        """See Architecture: two operations for each weight of a matrix product, plus attention.
+
+        Attention takes 4 x heads x head width operations for each layer and each pair of a query and a visible key.
+        """
         settings = self.settings
         products = sum(p.numel() for p in self.blocks.parameters() if p.dim() > 1)
         far = near = tokens * (tokens + 1) / 2
@@ -213,12 +216,12 @@ class Transformer(Architecture):
         return Work(2.0 * products * tokens, 4.0 * settings.heads * settings.each_head * looks, head)
 
     def config(self) -> dict[str, object]:
-        """See Architecture: as the family's models in transformers spell it."""
+        """See Architecture: in the format of the family's models in transformers."""
         dtype = str(self.embedding.weight.dtype).removeprefix("torch.")
         return to_config(self.settings, self.vocabulary, dtype)
 
     def export(self) -> dict[str, Tensor]:
-        """See Architecture: views of the weights, under the names of the family's models in transformers."""
+        """See Architecture: views of the weights, by the names of the family's models in transformers."""
         own = {name: parameter.detach() for name, parameter in self.named_parameters()}
         return {
             place.hub: own[place.own] if place.rows is None else own[place.own].narrow(0, place.start, place.rows)
@@ -227,10 +230,11 @@ class Transformer(Architecture):
 
     @torch.no_grad()
     def load_exported(self, weights: Mapping[str, Tensor]) -> None:
-        """See Architecture; each is copied straight into its place. All are looked at before any is copied.
+        """See Architecture; all weights are checked before any is copied.
 
-        Surplus weights are refused, since a model without them would be another one; a tied head saved too is none
-        where it is the embedding.
+        Raises:
+            RuntimeError: weights are missing, unexpected or of another shape. A tied model accepts a saved head that
+                equals its embedding.
         """
         own = self.export()
         surplus = sorted({*weights} - {*own} - ({HEAD} if self.settings.tied else set()))
