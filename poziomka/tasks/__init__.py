@@ -1,4 +1,4 @@
-"""Problems that check themselves; the tables of their names."""
+"""Tasks with automatic scorers, and the tables that map task names to functions."""
 
 from collections.abc import Callable, Sequence
 
@@ -26,7 +26,7 @@ from poziomka.tasks.toy.string_splitting import string_splitting
 
 
 def mixture_named(where: str) -> Task:
-    """Mixtures with weights: 3*sums+gcd draws three problems of sums for each of gcd."""
+    """Mixtures of tasks with weights: 3*sums+gcd draws three problems of sums for each of gcd."""
     return mixture(read_parts(where, task_named))
 
 
@@ -48,7 +48,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "satisfy": satisfy,
     "counterexample": counterexample,
 }
-READ_TASKS: dict[str, Callable[[str], Task]] = {  # named NAME:WHERE
+READ_TASKS: dict[str, Callable[[str], Task]] = {  # used as NAME:WHERE
     "grade_school": grade_school,
     "competition": competition,
     "humaneval": humaneval,
@@ -65,11 +65,11 @@ HOW = "instead, which runs them in the sandbox: pip install 'poziomka[sandbox]',
 
 
 def _monty() -> Sequence[str]:
-    """Returns the interpreter that answers fastest, where it is installed."""
+    """Returns a list with the name of the fastest interpreter; empty if it is not installed."""
     return [] if reasons()["monty"] else ["monty"]
 
 
-# of the tasks named NAME:WHERE, each WHERE that needs no files but ours
+# for tasks named NAME:WHERE: every WHERE that needs no other files than those in the package
 SHIPPED: dict[str, Callable[[], Sequence[str]]] = {
     "reasoning_gym": datasets,
     "grade_school": lambda: ("sample",),
@@ -83,20 +83,21 @@ SHIPPED: dict[str, Callable[[], Sequence[str]]] = {
 
 
 def shipped() -> list[str]:
-    """Returns the full name of every task that is here without more files; `poziomka tasks check --all` tries them."""
+    """Returns the full names of all tasks that need no other files; `poziomka tasks check --all` checks them."""
     return [*TASKS, *(f"{kind}:{where}" for kind, wheres in SHIPPED.items() for where in wheres())]
 
 
 def is_task(name: str) -> bool:
-    """Whether a name is of one of the tables, wherever its problems are read from."""
+    """Whether a name, with or without ":WHERE", is in one of the task tables or belonged to a removed task."""
     return name in TASKS or name.partition(":")[0] in (*READ_TASKS, *REMOVED)
 
 
 def task_named(name: str) -> Task:
-    """Returns the task that a recipe or a command names: NAME, or NAME:WHERE for problems that are read.
+    """Returns the task for a name: NAME, or NAME:WHERE for tasks that read their problems.
 
     Raises:
-        TaskError: no task has this name, it does not say where its problems are, or they cannot be read.
+        TaskError: the name is unknown or belongs to a removed task, ":WHERE" is missing, or the problems cannot be
+            read.
     """
     if name in TASKS:
         return TASKS[name]()

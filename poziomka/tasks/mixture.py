@@ -1,19 +1,19 @@
-"""Mixtures: one task whose problems come from several, each as often as its weight says.
+"""Mixtures: one task that draws its problems from several tasks, in proportion to their weights.
 
-A mixture is named by its parts, "+" between them and a weight before "*": `mixture:3*sums+gcd+grade_school:FOLDER`
-draws sums three times as often as gcd. A weight is 1 where none is written. A part is named as it is by itself, colons
-and slashes included; one whose name holds a "*" needs its weight written, and one whose name holds a "+" can only be
-mixed in Python, with `mixture`.
+A mixture's name lists its parts, joined by "+", each with an optional weight before "*": `mixture:3*sums+gcd` draws
+three problems of `sums` for each of `gcd`. The default weight is 1. A part has its usual name, colons and slashes
+included, as in `mixture:3*sums+gcd+grade_school:FOLDER`. A part whose name contains "*" needs an explicit weight; one
+whose name contains "+" can be mixed only in Python, with `mixture`.
 
-**Whose problem it is.** A mixture's problem names the mixture as its task. Which part it comes from stands in its facts
-as "part", where the journal shows it, and before its key; the part's own facts and level stand beside it. Scorers,
-environments and the like get the part's own problem back, exactly as the part made it, and a problem whose facts name
-no part of this mixture is an error and never judged by somebody else's scorer.
+**Fields of a problem.** The `task` of a mixture's problem is the mixture's name. The name of its part is the prefix of
+its key and `facts["part"]`, where the journal shows it; the part's own facts and level are `facts["facts"]` and
+`facts["level"]`. Scorers, environments, demonstrations and the like receive the part's own problem, exactly as the part
+made it. A problem whose facts name no part of this mixture raises TaskError and is never scored by another scorer.
 
-**Which part comes when.** Problems are dealt in rounds, in each of which every part occurs exactly as often as its
-weight says, in an order that is named by split and round. So any long stretch holds the parts in their proportions. A
-part's own problems are taken one after another; those of a finite one in an order that is named by split and time
-round, so that each comes once before any comes again.
+**Order of the problems.** Problems are drawn in rounds. In each round every part occurs exactly in proportion to its
+weight, in an order seeded by the split and the round's number, so any long stretch of problems keeps the proportions.
+The problems of one part are drawn in the order of their indices. For a finite part that order is shuffled for every
+pass, seeded by the split and the pass's number, so each problem is drawn once before any is repeated.
 """
 
 import re
@@ -35,7 +35,7 @@ from poziomka.core.splits import SPLITS
 from poziomka.core.task import Scorer, Task
 from poziomka.core.transcript import Transcript
 
-LONGEST_ROUND = 10_000  # problems in which all parts occur as their weights say
+LONGEST_ROUND = 10_000  # problems in a round
 WEIGHT = re.compile(r"\d+(\.\d+)?|\.\d+", re.ASCII)
 HOW = "name one as mixture:3*sums+gcd, a weight before '*' and '+' between parts"
 T = TypeVar("T")
@@ -46,9 +46,9 @@ class Part:
     """A task in a mixture.
 
     Attributes:
-        task: where its problems come from.
-        weight: how often they come, relative to the other parts; above 0.
-        name: what the mixture calls it; "" for the task's own name.
+        task: source of the problems.
+        weight: frequency of its problems, relative to the other parts; above 0.
+        name: name of the part within the mixture; "" for the task's own name.
 
     Raises:
         TaskError: the weight is not above 0.
@@ -59,18 +59,18 @@ class Part:
     name: str = ""
 
     def __post_init__(self) -> None:
-        """Refuses a weight under which nothing, or nothing else, would come."""
+        """Rejects weights that are zero, negative, infinite or NaN."""
         if not 0 < self.weight < float("inf"):
             message = f"the weight of a part must be above 0: received {float(self.weight):g} for {self.called!r}"
             raise TaskError(message)
 
     @property
     def called(self) -> str:
-        """The name by which the mixture tells it from others."""
+        """The name of the part within the mixture."""
         return self.name or self.task.name
 
     def own(self, problem: Problem) -> Problem:
-        """Returns the part's problem that a problem of the mixture holds."""
+        """Returns the part's own problem that is wrapped in a problem of the mixture."""
         facts = cast("Mapping[str, object]", problem.facts["facts"])
         key = problem.key.removeprefix(f"{self.called}/")
         return replace(problem, task=self.task.name, key=key, facts=facts, level=cast("int", problem.facts["level"]))
@@ -78,15 +78,15 @@ class Part:
 
 # --------------------------------------------------------------------------------------------------------- by a name
 def read_parts(where: str, named: Callable[[str], Task]) -> list[Part]:
-    """Returns the parts that a mixture's name lists.
+    """Parses a mixture's name into its parts.
 
     Args:
-        where: "3*sums+gcd", what stands behind "mixture:".
-        named: returns the task of a name.
+        where: the name without "mixture:", such as "3*sums+gcd".
+        named: returns the task for a task's name.
 
     Raises:
-        TaskError: a part is empty, is a mixture itself or occurs twice, a weight is no number above 0, or a part's
-            name is of no task.
+        TaskError: a part is empty, is a mixture itself or occurs twice, a weight is not a number above 0, or the name
+            of a part is unknown.
     """
     found: dict[str, tuple[Fraction, Task]] = {}
     for text in where.split("+"):
@@ -106,7 +106,7 @@ def read_parts(where: str, named: Callable[[str], Task]) -> list[Part]:
             raise TaskError(message)
         found[name] = Fraction(weight), named(name)
     own = [task.name for _, task in found.values()]
-    # a folder is no part of what a problem is called, so that a run repeats elsewhere; unless nothing else tells parts
+    # without the folder in a part's name, a run repeats on other machines; parts of the same task keep it
     return [
         Part(task, weight, task.name if own.count(task.name) == 1 else name) for name, (weight, task) in found.items()
     ]
@@ -114,7 +114,7 @@ def read_parts(where: str, named: Callable[[str], Task]) -> list[Part]:
 
 # --------------------------------------------------------------------------------------------------------- the parts
 class _Parts:
-    """What of a mixture's problems is whose."""
+    """The parts of a mixture, with the mapping between its problems and theirs."""
 
     def __init__(self, name: str, parts: Sequence[Part]) -> None:
         names = [part.called for part in parts]
@@ -132,7 +132,7 @@ class _Parts:
         """Returns the part that a problem comes from.
 
         Raises:
-            TaskError: it comes from none of this mixture.
+            TaskError: the problem comes from no part of this mixture.
         """
         part = self.parts.get(str(problem.facts.get("part")))
         if part is None or problem.task != self.name or not problem.key.startswith(f"{part.called}/"):
@@ -163,12 +163,12 @@ class _Parts:
         return replace(own, task=self.name, key=f"{name}/{own.key}", facts=facts, level=outer)
 
     def inner(self, part: Part, level: int) -> int:
-        """Returns the part's level that stands for one of the mixture: the ends meet, and between them is even."""
+        """Returns the part's level for a level of the mixture: linear interpolation between first and last levels."""
         low, high = cast("tuple[int, int]", part.task.levels)
         return low + _scaled(level - 1, self._steps, high - low)
 
     def outer(self, part: Part, level: int) -> int:
-        """Returns the mixture's level nearest to one of the part; the part's own where the mixture has none."""
+        """Returns the mixture's level nearest to a level of the part, or that level if the mixture has no levels."""
         if self.levels is None:
             return level
         low, high = cast("tuple[int, int]", part.task.levels)
@@ -179,11 +179,14 @@ class _Parts:
         return cast("tuple[int, int]", self.levels)[1] - 1
 
     def asked(self, of: Callable[[Task], Callable[[Problem], T] | None], absent: T) -> Callable[[Problem], T] | None:
-        """Returns what asks the part of a problem; None where no part can be asked.
+        """Returns a function of the mixture's problems that calls the function of the problem's part.
 
         Args:
-            of: returns what to ask of a part's task.
-            absent: said for a part that cannot be asked.
+            of: returns the function of a part's task; None if it has none.
+            absent: result for a problem whose part has no such function.
+
+        Returns:
+            None if no part has such a function.
         """
         if all(of(part.task) is None for part in self.parts.values()):
             return None
@@ -197,7 +200,7 @@ class _Parts:
 
 
 def _deal(parts: Sequence[Part]) -> tuple[str, ...]:
-    """Returns the parts of the shortest round in which each occurs as often as its weight says."""
+    """Returns the part names of the shortest round in which each part occurs in proportion to its weight."""
     weights = [Fraction(part.weight).limit_denominator(1000) for part in parts]
     whole = [int(weight * lcm(*(weight.denominator for weight in weights))) for weight in weights]
     counts = [count // (gcd(*whole) or 1) for count in whole]
@@ -208,7 +211,7 @@ def _deal(parts: Sequence[Part]) -> tuple[str, ...]:
     return tuple(part.called for part, count in zip(parts, counts, strict=True) for _ in range(count))
 
 
-@lru_cache(maxsize=64)  # neighbours are asked for one after another
+@lru_cache(maxsize=64)  # consecutive indices share a round
 def _shuffled(deal: tuple[str, ...], name: str, split: str, around: int) -> list[str]:
     return random_of("mixture", name, split, around).sample(deal, len(deal))
 
@@ -219,7 +222,7 @@ def _order(part: str, split: str, again: int, count: int) -> list[int]:
 
 
 def _scaled(place: int, steps: int, wanted: int) -> int:
-    """Returns the place among 0..wanted that is nearest to `place` among 0..steps, the higher of two."""
+    """Maps `place` from the range 0..`steps` to the nearest integer of 0..`wanted`; ties round up."""
     return (2 * place * wanted + steps) // (2 * steps) if steps else 0
 
 
@@ -240,17 +243,17 @@ class _Inside:
 def mixture(parts: Sequence[Part], name: str = "mixture") -> Task:
     """Returns one task with the problems of several.
 
-    Levels go from 1 to the number of levels of the part that has most, and are spread evenly over those of the others;
-    where a part has none, a level cannot be asked for, and a problem's level is its part's. It is endless, has
-    demonstrations and symbols where all parts have them, and is trusted where all parts are. The second opinion on a
-    part without an audit of its own is that its answer says the gold one.
+    The mixture's levels go from 1 to the number of levels of the part that has most, and are spread evenly over those
+    of the other parts. If a part has no levels, the mixture has none, and a problem's level is that of its part. The
+    mixture is endless. It has demonstrations and symbols if all parts have them, and is trusted if all parts are. Parts
+    without an audit of their own are audited by comparing the answer with the gold answer (`says_gold`).
 
     Args:
-        parts: of different names.
-        name: of the task.
+        parts: parts with different names.
+        name: name of the task.
 
     Raises:
-        TaskError: no part, two of one name, or weights more than a thousandfold apart.
+        TaskError: there is no part, two parts have the same name, or weights differ by more than a factor of 1,000.
     """
     whole = _Parts(name, parts)
     tasks = [part.task for part in parts]
@@ -278,7 +281,7 @@ def mixture(parts: Sequence[Part], name: str = "mixture") -> Task:
         name,
         whole.source,
         scorer,
-        splits=SPLITS,  # each part keeps its own apart
+        splits=SPLITS,  # each part separates its own splits
         environment=environment if any(task.environment is not None for task in tasks) else None,
         levels=whole.levels,
         trusted=all(task.trusted for task in tasks),
@@ -297,7 +300,10 @@ LIMITS = (
 
 
 def by_part(evaluation: Evaluation) -> dict[str, Evaluation]:
-    """Returns what an evaluation of a mixture says of each of its parts, by name; another task is its only part."""
+    """Splits an evaluation of a mixture into one evaluation per part, by the part's name.
+
+    The evaluation of a task that is not a mixture has one entry, under the task's name.
+    """
     found: dict[str, list[Group]] = {}
     for group in evaluation.groups:
         if group:

@@ -1,4 +1,4 @@
-"""The package reasoning-gym and what it brings: imported on first use, as it is an extra and takes seconds."""
+"""Lazy imports of the package reasoning-gym: it is an optional extra and takes seconds to import."""
 
 import warnings
 from functools import cache
@@ -10,20 +10,20 @@ from poziomka.core.errors import TaskError
 
 
 def installed() -> bool:
-    """Whether the package is there; nothing is imported."""
+    """Whether the package reasoning-gym is installed, found without importing it."""
     return find_spec("reasoning_gym") is not None
 
 
 @cache
 def library(name: str) -> Any:
-    """Returns a module of reasoning-gym or of what it depends on.
+    """Returns a module of reasoning-gym or of one of its dependencies.
 
     Raises:
-        TaskError: it is not installed.
+        TaskError: the module is not installed.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of other people's code
+            warnings.simplefilter("ignore")  # warnings of third-party code
             return import_module(name)
     except ImportError as error:
         message = f"tasks of reasoning_gym need the package reasoning-gym ({error}): install poziomka[tasks]"
@@ -31,7 +31,7 @@ def library(name: str) -> Any:
 
 
 def registry() -> tuple[dict[str, tuple[Any, Any]], dict[str, Any]]:
-    """Returns the package's data sets, each a class with its class of settings, and its curricula, by name.
+    """Returns the data sets and the curricula of reasoning-gym, each by name; a data set is its class and config class.
 
     Raises:
         TaskError: the package is not installed.

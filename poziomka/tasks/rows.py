@@ -1,4 +1,4 @@
-"""Reading problems: files of JSON lines, packed or not, and data sets on the hub."""
+"""Readers of problem files: JSON Lines, gzipped or not, and Parquet files of data sets on the Hugging Face hub."""
 
 import gzip
 import re
@@ -12,18 +12,18 @@ from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 OLD_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")  # the oldest data sets have no owner
-Row = tuple[str, Mapping[str, object]]  # where it stands, for errors; what it holds
+Row = tuple[str, Mapping[str, object]]  # location for error messages, and the parsed object
 
 
 def read_lines(path: Path, how: str) -> list[tuple[str, object]]:
-    """Returns what the lines of a file of JSON lines hold, ".gz" or not, each with where it stands.
+    """Returns the parsed JSON values of a file of JSON Lines, each with its location for error messages.
 
     Args:
-        path: the file; its empty lines are passed over.
-        how: what to do where it is not there; ends an error.
+        path: the file; gzipped if its name ends in ".gz". Empty lines are skipped.
+        how: instruction that ends the message of an error.
 
     Raises:
-        TaskError: no such file, no text, no JSON, nothing in it; the message names file and line.
+        TaskError: the file is missing, too large, empty or not valid JSON; the message names the file and the line.
     """
     try:
         with open_regular(path, TaskError) as file:
@@ -34,14 +34,14 @@ def read_lines(path: Path, how: str) -> list[tuple[str, object]]:
     except TaskError as error:
         message = f"{error}: {how}"
         raise TaskError(message) from error
-    except (EOFError, zlib.error) as error:  # gzip tells by these and by OSError that a file is none of its own
+    except (EOFError, zlib.error) as error:  # gzip raises these, or OSError, for files that are not gzip
         message = f"cannot read {path}: {error}: {how}"
         raise TaskError(message) from error
     if len(data) > LARGE:
         message = f"cannot read {path}: it has more than the {LARGE:,} bytes that are read; split it"
         raise TaskError(message)
     rows: list[tuple[str, object]] = []
-    for number, line in enumerate(data.split(b"\n"), 1):  # not splitlines: a question may hold other separators
+    for number, line in enumerate(data.split(b"\n"), 1):  # not splitlines: a question may contain other line separators
         if line.strip():
             where = f"line {number} of {path}"
             rows.append((where, parse_json(line, where, TaskError)))
@@ -52,25 +52,25 @@ def read_lines(path: Path, how: str) -> list[tuple[str, object]]:
 
 
 def read_rows(path: Path, how: str) -> list[Row]:
-    """Returns the objects of a file as `read_lines` does; raises TaskError, too, where a line holds anything else."""
+    """Returns the JSON objects of a file, as `read_lines`; raises TaskError if a line is anything but an object."""
     return [(where, _object(row, where)) for where, row in read_lines(path, how)]
 
 
 def splits_in(folder: Path) -> tuple[str, ...]:
-    """Returns the splits that a folder keeps apart: validation too where it holds validation.jsonl."""
+    """Returns the splits of a folder: train and test, with validation if the folder contains validation.jsonl."""
     return SPLITS if (folder / f"{VALIDATION}.jsonl").exists() else (TRAIN, TEST)
 
 
 def read_hub_rows(name: str, file: str, how: str) -> list[Row]:
-    """Returns the rows of a file of a data set on the hub, from its cache where it is there.
+    """Returns the rows of a Parquet file of a data set on the Hugging Face hub, from the local cache if it is there.
 
     Args:
-        name: of the data set.
-        file: a parquet file in it.
-        how: what to do without the hub; ends an error.
+        name: name of the data set.
+        file: path of the Parquet file in the data set.
+        how: instruction for work without the hub; ends the message of an error.
 
     Raises:
-        TaskError: the package huggingface_hub is not installed, or the hub does not give the file.
+        TaskError: the package huggingface_hub is not installed, or the file cannot be downloaded or read.
     """
     try:
         from huggingface_hub import hf_hub_download  # noqa: PLC0415 an extra, needed for a name of the hub only
@@ -95,10 +95,15 @@ def _object(row: object, where: str) -> Mapping[str, object]:
 
 
 def text_of(row: Row, name: str, *, missing: str | None = None) -> str:
-    """Returns a text of a row, its lines ended as Python ends them.
+    """Returns a string field of a row, with CRLF line ends converted to LF.
+
+    Args:
+        row: the row.
+        name: name of the field.
+        missing: default for an absent field; None if the field is required.
 
     Raises:
-        TaskError: there is none, and `missing` does not stand for it.
+        TaskError: the field is absent without a default, or is not a string.
     """
     where, held = row
     value = held.get(name, missing)
@@ -110,10 +115,10 @@ def text_of(row: Row, name: str, *, missing: str | None = None) -> str:
 
 
 def texts_of(row: Row, name: str) -> list[str]:
-    """Returns a list of texts of a row; an absent one is empty.
+    """Returns a field of a row that is a list of strings, CRLF converted to LF; an absent field is an empty list.
 
     Raises:
-        TaskError: it is anything else.
+        TaskError: the field is anything else.
     """
     where, held = row
     value = held.get(name) or []

@@ -1,4 +1,4 @@
-"""A task whose model may call tools while it thinks, and what a call costs."""
+"""Adds tools that the model may call while it thinks to a task, with a price per call."""
 
 from dataclasses import replace
 
@@ -9,25 +9,26 @@ from poziomka.core.transcript import Transcript
 from poziomka.environments.tools.formats.call_format import calls_in
 from poziomka.environments.tools.toolbox import Toolbox
 
-LEAST = 0.5  # share of its reward that a right answer keeps, however many calls it took
+LEAST = 0.5  # fraction of its reward that a correct answer keeps after any number of calls
 
 
 def with_tools(task: Task, toolbox: Toolbox, cost: float = 0.0) -> Task:
-    """Returns the task with a toolbox as its environment; its problems and its test split stay as they are.
+    """Returns the task with a toolbox as its environment; its problems and splits are unchanged.
 
-    A call costs a right answer `cost` of its reward, so that an easy problem is better solved without, and a wrong
-    answer nothing: the reward of a right answer after n calls is R max(1 - n cost, 1/2). So no number of calls makes a
-    right answer worth less than a wrong one. (AdaTIR, Fang and Sun 2026, arXiv 2601.14696, clips in the same spirit,
-    but advantages; there the cost is raised on problems that the model finds easy. Here it is one price for all.)
+    Each call lowers the reward of a correct answer by the fraction `cost`, so that the model learns to solve easy
+    problems without calls. The reward after n calls is R max(1 - n cost, 1/2) for a correct answer and R, unchanged,
+    for a wrong one: no number of calls makes a correct answer worth less than a wrong one. (AdaTIR, Fang and Sun 2026,
+    arXiv 2601.14696, clips in the same spirit, but advantages, and raises the cost on problems that the model finds
+    easy. Here the price is the same for all problems.)
 
     Args:
-        task: what to solve.
-        toolbox: what can be called; whoever made it closes it.
-        cost: 0 to 1.
+        task: the task to solve.
+        toolbox: the tools; the caller closes it.
+        cost: price of a call, as a fraction of the reward of a correct answer, 0 to 1.
 
     Raises:
         SettingsError: the cost is out of range.
-        TaskError: the task talks to an environment of its own.
+        TaskError: the task has an environment of its own.
     """
     if not 0.0 <= cost <= 1.0:
         message = f"the cost of a call is 0 to 1 of a right answer's reward: received {cost}"
@@ -48,7 +49,7 @@ def with_tools(task: Task, toolbox: Toolbox, cost: float = 0.0) -> Task:
 
 
 def demand_no_environment(task: Task) -> None:
-    """Raises TaskError where a task has an environment already."""
+    """Raises TaskError if a task has an environment already."""
     if task.environment is not None:
         message = f"task {task.name!r} talks to an environment of its own: it cannot have tools beside it"
         raise TaskError(message)

@@ -1,1 +1,1 @@
-"""Programs to write, judged by tests."""
+"""Tasks of writing programs, scored by tests."""

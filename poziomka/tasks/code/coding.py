@@ -1,9 +1,10 @@
-"""Functions to write: HumanEval, MBPP and files written as they are, judged by tests that the program never meets.
+"""Tasks of writing Python functions: HumanEval, MBPP and files in their formats, scored by tests out of reach.
 
-The answer is a Python program, in one block of code or bare. It runs in a process that the kernel holds; the tests run
-outside it, call its functions with plain data and compare what comes back (`environments/sandbox/test_runner.py`). A
-program that exits, hangs, floods or answers nonsense is wrong; where we fail to judge it, the verdict is an error and
-no reward. Where the kernel cannot hold it the task is refused.
+The answer is a Python program, in one fenced code block or bare. It runs in a sandboxed process; the tests run in
+another, call its functions with plain data and compare the returned values (`environments/sandbox/test_runner.py`). A
+program that exits, runs into its time limit, floods its output or returns malformed data is wrong. A failure of the
+scorer itself has the verdict ERROR and no reward. Where the sandbox cannot run, making the task raises
+EnvironmentFailure.
 
 HumanEval: Chen et al. 2021, arXiv 2107.03374. MBPP: Austin et al. 2021, arXiv 2108.07732.
 """
@@ -45,11 +46,11 @@ SAMPLES = Path(__file__).parent / "samples"
 
 
 def read_program(reply: str) -> str | None:
-    """Returns the program that is the answer after the thought; None where there is none, or more than one.
+    """Returns the program in the answer after the thought; None if there is none or more than one.
 
-    It stands in one block of code, with words around it or none, or is all of the answer. Whether it is Python is
-    found out where it runs. Characters that look like others (digits of another script, a minus sign that is no
-    hyphen, invisible ones) make it none.
+    The program is the content of the only code block, with or without words around it, or the whole answer. Its syntax
+    is not checked here. A program with characters that look like others (digits of another script, a minus sign that is
+    no hyphen, invisible characters) is rejected.
     """
     answer = split_thought(reply)[1]
     if answer is None or len(answer) > LONGEST:
@@ -72,14 +73,14 @@ def _misleads(letter: str) -> bool:
 
 # ------------------------------------------------------------------------------------------------------------- judging
 def exam_of(problem: Problem, *, turned: bool) -> Exam:
-    """Returns the tests of a problem; `turned`, in the other order."""
+    """Returns the tests of a problem, in reverse order if `turned`."""
     facts = cast("Mapping[str, str]", problem.facts)
     checks = tuple(cast("Sequence[str]", problem.facts["checks"]))
     return Exam((facts["name"],), checks[::-1] if turned else checks, facts["setup"], facts["given"])
 
 
 def scorer_of(examiner: Examiner, *, turned: bool = False) -> Scorer:
-    """Returns a scorer that gives reward 1 where a program passes all tests."""
+    """Returns a scorer with reward 1 for a program that passes all tests."""
 
     def scorer(problem: Problem, transcript: Transcript) -> Score:
         program = read_program(transcript.reply)
@@ -97,7 +98,7 @@ def scorer_of(examiner: Examiner, *, turned: bool = False) -> Scorer:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the solution that came with the problem, without a thought."""
+    """Returns the data set's solution of the problem, with an empty thought."""
     return "", cast("str", problem.facts["solution"])
 
 
@@ -110,15 +111,15 @@ JUDGED = (
 
 
 def coding_task(name: str, read: Callable[[str], Sequence[Problem]], limits: tuple[str, ...]) -> Task:
-    """Returns a task of functions to write.
+    """Returns a task of writing functions.
 
     Args:
-        name: of the task.
-        read: returns the problems of a split, each time the same; none where there is no such split.
-        limits: what a result on it does not show, beside what holds for all.
+        name: name of the task.
+        read: returns the problems of a split, the same on every call; empty if there is no such split.
+        limits: limitations of results on this task, besides those in JUDGED.
 
     Raises:
-        EnvironmentFailure: programs cannot be sandboxed here, and why.
+        EnvironmentFailure: programs cannot be sandboxed here; the message gives the reason.
     """
     first = Sandlocked(LIMITS, 0)
     examiner = Examiner(first)
@@ -144,10 +145,10 @@ HUMANEVAL_HOW = f"name the file HumanEval.jsonl.gz, humaneval:PATH, or the hub's
 
 
 def humaneval_problem(row: Row) -> Problem:
-    """Returns the problem that a row of HumanEval spells.
+    """Converts a row of HumanEval into a problem.
 
     Raises:
-        TaskError: the row lacks a text, or its code is no Python.
+        TaskError: a field is missing, or the code of the row is not valid Python.
     """
     names = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
     key, prompt, name, solution, test = (text_of(row, each) for each in names)
@@ -172,11 +173,12 @@ def humaneval(where: str) -> Task:
     """Functions to complete, HumanEval: 164 problems for evaluation, split "test", and none to train on.
 
     Args:
-        where: the file HumanEval.jsonl.gz, packed or not, a folder with it, or "openai_humaneval" for the hub's.
+        where: the file HumanEval.jsonl.gz, gzipped or not, a folder with it, or "openai_humaneval" for the data set on
+            the hub.
 
     Raises:
         TaskError: the problems cannot be read.
-        EnvironmentFailure: programs cannot be sandboxed here, and why.
+        EnvironmentFailure: programs cannot be sandboxed here; the message gives the reason.
     """
     path = _file(expanded(where, TaskError), "HumanEval.jsonl.gz", "HumanEval.jsonl")
     on_hub = not path.exists() and OLD_HUB_NAME.fullmatch(where)
@@ -187,7 +189,7 @@ def humaneval(where: str) -> Task:
 
 
 def _file(path: Path, *names: str) -> Path:
-    """Returns the first of some files that is in a folder; the path itself where it is no folder."""
+    """Returns the first of `names` that exists in a folder; a path that is not a folder is returned unchanged."""
     found = [path / name for name in names if (path / name).exists()]
     return (found or [path / names[0]])[0] if path.is_dir() else path
 
@@ -205,13 +207,14 @@ MBPP_HOW = f"name the file mbpp.jsonl, mbpp:PATH, or the hub's mbpp:{MBPP}"
 
 
 def functions_of(code: str, setup: str, tests: Sequence[str], where: str) -> tuple[list[str], int]:
-    """Returns the names that tests need a program for, the function of the first one first, and how many arguments.
+    """Returns the names that the tests need from a program, and the number of arguments of the main function.
 
-    They are what tests use and neither Python nor they themselves define, and what the solution defines: some are
-    called as a function of Python's own.
+    The main function is the first one that the first test calls; its name comes first. A name is needed if the tests
+    use it and neither Python nor the tests define it, or if the solution defines it: some functions have the name of a
+    Python builtin.
 
     Raises:
-        TaskError: they are no Python, or call no function.
+        TaskError: the code is not valid Python, or the first test calls no such function.
     """
     trees = [_python(code, f"a test of {where}") for code in (setup, *tests)]
     tables = [_names(code, f"a test of {where}") for code in (setup, *tests)]
@@ -228,10 +231,10 @@ def functions_of(code: str, setup: str, tests: Sequence[str], where: str) -> tup
 
 
 def _names(code: str, what: str) -> tuple[set[str], set[str]]:
-    """Returns the names that code uses and looks up in its module, and those that it binds there.
+    """Returns the global names that code reads, and the names that it binds at module level.
 
     Raises:
-        TaskError: it is no Python.
+        TaskError: the code is not valid Python.
     """
     try:
         top = symtable.symtable(code, what, "exec")
@@ -249,7 +252,7 @@ def _names(code: str, what: str) -> tuple[set[str], set[str]]:
 
 
 def passes_code(tests: Sequence[str], name: str) -> bool:
-    """Whether tests call a function of the program with a function, which is no plain data."""
+    """Whether tests pass a function to the function `name` of the program: functions are not plain data."""
     nodes = [node for test in tests for node in ast.walk(ast.parse(test))]
     functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
     functions |= {name for name, held in vars(builtins).items() if callable(held) and not isinstance(held, type)}
@@ -265,10 +268,10 @@ def passes_code(tests: Sequence[str], name: str) -> bool:
 
 
 def mbpp_problem(row: Row) -> Problem | None:
-    """Returns the problem that a row of MBPP spells; None where its tests need more than one function of plain data.
+    """Converts a row of MBPP into a problem; None if its tests need more than one function of plain data.
 
     Raises:
-        TaskError: the row lacks something, or its tests are no Python.
+        TaskError: a field is missing, or the tests are not valid Python.
     """
     where, held = row
     number, text, code = held.get("task_id"), text_of(row, "text").strip(), text_of(row, "code").strip()
@@ -298,12 +301,12 @@ def mbpp(where: str) -> Task:
     """Short functions to write, MBPP: its splits by number are train, validation, test and prompt.
 
     Args:
-        where: the file mbpp.jsonl, a folder with it, "google-research-datasets/mbpp" for the hub's, or "sample" for
-            problems of our own, written as MBPP's are.
+        where: the file mbpp.jsonl, a folder with it, "google-research-datasets/mbpp" for the data set on the hub, or
+            "sample" for our own problems in the format of MBPP.
 
     Raises:
-        TaskError: the problems cannot be read, or two have one number.
-        EnvironmentFailure: programs cannot be sandboxed here, and why.
+        TaskError: the problems cannot be read, or two have the same number.
+        EnvironmentFailure: programs cannot be sandboxed here; the message gives the reason.
     """
     folder = SAMPLES / "mbpp" if where == "sample" else expanded(where, TaskError)
     path = _file(folder, "mbpp.jsonl", "mbpp.jsonl.gz")
@@ -333,13 +336,13 @@ def mbpp(where: str) -> Task:
         unfit = {f"mbpp/{number}" for number, problem in zip(numbers, found, strict=True) if problem is None}
         return splits, (*_left_out(unfit, UNFIT), *_left_out(repeated, REPEATED), *_left_out(outside, OUTSIDE))
 
-    limits = read()[1]  # so that what cannot be read is said now
+    limits = read()[1]  # read now, so that bad files fail before the first problem
     task = coding_task("mbpp", lambda split: read()[0].get(split, []), (*limits, *MBPP_LIMITS))
     return replace(task, splits=tuple(SPLITS))
 
 
 def _left_out(keys: Collection[str], why: str) -> tuple[str, ...]:
-    """Returns a sentence about problems that are left out; none where none is."""
+    """Returns a tuple with one sentence about the problems that are left out; empty if there are none."""
     if not keys:
         return ()
     first = sorted(keys, key=lambda key: (len(key), key))[:5]
@@ -348,7 +351,7 @@ def _left_out(keys: Collection[str], why: str) -> tuple[str, ...]:
 
 
 def _text(problem: Problem) -> str:
-    """Returns what a problem asks for, its function's name aside."""
+    """Returns the question of a problem in lower case, without its last line, which names the function."""
     return " ".join(problem.prompt[-1].content.rpartition("\n")[0].lower().split())
 
 

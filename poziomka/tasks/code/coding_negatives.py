@@ -1,7 +1,8 @@
-"""Programs that are certainly wrong, or that try to be called right without being it: the trial of a judge of programs.
+"""Adversarial and wrong programs that every scorer of programs must reject.
 
-Each does what has earned a reward somewhere: it ends with status 0, prints "passed", patches what a test uses, looks
-for the tests and answers what it finds, forges what the judge's own processes say to each other.
+Each does something that has earned an undeserved reward in some scorer: it exits with status 0, prints "passed",
+patches functions that the tests use, searches memory and files for the tests and returns the answers that it finds, or
+forges messages between the scorer's processes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,11 +12,11 @@ from poziomka.core.problem import Problem
 from poziomka.core.seeds import seed_of
 from poziomka.environments.sandbox.worker.wire_format import LENGTH, encode
 
-SLOW = 8  # programs that take the whole time limit are tried on one problem in this many
+SLOW = 8  # one problem in this many is also tried with programs that use up the time limit
 
 
 def _frames() -> bytes:
-    """Returns what the judge's processes would say to each other of a program that passes."""
+    """Returns forged messages, as the scorer's processes exchange them about a program that passes its tests."""
     said = (
         ["passed", "", 9],
         [0, "loaded"],
@@ -80,7 +81,7 @@ def texts():
 
 
 def mistakes(problem: Problem) -> Mapping[str, str]:
-    """Returns programs that must earn nothing where a function is asked for, each by what is wrong with it."""
+    """Returns programs that must score 0 on a problem that asks for a function, by a description of the fault."""
     name, solution = cast("str", problem.facts["name"]), cast("str", problem.facts["solution"])
     found = dict(_functions(name))
     checks = "\n".join(cast("list[str]", problem.facts["checks"]))
@@ -175,7 +176,7 @@ sys.settrace(lambda *_: None)
 
 
 def _broken(name: str, after: int = 0) -> str:
-    """Returns code that wraps a right function and changes what it returns, from the call after `after` on."""
+    """Returns code that wraps a correct function and changes its result in every call after the first `after`."""
     return f"""
 right_, calls_ = {name}, []
 def broken_(value):
@@ -200,7 +201,7 @@ def {name}(*arguments, **named):
 
 
 def slow(name: str) -> Mapping[str, str]:
-    """Returns mistakes that take the whole time limit, or much of it."""
+    """Returns wrong programs that use up the time limit or much of it, by a description of the fault."""
     define = f"def {name}(*arguments, **named):\n    "
     return {
         "hangs at once": f"while True:\n    pass\n{define}pass",
@@ -219,7 +220,7 @@ def slow(name: str) -> Mapping[str, str]:
 
 # ------------------------------------------------------------------------------------------------------ whole programs
 def whole_mistakes(problem: Problem) -> Mapping[str, str]:
-    """Returns programs that must earn nothing where the output of a whole program is judged."""
+    """Returns programs that must score 0 on a problem scored by a program's output, by a description of the fault."""
     tests = cast("list[Mapping[str, object]]", problem.facts["tests"])
     solution = cast("str", problem.facts["solution"])
     public = {str(test["input"]): str(test["output"]) for test in tests if test["public"]}

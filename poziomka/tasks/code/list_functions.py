@@ -1,9 +1,9 @@
-"""Functions of lists to write in Python: described in words, judged by hidden tests in an interpreter that holds them.
+"""Task of writing Python functions on lists from a description, tested in a sandboxed interpreter.
 
-The problems are those of `synthesis`, told instead of shown: "adds 1 to each number, then sorts the list". So they ask
-for Python and not for a discovery. The function is called in a fresh console of the interpreter that the task's name
-says (`list_functions:monty`), on the lists of the problem; what it returns is compared outside, so that no code ever
-sees what is expected of it beyond the one example in the prompt.
+The problems are those of `synthesis`, described in words instead of examples: "adds 1 to each number, then sorts the
+list". The model has to write Python, and has no program to discover. The function is called in a fresh console of the
+interpreter in the task's name (`list_functions:monty`), on the lists of the problem. The results are compared in our
+own process: of the expected outputs, the code can see only the one example in the prompt.
 """
 
 from collections.abc import Sequence
@@ -21,21 +21,21 @@ from poziomka.tasks.code.coding import read_program
 from poziomka.tasks.code.list_language import MEANINGS, Numbers, Program, compiled, in_python
 from poziomka.tasks.code.synthesis import LEVELS, fits, neighbours, synthesis
 
-LIMITS = Limits(seconds=0.3, memory=64 * 2**20, output=20_000, processes=1)  # of each of the calls of a check
-OTHERS = 40  # lists of the second scorer
+LIMITS = Limits(seconds=0.3, memory=64 * 2**20, output=20_000, processes=1)  # of each call of the console in `fault_of`
+OTHERS = 40  # lists of the audit scorer
 Examples = tuple[tuple[Numbers, Numbers], ...]
 
 
 def fault_of(interpreter: Interpreter, source: str, examples: Sequence[tuple[Sequence[int], Sequence[int]]]) -> str:
-    """Returns why the function f of a source is not right, in a line; "" where every output is exactly as it should.
+    """Returns the reason why the function f of a source is wrong, in one line; "" if every output is exactly right.
 
     Args:
-        interpreter: opens a fresh console for it.
-        source: Python that defines f.
-        examples: lists, and what f should make of them.
+        interpreter: opens a fresh console for the source.
+        source: Python code that defines f.
+        examples: input lists with the expected outputs.
 
     Raises:
-        EnvironmentFailure: the interpreter failed; that says nothing of the source.
+        EnvironmentFailure: the interpreter failed, which is no fault of the source.
     """
     console = interpreter.open()
     try:
@@ -52,7 +52,7 @@ def fault_of(interpreter: Interpreter, source: str, examples: Sequence[tuple[Seq
 
 
 def examples_of(problem: Problem) -> Examples:
-    """Returns a problem's lists, shown and hidden, with what a right program makes of them."""
+    """Returns a problem's lists, shown and hidden, with the outputs of a correct program."""
     rows = [row for which in ("shown", "hidden") for row in cast("Sequence[Sequence[Numbers]]", problem.facts[which])]
     return tuple((tuple(given), tuple(wanted)) for given, wanted in rows)
 
@@ -62,7 +62,7 @@ def _program(problem: Problem) -> Program:
 
 
 def _others(problem: Problem) -> Examples:
-    """Returns lists that no prompt shows and no first scorer asks, with what the other interpreter makes of them."""
+    """Returns random lists for the audit, with outputs of the second interpreter, `compiled`."""
     random = random_of("list_functions", "audit", problem.key, cast("int", problem.facts["index"]))
     rows = [tuple(random.randrange(10) for _ in range(random.randint(0, 8))) for _ in range(OTHERS)]
     does = compiled(_program(problem))
@@ -70,7 +70,7 @@ def _others(problem: Problem) -> Examples:
 
 
 def asked(problem: Problem) -> str:
-    """Returns the question: what the words of the program mean, in order, and one example."""
+    """Returns the question: the meanings of the program's words, in order, and one example."""
     steps = "\n".join(f"{place}. {MEANINGS[word]}" for place, word in enumerate(_program(problem), 1))
     given, wanted = examples_of(problem)[0]
     return (
@@ -81,11 +81,11 @@ def asked(problem: Problem) -> str:
 
 
 def scorer_of(interpreter: Interpreter, *, other: bool = False) -> Scorer:
-    """Returns a scorer that gives reward 1 where the function returns every output exactly.
+    """Returns a scorer with reward 1 for a function that returns every output exactly.
 
     Args:
-        interpreter: where it runs.
-        other: ask for other lists, with outputs by the language's other interpreter.
+        interpreter: runs the function.
+        other: use other lists, with outputs of the language's second interpreter, `compiled`.
     """
 
     def scorer(problem: Problem, transcript: Transcript) -> Score:
@@ -102,17 +102,17 @@ def scorer_of(interpreter: Interpreter, *, other: bool = False) -> Scorer:
 
 
 def fenced(program: Sequence[str]) -> str:
-    """Returns a program as an answer in Python."""
+    """Returns a program as an answer: Python in a fenced code block."""
     return f"```python\n{in_python(program)}\n```"
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the function, one statement for each step, without a thought and without a fence."""
+    """Returns the function, one statement for each step, without a thought and without a code fence."""
     return "", in_python(_program(problem))
 
 
 def mistakes(problem: Problem) -> dict[str, str]:
-    """Returns answers that earn nothing: programs near the right one, and tricks."""
+    """Returns answers that must score 0, by a description of the fault: programs close to the right one, and tricks."""
     program, examples = _program(problem), examples_of(problem)
     others = [each for each in neighbours(program) if not fits(each, examples)]
     table = {given: list(wanted) for given, wanted in examples[:3]}
@@ -132,14 +132,14 @@ def mistakes(problem: Problem) -> dict[str, str]:
 
 
 def list_functions(where: str) -> Task:
-    """Functions of lists to write in Python, told in words and tested in an interpreter: list_functions:monty.
+    """Python functions on lists to write from a description, tested in an interpreter: list_functions:monty.
 
     Args:
-        where: the interpreter, by its name.
+        where: name of the interpreter.
 
     Raises:
         SettingsError: no interpreter has this name.
-        EnvironmentFailure: it cannot run here.
+        EnvironmentFailure: the interpreter cannot run here.
     """
     interpreter, problems = interpreter_named(where, LIMITS), synthesis()
 
@@ -152,7 +152,7 @@ def list_functions(where: str) -> Task:
         source,
         scorer_of(interpreter),
         levels=LEVELS,
-        trusted=True,  # every call is bounded by LIMITS, wherever it runs
+        trusted=True,  # LIMITS bounds every call in every interpreter
         demonstration=demonstration,
         mistakes=mistakes,
         audit=scorer_of(interpreter, other=True),

@@ -1,12 +1,12 @@
-"""The list language: a program is a row of words, and each word makes a list of digits into another.
+"""The list language: a program is a sequence of words, each of which maps a list of digits to another.
 
-A program is run from left to right: `reverse rest` turns the list round and then leaves out its first number. Numbers
-are digits, and arithmetic is modulo 10. No word makes a list longer and none repeats, so every program of every list
-ends, after at most so many passes over the list as it has words: there is nothing to limit by a clock.
+A program runs from left to right: `reverse rest` reverses the list and then removes its first number. Numbers are
+digits, and arithmetic is modulo 10. No word makes a list longer and no word loops, so every program halts on every
+list after at most one pass over the list per word: no time limit is needed.
 
-It is written twice, so that one can be held against the other: `run` applies a table of functions to tuples, and
-`compiled` builds a chain of closures that work on lists in place. They share no code. A third way is to write a program
-down as a Python function, `in_python`, for whatever runs Python.
+Two independent interpreters check each other: `run` applies a table of functions to tuples, and `compiled` builds a
+chain of closures that change lists in place. They share no code. `in_python` translates a program into a Python
+function, for any interpreter of Python.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ WORDS: dict[str, Callable[[Numbers], Numbers]] = {
     "total": lambda row: (sum(row) % BASE,),
     "largest": lambda row: (max(row),) if row else (),
 }
-MEANINGS: dict[str, str] = {  # for whoever has not learned them
+MEANINGS: dict[str, str] = {  # explanations of the words in prompts
     "up": "adds 1 to each number",
     "double": "doubles each number",
     "halve": "halves each number, rounding down",
@@ -51,7 +51,7 @@ MEANINGS: dict[str, str] = {  # for whoever has not learned them
     "total": "makes a list of one number, the sum of all",
     "largest": "makes a list of one number, the largest",
 }
-PYTHON: dict[str, str] = {  # statements that do to the list x what a word does
+PYTHON: dict[str, str] = {  # each word as a statement on the list x
     "up": "x = [(n + 1) % 10 for n in x]",
     "double": "x = [2 * n % 10 for n in x]",
     "halve": "x = [n // 2 for n in x]",
@@ -73,23 +73,23 @@ Program = tuple[str, ...]
 
 
 def in_python(program: Sequence[str]) -> str:
-    """Returns a program as a Python function f(x), which leaves the list that it is given as it was.
+    """Returns a program as a Python function f(x), which does not modify its argument.
 
     Raises:
-        KeyError: a word is not of the language.
+        KeyError: a word is not in the language.
     """
     return "\n    ".join(["def f(x):", *(PYTHON[word] for word in program), "return x"])
 
 
 def run(program: Sequence[str], numbers: Sequence[int]) -> Numbers:
-    """Returns what a program makes of a list; the empty program leaves it as it is.
+    """Returns the output of a program for a list; the empty program returns the list unchanged.
 
     Args:
         program: words of WORDS.
         numbers: digits.
 
     Raises:
-        KeyError: a word is not of the language.
+        KeyError: a word is not in the language.
     """
     row = tuple(numbers)
     for word in program:
@@ -97,12 +97,12 @@ def run(program: Sequence[str], numbers: Sequence[int]) -> Numbers:
     return row
 
 
-# ---------------------------------------------------------------------------------- the same, written in another way
+# -------------------------------------------------------------------------------------------- the second interpreter
 def compiled(program: Sequence[str]) -> Callable[[Sequence[int]], list[int]]:
-    """Returns a function that does what a program says: a second interpreter, to hold the first one against.
+    """Returns a program as a function of lists: a second interpreter, independent of `run`, to check it against.
 
     Raises:
-        KeyError: a word is not of the language.
+        KeyError: a word is not in the language.
     """
     chain: Callable[[list[int]], list[int]] = _end
     for word in reversed(program):
@@ -123,7 +123,7 @@ def _then(change: Callable[[list[int]], None], after: Callable[[list[int]], list
 
 
 def _each(table: str) -> Callable[[list[int]], None]:
-    """Returns a change of each number by a table: the digit that 0 becomes, that 1 becomes, and so on."""
+    """Returns an in-place map of each digit d to `table[d]`."""
 
     def change(row: list[int]) -> None:
         for place, number in enumerate(row):
@@ -133,7 +133,7 @@ def _each(table: str) -> Callable[[list[int]], None]:
 
 
 def _keep(kept: str) -> Callable[[list[int]], None]:
-    """Returns a change that leaves out every number that is not among some digits."""
+    """Returns an in-place filter that removes every number that is not a digit of `kept`."""
 
     def change(row: list[int]) -> None:
         for place in range(len(row) - 1, -1, -1):

@@ -1,12 +1,12 @@
-"""Programs to write that read standard input and write standard output, judged by inputs that they never saw.
+"""Task of writing programs that read standard input and write standard output, scored by hidden tests.
 
-A folder holds `train.jsonl` and `test.jsonl`, and may hold `validation.jsonl`; a line is an object with the text
-`question` and `tests`, a list of objects with the texts `input` and `output`. A test with `"public": true` stands in
-the prompt as an example; the others are hidden. A line may have a right program as `solution`, a `thought` that leads
-to it, and a `level`.
+A folder contains `train.jsonl` and `test.jsonl`, and optionally `validation.jsonl`. Each line is an object with the
+string `question` and the list `tests` of objects with the strings `input` and `output`. A test with `"public": true` is
+shown in the prompt as an example; the others are hidden. A line may have a correct program as `solution`, a `thought`
+that leads to it, and an integer `level`.
 
-Each test runs the program anew, in a process that the kernel holds, and the output is compared outside it: line by
-line, with as much white space between words and around them as it likes, and otherwise exactly.
+Each test runs the program in a fresh sandboxed process, and the output is compared outside it: line by line, with any
+amount of white space between words and around them, and otherwise exactly.
 """
 
 import re
@@ -37,7 +37,7 @@ Test = Mapping[str, object]
 
 
 def same_output(output: str, expected: str) -> bool:
-    """Whether an output is the expected one: the same words in every line, empty lines at the end aside."""
+    """Whether an output matches the expected one: the same words in every line; empty lines at the end are ignored."""
     return _words(output) == _words(expected)
 
 
@@ -49,10 +49,10 @@ def _words(text: str) -> list[list[str]]:
 
 
 def problem_of(row: Row) -> Problem:
-    """Returns the problem that a row spells.
+    """Converts a row into a problem.
 
     Raises:
-        TaskError: it has no question, no hidden test with an output, or anything of another type.
+        TaskError: there is no question or no hidden test with an output, or a field has a wrong type.
     """
     where, held = row
     question = text_of(row, "question").strip()
@@ -72,7 +72,7 @@ def problem_of(row: Row) -> Problem:
     asked = (
         f"{question}{examples}\n\nAnswer with a Python program that reads standard input and writes standard output."
     )
-    key = f"{seed_of('programs', 'question', question):016x}"  # so that a question in both splits shows
+    key = f"{seed_of('programs', 'question', question):016x}"  # equal questions in two splits share a key
     solution, thought = text_of(row, "solution", missing="").strip("\n"), text_of(row, "thought", missing="").strip()
     problem = Problem.ask("programs", key, asked, solution=solution, thought=thought)
     return replace(problem, level=level, facts={**problem.facts, "tests": tests})
@@ -86,11 +86,11 @@ def _test(test: object, where: str) -> Test:
 
 
 def scorer_of(place: Sandlocked, *, turned: bool = False) -> Scorer:
-    """Returns a scorer that gives reward 1 where a program's output is right for every test.
+    """Returns a scorer with reward 1 for a program whose output is right in every test.
 
     Args:
-        place: where programs run; all tests together have its time limit.
-        turned: the tests run in the other order.
+        place: runs the programs; its time limit holds for all tests together.
+        turned: run the tests in reverse order.
     """
 
     def scorer(problem: Problem, transcript: Transcript) -> Score:
@@ -123,7 +123,7 @@ def _difference(output: bytes, expected: str) -> str:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the thought, "" where there is none, and the solution that came with the problem."""
+    """Returns the thought, "" if there is none, and the solution of the problem's row."""
     return cast("str", problem.facts["thought"]), cast("str", problem.facts["solution"])
 
 
@@ -134,14 +134,15 @@ JUDGED = (
 
 
 def programs(where: str) -> Task:
-    """Whole programs to write, judged by hidden inputs and outputs, from files of JSON lines.
+    """Whole programs to write, scored by hidden inputs and outputs, from files of JSON lines.
 
     Args:
-        where: a folder with train.jsonl and test.jsonl; one file, for evaluation only; or "sample" for ours.
+        where: a folder with train.jsonl and test.jsonl; one file, for evaluation only; or "sample" for the samples in
+            the package.
 
     Raises:
         TaskError: the problems cannot be read.
-        EnvironmentFailure: programs cannot be sandboxed here, and why.
+        EnvironmentFailure: programs cannot be sandboxed here; the message gives the reason.
     """
     path = SAMPLE if where == "sample" else expanded(where, TaskError)
 
@@ -155,7 +156,7 @@ def programs(where: str) -> Task:
     def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 a level cannot be asked for
         return read(split)[index]
 
-    known = [problem for split in ("train", "test") for problem in read(split)]  # what cannot be read is said now
+    known = [problem for split in ("train", "test") for problem in read(split)]  # bad files fail now
     first = Sandlocked(LIMITS, 0)
     return Task(
         "programs",

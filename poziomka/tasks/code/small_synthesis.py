@@ -1,18 +1,18 @@
-"""Program synthesis that a tiny model learns in minutes: six words, lists of three digits, tests in an interpreter.
+"""Program synthesis for tiny models: six words, lists of three digits, programs tested in a sandboxed interpreter.
 
-A program is a row of words of the list language, found from two examples: " 3 1 4 > 4 1 3 ; …". What it is worth is
-found by running it on two lists that are shown and sixteen that are not: it is written down as a Python function and
-called in an interpreter that holds what runs in it (`small_synthesis:monty`). Whoever audits asks the language's own
-interpreter, in this process, on more lists.
+The model finds a program of the list language from two examples: " 3 1 4 > 4 1 3 ; …". The scorer translates the
+program into a Python function and calls it in an interpreter (`small_synthesis:monty`) on the two lists of the prompt
+and on sixteen hidden ones. The audit runs the language's own second interpreter in this process, on more lists.
 
-Its words keep a list as long as it is, so that a thought can run a candidate and check it digit by digit:
+The six words keep the length of a list, so that a thought can run a candidate and check it digit by digit:
 
-    up 4 2 5 sort 2 4 5 > 5 x      the candidate `up sort` makes 2 4 5 of the first list, but 5 comes first: a miss
-    flip 6 8 5 > 6 8 5 ok          `flip` makes what is wanted: on to the second example
+    up 4 2 5 sort 2 4 5 > 5 x      the candidate `up sort` maps the first list to 2 4 5, but 5 comes first: a miss
+    flip 6 8 5 > 6 8 5 ok          `flip` gives the expected output: continue with the second example
 
-A problem's level is the number of words that it needs (no shorter program does the same on a fixed set of probe lists).
-Of the behaviours of two words one in HELD_OUT is never a solution in training, however it is spelled; as a candidate in
-vain it may occur. Of one word there are six only: all occur in training, and held-out problems show other lists.
+A problem's level is the number of words that it needs: no shorter program has the same outputs on a fixed set of probe
+lists. Of the behaviours of two words, one in HELD_OUT is never a solution in training, in any spelling; it may occur as
+a failed candidate in a demonstration. Of one word there are only six behaviours: all occur in training, and held-out
+problems of one word show other lists.
 """
 
 from functools import cache
@@ -42,18 +42,18 @@ from poziomka.tasks.code.synthesis import (
 )
 
 DIALECT = ("up", "double", "halve", "flip", "reverse", "sort")
-LEVELS = (1, 2)  # words of the program that a problem is made with
+LEVELS = (1, 2)  # number of words of a problem's program
 SHOWN, HIDDEN = 2, 16  # examples
-LENGTH = 3  # of a list that is shown; those that are hidden have 2 to 6 numbers
+LENGTH = 3  # of a shown list; hidden lists have 2 to 6 numbers
 HELD_OUT = 3  # one behaviour in this many belongs to the test split
-TRIED = 6  # most candidates that a demonstration tries in vain
-MORE = 0.8  # chance that one is tried before the right one
+TRIED = 6  # maximal number of failed candidates in a demonstration
+MORE = 0.8  # probability of each further failed candidate before the right one
 SYMBOLS = (*map(str, range(BASE)), *DIALECT, ">", ";", "(", ")", "ok", "x")
 
 
 @cache
 def behaviours(words: int) -> frozenset[tuple[Numbers, ...]]:
-    """Returns what the programs of up to so many words make of the probes."""
+    """Returns the distinct tuples of outputs that programs of up to `words` words have on the probe lists."""
     found = {probes()}
     latest = set(found)
     for _ in range(words):
@@ -63,17 +63,17 @@ def behaviours(words: int) -> frozenset[tuple[Numbers, ...]]:
 
 
 def named(outputs: object) -> str:
-    """Returns a name for what a program makes of some lists."""
+    """Returns a hash, as 16 hexadecimal digits, that names the outputs of a program."""
     return f"{seed_of('small_synthesis', 'behaviour', str(outputs)):016x}"
 
 
 def held_out(name: str) -> bool:
-    """Whether what has this name belongs to the test split."""
+    """Whether the behaviour (or, for one word, the problem) with this hash belongs to the test split."""
     return seed_of("small_synthesis", "held out", name) % HELD_OUT == 0
 
 
 def _program(random: Random, level: int) -> tuple[Program, str]:
-    """Returns a program that needs so many words, and the name of what it does."""
+    """Returns a program that needs exactly `level` words, and the hash of its outputs on the probe lists."""
     while True:
         program = tuple(random.choice(DIALECT) for _ in range(level))
         does = tuple(run(program, row) for row in probes())
@@ -82,13 +82,13 @@ def _program(random: Random, level: int) -> tuple[Program, str]:
 
 
 def _kind(problem: Problem) -> str:
-    """Returns what no two splits share: what the program does, or, of one word only, its examples."""
+    """Returns the value that no two splits share: the program's behaviour or, for one word, the problem's key."""
     program = tuple(cast("list[str]", problem.facts["program"]))
     return problem.key if problem.level == 1 else named(tuple(run(program, row) for row in probes()))
 
 
 def _examples(random: Random, program: Program) -> tuple[Examples, Examples] | None:
-    """Returns examples to show and to hide; None where those shown do not tell the program from its neighbours."""
+    """Returns shown and hidden examples; None if the shown ones do not distinguish the program from its neighbours."""
 
     def of(count: int, shortest: int, longest: int) -> Examples:
         lengths = [random.randint(shortest, longest) for _ in range(count)]
@@ -100,7 +100,7 @@ def _examples(random: Random, program: Program) -> tuple[Examples, Examples] | N
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:
-    """Returns a problem; pure."""
+    """Returns the problem of a split, an index and a level; deterministic."""
     drawn = random_of("small_synthesis", split, index, "level").randint(*LEVELS) if level is None else level
     random = random_of("small_synthesis", split, index, drawn)
     while True:
@@ -117,7 +117,7 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
 
 
 def scorer_of(interpreter: Interpreter) -> Scorer:
-    """Returns a scorer that gives reward 1 where the program, as Python, gives every output in the interpreter."""
+    """Returns a scorer with reward 1 for a program whose Python translation returns every output exactly."""
 
     def scorer(problem: Problem, transcript: Transcript) -> Score:
         program = read_program(transcript.reply)
@@ -135,9 +135,9 @@ def scorer_of(interpreter: Interpreter) -> Scorer:
 
 # ------------------------------------------------------------------------------------------------------ written out
 def trace(program: Program, shown: Examples) -> str:
-    """Returns a program's run on the examples that are shown, until one misses.
+    """Returns the trace of a program on the shown examples, up to the first failure.
 
-    Each word stands before what it makes; then come the digits that are wanted, up to the first that differs.
+    Each word is followed by its output. After ">" come the expected digits, up to the first that differs.
     """
     words: list[str] = []
     for given, wanted in shown:
@@ -153,9 +153,10 @@ def trace(program: Program, shown: Examples) -> str:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns candidates that are tried, none to TRIED in vain, until the right one is; they are drawn blindly.
+    """Returns the traces of up to TRIED failed candidates and of the right program, and the program.
 
-    So what is shown is how to run and to check a program, and hardly how to guess one.
+    Candidates are drawn at random from all programs: the demonstration shows how to run and check a program, and hardly
+    how to guess one.
     """
     program = cast("Program", tuple(cast("list[str]", problem.facts["program"])))
     shown = examples_of(problem)[:SHOWN]
@@ -174,18 +175,18 @@ def small_synthesis(where: str) -> Task:
     """Programs from examples for a tiny model, tested in an interpreter: small_synthesis:monty. Levels are words.
 
     Args:
-        where: the interpreter, by its name.
+        where: name of the interpreter.
 
     Raises:
         SettingsError: no interpreter has this name.
-        EnvironmentFailure: it cannot run here.
+        EnvironmentFailure: the interpreter cannot run here.
     """
     return Task(
         "small_synthesis",
         source,
         scorer_of(interpreter_named(where, LIMITS)),
         levels=LEVELS,
-        trusted=True,  # a program of the language always ends
+        trusted=True,  # every program of the language halts
         demonstration=demonstration,
         mistakes=mistakes,
         audit=audit,

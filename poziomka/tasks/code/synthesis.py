@@ -1,19 +1,19 @@
-"""Program synthesis: find a program of the list language that does what three examples show. Many programs are right.
+"""Program synthesis: find a program of the list language that reproduces three examples. Many programs are right.
 
-A program is judged by what it does and not by how it is spelled: it is run on the examples that are shown and on
-sixteen lists that are not, and has to give every output exactly. So a program that fits by chance what is shown, and a
-list of the outputs that are shown, earn nothing.
+A program is scored by its outputs, not by its spelling: it runs on the three shown lists and on sixteen hidden ones,
+and every output must be exactly right. So a program that fits only the shown examples scores 0, and so does a list of
+the shown outputs.
 
-A problem's level is the number of words of the program that it was made with. No shorter program does the same on a
-fixed set of probe lists (all of them are tried), so the level is the number of words that are needed. What a program
-does on the probes names the problem and its split: nothing that a held-out program does is done by one of training,
-however it is spelled. The shown examples tell a program from every other that differs from it in one word, but not from
-all: of the shortest programs that fit what is shown, 100, 99, 94 and 90 % are right at levels 1 to 4 (all programs
-tried, for 100 held-out problems a level, for 25 at level 4).
+A problem's level is the number of words of the program that it was made with. No shorter program has the same outputs
+on a fixed set of probe lists (all shorter programs are tried), so the level is the number of words that are needed. The
+outputs on the probes determine the problem's key and its split: no program of training behaves as a held-out program,
+in any spelling. The shown examples distinguish the program from all that differ from it in one word, but not from every
+other program: of the shortest programs that fit the shown examples, 100, 99, 94 and 90 % are right at levels 1 to 4
+(all programs tried, for 100 held-out problems a level, for 25 at level 4).
 
-`synthesis` is asked in symbols, " 3 1 4 > 4 1 3 ; 2 7 5 > 5 7 2", for a model that learns the language from nothing;
-`synthesis_in_words` asks the same problems with the language explained, for a model that reads. The answer is the
-program in round brackets, "( reverse sort )": they say where it begins and ends, so two programs are no program.
+`synthesis` has prompts in symbols, " 3 1 4 > 4 1 3 ; 2 7 5 > 5 7 2", for a model that is trained from scratch;
+`synthesis_in_words` has the same problems with the language explained, for a pretrained model. The answer is the
+program in round brackets, "( reverse sort )". The brackets delimit the program, so that two programs do not parse.
 """
 
 import re
@@ -29,14 +29,14 @@ from poziomka.core.task import Task
 from poziomka.core.transcript import Message, Transcript
 from poziomka.tasks.code.list_language import BASE, MEANINGS, WORDS, Numbers, Program, compiled, run
 
-LEVELS = (1, 4)  # words of the program that a problem is made with
-LONGEST = 6  # words of an answer
+LEVELS = (1, 4)  # number of words of a problem's program
+LONGEST = 6  # maximal number of words of an answer
 SHOWN, HIDDEN = 3, 16  # examples
-LENGTH = 4  # of a list that is shown; those that are hidden have 2 to 6 numbers
+LENGTH = 4  # of a shown list; hidden lists have 2 to 6 numbers
 HELD_OUT = 8  # one behaviour in this many belongs to the test split
-TRIED = 4  # most candidates that a demonstration tries in vain
-MORE = 0.7  # chance that one is tried before the right one
-KEPT = 0.5  # chance that a word of the program stands in it too
+TRIED = 4  # maximal number of failed candidates in a demonstration
+MORE = 0.7  # probability of each further failed candidate before the right one
+KEPT = 0.5  # probability that a candidate keeps a word of the program
 ANSWER = re.compile(r"\( ?([a-z]+(?: [a-z]+)*) ?\)", re.ASCII)
 SYMBOLS = (*map(str, range(BASE)), *WORDS, ">", ";", "(", ")", "ok", "x")
 Examples = tuple[tuple[Numbers, Numbers], ...]  # inputs with their outputs
@@ -46,16 +46,16 @@ def _numbers(random: Random, shortest: int, longest: int) -> Numbers:
     return tuple(random.randrange(BASE) for _ in range(random.randint(shortest, longest)))
 
 
-# ------------------------------------------------------------------------------------------------- what programs do
+# ---------------------------------------------------------------------------------------------- programs and examples
 @cache
 def probes() -> tuple[Numbers, ...]:
-    """Returns the lists by which programs are told apart."""
+    """Returns the fixed lists whose outputs define a program's behaviour."""
     return tuple(_numbers(random_of("synthesis", "probe", place), 1, 6) for place in range(24))
 
 
 @cache
 def behaviours(words: int) -> frozenset[tuple[Numbers, ...]]:
-    """Returns what the programs of up to so many words make of the probes; 0.1 s for three words."""
+    """Returns the distinct outputs on the probes of all programs of up to `words` words; 0.1 s for three words."""
     found = {probes()}
     latest = set(found)
     for _ in range(words):
@@ -65,19 +65,19 @@ def behaviours(words: int) -> frozenset[tuple[Numbers, ...]]:
 
 
 def neighbours(program: Program, words: Iterable[str] = tuple(WORDS)) -> Iterator[Program]:
-    """Yields the programs that differ in one word: left out, or another of `words` in its place."""
+    """Yields the programs that differ from `program` in one word: removed, or replaced by another of `words`."""
     for place in range(len(program)):
         yield program[:place] + program[place + 1 :]
         yield from ((*program[:place], word, *program[place + 1 :]) for word in words if word != program[place])
 
 
 def fits(program: Sequence[str], examples: Examples) -> bool:
-    """Whether a program gives every output exactly."""
+    """Whether a program reproduces every output of the examples exactly."""
     return all(run(program, given) == wanted for given, wanted in examples)
 
 
 def _program(random: Random, level: int, *, held_out: bool) -> tuple[Program, str]:
-    """Returns a program that needs so many words, and the name of what it does."""
+    """Returns a program that needs exactly `level` words, and the hash of its outputs on the probes."""
     while True:
         program = tuple(random.choice(tuple(WORDS)) for _ in range(level))
         does = tuple(run(program, row) for row in probes())
@@ -89,7 +89,7 @@ def _program(random: Random, level: int, *, held_out: bool) -> tuple[Program, st
 
 
 def _examples(random: Random, program: Program) -> tuple[Examples, Examples] | None:
-    """Returns examples to show and to hide; None where those shown do not tell the program from its neighbours."""
+    """Returns shown and hidden examples; None if the shown ones do not distinguish the program from its neighbours."""
 
     def of(count: int, shortest: int, longest: int) -> Examples:
         rows = [_numbers(random, shortest, longest) for _ in range(count)]
@@ -100,7 +100,7 @@ def _examples(random: Random, program: Program) -> tuple[Examples, Examples] | N
 
 
 def tell_apart(shown: Examples, hidden: Examples, others: Iterable[Program]) -> bool:
-    """Whether examples are all different, and no other program fits those shown and not those hidden."""
+    """Whether the examples all differ and each of `others` that fits the shown examples fits the hidden ones too."""
     if len({wanted for _, wanted in shown}) < len(shown):
         return False
     if len({given for given, _ in shown + hidden}) < len(shown) + len(hidden):
@@ -110,12 +110,12 @@ def tell_apart(shown: Examples, hidden: Examples, others: Iterable[Program]) -> 
 
 # --------------------------------------------------------------------------------------------------------- problems
 def in_symbols(shown: Examples) -> str:
-    """Returns the question for a model that learns the language from nothing."""
+    """Returns the question in symbols, for a model that is trained from scratch."""
     return " " + " ; ".join(f"{_spell(given)} > {_spell(wanted)}".strip() for given, wanted in shown)
 
 
 def in_words(shown: Examples) -> str:
-    """Returns the question with the language explained."""
+    """Returns the question with an explanation of the language."""
     meanings = "\n".join(f"{word}: {meaning}" for word, meaning in MEANINGS.items())
     examples = "\n".join(f"{list(given)} -> {list(wanted)}" for given, wanted in shown)
     return (
@@ -160,10 +160,10 @@ def _made_with(problem: Problem) -> Program:
 
 # ---------------------------------------------------------------------------------------------------------- scoring
 def read_program(reply: str) -> Program | str:
-    """Returns the program that is the whole answer after the thought, else why there is none.
+    """Parses the answer after the thought as a program; returns an error message if it is not one.
 
-    It stands in round brackets, its words one space apart, and all of them are of the language; their number is not
-    looked at.
+    The answer must be words of the language in round brackets, separated by single spaces. The number of words is not
+    checked.
     """
     answer = split_thought(reply)[1]
     if answer is None:
@@ -177,7 +177,7 @@ def read_program(reply: str) -> Program | str:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Reward 1 where a program of at most LONGEST words gives every output, shown and hidden."""
+    """Returns reward 1 for a program of at most LONGEST words that reproduces every output, shown and hidden."""
     program = read_program(transcript.reply)
     if isinstance(program, str):
         return Score.unparsed(program)
@@ -193,7 +193,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def audit(problem: Problem, transcript: Transcript) -> Score:
-    """Judges by the other interpreter, and by forty more lists, of up to eight numbers, that the problem names."""
+    """Scores with the second interpreter, on the problem's lists and 40 more of up to 8 numbers."""
     words = (split_thought(transcript.reply)[1] or "").replace("(", "( ").replace(")", " )").split()
     inside = words[1:-1]
     if len(words) < 3 or (words[0], words[-1]) != ("(", ")") or not set(inside) <= MEANINGS.keys():
@@ -212,13 +212,13 @@ def audit(problem: Problem, transcript: Transcript) -> Score:
 
 
 def spell(program: Sequence[str]) -> str:
-    """Returns a program as an answer."""
+    """Returns a program in the format of an answer: "( word word )"."""
     return f"( {' '.join(program)} )"
 
 
 # ------------------------------------------------------------------------------------------------------ written out
 def trace(program: Program, shown: Examples) -> str:
-    """Returns a program's run on one shown example after another, each word before what it makes, until one misses."""
+    """Returns the trace of a program on the shown examples, each word before its output, up to the first failure."""
     words: list[str] = []
     for given, wanted in shown:
         row = given
@@ -232,10 +232,10 @@ def trace(program: Program, shown: Examples) -> str:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns candidates that are tried on the shown examples, none to TRIED in vain, until the right one is.
+    """Returns the traces of up to TRIED failed candidates and of a right program, and that program.
 
-    Those in vain are drawn near the program that the problem was made with: to find better guesses, and to know when
-    one has been checked, is left to reinforcement.
+    Failed candidates are drawn near the program that the problem was made with. Better guesses, and when a candidate
+    has been checked enough, are left to reinforcement learning.
     """
     shown, hidden = _given(problem, "shown"), _given(problem, "hidden")
     program = _made_with(problem)
@@ -255,7 +255,7 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 
 
 def mistakes(problem: Problem) -> dict[str, str]:
-    """Returns answers that earn nothing; each program among them was run and misses an output, or is too long."""
+    """Returns answers that must score 0; each program among them was run and misses an output, or is too long."""
     shown, hidden = _given(problem, "shown"), _given(problem, "hidden")
     program = _made_with(problem)
     wrong = {
@@ -298,10 +298,10 @@ def _task(name: str, ask: Callable[[Examples], str], symbols: tuple[str, ...]) -
 
 
 def synthesis() -> Task:
-    """Programs from examples: words that do to lists what three examples show; many are right. Levels are words."""
+    """Programs from examples: find words that map lists as three examples show; many are right. Levels are words."""
     return _task("synthesis", in_symbols, SYMBOLS)
 
 
 def synthesis_in_words() -> Task:
-    """Programs from examples, the language explained: the problems of synthesis for a model that reads."""
+    """Programs from examples, with the language explained: the problems of synthesis for pretrained models."""
     return _task("synthesis_in_words", in_words, ())

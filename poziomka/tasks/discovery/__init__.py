@@ -1,1 +1,1 @@
-"""Open problems that are scored by how good a solution is."""
+"""Tasks of open problems, with a graded score for the quality of a solution."""

@@ -1,24 +1,23 @@
-"""A market with a weak planted signal: sizes of positions for a stretch of periods whose returns nobody has seen.
+"""A market with a weak planted signal: choose position sizes for periods with hidden returns.
 
-The return of a period is strength × signal + noise, rounded to a whole number. The strength (-2, -1, 1 or 2) is the
-same in all periods of a problem and not told; a history of signals and returns is, with the signals of the stretch and
-the standard deviation of the noise, which is the level. The answer is a position for each period of the stretch. A
-position p in a period with return r earns p × r - p × p / 2: the second half is the price of risk, as in the
-mean-variance form of Kelly's rule (Kelly 1956; Merton 1969, for a return of variance 1), so that the best position is
-the return to be expected, neither half of it nor twice as much. Sizes matter, not only signs.
+The return of a period is strength × signal + noise, rounded to a whole number. The strength (-2, -1, 1 or 2) is hidden
+and the same in all periods of a problem. The prompt has a history of signals and returns, the signals of the stretch of
+periods to predict, and the standard deviation of the noise, which is the level. The answer is a position for each
+period of the stretch. A position p in a period with return r earns p × r - p × p / 2. The second term is the price of
+risk, as in the mean-variance form of Kelly's rule (Kelly 1956; Merton 1969, for a return of variance 1), so the best
+position is the expected return, neither half of it nor twice as much. Sizes matter, not only signs.
 
-**What is rewarded.** Profit on the unseen returns is mostly luck: at level 6 the best positions lose money on three
-stretches in ten. So the reward is the profit to be *expected* of the positions under the planted strength, as a share
-of the optimum's, cut to 0..1: what realised profit tends to over many stretches, without the luck. Realised profit
-stands beside it in `Score.parts`, with the optimum's, in the same units. CORRECT is a share of SHARE or more: positions
-of half the best size earn 0.75 and are not, flat ones earn 0, and so do those of the wrong sign.
+**Reward.** Realised profit is mostly luck: at level 6 the best positions lose money on three stretches in ten. So the
+reward is the *expected* profit of the positions under the planted strength, as a fraction of the optimum's, clipped to
+0..1: the limit of the mean realised profit over many stretches. Realised profit is in `Score.parts`, with the
+optimum's, in the same units. A fraction of SHARE or more is CORRECT: positions of half the best size earn 0.75 and are
+not; flat positions and those of the wrong sign earn 0.
 
-**Luck in the history.** A cut at 0 pays for gambling where the history leaves doubt, and a history can mislead. So a
-problem's noise is drawn again until the strength that fits the history best (least squares) is the planted one; the
-known optimum is then what careful reading of the prompt leads to, and a wrong answer is a mistake and not bad luck.
-The history is longer at higher levels, so that few are drawn again: 1, 5, 11, 14, 17 and 20 % at levels 1 to 6, where
-the signal is 85, 55, 37, 25, 15 and 14 % of the variance of the returns (medians).
-The returns of the stretch are never drawn again.
+**Misleading histories.** Clipping at 0 rewards gambling if the history is ambiguous, and a history can mislead. So a
+problem's noise is redrawn until the strength that fits the history best (least squares) is the planted one: the optimum
+follows from a careful reading of the prompt, and a wrong answer is a mistake and not bad luck. Histories are longer at
+higher levels, so that few are redrawn: 1, 5, 11, 14, 17 and 20 % at levels 1 to 6, where the signal is 85, 55, 37, 25,
+15 and 14 % of the variance of the returns (medians). The returns of the stretch are never redrawn.
 """
 
 import re
@@ -32,46 +31,46 @@ from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Task
 from poziomka.core.transcript import Message, Transcript
 
-STRENGTHS = (-2, -1, 1, 2)  # of which one is planted
+STRENGTHS = (-2, -1, 1, 2)  # possible planted strengths
 SIGNALS = (-2, -1, 1, 2)
-LIMIT = 4  # of a position, either way; the best one lies within
+LIMIT = 4  # largest absolute position; the best positions are within it
 LEVELS = (1, 6)  # standard deviation of the noise
-PERIODS = 8  # of the history, for each level
-STRETCH = 6  # periods to take positions in
-SHARE = 0.8  # of the optimum's expected profit, from which on positions are right
-HELD_OUT = 8  # one row of best positions in this many belongs to the test split
+PERIODS = 8  # of the history, per level
+STRETCH = 6  # periods that need a position
+SHARE = 0.8  # fraction of the optimum's expected profit from which positions are CORRECT
+HELD_OUT = 8  # one sequence of best positions in this many belongs to the test split
 ANSWER = re.compile(r"(?:0|-?[1-9]\d{0,3})(?:(?:, ?| )(?:0|-?[1-9]\d{0,3}))*", re.ASCII)
-LONGEST = 400  # characters of an answer that is looked at
+LONGEST = 400  # characters of an answer that is parsed
 
 Pairs = list[tuple[int, int]]  # signal, return
 
 
 # ---------------------------------------------------------------------------------------------------------- planting
 def returns(random: Random, signals: Sequence[int], strength: int, noise: float) -> list[int]:
-    """Returns what a market does in periods with some signals."""
+    """Returns simulated returns of the market for some signals."""
     return [round(strength * signal + random.gauss(0.0, noise)) for signal in signals]
 
 
 def fitted(pairs: Pairs) -> int:
-    """Returns the strength that leaves the least sum of squares in a history; of two that are equal, the lower one."""
+    """Returns the strength with the least squared error on a history; the lower one of a tie."""
     return min(STRENGTHS, key=lambda strength: sum((got - strength * signal) ** 2 for signal, got in pairs))
 
 
 def profit(positions: Sequence[int], outcomes: Sequence[int]) -> float:
-    """Returns what positions earn where the returns are `outcomes`, less the price of their risk.
+    """Returns the profit of positions for the returns `outcomes`, less the price of risk.
 
-    Put in the returns to be expected and it is the profit to be expected, as it is linear in them.
+    Profit is linear in the returns, so expected returns give the expected profit.
     """
     return sum(position * got - position * position / 2 for position, got in zip(positions, outcomes, strict=True))
 
 
 def best(signals: Sequence[int], strength: int) -> list[int]:
-    """Returns the positions of the highest expected profit: the returns to be expected."""
+    """Returns the positions with the highest expected profit, which are the expected returns."""
     return [strength * signal for signal in signals]
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:
-    """Returns a problem; no two splits share a row of best positions."""
+    """Returns a problem; no two splits share a sequence of best positions."""
     drawn = random_of("market", split, index, "level").randint(*LEVELS) if level is None else level
     random = random_of("market", split, index, drawn)
     while True:
@@ -113,9 +112,9 @@ def _spell(positions: Sequence[int]) -> str:
 
 # ---------------------------------------------------------------------------------------------------------- scoring
 def read_positions(reply: str) -> list[int] | None:
-    """Returns the whole numbers that are the whole answer after the thought; None for anything else.
+    """Parses the answer after the thought as whole numbers; None for anything else.
 
-    They stand on one line, a space or a comma apart. How many they are, and how large, is for the scorer to say.
+    The numbers are on one line, separated by a space or a comma. Their count and size are not checked here.
     """
     answer = split_thought(reply)[1]
     if answer is None or len(answer) > LONGEST or not ANSWER.fullmatch(answer):
@@ -124,7 +123,7 @@ def read_positions(reply: str) -> list[int] | None:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Rewards the share of the optimum's expected profit; parts: profit and expected profit, the optimum's beside."""
+    """Rewards the fraction of the optimum's expected profit; `parts` has realised and expected profit of both."""
     positions = read_positions(transcript.reply)
     signals = cast("list[int]", problem.facts["signals"])
     if positions is None or len(positions) != len(signals):
@@ -148,7 +147,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def audit(problem: Problem, transcript: Transcript) -> Score:
-    """Judges from the prompt alone, without what was planted: each period's best position is found by trying all."""
+    """Scores from the prompt alone, without the planted strength; finds each best position by exhaustive search."""
     answer = split_thought(transcript.reply)[1]
     words = (answer or "").replace(", ", " ").replace(",", " ").split(" ")
     if not set(words) <= {str(position) for position in range(-LIMIT, LIMIT + 1)}:
@@ -164,14 +163,14 @@ def audit(problem: Problem, transcript: Transcript) -> Score:
     for word, signal in zip(words, signals, strict=True):
         table = {str(p): p * strength * signal - 0.5 * p**2 for p in range(-LIMIT, LIMIT + 1)}
         earned, most = earned + table[word], most + max(table.values())
-    share = min(1.0, max(0.0, earned / most))  # graded as the scorer's reward is, or partial credit would look unearned
+    share = min(1.0, max(0.0, earned / most))  # graded like the scorer's reward, or partial credit would look unearned
     verdict = Verdict.CORRECT if share >= SHARE else Verdict.WRONG
     return Score(share, verdict, " ".join(words), f"expects {earned:g} of {most:g}")
 
 
 # ------------------------------------------------------------------------------------------------------ written out
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the least squares of the history, summed up pair by pair, and the positions that follow."""
+    """Returns the least-squares sums of the history, pair by pair, and the positions that follow from them."""
     lines, both, squares = [], 0, 0
     for signal, got in cast("list[tuple[int, int]]", problem.facts["history"]):
         both, squares = both + signal * got, squares + signal * signal
@@ -183,7 +182,7 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 
 
 def mistakes(problem: Problem) -> dict[str, str]:
-    """Returns answers that earn nothing: wrong in form, beyond the limit, flat, or against the signal."""
+    """Returns answers that must score 0: malformed, beyond the limit, flat, or against the signal."""
     gold = [int(word) for word in problem.answer.split()]
     return {
         "the opposite of the best": _spell([-position for position in gold]),
@@ -206,7 +205,7 @@ LIMITS = (
 
 
 def market() -> Task:
-    """A market with a weak planted signal: sizes of positions for an unseen stretch. Levels are the noise."""
+    """A market with a weak planted signal: position sizes for an unseen stretch. Levels are the noise."""
     return Task(
         "market",
         source,

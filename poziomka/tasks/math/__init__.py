@@ -1,1 +1,1 @@
-"""Mathematics with one right answer: grade school and competitions."""
+"""Mathematics tasks with one right answer: grade school and competitions."""

@@ -1,19 +1,19 @@
-r"""Competition mathematics, as MATH and AIME have it: an answer in a box, "\boxed{\frac{3}{4}}", or one number.
+r"""Competition mathematics in the style of MATH and AIME: the answer is a box, "\boxed{\frac{3}{4}}", or one number.
 
-A folder holds `train.jsonl` and `test.jsonl`, or only the second: then the task is for evaluation. A line is an object
-with the text `problem` (or `question`); the answer, as the text or whole number `answer`, or else as the one box of
-`solution`; and, where they are known, the text `solution` and `level`, a whole number or "Level 3".
+A folder contains `train.jsonl` and `test.jsonl`, or only `test.jsonl` for evaluation. Each line is an object with the
+string `problem` (or `question`); the gold answer, as the string or integer `answer`, or else as the only box of
+`solution`; and, optionally, the string `solution` and `level`, an integer or "Level 3".
 
-Every gold answer must be a formula that the reader knows (tasks/formulas), or the file is refused: a gold answer that
-cannot be read turned into a reward for everything elsewhere. What equals it is decided by the table in
-tasks/math/formulas/equality.py. An answer is read as strictly:
+Every gold answer must parse as a formula (tasks/math/formulas), or loading the file raises TaskError: elsewhere, a gold
+answer that did not parse became a reward for every reply. Which answers are equal is defined by the table in
+tasks/math/formulas/equality.py. Replies are parsed strictly:
 
-    it has one box, that is not empty, and nothing but full stops and closing marks after it; two boxes are no answer
-    what stands right before the box leaves the answer as it is: "-\boxed{12}" and "half of \boxed{12}" are no 12
-    a unit is one that the gold answer or the question has, or a common one: "12\text{ million}" is no 12
-    where the gold answer is a whole number, one number among harmless words will do: "The answer is 204."
-    a formula that stands in the question is no answer to it, unless the gold answer is written so: whoever is asked to
-    factor or to simplify cannot repeat what is given
+    there is exactly one box, not empty, and only full stops and closing marks may follow it
+    the text right before the box must not change the answer: "-\boxed{12}" and "half of \boxed{12}" are not 12
+    a unit must occur in the gold answer or the question, or be a common one: "12\text{ million}" is not 12
+    if the gold answer is a whole number, one number among harmless words is enough: "The answer is 204."
+    a formula copied from the question is wrong, unless the gold answer is written the same way: where a question asks
+    to factor or to simplify, the formula that it gives is no answer
 """
 
 import json
@@ -48,26 +48,26 @@ LONGEST = 20_000  # characters after the thought
 AFTER_BOX = re.compile(r"(?:[\s.$*_]|\\[)\]]|\\end\{[a-z]+\*?\})*")
 FORMULAS = re.compile(r"\$+([^$]{1,400})\$+|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
 ATTACHED_UNITS = "|".join(sorted(ATTACHED, key=len, reverse=True))
-UNIT = re.compile(rf"(\\text[a-z]*\s*\{{[^{{}}]*\}})|(?<=\d)\s*({ATTACHED_UNITS})(?![A-Za-z])")  # not inside a text
+UNIT = re.compile(rf"(\\text[a-z]*\s*\{{[^{{}}]*\}})|(?<=\d)\s*({ATTACHED_UNITS})(?![A-Za-z])")  # not inside \text
 LEVEL = re.compile(r"(?:Level )?(\d{1,3})")
-Failure = str  # why no answer could be read
+Failure = str  # reason why no answer could be parsed
 
 
 def boxed(formula: str) -> str:
-    """Returns an answer in its box."""
+    """Returns a formula in a LaTeX box."""
     return rf"\boxed{{{formula}}}"
 
 
 # -------------------------------------------------------------------------------------------------------- problems
 def problem_of(row: object, where: str) -> Problem:
-    """Returns the problem that a row spells.
+    """Converts a row into a problem.
 
     Args:
-        row: an object, as the top of this file says.
-        where: names the row in errors.
+        row: an object as described in the module's docstring.
+        where: location of the row, for error messages.
 
     Raises:
-        TaskError: the row is anything else, or its gold answer cannot be read.
+        TaskError: the row has another format, or its gold answer cannot be parsed.
     """
     row = row if isinstance(row, dict) else {"": row}
     question, solution = row.get("problem", row.get("question")), row.get("solution") or ""
@@ -79,13 +79,13 @@ def problem_of(row: object, where: str) -> Problem:
         raise TaskError(message)
     gold = _gold_of(row, solution, where)
     level = LEVEL.fullmatch(str(row.get("level", 0)))
-    key = f"{seed_of('competition', 'question', question.strip()):016x}"  # so that a question in both splits shows
+    key = f"{seed_of('competition', 'question', question.strip()):016x}"  # equal questions in two splits share a key
     problem = Problem.ask("competition", key, f"{question.strip()}\n{ASK}", boxed(gold))
     return replace(problem, facts={"solution": solution.strip()}, level=int(level[1]) if level else 0)
 
 
 def _gold_of(row: dict[str, object], solution: str, where: str) -> str:
-    """Returns a row's gold answer, which can be read; raises TaskError where it cannot."""
+    """Returns a row's gold answer; raises TaskError if there is none that can be parsed."""
     gold = row.get("answer")
     if gold is None:
         box = open_box(solution)
@@ -114,10 +114,12 @@ def _problems(path: Path) -> list[Problem]:
 
 
 def read_hub(name: str, split: str) -> list[Problem]:
-    """Returns the problems of SPLIT.jsonl of a data set on the hub, from its cache where it is there; [] where none is.
+    """Returns the problems of SPLIT.jsonl of a data set on the Hugging Face hub; [] if there is no such file.
+
+    A file that is in the local cache is not downloaded again.
 
     Raises:
-        TaskError: the package huggingface_hub is not installed, or the hub does not answer.
+        TaskError: the package huggingface_hub is not installed, or the file cannot be downloaded.
     """
     try:
         from huggingface_hub import hf_hub_download  # noqa: PLC0415 an extra, needed for a name of the hub only
@@ -140,10 +142,10 @@ def read_hub(name: str, split: str) -> list[Problem]:
 # --------------------------------------------------------------------------------------------------------- scoring
 @lru_cache(maxsize=1024)
 def gold_of(answer: str) -> Formula:
-    """Returns the formula in a problem's box.
+    """Returns the parsed formula in the box of a problem's gold answer.
 
     Raises:
-        TaskError: there is none that can be read: the problem was not made by this task.
+        TaskError: there is no box that can be parsed: this task did not make the problem.
     """
     box = open_box(answer)
     why = box if isinstance(box, Failure) else ""
@@ -157,7 +159,7 @@ def gold_of(answer: str) -> Formula:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Reward 1 where the answer after the thought equals the gold one."""
+    """Returns reward 1 if the answer after the thought equals the gold answer."""
     gold = gold_of(problem.answer)
     answer = split_thought(transcript.reply)[1]
     if answer is None or len(answer) > LONGEST:
@@ -189,7 +191,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def undressed(formula: str) -> str:
-    """Returns a formula without the dollars around it and the full stop at its end."""
+    r"""Returns a formula without its enclosing dollar signs or \( \), and without a final full stop."""
     formula = formula.strip()
     formula = formula[:-1].rstrip() if re.search(r"[\w})$]\.$", formula) else formula
     dressed = re.fullmatch(r"\$+([^$]*[^$\\])\$+|\\\((.*)\\\)", formula, re.DOTALL)
@@ -197,10 +199,10 @@ def undressed(formula: str) -> str:
 
 
 def _read_reply(found: str, gold: Formula, question: str) -> Formula:
-    """Returns the formula that a reply spells, "12km" read as 12 and its unit where the gold answer has no letters.
+    """Parses a reply's formula; "12km" is read as 12 with a unit if the gold answer has no letters.
 
     Raises:
-        FormulaError: it spells none, or its unit is a word that makes the number another one, such as "million".
+        FormulaError: the text does not parse, or its unit is a word that changes the number, such as "million".
     """
     text = undressed(found)
     if not any(part.kind == "name" for part in gold.walk()):
@@ -223,7 +225,7 @@ def _is_whole(gold: Formula) -> bool:
 
 @lru_cache(maxsize=256)
 def _given(question: str) -> frozenset[str]:
-    """Returns the keys of the formulas that stand in a question, numbers and names aside."""
+    """Returns the keys of the formulas in a question; single numbers and names are left out."""
     keys = set()
     for found in FORMULAS.finditer(question):
         text = next(group for group in found.groups() if group)
@@ -238,7 +240,7 @@ def _given(question: str) -> frozenset[str]:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the solution that came with the problem, and its answer in a box."""
+    """Returns the data set's solution of the problem, and its answer in a box."""
     return str(problem.facts["solution"]), problem.answer
 
 
@@ -253,8 +255,8 @@ def competition(where: str) -> Task:
     """Competition mathematics (MATH, AIME), from a folder with train.jsonl and test.jsonl or from the hub.
 
     Args:
-        where: the folder, or the name of a data set on the hub, such as "HuggingFaceH4/MATH-500"; "sample" for a few
-            problems that come with Poziomka.
+        where: the folder; the name of a data set on the hub, such as "HuggingFaceH4/MATH-500"; or "sample" for the few
+            problems in the package.
 
     Raises:
         TaskError: math-verify is not installed, or the problems of a split cannot be read.
@@ -278,7 +280,7 @@ def competition(where: str) -> Task:
     def size(split: str) -> int:
         return len(read(split))
 
-    if size("train") == 0 and size("test") == 0:  # so that what cannot be read is said now
+    if size("train") == 0 and size("test") == 0:  # read now, so that bad files fail before the first problem
         message = f"{where} has neither train.jsonl nor test.jsonl: {HOW}"
         raise TaskError(message)
     solved = size("train") > 0 and all(problem.facts["solution"] for problem in read("train"))

@@ -1,9 +1,10 @@
-r"""A second opinion on answers to competition problems, by other means than the scorer's.
+r"""Audit scorer of competition problems, independent of the main scorer.
 
-It shares no code with tasks/formulas: the answer is rewritten to an expression of Python by substitution, text by text,
-which `ast` parses (it is never run), and evaluated at random points in floats. It takes the last box, or else the whole
-answer, and is not strict about forms: an answer that the scorer rewards and that this finds wrong was read wrongly by
-one of them. What it cannot rewrite it compares as text without white space; where that differs too it gives no opinion.
+It shares no code with tasks/math/formulas. Regular expressions rewrite the answer into a Python expression, which
+`ast` parses (it is never executed) and which is evaluated in floats at random points. It takes the last box, or else
+the last number of the answer, and is lenient about forms: an answer that the scorer rewards and the audit finds wrong
+was misread by one of the two. Answers that cannot be rewritten are compared as text without white space; if the texts
+differ, the verdict is ERROR.
 """
 
 import ast
@@ -51,11 +52,11 @@ WRAPPING = re.compile(r"\\begin\{.matrix\}|\\end\{.matrix\}|\\langle|\\rangle|\\
 
 
 class NotUnderstoodError(ValueError):
-    """The text cannot be rewritten."""
+    """The text cannot be rewritten as a Python expression."""
 
 
 def audit(problem: Problem, transcript: Transcript) -> Score:
-    """CORRECT where the last box after the thought comes to the gold answer's values; ERROR where that is not known."""
+    """Returns CORRECT if the last box after the thought has the gold answer's values, ERROR if that is unknown."""
     answer = transcript.reply.rpartition("</think>")[2].strip()
     said = _last_box(answer[-LONGEST:])
     gold = _last_box(problem.answer)
@@ -74,7 +75,7 @@ def audit(problem: Problem, transcript: Transcript) -> Score:
 
 
 def _last_box(text: str) -> str:
-    """Returns what follows the last box's opening, up to the brace that closes it; without a box the last number."""
+    """Returns the content of the last box, up to its closing brace; without a box, the last number of the text."""
     _, opened, rest = text.rpartition("boxed{")
     if not opened:
         numbers = re.findall(r"-?\d[\d,]*\.?\d*", text)
@@ -92,16 +93,16 @@ def _bare(text: str) -> str:
 
 
 class _Reading:
-    """An answer as the values of its pieces, at some points each.
+    """An answer as the values of its parts at random points.
 
     Attributes:
-        values: one tuple a piece.
-        brackets: those around tuples and intervals, and the relations, in the order of the alphabet.
-        ordered: whether the order of the pieces means something.
+        values: one tuple per part, with a value for each point.
+        brackets: brackets around tuples and intervals, and relation signs, sorted.
+        ordered: whether the order of the parts matters.
     """
 
     def __init__(self, text: str) -> None:
-        """Reads a text; raises NotUnderstoodError."""
+        """Evaluates a text; raises NotUnderstoodError if it cannot be rewritten."""
         text = WRAPPING.sub(" ", text)
         for pattern, better in STEPS[:4]:
             text = re.sub(pattern, better, text)
@@ -116,7 +117,7 @@ class _Reading:
         self.ordered = bool(self.brackets) and "\\cup" not in relations
 
     def like(self, other: "_Reading") -> list[tuple[complex, ...]]:
-        """Returns the values, each at the place where the other's is nearest."""
+        """Returns the values in the order of the other reading's values, each matched to the nearest."""
         left, found = list(self.values), []
         for value in other.values:
             nearest = min(left, key=lambda each: abs(each[0] - value[0]))
@@ -126,13 +127,13 @@ class _Reading:
 
 
 def _both(piece: str) -> list[tuple[complex, ...]]:
-    r"""Returns the values of a piece, both of them where it has \pm."""
+    r"""Returns the values of a part of an answer, two if it contains \pm."""
     signs = ("+", "-") if "\\pm" in piece else ("",)
     return [_at_points(_python(re.sub(r"\\pm", sign, piece))) for sign in signs]
 
 
 def _unwrapped(text: str) -> tuple[str, list[str]]:
-    """Returns an answer without the brackets of its tuples and intervals, which hold a comma, and those brackets."""
+    """Removes the brackets of tuples and intervals, which contain a comma; returns the text and those brackets."""
     opened: list[int] = []
     drop: set[int] = set()
     commas: list[int] = []
@@ -151,10 +152,10 @@ def _unwrapped(text: str) -> tuple[str, list[str]]:
 
 
 def _python(text: str) -> ast.expr:
-    """Returns the expression of Python that a piece of LaTeX comes to."""
+    """Translates a part of an answer from LaTeX to a Python expression."""
     for pattern, better in STEPS:
         text = re.sub(pattern, better, text)
-    for _ in range(40):  # from the inside out
+    for _ in range(40):  # innermost braces first
         after = re.sub(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"((\1)/(\2))", text)
         after = re.sub(r"\\sqrt\s*\[(\d+)\]\s*\{([^{}]*)\}", r"((\2)^(1/\1))", after)
         after = re.sub(r"\\(sqrt|sin|cos|tan|cot|ln|log|exp)\s*\{([^{}]*)\}", r"(@\1(\2))", after)
@@ -174,7 +175,7 @@ def _python(text: str) -> ast.expr:
         value = word[0] in "(@." or word[0].isalnum()
         if value and before and (before[0].isalnum() or before == ")") and before[0] != "@":
             rewritten += "*"
-        said = word.lstrip("0") or "0" if word.isdigit() else word  # Python reads no 073
+        said = word.lstrip("0") or "0" if word.isdigit() else word  # 073 is a syntax error in Python
         rewritten += "**" if word == "^" else f" {word.strip('@')}_ " if word[0] == "@" else f" {said} "
         before = word
     try:

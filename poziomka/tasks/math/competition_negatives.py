@@ -1,8 +1,7 @@
-"""Answers to competition problems that are certainly wrong: the gold answer, changed in one place.
+"""Wrong answers to competition problems: the gold answer, changed in one place.
 
-Every change is certified before it is told: of two formulas with a value, by evaluating both at random points, where
-they must differ; of two forms, by what can be counted: brackets, members, relations. A change that cannot be certified
-is left out.
+Every change is verified to be wrong: two formulas with a value must differ at random points; two answers of another
+form must differ in their brackets, members or relations. A change that cannot be verified is left out.
 """
 
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from poziomka.tasks.math.formulas.formula import ARITHMETIC, Formula, number
 from poziomka.tasks.math.formulas.spelling import spell
 from poziomka.tasks.math.formulas.values import ValueFailure, agree, fraction_of, names_of, value_at
 
-MOST = 8  # for one problem
+MOST = 8  # wrong answers per problem
 BRACKETS = {"()": "[]", "[]": "()", "(]": "[)", "[)": "(]"}
 RELATIONS = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "=": "!=", "in": "in"}
 INFINITY = Formula("name", text="inf")
@@ -20,7 +19,7 @@ INFINITE = frozenset((INFINITY, Formula("minus", (INFINITY,))))
 
 
 def mistakes_of(gold: Formula) -> dict[str, str]:
-    """Returns wrong answers as LaTeX, each by what is wrong with it; the first is the most like the gold answer."""
+    """Returns wrong answers as LaTeX, by a description of the fault; the first is the closest to the gold answer."""
     found: dict[str, str] = {}
     for what, wrong in _changes(gold):
         text = spell(wrong)
@@ -52,16 +51,16 @@ def _changes(gold: Formula) -> Iterator[tuple[str, Formula]]:
 
 
 def _changes_of_value(gold: Formula) -> Iterator[tuple[str, Formula]]:
-    """Yields the formula with one of its parts changed; the part alone makes it another."""
+    """Yields the formula with one of its parts changed so that the whole differs."""
     for place in reversed(range(len(gold.parts))):
         for what, wrong in _changes(gold.parts[place]):
             parts = (*gold.parts[:place], wrong, *gold.parts[place + 1 :])
-            if gold.kind != "chain" or place:  # "x" for a variable on the left would be another question
+            if gold.kind != "chain" or place:  # a renamed variable on the left would change the question
                 yield f"in one part {what}" if len(gold.parts) > 1 else what, Formula(gold.kind, parts, gold.text)
 
 
 def _forms(gold: Formula) -> Iterator[tuple[str, Formula]]:
-    """Yields the formula in another form; only the same form is equal."""
+    """Yields the formula with another form (members, brackets, order, relation), which is never equal to it."""
     if not gold.parts:
         yield "a member of the empty set", Formula(gold.kind, (number(0),), gold.text)
         return
@@ -79,7 +78,7 @@ def _forms(gold: Formula) -> Iterator[tuple[str, Formula]]:
 
 
 def _values(gold: Formula) -> Iterator[tuple[str, Formula]]:
-    """Yields formulas that come to something else at random points."""
+    """Yields formulas with other values at random points."""
     for what, wrong in _candidates(gold):
         if differ(gold, wrong):
             yield what, wrong
@@ -110,7 +109,7 @@ def _candidates(gold: Formula) -> Iterator[tuple[str, Formula]]:
 
 
 def _leaves(formula: Formula) -> Iterator[tuple[str, Formula]]:
-    """Yields the formula with one of its numbers one more."""
+    """Yields the formula with one of its numbers increased by 1."""
     for place in reversed(range(len(formula.parts))):
         part = formula.parts[place]
         changed = (
@@ -124,7 +123,7 @@ def _leaves(formula: Formula) -> Iterator[tuple[str, Formula]]:
 
 
 def _rounded(gold: Formula) -> Iterator[tuple[str, Formula]]:
-    """Yields a constant to three decimals, where it has more."""
+    """Yields a constant rounded to three decimals, if it has more."""
     if names_of(gold) or any(part.kind == "plus_minus" for part in gold.walk()):
         return
     try:
@@ -138,7 +137,7 @@ def _rounded(gold: Formula) -> Iterator[tuple[str, Formula]]:
 
 
 def differ(one: Formula, other: Formula) -> bool:
-    """Whether two formulas certainly have different values."""
+    """Whether two formulas provably have different values, by exact fractions or at random points."""
     if {one, other} & INFINITE:
         return one != other
     if any(part.kind == "plus_minus" for each in (one, other) for part in each.walk()):

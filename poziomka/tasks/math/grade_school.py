@@ -1,9 +1,9 @@
-"""Grade-school word problems: GSM8K, or files written as it is (Cobbe et al. 2021, arXiv 2110.14168).
+"""Grade-school word problems: GSM8K (Cobbe et al. 2021, arXiv 2110.14168) or files in its format.
 
-A folder holds `train.jsonl` and `test.jsonl`, and may hold `validation.jsonl`; a line is an object with the texts
-`question` and `answer`. The answer is a solution in sentences, with marks for a calculator such as <<3*4=12>>, which
-are left out here, and at its end "#### " and the number that is right. A problem's level is the number of its
-solution's marks: its steps of arithmetic.
+A folder contains `train.jsonl` and `test.jsonl`, and optionally `validation.jsonl`. Each line is an object with the
+strings `question` and `answer`. The answer is a solution in sentences, with calculator annotations such as <<3*4=12>>,
+which are removed here; it ends with "#### " and the right number. A problem's level is the number of calculator
+annotations, that is, of arithmetic steps.
 """
 
 import re
@@ -29,14 +29,14 @@ HOW = f"name a folder with train.jsonl and test.jsonl, grade_school:FOLDER, or t
 
 
 def problem_of(row: object, where: str) -> Problem:
-    """Returns the problem that a row spells.
+    """Converts a row into a problem.
 
     Args:
-        row: an object with the texts `question` and `answer`.
-        where: names the row in errors.
+        row: an object with the strings `question` and `answer`.
+        where: location of the row, for error messages.
 
     Raises:
-        TaskError: the row is anything else, or its answer does not end with "####" and one number.
+        TaskError: the row has another format, or its answer does not end with "####" and one number.
     """
     question, answer = (row.get("question"), row.get("answer")) if isinstance(row, dict) else (None, None)
     if not isinstance(question, str) or not isinstance(answer, str) or not question.strip():
@@ -49,26 +49,26 @@ def problem_of(row: object, where: str) -> Problem:
         message = f"the answer of {where} must end with '{GOLD} ' and one number: received {answer[-40:]!r}"
         raise TaskError(message)
     solution, steps = MARKS.subn("", solution)
-    key = f"{seed_of('grade_school', 'question', question):016x}"  # so that a question in both splits shows
+    key = f"{seed_of('grade_school', 'question', question):016x}"  # equal questions in two splits share a key
     problem = Problem.ask("grade_school", key, question.strip(), number, solution=solution.strip())
     return replace(problem, level=steps)
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Reward 1 where the one number in the answer, after the thought, equals the right one."""
+    """Returns reward 1 if the only number of the answer after the thought equals the gold answer."""
     question = problem.prompt[-1].content
     value = read_number(transcript.reply, question)
     if value is None:
         return Score.unparsed("no single number after the thought")
     if question in (split_thought(transcript.reply)[1] or ""):
-        return Score.unparsed("the question is repeated")  # some questions hold one number, and it is the answer
+        return Score.unparsed("the question is repeated")  # the only number of some questions is their answer
     if value == problem.answer:
         return Score.right(value, f"{value} is right")
     return Score.wrong(value, f"{value} is not {problem.answer}")
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the solution that came with the problem, and its number."""
+    """Returns the data set's solution of the problem as the thought, and its number as the answer."""
     return cast("str", problem.facts["solution"]), problem.answer
 
 
@@ -84,11 +84,11 @@ def grade_school(where: str) -> Task:
     """Grade-school word problems (GSM8K), from a folder with train.jsonl and test.jsonl or from the hub.
 
     Args:
-        where: the folder, or the name of a data set on the hub, such as "openai/gsm8k"; "sample" for a few problems
-            that come along.
+        where: the folder; the name of a data set on the hub, such as "openai/gsm8k"; or "sample" for the few problems
+            in the package.
 
     Raises:
-        TaskError: the training problems cannot be read; those of other splits are read once they are asked for.
+        TaskError: the training problems cannot be read. Other splits are read at their first use.
     """
     folder = SAMPLE if where == "sample" else expanded(where, TaskError)
 
@@ -105,7 +105,7 @@ def grade_school(where: str) -> Task:
     def size(split: str) -> int:
         return len(read(split))
 
-    size("train")  # so that what cannot be read is said now
+    size("train")  # read now, so that bad files fail before the first problem
     return Task(
         "grade_school",
         source,

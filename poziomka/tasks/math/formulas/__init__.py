@@ -1,1 +1,1 @@
-"""Formulas of answers: read, evaluated, compared and written."""
+"""Parsing, evaluation, comparison and LaTeX output of formulas in answers."""

@@ -1,4 +1,4 @@
-"""Whether formulas are equal by algebra: math-verify, fenced."""
+"""Symbolic comparison of formulas with math-verify, within bounds on time and precision."""
 
 import logging
 
@@ -8,18 +8,18 @@ from poziomka.tasks.math.formulas.reader import LONGEST
 from poziomka.tasks.math.formulas.spelling import spell
 from poziomka.tasks.math.formulas.values import ValueFailure, fraction_of
 
-DIGITS = LONGEST + 20  # to which algebra compares constants: more than an answer can spell
-LARGEST_POWER = 64  # of a formula with variables, for algebra
+DIGITS = LONGEST + 20  # decimal digits for the comparison of constants: more than an answer can contain
+LARGEST_POWER = 64  # largest exponent that is given to math-verify
 
 
 def algebra_agrees(gold: Formula, reply: Formula) -> bool:
-    """Whether math-verify finds two formulas of one value equal. Whatever it raises says no.
+    """Whether math-verify finds two formulas of one value equal; False if it raises.
 
     Raises:
         TaskError: math-verify is not installed.
     """
     if any(_is_steep(part) for each in (gold, reply) for part in each.walk()):
-        return False  # algebra could be busy for hours
+        return False  # symbolic expansion could take hours
     try:
         from math_verify import LatexExtractionConfig, parse, verify  # noqa: PLC0415 an extra, and seconds to import
     except ImportError as error:
@@ -27,7 +27,7 @@ def algebra_agrees(gold: Formula, reply: Formula) -> bool:
         raise TaskError(message) from error
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns of the limits that we turn off on purpose
     try:
-        # no limits of its own: they need SIGALRM, which fails outside the main thread; the worker process has ours
+        # no timeouts of math-verify: they need SIGALRM, which fails outside the main thread; the worker process has one
         read = [
             parse(
                 f"${spell(each)}$",
@@ -41,12 +41,12 @@ def algebra_agrees(gold: Formula, reply: Formula) -> bool:
         if not all(len(each) == 1 for each in read):
             return False
         return bool(verify(*read, numeric_precision=DIGITS, timeout_seconds=None, raise_on_error=True))
-    except Exception:  # noqa: BLE001 a parser that fails has not said that they are equal
+    except Exception:  # noqa: BLE001 an error of the parser is no proof of equality
         return False
 
 
 def _is_steep(formula: Formula) -> bool:
-    """Whether a power is so high that algebra should not be asked."""
+    """Whether a power has an exponent too large for symbolic comparison."""
     if formula.kind != "power":
         return False
     try:

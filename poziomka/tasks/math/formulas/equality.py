@@ -1,28 +1,29 @@
-r"""Whether an answer is the right one: decided form by form, strictly, and by two who must agree.
+r"""Strict equality of answers, defined form by form; numeric evaluation and symbolic algebra must agree.
 
-What is equal and what is not (gold answer, reply):
+Equal and unequal pairs (gold answer, reply):
 
-    numbers         1/2 and 0.5, 3/6, .50, -0 and 0: equal; 1/3 and 0.333: never, a decimal is what it says
-                    where the gold answer is a number, the reply is one too: "2+2", "\binom{4}{2}" and "2^{2}" are no 4
+    numbers         1/2 and 0.5, 3/6, .50, -0 and 0: equal; 1/3 and 0.333: never, a decimal is exact
+                    if the gold answer is a number, the reply must be one too: "2+2", "\binom{4}{2}", "2^{2}" are not 4
                     1\frac{1}{2} is 3/2; 10,080 and 10{,}080 are 10080; 6.7 \times 10^{-5}, 0.\overline{3} are numbers
     constants       \frac{\sqrt{6}}{2} and \sqrt{\frac{3}{2}}: equal; \sqrt{2} and 1.41421356: never
-    formulas        x^2+2x+1 and (1+x)^2: equal; but where the gold answer is a product of sums, the reply is one of as
-                    many, as a question may ask for factors
+    formulas        x^2+2x+1 and (1+x)^2: equal; but if the gold answer is a product of sums, the reply must be one with
+                    the same number of factors, as the question may ask for factors
     units           degrees, %, $, \text{ cm} may be left out or added; two different ones are wrong; 10\% is not 0.1
-    x = 5, x \in A  and 5, A: equal, on either side; y = 5 and x = 5: not
-    equations       side by side, also the other way round; 2y = 2x is not y = x
-    inequalities    x > 3 and 3 < x: equal; x > 3 and (3, \infty): not
-    tuples          in order, with the same brackets: (1,2) is no [1,2], no \{1,2\} and no "1, 2"
-    sets, lists     in any order; \{1,2\} is not "1, 2"; every member as often as it stands there
+    x = 5, x \in A  equal to 5, A, on either side; y = 5 and x = 5: not equal
+    equations       side by side, also with the sides swapped; 2y = 2x is not y = x
+    inequalities    x > 3 and 3 < x: equal; x > 3 and (3, \infty): not equal
+    tuples          in order, with the same brackets: (1,2) is not [1,2], not \{1,2\} and not "1, 2"
+    sets, lists     in any order; \{1,2\} is not "1, 2"; repeated members count
     \pm             1 \pm \sqrt{2} is the list of both values
     intervals       ends and brackets; unions in any order, but of the same intervals
     matrices        entry by entry; round and square brackets are the same; a column is not a tuple
     bases           2516_8 and 2516: not equal
-    words           the same letters, large or small; a single letter as it is: \text{(C)}, C and (C), but not c
+    words           the same letters, ignoring case; single letters with case: \text{(C)}, C and (C), but not c
 
-Two formulas that are no plain numbers are equal where they come to the same at random points *and* math-verify's
-algebra says so. Its own comparison alone is not trusted: it takes 0.3333333 for 1/3, sets for tuples, the last of
-several relations for the answer, and it counts what it cannot read or raises as different only by luck of the caller.
+Formulas with exact rational values are compared as fractions. Other formulas of one value are equal if they have the
+same values at random points *and* math-verify finds them equal. Math-verify's comparison alone is not trusted: it takes
+0.3333333 for 1/3, sets for tuples and the last of several relations for the answer, and whether it counts an answer
+that it cannot parse, or that makes it raise, as different depends on the caller.
 """
 
 from fractions import Fraction
@@ -36,7 +37,7 @@ COMMUTATIVE = ("sum", "product")
 
 
 def equal(gold: Formula, reply: Formula) -> bool:
-    """Whether a reply is the gold answer, by the table above."""
+    """Whether a reply equals the gold answer, by the table in the module's docstring."""
     gold, reply = _unfold(gold), _unfold(reply)
     gold, reply = _unnamed(gold, reply), _unnamed(reply, gold)
     if gold.kind == "measured" and reply.kind == "measured" and gold.text != reply.text:
@@ -59,13 +60,13 @@ def equal(gold: Formula, reply: Formula) -> bool:
                 return True
             mirrored = " ".join(MIRRORED.get(relation, "") for relation in reversed(relations))
             return gold.text == mirrored and all(map(equal, gold.parts, reply.parts[::-1]))
-    return False  # words and numbers with a base are equal only where they are the same
+    return False  # words and numbers with a base are equal only if identical
 
 
 def _same_members(gold: tuple[Formula, ...], reply: tuple[Formula, ...]) -> bool:
-    """Whether each member of one has a partner of its own in the other."""
+    """Whether the members of two lists can be paired so that each pair is equal."""
     if any(part.kind == "chain" for part in gold) != any(part.kind == "chain" for part in reply):
-        return False  # "x = 1, y = 2" is not "1, 2": in a list nobody knows which is which
+        return False  # "x = 1, y = 2" is not "1, 2": a list does not assign its values to variables
     left = list(reply)
     for member in gold:
         partner = next((other for other in left if equal(member, other)), None)
@@ -76,7 +77,7 @@ def _same_members(gold: tuple[Formula, ...], reply: tuple[Formula, ...]) -> bool
 
 
 def _unfold(formula: Formula) -> Formula:
-    r"""Returns the formula with both values of every \pm."""
+    r"""Replaces a formula with \pm by the list (or set) of both values."""
     if not any(part.kind == "plus_minus" for part in formula.walk()):
         return formula
     members = formula.parts if formula.kind in ("list", "set") else (formula,)
@@ -90,7 +91,7 @@ def _unfold(formula: Formula) -> Formula:
 
 
 def _signed(formula: Formula, sign: int) -> Formula:
-    r"""Returns one of the values of a formula with \pm."""
+    r"""Returns the value of a formula with \pm for one choice of sign."""
     parts = tuple(_signed(part, sign) for part in formula.parts)
     if formula.kind != "plus_minus":
         return Formula(formula.kind, parts, formula.text)
@@ -100,7 +101,7 @@ def _signed(formula: Formula, sign: int) -> Formula:
 
 
 def _unnamed(formula: Formula, other: Formula) -> Formula:
-    """Returns a value without the variable that is said to have it, where the other side names none."""
+    r"""Strips "x =" or "x \in" from a formula, if the other one has no variable there."""
     if formula.kind == "list" and other.kind == "list" and not any(part.kind == "chain" for part in other.parts):
         named = {part.parts[0] for part in formula.parts if _is_named(part)}
         if len(named) == 1 and all(map(_is_named, formula.parts)):
@@ -111,14 +112,14 @@ def _unnamed(formula: Formula, other: Formula) -> Formula:
 
 
 def _is_named(formula: Formula) -> bool:
-    """Whether a formula says of one variable which value, without variables, it has."""
+    """Whether a formula assigns a value without variables to one variable."""
     named = formula.kind == "chain" and formula.text in ("=", "in") and formula.parts[0].kind == "name"
     return named and bool(names_of(formula.parts[0])) and not names_of(formula.parts[1]) - {"inf"}
 
 
 # ---------------------------------------------------------------------------------------------------------- values
 def is_plain(formula: Formula) -> bool:
-    """Whether a formula is a number, written as one: 3, -3, 3/4, 0.75 or 3 * 10^4."""
+    """Whether a formula is a literal number: 3, -3, 3/4, 0.75 or 3 * 10^4."""
     match formula.kind:
         case "number":
             return True
@@ -140,7 +141,7 @@ def _is_whole(formula: Formula) -> bool:
 
 
 def _equal_values(gold: Formula, reply: Formula) -> bool:
-    """Whether two formulas of one value are equal, and the reply is as far worked out as the gold answer."""
+    """Whether two formulas of one value are equal, and the reply is as simplified as the gold answer."""
     if is_plain(gold):
         try:
             return is_plain(reply) and fraction_of(gold) == fraction_of(reply)
@@ -155,7 +156,7 @@ def _equal_values(gold: Formula, reply: Formula) -> bool:
 
 
 def _factors(formula: Formula) -> list[Formula]:
-    """Returns the factors of a product that are sums with variables, each as often as its power says."""
+    """Returns the factors of a product that are sums with variables, repeated according to their powers."""
     match formula.kind:
         case "minus":
             return _factors(formula.parts[0])
@@ -169,7 +170,7 @@ def _factors(formula: Formula) -> list[Formula]:
 
 
 def key_of(formula: Formula) -> str:
-    """Returns a text that is the same for formulas that differ only in the order of terms and factors."""
+    """Returns a canonical string, the same for formulas that differ only in the order of terms and factors."""
     if formula.kind in COMMUTATIVE:
         terms: list[Formula] = []
         stack = list(formula.parts)

@@ -30,24 +30,24 @@ ARITHMETIC = frozenset(
 
 
 class FormulaError(ValueError):
-    """A text is no answer in a form that is known; the message says why, in a few words."""
+    """A text that cannot be parsed as an answer; the message gives the reason in a few words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """A formula that was read; see the table above."""
+    """A parsed formula; the table in the module's docstring lists the kinds."""
 
     kind: str
     parts: tuple["Formula", ...] = ()
     text: str = ""
 
     def walk(self) -> Iterator["Formula"]:
-        """Yields the formula and every formula in it."""
+        """Yields the formula and all its subformulas."""
         yield self
         for part in self.parts:
             yield from part.walk()
 
 
 def number(value: Fraction | int) -> Formula:
-    """Returns the formula of a number."""
+    """Returns the formula of a number, in lowest terms."""
     return Formula("number", text=str(Fraction(value)))

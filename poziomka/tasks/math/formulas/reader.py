@@ -1,7 +1,7 @@
-r"""Reading the LaTeX of a short answer: "\frac{3}{4}", "\left(2, \frac{\pi}{6}\right)", "x \in [-2,7]", "\text{even}".
+r"""Parser for short answers in LaTeX: "\frac{3}{4}", "\left(2, \frac{\pi}{6}\right)", "x \in [-2,7]", "\text{even}".
 
-The reader knows the forms that answers of competitions have and refuses every other, so that nothing is ever compared
-that was not understood as a whole.
+The parser accepts the forms in which competitions have their answers and raises FormulaError for all others, so that
+only fully parsed answers are compared.
 """
 
 import re
@@ -12,7 +12,7 @@ from poziomka.tasks.math.formulas.formula import ARITHMETIC, Formula, FormulaErr
 from poziomka.tasks.math.formulas.tokens import BRACKETS, in_latex, tokens_of, words_of
 
 LONGEST = 400  # characters of an answer
-DEEPEST = 24  # brackets within brackets
+DEEPEST = 24  # levels of nested brackets
 FUNCTIONS = frozenset(
     ("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln", "exp")
 )
@@ -28,10 +28,10 @@ JOINTS = frozenset(("and", "or"))  # words between the members of a list
 
 
 def read_formula(text: str) -> Formula:
-    """Returns the formula that a text spells, all of it.
+    """Parses a whole text as one formula.
 
     Raises:
-        FormulaError: it spells none, more than one, or is too long or too deep to be an answer.
+        FormulaError: the text does not parse, contains more than one formula, or is too long or too deeply nested.
     """
     if len(text) > LONGEST:
         message = f"it has more than {LONGEST} characters"
@@ -49,7 +49,7 @@ def read_formula(text: str) -> Formula:
 
 
 def _check(formula: Formula) -> None:
-    """Raises FormulaError where arithmetic is done with what has no value, or with infinity."""
+    """Raises FormulaError for arithmetic without values or with infinity, and for unions of anything but intervals."""
     arithmetic = formula.kind in ARITHMETIC or formula.kind == "measured"
     if arithmetic and any(part.kind not in ARITHMETIC for part in formula.parts):
         message = f"a {formula.kind} has parts without a value"
@@ -64,26 +64,26 @@ def _check(formula: Formula) -> None:
 
 
 class _Reader:
-    """Reads tokens from left to right; each method reads one rule of the grammar."""
+    """A recursive-descent parser; each method parses one rule of the grammar."""
 
     def __init__(self, text: str) -> None:
-        """Begins at the first mark."""
+        """Tokenizes the text."""
         self.tokens = tokens_of(text)
         self.at = 0
         self.depth = 0
-        self.angles = 0  # of the functions whose argument is being read
-        self.bars = 0  # of the absolute values that are open
+        self.angles = 0  # number of open function arguments
+        self.bars = 0  # number of open absolute values
 
     # ------------------------------------------------------------------------------------------------------- tokens
     def next(self, ahead: int = 0) -> str:
-        """Returns a mark that is not read yet; "" after the last."""
+        """Returns the token `ahead` places after the current one without consuming it; "" after the last."""
         return self.tokens[self.at + ahead] if self.at + ahead < len(self.tokens) else ""
 
     def take(self, *wanted: str) -> str:
-        """Reads one of some tokens, or any.
+        """Consumes and returns one of the wanted tokens, or any token if none is given.
 
         Raises:
-            FormulaError: another stands there, or none.
+            FormulaError: the next token is another one, or there is none.
         """
         mark = self.next()
         if not mark or (wanted and mark not in wanted):
@@ -93,10 +93,10 @@ class _Reader:
         return mark
 
     def inside(self, read: Callable[[], Formula]) -> Formula:
-        """Reads one level deeper.
+        """Parses one nesting level deeper.
 
         Raises:
-            FormulaError: it is too deep.
+            FormulaError: the nesting is too deep.
         """
         self.depth += 1
         if self.depth > DEEPEST:
@@ -108,7 +108,7 @@ class _Reader:
 
     # ------------------------------------------------------------------------------------------------------ answers
     def all(self) -> Formula:
-        """Reads the whole answer."""
+        """Parses the whole answer."""
         found = self.members()
         if self.next():
             message = f"{self.next()!r} is left over"
@@ -116,7 +116,7 @@ class _Reader:
         return found[0] if len(found) == 1 else Formula("list", found)
 
     def members(self) -> tuple[Formula, ...]:
-        """Reads what commas, or the words "and" and "or", divide."""
+        """Parses members that are separated by commas or the words "and" and "or"."""
         found = [self.chain()]
         while self.next() == "," or self.next()[1:] in JOINTS:
             if self.take() == "," and self.next()[1:] in JOINTS:
@@ -125,7 +125,7 @@ class _Reader:
         return tuple(found)
 
     def chain(self) -> Formula:
-        """Reads sides with relations between them."""
+        """Parses sides with relations between them."""
         sides, relations = [self.union()], []
         while self.next() in RELATIONS:
             relations.append(RELATIONS[self.take()])
@@ -133,7 +133,7 @@ class _Reader:
         return Formula("chain", tuple(sides), " ".join(relations)) if relations else sides[0]
 
     def union(self) -> Formula:
-        """Reads intervals with unions between them, or a value with its unit."""
+        """Parses intervals joined by unions, or a value with its unit."""
         found = [self.measured()]
         while self.next() == "\\cup":
             self.take()
@@ -141,7 +141,7 @@ class _Reader:
         return Formula("union", tuple(found)) if len(found) > 1 else found[0]
 
     def measured(self) -> Formula:
-        """Reads a value and its unit."""
+        """Parses a value and its unit."""
         unit = "$" if self.next() == "\\$" and self.take() else ""
         value = self.sum()
         mark = self.next()
@@ -160,7 +160,7 @@ class _Reader:
 
     # ------------------------------------------------------------------------------------------------------ formulas
     def sum(self) -> Formula:
-        """Reads terms with signs between them."""
+        """Parses terms joined by signs."""
         found: Formula | None = None
         while found is None or self.next() in ("+", "-", "\\pm", "\\mp"):
             sign = self.take() if self.next() in ("+", "-", "\\pm", "\\mp") else ""
@@ -173,7 +173,7 @@ class _Reader:
         return found
 
     def product(self) -> Formula:
-        """Reads factors with *, / or nothing between them."""
+        """Parses factors joined by *, / or nothing."""
         found = self.factor()
         while True:
             mark = self.next()
@@ -186,20 +186,20 @@ class _Reader:
                 return found
 
     def begins(self, mark: str) -> bool:
-        """Whether a mark begins a factor that needs no sign of multiplication before it."""
+        """Whether a token starts a factor that can follow another without a multiplication sign."""
         if mark == "|":
             return not self.bars
         return mark == "(" or mark.isalpha() or mark in ("\\frac", "\\sqrt", "\\binom") or mark[1:] in NAMES | FUNCTIONS
 
     def signed(self) -> Formula:
-        """Reads a factor that may have a minus before it."""
+        """Parses a factor with optional minus signs."""
         if self.next() != "-":
             return self.factor()
         self.take()
         return Formula("minus", (self.inside(self.signed),))
 
     def factor(self) -> Formula:
-        """Reads a power, with what stands behind it."""
+        """Parses a mixed number or an atom with its powers, factorials and degree signs."""
         mixed = self.next()[:1].isdigit() and self.next().isdigit()
         found = self.atom()
         if mixed and self.next() == "\\frac":  # 1\frac{4}{5}
@@ -220,7 +220,7 @@ class _Reader:
         return found
 
     def argument(self) -> Formula:
-        """Reads what stands in braces, or one digit, letter or command."""
+        """Parses an argument: a group in braces, or one digit, letter or command."""
         mark = self.next()
         if mark == "{":
             self.take()
@@ -235,7 +235,7 @@ class _Reader:
         return self.inside(self.atom)
 
     def atom(self) -> Formula:
-        """Reads a number, a name, or anything in brackets or after a command."""
+        """Parses a number, a name, a group in brackets or a command."""
         mark = self.take()
         if mark[0].isdigit() or mark[0] == ".":
             return self.based(mark) if self.next() == "_" else number(Fraction(mark))
@@ -259,14 +259,14 @@ class _Reader:
         return self.command(mark)
 
     def name(self, name: str) -> Formula:
-        """Reads a name's index."""
+        """Parses the optional index of a name."""
         if self.next() == "_":
             self.take()
             name = f"{name}_{self.argument().text}"
         return Formula("name", text="inf" if name == "infty" else name)
 
     def based(self, digits: str) -> Formula:
-        """Reads the base of a number."""
+        """Parses the base of a number."""
         self.take("_")
         base = self.argument().text
         if not digits.isdigit() or not base.isdigit() or any(int(digit) >= int(base) for digit in digits):
@@ -275,7 +275,7 @@ class _Reader:
         return Formula("based", text=f"{int(digits)}_{base}")
 
     def bracketed(self, opened: str) -> Formula:
-        """Reads a group, a tuple, an interval or a set."""
+        """Parses a group, a tuple, an interval or a set."""
         bars, self.bars = self.bars, 0
         self.depth += 1
         if self.depth > DEEPEST:
@@ -292,7 +292,7 @@ class _Reader:
         return Formula("tuple", found, "<>" if opened == "\\langle" else opened + closed)
 
     def absolute(self) -> Formula:
-        """Reads what stands between two bars."""
+        """Parses an absolute value, after its opening bar."""
         self.bars += 1
         found = self.inside(self.sum)
         self.take("|")
@@ -300,10 +300,10 @@ class _Reader:
         return Formula("apply", (found,), "abs")
 
     def command(self, mark: str) -> Formula:
-        """Reads what a command is applied to.
+        """Parses the arguments of a command.
 
         Raises:
-            FormulaError: the command is not known.
+            FormulaError: the command is unknown.
         """
         if mark == "\\frac":
             return Formula("quotient", (self.argument(), self.argument()))
@@ -327,7 +327,7 @@ class _Reader:
         raise FormulaError(message)
 
     def applied(self, function: str) -> Formula:
-        """Reads a function's base, its power and its argument."""
+        """Parses the base, the power and the argument of a function."""
         base = power = None
         while self.next() in ("_", "^"):
             if self.take() == "_" and function == "log":
@@ -349,7 +349,7 @@ class _Reader:
         return found if power is None else Formula("power", (found, power))
 
     def matrix(self) -> Formula:
-        """Reads rows up to the end of the matrix."""
+        """Parses rows up to the end of the matrix."""
         rows, row = [], [self.inside(self.sum)]
         while not self.next().startswith("\\end"):
             if self.take("&", "\\\\") == "\\\\":

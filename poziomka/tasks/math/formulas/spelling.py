@@ -1,4 +1,4 @@
-"""Writing formulas as LaTeX."""
+"""Formulas as LaTeX."""
 
 from fractions import Fraction
 
@@ -6,7 +6,7 @@ from poziomka.tasks.math.formulas.formula import Formula, number
 
 
 def spell(formula: Formula) -> str:
-    """Returns LaTeX that reads as the formula does, with all brackets."""
+    """Returns LaTeX that parses to the same formula, with all brackets."""
     parts = [spell(part) for part in formula.parts]
     match formula.kind:
         case "number":
@@ -34,7 +34,7 @@ def spell(formula: Formula) -> str:
 
 
 def _braced(formula: Formula, said: str, *, power: bool = False) -> str:
-    """Returns the LaTeX of a part, in brackets where it needs them."""
+    """Returns the LaTeX of a part, in brackets if it needs them."""
     bare = formula.kind == "name" or (formula.kind == "number" and said.isdigit())
     bare = bare or (not power and formula.kind in ("quotient", "apply", "power", "number") and said[0] != "-")
     return said if bare else rf"\left({said}\right)"
@@ -69,7 +69,7 @@ def _spell_applied(function: str, parts: list[str]) -> str:
 
 
 def _spell_form(formula: Formula, parts: list[str]) -> str:
-    """Returns the LaTeX of what is no single value."""
+    """Returns the LaTeX of a formula that is no single value."""
     match formula.kind:
         case "measured":
             return _spell_measured(parts[0], formula.text)

@@ -1,4 +1,4 @@
-r"""Cutting the LaTeX of an answer into tokens, other spellings of the same made one."""
+r"""Tokenizer for LaTeX answers; normalizes alternative spellings."""
 
 import re
 
@@ -37,10 +37,10 @@ SIGNS = {
     "⅕": r"\frac{1}{5}",
     "⅛": r"\frac{1}{8}",
     "θ": r"\theta ",
-}  # what is as clear as its spelling in LaTeX
+}  # Unicode signs with an unambiguous LaTeX equivalent
 ROOT = re.compile(r"√\s*(\d+|[A-Za-z]|\{[^{}]*\}|\([^()]*\))")
 TEXT = r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf)\s*\{"
-SPELLINGS = (  # other spellings of the same
+SPELLINGS = (  # normalizations, applied in order
     (re.compile(r"(?<=\d),(?:\\!|\{\})\s*(?=\d{3})|(?<=\d)\{,\}(?=\d{3})"), ""),
     (re.compile(r"(?<![\d.])\d{1,3}(?:(?:\\[,;:! ]|~)\d{3})+(?!\d)"), lambda found: re.sub(r"\D", "", found[0])),
     (re.compile(TEXT + r"\s*([-+]?\d[\d,]*(?:\.\d+)?)\s*\}"), r" \1 "),
@@ -59,22 +59,22 @@ SPELLINGS = (  # other spellings of the same
 
 
 def _repeating(whole: str, start: str, period: str) -> str:
-    r"""Returns 0.1\overline{6} as a fraction, in LaTeX."""
+    r"""Returns a repeating decimal such as 0.1\overline{6} as a fraction in LaTeX."""
     nines = (10 ** len(period) - 1) * 10 ** len(start)
     return rf"\frac{{{int(whole + start + period or 0) - int(whole + start or 0)}}}{{{nines}}}"
 
 
 def in_latex(text: str) -> str:
-    """Returns a text with signs such as "½", "π" and "√2" written as LaTeX writes them."""
+    """Replaces Unicode signs such as "½", "π" and "√2" by LaTeX."""
     text = ROOT.sub(lambda found: rf"\sqrt{{{found[1].strip('{}()')}}}", text)
     return "".join(SIGNS.get(letter, letter) for letter in text)
 
 
 def tokens_of(text: str) -> list[str]:
-    """Returns the tokens of a text; a text in words is one, which begins with a quotation mark.
+    r"""Returns the tokens of a text; a \text{…} group is one token that starts with a quotation mark.
 
     Raises:
-        FormulaError: something in it is no token.
+        FormulaError: the text contains a character that starts no token.
     """
     for pattern, better in SPELLINGS:
         text = pattern.sub(better, text)
@@ -100,7 +100,7 @@ def tokens_of(text: str) -> list[str]:
 
 
 def words_of(text: str) -> Formula | None:
-    """Returns an answer in words; None for formulas."""
+    """Returns an answer in words as a formula; None if the text is not in words."""
     plain = re.sub(r"\\(?:text|textbf|textit|textrm|mbox|mathrm)\s*\{([^{}\\$]*)\}", r"\1", text)
     letters = plain.strip().strip(".").strip()
     if "\\" in plain or not letters:

@@ -1,6 +1,6 @@
-"""What formulas come to: exact fractions, numbers at random points, and whether two formulas agree.
+"""Values of formulas: exact fractions, complex numbers at random points, and agreement of two formulas.
 
-Only formulas of one value are evaluated here; tuples, sets and the like are taken apart by whoever compares them.
+Only formulas of one value are evaluated; `equality` takes tuples, sets and the like apart.
 """
 
 import cmath
@@ -11,16 +11,16 @@ from fractions import Fraction
 from poziomka.core.seeds import random_of
 from poziomka.tasks.math.formulas.formula import Formula
 
-BITS = 4096  # of the numerator and the denominator of an exact value
-LARGEST = 1e100  # of what a formula comes to at a point, and of every step on the way
-POINTS = 12  # at which two formulas are compared
-ENOUGH = 4  # of them must lie where both are defined
-CLOSE = 1e-9  # the largest relative difference of what is equal
+BITS = 4096  # largest size of the numerator and the denominator of an exact value
+LARGEST = 1e100  # largest absolute value at a point, of a formula and of every intermediate result
+POINTS = 12  # number of points for comparing two formulas
+ENOUGH = 4  # number of points at which both must be defined
+CLOSE = 1e-9  # largest relative difference of equal values
 CONSTANTS = {"pi": complex(math.pi), "e": complex(math.e), "i": 1j}
 
 
 class ValueFailure(ArithmeticError):
-    """A formula has no value here: it is not defined, not exact, or too large."""
+    """A formula has no value here: it is undefined, not exact, or too large."""
 
 
 def names_of(formula: Formula) -> frozenset[str]:
@@ -33,7 +33,7 @@ def fraction_of(formula: Formula) -> Fraction:
     """Returns the exact value of a formula.
 
     Raises:
-        ValueFailure: it has none that is a fraction of at most BITS bits, as far as can be seen without algebra.
+        ValueFailure: the value is no fraction of at most BITS bits, as far as can be found without algebra.
     """
     match formula.kind:
         case "number":
@@ -69,7 +69,7 @@ def _not_zero(value: Fraction) -> Fraction:
 
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction:
-    """Returns a power whose size is known before it is computed."""
+    """Returns a power; its size is checked before it is computed."""
     if exponent.denominator != 1:
         return _power(_root(base, Fraction(exponent.denominator)), Fraction(exponent.numerator))
     if base == 0:
@@ -84,7 +84,7 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction:
 
 
 def _root(value: Fraction, index: Fraction) -> Fraction:
-    """Returns a real root where it is a fraction; raises ValueFailure where it is not."""
+    """Returns a real root that is a fraction; raises ValueFailure for any other."""
     if index.denominator == 1 and 1 <= index <= 64 and value >= 0:
         top, bottom = (_whole_root(part, int(index)) for part in (value.numerator, value.denominator))
         if top is not None and bottom is not None:
@@ -94,7 +94,7 @@ def _root(value: Fraction, index: Fraction) -> Fraction:
 
 
 def _whole_root(value: int, index: int) -> int | None:
-    """Returns the root of a number that is a power, by bisection."""
+    """Returns the exact integer root of a number, by bisection; None if there is none."""
     low, high = 0, 1 << (value.bit_length() // index + 1)
     while low < high:
         middle = (low + high) // 2
@@ -128,10 +128,14 @@ EXACT: dict[str, Callable[..., Fraction]] = {
 
 # ------------------------------------------------------------------------------------------------------- numerical
 def value_at(formula: Formula, point: Mapping[str, complex]) -> complex:
-    """Returns what a formula comes to at a point, to the precision of floats.
+    """Returns the value of a formula at a point, in double precision.
+
+    Args:
+        formula: formula of one value.
+        point: value of each variable.
 
     Raises:
-        ValueFailure: it is not defined there, or a step on the way is larger than LARGEST.
+        ValueFailure: the formula is undefined there, or an intermediate result is larger than LARGEST.
     """
     try:
         found = _value(formula, point)
@@ -188,7 +192,7 @@ def _gamma(value: complex) -> complex:
 
 def _root_at(value: complex, index: complex) -> complex:
     if index == 3 and abs(value.imag) < CLOSE and value.real < 0:
-        return -((-value) ** (1 / 3))  # the real root of a negative number, as is meant wherever it is asked for
+        return -((-value) ** (1 / 3))  # the real cube root of a negative number, as competitions mean it
     return cmath.sqrt(value) if index == 2 else value ** (1 / index)
 
 
@@ -213,9 +217,10 @@ NUMERICAL: dict[str, Callable[..., complex]] = {
 
 
 def points(names: frozenset[str], *, real: bool = False) -> list[dict[str, complex]]:
-    """Returns points to compare formulas at: real ones of either sign and, if wanted, complex ones.
+    """Returns random points for comparing formulas of the given variables.
 
-    The names of the variables make them, so that nobody who writes an answer can choose them.
+    The coordinates are real and of either sign; unless `real`, every second point is complex. They are seeded by the
+    variables' names, so that the author of a reply cannot choose them.
     """
     found = []
     for number in range(POINTS):
@@ -230,7 +235,7 @@ def points(names: frozenset[str], *, real: bool = False) -> list[dict[str, compl
 
 
 def agree(left: Formula, right: Formula) -> bool | None:
-    """Whether two formulas come to the same at random points; None where they are not defined at enough of them."""
+    """Whether two formulas have equal values at random points; None if too few points are in the domain of both."""
     names = names_of(left) | names_of(right)
     real = any(part.text in ("abs", "floor", "ceiling") for each in (left, right) for part in each.walk())
     compared = 0
