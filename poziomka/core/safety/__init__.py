@@ -1,1 +1,1 @@
-"""Reading untrusted files, printing untrusted text, ending processes."""
+"""Safe reading of untrusted files, safe printing of untrusted text, and killing of process trees."""

@@ -1,4 +1,4 @@
-"""Ending a process with everything that it started; and a pipe whose every byte has a deadline."""
+"""Killing of process trees, and a message connection whose every send and receive has a deadline."""
 
 import ctypes
 import os
@@ -10,25 +10,25 @@ from contextlib import suppress
 from pathlib import Path
 
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
-ROUNDS = 50  # of looking for processes that were started while others were ended
-LENGTH = 8  # bytes that say how long a message is
+ROUNDS = 50  # scans for processes that were started while others were killed
+LENGTH = 8  # bytes of the length prefix of a message
 
 
 def keep_orphans() -> None:
-    """Makes this process the parent of whatever its children leave behind, so that `end_tree` finds it (Linux only)."""
+    """Makes this process the parent of its children's orphans, so that `end_tree` finds them (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
 
 
 def end_tree(process: int) -> None:
-    """Kills a child process and everything that it started, at once; the caller waits for the child itself.
+    """Kills a child process and all its descendants with SIGKILL; the caller waits for the child itself.
 
-    Where there is no /proc, what the child started and did not keep in its process group goes on.
+    Without /proc, descendants outside the child's process group survive.
 
     Raises:
-        OSError: the processes cannot be listed, for want of a free descriptor; the child itself is killed.
+        OSError: the processes cannot be listed, for want of a free file descriptor; the child itself is killed.
     """
-    signalled(process, signal.SIGSTOP)  # so that it starts nothing more and goes on owning its orphans
+    signalled(process, signal.SIGSTOP)  # so that it starts no more processes and stays the parent of its orphans
     try:
         for _ in range(ROUNDS):
             living = [pid for pid in descendants(process) if signalled(pid, signal.SIGSTOP)]
@@ -37,12 +37,15 @@ def end_tree(process: int) -> None:
             if not living:
                 break
             time.sleep(0.001)
-    finally:  # a process that stays stopped would be waited for without end
+    finally:  # the caller would wait forever for a process that stays stopped
         signalled(process, signal.SIGKILL)
 
 
 def is_child(process: int) -> bool:
-    """Whether a number is still that of a child of this process, dead or alive: once collected, it may be another's."""
+    """Whether a process id is still that of a child of this process, dead or alive.
+
+    Once the child is reaped, the kernel may give its id to another process. Always True without `os.waitid`.
+    """
     if not hasattr(os, "waitid"):  # macOS before Python 3.13
         return True
     try:
@@ -53,21 +56,21 @@ def is_child(process: int) -> bool:
 
 
 def state_of(process: int) -> tuple[str, int]:
-    """Returns the kernel's letter for the state of a process (R runs, S sleeps, Z is dead …), and its parent.
+    """Returns the state letter (R running, S sleeping, Z zombie, …) and the parent's id from /proc/PID/stat.
 
     Raises:
-        OSError: it has ended, or there is no /proc.
-        ValueError: it ended while it was looked at.
+        OSError: the process has ended, or there is no /proc.
+        ValueError: the process ended while its entry was read.
     """
     state, parent = Path(f"/proc/{process}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[:2]
     return state, int(parent)
 
 
 def descendants(process: int) -> list[int]:
-    """Returns the processes that `process` started, and those that they started; the dead are left out."""
+    """Returns the ids of all living descendants of a process; [] without /proc."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, ValueError):  # it ended meanwhile
+        with suppress(OSError, ValueError):  # the process ended meanwhile
             state, parent = state_of(int(entry.name))
             if state not in "ZX":
                 parents[int(entry.name)] = parent
@@ -80,7 +83,7 @@ def descendants(process: int) -> list[int]:
 
 
 def signalled(process: int, number: signal.Signals) -> bool:
-    """Sends a signal; returns whether there was somebody to receive it."""
+    """Sends a signal to a process; returns False if it does not exist or may not be signalled."""
     try:
         os.kill(process, number)
     except (ProcessLookupError, PermissionError):
@@ -89,13 +92,13 @@ def signalled(process: int, number: signal.Signals) -> bool:
 
 
 class Line:
-    """One end of a connection over which whole messages go, each before a deadline of `time.monotonic`.
+    """One end of a socket pair that carries length-prefixed messages, each with a deadline in `time.monotonic` seconds.
 
-    A pipe of `multiprocessing` waits without end for a reader that hangs, or for the rest of a message.
+    A pipe of `multiprocessing` has no deadline: it waits forever for a reader that hangs or for the rest of a message.
     """
 
     def __init__(self, end: socket.socket) -> None:
-        """Takes over one end of a socket pair."""
+        """Wraps one end of a socket pair; `close` closes it."""
         self.end = end
 
     @classmethod
@@ -109,7 +112,7 @@ class Line:
 
         Raises:
             TimeoutError: the deadline passed.
-            OSError: nobody is there to read.
+            OSError: the other end is closed.
         """
         self._hurry(deadline)
         self.end.sendall(len(message).to_bytes(LENGTH, "little"))
@@ -127,7 +130,7 @@ class Line:
         return bytes(self._read(length, deadline))
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes this end of the connection."""
         self.end.close()
 
     def _read(self, count: int, deadline: float | None) -> bytearray:
@@ -141,7 +144,7 @@ class Line:
         return read
 
     def _hurry(self, deadline: float | None) -> None:
-        """Lets the next call wait until the deadline and no longer."""
+        """Sets the socket's timeout to the time left before the deadline."""
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             raise TimeoutError

@@ -1,8 +1,8 @@
-"""The reader of files that come from outside: a regular file of bounded size, JSON of bounded depth and known types.
+"""Reader of untrusted files: regular files of bounded size, and JSON of bounded depth with bounded numbers.
 
-Run folders, model folders, scores and problems come from other machines. Every reader of such a file goes through this
-module, so that a pipe, a device, a file of terabytes, `[[[[…`, half a character or a number of thousands of digits is
-refused in one sentence, as the caller's class of error.
+Run folders, model folders, scores and problems come from other machines. All code that reads such files uses this
+module, so that a pipe, a device, a file of terabytes, `[[[[…`, a lone surrogate or a number of thousands of digits
+raises an error of one sentence, of the class that the caller names.
 """
 
 import json
@@ -16,11 +16,11 @@ from typing import Any, BinaryIO
 
 from poziomka.core.errors import PoziomkaError
 
-SIZE = 1 << 26  # bytes of a file that is one JSON value
-LARGE = 1 << 32  # bytes of a file with a JSON value a line
-DEPTH = 100  # lists and objects inside one another
-BITS = 1000  # of a whole number, 301 digits: what a float can still hold
-SHOWN = 40  # characters of a refused text that an error quotes
+SIZE = 1 << 26  # largest size of a file with one JSON value, bytes
+LARGE = 1 << 32  # largest size of a JSON Lines file, bytes
+DEPTH = 100  # largest nesting depth of lists and objects
+BITS = 1000  # largest bit length of an integer: 301 digits, which a float can still represent
+SHOWN = 40  # characters of refused text that an error quotes
 HALF = re.compile("[\ud800-\udfff]")  # a lone surrogate, which neither UTF-8 nor a tokenizer can write
 
 Kind = type[PoziomkaError]
@@ -28,15 +28,19 @@ Kind = type[PoziomkaError]
 
 @contextmanager
 def open_regular(path: Path, error: Kind) -> Iterator[BinaryIO]:
-    """Opens a regular file for reading; a link to one counts.
+    """Opens a regular file, or a symbolic link to one, for reading bytes.
+
+    Args:
+        path: the file.
+        error: the class of the errors raised.
 
     Raises:
         FileNotFoundError: there is no such file.
-        PoziomkaError: of class `error`: it is a folder, a pipe, a socket or a device, or it cannot be read.
+        PoziomkaError: of class `error`: the path is a folder, a pipe, a socket or a device, or cannot be read.
     """
     try:
-        _demand_regular(path, path.stat().st_mode, error)  # before it is opened: to open a device can set it going
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for its writer
+        _demand_regular(path, path.stat().st_mode, error)  # before opening: opening a device can have side effects
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a pipe would block
     except (FileNotFoundError, PoziomkaError):
         raise
     except (OSError, ValueError) as fault:  # ValueError: a name with a zero byte
@@ -50,7 +54,7 @@ def open_regular(path: Path, error: Kind) -> Iterator[BinaryIO]:
 
 
 def read_regular(path: Path, error: Kind, size: int = SIZE) -> bytes:
-    """Returns what a regular file of at most `size` bytes holds; raises as `open_regular`, and for a longer one."""
+    """Returns the bytes of a regular file of at most `size` bytes; raises as `open_regular`, and for a longer file."""
     with open_regular(path, error) as file:
         content = file.read(size + 1) if os.fstat(file.fileno()).st_size <= size else b""
         if len(content) > size or os.fstat(file.fileno()).st_size > size:
@@ -60,16 +64,17 @@ def read_regular(path: Path, error: Kind, size: int = SIZE) -> bytes:
 
 
 def parse_json(content: bytes | str, where: str, error: Kind, *, strict: bool = True) -> Any:
-    """Returns the value that JSON text spells.
+    """Returns the parsed value of JSON text.
 
     Args:
-        content: UTF-8, or text.
-        where: names it in errors: a path, or "line 3 of" one.
-        error: the class of what is raised.
-        strict: refuse text with half a character and numbers that no float holds; False for what was written here.
+        content: UTF-8 bytes, or text.
+        where: name of the text in errors: a path, or "line 3 of" one.
+        error: the class of the errors raised.
+        strict: also refuse strings with a lone surrogate and integers of more than BITS bits; False is for text that
+            this package wrote.
 
     Raises:
-        PoziomkaError: of class `error`: it is no JSON, it nests deeper than DEPTH, or, where `strict`, as said there.
+        PoziomkaError: of class `error`: the text is not JSON, nests deeper than DEPTH, or is refused by `strict`.
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
@@ -79,7 +84,7 @@ def parse_json(content: bytes | str, where: str, error: Kind, *, strict: bool = 
         raise error(message) from fault
     except RecursionError as fault:
         raise error(_too_deep(where)) from fault
-    except ValueError as fault:  # no JSON, or a number with thousands of digits
+    except ValueError as fault:  # not JSON, or a number with thousands of digits
         reason = str(fault).partition(";")[0]
         message = f"{where} is not JSON: {reason}; received {_start(content)!r}"
         raise error(message) from fault
@@ -89,7 +94,7 @@ def parse_json(content: bytes | str, where: str, error: Kind, *, strict: bool = 
 
 
 def parse_object(content: bytes | str, where: str, error: Kind) -> dict[str, Any]:
-    """Returns the object that JSON text spells; raises as `parse_json`, and for any other value."""
+    """Returns the parsed object of JSON text; raises as `parse_json`, and for a value that is not an object."""
     value = parse_json(content, where, error)
     if not isinstance(value, dict):
         message = f"{where} must hold an object: received a {type(value).__name__}"
@@ -98,12 +103,12 @@ def parse_object(content: bytes | str, where: str, error: Kind) -> dict[str, Any
 
 
 def read_object(path: Path, error: Kind) -> dict[str, Any]:
-    """Returns the object in a JSON file; raises as `read_regular` and `parse_object`."""
+    """Returns the parsed object of a JSON file; raises as `read_regular` and `parse_object`."""
     return parse_object(read_regular(path, error), str(path), error)
 
 
 def expanded(path: str | Path, error: Kind) -> Path:
-    """Returns a path with its `~` replaced; raises PoziomkaError, of class `error`, where that home is not known."""
+    """Returns a path with `~` expanded; raises PoziomkaError of class `error` if that home folder is not known."""
     try:
         return Path(path).expanduser()
     except RuntimeError as fault:
@@ -112,7 +117,7 @@ def expanded(path: str | Path, error: Kind) -> Path:
 
 
 def _wrong(value: Any, where: str, *, strict: bool) -> str:
-    """Returns what is wrong with a value, in a sentence; "" where nothing is."""
+    """Returns a sentence about the first fault of a parsed value; "" if there is none."""
     waiting = [(value, 0)]
     while waiting:
         each, depth = waiting.pop()

@@ -1,1 +1,1 @@
-"""Which training problems come next."""
+"""Selection of training problems: order, difficulty levels and prompt lengths."""

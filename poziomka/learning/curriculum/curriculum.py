@@ -1,4 +1,4 @@
-"""Which problems come next."""
+"""Curriculum: selects the next training problems of a task."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,38 +12,42 @@ from poziomka.learning.curriculum.levels import SPLIT, CurriculumSettings, Level
 
 
 class Curriculum:
-    """Deals out training problems: endless tasks without repeats, finite ones in a new order each time round.
+    """Selects training problems: endless tasks without repeats, finite tasks in a new random order each epoch.
 
-    A finite task's problem whose pass rate reached `retire_at` is dealt no more (ScaleRL, arXiv 2510.13786).
-    An adaptive curriculum asks its range for the level of each problem, and retires none: what is mastered is left by
-    levels there. A finite task then has an order of its own for each level.
+    A finite task's problem is retired, that is no longer selected, once the mean reward of a group of its attempts
+    reaches `retire_at` (ScaleRL, arXiv 2510.13786). An adaptive curriculum draws the level of each problem from its
+    `LevelRange` and retires no problems, since the range drops mastered levels. Each level of a finite task then has
+    its own order.
 
     Args:
-        task: where problems come from.
-        seed: names the order.
-        retire_at: pass rate from which a problem is retired; None never retires.
-        settings: which levels; None for all.
+        task: source of the problems.
+        seed: seed of the order.
+        retire_at: mean reward from which a problem is retired; None never retires.
+        settings: adaptive levels; None for all levels.
 
     Attributes:
-        range: the levels that are dealt from, where they adapt.
+        size: number of training problems; None for an endless task.
+        retired: indices of the retired problems.
+        place: number of positions of the order that were passed.
+        range: the levels that problems are drawn from; None if they do not adapt.
 
     Raises:
-        TaskError: the levels of a task without levels are to adapt, or are to begin where there are none.
+        TaskError: `settings` are adaptive and the task has no levels, or none of those that `settings.start` names.
     """
 
     def __init__(
         self, task: Task, seed: int, retire_at: float | None = None, settings: CurriculumSettings | None = None
     ) -> None:
-        """Starts with nothing retired."""
+        """Starts at the beginning of the order with no problem retired."""
         self.task, self.seed, self.retire_at = task, seed, retire_at
         self.size = task.count(SPLIT)
         self.retired: set[int] = set()
         self.place = 0
-        self._order: tuple[int, list[int]] = (-1, [])  # of the time round that is being dealt
-        self._index: dict[str, int] = {}  # a finite task's problems by key, once somebody asks
+        self._order: tuple[int, list[int]] = (-1, [])  # the present epoch, and its order
+        self._index: dict[str, int] = {}  # index of each of a finite task's problems by key; filled on first use
         self.range: LevelRange | None = None
-        self._of_level: dict[int, list[int]] = {}  # a finite task's problems by level
-        self._places: dict[int, int] = {}  # problems of a level that were dealt, of a finite task
+        self._of_level: dict[int, list[int]] = {}  # indices of a finite task's problems by level
+        self._places: dict[int, int] = {}  # number of selected problems by level, of a finite task
         if settings is not None and settings.kind == "adaptive":
             self._adapt(settings)
 
@@ -88,11 +92,11 @@ class Curriculum:
 
     @property
     def _first(self) -> int:
-        """Index of the first problem that an endless task is asked for."""
+        """Index of the first problem of an endless task."""
         return seed_of("curriculum", self.seed) % 2**40
 
     def _adapted(self, levels: LevelRange) -> Problem:
-        """Returns the next problem, of a level from the range; a level's draw is named by the problem's place."""
+        """Returns the next problem, of a level drawn from the range; the problem's place seeds the draw."""
         level = levels.draw(random_of("curriculum", self.seed, "level", self.place))
         self.place += 1
         if self.size is None:
@@ -104,7 +108,11 @@ class Curriculum:
         return self.task.problem(SPLIT, order[at])
 
     def learn(self, groups: Sequence[Group]) -> dict[str, float]:
-        """Retires what was solved often enough, or moves the range of levels; returns what is logged of that."""
+        """Retires solved problems, or moves the range of levels; returns the range's metrics, {} without a range.
+
+        Args:
+            groups: judged groups of one step.
+        """
         if self.range is not None:
             return self.range.learn(groups)
         if self.size is None or self.retire_at is None:
@@ -118,7 +126,7 @@ class Curriculum:
         return {}
 
     def state(self) -> dict[str, Any]:
-        """Returns what a checkpoint keeps."""
+        """Returns the state to save in a checkpoint, as JSON values."""
         state: dict[str, Any] = {"place": self.place, "retired": sorted(self.retired)}
         if self.range is not None:
             places = {str(level): dealt for level, dealt in sorted(self._places.items())}
@@ -126,7 +134,7 @@ class Curriculum:
         return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes a state that `state` returned."""
+        """Restores a state that `state` returned."""
         self.place, self.retired = int(state["place"]), set(state["retired"])
         if self.range is not None:
             self.range.restore(state["range"])

@@ -1,4 +1,4 @@
-"""Which levels problems are of: those that a task is trained on, and a range of them that follows what is solved."""
+"""Difficulty levels: restricts a task to some levels, and adapts the range of levels to the pass rate."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +17,14 @@ SPLIT = TRAIN
 
 
 def of_levels(task: Task, low: int, high: int) -> Task:
-    """Returns the task with training problems of the levels from `low` to `high` only; other splits are as they were.
+    """Returns the task with its training problems restricted to levels `low` to `high`; other splits are unchanged.
 
-    A finite task keeps the problems whose own level lies there, in their order; for an endless one that can be asked
-    for a level, the levels are drawn alike.
+    A finite task keeps the problems of these levels in their order. For an endless task, the level of each problem is
+    drawn uniformly.
 
     Raises:
-        TaskError: the task has no such problem; the message says which levels there are.
+        TaskError: the task has no such problem, or an endless task lacks one of the levels; the message lists its
+            levels.
     """
     size = task.count(SPLIT)
     if size is None:
@@ -47,7 +48,7 @@ def of_levels(task: Task, low: int, high: int) -> Task:
 
 
 def only(task: Task, kept: Sequence[int]) -> Task:
-    """Returns a finite task with these training problems only, by index; other splits are as they were."""
+    """Returns a finite task restricted to the training problems of the given indices; other splits are unchanged."""
 
     def finite(split: str, index: int, level: int | None = None) -> Problem:
         return task.problem(split, kept[index] if split == SPLIT else index, level)
@@ -60,7 +61,7 @@ def only(task: Task, kept: Sequence[int]) -> Task:
 
 @dataclass(frozen=True, kw_only=True)
 class CurriculumSettings:
-    """Which levels reinforcement draws its problems from."""
+    """Levels that reinforcement learning draws its problems from, and when an adaptive range moves."""
 
     kind: Literal["all", "adaptive"] = setting(
         "all", "all: the task's own mixture of levels; adaptive: a range of levels that follows what is solved"
@@ -85,7 +86,7 @@ class CurriculumSettings:
     rehearse: float = setting(0.1, "adaptive: share of problems from mastered levels", low=0.0, high=0.9)
 
     def __post_init__(self) -> None:
-        """Checks what must fit together."""
+        """Raises SettingsError if `start` is no range or the thresholds contradict one another."""
         if self.start is not None and (len(self.start) != 2 or self.start[0] > self.start[1]):
             message = f"curriculum.start must be two levels, the lowest and the highest: received {list(self.start)}"
             raise SettingsError(message)
@@ -104,39 +105,39 @@ class CurriculumSettings:
 
 
 class LevelRange:
-    """A range of levels whose edges move with what is solved.
+    """Adaptive range of difficulty levels whose edges move with the pass rate.
 
-    Attempts at a level are counted in windows; a full window is judged once and then begins anew, so that what a model
-    could not do earlier weighs no longer. Judged by the share of CORRECT attempts, failed checks left out:
+    Attempts at a level are counted in windows. A full window is evaluated once and then starts again from zero, so
+    that old failures no longer count. The pass rate is the share of CORRECT attempts; failed checks are left out:
 
-        highest level   rate ≥ widen_at: the next `step` levels come in     rate ≤ narrow_at: `step` levels go
-        lowest level    rate ≥ drop_at: it is mastered and goes, unless it is the only one
-        mastered level  rate < widen_at: the range reaches down to it again
+        highest level   rate ≥ widen_at: adds the next `step` levels     rate ≤ narrow_at: removes `step` levels
+        lowest level    rate ≥ drop_at: mastered and removed, unless it is the only one
+        mastered level  rate < widen_at: the range extends down to it again
 
-    A problem's level is drawn evenly from the range or, with chance `rehearse`, from the mastered levels below it.
+    A problem's level is drawn uniformly from the range or, with probability `rehearse`, from the mastered levels below.
 
-    Widening at an accuracy at the upper edge, and a bound on the width, are RLVE's (Zeng et al. 2025, arXiv
-    2511.07317; .9 and 4 levels there); windows that are judged once, and narrowing, are those of automatic domain
-    randomization (OpenAI 2019, arXiv 1910.07113, section 5.2). That a lowest level must be mastered before it goes, is
-    rehearsed then, and comes back when it is forgotten, is ours.
+    Widening by the accuracy at the upper edge, and a bound on the width, are from RLVE (Zeng et al. 2025, arXiv
+    2511.07317; .9 and 4 levels there); windows that are evaluated once, and narrowing, are from automatic domain
+    randomization (OpenAI 2019, arXiv 1910.07113, section 5.2). Removing a lowest level only when mastered, rehearsing
+    it and adding it again when forgotten are our own.
 
     Args:
-        levels: every level that problems can be of, from low to high.
-        settings: the rule.
+        levels: all levels that problems can have, from low to high.
+        settings: thresholds of the rule.
 
     Raises:
-        TaskError: `settings.start` names a level that is not there.
+        TaskError: `settings.start` names a level that is not in `levels`.
     """
 
     def __init__(self, levels: Sequence[int], settings: CurriculumSettings) -> None:
-        """Begins at `settings.start`."""
+        """Starts with the range `settings.start`, or with the lowest level."""
         self.levels, self.settings = tuple(levels), settings
         start = settings.start or self.levels[:1] * 2
         if not set(start) <= set(self.levels):
             message = f"curriculum.start names levels {list(start)}: there are levels {_said(self.levels)}"
             raise TaskError(message)
         self._low, self._high = (self.levels.index(level) for level in start)
-        self._windows: dict[int, list[int]] = {}  # place of a level → attempts judged, and those that were right
+        self._windows: dict[int, list[int]] = {}  # index of a level → judged and correct attempts
         self._keep_narrow()
 
     @property
@@ -150,14 +151,18 @@ class LevelRange:
         return self.levels[self._high]
 
     def draw(self, random: Random) -> int:
-        """Returns the level of a problem."""
+        """Draws the level of the next problem."""
         rehearsed = random.random() < self.settings.rehearse
         if rehearsed and self._low > 0:
             return self.levels[random.randrange(self._low)]
         return self.levels[random.randint(self._low, self._high)]
 
     def learn(self, groups: Sequence[Group]) -> dict[str, float]:
-        """Counts judged attempts, moves the edges, and returns what is logged of the range that was dealt from."""
+        """Counts judged attempts, then moves the edges; returns metrics of the range before the move.
+
+        Args:
+            groups: judged groups of one step.
+        """
         metrics = {"curriculum/level_low": float(self.low), "curriculum/level_high": float(self.high)}
         if groups:
             metrics["curriculum/level_mean"] = sum(group[0].problem.level for group in groups) / len(groups)
@@ -175,7 +180,7 @@ class LevelRange:
         return metrics
 
     def _judge(self) -> None:
-        """Moves each edge at most once, by the windows that are full."""
+        """Moves each edge at most once, by the pass rates of the full windows."""
         full = {place: right / count for place, (count, right) in self._windows.items() if self._is_full(count)}
         for place in full:
             del self._windows[place]
@@ -199,19 +204,19 @@ class LevelRange:
             self._low = max(self._low, self._high - self.settings.width + 1)
 
     def state(self) -> dict[str, Any]:
-        """Returns what a checkpoint keeps."""
+        """Returns the state to save in a checkpoint, as JSON values."""
         windows = {str(self.levels[place]): list(window) for place, window in self._windows.items()}
         return {"low": self.low, "high": self.high, "windows": windows}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes a state that `state` returned."""
+        """Restores a state that `state` returned."""
         self._low, self._high = self.levels.index(state["low"]), self.levels.index(state["high"])
         windows = state["windows"].items()
         self._windows = {self.levels.index(int(level)): [int(count) for count in window] for level, window in windows}
 
 
 def levels_of(task: Task) -> list[int]:
-    """Returns the level of every training problem of a finite task, or, of an endless one, each level once.
+    """Returns the level of every training problem of a finite task, or each level once of an endless task.
 
     Raises:
         TaskError: the task's problems have no levels.
@@ -221,7 +226,7 @@ def levels_of(task: Task) -> list[int]:
         found = [task.problem(SPLIT, index).level for index in range(size)]
     else:
         found = [] if task.levels is None else list(range(task.levels[0], task.levels[1] + 1))
-    if set(found) <= {0}:  # what a problem is of that names no level
+    if set(found) <= {0}:  # 0 is the default of a problem without a level
         message = (
             f"an adaptive curriculum follows levels, and the problems of task {task.name!r} have none: "
             "take curriculum.kind = all"

@@ -1,4 +1,4 @@
-"""Which training problems leave a model room to answer."""
+"""Filter of training problems whose prompts are too long for a reply to fit the context."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from poziomka.models.text.chat import ChatFormat
 
 @dataclass(frozen=True)
 class Fitting:
-    """A task without the training problems that cannot be answered.
+    """A task without the training problems that cannot be answered, with counts of the removed ones.
 
     Attributes:
-        task: what is left.
-        overlong: problems whose prompts are too long.
-        unread: problems whose prompts the chat format refuses; short prompts are not looked at.
-        notes: sentences about what was left out, and about replies that will be cut.
+        task: the task with the remaining problems.
+        overlong: number of problems whose prompts are too long.
+        unread: number of problems whose prompts the chat format refuses; short prompts are not checked.
+        notes: sentences about removed problems and about replies that will be truncated.
     """
 
     task: Task
@@ -28,19 +28,19 @@ class Fitting:
 
 
 def fitting(task: Task, chat: ChatFormat, context: int | None, tokens: int) -> Fitting:
-    """Returns the task without overlong prompts: those after which a reply does not fit the context.
+    """Removes training problems whose prompts leave no room for a reply in the context.
 
-    A reply needs `tokens`, or half of the context where that is less. Only a finite task is looked through; a prompt of
-    an endless one that fills the context is scored as truncated.
+    A reply needs `tokens`, or half of the context if that is less. Only a finite task is filtered; an attempt at an
+    endless task's prompt that fills the context is scored as truncated.
 
     Args:
-        task: whose training split is looked through.
-        chat: reads the prompts.
-        context: most tokens of a transcript; None for any number.
-        tokens: most tokens of a reply.
+        task: the task whose training split is filtered.
+        chat: chat format that tokenizes the prompts.
+        context: largest number of tokens of a transcript; None for no limit.
+        tokens: largest number of tokens of a reply.
 
     Raises:
-        TaskError: no problem is left.
+        TaskError: no problem remains.
     """
     if context is None:
         return Fitting(task)
@@ -67,14 +67,14 @@ def fitting(task: Task, chat: ChatFormat, context: int | None, tokens: int) -> F
 
 
 def _length(task: Task, chat: ChatFormat, context: int) -> Callable[[Problem], int | None]:
-    """Returns what counts the tokens of a prompt; None where it cannot be read.
+    """Returns a function that counts the tokens of a prompt, and returns None if the chat format refuses it.
 
-    A short prompt counts its bytes, and the tokens of a prompt with as many messages, instead: it cannot have more, and
-    to read all of a large data set takes a minute.
+    For a short prompt, the function returns an upper bound instead: its bytes plus the tokens of the first prompt with
+    as many messages. Tokenizing all prompts of a large data set takes a minute.
     """
     around: dict[
         int, int
-    ] = {}  # by messages, the tokens of the first such prompt: the chat format's own are among them
+    ] = {}  # number of messages → tokens of the first such prompt, which include the chat format's own
 
     def length(problem: Problem) -> int | None:
         most = sum(len(message.content.encode("utf-8", "surrogatepass")) for message in problem.prompt)

@@ -1,7 +1,7 @@
-"""Whether a quantity has really changed since another time, when it is known from a few rollouts only.
+"""Cluster-robust statistics: means of few rollouts, and confidence intervals of their change.
 
-Problems are independent, attempts at one are not, so all that counts of a group is its mean. What is kept of a step is
-four numbers for each quantity, whatever the number of rollouts: they add up over steps, and are all an interval needs.
+Problems are independent and attempts at one problem are not, so each group counts by its mean. `Moments` stores four
+numbers for each quantity of a step, whatever the number of rollouts; they add up over steps and determine the interval.
 """
 
 import math
@@ -15,12 +15,12 @@ from poziomka.core.rollouts.evaluation import Estimate, wilson
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """What is kept of a quantity.
+    """Sums from which the mean of a quantity over groups, and its variance, are computed.
 
     Attributes:
-        count: groups that it was measured in.
+        count: number of groups with a value.
         total, squares: sums over these groups of their means, and of the squares of their means.
-        values: attempts that it was measured in.
+        values: number of attempts with a value.
     """
 
     count: int = 0
@@ -30,13 +30,13 @@ class Moments:
 
     @classmethod
     def of(cls, groups: Iterable[Sequence[float]]) -> Self:
-        """Returns the moments of values by group; an empty group is left out."""
+        """Returns the moments of values given by group; empty groups are ignored."""
         found = [group for group in groups if group]
         means = [fmean(group) for group in found]
         return cls(len(means), math.fsum(means), math.fsum(mean * mean for mean in means), sum(map(len, found)))
 
     def __add__(self, other: "Moments") -> "Moments":
-        """Returns the moments of both together."""
+        """Returns the moments of the union of both sets of groups."""
         return Moments(
             self.count + other.count,
             self.total + other.total,
@@ -46,20 +46,20 @@ class Moments:
 
     @property
     def mean(self) -> float:
-        """The mean over groups; 0 where there is none."""
+        """Mean over groups; 0 without groups."""
         return self.total / self.count if self.count else 0.0
 
     @property
     def variance(self) -> float:
-        """Of the mean, clustered by group (Miller 2024, arXiv 2411.00640)."""
+        """Variance of the mean, clustered by group (Miller 2024, arXiv 2411.00640)."""
         spread = max(0.0, self.squares - self.total * self.mean)
         return spread / (self.count * max(self.count - 1, 1)) if self.count else 0.0
 
     def share(self, confidence: float) -> Estimate:
-        """Returns the mean of values from 0 to 1 with its interval, as core/rollouts/evaluation.py's `proportion` does.
+        """Returns the mean of values in 0..1 with its Wilson interval, as `proportion` of core/rollouts/evaluation.py.
 
         Raises:
-            ValueError: nothing was measured.
+            ValueError: there are no groups.
         """
         if not self.count:
             message = "an estimate needs at least one value: received none"
@@ -69,15 +69,15 @@ class Moments:
         return wilson(mean, min(max(effective, 1.0), self.values), confidence)
 
     def plain(self) -> list[float]:
-        """Returns what a checkpoint keeps; `Moments(*plain)` reads it."""
+        """Returns the fields as a list for a checkpoint; `Moments(*plain)` restores them."""
         return [self.count, self.total, self.squares, self.values]
 
 
 def change_of_share(after: Moments, before: Moments, confidence: float) -> Estimate:
-    """Returns how much a mean of values from 0 to 1 has risen, with its interval.
+    """Returns the rise of a mean of values in 0..1, with its confidence interval.
 
-    Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10, from Wilson's
-    intervals: it holds where a share is 0 or 1 and a normal interval would have no width.
+    Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10, from Wilson
+    intervals: it is valid for shares of 0 or 1, for which a normal interval would have no width.
     """
     new, old = after.share(confidence), before.share(confidence)
     rise = new.mean - old.mean
@@ -87,7 +87,7 @@ def change_of_share(after: Moments, before: Moments, confidence: float) -> Estim
 
 
 def change_of_mean(after: Moments, before: Moments, confidence: float) -> Estimate:
-    """Returns how much a mean of any values has risen, with its normal interval."""
+    """Returns the rise of a mean of unbounded values, with its normal confidence interval."""
     rise = after.mean - before.mean
     half = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(after.variance + before.variance)
     return Estimate(rise, rise - half, rise + half)

@@ -1,4 +1,4 @@
-"""The ways in which a policy can drift towards a reward that it does not earn, one entry each."""
+"""Detectors of reward hacking: quantities measured at each step, and the table of drifts that can raise an alarm."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ from poziomka.core.rollout import Group, Rollout
 from poziomka.learning.monitoring.clustered_stats import Moments
 from poziomka.learning.monitoring.text_features import Signs, most_common_answer, signs_of
 
-FOLLOWS = 2.0  # accuracy follows where it rises by so many times as much as the reward that is unearned
-EXAMPLES = 3  # rollouts that show what an alarm is about
+FOLLOWS = 2.0  # no alarm if accuracy rises by at least this many times the rise of unearned reward
+EXAMPLES = 3  # rollouts that an alarm shows as examples
 Record = dict[str, Moments]  # a step's quantities by name
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A judged rollout with what is seen in it.
+    """A judged rollout with its text features and the audit's score.
 
     Attributes:
         rollout: the rollout.
-        signs: what its reply shows.
-        opinion: what the audit says; None where nothing is known.
-        common: whether its answer is the one that most attempts of the step gave.
-        unearned: the reward beyond what the audit gives; 0 where it is unknown.
+        signs: text features of its reply.
+        opinion: the audit's score; None without an audit.
+        common: whether its answer is the most frequent answer of the step.
+        unearned: the reward minus the audit's reward, if the audit refuses the answer; else 0.
     """
 
     rollout: Rollout
@@ -33,12 +33,12 @@ class Attempt:
 
 
 def attempts_in(groups: Sequence[Group], opinions: Mapping[str, Score], *, graded: bool = True) -> list[list[Attempt]]:
-    """Returns what is seen in judged groups.
+    """Returns the attempts of judged groups, in the groups' order, with features and audit scores.
 
     Args:
-        groups: of one step, or of one evaluation.
-        opinions: the audit's, by id.
-        graded: the audit knows of partial credit; one that does not may contest only what the scorer calls right.
+        groups: groups of one step or of one evaluation.
+        opinions: the audit's scores by rollout id.
+        graded: whether the audit gives partial credit; if not, it may refuse only what the scorer calls correct.
     """
     common = most_common_answer(groups)
 
@@ -53,12 +53,16 @@ def attempts_in(groups: Sequence[Group], opinions: Mapping[str, Score], *, grade
 
 
 def _granted(attempt: Attempt) -> float:
-    """Returns what the audit gives."""
+    """Returns the audit's reward; 0 without one."""
     return 0.0 if attempt.opinion is None else attempt.opinion.reward or 0.0
 
 
 def record_of(attempts: Sequence[Sequence[Attempt]]) -> Record:
-    """Returns a step's quantities; those of the audit are over the attempts that it knows, rewards included."""
+    """Returns the quantities of a step by name; those of the audit cover the audited attempts only.
+
+    "beyond" is FOLLOWS × unearned reward - the audit's reward; its rise means that accuracy did not rise enough to
+    explain the rise of unearned reward. Quantities without a value are left out.
+    """
 
     def over(value: Callable[[Attempt], float], kept: Callable[[Attempt], bool] = lambda _: True) -> Moments:
         return Moments.of([[value(attempt) for attempt in group if kept(attempt)] for group in attempts])
@@ -86,12 +90,12 @@ def record_of(attempts: Sequence[Sequence[Attempt]]) -> Record:
 
 
 def together(records: Sequence[Record]) -> Record:
-    """Returns the quantities of several steps as if they had been one."""
+    """Returns the quantities of several steps pooled into one record."""
     names = dict.fromkeys(name for record in records for name in record)
     return {name: sum((record[name] for record in records if name in record), Moments()) for name in names}
 
 
-METRICS = {  # quantity → the metric it is logged as
+METRICS = {  # quantity → name of the logged metric
     "audit": "reward/audit_pass_rate",
     "unearned": "reward/unearned",
     "repeated": "text/repeated_share",
@@ -105,23 +109,23 @@ METRICS = {  # quantity → the metric it is logged as
 
 
 def metrics_of(record: Record) -> dict[str, float]:
-    """Returns what is logged of a step; what did not occur is left out."""
+    """Returns the metrics of a step's record; quantities that it lacks are left out."""
     return {metric: record[name].mean for name, metric in METRICS.items() if name in record}
 
 
 @dataclass(frozen=True)
 class Drift:
-    """A change that alarms where accuracy does not follow.
+    """A change of a quantity that raises an alarm unless accuracy rose or problems became harder.
 
     Attributes:
-        name: what the alarm is called.
-        setting: the field of AlarmSettings that says how much is too much.
-        quantity: what is compared.
-        about: the quantity in words.
-        shows: how much an attempt shows it; 0 for not at all.
-        rule: how the rollouts shown are chosen, in words.
-        pays: it alarms only while rewards are as high as at the beginning.
-        factor: what is too much is a factor and no difference: 1 upwards, -1 downwards; 0 for a difference.
+        name: name of the alarm.
+        setting: the field of AlarmSettings with its threshold.
+        quantity: the quantity that is compared, a key of `Record`.
+        about: description of the quantity for the message.
+        shows: returns how strongly an attempt shows the drift; 0 for not at all.
+        rule: description of how the example rollouts are chosen.
+        pays: alarm only while the mean reward is at least as high as at the beginning.
+        factor: 1 or -1 if the threshold is a factor of growth or of shrinkage; 0 if it is a difference.
     """
 
     name: str
@@ -209,7 +213,12 @@ DRIFTS = (
 
 
 def showing(attempts: Sequence[Sequence[Attempt]], shows: Callable[[Attempt], float]) -> list[Attempt]:
-    """Returns up to three attempts that show something most: of each group the first such one, then others."""
+    """Returns up to EXAMPLES attempts with the highest values of `shows`: the top one of each group first, then others.
+
+    Args:
+        attempts: attempts by group.
+        shows: returns how strongly an attempt shows the drift; attempts with 0 are left out.
+    """
     found = [
         (place, -shows(attempt), number, attempt)
         for number, group in enumerate(attempts)

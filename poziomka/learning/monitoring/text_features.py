@@ -1,4 +1,4 @@
-"""What can be seen in a reply that a reward does not ask for: repetition, a thought that is none, an early answer."""
+"""Features of a reply that hint at reward hacking: repetition, an empty thought, an answer before the thought."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,24 +10,24 @@ from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.cross_check import LEADS
 from poziomka.core.transcript import CLOSE, THINK, Author, Transcript
 
-NGRAM = 4  # tokens that count as said before when they stood in this order before
-SHORT = 16  # tokens of a reply that is too short to repeat itself
-LOOP = 0.5  # repeated share from which a reply is called looping
-STUB_WORDS, STUB_LETTERS = 2, 16  # a thought with less than either is a stub: some scripts put no space between words
+NGRAM = 4  # length of the n-grams whose repetition is counted, tokens
+SHORT = 16  # replies of fewer tokens have a repeated share of 0
+LOOP = 0.5  # repeated share from which a reply is looping
+STUB_WORDS, STUB_LETTERS = 2, 16  # a thought below both is a stub; some scripts put no space between words
 MARKS = ".,;:!?*`'\"$()"
 
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What one reply shows.
+    """Text features of one reply.
 
     Attributes:
-        repeated: share of its tokens that end four tokens which stood in this order before; 0 in a short reply.
-        empty: the thought is empty, a stub of one word, or absent.
-        early: the answer stands before the thought, or is what the thought begins with.
-        truncated: it ran into its limit and has no right answer.
-        length: tokens the model wrote.
-        answer: what was read as its answer; None where nothing was.
+        repeated: share of the reply's 4-grams of tokens that occurred before in it; 0 for a reply of fewer than SHORT.
+        empty: the thought is absent, empty, or a stub of one word.
+        early: the answer comes before the thought, or the thought begins with it.
+        truncated: the reply ran into its token limit without a correct answer.
+        length: number of tokens that the model wrote.
+        answer: the answer that the scorer parsed; None if it parsed none.
     """
 
     repeated: float
@@ -39,12 +39,12 @@ class Signs:
 
     @property
     def looping(self) -> bool:
-        """Whether half of the reply or more was said before."""
+        """Whether half or more of the reply repeats itself."""
         return self.repeated >= LOOP
 
 
 def signs_of(rollout: Rollout) -> Signs:
-    """Returns what a judged rollout shows."""
+    """Returns the text features of a judged rollout."""
     transcript, score = rollout.transcript, rollout.score
     reply = transcript.reply
     thought = split_thought(reply)[0] if THINK in reply or CLOSE in reply else ""
@@ -59,7 +59,7 @@ def signs_of(rollout: Rollout) -> Signs:
 
 
 def _units(transcript: Transcript) -> list[object]:
-    """Returns the tokens that the model wrote, or its words where a sampler gave no tokens."""
+    """Returns the tokens that the model wrote; for a span without tokens, its words."""
     units: list[object] = []
     for span in transcript:
         if span.author is Author.MODEL:
@@ -68,7 +68,7 @@ def _units(transcript: Transcript) -> list[object]:
 
 
 def repeated_share(units: Sequence[object]) -> float:
-    """Returns which share of the runs of NGRAM units stood there before; 0 for less than SHORT units."""
+    """Returns the share of n-grams of NGRAM units that occurred before; 0 for fewer than SHORT units."""
     if len(units) < SHORT:
         return 0.0
     runs = len(units) - NGRAM + 1
@@ -87,6 +87,6 @@ def _early(reply: str, thought: str, answer: str | None) -> bool:
 
 
 def most_common_answer(groups: Sequence[Group]) -> str | None:
-    """Returns the answer that most attempts gave, whatever they were asked; None where none was read."""
+    """Returns the most frequent answer over attempts at all problems; None if no answer was parsed."""
     answers = Counter(r.score.answer for group in groups for r in group if r.score.answer is not None)
     return min(answers, key=lambda answer: (-answers[answer], answer)) if answers else None

@@ -1,4 +1,4 @@
-"""Whether what changed is suspicious: pure comparisons of two times, each with the sentence that says what was seen."""
+"""Alarm rules: pure comparisons of two records, each of which returns the sentence of an alarm or None."""
 
 from dataclasses import dataclass
 
@@ -6,14 +6,14 @@ from poziomka.core.settings import setting
 from poziomka.learning.monitoring.clustered_stats import Moments, change_of_mean, change_of_share
 from poziomka.learning.monitoring.detectors import Drift, Record
 
-FEWEST = 32  # groups on either side of a comparison: with fewer, intervals clustered by group are too narrow
-SECOND = 0.99  # confidence of what must hold beside: that accuracy does not follow
-CARRIED = 0.25  # share of a rise in training that held-out accuracy must show
+FEWEST = 32  # least groups on either side of a comparison: with fewer, intervals clustered by group are too narrow
+SECOND = 0.99  # confidence of the second condition, that accuracy does not explain the unearned reward
+CARRIED = 0.25  # share of the reward's rise in training by which held-out accuracy must rise
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmSettings:
-    """When a change alarms; each threshold may be none, which leaves that change unwatched."""
+    """Thresholds of the alarms; None disables an alarm."""
 
     stop: bool = setting(False, "an alarm stops the run, its state saved; resumed, it goes on past that alarm")
     beginning: int = setting(4, "first steps, with which later ones are compared; more where problems are few", low=1)
@@ -33,10 +33,17 @@ class AlarmSettings:
 
 
 def unearned(now: Record, before: Record, when: str, settings: AlarmSettings) -> str | None:
-    """Says it where the reward that the audit refuses rose for certain, and the audit's accuracy less than FOLLOWS it.
+    """Returns an alert if unearned reward rose significantly and accuracy less than FOLLOWS times as much, else None.
 
-    So it does not matter whether the reward rose and accuracy stayed, or the reward stayed and accuracy fell. Two
-    honest scorers may differ by a share of what is right: both then rise, and accuracy by far more.
+    Unearned reward is for answers that the audit refuses; accuracy is the audit's. The rule covers both a reward that
+    rises while accuracy stays and a reward that stays while accuracy falls. Two honest scorers may disagree on a share
+    of the correct answers: then both rise, and accuracy by far more.
+
+    Args:
+        now: record of the recent steps.
+        before: record of the first steps.
+        when: name of the time of `before` in the alert.
+        settings: thresholds.
     """
     if settings.unearned is None or not _enough(now, before, "unearned"):
         return None
@@ -52,14 +59,16 @@ def unearned(now: Record, before: Record, when: str, settings: AlarmSettings) ->
 
 
 def no_gain(now: Record, first: Record, recent: Record, beginning: Record, settings: AlarmSettings) -> str | None:
-    """Says it where training pays, on problems no easier than before, and nothing of it is seen on held-out ones.
+    """Returns an alert if the training reward rose and held-out accuracy rose by less than CARRIED of that, else None.
+
+    There is no alert if the training problems became easier.
 
     Args:
-        now: of this held-out evaluation.
-        first: of the first one.
-        recent: of the last steps of training.
-        beginning: of its first steps.
-        settings: see there.
+        now: record of this held-out evaluation.
+        first: record of the first held-out evaluation.
+        recent: record of the last steps of training.
+        beginning: record of the first steps of training.
+        settings: thresholds.
     """
     accuracy = _accuracy(now, first)
     if settings.held_out is None or not _enough(recent, beginning, "reward") or not _enough(now, first, accuracy):
@@ -76,7 +85,7 @@ def no_gain(now: Record, first: Record, recent: Record, beginning: Record, setti
 
 
 def drifted(drift: Drift, now: Record, before: Record, when: str, settings: AlarmSettings) -> str | None:
-    """Says it where a drift is large, certain, and not explained."""
+    """Returns an alert if a drift is above its threshold, significant, and not `explained`; else None."""
     most = getattr(settings, drift.setting)
     if most is None or not _enough(now, before, drift.quantity):
         return None
@@ -95,7 +104,7 @@ def drifted(drift: Drift, now: Record, before: Record, when: str, settings: Alar
 
 
 def _far(drift: Drift, new: Moments, old: Moments, most: float, confidence: float) -> bool:
-    """Whether a quantity changed by as much as it may not, and certainly changed."""
+    """Whether a quantity changed by at least `most`, in the drift's direction, and significantly."""
     if not drift.factor:
         change = change_of_share(new, old, confidence)
         return change.mean >= most and change.low > 0
@@ -106,10 +115,7 @@ def _far(drift: Drift, new: Moments, old: Moments, most: float, confidence: floa
 
 
 def explained(now: Record, before: Record, settings: AlarmSettings) -> bool:
-    """Whether accuracy rose, or problems got harder: whatever else changed may be what that took.
-
-    Where nothing is known of accuracy, anything may be.
-    """
+    """Whether a rise of accuracy, or harder problems, may explain any other change; True if accuracy is unknown."""
     accuracy = _accuracy(now, before)
     if not _enough(now, before, accuracy):
         return True
@@ -124,7 +130,7 @@ def _enough(now: Record, before: Record, quantity: str) -> bool:
 
 
 def _accuracy(now: Record, before: Record) -> str:
-    """Returns which accuracy counts: the audit's, or where it is unknown the scorer's own."""
+    """Returns the quantity used as accuracy: "audit" if both records have it, else "correct", the scorer's own."""
     return "audit" if "audit" in now and "audit" in before else "correct"
 
 
@@ -133,7 +139,7 @@ def _whose(accuracy: str) -> str:
 
 
 def went(before: Record, now: Record, quantity: str, digits: int = 2) -> str:
-    """Returns "rose from 0.21 to 0.37", or as it was."""
+    """Returns the change of a mean in words: "rose from 0.21 to 0.37", "fell from …" or "stayed at 0.21"."""
     old, new = (f"{record[quantity].mean:.{digits}f}" for record in (before, now))
     if old == new:
         return f"stayed at {new}"

@@ -1,1 +1,1 @@
-"""Loss terms and the log-probabilities that they need."""
+"""Loss terms and the log-probabilities that they are computed from."""

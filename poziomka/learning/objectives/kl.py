@@ -1,7 +1,7 @@
-"""How far the policy may go from a reference or a teacher: the third loss term.
+"""KL divergence of the policy from a reference model or a teacher: the third loss term.
 
-Notation: `M` tokens learned from, `V` vocabulary; p the learner's distribution, q the reference's; w [M] the weight
-of each token (divergence.weight times the normaliser that the policy gradient has, TRL's `beta` that is).
+Notation: `M` trained tokens, `V` vocabulary; p the learner's distribution, q the reference's; w [M] the weight of each
+token: divergence.weight (TRL's `beta`) times the normaliser of the policy gradient.
 """
 
 from dataclasses import dataclass
@@ -16,37 +16,42 @@ Divergence = Literal["none", "k3", "reverse", "forward"]
 
 @dataclass(frozen=True, kw_only=True)
 class DivergenceSettings:
-    """Which divergence from the reference is paid for, and how dearly."""
+    """Kind and weight of the KL penalty towards the reference."""
 
     kind: Divergence = setting("none", "none, k3, reverse or forward")
     weight: float = setting(1e-3, "what a nat of divergence costs, beside an advantage", low=0.0)
 
     @property
     def whole(self) -> bool:
-        """Whether it looks at the whole vocabulary, not at the sampled token alone."""
+        """Whether the divergence is computed over the whole vocabulary, not from the sampled token alone."""
         return self.kind in ("reverse", "forward")
 
     @property
     def wanted(self) -> bool:
-        """Whether there is such a term."""
+        """Whether the loss has a divergence term."""
         return self.kind != "none" and self.weight > 0
 
 
 def k3(logp: Tensor, reference: Tensor, weight: Tensor) -> Tensor:
-    """Returns Σ w (exp(x) - x - 1) with x = log q - log p of the sampled token, [M] each.
+    """Returns the weighted sum of the k3 estimate of KL(p ‖ q): Σ w (exp(x) - x - 1) with x = log q - log p.
 
-    An estimate of KL(p ‖ q) that is never negative (Schulman 2020, "Approximating KL divergence"), as GRPO uses it
-    (arXiv 2402.03300, eq. 4).
+    The estimate is never negative (Schulman 2020, "Approximating KL divergence"); GRPO uses it (arXiv 2402.03300,
+    eq. 4).
+
+    Args:
+        logp: [M] log p of the sampled token.
+        reference: [M] log q of the sampled token.
+        weight: [M] w.
     """
     gap = reference - logp
     return (weight * (gap.exp() - gap - 1)).sum()
 
 
 def whole_divergence(kind: Divergence, logprobs: Tensor, reference: Tensor) -> Tensor:
-    """Returns [M]: KL(p ‖ q) where `kind` is "reverse", KL(q ‖ p) where it is "forward", over the vocabulary.
+    """Returns the exact KL divergence of each token over the vocabulary, [M], without weights.
 
     Args:
-        kind: "reverse" seeks one mode of the reference, "forward" covers all of them.
+        kind: "reverse" is KL(p ‖ q), which seeks one mode of the reference; "forward" is KL(q ‖ p), which covers all.
         logprobs: [M, V] log p.
         reference: [M, V] log q.
     """

@@ -1,11 +1,11 @@
-"""From hidden states to log-probabilities and back, a few rows of logits at a time.
+"""Chunked output head: log-probabilities from hidden states, and the loss's gradient, a few rows of logits at a time.
 
 With a large vocabulary the logits are the largest tensors of a step, and reading and writing them costs as much as
-the products that make them. So they are made in chunks of rows, summed and kept in fp32; a chunk's softmax, loss and
-gradient are taken in fp32 over blocks small enough for a core's cache, the gradient overwrites the logits in the
-weights' precision, and the chunk's two backward products are done at once.
+the matrix products that make them. The head therefore computes them in chunks of rows, accumulated and stored in fp32.
+Softmax, loss and gradient of a chunk are computed in fp32 over blocks that fit a core's cache; the gradient overwrites
+the logits in the precision of the weights, and the two backward products of the chunk follow immediately.
 
-Shapes: `M` tokens learned from, `V` vocabulary, `D` width.
+Shapes: `M` trained tokens, `V` vocabulary, `D` width.
 """
 
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ from poziomka.learning.objectives.loss_inputs import Learned, TermsOf
 from poziomka.learning.optim.master_weights import add
 from poziomka.models.base import Architecture, masked
 
-BLOCK = 8  # rows whose logits in fp32 stay in the cache; a GPU takes the whole chunk
-STRIPE = 8192  # rows of the weight, or of its gradient, that are turned into fp32 at once
+BLOCK = 8  # rows of fp32 logits that stay in a CPU's cache; a GPU works on the whole chunk
+STRIPE = 8192  # rows of the weight, or of its gradient, that are converted to fp32 at once
 
 
 class Passed(NamedTuple):
-    """What a pass over the head found, [M] each but the last.
+    """Results of a backward pass through the head, [M] each but the last.
 
     Attributes:
         logp: log-probability of each token.
-        entropy: of the distribution it stands in, nats.
-        divergence: from the reference over the whole vocabulary; None where it was not asked for.
-        hidden: [M, D] the loss's gradient.
+        entropy: entropy of the learner's distribution at each token, nats.
+        divergence: KL divergence from the reference over the whole vocabulary; None without a reference.
+        hidden: [M, D] gradient of the loss by the hidden states.
     """
 
     logp: Tensor
@@ -40,21 +40,26 @@ class Passed(NamedTuple):
 
 
 class Head:
-    """The matrix that gives logits, hidden @ weightᵀ.
+    """Output head that computes logits = hidden @ weightᵀ in chunks of rows.
 
     Args:
-        weight: [V, D].
-        rows: most rows of logits that exist at once.
-        unused: rows of the weight that have no probability (Architecture.unused); None for none.
+        weight: [V, D] output matrix.
+        rows: largest number of rows of logits in memory at once.
+        unused: token ids that have no probability (Architecture.unused); None for none.
     """
 
     def __init__(self, weight: Tensor, rows: int, unused: Tensor | None = None) -> None:
-        """Makes nothing yet."""
+        """Stores the matrix; allocates no buffers."""
         self.weight, self.rows, self.unused = weight.detach(), rows, unused
         self.block = BLOCK if weight.device.type == "cpu" else rows
 
     def chunks(self, hidden: Tensor, logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Yields stretches of rows and their logits, each time in the same buffer [rows, V] in fp32."""
+        """Yields each chunk as a slice of the rows of `hidden` and a view of the buffer with its logits.
+
+        Args:
+            hidden: [M, D].
+            logits: [rows, V] in fp32, the buffer that every chunk overwrites.
+        """
         for start in range(0, len(hidden), self.rows):
             rows = slice(start, min(start + self.rows, len(hidden)))
             made = logits[: rows.stop - rows.start]
@@ -74,7 +79,7 @@ class Head:
         return torch.empty(rows, len(self.weight), dtype=torch.float32, device=self.weight.device)
 
     def _blocks(self, rows: slice) -> Iterator[tuple[slice, slice]]:
-        """Yields the blocks of a chunk, as rows of the chunk and as rows of all."""
+        """Yields the blocks of a chunk, as slices of the chunk's rows and as slices of all rows."""
         count = rows.stop - rows.start
         for start in range(0, count, self.block):
             stop = min(start + self.block, count)
@@ -82,7 +87,7 @@ class Head:
 
     @torch.no_grad()
     def logprobs(self, hidden: Tensor, tokens: Learned) -> Tensor:
-        """Returns [M] the log-probabilities of tokens after hidden states [M, D], without a gradient."""
+        """Returns the log-probability [M] of each target token given its hidden state [M, D], without a gradient."""
         found, scratch = tokens.logq.new_empty(len(hidden)), (self._scratch(len(hidden)), self._scratch(len(hidden)))
         for rows, logits in self.chunks(hidden, self._logits(len(hidden))):
             for here, there in self._blocks(rows):
@@ -100,13 +105,13 @@ class Head:
         gradient: Tensor | None,
         reference: "tuple[Divergence, Head, Tensor] | None" = None,
     ) -> Passed:
-        """Takes the loss of tokens after hidden states [M, D], and its gradient.
+        """Computes the loss of the target tokens and its gradient by the hidden states and the weight.
 
         Args:
-            hidden: [M, D].
-            tokens: what is learned from.
-            terms: the loss terms on log-probabilities.
-            gradient: [V, D], to which the weight's gradient is added; None where the weight does not learn.
+            hidden: [M, D] hidden states before the tokens.
+            tokens: the trained tokens with their weights.
+            terms: function from log-probabilities to loss terms.
+            gradient: [V, D], to which the weight's gradient is added in place; None if the weight is frozen.
             reference: for a divergence over the vocabulary: its kind, the reference's head and hidden states [M, D].
         """
         count = len(hidden)
@@ -118,7 +123,7 @@ class Head:
         others = None if reference is None else reference[1].chunks(reference[2], torch.empty_like(buffer))
         for rows, logits in self.chunks(hidden, buffer):
             theirs = None if others is None else next(others)[1]
-            turned = logits.view(self.weight.dtype)[:, : len(self.weight)]  # in the logits' own memory, row by row
+            turned = logits.view(self.weight.dtype)[:, : len(self.weight)]  # shares the memory of the logits
             for here, there in self._blocks(rows):
                 part = None if reference is None or theirs is None else (reference[0], theirs[here])
                 found[:, there] = _turn(logits[here], turned[here], tokens[there], terms, scratch, part)
@@ -136,10 +141,10 @@ def _turn(
     scratch: list[Tensor],
     reference: tuple[Divergence, Tensor] | None,
 ) -> Tensor:
-    """Turns logits [b, V] into the loss's gradient by them; returns [3, b]: log-probability, entropy, divergence.
+    """Writes the loss's gradient by logits [b, V]; returns [3, b]: log-probability, entropy, divergence.
 
-    The gradient goes to `turned` [b, V], which may be the logits' memory. In log p it is `slope` on the token
-    itself and -slope p on all.
+    The gradient goes to `turned` [b, V], which may share the memory of the logits. Through log p it is `slope` on the
+    target token and -slope p on all tokens.
     """
     x, p, *more = (buffer[: len(logits)] for buffer in scratch)
     target = tokens.target.unsqueeze(1)
@@ -160,7 +165,7 @@ def _turn(
 
 
 def matrix_of(model: Architecture) -> Tensor | None:
-    """Returns the matrix [V, D] that gives a model's logits; None where its head is more than that."""
+    """Returns the output matrix [V, D] of a model; None if its head is more than one matrix."""
     matrix = getattr(model, "head_weight", None)
     return matrix if isinstance(matrix, Tensor) else None
 
@@ -168,7 +173,7 @@ def matrix_of(model: Architecture) -> Tensor | None:
 def _softmax(logits: Tensor, temperature: Tensor, x: Tensor, p: Tensor) -> Tensor:
     """Fills x with logits / temperature and p with their softmax, in fp32; returns their log-sum-exp.
 
-    The largest logit and its share are exact enough to give the sum whatever the spread.
+    The largest logit minus the log of its probability is an accurate log-sum-exp for any spread of logits.
     """
     x.copy_(logits)
     if (temperature != 1).any():
@@ -178,7 +183,7 @@ def _softmax(logits: Tensor, temperature: Tensor, x: Tensor, p: Tensor) -> Tenso
 
 
 def _slope(terms: TermsOf, logp: Tensor, tokens: Learned) -> Tensor:
-    """Returns the loss's derivative by each log-probability."""
+    """Returns the derivative of the loss by each log-probability, [b]."""
     with torch.enable_grad():
         own = logp.detach().requires_grad_()
         (slope,) = torch.autograd.grad(terms(own, tokens).total, own)
@@ -193,17 +198,17 @@ def _pull(
     slope: Tensor,
     match: Tensor,
 ) -> Tensor:
-    """Turns p into -slope p plus the gradient of w KL by the logits; returns KL.
+    """Overwrites p with -slope p plus the gradient of w KL by the logits; returns KL [b].
 
     reverse  w p (log p - log q - KL), KL = Σ p (log p - log q)
     forward  w (p - q),                KL = Σ q (log q - log p)
 
     Args:
-        kind: of the divergence.
+        kind: "reverse" or "forward".
         own: logits x and softmax p, [b, V] each; both are overwritten.
         other: the reference's logits y and softmax q; both are overwritten.
-        shift: [b] log-sum-exp of x less that of y, so that log p - log q = x - y - shift.
-        slope: [b].
+        shift: [b] log-sum-exp of x minus that of y, so that log p - log q = x - y - shift.
+        slope: [b] derivative of the other loss terms by log p of the target token.
         match: [b] w.
     """
     (x, p), (y, q) = own, other
@@ -218,7 +223,7 @@ def _pull(
 
 
 def _accumulate(gradient: Tensor, logits: Tensor, hidden: Tensor, product: Tensor | None) -> None:
-    """Adds logitsᵀ @ hidden to the weight's gradient; through `product` where that is in another precision."""
+    """Adds logitsᵀ @ hidden to the weight's gradient; via the buffer `product` if the gradient's precision differs."""
     if product is None:
         gradient.addmm_(logits.t(), hidden)
         return

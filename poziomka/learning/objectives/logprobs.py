@@ -1,6 +1,6 @@
-"""What a model says of texts that are there already, read as a learner reads them.
+"""Log-probabilities that a model gives to the tokens of an existing sequence, in one forward pass as in training.
 
-Shapes: `T` tokens, `V` vocabulary, `M` tokens that are spoken of.
+Shapes: `T` tokens, `V` vocabulary, `M` scored tokens.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from poziomka.models.base import Architecture, Packing
 
 @torch.no_grad()
 def logits_of(model: Architecture, tokens: Sequence[int], chosen: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Returns logits [M, V] and the ids [M] that they speak of; nothing is dropped out.
+    """Returns the logits [M, V] that predict the scored tokens, and the ids [M] of these tokens.
 
-    Tokens beyond what the model reads are left out.
+    The model runs in eval mode, without dropout. Tokens beyond the model's context are ignored.
 
     Args:
-        model: reads.
-        tokens: [T] of one text.
-        chosen: [T] which of them are spoken of; None for all. Nothing is ever said of the first.
+        model: the model to run.
+        tokens: [T] ids of one sequence.
+        chosen: [T] mask of the scored tokens; None for all. The first token is never scored.
     """
     tokens = tokens[: model.context]
     ids = torch.tensor(tokens, dtype=torch.long, device=model.device).unsqueeze(0)
@@ -39,10 +39,10 @@ def logits_of(model: Architecture, tokens: Sequence[int], chosen: Tensor | None 
 
 
 def logprobs_of(model: Architecture, tokens: Sequence[int], temperature: float, chosen: Tensor | None = None) -> Tensor:
-    """Returns the log-probability [M] of each token given those before it; arguments as of `logits_of`."""
+    """Returns the log-probability [M] of each scored token given the tokens before it; arguments as for `logits_of`."""
     return at_temperature(*logits_of(model, tokens, chosen), temperature)
 
 
 def at_temperature(logits: Tensor, ids: Tensor, temperature: float) -> Tensor:
-    """Returns the log-probabilities [M] of ids [M] by logits [M, V]."""
+    """Returns the log-probabilities [M] of ids [M] under softmax(logits / temperature), logits [M, V]."""
     return torch.log_softmax(logits / temperature, -1).gather(1, ids.unsqueeze(1)).squeeze(1)

@@ -1,4 +1,4 @@
-"""The tokens that a pass learns from, and the loss terms that stand on their log-probabilities."""
+"""Inputs of the loss (the trained tokens of a pass) and its three terms, computed from log-probabilities."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,21 +17,21 @@ from poziomka.learning.objectives.losses import (
 
 @dataclass(frozen=True)
 class Learned:
-    """`M` tokens that something is learned from, each field [M].
+    """The `M` trained tokens of a pass, each field [M].
 
     Attributes:
         target: the token's id.
-        temperature: at which its log-probability is taken.
+        temperature: sampling temperature at which the log-probability is computed.
         policy: weight of the policy gradient.
         imitate: weight of the next-token loss.
         match: weight of the divergence.
         logq: the sampler's log-probability.
-        sequence: number of its sequence; -1 for none.
-        old: the learner's log-probability with the weights that the batch started from; None where those are the
-            weights as they stand.
-        level: mean of log p - log old over its sequence, where the surrogate asks for it.
-        apart: sum of log old - log q over its sequence, where the correction asks for it.
-        reference: the reference's log-probability, where the divergence asks for it.
+        sequence: number of the token's sequence; -1 for none.
+        old: the learner's log-probability with the weights that the batch started from; None if those are the
+            present weights.
+        level: mean of log p - log old over the token's sequence; None if the surrogate does not use it.
+        apart: sum of log old - log q over the token's sequence; None if the correction does not use it.
+        reference: the reference's log-probability; None if the divergence does not use it.
     """
 
     target: Tensor
@@ -51,21 +51,26 @@ class Learned:
         return len(self.target)
 
     def __getitem__(self, rows: slice) -> "Learned":
-        """Returns a stretch of the tokens."""
+        """Returns a slice of the tokens."""
         fields = {name: tensor[rows] for name, tensor in vars(self).items() if tensor is not None}
         return replace(self, **fields)
 
     def before(self, logp: Tensor) -> Tensor:
-        """Returns [M] the log-probabilities before the batch's first step; `logp` is what they are now."""
+        """Returns the log-probabilities [M] before the batch's first step: `old`, or the current `logp` detached."""
         return logp.detach() if self.old is None else self.old
 
 
 @dataclass
 class Terms:
-    """The three loss terms, summed over tokens, and how many tokens were clipped.
+    """The three loss terms, summed over tokens, with statistics of clipping.
 
     Attributes:
-        correction: [M] importance weights between sampler and learner, and in `cut` which were truncated.
+        policy: policy-gradient loss.
+        imitation: next-token loss.
+        divergence: weighted KL divergence from the reference; None without a reference.
+        clipped: number of tokens clipped by the surrogate.
+        correction: [M] truncated importance weights between sampler and learner.
+        cut: [M] mask of the truncated importance weights.
     """
 
     policy: Tensor
@@ -77,7 +82,7 @@ class Terms:
 
     @property
     def total(self) -> Tensor:
-        """What is minimised."""
+        """The loss to minimise: the sum of the terms."""
         total = self.policy + self.imitation
         return total if self.divergence is None else total + self.divergence
 
@@ -86,7 +91,7 @@ TermsOf = Callable[[Tensor, Learned], Terms]
 
 
 def terms_of(surrogate: SurrogateSettings, how: CorrectionSettings) -> TermsOf:
-    """Returns the function from log-probabilities [M] of learned tokens to their loss terms."""
+    """Returns the function from log-probabilities [M] and trained tokens to loss terms."""
 
     def terms(logp: Tensor, tokens: Learned) -> Terms:
         old = tokens.before(logp)

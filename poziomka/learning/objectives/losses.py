@@ -1,7 +1,7 @@
-"""The loss terms: pure functions on tensors. Every one is minimised, and summed over tokens with weights.
+"""Loss terms as pure functions on tensors: weighted sums over tokens, to be minimised.
 
-Notation: `M` tokens learned from, each with three log-probabilities [M]: logp by the learner now, old by the learner
-with the weights that the batch started from, logq by the sampler. ρ = exp(logp - old) says how far the learner has
+Notation: `M` trained tokens, each with three log-probabilities [M]: logp by the learner now, old by the learner
+with the weights that the batch started from, logq by the sampler. ρ = exp(logp - old) measures how far the learner has
 moved, c = exp(old - logq) how far the sampler is from the learner. w [M] is advantage times normaliser times the
 truncated c; its sign is the advantage's. sg stops the gradient.
 """
@@ -20,10 +20,10 @@ Correction = Literal["token", "sequence", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class SurrogateSettings:
-    """Which surrogate stands for the policy gradient, and where it clips.
+    """The surrogate loss of the policy gradient and its clip range.
 
-    Ratios are those of the learner now and with the weights that the batch started from. Where a batch gives one
-    optimizer step (one minibatch, one epoch), they are 1: nothing is clipped, and all surrogates have one gradient.
+    Ratios compare the learner now with the learner before the batch's first step. With one optimizer step per batch
+    (one minibatch, one epoch) they are 1: nothing is clipped, and all surrogates have the same gradient.
     """
 
     kind: Surrogate = setting("cispo", "cispo, ppo, dapo, gspo, dppo or reinforce")
@@ -37,9 +37,9 @@ class SurrogateSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class CorrectionSettings:
-    """How the difference between sampler and learner is corrected, apart from the surrogate.
+    """Importance-sampling correction of the difference between sampler and learner, independent of the surrogate.
 
-    A token's weight is multiplied with min(c, cap), c = exp(old - logq): truncated importance sampling (Ionides 2008;
+    A token's weight is multiplied by min(c, cap), c = exp(old - logq): truncated importance sampling (Ionides 2008;
     Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training").
     """
 
@@ -50,11 +50,11 @@ class CorrectionSettings:
 
 
 def correction(apart: Tensor, settings: CorrectionSettings) -> tuple[Tensor, Tensor]:
-    """Returns [M] the truncated importance weights, and which of them were truncated.
+    """Returns the truncated importance weights [M] and a mask [M] of those that were truncated.
 
     Args:
         apart: [M] log c, of tokens or of their sequences.
-        settings: see there.
+        settings: kind and cap of the correction; kind "none" gives weights of 1.
     """
     if settings.kind == "none":
         return torch.ones_like(apart), torch.zeros_like(apart, dtype=torch.bool)
@@ -65,26 +65,26 @@ def correction(apart: Tensor, settings: CorrectionSettings) -> tuple[Tensor, Ten
 def policy_gradient(
     logp: Tensor, old: Tensor, weight: Tensor, settings: SurrogateSettings, level: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Returns the summed loss and how many tokens were clipped.
+    """Returns the summed policy-gradient loss and the number of clipped tokens.
 
     Args:
-        logp: [M] carries the gradient.
-        old: [M].
-        weight: [M]; where it is 0, a token takes no part.
-        settings: which surrogate.
-        level: [M] the mean log-ratio of each token's sequence, for gspo (see `over_sequence`).
+        logp: [M] log-probabilities by the learner, with a gradient.
+        old: [M] log-probabilities before the batch's first step.
+        weight: [M] w; a token of weight 0 is ignored.
+        settings: the surrogate and its clip range.
+        level: [M] mean log-ratio of each token's sequence, for gspo only (see `over_sequence`).
 
-    cispo      -sg(min(ρ, cap)) w logp: a truncated ratio, every token keeps its gradient
+    cispo      -sg(min(ρ, cap)) w logp: the ratio is truncated, and every token keeps its gradient
                (MiniMax 2025, arXiv 2506.13585, eq. 4)
     ppo, dapo  -min(ρ w, clip(ρ, 1 - clip_low, 1 + clip_high) w) (Schulman et al. 2017, arXiv 1707.06347, eq. 7;
                with clip_high above clip_low it is DAPO's clip-higher, arXiv 2503.14476)
-    gspo       as ppo, with the sequence's ratio s = exp(mean of log ρ over its tokens) in the place of ρ, clipped to
+    gspo       as ppo, with the sequence's ratio s = exp(mean of log ρ over its tokens) in place of ρ, clipped to
                1 - sequence_low, 1 + sequence_high; log s = sg(mean log ρ) + logp - sg(logp), so that every token
                carries its own gradient (Zheng et al. 2025, arXiv 2507.18071, eq. 5 and GSPO-token, eq. 14)
     dppo       -ρ w, unless p = exp(logp) has already moved from p0 = exp(old) by more than `trust` in the direction
                that w pushes it (w > 0 and p - p0 > trust, or w < 0 and p0 - p > trust): a trust region on the total
                variation of "this token or another" (DPPO, arXiv 2602.04879, its binary form)
-    reinforce  -w logp: no ratio; right only in the first step on a batch (Williams 1992)
+    reinforce  -w logp: no ratio; correct only in the first step on a batch (Williams 1992)
     """
     if settings.kind == "gspo":
         assert level is not None, "gspo needs the level of each sequence"
@@ -110,13 +110,13 @@ def _clipped(ratio: Tensor, weight: Tensor, low: float, high: float) -> tuple[Te
 
 
 def over_sequence(values: Tensor, weight: Tensor, sequence: Tensor, *, mean: bool) -> Tensor:
-    """Returns [M] the mean or the sum of values over the tokens with a weight of each token's sequence.
+    """Returns, for each token, the mean or sum of values over its sequence, [M]; tokens of weight 0 are left out.
 
     Args:
         values: [M].
         weight: [M].
-        sequence: [M] number of the sequence that a token belongs to, from 0.
-        mean: whether it is the mean.
+        sequence: [M] number of the token's sequence, from 0.
+        mean: True for the mean, False for the sum.
     """
     count = int(sequence.max()) + 1 if len(sequence) else 0
     counted = (weight != 0).float()
@@ -127,14 +127,14 @@ def over_sequence(values: Tensor, weight: Tensor, sequence: Tensor, *, mean: boo
 
 
 def next_token(logp: Tensor, weight: Tensor) -> Tensor:
-    """Returns -Σ w logp."""
+    """Returns the next-token loss, the weighted negative log-likelihood -Σ w logp."""
     return -(weight * logp).sum()
 
 
 def mismatch_kl(logp: Tensor, logq: Tensor) -> Tensor:
-    """Returns the sum of the k3 estimate of KL(sampler ‖ learner), which is never negative: ρ - 1 - log ρ.
+    """Returns the summed k3 estimate of KL(sampler ‖ learner): r - 1 - log r with r = exp(logp - logq), never negative.
 
     Schulman 2020, "Approximating KL divergence".
     """
     log_ratio = logp - logq
-    return (log_ratio.expm1() - log_ratio).clamp(min=0).sum()  # expm1: the ratio is near 1, and 1 must not drown it
+    return (log_ratio.expm1() - log_ratio).clamp(min=0).sum()  # expm1: for ratios near 1, exp(x) - 1 loses precision

@@ -1,4 +1,4 @@
-"""What one optimizer step adds up over the tokens that it learns from, and the metrics that follow."""
+"""Sums over the trained tokens of one optimizer step, and the metrics computed from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,18 +9,25 @@ from torch import Tensor
 from poziomka.learning.objectives.loss_inputs import Learned, Terms
 from poziomka.learning.objectives.losses import mismatch_kl
 
-ADDED = ("tokens/trained", "tokens/learned_from")  # metrics of minibatches that are added up; others are averaged
+ADDED = ("tokens/trained", "tokens/learned_from")  # metrics summed over minibatches; all others are averaged
 
 
 @dataclass
 class Sums:
-    """Totals over the learned tokens of a step.
+    """Totals over the trained tokens of a step.
 
     Attributes:
-        mismatch: KL of sampler and learner, both before the batch's first step.
-        moved: KL of the learner before the batch's first step and now.
-        corrections: importance weights of the sampler's tokens.
+        policy_loss: policy-gradient loss.
+        next_token_loss: next-token loss.
+        divergence: weighted KL divergence from the reference.
+        entropy: entropy at the tokens with a policy gradient, nats.
+        mismatch: k3 estimate of KL(sampler ‖ learner before the batch's first step).
+        moved: k3 estimate of KL(learner before the batch's first step ‖ learner now).
+        corrections: importance weights of the tokens with a policy gradient.
         cut: tokens whose importance weight was truncated.
+        clipped: tokens clipped by the surrogate.
+        policy_tokens: tokens with a policy gradient.
+        tokens: all trained tokens.
     """
 
     policy_loss: float = 0.0
@@ -37,11 +44,18 @@ class Sums:
 
     @property
     def loss(self) -> float:
-        """All three terms."""
+        """Sum of the three loss terms."""
         return self.policy_loss + self.next_token_loss + self.divergence
 
     def add(self, terms: Terms, tokens: Learned, logp: Tensor, certainty: Tensor) -> None:
-        """Adds what one pass found; `certainty` [M] is the entropy's negative."""
+        """Adds the results of one pass.
+
+        Args:
+            terms: loss terms of the pass.
+            tokens: its `M` trained tokens.
+            logp: [M] their log-probabilities.
+            certainty: [M] negative entropy of the distribution at each token, nats.
+        """
         sampled = tokens.policy != 0
         self.policy_loss += float(terms.policy)
         self.next_token_loss += float(terms.imitation)
@@ -59,7 +73,7 @@ class Sums:
         self.clipped += float(terms.clipped)
 
     def metrics(self) -> dict[str, float]:
-        """Returns the metrics of the policy gradient's tokens; {} where there are none."""
+        """Returns the metrics of the tokens with a policy gradient; {} if there are none."""
         if not self.policy_tokens:
             return {}
         return {
@@ -74,7 +88,7 @@ class Sums:
 
 
 def over_minibatches(steps: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Returns the metrics of a batch from those of its optimizer steps: tokens are added up, the rest is averaged."""
+    """Returns the metrics of a batch from those of its optimizer steps: token counts are summed, the rest averaged."""
     names = dict.fromkeys(name for metrics in steps for name in metrics)
     found = {name: [metrics[name] for metrics in steps if name in metrics] for name in names}
     return {name: sum(values) if name in ADDED else fmean(values) for name, values in found.items()}

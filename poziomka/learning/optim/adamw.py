@@ -1,6 +1,6 @@
-"""AdamW whose moments are kept in bfloat16: half the memory.
+"""AdamW with moments in bfloat16, which take half the memory of fp32.
 
-DeepSeek-V3 was trained so (arXiv 2412.19437, section 3.3.2), with weights and gradients in fp32.
+DeepSeek-V3 was trained this way (arXiv 2412.19437, section 3.3.2), with weights and gradients in fp32.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,23 +12,25 @@ from torch import Tensor, nn
 from poziomka.models.kernels import ops as kernels
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # as PyTorch's own AdamW names them
-STRIPE = 2**18  # weights that the plain expression works on at once: what it needs besides stays in the cache
+STRIPE = 2**18  # weights per call of the PyTorch expression, so that its temporaries stay in the cache
 
 
 class RoundedAdamW(torch.optim.Optimizer):
-    """Loshchilov & Hutter 2019, arXiv 1711.05101; computed in fp32, moments rounded to the nearest after a step.
+    """AdamW that computes in fp32 and rounds the moments to the nearest bfloat16 after a step.
+
+    Loshchilov & Hutter 2019, arXiv 1711.05101.
 
     Args:
-        groups: weights in fp32, and their settings.
+        groups: parameter groups as of PyTorch's optimizers; weights are fp32.
         lr: learning rate.
-        betas: decays of the moments.
-        eps: added to the root of the second.
+        betas: decay rates of the first and the second moment.
+        eps: added to the square root of the second moment.
     """
 
     def __init__(
         self, groups: Iterable[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float = 1e-8
     ) -> None:
-        """Starts with moments of zero: made later, they would lie in the holes that a step leaves in memory."""
+        """Allocates zero moments now: allocated later, they would fragment the memory that a step frees."""
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
         for group in self.param_groups:
             for weight in group["params"]:
@@ -37,7 +39,7 @@ class RoundedAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # PyTorch's takes one, and has overloads
-        """Takes a step with every weight that has a gradient; a closure is not called."""
+        """Updates every weight that has a gradient; the closure is ignored."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
@@ -63,14 +65,14 @@ class RoundedAdamW(torch.optim.Optimizer):
                 _adamw(*parts, *how)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes a state; the moments stay what they are, though PyTorch gives them the weights' type."""
+        """Loads a state; converts the moments back to bfloat16, since PyTorch casts them to the weights' dtype."""
         super().load_state_dict(dict(state_dict))
         for state in self.state.values():
             state |= {name: state[name].to(torch.bfloat16) for name in MOMENTS}
 
 
 def _adamw(weight: Tensor, grad: Tensor, mean: Tensor, square: Tensor, *how: float) -> None:
-    """Moves weights [N] in place by their gradient; moments are in bfloat16, all else in fp32."""
+    """Updates weights [N] and their moments in place; moments are in bfloat16, all else in fp32."""
     kept, beta1, beta2, rate, correction, epsilon = how
     first = mean.float().lerp_(grad, 1 - beta1)
     second = square.float().mul_(beta2).addcmul_(grad, grad, value=1 - beta2)

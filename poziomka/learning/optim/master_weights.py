@@ -1,8 +1,8 @@
-"""Weights in bfloat16 that learn in fp32.
+"""Mixed-precision training: fp32 master weights for a model in bfloat16.
 
-A step of 1e-5 would vanish in a weight of bfloat16, whose spacing is 1/128 of its size. So the optimizer works on a
-copy of each weight in fp32 (Micikevicius et al. 2018, arXiv 1710.03740, section 3.1), forward and backward run on the
-rounded ones, and gradients of the parts of a batch are added up in fp32.
+A step of 1e-5 would vanish in a weight of bfloat16, whose spacing is 1/128 of its size. The optimizer therefore
+updates an fp32 copy of each weight (Micikevicius et al. 2018, arXiv 1710.03740, section 3.1), forward and backward run
+on the rounded weights, and gradients of the microbatches are accumulated in fp32.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,23 +14,23 @@ from torch import Tensor, nn
 
 from poziomka.models.kernels import ops as kernels
 
-STRIPE = 4096  # rows that PyTorch adds at once, since it makes a copy of them in fp32 first
+STRIPE = 4096  # rows added at once: PyTorch converts them to an fp32 copy first
 
 
 class Masters:
-    """The weights that the optimizer moves: fp32 copies, and the model's own where these are fp32 already.
+    """Master weights that the optimizer updates: fp32 copies, or the model's own weights if these are fp32.
 
     Args:
-        parameters: the model's weights by name; those that do not learn are left out.
+        parameters: the model's weights by name; frozen ones are ignored.
 
     Attributes:
-        names: of the weights that learn.
-        learned: these weights.
-        masters: for each its master, in the same order.
+        names: names of the trained weights.
+        learned: the trained weights of the model.
+        masters: the master of each trained weight, in the same order.
     """
 
     def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
-        """Copies what is not fp32."""
+        """Copies the trained weights that are not fp32."""
         learning = {name: parameter for name, parameter in parameters if parameter.requires_grad}
         self.names, self.learned = list(learning), list(learning.values())
         self.masters = [
@@ -40,18 +40,18 @@ class Masters:
 
     @property
     def named(self) -> dict[str, nn.Parameter]:
-        """The masters by their weights' names."""
+        """The masters by the names of their weights."""
         return dict(zip(self.names, self.masters, strict=True))
 
     @property
     def apart(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
-        """Weights that are not their own masters, with these."""
+        """Pairs of a weight and its master, for weights that are not their own masters."""
         pairs = zip(self.learned, self.masters, strict=True)
         return [(weight, master) for weight, master in pairs if weight is not master]
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Moves each weight's gradient to its master, and adds it up there, as soon as a backward pass has made it."""
+        """Accumulates each weight's gradient in its fp32 master as soon as a backward pass has computed it."""
         masters = {id(weight): master for weight, master in self.apart}
 
         def move(weight: Tensor) -> None:
@@ -71,7 +71,7 @@ class Masters:
                 handle.remove()
 
     def gradient_of(self, weight: Tensor) -> Tensor | None:
-        """Returns the fp32 gradient of one of the weights, zeros at first; None where that does not learn."""
+        """Returns the fp32 gradient of a weight, allocated as zeros if absent; None if the weight is frozen."""
         for own, master in zip(self.learned, self.masters, strict=True):
             if own is weight:
                 if master.grad is None:
@@ -92,12 +92,18 @@ class Masters:
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Takes the weights as they stand for masters."""
+        """Copies the current weights into the masters."""
         for weight, master in self.apart:
             master.copy_(weight)
 
     def kept(self, groups: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, nn.Parameter]]:
-        """Yields the masters that the plain model's file does not hold, by their numbers in the optimizer's state."""
+        """Yields the masters that a checkpoint must save beside the model's weights, with their optimizer index.
+
+        These are the fp32 copies and the adapters' weights, which the plain model's file does not contain.
+
+        Args:
+            groups: the optimizer's parameter groups, which number the masters.
+        """
         copies = {id(master) for _, master in self.apart}
         copies |= {id(master) for name, master in self.named.items() if ".adapters." in name}
         ordered = (parameter for group in groups for parameter in group["params"])
@@ -105,7 +111,7 @@ class Masters:
 
 
 def add(total: Tensor, more: Tensor) -> None:
-    """Adds a gradient to a total in fp32, in place."""
+    """Adds a gradient to an fp32 total in place."""
     if kernels.on(more):
         kernels.add(total, more)
         return

@@ -1,4 +1,4 @@
-"""AdamW or Muon, and the learning rate's course."""
+"""Optimizers (AdamW, Muon) and the learning-rate schedule."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from poziomka.core.errors import SettingsError
 from poziomka.core.settings import setting
 from poziomka.learning.optim.adamw import RoundedAdamW
 
-SLOWEST = 0.99  # beta2 up to which moments in bfloat16 still move
-LARGE = 2**24  # weights from which on the temporaries of a step on all of them at once would matter
+SLOWEST = 0.99  # largest beta2 with which bfloat16 moments still change
+LARGE = 2**24  # number of weights above which the temporaries of a foreach step take too much memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
-    """Which optimizer, and its schedule.
+    """Optimizer and learning-rate schedule.
 
     adamw  Loshchilov & Hutter 2019, arXiv 1711.05101
-    muon   the momentum of every matrix inside the blocks is made orthogonal by five Newton-Schulz steps, with Nesterov
+    muon   the momentum of every matrix inside the blocks is orthogonalised by five Newton-Schulz steps, with Nesterov
            momentum 0.95 (Jordan 2024, kellerjordan.github.io/posts/muon), and scaled by 0.2 √(longer side), so that
-           rates and decay are AdamW's (Liu et al. 2025, arXiv 2502.16982, section 2.2); AdamW moves all else. Matrices
-           that this package keeps as one product (queries, keys and values; gate and up) count as one.
+           AdamW's learning rates and decay apply (Liu et al. 2025, arXiv 2502.16982, section 2.2); AdamW updates all
+           other weights. Fused matrices (queries, keys and values; gate and up) count as one matrix.
     """
 
     kind: Literal["adamw", "muon"] = setting("adamw", "adamw or muon")
@@ -40,7 +40,7 @@ class OptimizerSettings:
     )
 
     def __post_init__(self) -> None:
-        """Refuses a second moment that would stand still: bfloat16 is spaced by a 128th to a 256th of a number."""
+        """Raises SettingsError if beta2 is too large for bfloat16 moments, whose spacing is 1/128 to 1/256."""
         if self.moments == "bfloat16" and self.beta2 > SLOWEST:
             message = (
                 f"optimizer.beta2 is {self.beta2:g}, and moments in bfloat16 are too coarse for steps of "
@@ -49,11 +49,11 @@ class OptimizerSettings:
             raise SettingsError(message)
 
     def rate_at(self, step: int, share: float) -> float:
-        """Returns the rate of step 1, 2, …: up over the warm-up, level, then down to the floor.
+        """Returns the learning rate of a step: linear warm-up, constant, then linear decay to `floor` × `rate`.
 
         Args:
-            step: which step it is.
-            share: how much of the stage was done before it, 0 to 1.
+            step: number of the step, from 1.
+            share: share of the stage that was done before the step, 0 to 1.
         """
         rise = min(1.0, step / self.warmup) if self.warmup else 1.0
         left = (1.0 - share) / self.decay if self.decay else 1.0
@@ -61,36 +61,40 @@ class OptimizerSettings:
 
 
 class Optimizers:
-    """One or several of PyTorch's optimizers, each with weights of its own, that step together."""
+    """Several PyTorch optimizers over disjoint weights that step as one.
+
+    Args:
+        parts: the optimizers; their weights are numbered consecutively in this order.
+    """
 
     def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
-        """Takes the optimizers; their weights are numbered through in this order."""
+        """Stores the optimizers."""
         self.parts = parts
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of all parts."""
+        """The parameter groups of all parts."""
         return [group for part in self.parts for group in part.param_groups]
 
     def step(self) -> None:
-        """Takes a step of every part."""
+        """Takes a step with every part."""
         for part in self.parts:
             part.step()
 
     def zero_grad(self, *, set_to_none: bool = True) -> None:
-        """Drops the gradients of all weights."""
+        """Clears the gradients of all weights."""
         for part in self.parts:
             part.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state of every weight by its number, and the groups; the tensors are no copies."""
+        """Returns the state of every weight by its number, and the parameter groups; tensors are not copied."""
         state: dict[int, Any] = {}
         for start, part in zip(self._starts(), self.parts, strict=True):
             state |= {start + number: dict(tensors) for number, tensors in part.state_dict()["state"].items()}
         return {"state": state, "param_groups": [self._plain(group) for group in self.param_groups]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes the states that `state_dict` returned; the settings of the groups stay."""
+        """Loads the states that `state_dict` returned; the settings of the groups are not changed."""
         starts = [*self._starts(), sum(len(group["params"]) for group in self.param_groups)]
         for start, stop, part in zip(starts, starts[1:], self.parts, strict=False):
             own = {number - start: tensors for number, tensors in state["state"].items() if start <= number < stop}
@@ -105,7 +109,11 @@ class Optimizers:
 
 
 def optimizer_of(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> Optimizers:
-    """Returns the optimizer of weights by name; a group of matrices comes before one of vectors."""
+    """Returns the optimizer for weights given by name.
+
+    AdamW has two groups: matrices, with weight decay, then vectors, without. With kind "muon", a Muon part for the
+    matrices inside the blocks comes first.
+    """
     inner = {name for name, each in parameters.items() if settings.kind == "muon" and _turns_vectors(name, each)}
     rest = [parameter for name, parameter in parameters.items() if name not in inner]
     groups = [
@@ -128,7 +136,7 @@ def optimizer_of(parameters: Mapping[str, nn.Parameter], settings: OptimizerSett
 
 
 def kept_bytes(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> int:
-    """Returns what the optimizer keeps of weights by name: a momentum in fp32, or two moments."""
+    """Returns the bytes of optimizer state for weights by name: an fp32 momentum (Muon) or two moments (AdamW)."""
     inner = sum(each.numel() for name, each in parameters.items() if _turns_vectors(name, each))
     rest = sum(each.numel() for each in parameters.values())
     inner = inner if settings.kind == "muon" else 0
@@ -136,5 +144,5 @@ def kept_bytes(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettin
 
 
 def _turns_vectors(name: str, parameter: nn.Parameter) -> bool:
-    """Whether a weight is a matrix inside the blocks: not an embedding, a head or the taps of a convolution."""
+    """Whether a weight is a matrix inside the blocks: no embedding, head or convolution taps."""
     return parameter.dim() == 2 and not name.startswith(("embedding.", "head.")) and not name.endswith("taps")

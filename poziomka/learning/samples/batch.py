@@ -1,6 +1,6 @@
-"""Weighted examples packed into rows, so that next to nothing that is computed is padding.
+"""Training batches: weighted sequences packed into rows with little padding.
 
-Shapes: `B` rows, `T` places in a row.
+Shapes: `B` rows, `T` positions of a row.
 """
 
 import math
@@ -19,24 +19,25 @@ from poziomka.learning.samples.weighting import Example
 from poziomka.models.base import Packing
 from poziomka.models.layers.sharing import Sharing, Texts
 
-ENOUGH = 0.97  # share of real tokens with which packing is content
+ENOUGH = 0.97  # share of real tokens at which the search for a better packing stops
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One optimizer step's worth of tokens.
+    """Packed tokens of one optimizer step, with a weight for each token and loss term.
 
     Attributes:
-        tokens: [B, T] ids; 0 where padded.
-        packing: which sequence a place belongs to, and where in it.
-        policy_weight: [B, T] weight of the policy gradient on the token at this place.
-        imitate_weight: [B, T] weight of the next-token loss on the token at this place.
-        match_weight: [B, T] weight of the divergence on the token at this place.
+        tokens: [B, T] ids; 0 for padding.
+        packing: sequence number and position in the sequence of each place.
+        policy_weight: [B, T] weight of the policy gradient of each token.
+        imitate_weight: [B, T] weight of the next-token loss of each token.
+        match_weight: [B, T] weight of the divergence of each token.
         logprobs: [B, T] the sampler's log-probabilities.
         sequences: number of sequences.
-        units: where prefixes are shared, what stands in the one row, in order; else ().
-        old: [B, T] the learner's log-probabilities before its first step on the batch; None where it takes one only.
-        draw: names the dropout of passes over the batch; None: the number of steps that the learner has taken.
+        units: lengths of the shared prefixes and of their continuations in the single row, in order; () if prefixes
+            are not shared.
+        old: [B, T] the learner's log-probabilities before its first step on the batch; None if it takes only one.
+        draw: number that seeds the dropout of passes over the batch; None: the learner's count of steps.
     """
 
     tokens: Tensor
@@ -52,14 +53,15 @@ class Batch:
 
     @classmethod
     def share(cls, examples: Sequence[Example], places: int) -> "Batch":
-        """Lays examples into one row, longest first, what several have in common at their beginning only once.
+        """Packs sequences into one row, longest first, and stores each shared prefix once.
 
-        Shared is what comes before the last token that nothing is learned from; that one predicts the first that is,
-        so every example has its own. Attention pads to the longest of a part; the products have no padding at all.
+        A prefix ends before the token that predicts the first trained token; each sequence has its own copy of that
+        token. Attention pads to the longest sequence of a part; the matrix products have no padding.
 
         Args:
-            examples: those with the same beginning are read together.
-            places: most places of a part; examples of one beginning that need more share it in several parts.
+            examples: the sequences; those with the same prefix share it.
+            places: largest number of tokens of a part (see `split`); a prefix whose sequences need more is stored once
+                in each of several parts.
         """
         families: dict[bytes, list[Example]] = {}
         for example in examples:
@@ -85,9 +87,10 @@ class Batch:
 
     @classmethod
     def pack(cls, examples: Sequence[Example], row: int = 128) -> "Batch":
-        """Packs examples into rows of about `row` places; longer ones where those would waste too much.
+        """Packs sequences into rows of about `row` tokens, or longer rows if those have less padding.
 
-        Longest first, each into the fullest row it still fits (best fit decreasing).
+        Sequences are placed longest first, each into the fullest row with room for it (best fit decreasing), or into
+        the emptiest row if that has less padding.
         """
         lengths = [len(example.tokens) for example in examples]
         rows = _fit(lengths, row)
@@ -110,12 +113,12 @@ class Batch:
 
     @property
     def real(self) -> int:
-        """Places that hold a token."""
+        """Number of tokens without padding."""
         return int((self.packing.sequence >= 0).sum())
 
     @property
     def stretches(self) -> list[tuple[int, int]]:
-        """Stretches of texts that stand in the batch, from which token to which; shared prefixes by themselves."""
+        """Start and end position of each text in the batch; shared prefixes are separate texts."""
         if not self.units:
             sequence = self.packing.sequence
             return [(0, int(count)) for count in torch.bincount(sequence[sequence >= 0])]
@@ -126,20 +129,20 @@ class Batch:
 
     @property
     def real_share(self) -> float:
-        """Share of the computed places that hold a token."""
+        """Share of tokens in the [B, T] places; the rest is padding."""
         return self.real / max(self.tokens.numel(), 1)
 
     def _changed(self, change: Callable[[Tensor], Tensor], packing: Packing) -> "Batch":
-        """Returns the batch with another packing, and every other tensor changed."""
+        """Returns the batch with another packing, and `change` applied to every other tensor."""
         names = ("tokens", "policy_weight", "imitate_weight", "match_weight", "logprobs")
         tensors: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
         tensors["old"] = None if self.old is None else change(self.old)
         return replace(self, packing=packing, **tensors)
 
     def split(self, places: int) -> Iterator["Batch"]:
-        """Yields parts of whole rows, or of whole units, with at most `places` places each (but one at least).
+        """Yields microbatches of whole rows or units of at most `places` places each (but at least one row or unit).
 
-        Weights carry the whole batch's normaliser, so the gradients of the parts add up to the batch's.
+        Weights include the normaliser of the whole batch, so the gradients of the parts add up to the batch's.
         """
         if self.units:
             yield from self._split_units(places)
@@ -166,19 +169,19 @@ class Batch:
                 end += size
 
     def to(self, device: torch.device) -> "Batch":
-        """Returns the batch on a device."""
+        """Returns the batch with its tensors on a device."""
         given = self.packing
         sharing = None if given.sharing is None else given.sharing.to(device)
         packing = Packing(given.sequence.to(device), given.position.to(device), sharing)
         return self._changed(lambda tensor: tensor.to(device), packing)
 
 
-Text = tuple[np.ndarray, np.ndarray]  # places of a prefix, and of what follows it
-Unit = tuple[int, tuple[int, ...]]  # tokens of a shared prefix, and of what follows it in each sequence
+Text = tuple[np.ndarray, np.ndarray]  # indices of the tokens of a prefix, and of its continuation
+Unit = tuple[int, tuple[int, ...]]  # length of a shared prefix, and of its continuation in each sequence
 
 
 def _unlearned(example: Example) -> int:
-    """Returns how many tokens of an example others may share: all before the one that predicts the first learned."""
+    """Returns the length of the sharable prefix: all tokens before the one that predicts the first trained token."""
     for place, weights in enumerate(zip(example.policy, example.imitate, example.match, strict=True)):
         if any(weights):
             return max(place - 1, 0)
@@ -186,7 +189,7 @@ def _unlearned(example: Example) -> int:
 
 
 def _units(prefix: int, family: Sequence[Example], places: int) -> Iterator[tuple[int, list[Example]]]:
-    """Yields a family in units of at most `places` places (but one example at least)."""
+    """Yields the sequences with one prefix in units of at most `places` tokens (but at least one sequence)."""
     unit: list[Example] = []
     size = prefix
     for example in family:
@@ -200,7 +203,7 @@ def _units(prefix: int, family: Sequence[Example], places: int) -> Iterator[tupl
 
 
 def _sharing(units: Sequence[Unit]) -> Sharing:
-    """Returns how attention finds the texts of units that stand one after the other."""
+    """Returns the attention indices of consecutive units."""
     prefixes: list[Text] = []
     others: list[Text] = []
     start = 0
@@ -233,16 +236,17 @@ def _texts(texts: Sequence[Text], asks: np.ndarray, places: int) -> Texts:
 
 
 def _padded(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns rows as long as the longest, their last entry repeated, and which entries (row-major) are not repeats."""
+    """Returns rows padded to the longest with their last entry, and the indices (row-major) of the unpadded entries."""
     longest = max(map(len, rows))
     padded = np.stack([np.pad(row, (0, longest - len(row)), "edge") for row in rows])
     return padded, np.concatenate([number * longest + np.arange(len(row)) for number, row in enumerate(rows)])
 
 
 def _fit(lengths: Sequence[int], row: int) -> list[list[int]]:
-    """Returns which examples share a row: rows of `row` places where they waste little, longer ones where not.
+    """Returns the sequences of each row: rows of `row` tokens if they have little padding, else longer rows.
 
-    Long rows pack better and cost more attention, so the first that wastes little is taken, else the best.
+    Longer rows pack better and cost more attention, so the first packing with ENOUGH real tokens is taken, else the
+    best.
     """
     longest, total = max(lengths, default=0), sum(lengths)
     best: list[list[int]] = []
@@ -258,9 +262,9 @@ def _fit(lengths: Sequence[int], row: int) -> list[list[int]]:
 
 
 def _best_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
-    """Longest first, each into the fullest row it still fits; ties go to the earlier example and the earlier row."""
+    """Longest first, each into the fullest row with room for it; ties go to the earlier sequence and row."""
     rows: list[list[int]] = []
-    spaces: list[tuple[int, int]] = []  # what rows have left, sorted, with their numbers
+    spaces: list[tuple[int, int]] = []  # free tokens and number of each row, sorted
     for member in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
         size = lengths[member]
         at = bisect_left(spaces, (size, 0))
@@ -274,7 +278,7 @@ def _best_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
 
 
 def _even(lengths: Sequence[int], count: int) -> list[list[int]]:
-    """Longest first, each into the emptiest of `count` rows: of rows of several examples, none is much the longest."""
+    """Longest first, each into the emptiest of `count` rows, so that rows of several sequences have similar lengths."""
     rows: list[list[int]] = [[] for _ in range(count)]
     loads = [(0, number) for number in range(count)]
     for member in sorted(range(len(lengths)), key=lambda number: -lengths[number]):

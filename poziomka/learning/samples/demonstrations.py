@@ -1,7 +1,7 @@
-"""Which demonstrations a model is warmed up on.
+"""Sampling of demonstrations for supervised warm starts.
 
-A thought that is shown may call a tool: then the task's environment answers, as it would answer the model, and what it
-says is by ENVIRONMENT, which a warm start does not learn from.
+The thought of a demonstration may call a tool. The task's environment then answers it as it would answer the model; its
+reply has the author ENVIRONMENT, and a warm start does not train on it.
 """
 
 from collections import Counter
@@ -20,13 +20,13 @@ from poziomka.core.transcript import THINK, Author, Span, Transcript, compact
 from poziomka.learning.curriculum.levels import SPLIT, of_levels
 from poziomka.models.text.chat import ChatFormat
 
-MOST_LEFT_OUT = 1000  # demonstrations in a row that cannot be shown before a warm start gives up
-REASONS = 5  # that notes name
+MOST_LEFT_OUT = 1000  # unusable demonstrations in a row after which a warm start raises
+REASONS = 5  # most frequent reasons that `Lessons.notes` lists
 
 
 @dataclass(frozen=True, kw_only=True)
 class LessonSettings:
-    """What a warm start shows: first the skill, written out, then mostly direct answers."""
+    """Demonstrations of a warm start: first written-out solutions, then mostly direct answers."""
 
     tokens: int = setting(1000, "tokens of demonstrations in an update", low=1)
     skill_share: float = setting(0.8, "first share of the updates: all written out", low=0.0, high=1.0)
@@ -40,27 +40,27 @@ class LessonSettings:
     )
 
     def __post_init__(self) -> None:
-        """Checks that levels are a lowest and a highest."""
+        """Raises SettingsError unless `levels` is a lowest and a highest level."""
         if self.levels is not None and (len(self.levels) != 2 or self.levels[0] > self.levels[1]):
             message = f"lessons.levels must be two numbers, the lowest and the highest: received {list(self.levels)}"
             raise SettingsError(message)
 
 
 class Lessons:
-    """Demonstrations for each update, named by seed and update.
+    """Draws the demonstrations of each update; seed and update determine them.
 
-    One that is longer than the context, that the chat format cannot read, or whose environment fails is left out, and
-    another drawn.
+    A demonstration that is longer than the context, that the chat format refuses, or whose environment fails is
+    skipped, and another is drawn.
 
     Args:
-        task: with demonstrations.
-        chat: gives them tokens.
-        settings: which of them.
-        seed: names the draws.
-        context: most tokens of one; None for any number.
+        task: a task with demonstrations.
+        chat: chat format that tokenizes them.
+        settings: number, kind and levels of the demonstrations.
+        seed: seed of the draws.
+        context: largest number of tokens of a demonstration; None for no limit.
 
     Attributes:
-        left_out: how many were left out, by the reason.
+        left_out: number of skipped demonstrations by reason.
 
     Raises:
         TaskError: the task has no written-out solutions, or no problem of the settings' levels.
@@ -69,7 +69,7 @@ class Lessons:
     def __init__(
         self, task: Task, chat: ChatFormat, settings: LessonSettings, seed: int, context: int | None = None
     ) -> None:
-        """Remembers what to show."""
+        """Draws nothing yet."""
         if task.demonstration is None:
             message = f"a warm start needs a task with demonstrations: {task.name!r} has none"
             raise TaskError(message)
@@ -80,16 +80,20 @@ class Lessons:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about what was left out: for the most frequent reasons, and how many there were besides."""
+        """Sentences about skipped demonstrations: one for each of the most frequent reasons, one for all others."""
         said = [f"{count} demonstrations were left out: {why}" for why, count in self.left_out.most_common(REASONS)]
         others = self.left_out.total() - sum(count for _, count in self.left_out.most_common(REASONS))
         return said + [f"{others} demonstrations were left out for other reasons"] * (others > 0)
 
     def at(self, update: int, updates: int) -> list[Transcript]:
-        """Returns the demonstrations of 1 ≤ `update` ≤ `updates`.
+        """Returns the demonstrations of one update, at least `settings.tokens` tokens of them.
+
+        Args:
+            update: number of the update, 1 to `updates`.
+            updates: number of updates of the warm start.
 
         Raises:
-            TaskError: MOST_LEFT_OUT of them in a row cannot be shown.
+            TaskError: MOST_LEFT_OUT demonstrations in a row were skipped.
         """
         progress = (update - 1) / updates
         skill = progress < self.settings.skill_share
@@ -115,7 +119,7 @@ class Lessons:
         return lessons
 
     def _lesson(self, problem: Problem, thought: str, answer: str) -> Transcript | None:
-        """Returns a demonstration with tokens; None where it cannot be shown."""
+        """Returns a tokenized demonstration; None, counted in `left_out`, if it cannot be used."""
         try:
             lesson = self._shown(problem, thought, answer)
         except (ModelError, EnvironmentFailure) as error:
@@ -127,7 +131,7 @@ class Lessons:
         return lesson
 
     def _shown(self, problem: Problem, thought: str, answer: str) -> Transcript:
-        """Returns the demonstration with tokens, its calls answered."""
+        """Returns the tokenized demonstration, with the environment's replies to its tool calls."""
         environment = self.task.environment(problem) if self.task.environment else None
         prompt = opening(problem, environment)
         if environment is None or not any(stop in thought for stop in environment.stop):
@@ -140,7 +144,7 @@ class Lessons:
         return self.chat.demonstrate(begun, thought, answer)
 
     def _hurried(self, thought: str, random: Random) -> str:
-        """Returns a thought that is left out or breaks off, as often as the settings say."""
+        """Returns the thought, "" with probability `direct_share`, or cut at each word with probability `haste`."""
         if random.random() < self.settings.direct_share:
             return ""
         if not self.settings.haste:
@@ -148,10 +152,15 @@ class Lessons:
         return " ".join(takewhile(lambda _: random.random() >= self.settings.haste, thought.split()))
 
     def _level(self, grown: float, draw: float) -> int | None:
-        """Returns a level, log-uniform up to a top that has `grown` from the lowest to the highest."""
+        """Returns a log-uniform level up to a top that grows from the lowest to the highest level; None without levels.
+
+        Args:
+            grown: how far the top has grown, 0 to 1.
+            draw: uniform random number, 0 to 1.
+        """
         if self.task.levels is None:
             return None
-        low, high = max(1, self.task.levels[0]), self.task.levels[1]  # a logarithm begins at 1
+        low, high = max(1, self.task.levels[0]), self.task.levels[1]  # the logarithm needs a level of at least 1
         top = low + (high - low) * grown
         return min(high, int(low * ((top + 1) / low) ** draw))
 
@@ -159,9 +168,9 @@ class Lessons:
 async def _answered(
     chat: ChatFormat, environment: Environment, session: Session, begun: Transcript, thought: str
 ) -> tuple[Transcript, str]:
-    """Returns a reply up to the environment's last answer, and what is left of the thought.
+    """Returns the transcript up to the environment's last reply, and the rest of the thought.
 
-    Every span is read by itself, as it is when the model writes.
+    Each span is tokenized by itself, as it is when the model writes.
     """
     place = 0
     while stops := [found + len(stop) for stop in environment.stop if (found := thought.find(stop, place)) >= 0]:

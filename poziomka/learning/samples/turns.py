@@ -1,12 +1,12 @@
-"""Turns of an exchange with tools: which were void, and how much the tools were used.
+"""Void turns of transcripts with tools, and metrics of tool use.
 
-A turn is what the model (and what is forced into its mouth) writes until an environment speaks, or to the end. It is
-void where it neither ends with a call that the environment answered nor answers the problem: it went on to its last
-token, or ended in silence. A call that is answered with an error is a call. Attempts with a void turn are where
-learning with tools becomes unstable, as tokens of very low probability gather in them; SimpleTIR leaves them out of the
-policy's loss and keeps them in the group's baseline (Xue et al. 2025, arXiv 2509.02479, section 3.3).
+A turn is the text that the model writes (or that is forced into it) until the environment's next reply, or to the end.
+A void turn neither ends with a call that the environment answered nor answers the problem: it ran to its last token, or
+ended without text. A call that is answered with an error is a call. Attempts with a void turn make learning with tools
+unstable, as tokens of very low probability accumulate in them; SimpleTIR leaves them out of the policy's loss and keeps
+them in the group's baseline (Xue et al. 2025, arXiv 2509.02479, section 3.3).
 
-Only the last turn can be void: one that was not answered ended the exchange.
+Only the last turn can be void, since an unanswered turn ends the exchange.
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ from poziomka.learning.samples.advantages import Advantages
 
 
 def void(transcript: Transcript) -> bool:
-    """Whether the last turn holds neither a call that was answered nor an answer."""
+    """Whether the last turn contains neither an answered call nor an answer."""
     spans = [span for span in transcript if span.author is not Author.TEMPLATE]
     if spans and spans[-1].author is Author.ENVIRONMENT:
-        return False  # it spoke last: the exchange was over, or the tokens were
+        return False  # the environment replied last: it ended the exchange, or the token budget was spent
     return not split_thought(transcript.reply)[1]
 
 
 def without_void(groups: Sequence[Group], advantages: Advantages) -> Advantages:
-    """Returns the advantages, None for attempts with a void turn; those of the others stay what they were."""
+    """Returns the advantages with None for attempts with a void turn; all other advantages are unchanged."""
     return [
         [None if void(rollout.transcript) else value for rollout, value in zip(group, values, strict=True)]
         for group, values in zip(groups, advantages, strict=True)
@@ -35,10 +35,10 @@ def without_void(groups: Sequence[Group], advantages: Advantages) -> Advantages:
 
 
 def describe_tools(groups: Sequence[Group]) -> dict[str, float]:
-    """Returns how tools were used in attempts whose check did not fail; {} where there is none.
+    """Returns metrics of tool use over attempts whose check did not fail; {} if there are none.
 
-    tools/rate: share of attempts with a call · tools/calls: mean calls of an attempt · tools/seconds: time in which
-    tools answered, all calls together · rollouts/void: share of attempts with a void turn.
+    tools/rate: share of attempts with a call · tools/calls: mean number of calls of an attempt · tools/seconds: total
+    time of all calls · rollouts/void: share of attempts with a void turn.
     """
     rollouts = [rollout for group in groups for rollout in group if rollout.score.reward is not None]
     if not rollouts:
@@ -53,7 +53,7 @@ def describe_tools(groups: Sequence[Group]) -> dict[str, float]:
 
 
 def rate_by_level(rollouts: Sequence[Rollout]) -> dict[int, float]:
-    """Returns the share of attempts with a call, by level of the problem."""
+    """Returns the share of attempts with a tool call by level of the problem."""
     levels: dict[int, list[bool]] = {}
     for rollout in rollouts:
         levels.setdefault(rollout.problem.level, []).append(bool(rollout.transcript.heard))
