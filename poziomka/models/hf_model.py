@@ -1,8 +1,8 @@
-"""Any causal model of transformers behind `Architecture`: for families that the one transformer is not.
+"""Adapter from causal language models of transformers to `Architecture`, for families that `Transformer` lacks.
 
-It is slower: every step copies the remembered keys and values into transformers' own cache, and packed sequences are
-read as rows of their own. What a model must be: keys and values its only memory, positions given from outside, and
-logits a product of the hidden states. A model that is not like that is refused when it is loaded.
+It is slower than `Transformer`: every step copies the cached keys and values into transformers' own cache, and packed
+sequences are read as separate rows. A model must keep no state but keys and values, accept position ids, and compute
+logits as a linear function of the hidden states; any other model is rejected at load time.
 """
 
 import re
@@ -23,16 +23,20 @@ MISSING = "other models need transformers: `pip install 'poziomka[hub]'`"
 SLOWER = "this model runs through transformers and not through our own transformer, which is slower"
 IMPLEMENTATIONS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 COUNTS = re.compile(r"(num|n)_\w*(layer|expert|block)\w*|\w*_(layers|experts|blocks|depth)|depth")
-LAYERS, EXPERTS = 1024, 1 << 14  # that a config may count however few tensors hold them
+LAYERS, EXPERTS = 1024, 1 << 14  # counts that a config may have however few tensors there are
 
 
 def load_foreign(folder: Path, dtype: torch.dtype, kind: object) -> "Foreign":
-    """Returns a folder's model through transformers; Python code in the folder is never run.
+    """Loads a checkpoint folder's model through transformers; Python code in the folder is never run.
+
+    Args:
+        folder: the checkpoint, in the Hugging Face layout.
+        dtype: dtype of the weights.
+        kind: the model_type of its config.json, for error messages.
 
     Raises:
-        ModelError: transformers is not installed or cannot read it, it needs code of its own, it is no model that can
-            be adapted, or it is larger than its files or than this machine's memory; `kind` is the model_type that is
-            named then.
+        ModelError: transformers is not installed or cannot read the model, the model needs its own code or cannot be
+            adapted, or its config describes more weights than its files have or than memory can hold.
     """
     try:
         import transformers  # noqa: PLC0415 an extra, and seconds
@@ -60,7 +64,7 @@ def load_foreign(folder: Path, dtype: torch.dtype, kind: object) -> "Foreign":
         model.demand_adaptable(str(kind))
     except ModelError:
         raise
-    except Exception as error:  # a config of any kind; transformers raises what it meets
+    except Exception as error:  # transformers raises errors of any class for a damaged config
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         message = (
             f"config.json in {folder} says model_type {kind!r}, which is no family of ours, and transformers "
@@ -71,7 +75,7 @@ def load_foreign(folder: Path, dtype: torch.dtype, kind: object) -> "Foreign":
 
 
 def _demand_own_code(folder: Path, kind: object, known: Mapping[str, Any]) -> None:
-    """Raises ModelError where a config.json needs code that transformers itself does not have."""
+    """Raises ModelError if a config.json needs code that is not part of transformers."""
     config = read_json(folder / CONFIG)
     if config.get("auto_map") and kind not in known:
         message = (
@@ -83,7 +87,7 @@ def _demand_own_code(folder: Path, kind: object, known: Mapping[str, Any]) -> No
 
 
 def _demand_no_kernels(config: Mapping[str, Any], folder: Path) -> None:
-    """Raises ModelError where a config.json, or a part of it for one of several models, names code on the hub."""
+    """Raises ModelError if a config.json, or a nested config for one of several models, names code on the hub."""
     for name, value in config.items():
         if name in IMPLEMENTATIONS and "/" in str(value):
             message = (
@@ -96,7 +100,7 @@ def _demand_no_kernels(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _demand_parts(config: Mapping[str, Any], folder: Path, tensors: int) -> None:
-    """Raises ModelError where config.json counts more layers or experts than the files have tensors for."""
+    """Raises ModelError if a config.json claims more layers or experts than the files have tensors for."""
     for name, value in config.items():
         most = max(EXPERTS if "expert" in name else LAYERS, tensors)
         if COUNTS.fullmatch(name) and isinstance(value, int) and value > most:
@@ -107,7 +111,7 @@ def _demand_parts(config: Mapping[str, Any], folder: Path, tensors: int) -> None
 
 
 def _demand_size(auto: Any, config: Any, stored: Stored, folder: Path, dtype: torch.dtype) -> None:
-    """Raises ModelError where the model that a config describes is far larger than its weights, or than the memory."""
+    """Raises ModelError if a config's model has over twice the parameters of its files, or does not fit in memory."""
     with torch.device("meta"):
         described = auto.from_config(config, trust_remote_code=False)
     count = sum(parameter.numel() for parameter in described.parameters())
@@ -121,7 +125,7 @@ def _demand_size(auto: Any, config: Any, stored: Stored, folder: Path, dtype: to
 
 
 def _demand_same_weights(found: Mapping[str, Any], folder: Path) -> None:
-    """Raises ModelError where transformers found a weight missing, one too many, or one of another shape."""
+    """Raises ModelError if transformers found weights that are missing, unexpected or of another shape."""
     wrong = [*sorted(found["missing_keys"]), *sorted(found["unexpected_keys"])]
     wrong += sorted(map(str, found["mismatched_keys"]))
     if wrong:
@@ -130,21 +134,21 @@ def _demand_same_weights(found: Mapping[str, Any], folder: Path) -> None:
 
 
 class Foreign(Architecture):
-    """A model of transformers.
+    """A causal language model of transformers as an `Architecture`.
 
-    Whatever it does in training mode only, dropout for one, is off while it learns, since a sampler does without; see
-    `Architecture.dropout`.
+    Training-only behaviour of the inner model, such as dropout, is off by default in training too, because the sampler
+    has none; see `Architecture.dropout`.
 
     Args:
         inner: an AutoModelForCausalLM.
-        cache: transformers' DynamicCache.
+        cache: the class DynamicCache of transformers.
 
     Raises:
-        ModelError: it remembers anything but keys and values.
+        ModelError: the model's cache contains anything but keys and values, alike in all layers.
     """
 
     def __init__(self, inner: Any, cache: Any) -> None:
-        """Looks at what the model remembers of one token."""
+        """Runs the model on one token to find the shapes of its cache."""
         super().__init__()
         self.inner, self._cache = inner, cache
         self.head = inner.get_output_embeddings()
@@ -167,17 +171,20 @@ class Foreign(Architecture):
         self.remembered = {"keys": (len(kept.layers), *keys[1:]), "values": (len(kept.layers), *values[1:])}
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT002 nn.Module's own signature
-        """Sets training mode; the inner model follows only where `dropout` asks for it."""
+        """Sets training mode; the inner model follows only if `dropout` is set."""
         super().train(mode)
         self.inner.train(mode and self.dropout)
         return self
 
     @torch.no_grad()
     def demand_adaptable(self, kind: str) -> None:
-        """Reads a text at once, and in ragged pieces, both ways.
+        """Checks that a text read in one pass and in ragged pieces through the cache has the same logits.
+
+        Args:
+            kind: the model_type, for the error message.
 
         Raises:
-            ModelError: the logits differ: positions or logits are not made as they must be.
+            ModelError: the logits differ, so the model treats positions or computes logits in an unsupported way.
         """
         tokens = torch.randint(self.vocabulary, (2, 7), generator=torch.Generator().manual_seed(0))
         wanted = self.inner(input_ids=tokens, use_cache=False).logits.float()
@@ -198,7 +205,7 @@ class Foreign(Architecture):
         return self.inner.base_model(input_ids=tokens, **how)
 
     def _demand_positions(self, length: int) -> None:
-        """Raises ModelError where a text of `length` tokens has more than the model has positions for."""
+        """Raises ModelError if a text of `length` tokens exceeds the model's positions."""
         if self.context is not None and length > self.context:
             message = (
                 f"a text of {length:,} tokens does not fit this {type(self.inner).__name__}, which has positions for "
@@ -224,7 +231,7 @@ class Foreign(Architecture):
         return out
 
     def _unpacked(self, tokens: Tensor, packing: Packing) -> Tensor:
-        """Reads each sequence as a row of its own, and all padding of a row as one token more."""
+        """Runs the model with each packed sequence in its own row; all padding of a row becomes one extra sequence."""
         rows, length = tokens.shape
         number = packing.sequence + 1 + torch.arange(rows, device=tokens.device).unsqueeze(1) * (length + 1)
         _, row = number.unique(return_inverse=True)
@@ -234,7 +241,7 @@ class Foreign(Architecture):
         return self(apart)[row, place]
 
     def _remembering(self, tokens: Tensor, memory: Memory, counts: Tensor | None) -> Tensor:
-        """Shorter rows have a gap between what they remember and the new tokens, which no token looks at."""
+        """Continues sequences of different lengths; a mask hides the gap between shorter caches and the new tokens."""
         rows, length = tokens.shape
         self._demand_positions(int((memory.lengths + (length if counts is None else counts)).max()))
         lengths, seen = memory.lengths.clone(), int(memory.lengths.max())
@@ -247,7 +254,7 @@ class Foreign(Architecture):
         columns = torch.arange(seen + length, device=tokens.device)
         visible = (columns < lengths.unsqueeze(1)) | (columns >= seen)
         place = lengths.unsqueeze(1) + torch.arange(length, device=tokens.device)
-        within = place if self.context is None else place.clamp(max=self.context - 1)  # padding may lie beyond
+        within = place if self.context is None else place.clamp(max=self.context - 1)  # padding may exceed it
         seeing = self._read(
             tokens, attention_mask=visible.long(), position_ids=within, past_key_values=cache, use_cache=True
         )
@@ -264,7 +271,7 @@ class Foreign(Architecture):
         return masked(nn.functional.linear(hidden, self.head.weight, self.head.bias).float(), self.unused)
 
     def memory(self, rows: int, length: int) -> Memory:
-        """See Architecture: keys and values, [rows, heads, tokens, width of a head] for each layer."""
+        """See Architecture: stores "keys" and "values", [rows, heads, tokens, head width] for each layer."""
         stores = {
             name: [zeros((rows, heads, length, width), self.head.weight) for _ in range(layers)]
             for name, (layers, heads, _, width) in self.remembered.items()
@@ -272,7 +279,10 @@ class Foreign(Architecture):
         return Memory(stores, {"keys": 2, "values": 2}, rows)
 
     def work(self, tokens: float) -> Work:
-        """See Architecture: two a weight, and four a width and layer for each token looked at."""
+        """See Architecture: two operations for each weight of a matrix product, plus attention.
+
+        Attention takes 4 x hidden size operations for each layer and each pair of a query and a visible key.
+        """
         weights = {id(parameter): parameter.numel() for parameter in self.parameters() if parameter.dim() > 1}
         tables = {id(table): table.numel() for table in (self.inner.get_input_embeddings().weight, self.head.weight)}
         products = sum(weights.values()) - sum(tables.values())
@@ -281,12 +291,12 @@ class Foreign(Architecture):
         return Work(2.0 * products * tokens, 4.0 * looks, 2.0 * self.head.weight.numel() * tokens)
 
     def config(self) -> dict[str, object]:
-        """See Architecture: what transformers read."""
+        """See Architecture: the inner model's config in transformers."""
         found: dict[str, object] = self.inner.config.to_dict()
         return found | {"torch_dtype": str(self.head.weight.dtype).removeprefix("torch.")}
 
     def export(self) -> dict[str, Tensor]:
-        """See Architecture: transformers' own names, a tied weight once, buffers that are saved included."""
+        """See Architecture: by the names of transformers, with saved buffers, and each tied weight once."""
         saved = self.inner.state_dict()
         named = [*self.inner.named_parameters(), *self.inner.named_buffers()]
         return {name: tensor.detach() for name, tensor in named if name in saved}

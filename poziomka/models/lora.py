@@ -1,9 +1,9 @@
-"""Low-rank adapters: a few numbers beside each matrix learn, the matrix stays (Hu et al. 2021, arXiv 2106.09685).
+"""LoRA: trainable low-rank adapters beside frozen weight matrices (Hu et al. 2021, arXiv 2106.09685).
 
-    W x  becomes  W x + s B (A dropout(x)),  s = alpha / rank,  A random, B zero at first
+    W x  becomes  W x + s B (A dropout(x)),  s = alpha / rank,  A random, B zero at initialisation
 
-This package keeps queries, keys and values as one product, and gate and up as another; each of them has an A and a B
-of its own all the same, as `peft` has it, so that a PEFT folder holds the very numbers that learned.
+`Transformer` fuses the projections of queries, keys and values into one product, and those of gate and up into
+another. Each projection still has its own A and B, as in `peft`, so a PEFT folder contains exactly the trained values.
 """
 
 import json
@@ -36,12 +36,12 @@ TARGETS = {
     "attention": ("q_proj", "k_proj", "v_proj", "o_proj"),
     "feedforward": ("gate_proj", "up_proj", "down_proj"),
 }
-PREFIX = "base_model.model.model.layers"  # what peft calls the blocks
+PREFIX = "base_model.model.model.layers"  # peft's name of the blocks
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
-    """Which matrices get adapters, and how large these are."""
+    """LoRA settings: rank, scale, dropout and target matrices."""
 
     rank: int = setting(16, "rows of A and columns of B", low=1)
     alpha: float = setting(32.0, "what B A x is multiplied by, times the rank", low=0.0)
@@ -49,7 +49,7 @@ class LoraSettings:
     targets: tuple[str, ...] = setting(("attention", "feedforward"), "attention, feedforward, or both")
 
     def __post_init__(self) -> None:
-        """Refuses what is no target."""
+        """Raises ModelError for an unknown target."""
         for target in self.targets:
             if target not in TARGETS:
                 message = f"unknown target {target!r} of lora.targets{nearest(target, TARGETS)}"
@@ -57,10 +57,10 @@ class LoraSettings:
 
 
 class Adapter(nn.Module):
-    """A and B of one matrix [out, in]."""
+    """The LoRA matrices A [rank, in] and B [out, rank] of one weight [out, in]."""
 
     def __init__(self, like: Tensor, outputs: int, rank: int) -> None:
-        """A as `nn.Linear` starts, B zero, in the type and on the device of `like` [.., in]."""
+        """Initialises A as `nn.Linear` and B with zeros, with the dtype and device of `like` [.., in]."""
         super().__init__()
         self.a = nn.Parameter(like.new_empty(rank, like.shape[1]))
         self.b = nn.Parameter(like.new_zeros(outputs, rank))
@@ -68,16 +68,16 @@ class Adapter(nn.Module):
 
 
 class Adapted(nn.Module):
-    """A product with adapters for stretches of its outputs; it stands in the product's place, `weight` included.
+    """A linear layer with one adapter for each part of its outputs; replaces the layer and keeps its `weight`.
 
     Args:
-        product: what is adapted; its weights no longer learn.
-        parts: the outputs of each stretch by name, in order.
-        settings: rank and scale.
+        product: the linear layer to adapt; its weights are frozen.
+        parts: number of outputs of each part by name, in order.
+        settings: rank, scale and dropout.
     """
 
     def __init__(self, product: nn.Linear, parts: Mapping[str, int], settings: LoraSettings) -> None:
-        """Starts as the product itself."""
+        """Freezes the layer and adds adapters that do not change its output yet."""
         super().__init__()
         self.weight, self.bias = product.weight.requires_grad_(False), product.bias
         if self.bias is not None:
@@ -88,10 +88,10 @@ class Adapted(nn.Module):
         self.scale, self.dropout = settings.alpha / settings.rank, settings.dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in] to [..., out]."""
+        """Returns the adapted product: [..., in] to [..., out]."""
         plain = nn.functional.linear(x, self.weight, self.bias)
         adapters: list[Any] = list(self.adapters.values())
-        if self.dropout:  # at 0 it would still copy
+        if self.dropout:  # dropout of 0 would still copy x
             x = nn.functional.dropout(x, self.dropout, self.training)
         inner = nn.functional.linear(x, torch.cat([adapter.a for adapter in adapters]))
         stretches = inner.chunk(len(adapters), -1)
@@ -100,21 +100,21 @@ class Adapted(nn.Module):
 
     @torch.no_grad()
     def delta(self) -> Tensor:
-        """Returns [out, in] in fp32: what merging adds to the weight."""
+        """Returns the update s B A that merging adds to the weight, [out, in] in fp32."""
         adapters: list[Any] = list(self.adapters.values())
         return self.scale * torch.cat([adapter.b.float() @ adapter.a.float() for adapter in adapters])
 
 
 def attach(model: Architecture, settings: LoraSettings, seed: int) -> None:
-    """Gives a transformer's products adapters, in place; nothing else learns from then on.
+    """Adds LoRA adapters to a transformer in place and freezes all its other parameters.
 
     Args:
-        model: a transformer without adapters.
-        settings: see there.
-        seed: of A.
+        model: a `Transformer` without adapters.
+        settings: rank, scale, dropout and targets.
+        seed: seed of the initial A matrices.
 
     Raises:
-        ModelError: the model is no transformer, or has adapters.
+        ModelError: the model is no `Transformer`, or has adapters already.
     """
     if not isinstance(model, Transformer) or has_adapters(model):
         what = "has adapters already" if has_adapters(model) else f"is a {type(model).__name__.lower()}"
@@ -130,7 +130,7 @@ def attach(model: Architecture, settings: LoraSettings, seed: int) -> None:
 
 
 def _products(block: Any) -> Iterator[tuple[nn.Module, str, dict[str, int]]]:
-    """Yields a block's products: whose attribute each is, its name, and the outputs of its parts by peft's names."""
+    """Yields each linear layer of a block: owner module, attribute name, and output sizes by peft's names."""
     attention, feedforward = block.attention, block.feedforward
     queries, keys = (heads * attention.head_width for heads in (attention.heads, attention.key_heads))
     inner, width = feedforward.down.weight.shape[1], feedforward.down.weight.shape[0]
@@ -141,17 +141,17 @@ def _products(block: Any) -> Iterator[tuple[nn.Module, str, dict[str, int]]]:
 
 
 def adapted(model: nn.Module) -> dict[str, Adapted]:
-    """Returns the adapted products of a model by name."""
+    """Returns the adapted layers of a model by module name."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Adapted)}
 
 
 def has_adapters(model: nn.Module) -> bool:
-    """Whether a model has adapters."""
+    """Whether a model has LoRA adapters."""
     return bool(adapted(model))
 
 
 def settings_of(model: nn.Module) -> LoraSettings:
-    """Returns the settings that a model's adapters were made with.
+    """Returns the LoRA settings of a model's adapters.
 
     Raises:
         ModelError: the model has no adapters.
@@ -169,7 +169,7 @@ def settings_of(model: nn.Module) -> LoraSettings:
 
 
 def merge(model: nn.Module) -> None:
-    """Adds adapters to the weights, in place, and takes them away: a plain model that computes the same is left."""
+    """Merges adapters into the weights, in place, and removes them; all parameters become trainable."""
     for name, product in adapted(model).items():
         owner, _, last = name.rpartition(".")
         outputs, inputs = product.weight.shape
@@ -181,7 +181,7 @@ def merge(model: nn.Module) -> None:
 
 
 def merged(model: nn.Module) -> dict[str, Tensor]:
-    """Returns the state of the plain model that computes the same: adapters are added to copies of the weights."""
+    """Returns the state dict of the merged model, with adapters added to copies of the weights."""
     products = adapted(model)
     state = {name: tensor.detach() for name, tensor in model.state_dict().items() if ".adapters." not in name}
     for name, product in products.items():
@@ -191,17 +191,17 @@ def merged(model: nn.Module) -> dict[str, Tensor]:
 
 
 def copied_adapters(model: Architecture) -> dict[str, Tensor]:
-    """Returns copies of a model's adapters by the names of `stored_adapters`."""
+    """Returns copies of a model's adapters, by the names of `stored_adapters`."""
     return {name: tensor.detach().clone() for name, tensor in _exported(model).items()}
 
 
 @contextmanager
 def other_adapters(model: Architecture, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Inside, the model computes with other adapters and without their dropout; gradients must not be taken there.
+    """Context manager in which the model uses other adapters, without dropout; not for computing gradients.
 
     Args:
-        model: with adapters of the same shapes.
-        tensors: by the names of `stored_adapters`.
+        model: a model with adapters of the same shapes.
+        tensors: the adapters, by the names of `stored_adapters`.
     """
     own, products = _exported(model), adapted(model).values()
     kept = {name: parameter.data for name, parameter in own.items()}
@@ -220,12 +220,12 @@ def other_adapters(model: Architecture, tensors: Mapping[str, Tensor]) -> Iterat
 
 
 def save_peft(folder: Path, model: Architecture, base: str = "") -> None:
-    """Writes the adapters as `peft` reads them: adapter_config.json and adapter_model.safetensors.
+    """Writes a model's adapters in the PEFT layout: adapter_config.json and adapter_model.safetensors.
 
     Args:
-        folder: exists.
-        model: with adapters.
-        base: the folder or the hub's name of the model that they go onto.
+        folder: an existing folder.
+        model: a model with adapters.
+        base: folder or hub name of the base model.
     """
     settings = settings_of(model)
     tensors = {name: tensor.detach().contiguous() for name, tensor in _exported(model).items()}
@@ -245,14 +245,14 @@ def save_peft(folder: Path, model: Architecture, base: str = "") -> None:
 
 
 def load_peft(folder: Path, model: Architecture) -> LoraSettings:
-    """Attaches the adapters of a PEFT folder to a plain transformer; returns their settings.
+    """Attaches the adapters of a PEFT folder to a transformer without adapters; returns their settings.
 
     Raises:
-        ModelError: a file is missing or damaged, the adapters are of a kind that is not supported, or do not fit.
+        ModelError: a file is missing or damaged, or the adapters are of an unsupported kind or do not fit the model.
     """
     settings, tensors = read_settings(folder), _read(folder)
     ranks = {tensor.shape[0] for name, tensor in tensors.items() if name.endswith("lora_A.weight")}
-    if ranks != {settings.rank}:  # before adapters of that size are made
+    if ranks != {settings.rank}:  # before adapters of that size are allocated
         found = ", ".join(map(str, sorted(ranks))) or "none"
         message = (
             f"the adapters {folder} do not fit their {CONFIG}: it says rank {settings.rank:,}, and their tensors "
@@ -265,22 +265,22 @@ def load_peft(folder: Path, model: Architecture) -> LoraSettings:
 
 
 def restore_adapters(folder: Path, model: Architecture) -> None:
-    """Takes the adapters of a PEFT folder into a model that has such adapters; raises ModelError as `load_peft`."""
+    """Loads the adapters of a PEFT folder into a model with adapters of the same shapes; raises as `load_peft`."""
     _fill(model, stored_adapters(folder, model))
 
 
 def stored_adapters(folder: Path, model: Architecture) -> dict[str, Tensor]:
-    """Returns the adapters of a PEFT folder by their names there, of the types and on the device of a model's own.
+    """Returns the tensors of a PEFT folder by their names, with the dtypes and device of the model's adapters.
 
     Raises:
-        ModelError: the file cannot be read, or the model has no such adapters.
+        ModelError: the file cannot be read, or its names or shapes differ from the model's adapters.
     """
     return _fitting(folder, model, _read(folder))
 
 
 def _read(folder: Path) -> dict[str, Tensor]:
     try:
-        with open_regular(folder / WEIGHTS, ModelError):  # a pipe would wait for its writer
+        with open_regular(folder / WEIGHTS, ModelError):  # load_file on a named pipe would block
             return load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         message = f"cannot read the adapters {folder / WEIGHTS}: {error}"
@@ -310,10 +310,10 @@ def _fitting(folder: Path, model: Architecture, tensors: Mapping[str, Tensor]) -
 
 
 def base_of(folder: Path) -> str | None:
-    """Returns which model a folder's adapters go onto; None where it holds no adapters.
+    """Returns the base model's name from a folder's adapter_config.json; None if there is no such file.
 
     Raises:
-        ModelError: the folder's adapter_config.json cannot be read, or names no model.
+        ModelError: the file cannot be read, or names no base model.
     """
     if not (folder / CONFIG).is_file():
         return None
@@ -325,7 +325,7 @@ def base_of(folder: Path) -> str | None:
 
 
 def read_settings(folder: Path) -> LoraSettings:
-    """Returns the settings of a PEFT folder's adapters; raises ModelError where they are of another kind."""
+    """Returns the settings of a PEFT folder; raises ModelError if they cannot be read or are not supported."""
     path = folder / CONFIG
     try:
         config = read_object(path, ModelError)
@@ -349,7 +349,7 @@ def read_settings(folder: Path) -> LoraSettings:
 
 
 def _exported(model: Architecture) -> dict[str, nn.Parameter]:
-    """Returns the adapters by the names that peft gives their tensors."""
+    """Returns the model's adapter parameters by their tensor names in peft."""
     found: dict[str, nn.Parameter] = {}
     for name, product in adapted(model).items():
         _, number, part, _ = name.split(".")
@@ -363,7 +363,7 @@ def _exported(model: Architecture) -> dict[str, nn.Parameter]:
 
 # ------------------------------------------------------------------------------------------------------ checkpoints
 def save_learned(folder: Path, model: Architecture, tokenizer: Tokenizer, base: str = "") -> None:
-    """Writes what learns: the whole model in the hub's layout, or a PEFT folder where it has adapters."""
+    """Saves the trained weights: a PEFT folder if the model has adapters, else the whole model."""
     if has_adapters(model):
         save_peft(folder, model, base)
         tokenizer.save(folder)
@@ -372,7 +372,7 @@ def save_learned(folder: Path, model: Architecture, tokenizer: Tokenizer, base: 
 
 
 def load_learned(folder: Path, model: Architecture) -> None:
-    """Takes what `save_learned` wrote of such a model; raises ModelError where it does not fit."""
+    """Loads weights that `save_learned` wrote for such a model; raises ModelError if they do not fit."""
     if has_adapters(model):
         restore_adapters(folder, model)
     else:
@@ -380,7 +380,11 @@ def load_learned(folder: Path, model: Architecture) -> None:
 
 
 def start_from(folder: Path, model: Architecture) -> None:
-    """Gives a plain model the weights of a folder, which may hold adapters for it; raises ModelError."""
+    """Loads a folder's weights into a model without adapters; adapters in the folder are merged into it.
+
+    Raises:
+        ModelError: the folder cannot be read or does not fit the model.
+    """
     if base_of(folder) is None:
         load_weights(folder, model)
     else:

@@ -1,1 +1,1 @@
-"""Native CPU kernels, their build and their gradients."""
+"""Native C++ kernels for the CPU: build, Python bindings and gradients."""

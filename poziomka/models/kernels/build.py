@@ -1,7 +1,7 @@
-"""Builds the kernels in native/ for this processor, once, and loads them.
+"""Compiles the C++ kernels of native/ for this processor, caches the library and loads it.
 
-Without a C++ compiler, on another processor architecture than the compiler's, or with POZIOMKA_KERNELS=off, the plain
-expressions in PyTorch that stand beside each kernel do the same work, more slowly.
+Without a C++ compiler, on another processor architecture than the compiler's, or with POZIOMKA_KERNELS=off, the
+PyTorch fallback of each kernel does the same work, more slowly.
 """
 
 import hashlib
@@ -32,15 +32,17 @@ FLAGS = (
     "-fno-signed-zeros",
     "-fPIC",
 )
-LIMIT = 300  # seconds that a build may take; it takes four
+LIMIT = 300  # timeout of a build in seconds; a build takes about four
 
 
 @lru_cache(maxsize=1)
 def library() -> Path | None:
-    """Loads the kernels, built now where they have not been before; None where that cannot be done.
+    """Loads the kernels, after building them if the cache has none; returns the library's path.
+
+    Returns None if kernels are turned off, there is no compiler, the system is not Linux, or the build fails.
 
     Warns:
-        UserWarning: there is a compiler, and it failed.
+        UserWarning: the build or the loading failed although there is a compiler.
     """
     compiler = compiler_here()
     if os.environ.get("POZIOMKA_KERNELS") == "off" or not compiler or platform.system() != "Linux":
@@ -60,16 +62,16 @@ def library() -> Path | None:
 
 
 def compiler_here() -> list[str]:
-    """Returns the command of the C++ compiler: what CXX says, or `c++` where there is one; [] where there is none."""
+    """Returns the C++ compiler's command: the variable CXX, else `c++` if installed; [] if there is none."""
     found = shutil.which("c++")
     return shlex.split(os.environ.get("CXX", "")) or ([found] if found else [])
 
 
 def built(compiler: Sequence[str]) -> Path:
-    """Returns the library for this source, compiler, PyTorch and processor.
+    """Returns the path of the library for these sources, compiler, PyTorch and processor, building it if needed.
 
     Raises:
-        OSError, ValueError, subprocess.SubprocessError: it could not be built, or the cache not be written.
+        OSError, ValueError, subprocess.SubprocessError: the build failed, or the cache cannot be written.
     """
     path = cache_folder() / "kernels" / f"{_key(compiler)}.so"
     if not path.exists():
@@ -78,7 +80,7 @@ def built(compiler: Sequence[str]) -> Path:
 
 
 def _key(compiler: Sequence[str]) -> str:
-    """Names a build by all that it depends on."""
+    """Returns the cache key of a build: a hash of everything that the build depends on."""
     version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True, timeout=30).stdout  # noqa: S603 the user's own compiler
     sources = (path.read_text(encoding="utf-8") for path in _sources("*.cpp", "*.h"))
     parts = (*sources, *FLAGS, version, torch.__version__, _processor())
@@ -90,13 +92,13 @@ def _sources(*kinds: str) -> list[Path]:
 
 
 def _processor(told: Path = Path("/proc/cpuinfo")) -> str:
-    """Returns what instructions there are: a cache may be shared by different machines."""
+    """Returns the processor's instruction set flags, part of the key because machines may share a cache."""
     lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
 
 
 def _build(compiler: Sequence[str], path: Path) -> None:
-    """Compiles into a file of its own and renames it: a build cut short, or two at once, harm nothing."""
+    """Compiles into a temporary file and renames it, so that interrupted or concurrent builds are harmless."""
     root = Path(torch.__file__).parent
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as folder:

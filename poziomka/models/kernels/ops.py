@@ -1,6 +1,6 @@
-"""Calls of the kernels in native/, with their gradients: bfloat16 on a CPU.
+"""Python bindings of the C++ kernels in native/, with their gradients, for bfloat16 on a CPU.
 
-Who calls asks `on` first, and has a plain expression for everywhere else. Both give the same numbers up to rounding:
+Callers check `on` first and have a PyTorch fallback for every other case. Both give the same numbers up to rounding:
 kernels compute in fp32 and round once, PyTorch rounds after every operation.
 
 Shapes: `B` sequences, `T` tokens, `N` rows of any kind, `H` heads, `K` key heads, `C` width of a head.
@@ -20,18 +20,18 @@ _used = True
 
 
 def on(x: Tensor) -> bool:
-    """Whether the kernels serve a tensor like this one; the first time for bfloat16 on a CPU they may be built."""
+    """Whether the kernels support this dtype and device; the first call for bfloat16 on a CPU may build the kernels."""
     return x.dtype is torch.bfloat16 and there(x)
 
 
 def there(x: Tensor) -> bool:
-    """Whether there are kernels where a tensor is, whatever its type; the first time they may be built."""
+    """Whether kernels are available on this tensor's device, for any dtype; the first call on a CPU may build them."""
     return x.is_cpu and _used and library() is not None
 
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """Lets the plain expressions work inside, for whoever compares."""
+    """Context manager that turns the kernels off, to compare them with the PyTorch fallbacks."""
     global _used  # noqa: PLW0603 one switch for the process
     before, _used = _used, False
     try:
@@ -45,14 +45,14 @@ def _learns(*tensors: Tensor) -> bool:
 
 
 def add(total: Tensor, x: Tensor) -> None:
-    """Adds x to a total in fp32 of its shape, in place; PyTorch would make a copy of x in fp32 first."""
+    """Adds x to `total`, in fp32 and of the same shape, in place; PyTorch would first copy x to fp32."""
     torch.ops.poziomka.add.default(total, x.contiguous())
 
 
 def adamw(weight: Tensor, grad: Tensor, mean: Tensor, square: Tensor, *how: float) -> None:
-    """Takes a step in place, [N] each: see learning/optim/adamw.py.
+    """Performs an AdamW step in place; see learning/optim/adamw.py for the numbers in `how`.
 
-    Weights and gradient are in fp32, moments in bfloat16.
+    All tensors are [N]; weights and gradient are in fp32, the moments in bfloat16.
     """
     torch.ops.poziomka.adamw.default(weight, grad, mean, square, *how)
 
@@ -75,13 +75,13 @@ def _norm(x: Tensor, weight: Tensor, offset: float, epsilon: float) -> Tensor:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """[..., D] to [N, D], each row in one piece."""
+    """Returns [..., D] as [N, D] with contiguous rows."""
     rows = x.reshape(-1, x.shape[-1])
     return rows if rows.stride(1) == 1 else rows.contiguous()
 
 
 class _Norm(torch.autograd.Function):
-    """The norm, keeping its input only."""
+    """RMSNorm that saves only its inputs for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, offset: float, epsilon: float) -> Tensor:
@@ -93,7 +93,7 @@ class _Norm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """By the input and by the weight."""
+        """Returns the gradients of the input and of the weight."""
         x, weight = ctx.saved_tensors
         back = torch.empty(x.shape, dtype=x.dtype)
         slope = torch.empty(torch.get_num_threads(), len(weight), dtype=torch.float32)
@@ -106,7 +106,7 @@ class _Norm(torch.autograd.Function):
 
 
 def gated(both: Tensor) -> Tensor:
-    """Returns silu(gate) * up, [..., I] of [..., 2 I], where the gate comes first."""
+    """Returns silu(gate) * up, [..., I], for `both` [..., 2 I] with the gate first."""
     if _learns(both):
         out: Tensor = _Gated.apply(both)
         return out
@@ -121,7 +121,7 @@ def _gated(both: Tensor) -> Tensor:
 
 
 class _Gated(torch.autograd.Function):
-    """The gate, keeping its input only."""
+    """Gated activation that saves only its input for the backward pass."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, both: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class _Gated(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        """By gate and up."""
+        """Returns the gradient of gate and up."""
         (both,) = ctx.saved_tensors
         rows = both.reshape(-1, both.shape[-1]).contiguous()
         back = torch.empty(both.shape, dtype=both.dtype)
@@ -144,7 +144,7 @@ class _Gated(torch.autograd.Function):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Returns heads [B, T, H, C] turned by cos and sin [B or 1, T, 1, C]; C is even."""
+    """Applies rotary embeddings to heads [B, T, H, C]; cos and sin are [B or 1, T, 1, C], and C is even."""
     out: Tensor = _Rotate.apply(x, cos, sin)
     return out
 
@@ -161,7 +161,7 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool) -> Tensor:
 
 
 class _Rotate(torch.autograd.Function):
-    """Turning, whose gradient turns back."""
+    """Rotation whose backward pass is the inverse rotation."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -172,26 +172,26 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """By the heads."""
+        """Returns the gradient of the heads."""
         return _rotate(grad, *ctx.saved_tensors, back=True), None, None
 
 
 def soften(scores: Tensor, start: Tensor, queries: int, scale: float, window: int) -> Tensor:
-    """Returns softmax(scale * scores) over what may be seen, 0 elsewhere; the scores are overwritten.
+    """Returns the causal softmax of scale * scores, 0 at masked positions; overwrites the scores.
 
     Args:
-        scores: [S, R, L]; row r is the query at place start[s] + r % queries of its text and sees up to there.
-        start: [S] whole numbers.
-        queries: of a text.
-        scale: of the scores.
-        window: how many places it sees at most; 0 for all.
+        scores: [S, R, L]; row r is the query at position start[s] + r % queries of its text and attends up to there.
+        start: [S] integers.
+        queries: number of queries of a text.
+        scale: factor on the scores.
+        window: maximum number of positions that a query attends to, its own included; 0 for all.
     """
     out: Tensor = _Soften.apply(scores, start, queries, scale, window)
     return out
 
 
 class _Soften(torch.autograd.Function):
-    """Softmax in place, keeping what it gives."""
+    """In-place causal softmax that saves its output for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, start: Tensor, queries: int, scale: float, window: int) -> Tensor:
@@ -205,28 +205,31 @@ class _Soften(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """By the scores."""
+        """Returns the gradient of the scores."""
         (weights,) = ctx.saved_tensors
-        grad = grad.contiguous()  # made for this alone by the product with the values
+        grad = grad.contiguous()  # overwritten below: the product with the values created it for this function alone
         torch.ops.poziomka.soften_back.default(weights.flatten(0, -2), ctx.scale, grad)
         return grad, None, None, None, None
 
 
 def gather(x: Tensor, places: Tensor, entries: Tensor, ends: Tensor) -> Tensor:
-    """Returns x[places] for x [N, H, C]; backward the entries of each place are summed in fp32.
+    """Returns x[places]; the backward pass sums the gradients of each position in fp32.
 
     Args:
         x: [N, H, C].
-        places: [S, L].
-        entries: numbers of the entries of `places` (row-major) that count, ordered by their place.
-        ends: [N] where in `entries` each place's end.
+        places: [S, L] indices into x.
+        entries: flat indices into `places` (row-major) that receive a gradient, sorted by their value in `places`.
+        ends: [N] end of each position's range in `entries`.
+
+    Returns:
+        [S, L, H, C].
     """
     out: Tensor = _Gather.apply(x, places, entries, ends)
     return out
 
 
 class _Gather(torch.autograd.Function):
-    """Reading many times what stands once."""
+    """Gather whose backward pass reduces the gradients with a kernel."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, places: Tensor, entries: Tensor, ends: Tensor) -> Tensor:
@@ -237,7 +240,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """By x."""
+        """Returns the gradient of x."""
         entries, ends = ctx.saved_tensors
         out = torch.empty((len(ends), *grad.shape[2:]), dtype=grad.dtype)
         torch.ops.poziomka.gather_back.default(
@@ -253,14 +256,17 @@ def attend(
     cache: tuple[Tensor, Tensor, Tensor],
     how: tuple[float, int],
 ) -> Tensor:
-    """Takes one new token a row into the caches and returns what its queries see there, [B, 1, H C]; no gradient.
+    """Attention of one new token for each sequence, whose key and value it writes into the cache; no gradient.
 
     Args:
         heads: [B, 1, H + K, C], queries, then keys.
         value: [B, 1, K, C].
-        angles: cos and sin, [B, 1, 1, C] each; None where nothing is turned.
-        cache: keys and values [B, K, room, C], and the rows' lengths [B], which are the places of the new token.
-        how: what scores are multiplied by, and how many tokens may be seen at most (0: all).
+        angles: rotary cos and sin, [B, 1, 1, C] each; None for no rotation.
+        cache: keys and values [B, K, room, C], and the position of the new token in each row [B].
+        how: factor on the scores, and the maximum number of tokens to attend to (0: all).
+
+    Returns:
+        [B, 1, H C].
     """
     batch, _, both, width = heads.shape
     out = torch.empty(batch, 1, (both - value.shape[2]) * width, dtype=heads.dtype)
@@ -270,7 +276,7 @@ def attend(
 
 
 def draw(logits: Tensor, uniform: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns tokens [B] and their log-probabilities [B] for logits [B, V] in fp32: see inference/token_sampling.py."""
+    """Samples tokens [B] with log-probabilities [B] from logits [B, V] in fp32; see inference/token_sampling.py."""
     token, logprob = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits), dtype=torch.float32)
     torch.ops.poziomka.draw.default(logits.contiguous(), temperature.float(), uniform.double(), token, logprob)
     return token, logprob

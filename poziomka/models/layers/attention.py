@@ -1,6 +1,6 @@
 """Causal attention with grouped queries, rotary positions and optional QK-norm.
 
-Shapes: `B` sequences, `T` new tokens, `S` remembered tokens, `H` query heads, `K` key heads, `C` width of a head.
+Shapes: `B` sequences, `T` new tokens, `S` cached and new tokens, `H` query heads, `K` key heads, `C` head width.
 """
 
 from collections.abc import Callable
@@ -15,17 +15,17 @@ from poziomka.models.layers.mixing import mix, mix_own
 from poziomka.models.layers.rotary import rotate
 from poziomka.models.layers.sharing import Sharing
 
-Cache = tuple[Tensor, Tensor, tuple[Tensor, Tensor]]  # keys, values, and the places of the new ones in them
+Cache = tuple[Tensor, Tensor, tuple[Tensor, Tensor]]  # keys, values, and the indices (row, position) of the new ones
 
 
 class View(NamedTuple):
-    """Where tokens stand and what they may look at.
+    """Positions and attention mask of the tokens in one forward pass.
 
     Attributes:
-        angles: rotary cos and sin of the tokens' positions; None for none.
-        visible: [B, 1, T, S] which tokens each new one may look at; None for plain causal.
-        window: how many tokens one may look at, itself included; 0 for all. `visible` says so too.
-        sharing: where sequences share prefixes; `visible` is None then.
+        angles: rotary cos and sin of the tokens' positions; None for a layer without rotary positions.
+        visible: [B, 1, T, S] attention mask; None for plain causal attention.
+        window: maximum number of tokens to attend to, the token itself included; 0 for all. `visible` includes it.
+        sharing: layout of shared prefixes; `visible` is None then.
     """
 
     angles: tuple[Tensor, Tensor] | None
@@ -35,7 +35,7 @@ class View(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """How many heads, and how wide."""
+    """Number of query heads and of key heads, and the width of a head."""
 
     query: int
     key: int
@@ -43,14 +43,14 @@ class Heads(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Multi-head attention; key heads may be fewer than query heads (Ainslie et al. 2023, arXiv 2305.13245).
+    """Multi-head attention with grouped queries (Ainslie et al. 2023, arXiv 2305.13245).
 
     Args:
-        width: of the residual stream.
-        heads: how many, and how wide.
-        norm: makes the norms of queries and keys; None for none.
-        qkv_bias, out_bias: whether the products have biases.
-        scale: what scores are multiplied by; None for one over the root of a head's width.
+        width: width of the residual stream.
+        heads: number and width of heads.
+        norm: creates the norms of queries and keys from the head width; None for no QK-norm.
+        qkv_bias, out_bias: whether the projections have biases.
+        scale: factor on the scores; None for 1 / sqrt(head width).
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Attention(nn.Module):
         out_bias: bool = False,
         scale: float | None = None,
     ) -> None:
-        """Makes the three projections as one product."""
+        """Creates the fused projection of queries, keys and values, and the output projection."""
         super().__init__()
         self.heads, self.key_heads, self.head_width = heads
         self.scale = heads.width**-0.5 if scale is None else scale
@@ -73,13 +73,13 @@ class Attention(nn.Module):
         self.key_norm = norm(heads.width) if norm is not None else None
 
     def forward(self, x: Tensor, view: View, cache: Cache | None = None) -> Tensor:
-        """Mixes tokens.
+        """Computes attention over the new tokens and, with a cache, the cached ones.
 
         Args:
             x: [B, T, D].
-            view: positions of the tokens, and what each may look at.
-            cache: keys and values [B, K, room, C] to write the new ones into, and where: index tensors (row, place),
-                each broadcastable to [B, T]; S is then the columns of `view.visible`.
+            view: positions and attention mask of the tokens.
+            cache: keys and values [B, K, room, C], updated in place, and the index tensors (row, position) of the new
+                tokens, each broadcastable to [B, T]; S is then the number of columns of `view.visible`.
 
         Returns:
             [B, T, D].
@@ -103,7 +103,10 @@ class Attention(nn.Module):
         return out
 
     def _mixed(self, query: Tensor, key: Tensor, value: Tensor, view: View, cache: Cache | None) -> Tensor:
-        """[B, T, heads, C] each to [B, T, H, C], or [B * T, H, C] where prefixes are shared."""
+        """Returns the mixed values, [B, T, H, C], or [B * T, H, C] with shared prefixes.
+
+        Queries are [B, T, H, C]; keys and values are [B, T, K, C].
+        """
         if view.sharing is not None:
             query, key, value = (each.flatten(0, 1) for each in (query, key, value))
             found = []
@@ -124,6 +127,6 @@ class Attention(nn.Module):
 
 
 def _served(heads: Tensor, view: View, cache: Cache) -> bool:
-    """Whether the kernel for one new token knows all that it is given."""
+    """Whether the kernel for one new token supports these dtypes and this device."""
     angles = view.angles or ()
     return kernels.on(heads) and all(each.dtype is heads.dtype for each in (*angles, *cache[:2]))

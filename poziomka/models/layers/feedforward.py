@@ -9,24 +9,24 @@ GATES = {"silu": nn.SiLU, "gelu_tanh": lambda: nn.GELU(approximate="tanh")}
 
 
 class SwiGLU(nn.Module):
-    """down(gate(x) * up(x)), with gate and up as one product.
+    """Gated feed-forward layer: down(gate(x) * up(x)), with gate and up as one fused product.
 
     Args:
-        width: of the residual stream.
-        inner: width inside.
-        gate: `silu` (SwiGLU) or `gelu_tanh` (GeGLU).
+        width: width of the residual stream.
+        inner: hidden width.
+        gate: activation, `silu` (SwiGLU) or `gelu_tanh` (GeGLU).
     """
 
     def __init__(self, width: int, inner: int, gate: str = "silu") -> None:
-        """Makes both products without biases."""
+        """Creates both products, without biases."""
         super().__init__()
         self.gate_up = Linear(width, 2 * inner, bias=False)
         self.down = Linear(inner, width, bias=False)
         self.gate = GATES[gate]()
-        self.compiled = gate == "silu"  # the one that a kernel knows
+        self.compiled = gate == "silu"  # the only activation with a kernel
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., width] to [..., width]."""
+        """Applies the layer to [..., width]."""
         both = self.gate_up(x)
         if self.compiled and kernels.on(both):
             inside = kernels.gated(both)

@@ -1,10 +1,10 @@
-"""A matrix product whose weight can be laid out once for the processor, for a model that only samples.
+"""Linear layers whose weight can be packed once into oneDNN's layout, for models that only sample.
 
-oneDNN, which PyTorch's CPU build multiplies bfloat16 with, lays a weight out anew in every product of a few rows; with
-the weight kept in that layout a step of decoding reads it once. Results in bfloat16 are the same, bit for bit. It has
-such a layout on a processor with AVX-512 or AVX-NE-CONVERT; in float32 everywhere, where products of 4 to 16 rows
-take .4 to .6 of MKL's time. Without instructions that multiply bfloat16 (AVX512-BF16, AMX) a product in bfloat16 is as
-fast at one row, and takes 1.6 to 2.8 times as long at 4 to 64 rows as in float32 laid out (benchmarks/primitives.py).
+oneDNN, which PyTorch's CPU build uses for bfloat16, packs a weight again in every product of a few rows. With a
+prepacked weight a decoding step reads the weight once, and bfloat16 results are bitwise identical. The bfloat16 layout
+needs AVX-512 or AVX-NE-CONVERT. The float32 layout is available everywhere: products of 4 to 16 rows take .4 to .6 of
+MKL's time. Without instructions that multiply bfloat16 (AVX512-BF16, AMX), a bfloat16 product is as fast as a packed
+float32 product at one row and takes 1.6 to 2.8 times as long at 4 to 64 rows (benchmarks/primitives.py).
 """
 
 import copy
@@ -18,19 +18,20 @@ from torch import Tensor, nn
 from poziomka.core.errors import ModelError
 
 Model = TypeVar("Model", bound=nn.Module)
-LARGE = 1 << 17  # entries of a weight in float32 from which on the layout pays
-HINT = 8  # rows that the layout is chosen for; it serves 1 to 512 rows within a few percent of the best for each
+LARGE = 1 << 17  # entries of a float32 weight from which on packing pays
+HINT = 8  # rows for which the layout is optimised; at 1 to 512 rows it is within a few percent of the best layout
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` that can be packed. Training uses the weight as it is."""
+    """`nn.Linear` with an optional packed weight for sampling; training uses the plain weight."""
 
     packed: Tensor | None = None
 
     def take(self, weight: Tensor) -> None:
-        """Takes a weight to sample with, turned into its own type: its layout only where there is one, a copy else.
+        """Loads a weight for sampling, converted to the layer's dtype.
 
-        What is left of the weight itself then is its shape.
+        If the weight can be packed, only the packed layout is stored and `weight` becomes a meta tensor; otherwise the
+        values are copied.
         """
         weight = weight.to("cpu" if self.weight.is_meta else self.weight.device, self.weight.dtype)
         self.packed = packed(weight)
@@ -41,10 +42,10 @@ class Linear(nn.Linear):
                 self.weight.copy_(weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in] to [..., out].
+        """Returns x @ weight.T + bias: [..., in] to [..., out].
 
         Raises:
-            ModelError: only the layout is kept, and gradients are on.
+            ModelError: gradients are enabled, and only the packed weight is stored.
         """
         if self.weight.is_meta and torch.is_grad_enabled():
             message = "this model keeps its weights for sampling only: read it under torch.inference_mode()"
@@ -53,10 +54,10 @@ class Linear(nn.Linear):
 
 
 def sampling_copy(model: Model) -> Model:
-    """Returns a copy of a model that shares the weights of its products where `take` will keep a layout only.
+    """Returns a deep copy of a model that shares the weights that `Linear.take` will replace by packed ones.
 
     Raises:
-        ModelError: the model itself only samples.
+        ModelError: the model stores packed weights only, and cannot be copied.
     """
     if any(weight.is_meta for weight in model.parameters()):
         message = "this model keeps its weights for sampling only, and cannot be copied: copy the one that learns"
@@ -65,12 +66,12 @@ def sampling_copy(model: Model) -> Model:
 
 
 def laid_out(model: nn.Module) -> list[Tensor]:
-    """Returns the weights of a model that a sampler with its weights keeps as layouts only."""
+    """Returns the weights of a model that a sampling copy stores in the packed layout only."""
     return [each.weight for each in model.modules() if isinstance(each, Linear) and packable(each.weight)]
 
 
 def unpacked(model: nn.Module) -> dict[str, Tensor]:
-    """Returns a model's state with plain weights, also those of which only the layout is kept."""
+    """Returns a model's state dict, with packed weights converted back to plain ones."""
     state: dict[str, Tensor] = model.state_dict()
     for name, each in model.named_modules():
         if isinstance(each, Linear) and each.weight.is_meta and each.packed is not None:
@@ -79,7 +80,7 @@ def unpacked(model: nn.Module) -> dict[str, Tensor]:
 
 
 def packed(weight: Tensor) -> Tensor | None:
-    """Returns a weight [out, in] in oneDNN's layout; None where there is none to gain."""
+    """Returns a weight [out, in] in oneDNN's packed layout; None if packing has no advantage."""
     if not packable(weight):
         return None
     with torch.inference_mode():
@@ -87,7 +88,7 @@ def packed(weight: Tensor) -> Tensor | None:
 
 
 def packable(weight: Tensor) -> bool:
-    """Whether a weight gains by a layout of its own: on a CPU, in bfloat16 or, where it is large, in float32."""
+    """Whether packing speeds up a weight: on a CPU, in bfloat16 or, if it is large, in float32."""
     if weight.device.type != "cpu":
         return False
     if weight.dtype == torch.float32:
@@ -97,13 +98,13 @@ def packable(weight: Tensor) -> bool:
 
 @cache
 def lays_out_bfloat16() -> bool:
-    """Whether oneDNN has products in bfloat16 on this processor, fast or slow."""
+    """Whether oneDNN supports bfloat16 products on this processor, at any speed."""
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 as above
 
 
 @cache
 def multiplies_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 at least as fast as float32: it has instructions for it."""
+    """Whether this processor has instructions that make bfloat16 products at least as fast as float32."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return lays_out_bfloat16()
     has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001 no public name
@@ -111,17 +112,17 @@ def multiplies_bfloat16() -> bool:
 
 
 def product(x: Tensor, weight: Tensor, layout: Tensor | None, bias: Tensor | None = None) -> Tensor:
-    """Returns x @ weight.T + bias, through the packed layout where there is one and nothing is learned."""
+    """Returns x @ weight.T + bias, with the packed weight if there is one and gradients are disabled."""
     if layout is None or torch.is_grad_enabled():
         return nn.functional.linear(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise.default(x, layout, bias, "none", [], "")  # noqa: SLF001 as above
 
 
 def logits_of(hidden: Tensor, weight: Tensor, layout: Tensor | None) -> Tensor:
-    """Returns hidden @ weight.T in fp32, for a head.
+    """Returns the logits hidden @ weight.T in fp32.
 
-    It is summed in fp32 and not rounded, unless it goes through the packed layout of a model that samples: there,
-    oneDNN rounds sums to the layout's type, and a second product for the rest would cost as much as the first.
+    They are accumulated in fp32 and not rounded, except with the packed weight of a sampling model: oneDNN rounds sums
+    to the packed weight's dtype, and a second product for the remainder would cost as much as the first.
     """
     if layout is None or torch.is_grad_enabled():
         return nn.functional.linear(hidden.float(), weight.float())

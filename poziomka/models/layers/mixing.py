@@ -1,10 +1,10 @@
-"""The core of attention: scores, softmax, mixture; the quickest way to the same numbers for what is at hand.
+"""Scaled dot-product attention, with the fastest implementation for the device, dtype and gradient mode.
 
-Shapes: `B` sequences, `T` new tokens, `S` tokens looked at, `H` query heads, `K` key heads, `C` width of a head.
+Shapes: `B` sequences, `T` new tokens, `S` tokens attended to, `H` query heads, `K` key heads, `C` head width.
 
-PyTorch's fused attention on a CPU repeats keys for grouped queries, and its backward pass in bfloat16 takes two to
-ten times as long as plain products (benchmarks/primitives.py measures both). So there the queries that share a
-key head lie one below the other, as more rows of one product.
+On a CPU, PyTorch's fused attention repeats keys for grouped queries, and its backward pass in bfloat16 takes two to
+ten times as long as plain products (benchmarks/primitives.py measures both). There, the queries that share a key head
+are stacked as rows of one product.
 """
 
 import torch
@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from poziomka.models.kernels import ops as kernels
 
-LONGEST = 1024  # tokens up to which plain products may keep all weights of attention for the backward pass
+LONGEST = 1024  # tokens up to which plain products may store all attention weights for the backward pass
 
 
 def mix(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale: float) -> Tensor:
@@ -23,8 +23,8 @@ def mix(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale
         query: [B, H, T, C].
         key: [B, K, S, C]; K divides H.
         value: [B, K, S, C].
-        visible: [B or 1, 1, T, S] which tokens may be looked at; None for plain causal, where T is S.
-        scale: of the scores.
+        visible: [B or 1, 1, T, S] attention mask; None for plain causal attention, where T is S.
+        scale: factor on the scores.
     """
     grouped = query.shape[1] != key.shape[1]
     if query.device.type != "cpu" or not (grouped or query.dtype == torch.bfloat16):
@@ -49,15 +49,18 @@ def mix(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale
 
 
 def mix_own(query: Tensor, key: Tensor, value: Tensor, start: Tensor, scale: float, window: int) -> Tensor:
-    """The same for stretches of texts, [S, H, Q, C]: query q of a text stands at place start + q and sees up to there.
+    """Returns causal attention, [S, H, Q, C], of queries that begin in the middle of their texts.
+
+    Query q of text s is at position start[s] + q and attends to positions up to that one. Here `S` is the number of
+    texts, `L` the tokens of the longest text, and `Q` the queries of each text.
 
     Args:
         query: [S, H, Q, C].
         key: [S, K, L, C]; K divides H.
         value: [S, K, L, C].
-        start: [S].
-        scale: of the scores.
-        window: how many places a query sees at most, its own included; 0 for all.
+        start: [S] position of each text's first query.
+        scale: factor on the scores.
+        window: maximum number of positions that a query attends to, its own included; 0 for all.
     """
     texts, _, length, width = query.shape
     keys, seen = key.shape[1], key.shape[2]
@@ -73,7 +76,7 @@ def mix_own(query: Tensor, key: Tensor, value: Tensor, start: Tensor, scale: flo
 
 
 def _products(rows: Tensor, key: Tensor, value: Tensor, visible: Tensor, scale: float) -> Tensor:
-    """[B, K, R, C], where R rows are the queries of a key head, to the same; each step one product."""
+    """Computes attention by plain batched products; `rows` [B, K, R, C] are the R queries of each key head."""
     batch, keys, many, width = rows.shape
     hidden = torch.zeros(visible.shape, dtype=rows.dtype, device=rows.device).masked_fill_(~visible, -torch.inf)
     if len(hidden) == 1:

@@ -10,13 +10,13 @@ class RMSNorm(nn.Module):
     """Scales vectors to unit root mean square, then by a learned weight.
 
     Args:
-        size: of the last axis.
+        size: size of the last axis.
         epsilon: added to the mean square.
         offset: scale by 1 + weight, in fp32, as Gemma does.
     """
 
     def __init__(self, size: int, epsilon: float = 1e-5, *, offset: bool = False) -> None:
-        """Starts as the plain normalisation."""
+        """Initialises the weight to a scale of 1."""
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(size) if offset else torch.ones(size))
         self.epsilon, self.offset = epsilon, offset

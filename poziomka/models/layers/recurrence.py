@@ -1,8 +1,8 @@
-"""A gated linear recurrence: memory of a fixed size instead of a key-value cache.
+"""A gated linear recurrence: a state of fixed size instead of a key-value cache.
 
-Each head keeps a matrix S that fades by a gate and takes in an outer product, S ← a·S + v kᵀ, and is read by a
-query, o = S q (Yang et al. 2024, arXiv 2312.06635, with one gate a head as in Mamba-2, arXiv 2405.21060). Read at
-once, that is attention whose weights are the products of the gates between; both forms agree up to rounding.
+Each head has a state matrix S that decays by a gate a and accumulates outer products, S ← a·S + v kᵀ; a query q reads
+it as o = S q (Yang et al. 2024, arXiv 2312.06635, with one gate for each head as in Mamba-2, arXiv 2405.21060). Over a
+whole sequence this equals attention whose weights are products of the gates; both forms agree up to rounding.
 """
 
 import torch
@@ -10,14 +10,21 @@ from torch import Tensor, nn
 
 from poziomka.models.layers.norm import RMSNorm
 
-TAPS = 4  # tokens that the short convolution before the recurrence sees
+TAPS = 4  # width, in tokens, of the short convolution before the recurrence
 
 
 class Recurrence(nn.Module):
-    """One mixing layer. State of a row: the last inputs [TAPS-1, 3D] and the matrices [H, C, C]."""
+    """One recurrent mixing layer.
+
+    The decode state of a sequence is the convolution's last inputs [TAPS-1, 3D] and the state matrices [H, C, C].
+
+    Args:
+        width: width of the residual stream, a multiple of `heads`.
+        heads: number of heads.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
-        """Gates start near 1: slow fading, time constants from 2 to 128 tokens."""
+        """Initialises the gates near 1: slow decay, with time constants from 2 to 128 tokens."""
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
@@ -32,14 +39,14 @@ class Recurrence(nn.Module):
     def forward(
         self, x: Tensor, past: Tensor, state: Tensor, real: Tensor, visible: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mixes tokens.
+        """Applies the recurrence to a batch of tokens.
 
         Args:
             x: [B, T, D].
-            past: [B, TAPS-1, 3D] the inputs before, oldest first.
-            state: [B, H, C, C].
-            real: [B, T] which tokens count (padding, behind the real ones, does not).
-            visible: [B, T, T] which tokens belong to one sequence, causally.
+            past: [B, TAPS-1, 3D] earlier inputs of the convolution, oldest first.
+            state: [B, H, C, C] state matrices.
+            real: [B, T] False for padding, which follows the real tokens.
+            visible: [B, T, T] causal mask of the tokens of one sequence.
 
         Returns:
             [B, T, D], and the new `past` and `state`.
@@ -67,7 +74,7 @@ class Recurrence(nn.Module):
         return self.out(self.norm(out).transpose(1, 2).reshape(batch, length, width)), past, state
 
     def _step(self, x: Tensor, inputs: Tensor, state: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same for one token: what decoding does most."""
+        """Applies the recurrence to one token for each sequence, the common case of decoding."""
         mixed = nn.functional.silu((inputs * self.taps.flip(0)).sum(1))
         query, key, value = mixed.view(len(x), 3, self.heads, -1).unbind(1)
         counts = real.unsqueeze(2)

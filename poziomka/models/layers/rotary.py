@@ -13,11 +13,11 @@ from poziomka.models.kernels import ops as kernels
 
 @dataclass(frozen=True, kw_only=True)
 class RopeScaling:
-    """How rotary angles are slowed down for texts longer than the model was first trained on.
+    """RoPE scaling: reduces rotary frequencies for texts longer than those of the first training.
 
-    linear: all by the factor (Chen et al. 2023, arXiv 2306.15595). llama3: slow ones by the factor, fast ones not at
-    all, those between by a blend (Llama 3.1, arXiv 2407.21783). yarn: a blend over a ramp, and louder queries and keys
-    (Peng et al. 2023, arXiv 2309.00071).
+    linear: all frequencies are divided by the factor (Chen et al. 2023, arXiv 2306.15595). llama3: low frequencies are
+    divided by the factor, high ones are unchanged, and those between are interpolated (Llama 3.1, arXiv 2407.21783).
+    yarn: interpolation over a ramp, and larger queries and keys (Peng et al. 2023, arXiv 2309.00071).
     """
 
     kind: Literal["linear", "llama3", "yarn"] = setting("linear", "linear, llama3 or yarn")
@@ -30,16 +30,16 @@ class RopeScaling:
 
 
 class Rotary(nn.Module):
-    """Turns queries and keys by an angle that grows with their position.
+    """Table of rotary angles for queries and keys.
 
     Args:
-        size: width of a head, even.
-        base: how slowly the slowest pair turns; 10,000 in the paper.
-        scaling: slows the angles down for longer texts; None for the paper's.
+        size: head width, even.
+        base: base of the frequencies (`rope_theta`); 10,000 in the paper.
+        scaling: scaling of the frequencies for longer texts; None for the paper's frequencies.
     """
 
     def __init__(self, size: int, base: float, scaling: RopeScaling | None = None) -> None:
-        """Makes no angles yet: they come when they are needed, in fp32 whatever the weights are in."""
+        """Stores the settings; `at` computes the table when needed, in fp32 for weights of any dtype."""
         super().__init__()
         self.size, self.base, self.scaling = size, base, scaling
         self.table: Tensor | None = None  # no buffer: `model.to(torch.bfloat16)` must not round it
@@ -54,17 +54,26 @@ class Rotary(nn.Module):
         return torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)]).to(device)
 
     def at(self, position: Tensor, longest: int) -> tuple[Tensor, Tensor]:
-        """Returns (cos, sin) of `position` [B, T], each [B, T, 1, size]; no position reaches `longest`."""
+        """Returns (cos, sin) for `position` [B, T], each [B, T, 1, size]; all positions are below `longest`."""
         if self.table is None or longest > self.table.shape[1] or self.table.device != position.device:
             room = 512 if self.table is None else self.table.shape[1]
-            with torch.inference_mode(mode=False):  # the table may be learned through later
+            with torch.inference_mode(mode=False):  # the table may be part of a gradient computation later
                 self.table = self._angles(room if longest <= room else max(longest, 2 * room), position.device)
         cos, sin = self.table[0][position], self.table[1][position]
         return cos.unsqueeze(2), sin.unsqueeze(2)
 
 
 def scaled(turns: Tensor, base: float, scaling: RopeScaling) -> tuple[Tensor, float]:
-    """Returns slowed radians a token [size / 2], and what cos and sin are multiplied by; RopeScaling names sources."""
+    """Applies RoPE scaling to frequencies; see `RopeScaling` for the sources.
+
+    Args:
+        turns: [size / 2] frequencies in radians for each token, highest first.
+        base: base of the frequencies.
+        scaling: the scaling to apply.
+
+    Returns:
+        The scaled frequencies [size / 2], and the factor on cos and sin.
+    """
     slowed = turns / scaling.factor
     if scaling.kind == "linear":
         return slowed, 1.0
@@ -74,7 +83,7 @@ def scaled(turns: Tensor, base: float, scaling: RopeScaling) -> tuple[Tensor, fl
         return slowed * (1 - kept) + turns * kept, 1.0
     pairs = len(turns)
 
-    def pair(rounds: float) -> float:  # the pair, counted from the fastest, that makes so many rounds
+    def pair(rounds: float) -> float:  # index, from the highest frequency, of the pair that makes `rounds` rotations
         return pairs * math.log(scaling.original / (rounds * 2 * math.pi)) / math.log(base)
 
     low, high = pair(scaling.fast), pair(scaling.slow)
@@ -88,7 +97,7 @@ def scaled(turns: Tensor, base: float, scaling: RopeScaling) -> tuple[Tensor, fl
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Returns heads [B, T, H, size] turned by the angles of their positions."""
+    """Returns heads [B, T, H, size] rotated by the angles (cos, sin) of their positions."""
     if kernels.on(x) and cos.dtype == x.dtype:
         return kernels.rotate(x, cos, sin)
     return (x * cos + x.roll(x.shape[-1] // 2, -1) * sin).to(x.dtype)

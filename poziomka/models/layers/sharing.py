@@ -1,7 +1,7 @@
-"""How attention finds texts whole where a prefix that several share stands in the batch once.
+"""Attention over packed texts whose shared prefixes are stored once in the batch.
 
-Shapes: `N` places of a batch, `S` texts of a part, `L` tokens of its longest text, `Q` tokens of the longest stretch
-that one of its texts has for itself.
+Shapes: `N` positions of a batch, `S` texts of a part, `L` tokens of the part's longest text, `Q` tokens of the longest
+unshared part of one of its texts, `K` key heads, `H` query heads, `C` head width.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from poziomka.models.kernels import ops as kernels
 
 
 class Texts(NamedTuple):
-    """Which places make up some texts, and whose queries look at them.
+    """Batch positions of the keys and queries of several texts.
 
     Attributes:
-        reads: [S, L] the places of each text's tokens in order, its last one repeated at the end.
-        asks: [S, Q] the places of the tokens that a text has for itself, its last one repeated at the end.
-        start: [S] how many tokens of a text come before these.
-        entries: numbers of the entries of `reads` (row-major) that are not repeated, ordered by their place.
-        ends: [N] where in `entries` those of each place end.
+        reads: [S, L] batch position of each text's tokens in order, padded by repeating the last one.
+        asks: [S, Q] batch position of the tokens that belong to one text alone, padded by repeating the last one.
+        start: [S] number of a text's tokens before its own ones.
+        entries: flat indices into `reads` (row-major) without the padding, sorted by batch position.
+        ends: [N] end of each batch position's range in `entries`.
     """
 
     reads: Tensor
@@ -32,43 +32,43 @@ class Texts(NamedTuple):
     ends: Tensor
 
     def take(self, x: Tensor) -> Tensor:
-        """[N, K, C] to [S, L, K, C]: what is looked at."""
+        """Gathers keys or values [N, K, C] for each text: [S, L, K, C]."""
         return kernels.gather(x, self.reads, self.entries, self.ends) if kernels.on(x) else x[self.reads]
 
 
 class Sharing(NamedTuple):
-    """Texts that share prefixes. The prefixes are texts of their own, apart from those that go on from them.
+    """Layout of texts with shared prefixes; a prefix is a text of its own, separate from its continuations.
 
     Attributes:
-        parts: those of one kind together, so that neither is padded to the other's length.
-        home: [N] the entry of all parts' `asks` (one part after the other, row-major) that is the place itself.
+        parts: texts grouped into prefixes and continuations, so that neither is padded to the length of the other.
+        home: [N] flat index into all parts' `asks` (concatenated, row-major) of each batch position's own query.
     """
 
     parts: tuple[Texts, ...]
     home: Tensor
 
     def to(self, device: torch.device) -> "Sharing":
-        """Returns it on a device."""
+        """Returns a copy on a device."""
         return Sharing(tuple(Texts(*(each.to(device) for each in part)) for part in self.parts), self.home.to(device))
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest text."""
+        """Number of tokens of the longest text."""
         return max(part.reads.shape[1] for part in self.parts)
 
     def queries(self, x: Tensor) -> tuple[Tensor, ...]:
-        """[N, H, C] to [S, Q, H, C] for each part: what looks."""
+        """Gathers queries [N, H, C] for each part: [S, Q, H, C]."""
         out: tuple[Tensor, ...] = _Queries.apply(x, self.home, *(part.asks for part in self.parts))
         return out
 
     def back(self, found: Sequence[Tensor]) -> Tensor:
-        """[S, Q, H, C] of each part to [N, H, C]: what was found, for each place by itself."""
+        """Scatters the parts' outputs [S, Q, H, C] back to the batch positions: [N, H, C]."""
         out: Tensor = _Back.apply(self.home, *found)
         return out
 
 
 class _Queries(torch.autograd.Function):
-    """Reading entries, one of which is each place's own; the gradient of all others is zero."""
+    """Gather of queries; the backward pass reads one entry for each position, as those of the padding are zero."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, home: Tensor, *asks: Tensor) -> tuple[Tensor, ...]:
@@ -79,13 +79,13 @@ class _Queries(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """By x."""
+        """Returns the gradient of x."""
         everything = torch.cat([grad.flatten(0, 1) for grad in grads])
         return everything[ctx.saved_tensors[0]], None, *([None] * len(grads))
 
 
 class _Back(torch.autograd.Function):
-    """Reading each place's own entry; the others get no gradient."""
+    """Selection of each position's own output; padding gets zero gradients."""
 
     @staticmethod
     def forward(ctx: Any, home: Tensor, *found: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class _Back(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """By what was found."""
+        """Returns the gradients of the parts' outputs."""
         counts = [shape[0] * shape[1] for shape in ctx.shapes]
         out = grad.new_zeros(sum(counts), *grad.shape[1:])
         out[ctx.saved_tensors[0]] = grad
