@@ -1,6 +1,7 @@
-"""Poziomka: the open laboratory for reasoning models. Importing this imports no torch.
+"""Reinforcement learning with verifiable rewards, thinking at test time and sandboxed tools for language models.
 
-It bounds how long OpenMP's threads wait in a loop, unless the environment says how they wait (openmp.py).
+Importing this package does not import torch. It limits the spin wait of OpenMP threads, unless environment variables
+already configure it (openmp.py).
 """
 
 from poziomka.core.errors import PoziomkaError
@@ -30,4 +31,4 @@ __all__ = [
     "evaluate",
 ]
 
-_bound_spinning()  # here, because the runtime reads the environment once, when torch is imported
+_bound_spinning()  # OpenMP reads the environment once, when torch is imported

@@ -1,4 +1,4 @@
-"""`python -m poziomka` is `poziomka`."""
+"""Runs the command line: `python -m poziomka` is the same as `poziomka`."""
 
 import sys
 

@@ -1,26 +1,29 @@
-"""How long OpenMP's threads wait in a loop before they sleep; set before torch loads its OpenMP runtime.
+"""Limits how long OpenMP threads spin before they sleep; must run before torch loads its OpenMP runtime.
 
-PyTorch's threads meet after every operation. A thread that waits in a loop keeps a core busy: on a machine with other
-work, the thread that is waited for then gets no core. GNU's runtime (libgomp, in PyTorch's Linux wheels) turns 300,000
-times by default, LLVM's and Intel's (libomp, libiomp5) wait 200 ms. A wait about as long as putting a thread to sleep
-and waking it costs at most twice the best choice at any load (Karlin et al. 1991, "Empirical studies of competitive
-spinning for a shared-memory multiprocessor"). Measured by benchmarks/busy_machine.py.
+PyTorch's threads synchronize after every operation, and a spinning thread keeps a core busy. On a machine with other
+work, the thread that the others wait for may then get no core. By default GNU's runtime (libgomp, in PyTorch's Linux
+wheels) spins 300,000 times, and LLVM's and Intel's (libomp, libiomp5) spin for 200 ms. A spin about as long as putting
+a thread to sleep and waking it costs at most twice the optimum at any load (Karlin et al. 1991, "Empirical studies of
+competitive spinning for a shared-memory multiprocessor"). Measured by benchmarks/busy_machine.py.
 """
 
 import os
 from collections.abc import MutableMapping
 
 BOUNDS = {
-    "GOMP_SPINCOUNT": "2000",  # turns of libgomp's loop, some 50 microseconds
-    "KMP_BLOCKTIME": "1",  # milliseconds, the least that every version of libomp takes
+    "GOMP_SPINCOUNT": "2000",  # iterations of libgomp's spin loop, about 50 microseconds
+    "KMP_BLOCKTIME": "1",  # milliseconds, the minimum that every version of libomp accepts
 }
-CHOSEN_BY_USER = ("OMP_WAIT_POLICY", "KMP_LIBRARY", *BOUNDS)  # any of these is the user's own choice
+CHOSEN_BY_USER = ("OMP_WAIT_POLICY", "KMP_LIBRARY", *BOUNDS)  # if any of these is set, it stays as it is
 
 
 def bound_spinning(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Bounds the wait of OpenMP's threads, unless the environment says how they wait.
+    """Sets environment variables that limit the spin wait of OpenMP threads, unless one of CHOSEN_BY_USER is set.
 
-    It has an effect on runtimes that are loaded later, so a program that imports torch first keeps its own setting.
+    It affects only OpenMP runtimes loaded later: a program that imports torch first keeps its own setting.
+
+    Args:
+        environment: the environment variables to update.
     """
     if not any(name in environment for name in CHOSEN_BY_USER):
         environment.update(BOUNDS)

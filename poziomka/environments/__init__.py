@@ -1,4 +1,4 @@
-"""What a model talks to while it answers."""
+"""Environments that reply to a model during a rollout: tools and sandboxed interpreters."""
 
 from poziomka.environments.tools.calculator import Calculator, calculate
 from poziomka.environments.tools.tool import Tool, ToolFault, tool

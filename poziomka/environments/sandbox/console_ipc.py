@@ -1,7 +1,7 @@
-"""A console at the other end of three pipes, whatever holds the process there; `worker` is what answers.
+"""Runs code in a console process over three pipes; `worker` is the program at the other end.
 
-Every wait has a deadline, every answer a bound, and what arrives is bytes until it is text: nothing that the code
-sends can be anything but its own output.
+Every wait has a timeout and every answer a size limit. Received data is only ever bytes, decoded to text: whatever the
+code sends can become its own output and nothing else.
 """
 
 import os
@@ -20,47 +20,60 @@ from poziomka.environments.sandbox.limits import Limits
 from poziomka.environments.sandbox.worker.wire_format import is_readable
 from poziomka.environments.sandbox.worker.worker import LARGEST, MARK
 
-PATIENCE = 20.0  # seconds within which a process must be set up; a busy machine may take one
-BUSY = 20.0  # seconds beyond its limit for which a call may go on that the machine gives no processor
-TICK = 0.02  # seconds between two looks at what a process takes
-FLOOD = 2**24  # bytes of output at which whoever writes on is ended; up to them they are read and dropped
-CLEAR = 0.5  # seconds within which the rest of an answered call's output must arrive, or one that ends must be gone
-ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # of an object, as `repr` writes it: never the same twice
+PATIENCE = 20.0  # seconds; timeout for the set-up of a process, which can take one second on a busy machine
+BUSY = 20.0  # seconds beyond its time limit that a call may take if it gets no processor time
+TICK = 0.02  # seconds between two checks of resource use
+FLOOD = 2**24  # bytes of output beyond which a process is killed; output past the limit of a call is read and dropped
+CLEAR = 0.5  # seconds; timeout for the remaining output of an answered call, or for the exit of a process
+ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # an object's address in `repr` output, which differs between processes
 
 
 class Held(Protocol):
-    """A process that answers over pipes."""
+    """A sandboxed process that communicates over pipes.
 
-    asking: int  # descriptors: requests go out,
-    answering: int  # frames come in,
-    writing: int  # and so does what the code writes
+    Attributes:
+        asking: file descriptor for requests to the process.
+        answering: file descriptor for answer frames from the process.
+        writing: file descriptor for the output of the code.
+    """
+
+    asking: int
+    answering: int
+    writing: int
 
     def resume(self) -> None:
-        """Lets it run."""
+        """Resumes the process."""
 
     def pause(self) -> None:
-        """Lets it run no further, where that can be."""
+        """Stops the process until `resume`, if the implementation supports it."""
 
     def excess(self) -> str:
-        """Returns what it took more of than it may, as a fault; "" where nothing."""
+        """Returns the exceeded resource limit as a fault; "" if none is exceeded."""
 
     def starved(self, seconds: float) -> str:
-        """Returns why it is the machine's fault that it took so long; "" where it is not."""
+        """Returns an error message if lack of processor time explains that a call took `seconds`; "" otherwise."""
 
     def end(self, patience: float = 0.0) -> str:
-        """Ends it with all that it left behind; returns how it had ended, as a fault. May be called twice.
+        """Kills the process and everything it started; returns its exit status as a fault. May be called twice.
 
         Args:
-            patience: seconds in which it may end by itself.
+            patience: seconds to wait first for the process to exit by itself.
         """
 
     def free(self) -> None:
-        """Closes the pipes, once it has ended."""
+        """Closes the pipes; to be called after `end`."""
 
 
 @dataclass(slots=True)
 class Written:
-    """What code writes: the beginning is kept, and the end, in which the mark must stand."""
+    """Output of one call: its beginning, which is kept, and its end, where the mark must appear.
+
+    Attributes:
+        most: bytes to keep.
+        kept: the first bytes of the output.
+        end: the last 2 * MARK bytes.
+        count: bytes received so far.
+    """
 
     most: int
     kept: bytes = b""
@@ -68,14 +81,14 @@ class Written:
     count: int = 0
 
     def take(self, part: bytes) -> None:
-        """Takes more of it."""
+        """Appends received bytes."""
         self.count += len(part)
         if len(self.kept) < self.most:
             self.kept += part
         self.end = (self.end + part)[-2 * MARK :]
 
     def text(self, mark: bytes) -> str:
-        """Returns what was kept, without the mark."""
+        """Returns the kept output, decoded, without the mark."""
         kept = self.kept
         if self.end.endswith(mark) and self.count - len(mark) < len(kept):
             kept = kept[: self.count - len(mark)]
@@ -86,7 +99,7 @@ def started(held: Held) -> None:
     """Waits until a process is set up.
 
     Raises:
-        EnvironmentFailure: it is not, and why; it is ended.
+        EnvironmentFailure: the set-up failed or timed out; the message has the reason, and the process is ended.
     """
     said = hear(held.answering, time.monotonic() + PATIENCE)
     if said == b"ready":
@@ -99,7 +112,12 @@ def started(held: Held) -> None:
 
 
 def hear(descriptor: int, until: float) -> bytes:
-    """Returns the next frame; b"" where the other side ended, sends no frame, or is late."""
+    """Returns the next frame; b"" if the other side ended, sent no valid frame, or was late.
+
+    Args:
+        descriptor: the file descriptor to read from.
+        until: the deadline, by `time.monotonic`.
+    """
     said = _Answer()
     while not said.whole and (left := until - time.monotonic()) > 0:
         if is_readable(descriptor, left) and not said.take(os.read(descriptor, said.missing)):
@@ -115,14 +133,13 @@ def _last(descriptor: int) -> str:
 
 
 class _Answer:
-    """A frame that arrives in parts."""
+    """A frame that is received in parts."""
 
     def __init__(self) -> None:
-        """Has nothing yet."""
         self._data = b""
 
     def take(self, part: bytes) -> bool:
-        """Takes a part; returns whether it was one, and the frame can still be one."""
+        """Appends received bytes; returns whether there were any and the frame is still valid."""
         self._data += part
         return bool(part) and self._length <= LARGEST and len(self._data) <= self._length + 4
 
@@ -132,7 +149,7 @@ class _Answer:
 
     @property
     def missing(self) -> int:
-        """How many bytes may be read without a byte of what follows it."""
+        """Bytes that can be read without reading past the frame."""
         return self._length + 4 - len(self._data) if len(self._data) >= 4 else 4 - len(self._data)
 
     @property
@@ -145,10 +162,15 @@ class _Answer:
 
 
 def ask(held: Held, code: str, limits: Limits) -> Output:
-    """Runs code in a process; where the output says that the variables are lost, the process is ended.
+    """Runs code in a console process and returns its output; ends the process if the variables are lost.
+
+    Args:
+        held: the process, set up by `started`.
+        code: Python source.
+        limits: limits of the call: `seconds` and `output`.
 
     Raises:
-        EnvironmentFailure: the machine was too busy to run it.
+        EnvironmentFailure: the machine was too busy to run the code.
     """
     mark = token_hex(MARK // 2).encode()
     request = mark + code.encode("utf-8", "surrogatepass")
@@ -191,9 +213,9 @@ LATE, ENDED = "late", "ended"
 
 
 def _exchange(held: Held, request: bytes, taken: tuple[Written, _Answer], seconds: float) -> str:
-    """Sends a request and reads until it is answered; returns why it is not, "" where it is.
+    """Sends a request and reads until the answer is complete; returns "" then, otherwise the fault.
 
-    A process to which the machine gives no processor has BUSY more seconds.
+    A process that gets no processor time has BUSY more seconds.
     """
     written, answer = taken
     poll = select.poll()
@@ -239,7 +261,7 @@ def _exchange(held: Held, request: bytes, taken: tuple[Written, _Answer], second
 
 
 def _clear(held: Held, written: Written, mark: bytes) -> None:
-    """Reads what an answered call wrote, as far as its mark."""
+    """Reads the remaining output of an answered call, up to its mark."""
     until = time.monotonic() + CLEAR
     while not written.end.endswith(mark) and time.monotonic() < until:
         if is_readable(held.writing, TICK):
@@ -250,7 +272,7 @@ def _clear(held: Held, written: Written, mark: bytes) -> None:
 
 
 def _drain(held: Held, written: Written) -> None:
-    """Reads what is there of the output of a process that has ended."""
+    """Reads the buffered output of a process that has ended."""
     while written.count <= FLOOD and is_readable(held.writing, 0):
         part = os.read(held.writing, 65536)
         if not part:
@@ -259,20 +281,20 @@ def _drain(held: Held, written: Written) -> None:
 
 
 class PipedConsole:
-    """A console in a process (a Console).
+    """Runs code in a process over pipes (a Console).
 
-    A fork has no process until it is used. Then the calls so far are run again in a fresh one, which takes as long as
-    they took, and where one of them says anything else than it said, the fork fails: code that reads the clock or
-    draws from the machine's randomness cannot be run again.
+    A fork starts its process at its first call and replays the earlier calls in it, which takes as long as they took.
+    The fork fails if the output of a replayed call differs: code that reads the clock or the system's randomness cannot
+    be replayed.
 
     Args:
-        begin: starts a process, ready or not.
-        limits: of every call.
-        past: calls to run again before the first, and what each said.
+        begin: starts a process; its set-up may still be in progress.
+        limits: limits of each call.
+        past: calls to replay before the first one, each with its original output.
     """
 
     def __init__(self, begin: Callable[[], Held], limits: Limits, past: Sequence[tuple[str, Output]] = ()) -> None:
-        """Starts nothing."""
+        """Starts no process."""
         self._begin = begin
         self._limits = limits
         self._past = list(past)
@@ -283,7 +305,8 @@ class PipedConsole:
         """Runs code; see Console.
 
         Raises:
-            EnvironmentFailure: no process can be set up, the machine is too busy, or a fork's past does not repeat.
+            EnvironmentFailure: no process can be set up, the machine is too busy, or a replayed call gives another
+                output.
         """
         held = self._ready()
         try:
@@ -297,7 +320,7 @@ class PipedConsole:
         return output
 
     def fork(self) -> "PipedConsole":
-        """Returns a console that begins with the calls so far; see the class."""
+        """Returns a console that replays the calls so far; see the class."""
         return PipedConsole(self._begin, self._limits, self._past)
 
     def close(self) -> None:
@@ -309,13 +332,13 @@ class PipedConsole:
             held.free()
 
     def __del__(self) -> None:
-        """Ends the process of a console that nobody closed."""
+        """Ends the process of a console that was not closed."""
         with suppress(Exception):
             self.close()
 
     def _ready(self) -> Held:
-        """Returns the process, in which the past has happened."""
-        if self._owner != os.getpid():  # of the process that we were forked from
+        """Returns the process; starts it and replays the past calls if there is none."""
+        if self._owner != os.getpid():  # after a fork of this process: it belongs to the parent
             self._held, self._owner = None, os.getpid()
         if self._held is None:
             held = self._begin()
@@ -333,10 +356,10 @@ class PipedConsole:
 
 
 def _repeated(again: Output, before: Output, where: str) -> None:
-    """Checks that a call said what it had said.
+    """Checks that a replayed call gave the same output as before.
 
     Raises:
-        EnvironmentFailure: it did not.
+        EnvironmentFailure: the outputs differ.
     """
     if _said(again) != _said(before):
         words, earlier = (" ".join(_said(output))[:60] for output in (again, before))
@@ -345,5 +368,5 @@ def _repeated(again: Output, before: Output, where: str) -> None:
 
 
 def _said(output: Output) -> tuple[str, str]:
-    """Returns what an output says, but for addresses."""
+    """Returns the text and the fault of an output, with object addresses removed."""
     return ADDRESS.sub("0x", output.text), ADDRESS.sub("0x", output.fault)

@@ -1,7 +1,7 @@
-"""CPython in a container of docker, by the name of an image that has Python 3.11 or later: `docker:python:3.11-slim`.
+"""Runs CPython in a Docker container; the image needs Python 3.11 or later, for example `docker:python:3.11-slim`.
 
-The container has no network, a file system that cannot be written but for a folder in memory, no capabilities and no
-user of ours. What runs in it is `worker`, passed as text, so nothing of ours is mounted. An image is never fetched.
+The container has no network, no capabilities and no user of the host, and its file system is read-only except for a
+folder in memory. It runs `worker`, passed as text, so no file of the host is mounted. Images are never pulled.
 """
 
 import re
@@ -15,7 +15,7 @@ from poziomka.environments.sandbox.interpreter import CALL, Isolation, Surface
 from poziomka.environments.sandbox.landlock_process import CODE, FILES, ONE_THREAD, asked
 from poziomka.environments.sandbox.limits import Limits
 
-PATIENCE = 20.0  # seconds within which docker must answer
+PATIENCE = 20.0  # seconds; timeout for commands of docker
 NOBODY = "65534:65534"
 IMAGE = re.compile(r"[a-zA-Z0-9][\w./:@-]*")
 HELD = {
@@ -36,7 +36,11 @@ NOT_PROTECTED = (
 
 
 def reason(where: str = "") -> str:
-    """Returns why docker, or an image of it, cannot be had; "" where it can."""
+    """Returns the reason why Docker is unavailable; "" if it is available.
+
+    Args:
+        where: name of an image that must be present; "": check Docker only.
+    """
     why = _asked("docker", "info", "--format", "{{.ServerVersion}}")
     if why or not where:
         return f"docker does not answer: {why}" if why else ""
@@ -47,9 +51,9 @@ def reason(where: str = "") -> str:
 
 
 def _asked(*words: str) -> str:
-    """Returns why a command fails, in its own last words; "" where it does not."""
+    """Runs a command; returns the last line of its error output, or "" if it succeeded."""
     try:
-        ran = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)  # noqa: S603 our words
+        ran = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)  # noqa: S603 our own arguments
     except FileNotFoundError:
         return f"{words[0]} is not installed"
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -59,7 +63,7 @@ def _asked(*words: str) -> str:
 
 
 def interpreter(where: str = "", limits: Limits = CALL, seed: int = 0) -> "Docker":
-    """Returns the interpreter; see interpreters.interpreter_named.
+    """Returns the interpreter for an image; see registry.interpreter_named.
 
     Raises:
         SettingsError: no image is named.
@@ -71,13 +75,13 @@ def interpreter(where: str = "", limits: Limits = CALL, seed: int = 0) -> "Docke
 
 
 def command(image: str, name: str, limits: Limits, seed: int) -> list[str]:
-    """Returns the words that start a container.
+    """Returns the command line that starts a container.
 
     Args:
-        image: its image.
-        name: of the container.
-        limits: of every call; of memory, files and processes, of the container.
-        seed: of Python's random numbers and of the order of sets of texts.
+        image: name of the image.
+        name: name of the container.
+        limits: limits of each call; those of memory, files and processes apply to the container.
+        seed: seed of Python's random numbers and of string hashing.
     """
     folder = f"/code:rw,noexec,nosuid,nodev,size={max(FILES * limits.file, 4096)},nr_inodes=2000,mode=1777"
     bounds = [f"nofile={limits.files}:{limits.files}", f"fsize={limits.file}:{limits.file}", "core=0:0"]
@@ -95,24 +99,24 @@ def command(image: str, name: str, limits: Limits, seed: int) -> list[str]:
 
 
 class Docker:
-    """Opens consoles, each a container (an Interpreter).
+    """Opens consoles, each in a container of its own (an Interpreter).
 
     Args:
-        image: that has Python.
-        limits: of every call; of memory, files and processes, of a container.
-        seed: of Python's random numbers and of the order of sets of texts.
+        image: name of an image that has Python.
+        limits: limits of each call; those of memory, files and processes apply to a container.
+        seed: seed of Python's random numbers and of string hashing.
     """
 
     name = "docker"
 
     def __init__(self, image: str, limits: Limits = CALL, seed: int = 0) -> None:
-        """Starts nothing until the first call."""
+        """Starts no container."""
         self.image = image
         self.limits = limits
         self.seed = seed
 
     def isolation(self) -> Isolation:
-        """Returns what holds the code."""
+        """Returns the description of the isolation."""
         return Isolation(self.name, HELD, NOT_PROTECTED)
 
     def open(self) -> PipedConsole:
@@ -120,22 +124,27 @@ class Docker:
         return PipedConsole(lambda: Container(self.image, self.limits, self.seed), self.limits)
 
     def close(self) -> None:
-        """Ends nothing: a console's container ends with it."""
+        """Does nothing: closing a console ends its container."""
 
 
 class Container:
-    """A container that answers over pipes (a Held of `console_ipc`).
+    """A container that communicates over pipes (a Held of `console_ipc`).
+
+    Args:
+        image: name of the image.
+        limits: limits of the container.
+        seed: seed of Python's random numbers and of string hashing.
 
     Raises:
-        EnvironmentFailure: it cannot be started.
+        EnvironmentFailure: docker cannot be started.
     """
 
     def __init__(self, image: str, limits: Limits, seed: int) -> None:
-        """Starts it."""
+        """Starts the container."""
         self.name = f"poziomka-{token_hex(8)}"
         pipe = subprocess.PIPE
         try:
-            self.process = subprocess.Popen(  # noqa: S603 our words
+            self.process = subprocess.Popen(  # noqa: S603 our own arguments
                 command(image, self.name, limits, seed), bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe
             )
         except OSError as error:
@@ -146,27 +155,27 @@ class Container:
         self._ended: str | None = None
 
     def resume(self) -> None:
-        """Does nothing: a container is not stopped between calls, which would take longer than they do."""
+        """Does nothing: stopping a container between calls would take longer than the calls."""
 
     def pause(self) -> None:
-        """Does nothing, as `resume`."""
+        """Does nothing, like `resume`."""
 
     def excess(self) -> str:
-        """Returns nothing: the container's limits hold."""
+        """Returns "": Docker enforces the container's limits."""
         return ""
 
     def starved(self, seconds: float) -> str:
-        """Returns nothing: how long it waited for a processor is not known."""
+        """Returns "": the time that a container waits for a processor is not measured."""
         return ""
 
     def end(self, patience: float = 0.0) -> str:
-        """Kills the container; returns how it had ended, as a fault."""
+        """Kills the container; returns its exit status as a fault. See Held."""
         if self._ended is None:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(patience)
             status = self.process.poll()
             self._ended = "the process was killed" if status is None else f"the process ended with status {status}"
-            _asked("docker", "kill", self.name)  # where it has ended already, there is none
+            _asked("docker", "kill", self.name)  # fails harmlessly if the container has already ended
             try:
                 self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:

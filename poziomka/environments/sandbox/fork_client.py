@@ -1,4 +1,4 @@
-"""A sandboxed interpreter that forks a process for each program; `fork_server` is the code that runs inside."""
+"""Client of a fork server: starts a sandboxed interpreter (`fork_server`) that forks a process for each program."""
 
 import os
 import signal
@@ -14,22 +14,22 @@ from poziomka.environments.sandbox.worker import fork_server, wire_format, worke
 from poziomka.environments.sandbox.worker.seccomp import filter_words
 from poziomka.environments.sandbox.worker.wire_format import Pipes, is_readable
 
-MODULES = {  # each needs those before it
+MODULES = {  # in import order
     f"module.{module.__name__}": module for module in (wire_format, worker_roles, fork_server)
 }
-PATIENCE = 8.0  # seconds within which a process must be forked, or be gone; a busy machine takes one
+PATIENCE = 8.0  # seconds; timeout for forking or ending a process, which takes one second on a busy machine
 
 
 @dataclass(slots=True)
 class Forked:
-    """One process that a nest forked, and the descriptors of this side.
+    """A process forked by a Nest, with this side's file descriptors; -1 for one that is not open.
 
     Attributes:
-        pid: its number.
-        process: refers to the process; readable once it has ended.
-        reading: the pipe from it.
-        writing: the pipe to it.
-        errors: the pipe of its standard error.
+        pid: process ID.
+        process: pidfd of the process, readable once it has ended.
+        reading: pipe from the process.
+        writing: pipe to the process.
+        errors: pipe from its standard error.
     """
 
     pid: int = 0
@@ -40,15 +40,15 @@ class Forked:
 
     @property
     def channel(self) -> Pipes:
-        """The pipes from it and to it."""
+        """The pipes from and to the process, as one channel."""
         return Pipes(self.reading, self.writing)
 
     def ended(self, seconds: float) -> bool:
-        """Waits until the process ended by itself; returns whether it has."""
+        """Waits up to `seconds` for the process to exit; returns whether it has."""
         return is_readable(self.process, seconds)
 
     def close(self, *names: str) -> None:
-        """Closes descriptors, by name; those that are closed already stay so."""
+        """Closes the named descriptors that are open; all of them if no name is given."""
         for name in names or ("process", "reading", "writing", "errors"):
             if getattr(self, name) >= 0:
                 os.close(getattr(self, name))
@@ -56,31 +56,32 @@ class Forked:
 
 
 class Nest:
-    """A sandboxed interpreter that runs one program at a time, or one and the tests that call it.
+    """A sandboxed fork server that runs one program at a time, or one program and the tests that call it.
 
     Args:
-        limits: of each process.
-        seed: of the order of sets of texts, and of Python's random numbers.
+        limits: limits of each process.
+        seed: seed of string hashing and of Python's random numbers.
 
     Raises:
-        EnvironmentFailure: it cannot be started.
+        EnvironmentFailure: the server cannot be started.
     """
 
     def __init__(self, limits: Limits, seed: int) -> None:
-        """Starts it."""
+        """Starts the server and waits until it is set up."""
         self.owner = os.getpid()
         numbers = [f"{name}={value}" for name, value in limits.of_process().items()]
         modules = [f"{name}={coded(module)}" for name, module in MODULES.items()]
         words = filter_words(processes=False, threads=limits.processes > 1)
-        own = replace(limits, file=1, processes=3)  # it makes no file: it opens the pipes of its folder
+        own = replace(limits, file=1, processes=3)  # the server writes no files: it only opens the pipes in its folder
         self.held = HeldProcess(own, seed, ["role=nest", *numbers, *words, *modules])
         started(self.held)
         self._forked: list[Forked] = []
 
     def start(self, *names: str) -> list[Forked]:
-        """Forks a process for each role (`worker_roles`); each waits for its request.
+        """Forks a process for each role of `worker_roles`; each process waits for its request.
 
-        The role "tests" calls the functions of the process before it.
+        Args:
+            names: roles; "tests" calls the functions of the process before it.
 
         Raises:
             EnvironmentFailure: a process cannot be forked, or not be sandboxed.
@@ -92,7 +93,7 @@ class Nest:
             for path in made:
                 os.mkfifo(path, 0o600)
             for to, *others in paths:
-                both.append(os.open(to, os.O_RDWR))  # so that neither side waits for the other to open it
+                both.append(os.open(to, os.O_RDWR))  # opening a FIFO for one direction would block until both are open
                 reading, errors = (os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in others)
                 self._forked.append(Forked(reading=reading, errors=errors))
             worker.tell(self.held.asking, " ".join(names).encode())
@@ -124,10 +125,10 @@ class Nest:
             os.set_blocking(descriptor, True)
 
     def end(self) -> list[Ended]:
-        """Ends the processes; returns how each had ended. What they wrote can still be read until `leave`.
+        """Ends the processes; returns their exit statuses and resource use. Output can still be read until `leave`.
 
         Raises:
-            EnvironmentFailure: they cannot be ended.
+            EnvironmentFailure: the server does not answer.
         """
         found = [(forked.ended(0), *spent(forked.pid)) for forked in self._forked]
         for forked, (alone, *_) in zip(self._forked, found, strict=True):
@@ -141,13 +142,13 @@ class Nest:
         return ended
 
     def leave(self) -> None:
-        """Closes the pipes of processes that have ended."""
+        """Closes the pipes of the processes, to be called after `end`."""
         for forked in self._forked:
             forked.close()
         self._forked = []
 
     def close(self) -> None:
-        """Ends the interpreter, with its programs."""
+        """Ends the server and its programs."""
         self.held.end()
         self.held.free()
         self.leave()

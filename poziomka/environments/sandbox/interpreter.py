@@ -1,11 +1,12 @@
-"""Where a model's code runs while it thinks: interpreters that keep state, hold what runs in them, and fork.
+"""Interfaces of interpreters for model-written code: isolated consoles that keep variables between calls and can fork.
 
     monty       an interpreter of Python's core in Rust: no files, no network, no processes, well under a millisecond
-    sandlock    CPython with numpy in a process that the kernel holds (Landlock, seccomp)
+    sandlock    CPython with numpy in a process sandboxed by the kernel (Landlock, seccomp)
     docker      the same in a container without a network, by the name of an image
 
-What an interpreter promises to hold, its `isolation` says surface by surface. One that is not there is refused with
-the reason and what else there is: nothing ever runs with less than was asked for. `registry` knows their names.
+`Interpreter.isolation` describes the protection of each surface. Requesting an unavailable interpreter raises an error
+with the reason and the alternatives: code never runs with less isolation than was requested. `registry` maps names to
+interpreters.
 """
 
 from collections.abc import Mapping
@@ -19,12 +20,12 @@ CALL = Limits(seconds=2.0, memory=256 * 2**20, output=20_000, file=2**20, files=
 
 
 class Surface(StrEnum):
-    """What code could reach for."""
+    """A resource that untrusted code could reach or exhaust."""
 
     FILES = "files"
     NETWORK = "network"
-    PROCESSES = "processes"  # ours: signals, memory; and how many of its own
-    VARIABLES = "variables"  # of our environment
+    PROCESSES = "processes"  # signals to and memory of other processes; the number of its own
+    VARIABLES = "variables"  # environment variables
     MEMORY = "memory"
     TIME = "time"
     DISK = "disk"
@@ -33,12 +34,12 @@ class Surface(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """What holds the code.
+    """Description of the isolation that an interpreter provides.
 
     Attributes:
-        name: of the interpreter.
-        held: for each surface, in a few words, by what it is held.
-        not_protected: sentences: what code can do nevertheless.
+        name: name of the interpreter.
+        held: for each surface, the mechanism that protects it, in a few words.
+        not_protected: sentences about everything that code can still do.
     """
 
     name: str
@@ -48,13 +49,13 @@ class Isolation:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What came of one call.
+    """Result of one call.
 
     Attributes:
-        text: what the code printed, then the value of its last expression as `repr` writes it, unless that is None.
-        fault: why it did not end in good order, in a line ("ZeroDivisionError: division by zero"); "" where it did.
-        lost: whether the variables are gone with it, so that the next call begins anew.
-        seconds: how long it took.
+        text: printed output, then the `repr` of the last expression's value unless that is None.
+        fault: error in one line ("ZeroDivisionError: division by zero"); "" if the code ended normally.
+        lost: whether the variables are lost, so that the next call starts with none.
+        seconds: duration of the call.
     """
 
     text: str
@@ -64,32 +65,37 @@ class Output:
 
 
 class Console(Protocol):
-    """One interpreter's state, kept from call to call.
+    """A stateful interpreter session: variables are kept between calls.
 
-    EnvironmentFailure is raised for what we failed at, never for what the code did.
+    Methods raise EnvironmentFailure for failures of the sandbox, never for errors of the code.
     """
 
     def run(self, code: str) -> Output:
-        """Runs code within the interpreter's limits; its faults are in the output."""
+        """Runs code within the interpreter's limits and returns its output, errors of the code included."""
 
     def fork(self) -> "Console":
-        """Returns a console with the same variables; neither sees what the other does from now on."""
+        """Returns a console with a copy of the variables; later changes in one do not affect the other."""
 
     def close(self) -> None:
-        """Ends it and all that it left behind; may be called twice."""
+        """Ends the console and every process that it started; may be called twice."""
 
 
 class Interpreter(Protocol):
-    """Opens consoles."""
+    """Opens consoles in which model-written code runs.
+
+    Attributes:
+        name: name of the interpreter.
+        limits: limits of each call.
+    """
 
     name: str
-    limits: Limits  # of every call
+    limits: Limits
 
     def isolation(self) -> Isolation:
-        """Returns what holds the code."""
+        """Returns the description of the isolation."""
 
     def open(self) -> Console:
         """Returns a fresh console. Many may be open at a time."""
 
     def close(self) -> None:
-        """Ends what is kept warm; may be called twice."""
+        """Ends the spare processes that are kept ready; may be called twice."""

@@ -1,7 +1,7 @@
-"""Starting an interpreter that the kernel holds: Landlock for files and signals, seccomp for system calls.
+"""Starts Python interpreters sandboxed by the kernel: Landlock for files and signals, seccomp for system calls.
 
-The package sandlock applies both before the interpreter begins, and answers for the calls that need a decision;
-`worker` then bounds the process further from within, and gives up every right that it has left.
+The package sandlock applies both before the interpreter starts, and supervises the system calls that need a decision;
+`worker` then limits the process further from inside and drops its remaining privileges.
 """
 
 import atexit
@@ -34,14 +34,14 @@ from poziomka.environments.sandbox.worker.wire_format import is_readable
 if TYPE_CHECKING:
     from types import ModuleType
 
-FLAGS = ("-s", "-S", "-P", "-B", "-X", "utf8")  # as -I, but for the seed
-FILES = 64  # times the largest file, which all files together may take
+FLAGS = ("-s", "-S", "-P", "-B", "-X", "utf8")  # like -I, but PYTHONHASHSEED is read
+FILES = 64  # limit on the size of all files together, as a multiple of the limit on one
 CODE = Path(worker.__file__).read_text(encoding="utf-8")
 BEGIN = "import sys, marshal\nexec(marshal.loads(bytes.fromhex(sys.argv.pop(1))))"
-PACKAGES = ("numpy",)  # that code may import beside Python's own modules
+PACKAGES = ("numpy",)  # packages that code may import besides the standard library
 CONSOLE = ("role=console",)
 LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/dev/null")
-# beside what sandlock refuses by itself: what Landlock does not hold, and what reaches processes of the same user
+# in addition to sandlock's own list: calls that Landlock does not restrict, or that reach processes of the same user
 DENIED = (
     *("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat"),
     *("utime", "utimes", "utimensat", "futimesat", "mknod", "mknodat"),
@@ -58,7 +58,7 @@ DENIED = (
 
 
 def loaded() -> "ModuleType":
-    """Returns the package sandlock.
+    """Imports and returns the package sandlock.
 
     Raises:
         ImportError: it is not installed.
@@ -71,19 +71,19 @@ def loaded() -> "ModuleType":
 
 
 def command() -> str:
-    """Returns the path of the interpreter, past the links of a virtual environment."""
+    """Returns the path of the Python executable, with the links of a virtual environment resolved."""
     return os.path.realpath(sys.executable)
 
 
 def packages() -> dict[str, str]:
-    """Returns the folders of the packages that code may import, by name."""
+    """Returns the folders of the packages that code may import (PACKAGES), by name."""
     found = {name: find_spec(name) for name in PACKAGES}
     return {name: str(Path(spec.origin).parent) for name, spec in found.items() if spec is not None and spec.origin}
 
 
 @cache
 def readable() -> tuple[str, ...]:
-    """Returns the files and folders that a process needs to read: Python's own library, the system's, numpy."""
+    """Returns the paths that a process needs to read: Python's standard library, system libraries and numpy."""
     again = str(Path(sys.base_exec_prefix) / sys.platlibdir)
     beside = [path for folder in packages().values() for path in (folder, f"{folder}.libs")]
     paths = (*LIBRARIES, command(), sysconfig.get_path("stdlib"), again, *beside)
@@ -92,7 +92,10 @@ def readable() -> tuple[str, ...]:
 
 @cache
 def opened() -> dict[str, str]:
-    """Returns what of it `worker` is to open, by what it is; packages of others, and ours, stay closed."""
+    """Returns the paths that `worker` makes readable, one a line, by the name of its argument (`read.folders`, …).
+
+    Folders of other packages, and of this one, are excluded from `readable`.
+    """
     lib = sysconfig.get_path("stdlib")
     others = [
         *site.getsitepackages(),
@@ -105,15 +108,15 @@ def opened() -> dict[str, str]:
     found = {
         "read.folders": [path for path in paths if path.is_dir()],
         "read.files": [path for path in paths if not path.is_dir()],
-        "read.listed": [Path(lib)],  # to import a module is to look for its name there
+        "read.listed": [Path(lib)],  # an import lists this folder
     }
     return {name: "\n".join(map(str, held)) for name, held in found.items()}
 
 
 def split(path: Path, closed: Sequence[Path]) -> list[Path]:
-    """Returns a file or folder, or the parts of it that do not lie within folders that are closed.
+    """Returns a path, or the parts of it that are outside the closed folders.
 
-    A package that lies in a closed folder and is asked for by its own path is not closed.
+    A package inside a closed folder stays accessible if `path` is its own path.
     """
     if path in closed:
         return []
@@ -123,7 +126,7 @@ def split(path: Path, closed: Sequence[Path]) -> list[Path]:
 
 
 def asked(limits: Limits, seed: int, folders: Mapping[str, str]) -> list[str]:
-    """Returns what `worker` is told of a process's bounds, as words."""
+    """Returns arguments of `worker`, as NAME=VALUE, for limits, the seed and the folders of importable packages."""
     numbers = {
         "seed": seed,
         "memory": limits.memory,
@@ -141,34 +144,37 @@ def asked(limits: Limits, seed: int, folders: Mapping[str, str]) -> list[str]:
 
 @cache
 def coded(module: "ModuleType") -> str:
-    """Returns a module of ours as `worker` reads it: to compile it anew in each process takes longer than all else."""
+    """Returns a module compiled, marshalled and in hex, as `worker` loads it.
+
+    Compiling it in each process would take longer than everything else at its start.
+    """
     path = Path(str(module.__file__))
     return marshal.dumps(compile(path.read_text(encoding="utf-8"), f"<{path.stem}>", "exec", dont_inherit=True)).hex()
 
 
 def spent(process: int) -> tuple[float, float]:
-    """Returns CPU seconds of all threads of a process, and seconds in which its first one waited for a processor."""
+    """Returns the CPU seconds of all threads of a process, and the seconds its first thread waited for a processor."""
     with suppress(OSError, ValueError, IndexError):
         waited = Path(f"/proc/{process}/schedstat").read_text("ascii").split()[1]
-        return time.clock_gettime(~process << 3 | 2), int(waited) * 1e-9  # the clock that the kernel keeps of it
+        return time.clock_gettime(~process << 3 | 2), int(waited) * 1e-9  # the process's CPU clock
     return 0.0, 0.0
 
 
 class HeldProcess:
-    """An interpreter that the kernel holds, in a folder of its own (a Held of `console_ipc`).
+    """A Python interpreter sandboxed by the kernel, with a folder of its own (a Held of `console_ipc`).
 
     Args:
-        limits: of the process; of processes, of all that it starts together.
-        seed: of Python's random numbers and of the order of sets of texts.
-        more: what else `worker` is told, its role at least.
+        limits: limits of the process; `processes` is the limit of all that it starts together.
+        seed: seed of Python's random numbers and of string hashing.
+        more: further arguments of `worker`, at least its role.
 
     Raises:
-        EnvironmentFailure: it cannot be started.
+        EnvironmentFailure: the process cannot be started.
     """
 
     def __init__(self, limits: Limits, seed: int, more: Sequence[str] = CONSOLE) -> None:
-        """Starts it."""
-        self.forks = "role=console" in more  # what it runs may start processes
+        """Starts the process."""
+        self.forks = "role=console" in more  # the code in it may start processes
         self.limits = limits
         self.scratch = Scratch()
         self.owner = os.getpid()
@@ -185,7 +191,7 @@ class HeldProcess:
         try:
             self.process = _starter().submit(_popen, self._sandbox(seed), words).result()
             self.pid = self.process.pid or 0
-            self.signalling = os.pidfd_open(self.pid)  # can be read once it has ended
+            self.signalling = os.pidfd_open(self.pid)  # readable once the process has ended
         except BaseException as error:
             self.scratch.discard()
             if not isinstance(error, Exception):
@@ -201,7 +207,7 @@ class HeldProcess:
 
     def _sandbox(self, seed: int) -> Any:
         limits = self.limits
-        # one is bounded by itself, with a MemoryError; several are counted by sandlock, and killed
+        # a single process has its own limit and gets a MemoryError; sandlock counts several together and kills them
         together = limits.memory * 3 // 2 if limits.processes > 1 and self.forks else None
         own = [self.scratch.path]
         return loaded().Sandbox(
@@ -214,38 +220,38 @@ class HeldProcess:
             max_processes=limits.processes,
             max_memory=together,
             no_coredump=True,
-            name=f"code-{token_hex(6)}",  # the host's name, as it appears inside
+            name=f"code-{token_hex(6)}",  # the host name inside the sandbox
         )
 
     # ------------------------------------------------------------------------------------------------ while it runs
     def resume(self) -> None:
-        """Lets it run."""
+        """Resumes the process."""
         self._before = self._spent()
         if self._paused:
             self._paused = False
             self._signal(signal.SIGCONT)
 
     def pause(self) -> None:
-        """Stops it and all that it started, so that nothing goes on between two calls."""
+        """Stops the process and all that it started, so that nothing runs between two calls."""
         self._paused = True
         self._signal(signal.SIGSTOP)
 
     def over(self, seconds: float) -> bool:
-        """Waits until it has ended by itself; returns whether it has."""
+        """Waits up to `seconds` for the process to exit by itself; returns whether it has."""
         return is_readable(self.signalling, seconds)
 
     def excess(self) -> str:
-        """Returns whether its folder holds more than it may, as a fault."""
+        """Returns a fault if the process's folder exceeds its size limit; "" otherwise."""
         most = FILES * self.limits.file
         return f"wrote more than {most} bytes, or too many files, into its folder" if self._full(most) else ""
 
     def _full(self, most: int) -> bool:
-        return self.scratch.overfull(most + 2**16)  # the folders themselves take room
+        return self.scratch.overfull(most + 2**16)  # the folders themselves take space
 
     def starved(self, seconds: float) -> str:
-        """Returns why it is the machine's fault that it took so long; "" where it is not."""
+        """Returns an error message if lack of processor time explains that a call took `seconds`; "" otherwise."""
         used, waited = (after - before for after, before in zip(self._spent(), self._before, strict=True))
-        if self.limits.processes > 1:  # those that it started are no reason to wait for a processor
+        if self.limits.processes > 1:  # waiting while its own children run is not starvation
             used += sum(spent(process)[0] for process in descendants(self.pid))
         if not Ended(used=used, waited=waited).starved(seconds):
             return ""
@@ -263,12 +269,12 @@ class HeldProcess:
 
     # ----------------------------------------------------------------------------------------------------- its end
     def end(self, patience: float = 0.0) -> str:
-        """Ends it with all that it started, and removes its folder; returns how it had ended, as a fault.
+        """Kills the process and all that it started, and removes its folder; returns its exit status as a fault.
 
-        What it wrote can still be read until `free`.
+        Its output can still be read until `free`.
 
         Args:
-            patience: seconds in which it may end by itself.
+            patience: seconds to wait first for the process to exit by itself.
         """
         if self._ended is not None or self.owner != os.getpid():
             return self._ended or ""
@@ -297,25 +303,25 @@ class HeldProcess:
 
 
 class Ready:
-    """Processes that are started before they are needed, one by one as they are taken.
+    """A pool of processes that are started before they are needed; each one taken is replaced.
 
     Args:
-        begin: starts one.
-        spare: how many wait; 0: none.
+        begin: starts a process.
+        spare: number of processes to keep ready; 0: none.
     """
 
     def __init__(self, begin: Callable[[], HeldProcess], spare: int = 1) -> None:
-        """Starts none until the first is taken."""
+        """Starts no process; the first `take` does."""
         self._begin = begin
         self._spare = spare
-        self._waiting: list[HeldProcess] = []  # popping and appending are atomic
+        self._waiting: list[HeldProcess] = []  # pop and append are atomic, so no lock is needed
         self._finalizer = weakref.finalize(self, _end_these, self._waiting)
 
     def take(self) -> HeldProcess:
-        """Returns one, which may still be starting.
+        """Returns a process, which may still be starting.
 
         Raises:
-            EnvironmentFailure: it cannot be started.
+            EnvironmentFailure: no process can be started.
         """
         taken = None
         while taken is None and self._waiting:
@@ -332,7 +338,7 @@ class Ready:
         return taken
 
     def close(self) -> None:
-        """Ends those that wait; may be called twice, and it can be used again."""
+        """Ends the spare processes; may be called twice, and the pool can be used again."""
         _end_these(self._waiting)
 
 
@@ -343,7 +349,7 @@ def _end_these(waiting: list[HeldProcess]) -> None:
         held.free()
 
 
-WAIT = 5.0  # seconds within which a killed process is gone
+WAIT = 5.0  # seconds; timeout for the exit of a killed process
 KILLED = "the process was killed"
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _LIVE: "weakref.WeakSet[HeldProcess]" = weakref.WeakSet()
@@ -354,7 +360,7 @@ def _popen(sandbox: Any, words: Sequence[str]) -> Any:
     return sandbox.popen(words, stdin=piped, stdout=piped, stderr=piped)
 
 
-# a held process dies with the thread that started it, so one thread that lives as long as we do starts them all
+# a sandboxed process dies with the thread that started it, so one thread that lives as long as this process starts all
 _STARTERS: dict[int, ThreadPoolExecutor] = {}
 _LOCK = [threading.Lock()]
 
@@ -372,15 +378,15 @@ def _starter() -> ThreadPoolExecutor:
 
 
 def _end_all() -> None:
-    """Ends what is still held as this process ends: of a console that nobody closed."""
+    """Ends the sandboxed processes of consoles that were not closed, when this process exits."""
     for held in list(_LIVE):
         with suppress(EnvironmentFailure):
             held.end()
 
 
 def _forget() -> None:
-    """In a fork of this process: its held processes are not ours to end."""
-    _LOCK[0] = threading.Lock()  # somebody may have held it when we were forked
+    """Drops the sandboxed processes in a fork of this process: they belong to the parent."""
+    _LOCK[0] = threading.Lock()  # another thread may have held the old lock at the fork
     for held in list(_LIVE):
-        held.process._handle = None  # noqa: SLF001 whose finalizer would kill the process
+        held.process._handle = None  # noqa: SLF001 its finalizer would kill the process
     _LIVE.clear()

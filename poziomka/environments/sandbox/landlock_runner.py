@@ -1,8 +1,8 @@
 """Runs untrusted programs in the sandbox, so that their tests stay out of reach.
 
-A program is forked from a sandboxed interpreter that never ran untrusted code (`fork_client`), into rules of its own,
-under which it changes no file, reaches no process, not even that interpreter, and starts none. It communicates through
-pipes that it alone has.
+The process of a program is forked from a sandboxed interpreter that never ran untrusted code (`fork_client`) and then
+gets rules of its own: it cannot change a file, reach another process, not even that interpreter, or start one. It
+communicates through pipes that no other program has.
 """
 
 import os
@@ -34,11 +34,11 @@ class Ran:
     """The result of running a whole program.
 
     Attributes:
-        output: what it wrote to standard output.
-        fault: why it cannot be right whatever it wrote, in a line; "" where it ended in good order.
-        seconds: how long it ran.
-        memory: bytes of its process at its largest; 0 where it did not end by itself.
-        read: whether the program is Python at all.
+        output: standard output of the program.
+        fault: error in one line, with which the output cannot be correct; "" if the program ended normally.
+        seconds: duration of the run.
+        memory: peak bytes of the process; 0 if it did not end by itself.
+        read: whether the program is valid Python.
     """
 
     output: bytes
@@ -49,21 +49,21 @@ class Ran:
 
 
 class Sandlocked:
-    """Runs programs in sandboxed processes. They write no files.
+    """Runs programs in sandboxed processes that cannot write files.
 
     Args:
-        limits: of each program.
-        seed: of the order of sets of texts, and of Python's random numbers, in every program.
+        limits: limits of each program.
+        seed: seed of string hashing and of Python's random numbers in every program.
 
     Raises:
-        EnvironmentFailure: the kernel cannot hold them here, and why.
+        EnvironmentFailure: programs cannot be sandboxed on this machine; the message has the reason.
         SettingsError: the limits allow files.
     """
 
     not_protected: tuple[str, ...] = NOT_PROTECTED
 
     def __init__(self, limits: Limits = PROGRAMS, seed: int = 0) -> None:
-        """Starts nothing until the first program."""
+        """Checks that the sandbox is available; starts no process."""
         why = sandlocked.reason()
         if why:
             message = f"programs cannot be sandboxed here: {why}; use a Linux of 6.12 or later with the extra 'sandbox'"
@@ -75,19 +75,19 @@ class Sandlocked:
             raise SettingsError(message)
         self.limits = limits
         self.seed = seed
-        self._idle: list[Nest] = []  # popping and appending are atomic, so there is no lock that a fork could hold
+        self._idle: list[Nest] = []  # pop and append are atomic, so there is no lock that a fork could inherit locked
         self._finalizer = weakref.finalize(self, _close, self._idle)
 
     @contextmanager
     def lent(self) -> Iterator[Nest]:
-        """Lends an interpreter; it comes back unless something was raised."""
+        """Lends a fork server from the pool; it is returned unless an exception is raised."""
         nest = None
         while nest is None:
             try:
                 nest = self._idle.pop()
             except IndexError:
                 nest = Nest(self.limits, self.seed)
-            if nest.owner != os.getpid() or nest.held.over(0):  # of the process that we were forked from; or dead
+            if nest.owner != os.getpid() or nest.held.over(0):  # owned by the parent of a fork, or dead
                 nest.close()
                 nest = None
         try:
@@ -99,15 +99,15 @@ class Sandlocked:
         self._idle.append(nest)
 
     def whole(self, source: str, text: bytes = b"", seconds: float | None = None) -> Ran:
-        """Runs a program from its start to its end.
+        """Runs a whole program and returns its result.
 
         Args:
             source: the program.
-            text: what it reads from standard input.
-            seconds: that are left to it; None: the limit.
+            text: its standard input.
+            seconds: time that is left for it, up to the limit; None: the limit.
 
         Raises:
-            EnvironmentFailure: it could not be run; that says nothing of the program.
+            EnvironmentFailure: the program could not be run, through no fault of its own.
         """
         limit = self.limits.seconds
         seconds = limit if seconds is None else min(seconds, limit)
@@ -134,7 +134,7 @@ class Sandlocked:
         return Ran(output, _fault_of(ended, said), took, ended.memory)
 
     def close(self) -> None:
-        """Ends the interpreters that nobody uses; it can be used again."""
+        """Ends the idle fork servers; the runner can be used again."""
         _close(self._idle)
 
 
@@ -144,7 +144,7 @@ def _close(idle: list[Nest]) -> None:
 
 
 def _unread(channel: Pipes, until: float) -> str:
-    """Returns why a program is not Python; "" where it is, or has ended already."""
+    """Returns the error if a program is not valid Python; "" if it is, or has ended already."""
     with suppress(EOFError, OSError, NotPlainError):
         match receive(channel, until):
             case ["unread", str(why)]:
@@ -153,13 +153,13 @@ def _unread(channel: Pipes, until: float) -> str:
 
 
 def request(channel: Channel, asked: dict[str, object]) -> None:
-    """Sends a request to a process; where that has ended already, reading its answer shows it."""
+    """Sends a request to a process; if the process has ended, the error comes from reading its answer."""
     with suppress(OSError):
         send(channel, asked)
 
 
 def _fault_of(ended: Ended, said: str) -> str:
-    """Returns how a whole program ended, and the last line that it wrote; "" where it ended in good order."""
+    """Returns the exit status of a program and the last line of its standard error; "" if it ended normally."""
     last = said.splitlines()[-1][:300] if said else ""
     if not ended.status:
         return ""

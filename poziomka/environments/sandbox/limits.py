@@ -1,4 +1,4 @@
-"""Limits of a program that runs in another process, and whose fault it is when one is exceeded."""
+"""Limits of a program that runs in another process, and checks whether a busy machine made it exceed them."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ class Limits:
     """Limits of one run of a program.
 
     Attributes:
-        seconds: by the clock, all calls or all inputs of one check together.
+        seconds: wall-clock time, of all calls or all inputs of one check together.
         memory: bytes of address space of a process.
         output: bytes on standard output and standard error together.
-        file: bytes of a file; 0: it can write none, and its folder is closed to it.
+        file: bytes of a file; 0: no file can be written, and the program's folder is closed to it.
         files: open files of a process.
-        processes: processes and threads.
+        processes: number of processes and threads.
 
     Raises:
         SettingsError: a limit is not positive.
@@ -29,14 +29,14 @@ class Limits:
     processes: int = 16
 
     def __post_init__(self) -> None:
-        """Refuses limits under which nothing runs."""
+        """Checks that the limits are positive."""
         if min(self.seconds, self.memory, self.output, self.files, self.processes) <= 0 or self.file < 0:
             message = f"a program's limits are positive, and the bytes of a file 0 or more: received {self}"
             raise SettingsError(message)
 
     def of_process(self) -> dict[str, int]:
-        """Returns the limits that the kernel enforces in the process itself."""
-        cpu = int(self.seconds) + 2  # the caller's clock ends it first, unless the caller is late
+        """Returns the limits that the kernel enforces on the process itself, by name."""
+        cpu = int(self.seconds) + 2  # a backstop: the caller's timeout comes first, unless the caller is late
         return {
             "cpu": cpu,
             "memory": self.memory,
@@ -48,13 +48,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a process ended.
+    """Exit status and resource use of a process.
 
     Attributes:
-        status: exit status, negative for a signal; None where it was killed by its caller.
-        memory: bytes at its largest; 0 where it was killed by its caller.
+        status: exit status, negative for a signal; None if the caller killed it.
+        memory: peak bytes; 0 if the caller killed it.
         used: CPU seconds of all its threads.
-        waited: seconds in which its first thread could run and had no processor.
+        waited: seconds in which its first thread was runnable but had no processor.
     """
 
     status: int | None = None
@@ -63,15 +63,19 @@ class Ended:
     waited: float = 0.0
 
     def starved(self, seconds: float) -> bool:
-        """Whether the process waited for over half of so many seconds and ran for under a tenth of them."""
+        """Whether the process waited for a processor over half of `seconds` and ran under a tenth of them."""
         return self.waited > seconds / 2 and self.used < seconds / 10
 
 
 def busy(ended: Ended, seconds: float) -> None:
-    """Checks that a program that exceeded its time limit had a processor.
+    """Checks that a program that exceeded its time limit was not starved of processor time.
+
+    Args:
+        ended: resource use of the program.
+        seconds: its time limit.
 
     Raises:
-        EnvironmentFailure: it had none for most of the time, so the machine is at fault and not the program.
+        EnvironmentFailure: it waited for a processor most of the time, so the machine is at fault and not the program.
     """
     if ended.starved(seconds):
         message = (

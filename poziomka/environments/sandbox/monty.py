@@ -1,8 +1,8 @@
-"""Python's core in an interpreter written in Rust (pydantic-monty): no files, no network, no processes to reach.
+"""Runs Python's core in an interpreter written in Rust (pydantic-monty), which reaches no files, network or processes.
 
-A call takes a fraction of a millisecond. The code never is CPython's: there is no module to import that touches the
+A call takes a fraction of a millisecond. The code never runs in CPython: there is no module to import that touches the
 machine, and no object graph that leads to one. It runs in worker processes, so that a crash of the interpreter itself
-is contained; more consoles may be open than there are workers, the longest unused of them parked as bytes.
+is contained. More consoles than workers may be open: the least recently used ones are parked as bytes.
 """
 
 import os
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     import pydantic_monty
 
-WORKERS = 64  # processes that hold a console each, under a megabyte of their own; further consoles are parked
-GRACE = 1.0  # seconds beyond the limit after which a worker that does not stop by itself is killed
-DEPTH = 500  # of calls in calls
-NEVER = 2**31 - 1  # lookups that a console may make
-# faults after which the interpreter's state is not to be used, or its process is gone
+WORKERS = 64  # processes with one console each, under a megabyte of their own; further consoles are parked
+GRACE = 1.0  # seconds beyond the time limit after which a worker that does not stop by itself is killed
+DEPTH = 500  # maximum recursion depth
+NEVER = 2**31 - 1  # lookups that a console may make: no limit
+# faults after which the interpreter's state must not be used, or its process is gone
 ABORTED = ("TimeoutError: ", "MemoryError: memory limit exceeded", "MemoryError: the worker exceeded its memory limit")
 TOO_LARGE = "MemoryError: the variables took too much memory to be kept from call to call"
 NOT_PROTECTED = (
@@ -47,7 +47,11 @@ HELD = {
 
 
 def reason(where: str = "") -> str:
-    """Returns why this interpreter cannot be had; "" where it can."""
+    """Returns the reason why this interpreter is unavailable; "" if it is available.
+
+    Args:
+        where: must be "": the interpreter has no variants.
+    """
     if where:
         return f"it has no kinds, and {where!r} was named"
     if find_spec("pydantic_monty") is None:
@@ -56,10 +60,10 @@ def reason(where: str = "") -> str:
 
 
 def interpreter(where: str = "", limits: Limits = CALL, seed: int = 0) -> "Monty":
-    """Returns the interpreter; see interpreters.interpreter_named.
+    """Returns the interpreter; see registry.interpreter_named.
 
     Raises:
-        SettingsError: a kind of it is named.
+        SettingsError: `where` is not empty.
     """
     if where:
         raise SettingsError(reason(where))
@@ -67,35 +71,35 @@ def interpreter(where: str = "", limits: Limits = CALL, seed: int = 0) -> "Monty
 
 
 class Monty:
-    """Opens consoles (an Interpreter).
+    """Opens consoles in the Rust interpreter pydantic-monty (an Interpreter).
 
     Args:
-        limits: of every call; of files and processes it has none.
-        seed: of the code's random numbers.
-        workers: processes, each with a console; further consoles are parked as bytes, about 20 kB each.
+        limits: limits of each call; those of files and processes are unused, since the code has neither.
+        seed: seed of the code's random numbers.
+        workers: number of processes with one console each; further consoles are parked as bytes, about 20 kB each.
     """
 
     name = "monty"
 
     def __init__(self, limits: Limits = CALL, seed: int = 0, workers: int = WORKERS) -> None:
-        """Starts nothing until the first call."""
+        """Starts no worker."""
         self.limits = limits
         self.seed = seed
         self.workers = workers
-        self.held: OrderedDict[int, MontyConsole] = OrderedDict()  # consoles that have a worker, longest unused first
+        self.held: OrderedDict[int, MontyConsole] = OrderedDict()  # consoles with a worker, least recently used first
         self._pool: pydantic_monty.Monty | None = None
         self._finalizer: weakref.finalize[..., Any] | None = None
 
     def isolation(self) -> Isolation:
-        """Returns what holds the code."""
+        """Returns the description of the isolation."""
         return Isolation(self.name, HELD, NOT_PROTECTED)
 
     def open(self) -> "MontyConsole":
-        """Returns a fresh console; a worker takes it up at its first call."""
+        """Returns a fresh console; it gets a worker at its first call."""
         return MontyConsole(self)
 
     def close(self) -> None:
-        """Ends the workers; a console that is still open begins anew, should it be used again."""
+        """Ends the workers; a console that is still open starts without variables if it is used again."""
         for console in list(self.held.values()):
             console.drop()
         if self._finalizer is not None:
@@ -103,7 +107,7 @@ class Monty:
         self._pool = None
 
     def session(self) -> "pydantic_monty.MontySession":
-        """Returns a worker's fresh session.
+        """Returns a fresh session in a worker; parks the least recently used console if no worker is free.
 
         Raises:
             EnvironmentFailure: no worker can be started.
@@ -128,7 +132,11 @@ class Monty:
         return session
 
     def _warm(self) -> "pydantic_monty.Monty":
-        """Returns the pool of workers."""
+        """Returns the pool of workers; starts it at the first call.
+
+        Raises:
+            EnvironmentFailure: the pool cannot be started, or the library was used before this process was forked.
+        """
         if _STARTED.setdefault("in", os.getpid()) != os.getpid():
             message = (
                 "monty was used before this process was forked, and its library would wait without end here: "
@@ -154,31 +162,30 @@ class Monty:
 
 @cache
 def _library() -> "ModuleType":
-    """Returns the library; of its errors, MontyError is the base."""
-    import pydantic_monty  # noqa: PLC0415 an extra of 10 MB, which only code that runs here needs
+    """Imports and returns pydantic_monty; MontyError is the base class of its errors."""
+    import pydantic_monty  # noqa: PLC0415 an optional dependency of 10 MB
 
     return pydantic_monty
 
 
-_STARTED: dict[str, int] = {}  # the process in which the library's threads are
+_STARTED: dict[str, int] = {}  # ID of the process in which the library's threads run
 
 
 def _of_this_process() -> bool:
-    """Whether the library may be called here: its threads are not in a fork."""
+    """Whether the library may be called in this process: a fork has none of its threads."""
     return _STARTED.get("in") == os.getpid()
 
 
 def _end(pool: "pydantic_monty.Monty") -> None:
     if _of_this_process():
-        with suppress(Exception):  # what is gone already needs no end
+        with suppress(Exception):  # the workers may have ended already
             pool.__exit__(None, None, None)
 
 
 class _Printed:
-    """What code printed, up to a bound; code that prints more is stopped."""
+    """Collects printed output up to a limit; stops code that prints more."""
 
     def __init__(self, most: int) -> None:
-        """Begins empty."""
         self.text = ""
         self.over = False
         self._most = most
@@ -191,20 +198,25 @@ class _Printed:
 
 
 class MontyConsole:
-    """One interpreter's state (a Console)."""
+    """A console in the Rust interpreter (a Console).
+
+    Args:
+        interpreter: provides workers and limits.
+        state: snapshot of another console's variables; None: no variables.
+    """
 
     def __init__(self, interpreter: Monty, state: bytes | None = None) -> None:
-        """Begins empty, or with a state of another console."""
+        """Takes no worker; the first call does."""
         self._interpreter = interpreter
-        self._state = state  # what it is while no worker holds it; None: empty
+        self._state = state  # snapshot of the variables while there is no session; None: none
         self._session: pydantic_monty.MontySession | None = None
-        self._lost = ""  # why the variables were lost between two calls, until a call says so
+        self._lost = ""  # fault if the variables were lost between two calls; the next call returns it
 
     def run(self, code: str) -> Output:
         """Runs code; see Console.
 
         Raises:
-            EnvironmentFailure: no worker can be had.
+            EnvironmentFailure: no worker can be started.
         """
         session = self._held()
         if session is None:
@@ -232,37 +244,37 @@ class MontyConsole:
         return self._output(printed.text + text, fault, lost=lost, seconds=seconds)
 
     def fork(self) -> "MontyConsole":
-        """Returns a console with the same variables, by way of a snapshot.
+        """Returns a console with a copy of the variables, made by a snapshot.
 
-        Where they take too much memory for one, both consoles lose them, and the next call of each says so.
+        If they take too much memory for a snapshot, both consoles lose them, and the next call of each returns a fault.
         """
         fork = MontyConsole(self._interpreter, self._snapshot())
         fork._lost = self._lost
         return fork
 
     def close(self) -> None:
-        """Gives the worker back."""
+        """Releases the worker and drops the variables."""
         self.drop()
         self._state, self._lost = None, ""
 
     def park(self) -> None:
-        """Gives the worker back and keeps the variables."""
+        """Releases the worker and keeps the variables as a snapshot."""
         self._state = self._snapshot()
         self.drop()
 
     def drop(self) -> None:
-        """Gives the worker back with all that it holds."""
+        """Releases the worker and its session, without a snapshot."""
         session, self._session = self._session, None
         self._interpreter.held.pop(id(self), None)
         if session is not None and _of_this_process():
-            with suppress(Exception):  # a worker that crashed is gone already
+            with suppress(Exception):  # the worker may have crashed
                 session.__exit__(None, None, None)
 
     def _held(self) -> "pydantic_monty.MontySession | None":
-        """Returns the session, which has the variables; None where they were lost since the last call.
+        """Returns the session with the variables loaded; None if they were lost since the last call.
 
         Raises:
-            EnvironmentFailure: no worker can be had.
+            EnvironmentFailure: no worker can be started.
         """
         if not self._lost and (self._session is None or not _of_this_process()):
             self._session = self._interpreter.session()
@@ -274,7 +286,7 @@ class MontyConsole:
         return self._session
 
     def _load(self) -> None:
-        """Gives a fresh session the variables of the snapshot."""
+        """Loads the variables of the snapshot into a fresh session."""
         state, self._state = self._state, None
         if state is None or self._session is None:
             return
@@ -284,7 +296,7 @@ class MontyConsole:
             self._forget()
 
     def _snapshot(self) -> bytes | None:
-        """Returns the variables as bytes; where that fails, for their size mostly, this console loses them."""
+        """Returns the variables as bytes; if that fails, mostly for their size, this console loses them."""
         if self._session is None:
             return self._state
         try:
@@ -315,7 +327,7 @@ def _shown(value: object) -> str:
 
 
 def _words(error: "pydantic_monty.MontyError") -> str:
-    """Returns an error as "ValueError: what was wrong (line 3)"."""
+    """Formats an error as "ValueError: message (line 3)"."""
     inner = error.exception()
     said = " ".join(str(error).split("\n"))[:300]
     name = type(inner).__name__

@@ -1,4 +1,4 @@
-"""The interpreters by their names."""
+"""Looks up interpreters by name."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from poziomka.environments.sandbox import sandlock_interpreter as sandlocked
 from poziomka.environments.sandbox.interpreter import CALL, Interpreter
 from poziomka.environments.sandbox.limits import Limits
 
-# name: (what makes one, why one cannot be had here: "" where it can)
+# name: (factory, function that returns the reason why it is unavailable, or "")
 INTERPRETERS: dict[str, tuple[Callable[[str, Limits, int], Interpreter], Callable[[str], str]]] = {
     "monty": (monty.interpreter, monty.reason),
     "sandlock": (sandlocked.interpreter, sandlocked.reason),
@@ -17,16 +17,16 @@ INTERPRETERS: dict[str, tuple[Callable[[str, Limits, int], Interpreter], Callabl
 
 
 def interpreter_named(name: str, limits: Limits = CALL, seed: int = 0) -> Interpreter:
-    """Returns the interpreter of a name: monty, sandlock, or docker:IMAGE.
+    """Returns the interpreter with a name.
 
     Args:
-        name: see above.
-        limits: of every call.
-        seed: of Python's random numbers and of the order of sets of texts.
+        name: "monty", "sandlock", or "docker:IMAGE".
+        limits: limits of each call.
+        seed: seed of Python's random numbers and of string hashing.
 
     Raises:
         SettingsError: no interpreter has this name.
-        EnvironmentFailure: it cannot run here, and why; what else can.
+        EnvironmentFailure: it cannot run on this machine; the message has the reason and the alternatives.
     """
     kind, _, where = name.partition(":")
     if kind not in INTERPRETERS:
@@ -43,5 +43,5 @@ def interpreter_named(name: str, limits: Limits = CALL, seed: int = 0) -> Interp
 
 
 def reasons() -> dict[str, str]:
-    """Returns, by name, why an interpreter cannot be had here; "" for one that can."""
+    """Returns the reason why each interpreter is unavailable, by name; "" for an available one."""
     return {name: reason("") for name, (_, reason) in INTERPRETERS.items()}

@@ -1,8 +1,8 @@
-"""CPython with numpy in a process that the kernel holds (the package sandlock: Landlock and seccomp).
+"""Runs CPython with numpy in a process sandboxed by the kernel (the package sandlock: Landlock and seccomp).
 
 A console is a process. It starts within a tenth of a second, a call takes a fraction of a millisecond, and between
-calls it is stopped. What it can read is Python's own library, the system's libraries and numpy; what it can write is a
-folder that is removed with it.
+calls the process is stopped. It can read Python's standard library, system libraries and numpy, and write to a folder
+that is removed with it.
 """
 
 import sys
@@ -37,8 +37,8 @@ NOT_PROTECTED = (
     "Code can learn the names of packages that lie within Python's own library, and read none of them but numpy.",
     "It shares a kernel with us: a fault in the kernel can let it out.",
 )
-# what must be refused before anything runs here: each is tried in a process that is held
-TRIED = replace(CALL, seconds=20.0)  # nothing in the trial hangs, and a busy machine may take its time
+# actions that must fail in a sandboxed process, tried before any code runs
+TRIED = replace(CALL, seconds=20.0)  # generous: nothing in the trial can hang, and the machine may be busy
 TRIAL = """
 import fcntl, os, socket
 library, other = open(os.__file__), open(os.__file__)
@@ -77,7 +77,11 @@ def could(what):
 
 
 def reason(where: str = "") -> str:
-    """Returns why this interpreter cannot be had; "" where it can."""
+    """Returns the reason why this interpreter is unavailable; "" if it is available.
+
+    Args:
+        where: must be "": the interpreter has no variants.
+    """
     if where:
         return f"it has no kinds, and {where!r} was named"
     try:
@@ -88,10 +92,10 @@ def reason(where: str = "") -> str:
 
 @cache
 def _reason() -> str:
-    """Returns why no process can be held here, found out once; "" where one can.
+    """Returns the reason why processes cannot be sandboxed on this machine, cached; "" if they can.
 
     Raises:
-        EnvironmentFailure: it cannot be found out now, and is tried again when asked next: a machine may be too busy.
+        EnvironmentFailure: the check itself failed, on a busy machine for example; the next call repeats it.
     """
     if sys.platform != "linux":
         return f"Landlock and seccomp are of Linux, and this is {sys.platform}"
@@ -118,29 +122,29 @@ def _reason() -> str:
 
 
 def interpreter(where: str = "", limits: Limits = CALL, seed: int = 0) -> "Sandlock":  # noqa: ARG001 it has no kinds
-    """Returns the interpreter; see interpreters.interpreter_named."""
+    """Returns the interpreter; see registry.interpreter_named."""
     return Sandlock(limits, seed)
 
 
 class Sandlock:
-    """Opens consoles (an Interpreter).
+    """Opens consoles in processes sandboxed by the kernel (an Interpreter).
 
     Args:
-        limits: of every call; of memory, files and processes, of a console.
-        seed: of Python's random numbers and of the order of sets of texts.
-        spare: processes that wait for the next console, 10 MB each.
+        limits: limits of each call; those of memory, files and processes apply to a console.
+        seed: seed of Python's random numbers and of string hashing.
+        spare: number of processes kept ready for the next console, 10 MB each.
     """
 
     name = "sandlock"
 
     def __init__(self, limits: Limits = CALL, seed: int = 0, spare: int = 1) -> None:
-        """Starts nothing until the first call."""
+        """Starts no process."""
         self.limits = limits
         self.seed = seed
         self._ready = Ready(lambda: HeldProcess(limits, seed), spare)
 
     def isolation(self) -> Isolation:
-        """Returns what holds the code."""
+        """Returns the description of the isolation."""
         return Isolation(self.name, HELD, NOT_PROTECTED)
 
     def open(self) -> PipedConsole:
@@ -148,5 +152,5 @@ class Sandlock:
         return PipedConsole(self._ready.take, self.limits)
 
     def close(self) -> None:
-        """Ends the processes that wait; a console's own ends with it."""
+        """Ends the spare processes; closing a console ends its own."""
         self._ready.close()

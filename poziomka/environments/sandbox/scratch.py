@@ -1,4 +1,4 @@
-"""A folder for one program: watched while it runs, removed with all that is in it."""
+"""A temporary folder for one program: its size is checked during the run, and it is removed with its contents."""
 
 import math
 import os
@@ -9,16 +9,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-ENTRIES = 2000  # files and folders; more are too many
-PATIENCE = 3.0  # seconds in which a caller waits for a folder to be removed
-ATTEMPTS = 10  # that the reaper makes; a folder that is left then, `sweep` removes when another process starts
-PAUSE = 1.0  # seconds between two of them
+ENTRIES = 2000  # maximum number of files and folders
+PATIENCE = 3.0  # seconds that a caller waits for the removal of a folder
+ATTEMPTS = 10  # of the background thread; a folder that remains is removed by `sweep` when another process starts
+PAUSE = 1.0  # seconds between two attempts
 
-PREFIX = "poziomka-held-"  # then the process that made it
+PREFIX = "poziomka-held-"  # followed by the ID of the process that made the folder
 
 
 def sweep() -> int:
-    """Removes the folders of processes that are gone, as one that was killed leaves them; returns how many."""
+    """Removes folders left by processes that no longer run, killed ones for example; returns their number."""
     count = 0
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         owner = path.name[len(PREFIX) :].partition("-")[0]
@@ -29,17 +29,20 @@ def sweep() -> int:
 
 
 class Scratch:
-    """A new folder that only its owner can read, or one that is there.
+    """A new temporary folder that only its owner can read, or an existing folder.
 
-    Nothing in it is followed: links lead out of it, and whoever wrote them may have meant us to.
+    Symbolic links in it are never followed: untrusted code may have made them to point outside.
+
+    Args:
+        path: an existing folder; None: make a new one.
     """
 
     def __init__(self, path: str | None = None) -> None:
-        """Makes it where no path is given."""
+        """Makes the folder if no path is given."""
         self.path = path or tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
 
     def overfull(self, most: int) -> bool:
-        """Whether it holds more bytes on the disk than `most`, or more than ENTRIES files and folders."""
+        """Whether the folder takes more than `most` bytes on disk, or has more than ENTRIES files and folders."""
         left, entries = most, ENTRIES
         waiting = [self.path]
         while waiting:
@@ -54,27 +57,27 @@ class Scratch:
                             return True
             except FileNotFoundError:  # removed meanwhile
                 continue
-            except OSError:  # closed to us, or deeper than a path can say
+            except OSError:  # not readable, or deeper than the longest path
                 return True
         return False
 
     def remove(self, seconds: float | None = None) -> bool:
-        """Removes it, however deep it is, by walking down and up again; returns whether it is gone.
+        """Removes the folder, however deep it is, by walking down and up again; returns whether it is gone.
 
-        The work is proportional to what it holds.
+        The time is proportional to the number of its entries.
 
         Args:
-            seconds: in which it must be gone; None: PATIENCE.
+            seconds: timeout; None: PATIENCE.
         """
         until = time.monotonic() + (PATIENCE if seconds is None else seconds)
         try:
             here = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except FileNotFoundError:
             return True
-        except OSError:  # no descriptor is free, for one
+        except OSError:  # too many open files, for example
             return False
         try:
-            above: list[tuple[str, list[str]]] = []  # folders on the way here, each with those left beside it
+            above: list[tuple[str, list[str]]] = []  # folders above `here`, each with its remaining siblings
             left = _emptied(here, until)
             while time.monotonic() < until:
                 if left:
@@ -98,9 +101,9 @@ class Scratch:
         return False
 
     def discard(self) -> None:
-        """Removes it; where that takes longer than PATIENCE, a thread goes on."""
+        """Removes the folder; if that takes longer than PATIENCE, a background thread continues."""
         if not self.remove():
-            with suppress(RuntimeError):  # no thread can be had, as at the end of this process: `sweep` finds it later
+            with suppress(RuntimeError):  # no thread can start while this process exits: `sweep` removes it later
                 threading.Thread(target=self._reap, name="poziomka-reaper", daemon=True).start()
 
     def _reap(self) -> None:
@@ -117,7 +120,7 @@ def _moved(here: int, name: str) -> int:
 
 
 def _emptied(here: int, until: float) -> list[str]:
-    """Removes the files and empty folders in an open folder; returns the names of its other folders, opened to us."""
+    """Removes the files and empty folders in an open folder; returns the names of the rest, made accessible."""
     os.fchmod(here, 0o700)
     folders = []
     for name in os.listdir(here):

@@ -1,4 +1,4 @@
-"""The standard streams of a whole program, fed and read within a bound."""
+"""Writes the standard input of a program and reads its output, up to a size limit."""
 
 import os
 import select
@@ -6,20 +6,24 @@ import time
 
 from poziomka.environments.sandbox.fork_client import Forked
 
-SAID = 2000  # bytes of what a program writes to its standard error that are kept
+SAID = 2000  # last bytes of standard error that are kept
 
 
 class Streams:
-    """The standard streams of a whole program.
+    """The standard streams of a program.
 
     Args:
         forked: its process.
-        text: what it reads from standard input.
-        most: bytes that it may write.
+        text: its standard input.
+        most: bytes that it may write to standard output and standard error together.
+
+    Attributes:
+        output: standard output read so far.
+        said: the last SAID bytes of standard error read so far.
     """
 
     def __init__(self, forked: Forked, text: bytes, most: int) -> None:
-        """Begins empty."""
+        """Makes the pipe to the program non-blocking; reads nothing yet."""
         self.output, self.said = bytearray(), bytearray()
         self._forked = forked
         self._text = memoryview(text)
@@ -29,7 +33,7 @@ class Streams:
         os.set_blocking(forked.writing, False)
 
     def read(self, left: float) -> bool:
-        """Feeds and reads for so many seconds, or until the program ended; returns whether it wrote too much."""
+        """Writes input and reads output, up to `left` seconds or the program's end; returns whether it wrote too much."""
         poll = select.poll()
         for descriptor in (self._forked.process, *self._open):
             poll.register(descriptor, select.POLLIN)
@@ -50,7 +54,7 @@ class Streams:
         return False
 
     def drain(self) -> bool:
-        """Reads the rest once every writer is gone; returns whether it was more than it may be."""
+        """Reads the remaining output after every writer has ended; returns whether the program wrote too much."""
         for descriptor in self._open:
             while self._seen <= self._most and self._take(descriptor):
                 pass
@@ -66,7 +70,7 @@ class Streams:
         return bool(part)
 
     def _fed(self) -> bool:
-        """Writes a part of the input; returns whether that was the last, or the program reads no more."""
+        """Writes a part of the input; returns whether it was the last, or the program has closed its input."""
         try:
             self._text = self._text[os.write(self._forked.writing, self._text[:65536]) :]
         except BlockingIOError:

@@ -1,9 +1,8 @@
-"""Judging a program by tests that call its functions, where the program never meets the tests.
+"""Tests a program by calling its functions from another process, where the program cannot reach the tests.
 
-The tests run in a sandboxed process of their own. What they call are stand-ins that send plain arguments to the
-program's process and receive plain values; a test compares those with `==` of Python's own types. So nothing that a
-program does in its process, to `assert`, to builtins, to its exit status or to its descriptors, is anything but an
-answer to a call.
+The tests run in a sandboxed process of their own. They call stand-ins that send plain arguments to the program's
+process and receive plain values; a test compares those with `==` of Python's own types. So a program that tampers in
+its process with `assert`, builtins, its exit status or its descriptors changes nothing but its answers to calls.
 """
 
 import time
@@ -14,7 +13,7 @@ from poziomka.environments.sandbox.landlock_runner import Sandlocked, request
 from poziomka.environments.sandbox.limits import busy
 from poziomka.environments.sandbox.worker.wire_format import Channel, NotPlainError, receive
 
-GRACE = 1.0  # seconds beyond the limit in which the tests, whose own alarm rings at the limit, must answer
+GRACE = 1.0  # seconds beyond the time limit in which the tests must answer; their own alarm fires at the limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +21,10 @@ class Exam:
     """Tests of a program.
 
     Attributes:
-        names: of the functions that they call; the first is also called `candidate`.
-        checks: code; each runs after the one before, in one module, and fails by raising.
+        names: names of the functions that they call; the first is also available as `candidate`.
+        checks: code of the tests; they run in order in one module, and a test fails by raising.
         setup: code that runs before them.
-        given: code that runs before the program and before the tests: what a prompt shows.
+        given: code from the prompt, which runs before the program and before the tests.
     """
 
     names: tuple[str, ...]
@@ -36,13 +35,13 @@ class Exam:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of tests.
+    """Result of a program's tests.
 
     Attributes:
-        passed: every test passed.
-        why: a line; "" where they passed.
-        read: whether the program is Python at all.
-        calls: how often the program was called.
+        passed: whether every test passed.
+        why: reason in one line; "" if they passed.
+        read: whether the program is valid Python.
+        calls: number of calls of the program's functions.
     """
 
     passed: bool
@@ -55,20 +54,24 @@ class Examiner:
     """Runs tests against programs.
 
     Args:
-        place: where programs and tests run.
-        twice: every call is made twice, and must be answered alike.
+        place: runner in whose processes programs and tests run.
+        twice: whether every call is made twice and must return the same.
     """
 
     def __init__(self, place: Sandlocked, *, twice: bool = False) -> None:
-        """Starts nothing until the first program."""
+        """Starts no process."""
         self.place = place
         self.twice = twice
 
     def outcome(self, source: str, exam: Exam) -> Outcome:
-        """Returns the outcome of a program's tests.
+        """Runs tests against a program and returns the result.
+
+        Args:
+            source: the program.
+            exam: the tests.
 
         Raises:
-            EnvironmentFailure: the tests could not be run; that says nothing of the program.
+            EnvironmentFailure: the tests could not be run, through no fault of the program.
         """
         seconds = self.place.limits.seconds
         seed = self.place.seed
@@ -76,7 +79,7 @@ class Examiner:
             program, tests = nest.start("functions", "tests")
             asked = {"source": source, "names": list(exam.names), "given": exam.given, "seed": seed}
             request(program.channel, asked)
-            program.close("reading", "writing")  # from now on its pipes are the tests' alone
+            program.close("reading", "writing")  # from now on only the tests use these pipes
             verdict = self._verdict(tests.channel, exam, seconds)
             both, other = nest.end()
         match verdict:
@@ -103,7 +106,7 @@ class Examiner:
         request(channel, asked)
         try:
             return receive(channel, until)
-        except TimeoutError:  # in one long call of the tests, during which no alarm of Python's rings
+        except TimeoutError:  # in one long C call of the tests, which delays Python's alarm
             return ["slow", f"the tests of what the program returned ran longer than {seconds:g} s", 0]
         except (EOFError, NotPlainError, OSError) as error:
             message = "the tests ended without a verdict"
