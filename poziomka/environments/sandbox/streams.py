@@ -33,7 +33,11 @@ class Streams:
         os.set_blocking(forked.writing, False)
 
     def read(self, left: float) -> bool:
-        """Writes input and reads output, up to `left` seconds or the program's end; returns whether it wrote too much."""
+        """Writes input and reads output until the program ends; returns whether the program wrote too much.
+
+        Args:
+            left: timeout in seconds.
+        """
         poll = select.poll()
         for descriptor in (self._forked.process, *self._open):
             poll.register(descriptor, select.POLLIN)

@@ -1,10 +1,10 @@
-"""The code of a sandboxed interpreter that forks a process for each program (`fork_client` is the side that asks).
+"""Fork server in a sandboxed interpreter: forks a process for each program (`fork_client` is the client).
 
-A request is the names of roles (`worker_roles`), one for each process. It is answered by the numbers of the processes,
-and then, for each that has ended, by its exit status and its bytes at its largest. A process opens three pipes that lie
-in the interpreter's folder (PIPES, with its place in the request before the name), enters its own sandbox, sends the
-frame b"ready" and takes its role. It shares no descriptor with the interpreter and can send it no signal, so it cannot
-answer for it or end it. Tests also open the pipes of the process before them.
+A request consists of role names (`worker_roles`), one for each process. The server answers with the process IDs, and
+then, for each process that has ended, with its exit status and its peak memory in bytes. A process opens three pipes in
+the server's folder (PIPES, with its index in the request before the name), enters its own sandbox, sends the frame
+b"ready" and starts its role. It shares no descriptor with the server and cannot send it a signal, so it can neither
+answer in the server's place nor end it. Tests also open the pipes of the process before them.
 """
 
 import gc
@@ -18,17 +18,17 @@ from poziomka.environments.sandbox.worker.wire_format import Pipes
 from poziomka.environments.sandbox.worker.worker import LIBC, SET_DEATH_SIGNAL, bound, enclose, frame, sieve, tell
 from poziomka.environments.sandbox.worker.worker_roles import ROLES
 
-PIPES = ("in", "out", "err")  # to the process, from it, and its standard error
+PIPES = ("in", "out", "err")  # to the process, from it, and from its standard error
 
 
 def nest(asked: dict[str, str], limits: Mapping[str, int], fence: int, ends: tuple[int, int, int]) -> None:
-    """Forks processes, until the other side closes.
+    """Forks processes on request, until the client closes the pipe.
 
     Args:
-        asked: words that `worker` was given.
-        limits: the numbers among them: the limits of each process.
-        fence: rules of Landlock for each process.
-        ends: descriptors: asked on, answered on, written to.
+        asked: arguments of `worker`, by name.
+        limits: the numeric ones among them: limits of each process.
+        fence: file descriptor of the Landlock ruleset for each process.
+        ends: file descriptors for requests, answers and output.
     """
     asking, answering, _ = ends
     gc.collect()
@@ -44,7 +44,7 @@ def nest(asked: dict[str, str], limits: Mapping[str, int], fence: int, ends: tup
 
 
 def _fork(ends: tuple[int, int, int], run: Callable[[], int]) -> int:
-    """Forks a process that does something and ends; returns its number."""
+    """Forks a process that calls `run` and exits with the returned status; returns its process ID."""
     child = os.fork()
     if child:
         return child
@@ -58,10 +58,17 @@ def _fork(ends: tuple[int, int, int], run: Callable[[], int]) -> int:
 
 
 def program(names: Sequence[str], place: int, asked: dict[str, str], limits: Mapping[str, int], fence: int) -> int:
-    """Takes a role; returns the exit status.
+    """Sandboxes this forked process and runs its role; returns the exit status.
 
-    The streams of a whole program are its own: it reads what follows the request, and what it writes follows the answer
-    to it.
+    A whole program uses the pipes as its standard streams: its input follows the request, and its output follows the
+    answer to the request.
+
+    Args:
+        names: roles of all processes of the request.
+        place: index of this process among them.
+        asked: arguments of `worker`, by name.
+        limits: limits of the process.
+        fence: file descriptor of its Landlock ruleset.
     """
     LIBC.prctl(SET_DEATH_SIGNAL, 9, 0, 0, 0)
     role = names[place]
@@ -77,7 +84,7 @@ def program(names: Sequence[str], place: int, asked: dict[str, str], limits: Map
         assert isinstance(sys.stdout, io.TextIOWrapper)
         sys.stdout.reconfigure(line_buffering=False)
     else:
-        nowhere = os.open(os.devnull, os.O_WRONLY)  # what it prints is read by no one
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # printed output is discarded
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         os.close(nowhere)
@@ -88,7 +95,7 @@ def program(names: Sequence[str], place: int, asked: dict[str, str], limits: Map
         enclose(fence)
         sieve(asked)
         bound(dict(limits))
-    except BaseException as error:  # noqa: BLE001 whatever it is, nothing may run
+    except BaseException as error:  # noqa: BLE001 after any error, no program may run
         tell(writing, f"{type(error).__name__}: {error}".encode())
         return 1
     tell(writing, b"ready")
@@ -96,11 +103,11 @@ def program(names: Sequence[str], place: int, asked: dict[str, str], limits: Map
 
 
 def _opened(place: int) -> list[int]:
-    """Opens the pipes of the process at a place."""
+    """Opens the pipes of the process at an index."""
     flags = (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)
     return [os.open(f"{place}.{name}", flag) for name, flag in zip(PIPES, flags, strict=True)]
 
 
 def _called(place: int) -> tuple[int, int]:
-    """Opens the other ends of the pipes of the process at a place: to read from it, and to write to it."""
+    """Opens the other ends of the pipes of the process at an index: to read from it, and to write to it."""
     return os.open(f"{place}.out", os.O_RDONLY), os.open(f"{place}.in", os.O_WRONLY)

@@ -1,25 +1,25 @@
-"""The filters of system calls of sandboxed processes, as classic BPF for seccomp; `worker` installs them.
+"""Builds the system call filters of sandboxed processes, as classic BPF for seccomp; `worker` installs them.
 
-Beside what sandlock refuses by name, they refuse by argument: what reaches or counts processes other than its own, and
-what one process can leave on a file for another to see. Every refused call fails with EPERM, whether or not what it
-asks about exists.
+In addition to the calls that sandlock refuses by name, they refuse calls by argument: those that reach or count other
+processes, and those by which a process can leave state on a file for another process to see. Every refused call fails
+with EPERM, whether or not its target exists.
 """
 
 from collections.abc import Sequence
 
-SELF = 0xFFFFFFFE  # stands for the number of the process, which `worker` puts in its place
+SELF = 0xFFFFFFFE  # placeholder for the process ID, which `worker` fills in
 THREAD = 0x10000  # CLONE_THREAD of linux/sched.h
 SET_DEATH_SIGNAL = 1  # linux/prctl.h
 LOAD, EQUAL, AT_LEAST, MASK, GIVE = 0x20, 0x15, 0x35, 0x54, 0x06  # linux/bpf_common.h
 ALLOW, ERROR = 0x7FFF0000, 0x00050000  # linux/seccomp.h
-REFUSE, ABSENT = ERROR | 1, ERROR | 38  # EPERM, and ENOSYS for what libc can do without
-DONE = ERROR | 0  # returns 0 and does nothing
-WHOLE = 0xFFFFFFFF  # bits of an argument
-CLOCKS = 0xFFFFFFF0  # bits that the numbers of the system's own clocks do not have, and those of other processes' have
-# fcntl.h: to copy a descriptor, its flags, and the size of a pipe; locks; ioctls that name an owner
+REFUSE, ABSENT = ERROR | 1, ERROR | 38  # EPERM, and ENOSYS for calls that libc can do without
+DONE = ERROR | 0  # the call returns 0 and does nothing
+WHOLE = 0xFFFFFFFF  # all bits of an argument
+CLOCKS = 0xFFFFFFF0  # bits that are clear in the IDs of the system's clocks, and not in those of processes' clocks
+# fcntl.h: commands for copies of a descriptor, its flags, and pipe sizes; lock commands; ioctls that set an owner
 PLAIN, LOCKS, OWNERS = (0, 1, 2, 3, 4, 1030, 1032), (5, 6, 7, 36, 37, 38), (0x8901, 0x8902)
 OPEN_TREE = 428  # the same on every machine
-# machine: (AUDIT_ARCH, the numbers of system calls)
+# machine: (AUDIT_ARCH, system call numbers)
 CALLS: dict[str, tuple[int, dict[str, int]]] = {
     "x86_64": (
         0xC000003E,
@@ -53,7 +53,12 @@ Line = tuple[int, int, int, int]  # code, jump if true, jump if false, value
 
 
 def filter_words(*, processes: bool, threads: bool) -> list[str]:
-    """Returns the filter for every machine, as words NAME=VALUE for `worker`."""
+    """Returns the filter for every machine type, as arguments NAME=VALUE of `worker`.
+
+    Args:
+        processes: whether the process may start processes.
+        threads: whether it may start threads.
+    """
     return [f"filter.{machine}={_packed(rules(machine, processes=processes, threads=threads))}" for machine in CALLS]
 
 
@@ -63,22 +68,23 @@ def _packed(program: Sequence[Line]) -> str:
 
 
 def rules(machine: str, *, processes: bool, threads: bool) -> list[Line]:
-    """Returns the filter as instructions.
+    """Returns the filter for one machine type, as BPF instructions.
 
-    No sockets but pairs of connected streams, no session or group of its own, no processor of its choice, no life
-    after ours; and no processes, or neither processes nor threads. Of other processes it learns nothing by their
-    numbers: where it can start none, signals are its own as well. Locks of files do nothing, where it has no processes
-    to lock against, and are refused where it has.
+    It refuses sockets other than connected stream pairs, new sessions and process groups, CPU affinity, and changes of
+    the parent-death signal, so that the process cannot outlive its parent. Calls by process ID reveal nothing about
+    other processes. Without `processes`, new processes are refused, and signals reach only the process itself; without
+    both, new threads are refused as well. File locks do nothing without `processes`, as there is no other process to
+    lock against, and are refused with it.
 
     Args:
         machine: a key of CALLS.
-        processes: it may start processes.
-        threads: it may start threads.
+        processes: whether the process may start processes.
+        threads: whether it may start threads.
     """
     kind, numbers = CALLS[machine]
     program = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, kind), (GIVE, 0, 0, REFUSE), (LOAD, 0, 0, 0)]
     if machine == "x86_64":
-        program += [(AT_LEAST, 0, 1, 0x40000000), (GIVE, 0, 0, REFUSE)]  # the numbers of x32
+        program += [(AT_LEAST, 0, 1, 0x40000000), (GIVE, 0, 0, REFUSE)]  # x32 call numbers
     forks = () if processes else ("fork", "vfork") if threads else ("fork", "vfork", "clone")
     for number in (OPEN_TREE, *(numbers[name] for name in (*REFUSED, *forks) if name in numbers)):
         program += [(EQUAL, 0, 1, number), (GIVE, 0, 0, REFUSE)]
@@ -93,7 +99,7 @@ def rules(machine: str, *, processes: bool, threads: bool) -> list[Line]:
     program += only(numbers["prlimit64"], 0, (0, SELF))
     for name in ("clock_gettime", "clock_getres", "clock_nanosleep", "timer_create"):
         program += only(numbers[name], 0, (0,), bits=CLOCKS)
-    program += only(numbers["socketpair"], 1, (1,), bits=0xF)  # a stream
+    program += only(numbers["socketpair"], 1, (1,), bits=0xF)  # SOCK_STREAM
     program += never(numbers["prctl"], 0, (SET_DEATH_SIGNAL,))
     program += never(numbers["ioctl"], 1, OWNERS)
     locks = REFUSE if processes else DONE
@@ -104,19 +110,27 @@ def rules(machine: str, *, processes: bool, threads: bool) -> list[Line]:
 
 
 def only(call: int, argument: int, values: Sequence[int], *, bits: int = WHOLE, otherwise: int = REFUSE) -> list[Line]:
-    """Returns instructions that refuse a call unless some bits of an argument have one of some values."""
+    """Returns instructions that refuse a call unless the masked argument equals one of the values.
+
+    Args:
+        call: system call number.
+        argument: index of the argument.
+        values: allowed values.
+        bits: mask of the argument.
+        otherwise: return value of the filter for any other value.
+    """
     tests = [(EQUAL, len(values) - place, 0, value) for place, value in enumerate(values)]
     return _where(call, argument, bits, [*tests, (GIVE, 0, 0, otherwise)])
 
 
 def never(call: int, argument: int, values: Sequence[int], *, otherwise: int = REFUSE) -> list[Line]:
-    """Returns instructions that refuse a call where an argument has one of some values."""
+    """Returns instructions that refuse a call if an argument equals one of the values; see `only`."""
     last = len(values) - 1
     tests = [(EQUAL, last - place, 1 if place == last else 0, value) for place, value in enumerate(values)]
     return _where(call, argument, WHOLE, [*tests, (GIVE, 0, 0, otherwise)])
 
 
 def _where(call: int, argument: int, bits: int, tests: Sequence[Line]) -> list[Line]:
-    """Returns instructions that test the lower half of an argument of a call, and load the call's number again."""
+    """Returns instructions that test the lower 32 bits of an argument, then load the system call number again."""
     body = [(LOAD, 0, 0, 16 + 8 * argument), (MASK, 0, 0, bits), *tests, (LOAD, 0, 0, 0)]
     return [(EQUAL, 0, len(body), call), *body]

@@ -1,14 +1,15 @@
-"""Plain values as bytes: all that passes between a program that nobody trusts and whoever judges it.
+"""Serializes plain values for messages between an untrusted program and the process that tests it.
 
 None, bool, int, float (nan and inf included), complex, str, bytes, list, tuple, set, frozenset and dict, the types of
-these by name, and nothing else. Reading makes no object of any other type and calls no code of the sender, so that what
-arrives has the `==` of Python itself, whatever was sent; that is why this is neither pickle nor marshal. A value of a
-subclass is sent as the plain value that it holds. A frame is the length of what follows, four bytes, and one value.
+these by name, and nothing else. Decoding creates no object of any other type and calls no code of the sender, so that a
+received value has the `==` of Python itself, whatever was sent; that is why this is neither pickle nor marshal. A value
+of a subclass is sent as a value of the plain type. A frame is the length of a value, four bytes, big-endian, and the
+value.
 
     N T F               None, True, False
-    i f c               integer (its length, bytes, lowest first, signed), float, complex
-    s b                 text as UTF-8 (lone surrogates pass), bytes
-    y                   a type: the text of its name
+    i f c               integer (its length, then its bytes, little-endian, signed), float, complex
+    s b                 text as UTF-8 (lone surrogates allowed), bytes, each after its length
+    y                   a type: the text of its name, after its length
     l t d S Z           list, tuple, dict, set, frozenset: the number of entries, then the entries
 """
 
@@ -19,8 +20,8 @@ import time
 from collections.abc import Collection, Sized
 from typing import Protocol
 
-LARGEST = 1_000_000  # bytes of a value
-DEPTH = 64  # of lists in lists
+LARGEST = 1_000_000  # maximum bytes of a value
+DEPTH = 64  # maximum nesting of lists
 LENGTH = struct.Struct(">I")
 FLOAT = struct.Struct("<d")
 TYPES = {kind.__name__: kind for kind in (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)}
@@ -28,18 +29,18 @@ CONSTANTS: dict[bytes, object] = {b"N": None, b"T": True, b"F": False}
 
 
 class NotPlainError(ValueError):
-    """A value, or bytes, that cannot pass."""
+    """A value cannot be encoded, or bytes cannot be decoded."""
 
 
 class TooLargeError(NotPlainError):
-    """A plain value that is too large, or too deep."""
+    """A plain value is too large, or too deeply nested."""
 
 
 def encode(value: object) -> bytes:
-    """Returns a value as bytes; equal sets give equal bytes.
+    """Serializes a value; equal sets give equal bytes.
 
     Raises:
-        NotPlainError: it holds anything but plain values.
+        NotPlainError: the value contains anything but plain values.
         TooLargeError: it is larger than LARGEST, or deeper than DEPTH.
     """
     out = bytearray()
@@ -48,7 +49,7 @@ def encode(value: object) -> bytes:
 
 
 def _write(value: object, out: bytearray, depth: int) -> None:
-    # methods of the plain type itself, so that a subclass is sent as what it holds and not as what it says
+    # calls methods of the plain type itself: those of a subclass could return anything
     if value is None or value is True or value is False:
         out += b"N" if value is None else b"T" if value is True else b"F"
     elif isinstance(value, int):
@@ -72,7 +73,7 @@ def _write(value: object, out: bytearray, depth: int) -> None:
 
 def _write_many(value: object, out: bytearray, depth: int) -> None:
     if isinstance(value, list | tuple | dict | set | frozenset):
-        _check(len(out) + _count(value), depth)  # before anything of it is copied
+        _check(len(out) + _count(value), depth)  # before any of it is copied
     if isinstance(value, list):
         _entries(b"l", [*list.__iter__(value)], out, depth)
     elif isinstance(value, tuple):
@@ -126,10 +127,10 @@ def _check(size: int, depth: int) -> None:
 
 
 def decode(data: bytes) -> object:
-    """Returns the value that bytes spell.
+    """Parses one serialized value.
 
     Raises:
-        NotPlainError: they spell none, spell more than one, or one that is too large or too deep.
+        NotPlainError: the bytes are not exactly one value, or the value is too large or too deep.
     """
     _check(len(data), 0)
     reader = _Reader(data)
@@ -145,10 +146,9 @@ def decode(data: bytes) -> object:
 
 
 class _Reader:
-    """Reads values one after another."""
+    """Parses values one after another."""
 
     def __init__(self, data: bytes) -> None:
-        """Begins at the first byte."""
         self.data = data
         self.place = 0
 
@@ -162,7 +162,7 @@ class _Reader:
 
     def length(self) -> int:
         length: int = LENGTH.unpack(self.take(4))[0]
-        if length > len(self.data) - self.place:  # every entry takes a byte or more
+        if length > len(self.data) - self.place:  # every entry takes at least one byte
             message = "the bytes end within a value"
             raise NotPlainError(message)
         return length
@@ -204,22 +204,22 @@ class _Reader:
 
 
 class Channel(Protocol):
-    """What frames pass through: a socket, or a pair of pipes."""
+    """Byte stream in both directions that carries frames: a socket, or a pair of pipes."""
 
     def sendall(self, data: bytes, /) -> None:
-        """Sends all of it, or raises OSError."""
+        """Sends all bytes, or raises OSError."""
 
     def recv(self, most: int, /) -> bytes:
-        """Returns what is there, once something is; b"" where the other side has ended."""
+        """Waits for data and returns up to `most` bytes; b"" if the other side has closed."""
 
     def settimeout(self, seconds: float | None, /) -> None:
-        """Lets what follows wait so long, and then raise TimeoutError; None: for ever."""
+        """Sets the timeout after which later calls raise TimeoutError; None: no timeout."""
 
 
 def is_readable(descriptor: int, seconds: float) -> bool:
-    """Waits until a descriptor can be read, or its other side has ended; returns whether that was in time.
+    """Waits up to `seconds` until a descriptor is readable or its other side has closed; returns whether that happened.
 
-    `select.select` takes no descriptor from 1024 on, which a process with some hundred consoles has.
+    It uses `poll`: `select.select` accepts no descriptor from 1024 on, which a process with some hundred consoles has.
     """
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -235,24 +235,24 @@ class Pipes:
     """
 
     def __init__(self, reading: int, writing: int) -> None:
-        """Takes neither over: whoever opened them closes them."""
+        """Takes no ownership: the caller closes the descriptors."""
         self.reading = reading
         self.writing = writing
         self._seconds: float | None = None
 
     def sendall(self, data: bytes) -> None:
-        """Sends all of it; how long that takes is not bounded."""
+        """Sends all bytes, without a timeout."""
         while data:
             data = data[os.write(self.writing, data) :]
 
     def recv(self, most: int) -> bytes:
-        """Returns what is there, once something is."""
+        """Waits for data and returns up to `most` bytes; see Channel."""
         if self._seconds is not None and not is_readable(self.reading, self._seconds):
             raise TimeoutError
         return os.read(self.reading, most)
 
     def settimeout(self, seconds: float | None) -> None:
-        """Lets `recv` wait so long."""
+        """Sets the timeout of `recv`; see Channel."""
         self._seconds = seconds
 
 
@@ -261,24 +261,24 @@ def send(channel: Channel, value: object) -> None:
 
     Raises:
         NotPlainError: as `encode`.
-        OSError: nobody reads.
+        OSError: the other side has closed.
     """
     data = encode(value)
     channel.sendall(LENGTH.pack(len(data)) + data)
 
 
 def receive(channel: Channel, until: float | None = None) -> object:
-    """Returns the value of the next frame.
+    """Receives the next frame and returns its value.
 
     Args:
-        channel: where it arrives.
-        until: the time, by `time.monotonic`, at which waiting ends; None: never.
+        channel: channel to receive from.
+        until: deadline, by `time.monotonic`; None: no deadline.
 
     Raises:
-        NotPlainError: what arrives is no frame.
-        TimeoutError: it did not arrive in time.
-        EOFError: the other side ended first.
-        OSError: the channel broke.
+        NotPlainError: the received bytes are no valid frame.
+        TimeoutError: the frame did not arrive in time.
+        EOFError: the other side closed first.
+        OSError: the channel failed.
     """
     length: int = LENGTH.unpack(_exactly(channel, LENGTH.size, until))[0]
     _check(length, 0)

@@ -1,25 +1,25 @@
-"""What runs inside a process that is held: it bounds itself, gives up every right, and answers what it is asked.
+"""Program of a sandboxed process: limits the process, drops its privileges and answers requests over pipes.
 
-It is passed as text to an interpreter, so it needs no file of ours and imports few modules, all of them Python's own:
-each file that is opened on the way costs us a decision. Its arguments are words NAME=VALUE:
+It is passed to an interpreter as text or code object, so it needs no file of this package. It imports few modules, all
+from the standard library, since the supervisor decides on each file that is opened. Its arguments are NAME=VALUE:
 
-    role                         "console", or "nest", which is the last module's
-    seed                         of Python's random numbers
-    package.NAME                 the folder of a package that may be imported
-    cpu memory file files        seconds and bytes of the process, bytes of a file, open files; absent: not bounded here
-    processes                    1: it can start neither processes nor threads
-    filter.MACHINE               the filter of system calls, as hex, for each machine that it may run on
-    read.KIND                    paths, a line each: folders, files, listed ones that it can read; absent: as they are
-    module.NAME                  a module of ours, as the code object of its text, marshalled, in hex
+    role                         "console", or "nest", a function of the last module
+    seed                         seed of Python's random numbers
+    package.NAME                 folder of a package that may be imported
+    cpu memory file files        limits: CPU seconds, bytes of memory, bytes of a file, open files; absent: not set here
+    processes                    1: neither processes nor threads can be started
+    filter.MACHINE               system call filter, in hex, for each machine type that it may run on
+    read.KIND                    readable paths, one a line (folders, files, folders only listed); absent: no rules set
+    module.NAME                  code object of a module of this package, marshalled, in hex
 
-Once it is set up it sends the frame b"ready" to standard output, or else why it is not; nothing that is asked has run
-before. Then it reads from standard input and answers on standard output. Both are moved out of the way first: what code
-reads is empty, and what it writes, by any means, goes to standard error. A frame is its length in four bytes and so
-many bytes.
+After the set-up it sends the frame b"ready" to standard output, or otherwise the error; no requested code runs before.
+Then it reads requests from standard input and answers on standard output. Both are moved to other descriptors first:
+the code's own standard input is empty, and all that it writes, by any means, goes to standard error. A frame is its
+length, four bytes, big-endian, and that many bytes.
 
-    asked        a mark of MARK bytes, then code as UTF-8
-    written      the mark, to standard error, after everything that the code wrote
-    answered     "k" where the variables are kept, "l" where they are lost, then the fault, "" where there is none
+    request      a mark of MARK bytes, then code as UTF-8
+    output       the mark, on standard error, after everything that the code wrote
+    answer       "k" if the variables are kept, "l" if they are lost, then the fault, "" if there is none
 """
 
 import _ast
@@ -36,33 +36,36 @@ import sys
 import types
 from importlib.machinery import ModuleSpec, SourceFileLoader
 
-FIRST = 10  # the least number of a descriptor that is moved out of the way
-LARGEST = 2_000_000  # bytes of a frame
+FIRST = 10  # lowest number of the descriptors to which the standard streams are moved
+LARGEST = 2_000_000  # maximum bytes of a frame
 MARK = 16  # bytes
-SHOWN = 300  # characters of a fault
+SHOWN = 300  # maximum characters of a fault
 FILE = "<code>"
-ONLY_TREE = 0x400  # PyCF_ONLY_AST; the module ast takes as long to load as all the others
+ONLY_TREE = 0x400  # PyCF_ONLY_AST; importing the module ast takes as long as importing all the others
 SET_SECCOMP, FILTER = 22, 2  # linux/prctl.h, linux/seccomp.h
 DROP_BOUND, AMBIENT, CLEAR_AMBIENT, SET_NO_NEW_RIGHTS, SET_DEATH_SIGNAL = 24, 47, 4, 38, 1  # linux/prctl.h
 CREATE_RULES, ADD_RULE, RESTRICT, BENEATH = 444, 445, 446, 1  # landlock_create_ruleset …: the same on every machine
 OPEN_TREE, HERE = 428, -100  # the same on every machine
-# linux/landlock.h: every right on files; to run and read a file; and to list a folder; in a folder of its own all but
-# to run and to make devices, sockets and pipes with a name; and the scopes: signals, sockets without a path
+# linux/landlock.h: all rights on files; execute and read a file; the same and list a folder; list a folder; in a folder
+# of its own, all but execute and make devices, sockets and named pipes; and the scopes: signals, sockets without a path
 RIGHTS, FILES, FOLDERS, LIST, OWN, SCOPES = 0x7FFF, 0x5, 0xD, 0x8, 0x71BE, 3
 CAPABILITIES = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
-SELF = 0xFFFFFFFE  # of `seccomp`: the number of the process
+SELF = 0xFFFFFFFE  # placeholder for the process ID in filters of `seccomp`
 
 
 # --------------------------------------------------------------------------------------------------------- the set-up
 class Packages:
-    """Finds the packages that may be imported, without a look at the folder that they lie in."""
+    """Import finder of the allowed packages, which does not list the folders that contain them.
+
+    Args:
+        folders: folders of the packages, by name.
+    """
 
     def __init__(self, folders: "dict[str, str]") -> None:
-        """Remembers where they are."""
         self.folders = folders
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
-        """Returns the specification of a package; None for any other name."""
+        """Returns the module spec of an allowed package; None for any other name."""
         folder = self.folders.get(name)
         if folder is None:
             return None
@@ -74,7 +77,11 @@ class Packages:
 
 
 def bound(asked: "dict[str, int]") -> None:
-    """Bounds this process, for good: a hard limit can only be lowered."""
+    """Sets resource limits of this process, permanently: a hard limit can only be lowered.
+
+    Args:
+        asked: limits by name: cpu, memory, file, files; a missing one is not set.
+    """
     for what, most in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_CPU, asked.get("cpu")),
@@ -94,10 +101,10 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def _check(result: int, what: str) -> int:
-    """Returns what a call of the kernel returned.
+    """Returns the result of a system call.
 
     Raises:
-        OSError: it was refused.
+        OSError: the result is an error.
     """
     if result < 0:
         raise OSError(ctypes.get_errno(), f"cannot {what}")
@@ -105,7 +112,7 @@ def _check(result: int, what: str) -> int:
 
 
 def give_up() -> None:
-    """Gives up every capability, for good.
+    """Drops every capability, permanently.
 
     Raises:
         OSError: the kernel refuses.
@@ -120,10 +127,10 @@ def give_up() -> None:
 
 
 def sieve(asked: "dict[str, str]") -> None:
-    """Installs the filter of system calls (`seccomp`) beside the one that is in force.
+    """Installs the system call filter built by `seccomp`, in addition to the one in force.
 
     Raises:
-        OSError: the kernel refuses, or this processor's system calls are not known.
+        OSError: the kernel refuses, or there is no filter for this machine type.
     """
     machine = os.uname().machine
     if f"filter.{machine}" not in asked:
@@ -143,7 +150,7 @@ def sieve(asked: "dict[str, str]") -> None:
 
 
 def fence(asked: "dict[str, str]") -> int:
-    """Returns rules of Landlock, as a descriptor: what can be read, listed, and written.
+    """Returns the file descriptor of a Landlock ruleset for the paths that can be read, listed and written.
 
     Raises:
         OSError: the kernel refuses.
@@ -152,7 +159,7 @@ def fence(asked: "dict[str, str]") -> int:
     made = _check(LIBC.syscall(CREATE_RULES, handled, ctypes.c_size_t(ctypes.sizeof(handled)), 0), "make rules")
     for right, name in ((FOLDERS, "read.folders"), (FILES, "read.files"), (LIST, "read.listed"), (OWN, "read.own")):
         for path in asked.get(name, "").split("\n") if asked.get(name) else ():
-            # as open() with O_PATH, which would ask whoever supervises this process
+            # like open() with O_PATH, which would need a decision of the supervisor
             place = _check(LIBC.syscall(OPEN_TREE, HERE, path.encode(), os.O_CLOEXEC), f"open {path}")
             rule = right.to_bytes(8, sys.byteorder) + place.to_bytes(4, sys.byteorder)
             _check(LIBC.syscall(ADD_RULE, made, BENEATH, rule, 0), "add a rule")
@@ -161,7 +168,7 @@ def fence(asked: "dict[str, str]") -> int:
 
 
 def enclose(fence: int) -> None:
-    """Closes this process in by rules of Landlock, beside those that are in force; it reaches no process but itself.
+    """Restricts this process by a Landlock ruleset, in addition to those in force; it can reach no other process then.
 
     Raises:
         OSError: the kernel refuses.
@@ -171,7 +178,7 @@ def enclose(fence: int) -> None:
 
 
 def set_up(asked: "dict[str, str]") -> "dict[str, int]":
-    """Takes from this process what it does not need, and bounds a console; returns the numbers that it was told."""
+    """Drops privileges of this process and limits it if it is a console; returns the numeric arguments, by name."""
     numbers = {name: int(value) for name, value in asked.items() if value.isdigit() and not name.startswith("filter.")}
     folders = {name.partition(".")[2]: folder for name, folder in asked.items() if name.startswith("package.")}
     sys.meta_path.append(Packages(folders))
@@ -185,16 +192,16 @@ def set_up(asked: "dict[str, str]") -> "dict[str, int]":
         sieve(asked)
         bound(numbers)
     random.seed(numbers["seed"])
-    drawn = random.Random(numbers["seed"]).randbytes  # nobody's secret: a fork must draw the same
+    drawn = random.Random(numbers["seed"]).randbytes  # not for secrets: a fork must draw the same bytes
     for module, name in ((os, "urandom"), (random, "_urandom")):
         setattr(module, name, drawn)
     sys.argv[:] = [""]
-    builtins.__dict__.update(exit=sys.exit, quit=sys.exit)  # site gives them, and there may be none
+    builtins.__dict__.update(exit=sys.exit, quit=sys.exit)  # normally set by `site`, which may be missing
     return numbers
 
 
 def load(name: str, code: bytes) -> types.ModuleType:
-    """Returns a module of a package that is nowhere to be found."""
+    """Returns a module made from marshalled code; its parent packages become empty modules."""
     parts = name.split(".")
     for length in range(1, len(parts)):
         above = ".".join(parts[:length])
@@ -202,13 +209,13 @@ def load(name: str, code: bytes) -> types.ModuleType:
             sys.modules[above] = types.ModuleType(above)
             sys.modules[above].__path__ = []
     sys.modules[name] = module = types.ModuleType(name)
-    exec(marshal.loads(code), module.__dict__)  # noqa: S102, S302 ours, passed by whoever started this process
+    exec(marshal.loads(code), module.__dict__)  # noqa: S102, S302 our own code, passed by the parent process
     return module
 
 
 # --------------------------------------------------------------------------------------------------------- the frames
 def read(source: int, count: int) -> bytes:
-    """Returns so many bytes; ends this process where nobody asks any more."""
+    """Reads exactly `count` bytes; ends this process if the other side has closed the pipe."""
     parts = []
     while count:
         part = os.read(source, min(count, 65536))
@@ -220,12 +227,12 @@ def read(source: int, count: int) -> bytes:
 
 
 def frame(source: int) -> bytes:
-    """Returns the next frame."""
+    """Reads the next frame."""
     return read(source, int.from_bytes(read(source, 4), "big"))
 
 
 def write(target: int, data: bytes) -> None:
-    """Writes all of it."""
+    """Writes all bytes."""
     while data:
         data = data[os.write(target, data) :]
 
@@ -237,7 +244,7 @@ def tell(target: int, data: bytes) -> None:
 
 # -------------------------------------------------------------------------------------------------------- the console
 def console(asking: int, answering: int, writing: int) -> None:
-    """Runs code in one space of names, as a notebook does, until nobody asks any more."""
+    """Runs requested code in one namespace, as a notebook does, until the other side closes the pipe."""
     first = sys.modules["__main__"]
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
@@ -248,14 +255,14 @@ def console(asking: int, answering: int, writing: int) -> None:
     while first is not main:
         asked = frame(asking)
         kept, fault = run(asked[MARK:].decode("utf-8", "surrogatepass"), main.__dict__)
-        if os.getpid() != here:  # a process that the code forked, and that came back
+        if os.getpid() != here:  # a child that the code forked has returned here
             os._exit(0)
         write(writing, asked[:MARK])
         tell(answering, (b"k" if kept else b"l") + fault.encode("utf-8", "backslashreplace"))
 
 
 def run(code: str, space: "dict[str, object]") -> "tuple[bool, str]":
-    """Returns whether the variables are kept, and the fault."""
+    """Runs code in a namespace; returns whether the variables are kept, and the fault."""
     kept, fault = True, ""
     try:
         parsed = compile(code, FILE, "exec", ONLY_TREE, dont_inherit=True)
@@ -266,7 +273,7 @@ def run(code: str, space: "dict[str, object]") -> "tuple[bool, str]":
             end = compile(_ast.Expression(last.value), FILE, "eval", dont_inherit=True)
             parsed.body.pop()
         begin = compile(parsed, FILE, "exec", dont_inherit=True)
-        exec(begin, space)  # noqa: S102 this is what it is for
+        exec(begin, space)  # noqa: S102 running code is its purpose
         value = eval(end, space) if end is not None else None  # noqa: S307 as above
         if value is not None:
             print(repr(value))  # noqa: T201 as above
@@ -286,7 +293,7 @@ def run(code: str, space: "dict[str, object]") -> "tuple[bool, str]":
 
 
 def words(error: BaseException) -> str:
-    """Returns an error as "ValueError: what was wrong (line 3)", whatever its own methods do."""
+    """Formats an error as "ValueError: message (line 3)", even if its own methods raise."""
     name = type(error).__name__[:60]
     try:
         said = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())[:SHOWN]
@@ -302,7 +309,7 @@ def words(error: BaseException) -> str:
 
 
 def begin(asked: "dict[str, str]") -> None:
-    """Moves the streams out of the way, sets this process up and takes its role."""
+    """Moves the standard streams to other descriptors, sets up this process and runs its role."""
     asking, answering, writing = (fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST) for number in range(3))
     os.dup2(2, 1)
     empty = os.open(os.devnull, os.O_RDONLY)
@@ -317,7 +324,7 @@ def begin(asked: "dict[str, str]") -> None:
             if name.startswith("module."):
                 last = load(name.partition(".")[2], bytes.fromhex(code))
         numbers = set_up({name: value for name, value in asked.items() if not name.startswith("module.")})
-    except BaseException as error:  # noqa: BLE001 whatever it is, nothing may run
+    except BaseException as error:  # noqa: BLE001 after any error, no code may run
         tell(answering, f"{type(error).__name__}: {error}".encode())
         os._exit(1)
     if asked["role"] == "console":

@@ -1,6 +1,6 @@
-"""Worker roles: a program whose functions are called, a whole program, or the tests that call.
+"""Worker roles: a program whose functions are called, a whole program, or the tests that call the functions.
 
-Each reads its request from its channel, in one frame. A program may change this module as it likes: it has a copy of
+Each role reads its request from its channel, in one frame. A program may modify this module: its process has a copy of
 its own, and only its answers are used.
 """
 
@@ -27,27 +27,27 @@ from poziomka.environments.sandbox.worker.wire_format import (
 )
 
 GONE, STRANGE = "the program ended by itself", "the program answered what was not asked"
-SHOWN = 300  # characters of what a program says of itself
-UNREADABLE = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)  # what compile() may raise
+SHOWN = 300  # maximum characters of an error message
+UNREADABLE = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)  # exceptions of compile()
 
 
 def _asked(channel: Channel) -> Mapping[str, object]:
-    """Returns the request."""
+    """Receives the request."""
     return cast("dict[str, object]", receive(channel))
 
 
 def _start(name: str, request: Mapping[str, object]) -> ModuleType:
-    """Returns the module in which a program is to run; what is random is so by the request."""
+    """Returns a new module in which a program is to run; seeds random numbers as the request demands."""
     random.seed(cast("int", request["seed"]))
     module = ModuleType(name)
     sys.modules[name] = module
     sys.argv[:] = [f"{name}.py"]
-    builtins.__dict__.update(exit=sys.exit, quit=sys.exit)  # site gives them, and there is none
+    builtins.__dict__.update(exit=sys.exit, quit=sys.exit)  # normally set by `site`, which is missing
     return module
 
 
 def _words(error: BaseException) -> str:
-    """Returns an error as "ValueError: what was wrong", whatever its own methods do."""
+    """Formats an error as "ValueError: message", even if its own methods raise."""
     try:
         said = str(error)[:SHOWN]
     except BaseException:  # noqa: BLE001 an exception of the program: its text is code
@@ -57,12 +57,12 @@ def _words(error: BaseException) -> str:
 
 # ---------------------------------------------------------------------------------------------------------- functions
 def functions(channel: Channel) -> int:
-    """Runs a program and answers calls of its functions."""
+    """Role "functions": runs a program, then answers calls of its functions."""
     request = _asked(channel)
     space = _start("program", request).__dict__
     names = cast("list[str]", request["names"])
     try:
-        exec(compile(cast("str", request["given"]), "<given>", "exec"), space)  # noqa: S102 this is what it is for
+        exec(compile(cast("str", request["given"]), "<given>", "exec"), space)  # noqa: S102 running programs is its purpose
         for name in names:
             space.pop(name, None)
         code = compile(cast("str", request["source"]), "<program>", "exec", dont_inherit=True)
@@ -95,9 +95,9 @@ def _called(function: Callable[..., object], arguments: tuple[object, ...], name
 
 # ------------------------------------------------------------------------------------------------------ whole programs
 def whole(channel: Channel) -> int:
-    """Runs a program as Python runs a file; returns its exit status.
+    """Role "whole": runs a program as Python runs a file; returns its exit status.
 
-    Before anything of it runs, the channel says whether it can be read.
+    Before the program runs, a message on the channel reports whether it is valid Python.
     """
     request = _asked(channel)
     space = _start("__main__", request).__dict__
@@ -112,14 +112,14 @@ def whole(channel: Channel) -> int:
         exec(code, space)  # noqa: S102 as above
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException as error:  # noqa: BLE001 what Python does with it: print it, and status 1
+    except BaseException as error:  # noqa: BLE001 as Python does: prints the error and exits with status 1
         sys.stderr.write(_words(error))
         status = 1
     if threading.active_count() > 1:
         for thread in threading.enumerate():
             if thread is not threading.current_thread() and not thread.daemon:
                 thread.join()
-    atexit._run_exitfuncs()  # noqa: SLF001 what Python does at its end, which os._exit leaves out
+    atexit._run_exitfuncs()  # noqa: SLF001 Python does this at exit, but os._exit skips it
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
@@ -128,39 +128,39 @@ def whole(channel: Channel) -> int:
 
 # -------------------------------------------------------------------------------------------------------------- tests
 class _FaultError(BaseException):
-    """The program cannot go on; no `except Exception` of a test takes it for an answer."""
+    """The program cannot continue; a BaseException, so that no `except Exception` of a test catches it."""
 
 
 class _OvertimeError(BaseException):
-    """The time is over."""
+    """The time limit is reached."""
 
 
 class _RaisedError(Exception):
-    """The program raised an exception of its own."""
+    """The program raised an exception that is not passed on under its own type."""
 
 
-ITERATION = (StopIteration, StopAsyncIteration)  # in the tests' process they would end a loop of the tests
+ITERATION = (StopIteration, StopAsyncIteration)  # raised in the tests' process, they would end a loop of the tests
 
 
 def _exception(kind: str, words: str) -> Exception:
-    """Returns an exception of Python's own of a name, so that a test can expect it; ours for any other.
+    """Returns Python's built-in exception of a name, so that a test can expect it; _RaisedError for any other name.
 
-    What directs control (StopIteration, and what is no Exception: SystemExit, KeyboardInterrupt, GeneratorExit) never
-    arrives as itself: no test means it, and raised here it would end an iteration, or all tests, without a failure.
+    Control-flow exceptions (StopIteration, and those that are no Exception: SystemExit, KeyboardInterrupt,
+    GeneratorExit) become a _RaisedError as well: no test expects them, and raised here they would end an iteration, or
+    all tests, without a failure.
     """
     found = getattr(builtins, kind, None)
     if isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, ITERATION):
-        for base in found.__mro__[: found.__mro__.index(Exception) + 1]:  # some cannot be made of words alone
+        for base in found.__mro__[: found.__mro__.index(Exception) + 1]:  # some take more than a message
             with suppress(TypeError):
                 return cast("Exception", base(words))
     return _RaisedError(words)
 
 
 class _Program:
-    """The program, as the tests see it: stand-ins for its functions."""
+    """The tests' proxy of the program: makes stand-ins for its functions and counts their calls."""
 
     def __init__(self, channel: Channel, *, twice: bool) -> None:
-        """Has made no call yet."""
         self.channel = channel
         self.twice = twice
         self.calls = 0
@@ -170,12 +170,12 @@ class _Program:
         self.running = True
 
     def fail(self, why: str) -> NoReturn:
-        """Remembers the first fault, so that no test can pass after it."""
+        """Stores the first fault, so that no test can pass after it, and raises it."""
         self.fault = self.fault or why
         raise _FaultError(self.fault)
 
     def hear(self, number: int) -> list[object]:
-        """Returns the answer to a call, without its number."""
+        """Receives the answer to a call and returns it without its number."""
         try:
             self.waiting = True
             answer = receive(self.channel)
@@ -184,13 +184,13 @@ class _Program:
         except (EOFError, OSError):
             self.fail(GONE)
         finally:
-            self.waiting = self.over  # where time ran out here, it is to be seen
+            self.waiting = self.over  # stays set if the time limit was reached during this wait
         if not isinstance(answer, list) or len(answer) < 2 or answer[0] != number:
             self.fail(STRANGE)
         return answer[1:]
 
     def ask(self, name: str, arguments: tuple[object, ...], named: dict[str, object]) -> list[object]:
-        """Returns what a function answers."""
+        """Calls a function of the program and returns the answer."""
         if self.fault:
             raise _FaultError(self.fault)
         self.calls += 1
@@ -201,7 +201,7 @@ class _Program:
         return self.hear(self.calls)
 
     def function(self, name: str) -> Callable[..., object]:
-        """Returns what stands for a function of the program."""
+        """Returns a stand-in for a function of the program."""
 
         def call(*arguments: object, **named: object) -> object:
             answer = self.ask(name, arguments, named)
@@ -220,7 +220,14 @@ class _Program:
 
 
 def tests(channel: Channel, called: Channel) -> int:
-    """Runs tests that call a program; sends "passed", "failed", "slow", "unread" or "broken", and a line why."""
+    """Role "tests": runs tests that call a program and sends the result; returns the exit status.
+
+    The result is "passed", "failed", "slow", "unread" or "broken", the reason in one line, and the number of calls.
+
+    Args:
+        channel: channel of the request and of the result.
+        called: channel to the program.
+    """
     request = _asked(channel)
     program = _Program(called, twice=bool(request["twice"]))
     limit = cast("float", request["seconds"])
@@ -234,7 +241,7 @@ def tests(channel: Channel, called: Channel) -> int:
         program.over = True
         raise _OvertimeError
 
-    signal.signal(signal.SIGALRM, over)  # a process of our own, with one thread: here an alarm is safe
+    signal.signal(signal.SIGALRM, over)  # this process has one thread, so an alarm is safe
     signal.setitimer(signal.ITIMER_REAL, limit, 0.25)
     try:
         outcome = _tried(request, program)
@@ -279,15 +286,15 @@ def _tried(request: Mapping[str, object], program: _Program) -> tuple[str, str]:
     try:
         for code in codes:
             exec(code, space)  # noqa: S102 as above
-    except TooLargeError:  # made, maybe, of what the program returned
+    except TooLargeError:  # possibly an argument made from values that the program returned
         raise
-    except NotPlainError as error:  # an argument of the tests' own, as all that a program returns is plain
+    except NotPlainError as error:  # an argument of the tests' own, since every value from the program is plain
         return "broken", f"a test calls with what cannot pass: {error}"
     return ("passed", "") if program.calls else ("broken", "the tests do not call the program")
 
 
 def _line(error: BaseException, checks: list[str]) -> str:
-    """Returns the line of the tests at which an error was raised."""
+    """Returns the source line of the tests at which an error was raised."""
     line = "its start"
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename.startswith("<check ") and frame.lineno:
