@@ -1,4 +1,4 @@
-"""From a recipe to the parts of a run: task, tokenizer, chat format, model."""
+"""Builds the components of a run from its recipe: task, tokenizer, chat format, model, learner, sampler."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -40,16 +40,16 @@ from poziomka.tasks.tools import demand_no_environment, with_tools
 
 @dataclass(frozen=True)
 class Built:
-    """What a recipe's run is made of, before anything is learned.
+    """Components of a run before training.
 
     Attributes:
         task: problems and scorer.
-        chat: where spans get their tokens; it holds the tokenizer.
-        model: the weights that learn.
-        source: folder of the pretrained model; "" for one from nothing.
-        notes: what a user should know of the model, in sentences.
-        scripted: whether the task came from a script, so that only the script can go on with the run.
-        base: folder of the model that adapters go onto: the pretrained one, or where the recipe starts; "" for none.
+        chat: chat format, which tokenizes spans; includes the tokenizer.
+        model: the model to train.
+        source: folder of the pretrained model; "" for a randomly initialized one.
+        notes: sentences about the model for the user.
+        scripted: whether a script passed the task, so that only the script can resume the run.
+        base: folder of the adapters' base model, the pretrained one or the recipe's start; "" for none.
     """
 
     task: Task
@@ -62,20 +62,22 @@ class Built:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The chat format's vocabulary."""
+        """The chat format's tokenizer."""
         return self.chat.tokenizer
 
 
 def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -> Built:
-    """Returns the parts, with the weights that the recipe begins with.
+    """Builds the components of a run, with the recipe's initial weights or those of a checkpoint.
+
+    Sets torch's number of threads and tunes the memory allocator.
 
     Args:
-        recipe: what to build.
-        task: the problems; None for those that the recipe names.
-        saved: a checkpoint of the run, whose weights are taken instead.
+        recipe: the recipe to build.
+        task: the task; None for the one that the recipe names.
+        saved: folder of a checkpoint of the run, to load its weights instead.
 
     Raises:
-        PoziomkaError: the recipe cannot be followed.
+        PoziomkaError: the recipe names something missing or incompatible.
     """
     torch.set_num_threads(recipe.threads)
     keep_freed_memory()
@@ -100,12 +102,15 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
 
 
 def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
-    """Gives a pretrained model the weights of a checkpoint, or those that the recipe starts from.
+    """Loads the weights of the recipe's start, or of a checkpoint, into a pretrained model.
 
-    A checkpoint's adapters go onto what the recipe starts from. Returns the folder of the model that adapters go onto.
+    Adapters of a checkpoint are loaded on top of the recipe's start.
+
+    Returns:
+        The folder of the adapters' base model.
 
     Raises:
-        ModelError: weights do not fit, or adapters are to go onto a start that holds adapters itself.
+        ModelError: the weights do not fit, or adapters are to be trained on top of a start that has adapters itself.
     """
     start = None if recipe.start is None else Path(recipe.start)
     if start is not None and recipe.lora is not None and base_of(start) is not None:
@@ -122,7 +127,12 @@ def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
 
 
 def demand_from_nothing(recipe: Recipe, task: Task) -> None:
-    """Raises PoziomkaError where a model without pretrained weights cannot learn the task as the recipe has it."""
+    """Raises PoziomkaError if the recipe's task or settings need a pretrained model.
+
+    Raises:
+        TaskError: the task has no vocabulary of its own.
+        ModelError: the recipe asks for adapters, or for a precision other than float32.
+    """
     if not task.symbols:
         message = (
             f"the task {task.name!r} is for a model that reads already: name one with pretrained, "
@@ -136,12 +146,12 @@ def demand_from_nothing(recipe: Recipe, task: Task) -> None:
 
 
 def tools_of(recipe: Recipe, task: Task) -> list[Tool]:
-    """Returns the tools that the recipe names, before a model is loaded, which takes longer.
+    """Returns the tools that the recipe names; [] for none.
 
     Raises:
-        SettingsError: no tool, or no format, has such a name.
-        EnvironmentFailure: a tool cannot run here, and why.
-        TaskError: the task talks to an environment of its own.
+        SettingsError: no tool, or no call format, has such a name.
+        EnvironmentFailure: a tool cannot run on this machine, with the reason.
+        TaskError: the task has an environment of its own.
     """
     if recipe.tools is None:
         return []
@@ -152,10 +162,10 @@ def tools_of(recipe: Recipe, task: Task) -> list[Tool]:
 
 
 def equipped(recipe: Recipe, task: Task, tools: list[Tool], chat: ChatFormat) -> Task:
-    """Returns the task with the recipe's tools, called as the model's chat template describes it.
+    """Returns the task with the recipe's tools, in the recipe's call format or the one of the model's chat template.
 
     Raises:
-        SettingsError: the tools cannot be called so.
+        SettingsError: the tools cannot be called in that format.
     """
     if tools:
         return with_tools(task, Toolbox(tools, recipe.tool_format or calls_of(chat, tools)), recipe.tool_cost)
@@ -163,21 +173,22 @@ def equipped(recipe: Recipe, task: Task, tools: list[Tool], chat: ChatFormat) ->
 
 
 def adapt(recipe: Recipe, model: Architecture) -> None:
-    """Gives the model its adapters, where the recipe has some; a sampler copies the plain model before that."""
+    """Attaches the recipe's LoRA adapters, if any; create the sampler first, since it copies the model without them."""
     if recipe.lora is not None:
         attach(model, recipe.lora, seed_of("adapters", recipe.seed))
 
 
 def learner_of(recipe: Recipe, model: Architecture, settings: LearnerSettings, begun: Path | None = None) -> Learner:
-    """Returns a fresh learner; where a divergence is paid for, with the model that it is held to.
+    """Returns a new learner, with a reference model if the settings have a divergence term.
 
-    That is what reinforcement begins with: a copy, or under adapters the model itself with the adapters of then.
+    The reference is the model at the start of reinforcement: a copy or, with adapters, the model itself with the
+    adapters of that time.
 
     Args:
-        recipe: whose temperature counts.
-        model: learns.
-        settings: of the learner.
-        begun: folder of the weights that reinforcement began with; None, or not there yet: those of `model`.
+        recipe: recipe with the sampling temperature and the seed.
+        model: the model to train.
+        settings: settings of the learner.
+        begun: folder of the weights at the start of reinforcement; if None or missing, the present ones of `model`.
     """
     reference: Architecture | None = None
     if settings.divergence.wanted:
@@ -192,29 +203,33 @@ def learner_of(recipe: Recipe, model: Architecture, settings: LearnerSettings, b
 
 
 def sampler_of(recipe: Recipe, built: Built, policy: str = "initial") -> LocalSampler:
-    """Returns a sampler with the weights as they are, whose transcripts have at most the recipe's context."""
+    """Returns a local sampler with the model's present weights and the recipe's context as limit.
+
+    Args:
+        recipe: recipe with the context.
+        built: components of the run.
+        policy: version name of the weights.
+    """
     return LocalSampler(built.model, built.chat, policy, EngineLimits(context=recipe.context))
 
 
 def context_of(recipe: Recipe, model: Architecture) -> int | None:
-    """Returns the most tokens of a transcript, the smaller of the recipe's and what the model reads."""
+    """Returns the token limit of a transcript: the smaller of the recipe's and the model's context; None for none."""
     return min((most for most in (recipe.context, model.context) if most is not None), default=None)
 
 
 def taught(recipe: Recipe, built: Built) -> Fitting:
-    """Returns the task that is trained on, without the prompts that are too long, and what was left out.
-
-    It has problems of the recipe's levels only, where it names some.
+    """Returns the training task: restricted to the recipe's levels, without prompts that are too long.
 
     Raises:
-        TaskError: the task has no problem of these levels, or none that the model can read.
+        TaskError: the task has no problem of these levels, or none whose prompt fits the context.
     """
     task = built.task if recipe.levels is None else of_levels(built.task, *recipe.levels)
     return fitting(task, built.chat, context_of(recipe, built.model), recipe.reinforce.tokens)
 
 
 def demand_problems(recipe: Recipe, built: Built) -> None:
-    """Raises TaskError where levels or the validation split have no problem, or a warm start lacks demonstrations."""
+    """Raises TaskError if the levels or the validation split have no problems, or the warm start no demonstrations."""
     built.task.first(VALIDATION, 1)
     task = taught(recipe, built).task
     Curriculum(task, recipe.seed, settings=recipe.curriculum)
@@ -223,10 +238,10 @@ def demand_problems(recipe: Recipe, built: Built) -> None:
 
 
 def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
-    """Returns a run's recipe, its task, and a sampler with the weights of its newest checkpoint.
+    """Loads a run's recipe, its task, and a sampler with the weights of its newest checkpoint.
 
     Raises:
-        RunError: the folder holds no run, or no checkpoint yet.
+        RunError: the folder has no run or no checkpoint, or the run's task is defined in a script.
     """
     run = Run.read(folder)
     recipe = recipe_of(run.recipe, where=str(folder))
@@ -242,10 +257,12 @@ def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
 
 
 def settled(recipe: Recipe, built: Built, run: Run) -> Built:
-    """Returns a run's parts, whose chat template is told the time at which the run first began.
+    """Returns the components with the chat template's clock fixed: to `template_time`, or to the start of the run.
+
+    Templates that do not read the clock are unchanged.
 
     Raises:
-        RunError: provenance.json does not say that time.
+        RunError: provenance.json has no valid start time.
     """
     if not isinstance(built.chat, TemplateFormat) or not built.chat.reads_clock:
         return built

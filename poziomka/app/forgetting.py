@@ -1,7 +1,7 @@
-"""What training takes away: how likely a model finds right answers to general questions, before and after.
+"""Forgetting: log-probability of the correct answers to general questions, before and after training.
 
-A model that forgets what it is not trained on gives these answers a lower log-probability. Twelve questions show a
-large loss; they do not measure general ability.
+A model that forgets general knowledge assigns these answers a lower log-probability. Twelve questions reveal a large
+loss; they do not measure general ability.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from poziomka.models.text.chat import ChatFormat
 from poziomka.models.text.template import TemplateFormat
 from poziomka.runs import Run
 
-Text = tuple[Sequence[int], int]  # tokens of a question with its answer, and how many of the last are the answer's
+Text = tuple[Sequence[int], int]  # tokens of question and answer, and the number of the answer's tokens
 QUESTIONS: tuple[tuple[str, str], ...] = (
     ("Who wrote Hamlet?", "Hamlet was written by William Shakespeare."),
     ("What is the capital of France?", "The capital of France is Paris."),
@@ -34,9 +34,10 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
 
 
 def record_knowledge(when: str, model: Architecture, chat: ChatFormat, run: Run) -> None:
-    """Adds what a model knows to results/forgetting.json, under `when`, once.
+    """Adds the model's mean log-probability of the answers to results/forgetting.json, under the key `when`.
 
-    Where the vocabulary cannot write the questions, or the model's context holds none, only a note is left.
+    An existing value of that key is kept. If the vocabulary cannot encode the questions, or none fits the model's
+    context, the function only adds a note to the run.
     """
     known = (run.results("forgetting") or {}).get("logprobs", {})
     if when in known:
@@ -54,13 +55,13 @@ def record_knowledge(when: str, model: Architecture, chat: ChatFormat, run: Run)
 
 
 def texts_of(chat: ChatFormat, context: int | None = None) -> list[Text]:
-    """Returns each question with its answer, without the end token; a text longer than `context` is left out.
+    """Returns the tokens of each question with its answer, without the end token; texts above `context` are left out.
 
-    The answers have no thought before them, even where the recipe asks for one: what must not be lost is how the model
-    answers elsewhere.
+    The answers follow without a thought, even if the recipe asks for one: the measure is of the model's ordinary
+    answers.
 
     Raises:
-        ModelError: the vocabulary cannot write them, or all are longer.
+        ModelError: the vocabulary cannot encode the questions, or all texts are longer than `context`.
     """
     if isinstance(chat, TemplateFormat):
         chat = copy(chat)
@@ -77,5 +78,5 @@ def texts_of(chat: ChatFormat, context: int | None = None) -> list[Text]:
 
 
 def mean_logprob(model: Architecture, texts: Sequence[Text]) -> float:
-    """Returns the mean log-probability of a token of the answers, in nats; each token counts alike."""
+    """Returns the mean log-probability of the answers' tokens, nats; each token has the same weight."""
     return fmean(value for tokens, count in texts for value in logprobs_of(model, tokens, 1.0)[-count:].tolist())

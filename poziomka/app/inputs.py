@@ -1,7 +1,7 @@
-"""What decides a run's rollouts and stands outside its recipe: files that it reads, problems, and the clock.
+"""Digests of a run's inputs outside its recipe: model files, data files and problems.
 
-A run keeps digests of them at its start. One that is resumed with other contents under the same names is refused: its
-steps would not be those that the run would have taken. (The clock: see `settled` in build.py.)
+A run records the digests at its start. Resuming it with other contents under the same names raises an error, because
+its steps would differ from those of an uninterrupted run. (The clock is an input too: see `settled` in build.py.)
 """
 
 import json
@@ -17,19 +17,19 @@ from poziomka.core.safety.untrusted import expanded
 from poziomka.core.task import Task
 from poziomka.runs import Run
 
-RECORD = "inputs"  # among a run's results
-WHOLE = 64 << 20  # bytes of a file that is read as a whole; of a larger one its size and three pieces
-PIECE = 1 << 20
-FILES = 10_000  # most files of a folder that are read
-PROBLEMS = 16  # of each split
+RECORD = "inputs"  # name in the run's results
+WHOLE = 64 << 20  # largest file that is hashed whole, bytes; of larger files, the size and three pieces are hashed
+PIECE = 1 << 20  # bytes
+FILES = 10_000  # largest number of files of a folder that are hashed
+PROBLEMS = 16  # problems of each split that are hashed
 MODEL = ("*.json", "*.safetensors", "*.jinja", "*.gguf", "tokenizer.model", "merges.txt")
 
 
 def demand_same_inputs(recipe: Recipe, built: Built, run: Run) -> None:
-    """Records digests of what a run reads where none are recorded yet, else compares them.
+    """Records the digests of a run's inputs if there are none yet, else compares them.
 
     Raises:
-        RunError: something has other contents than when the run began.
+        RunError: an input has other contents than at the start of the run.
     """
     here = inputs_of(recipe, built)
     there = run.results(RECORD)
@@ -47,7 +47,7 @@ def demand_same_inputs(recipe: Recipe, built: Built, run: Run) -> None:
 
 
 def inputs_of(recipe: Recipe, built: Built) -> dict[str, str]:
-    """Returns digests of what a run reads, by what a person calls it."""
+    """Returns the digests of a run's inputs by a readable name, such as "the data FOLDER"."""
     found = {"the task's problems": _digest_of_problems(built.task)}
     if recipe.pretrained is not None:
         own = expanded(recipe.pretrained, RunError)
@@ -60,9 +60,9 @@ def inputs_of(recipe: Recipe, built: Built) -> dict[str, str]:
 
 
 def _paths_in(*names: str) -> Iterator[Path]:
-    """Yields the files and folders that names of tasks and tools hold, as grade_school:FOLDER or search:FOLDER do.
+    """Yields the files and folders in names of tasks and tools, such as grade_school:FOLDER or search:FOLDER.
 
-    A path may hold a "+": a name is looked for as a whole before it is taken apart.
+    A path may contain a "+": the whole name is tried before its parts.
     """
     for name in names:
         whole = _path_in(name)
@@ -71,11 +71,11 @@ def _paths_in(*names: str) -> Iterator[Path]:
 
 
 def _path_in(name: str) -> Path | None:
-    """Returns the longest end of a name, behind a colon, that is a path of a file or folder; None where none is."""
+    """Returns the longest suffix of a name after a colon that is an existing path; None if there is none."""
     pieces = name.split(":")
     for number in range(1, len(pieces)):
         path = expanded(":".join(pieces[number:]), RunError)
-        with suppress(OSError):  # the name of a task may be longer than that of any file
+        with suppress(OSError):  # a task's name may be longer than a file's name may be
             if path.exists():
                 return path
     return None
@@ -84,7 +84,14 @@ def _path_in(name: str) -> Path | None:
 def digest_of(path: Path, patterns: tuple[str, ...] = ("*",)) -> str:
     """Returns a digest of a file's contents, or of the names and contents of a folder's files.
 
-    Of a file of more than WHOLE bytes its size, beginning, middle and end are read; of a folder the first FILES files.
+    A file of more than WHOLE bytes is hashed by its size, beginning, middle and end; a folder by its first FILES files.
+
+    Args:
+        path: a file or folder.
+        patterns: glob patterns of the files of a folder.
+
+    Raises:
+        RunError: a file cannot be read.
     """
     whole = blake2b(digest_size=16)
     if path.is_file():
@@ -115,7 +122,7 @@ def _add(path: Path, whole: "blake2b") -> None:
 
 
 def _digest_of_problems(task: Task) -> str:
-    """Returns a digest of how many problems there are, and of some, which shows another version of their source."""
+    """Returns a digest of the number of problems and a sample of them, which changes if their source changes."""
     shown: list[object] = []
     for split in ("train", "test"):
         count = task.count(split)
@@ -124,7 +131,7 @@ def _digest_of_problems(task: Task) -> str:
             place = index if count is None else index * count // min(PROBLEMS, count)
             try:
                 problem = task.problem(split, place)
-            except TaskError:  # the run says so itself, if it comes to that
+            except TaskError:  # the run raises it itself if it needs this problem
                 continue
             shown.append([problem.key, [[m.role, m.content] for m in problem.prompt], problem.answer, problem.level])
     return blake2b(json.dumps(shown).encode(), digest_size=16).hexdigest()

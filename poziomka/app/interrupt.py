@@ -1,4 +1,4 @@
-"""Ctrl-C: a run stops after the step under way, with everything saved."""
+"""SIGINT handling: Ctrl-C stops a run after the current step, with its state saved."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -10,7 +10,12 @@ from poziomka.learning.session import Interrupted, Progress
 
 @contextmanager
 def interruptible(progress: Progress) -> Iterator[None]:
-    """Lets Ctrl-C stop after the step under way, saved; a second one stops at once."""
+    """Handles SIGINT within the context: the first Ctrl-C sets `progress.stop`, a second one interrupts at once.
+
+    Raises:
+        Interrupted: at the end of the context, if Ctrl-C stopped the run after a step.
+        KeyboardInterrupt: at a second Ctrl-C.
+    """
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         if progress.stop:
@@ -19,7 +24,7 @@ def interruptible(progress: Progress) -> Iterator[None]:
 
     try:
         before: Callable[[int, FrameType | None], object] | int | None = signal.signal(signal.SIGINT, handle)
-    except ValueError:  # signals reach the main thread only
+    except ValueError:  # only the main thread can handle signals
         yield
         return
     try:

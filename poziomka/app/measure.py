@@ -1,4 +1,4 @@
-"""The figures that a report draws, as plain data: accuracy at budgets, votes, oracles, gains at equal thinking."""
+"""Measurements for reports, as JSON values: accuracy at thinking budgets, majority votes, oracles and paired gains."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,21 +15,21 @@ from poziomka.reports.reading import AFTER, BEFORE, FORCED
 from poziomka.runs import Run
 from poziomka.thinking.budget import at_budgets
 
-Found = Mapping[int, Evaluation]  # by budget
+Found = Mapping[int, Evaluation]  # evaluations by thinking budget, tokens
 
 
 def held_out(found: Evaluation) -> dict[str, Any]:
-    """Returns accuracy with its interval, and what it cost in tokens."""
+    """Returns the accuracy of an evaluation with its interval, its cost in tokens, and its failed checks."""
     return asdict(found.accuracy) | cost(found) | failures(found)
 
 
 def cost(found: Evaluation) -> dict[str, float]:
-    """Returns the tokens of an attempt: of its thought, and all of them."""
+    """Returns the mean tokens of an attempt: of its thought, and in total."""
     return {"thinking_tokens": found.thinking, "tokens": found.tokens}
 
 
 def failures(found: Evaluation) -> dict[str, Any]:
-    """Returns what failed checks leave open: how many there are, and the accuracy with all of them wrong, all right."""
+    """Returns the number of failed checks, and the accuracy if all of them were wrong or all correct; {} for none."""
     if not found.failures:
         return {}
     wrong, right = found.bounds
@@ -38,11 +38,11 @@ def failures(found: Evaluation) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one model reaches on the test split.
+    """Results of one model on the test split.
 
     Attributes:
-        curves: as results/frontier.json holds them, by name; the second one, where there is one, is made to think.
-        found: the evaluations behind them, by name and budget.
+        curves: curves by name, in the format of results/frontier.json; a second one is of the model made to think.
+        found: the evaluations of the curves, by name and budget.
     """
 
     curves: Mapping[str, dict[str, Any]]
@@ -50,7 +50,7 @@ class Measured:
 
     @property
     def longest(self) -> Evaluation:
-        """The evaluation at the largest budget, free to answer at once."""
+        """The evaluation at the largest budget, in which the model is free to answer without a thought."""
         free = next(iter(self.found.values()))
         return free[max(free)]
 
@@ -58,16 +58,16 @@ class Measured:
 def measured(
     name: str, sampler: Sampler, task: Task, recipe: Recipe, sampling: Callable[[int, int | None], Sampling]
 ) -> Measured:
-    """Returns the figures of a model: free to answer at once, made to think, and made to answer at once.
+    """Evaluates a model in three modes: free to answer at once, made to think, and made to answer at once.
 
-    Where every attempt thinks by itself, to make the model think changes nothing, and the curve is taken as it is.
+    If every attempt thinks by itself, making the model think changes nothing, and the free curve is used for both.
 
     Args:
-        name: of the model.
-        sampler: has its weights.
-        task: whose test split to use.
-        recipe: says at which budgets and how often.
-        sampling: returns how problems are attempted with (least, most) thinking tokens.
+        name: name of the model in the results.
+        sampler: sampler with the model's weights.
+        task: the task whose test split is used.
+        recipe: recipe with budgets and numbers of attempts.
+        sampling: returns the sampling settings for (least, most) thinking tokens.
     """
     settings = recipe.evaluate
     found = {name: at_each_budget(sampler, task, sampling(0, None), settings)}
@@ -84,7 +84,7 @@ def measured(
 
 
 def record(model: Measured, run: Run, task: Task, recipe: Recipe) -> None:
-    """Adds a model's figures to a run's results, and the gains between those that are known by then."""
+    """Adds a model's measurements to a run's results, and updates the gains between the models measured so far."""
     budget = judged_budget(recipe.evaluate, recipe.reinforce.budget)
     rights = (run.results("by_problem") or {}).get("rights", {})
     rights |= {name: by_problem(found[budget]) for name, found in model.found.items() if found}
@@ -100,9 +100,10 @@ def record(model: Measured, run: Run, task: Task, recipe: Recipe) -> None:
 def at_each_budget(
     sampler: Sampler, task: Task, sampling: Sampling, settings: EvaluateSettings
 ) -> dict[int, Evaluation]:
-    """Returns the evaluation of the test split at each budget that leaves room for `sampling.think_least` tokens.
+    """Evaluates the test split at each budget of at least `sampling.think_least` tokens.
 
-    A thought in which an environment speaks cannot be cut, so with tools each budget is attempted by itself.
+    A thought with replies of an environment cannot be truncated afterwards, so tasks with tools are sampled anew for
+    each budget.
     """
     count, attempts = settings.problems, settings.attempts
     budgets = sorted({budget for budget in settings.budgets if budget >= sampling.think_least})
@@ -117,7 +118,7 @@ def at_each_budget(
 
 
 def points(found: Found) -> list[dict[str, Any]]:
-    """Returns the points of a curve: accuracy and tokens at each budget."""
+    """Returns the points of a curve: accuracy, tokens and failed checks at each budget, in ascending order."""
     return [
         {"budget": budget, "accuracy": asdict(each.accuracy), **cost(each), **failures(each)}
         for budget, each in sorted(found.items())
@@ -125,10 +126,10 @@ def points(found: Found) -> list[dict[str, Any]]:
 
 
 def reference_points(problems: Sequence[Problem], task: Task, recipe: Recipe) -> dict[str, Any]:
-    """Returns what the task's known policies reach on problems at each budget, computed and not sampled.
+    """Returns the exact accuracy of the task's reference policies at each budget, computed without sampling.
 
-    The mean number of tokens that a policy spends within a budget is the sum of its chances to be still at work after
-    0, 1, … tokens, since it stops where it has solved the problem.
+    The mean number of tokens that a policy spends within a budget is the sum of its probabilities of being unfinished
+    after 0, 1, … tokens, since it stops when it has solved the problem.
     """
     if task.references is None:
         return {}
@@ -154,36 +155,36 @@ def reference_points(problems: Sequence[Problem], task: Task, recipe: Recipe) ->
 
 
 def opens_thoughts(recipe: Recipe) -> bool:
-    """Whether replies begin with an opened thought, so that a model can be made to think, or to answer at once."""
+    """Whether replies begin with an open thought, so that sampling can make the model think or answer at once."""
     return recipe.pretrained is None or recipe.thinks
 
 
 def always_thinks(found: Evaluation) -> bool:
-    """Whether no attempt answered at once: to make such a model think changes nothing."""
+    """Whether every attempt has a thought, so that making the model think changes nothing."""
     replies = (rollout.transcript.reply for group in found.groups for rollout in group)
     return all(split_thought(reply)[0] for reply in replies)
 
 
 def judged_budget(settings: EvaluateSettings, budget: int | None) -> int:
-    """Returns the budget at which gains are measured: the recipe's where it is evaluated, else the largest."""
+    """Returns the budget at which gains are measured: the recipe's if it is evaluated, else the largest."""
     return budget if budget in settings.budgets and budget else max(settings.budgets)
 
 
 def by_problem(found: Evaluation) -> list[float | None]:
-    """Returns the share of right attempts of each problem; None where no attempt could be judged."""
+    """Returns the share of correct attempts of each problem; None for a problem without judged attempts."""
     return [fmean(attempts) if attempts else None for attempts in found.corrects]
 
 
 def gains(rights: Mapping[str, Sequence[float | None]]) -> dict[str, Any]:
-    """Returns what reinforcement gained, paired by problem, each with its interval.
+    """Returns the gains in accuracy from reinforcement, paired by problem, each with its interval.
 
-    `equal_thinking` compares both models made to think: it is what reinforcement added to the thought itself.
-    `over_made_to_think` compares the trained model, free to answer at once, with the warm start made to think, and
-    `free` both models free to answer at once, so that it counts learning when to think too. A gain is left out where
-    fewer than two problems have judged attempts by both models.
+    `equal_thinking` compares both models made to think: the gain in the quality of thoughts. `over_made_to_think`
+    compares the trained model, free to answer at once, with the warm start made to think. `free` compares both models
+    free to answer at once, and so includes learning when to think. A gain is left out if fewer than two problems have
+    judged attempts by both models.
 
     Args:
-        rights: `by_problem` of each model, by its name, at one budget.
+        rights: `by_problem` of each model at one budget, by the model's name.
     """
     pairs = {
         "equal_thinking": (AFTER + FORCED, BEFORE + FORCED),
@@ -199,20 +200,20 @@ def gains(rights: Mapping[str, Sequence[float | None]]) -> dict[str, Any]:
 
 
 def _judged_by_both(after: Sequence[float | None], before: Sequence[float | None]) -> int:
-    """Returns how many problems have judged attempts in both lists of `by_problem`."""
+    """Returns the number of problems with judged attempts in both lists of `by_problem`."""
     return sum(a is not None and b is not None for a, b in zip(after, before, strict=False))
 
 
 def paired_of(after: Sequence[float | None], before: Sequence[float | None]) -> Estimate:
-    """Returns the gain between two lists of `by_problem`."""
+    """Returns the gain in accuracy between two lists of `by_problem`, with its interval."""
     first, second = ([[] if right is None else [right] for right in rights] for rights in (after, before))
     return paired_gain(first, second)
 
 
 def vote(sampler: Sampler, task: Task, sampling: Sampling, settings: EvaluateSettings) -> dict[str, Any]:
-    """Returns what majority voting and an oracle make of many attempts with short thoughts.
+    """Returns the accuracy of majority voting and of an oracle over many attempts with short thoughts.
 
-    `thinking_tokens` are those of all attempts together, the price at which they compare with one longer thought.
+    `thinking_tokens` is the sum over the attempts, for comparison with one longer thought of the same cost.
     """
     most = max(settings.votes)
     how = replace(sampling, think_most=settings.vote_budget)

@@ -1,4 +1,4 @@
-"""Whether a recipe's steps fit into memory, said before compute is burnt."""
+"""Memory check before training: estimates a step's peak memory and raises an error if it does not fit."""
 
 from collections.abc import Sequence
 
@@ -31,18 +31,18 @@ def needs(
     context: int | None = None,
     turns: bool = False,
 ) -> dict[str, float]:
-    """Returns estimated bytes at the peak of a step, by what holds them; sampling and learning do not overlap.
+    """Returns the estimated peak memory of a step in bytes: "weights", "optimizer" and "work".
 
-    The sampler has weights of its own. While the learner learns, the states of the rows that were written are gone, and
-    where the sampler keeps its weights laid out, these too, the embedding apart.
+    "work" is the larger of sampling and learning, which do not overlap. The sampler has its own weights. During
+    learning, its caches are freed, and so are weights that it keeps in another memory layout, except the embedding.
 
     Args:
-        model: as it will learn, with its adapters.
-        chat: reads the prompts.
-        prompts: some of those to come, tools included; the longest counts.
-        settings: how many attempts of which length, and how the learner learns from them.
-        context: most tokens of a transcript; None for as many as the model reads.
-        turns: whether attempts wait for an environment, so that their states are kept meanwhile.
+        model: the model to train, with its adapters.
+        chat: chat format that tokenizes the prompts.
+        prompts: some of the prompts to come, tools included; the longest determines the estimate.
+        settings: number and length of attempts, and the learner's settings.
+        context: largest number of tokens of a transcript; None for the model's own limit.
+        turns: whether attempts wait for an environment, so that their caches are kept meanwhile.
     """
     rows = settings.problems * settings.attempts
     longest = max(_length(chat, prompt) for prompt in prompts)
@@ -61,7 +61,7 @@ def needs(
 
 
 def _length(chat: ChatFormat, prompt: Transcript) -> int:
-    """Returns the tokens of a prompt; 0 where the chat format refuses it, which its attempts will record."""
+    """Returns the number of tokens of a prompt; 0 if the chat format refuses it, which its attempts will record."""
     try:
         return len(chat.read(prompt))
     except ModelError:
@@ -69,7 +69,7 @@ def _length(chat: ChatFormat, prompt: Transcript) -> int:
 
 
 def demand_memory(needed: dict[str, float], device: torch.device) -> None:
-    """Raises ModelError where a step needs more than there is, with what holds it and what to do."""
+    """Raises ModelError, with the parts of the estimate and advice, if a step needs more than the free memory."""
     there = free_memory(device)
     if sum(needed.values()) > there:
         message = f"a step needs {in_words(needed)} of memory, and {scaled(there, 'B')} are free: {ADVICE}"
@@ -77,17 +77,18 @@ def demand_memory(needed: dict[str, float], device: torch.device) -> None:
 
 
 def in_words(needed: dict[str, float]) -> str:
-    """Returns how many bytes those are, and what holds them."""
+    """Returns an estimate in words: the total and its parts."""
     parts = ", ".join(f"{what} {scaled(amount, 'B')}" for what, amount in needed.items())
     return f"about {scaled(sum(needed.values()), 'B')} ({parts})"
 
 
 def remembered_bytes(model: Architecture, rows: int, length: int, problems: int, prompt: int) -> float:
-    """Returns the bytes at the peak of what the engine remembers of `rows` rows of `length` tokens each.
+    """Returns the peak bytes of the engine's decode cache for `rows` sequences of `length` tokens each.
 
-    At the end that is all rows, and one tensor of a layer that was copied while it grew; at the beginning all rows'
-    prompts of `prompt` tokens, and those of `problems` problems that were read in one pass. On a CPU the system commits
-    memory where it is written, so that room which no token has reached counts on other devices only.
+    The peak is the larger of two: at the end, the cache of all sequences plus a copy of one layer's tensor while it
+    grows; at the beginning, the prompts of all sequences, `prompt` tokens each, plus those of the `problems` prompts
+    that prefill reads in one pass. A CPU commits memory when it is written, so unused capacity counts on other devices
+    only.
     """
     with torch.no_grad():
         one = model.memory(1, length if model.device.type == "cpu" else room_for(length))
@@ -97,12 +98,12 @@ def remembered_bytes(model: Architecture, rows: int, length: int, problems: int,
 
 
 def bytes_a_token(model: Architecture) -> float:
-    """Returns what the state of one more token in a row takes."""
+    """Returns the bytes of decode cache for each token of a sequence."""
     with torch.no_grad():
         short, long = (model.memory(1, length).nbytes for length in (64, 128))
     return (long - short) / 64
 
 
 def resting_bytes(model: Architecture) -> int:
-    """Returns what a sampler's weights take while it rests: all that it does not lay out anew."""
+    """Returns the bytes of a sampler's weights during learning: all but those that it keeps in another layout."""
     return sum(p.nbytes for p in model.parameters()) - sum(weight.nbytes for weight in laid_out(model))

@@ -1,4 +1,4 @@
-"""What a person sees while a recipe runs: what is happening, what has been learned, when it will end."""
+"""Progress display of a run: the current stage, recent metrics, sample replies and the estimated time left."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -23,15 +23,22 @@ from poziomka.learning.monitoring.reward_hacking import Alarm, is_alarm
 from poziomka.reports import terminal
 
 QUESTIONS = 3  # fixed validation problems, from easy to hard
-PLAIN_EVERY = 15.0  # seconds between two lines where nobody sees a terminal
+PLAIN_EVERY = 15.0  # least seconds between two lines of metrics without a live panel
 NAMES = {"warm_start": "warm start", "reinforce": "reinforcement"}
 
 
 class Watcher:
-    """Shows progress: a live panel on a terminal, a line now and then elsewhere, nothing where `quiet`."""
+    """Shows the progress of a run: a live panel on a terminal, occasional lines elsewhere, nothing if `quiet`.
+
+    Args:
+        recipe: recipe of the run.
+        folder: folder of the run.
+        quiet: show nothing.
+        console: console to print to; None for stdout.
+    """
 
     def __init__(self, recipe: Recipe, folder: Path, *, quiet: bool = False, console: Console | None = None) -> None:
-        """Knows how many steps there will be."""
+        """Starts the clock; entering the context starts the live panel."""
         self.recipe, self.folder, self.quiet = recipe, folder, quiet
         self.console = console or terminal.console()
         self.totals = {
@@ -43,15 +50,15 @@ class Watcher:
         self.facts: dict[str, float] = {}
         self.points: list[tuple[float, float]] = []
         self.replies: list[Rollout] = []
-        self.notes: Sequence[str] = ()  # what the run wants said; it grows
-        self.alarms: Sequence[Alarm] = ()  # that rang; it grows
+        self.notes: Sequence[str] = ()  # notes of the run to print; grows
+        self.alarms: Sequence[Alarm] = ()  # alarms so far; grows
         self._told = 0
         self.pace: dict[str, list[float]] = {"warm_start": [], "reinforce": []}
         self._began = self._spoke = self.heard = time.monotonic()
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
-        """Takes the terminal."""
+        """Starts the live panel if the console is a terminal."""
         if not self.quiet and self.console.is_terminal:
             self._live = Live(console=self.console, get_renderable=self.panel, refresh_per_second=2)
             self._live.start()
@@ -60,21 +67,30 @@ class Watcher:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Gives the terminal back, the last panel left standing."""
+        """Stops the live panel; its last state stays on the screen."""
         self.tell()
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def stage(self, doing: str) -> None:
-        """Says what happens now."""
+        """Shows the name of the stage that begins.
+
+        Args:
+            doing: the stage in words.
+        """
         self.tell()
         self.heard = time.monotonic()
         self.doing = doing
         self._say(f"{doing} …", due=True)
 
     def hear(self, stage: str, line: Mapping[str, Any]) -> None:
-        """Takes in a logged line."""
+        """Updates the display with a logged line.
+
+        Args:
+            stage: name of the stage: "warm_start", "reinforce", "evaluate", ….
+            line: metrics of the line by name, with "step".
+        """
         self.tell()
         self.heard = time.monotonic()
         self.step = int(line["step"])
@@ -90,7 +106,7 @@ class Watcher:
             self._say(f"step {self.step}: held-out accuracy {accuracy:.2f}, {tokens:.1f} thinking tokens", due=True)
 
     def answers(self, sampler: Sampler, task: Task, sampling: Sampling) -> None:
-        """Lets the model answer the fixed problems as it stands."""
+        """Samples and shows replies to the fixed validation problems with the present weights."""
         low, high = task.levels or (None, None)
         levels = [None] * QUESTIONS if low is None or high is None else [low + (high - low) * i // 6 for i in (1, 3, 5)]
         problems = [_fixed(task, 7 + number, level) for number, level in enumerate(levels)]
@@ -99,21 +115,21 @@ class Watcher:
             self._say("  " + rollout_line(rollout, self.console.width - 12).plain, due=True)
 
     def left(self) -> float | None:
-        """Returns an estimate of the seconds until the end; None where nothing is known yet."""
+        """Returns the estimated seconds until the end of the run; None if no steps are left."""
         done = {"warm_start": min(self.step, self.totals["warm_start"])}
         done["reinforce"] = self.step - done["warm_start"]
-        guess = {"warm_start": 0.06, "reinforce": 1.0}  # seconds a step, before any was seen
+        guess = {"warm_start": 0.06, "reinforce": 1.0}  # seconds per step until the first one is measured
         seconds = 0.0
         for stage, total in self.totals.items():
             seen = self.pace[stage][-50:]
             pace = sum(seen) / len(seen) if seen else guess[stage]
             seconds += max(0, total - done[stage]) * pace
-        return seconds * 1.3 + 20 if seconds else None  # evaluation, about
+        return seconds * 1.3 + 20 if seconds else None  # rough allowance for evaluation
 
     def tell(self) -> None:
-        """Says what the run noted since it was last asked: damage passed over, checks that failed."""
+        """Prints the run's notes since the last call, such as skipped damage or failed checks."""
         fresh = self.notes[self._told :]
-        self._told += len(fresh)  # before they are said: the watchdog's thread may come in between
+        self._told += len(fresh)  # before printing, since the watchdog's thread may call this method too
         for note in fresh:
             if self._live is not None:
                 self.console.print(Text(note, style="bold red" if is_alarm(note) else "yellow"), soft_wrap=True)
@@ -128,7 +144,7 @@ class Watcher:
         return f"{NAMES[stage]} {done}/{self.totals[stage]}{value}" + (f", about {left:.0f} s left" if left else "")
 
     def _say(self, line: str, *, due: bool = False) -> None:
-        """Prints a line where there is no live panel, not too often."""
+        """Prints a line if there is no live panel; lines that are not `due` are printed every PLAIN_EVERY seconds."""
         now = time.monotonic()
         if self.quiet or self._live is not None or not (due or now - self._spoke > PLAIN_EVERY):
             return
@@ -156,7 +172,7 @@ class Watcher:
 
 
 def _fixed(task: Task, index: int, level: int | None) -> Problem:
-    """Returns a validation problem of a level; of any level where that level has none, from the start where few."""
+    """Returns a validation problem of a level, or of any level if that has none; the index wraps around."""
     count = task.count(VALIDATION)
     try:
         return task.problem(VALIDATION, index if count is None else index % max(1, count), level)
@@ -165,7 +181,7 @@ def _fixed(task: Task, index: int, level: int | None) -> Problem:
 
 
 def rollout_line(rollout: Rollout, width: int) -> Text:
-    """Returns one line: the question, the reply, the verdict; the middle of a long reply is left out."""
+    """Returns a rollout on one line: question, reply and verdict; a long reply is shortened in its middle."""
     question = rollout.problem.prompt[-1].content.strip()
     reply, verdict = rollout.transcript.reply.strip(), rollout.score.verdict.value
     room = max(20, width - len(question) - len(verdict) - 8)

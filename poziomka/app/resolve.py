@@ -1,4 +1,4 @@
-"""What a recipe names, found without any compute: `poziomka train --dry-run`."""
+"""Dry run of a recipe: checks that its task, tools, model and checkpoint exist (`poziomka train --dry-run`)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +13,14 @@ from poziomka.tasks import task_named
 
 
 def demand_resolvable(recipe: Recipe, exports: Sequence[str] = ()) -> None:
-    """Refuses a recipe that a run could not begin with: nothing is built, loaded or written.
+    """Raises an error for a recipe that a run could not start with; builds, loads and writes nothing.
 
     Args:
-        recipe: whose task, levels, tools, model and beginning are looked for.
-        exports: where metrics are to be copied.
+        recipe: the recipe whose task, levels, tools, model and start are looked up.
+        exports: names of the exporters of metrics, "tensorboard" or "wandb".
 
     Raises:
-        PoziomkaError: one of them is not there, and which.
+        PoziomkaError: names the missing part.
     """
     demand_exports(exports)
     task = task_named(recipe.task)

@@ -1,4 +1,4 @@
-"""In which format a model calls its tools: the one that its chat template describes, else a plain one."""
+"""Selection of a model's tool-call format: the one that its chat template describes, else a plain one."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +14,12 @@ from poziomka.models.text.template import TemplateFormat
 
 
 def calls_of(chat: ChatFormat, tools: Sequence[Tool]) -> str | None:
-    """Returns the name of the format in which a model calls these tools; None for Toolbox's own choice."""
+    """Returns the name of the tool-call format for a model; None for the default of Toolbox.
+
+    Args:
+        chat: the model's chat format. A plain one whose tokenizer has no files (a model from nothing) gives "spelled".
+        tools: the tools to call; a template's format is used only if the template describes them.
+    """
     if not isinstance(chat, TemplateFormat):
         return "spelled" if chat.tokenizer.files is None else None
     name = format_of(chat.source)
@@ -22,15 +27,15 @@ def calls_of(chat: ChatFormat, tools: Sequence[Tool]) -> str | None:
 
 
 def suited(task: Task, chat: ChatFormat) -> Task:
-    """Returns a task whose toolboxes take calls as the model's chat template describes them.
+    """Returns a task whose toolboxes parse calls in the format of the model's chat template.
 
-    A toolbox that was made with a format of its own keeps it, and so does any in a model from nothing.
+    A toolbox that was created with an explicit format keeps it. A chat format without a template changes nothing.
     """
     made = task.environment
     if made is None or not isinstance(chat, TemplateFormat):
         return task
 
-    last: list[Toolbox] = []  # one that the task made, and what became of it: most tasks have one for all problems
+    last: list[Toolbox] = []  # cache of one toolbox and its adapted copy: most tasks have one for all problems
 
     def environment(problem: Problem) -> Environment | None:
         inner = made(problem)

@@ -1,4 +1,4 @@
-"""One recipe from nothing to a report: warm start, gate, reinforcement, evaluation. Wiring only."""
+"""Runs a recipe from initial weights to a report: warm start, gate, reinforcement, evaluation. Wiring only."""
 
 import shutil
 import time
@@ -47,17 +47,17 @@ from poziomka.runs.exports import Exports, demand_exports
 
 
 class Training:
-    """A recipe on its way through a run's folder.
+    """Training run of a recipe in a folder; resumes from the newest checkpoint.
 
     Args:
-        recipe: what to do.
-        run: where to write.
-        built: the parts; None for those that the recipe names.
-        quiet: nobody watches.
+        recipe: recipe to run.
+        run: folder to read and write.
+        built: components of the run; None to build those that the recipe names.
+        quiet: show no progress.
     """
 
     def __init__(self, recipe: Recipe, run: Run, built: Built | None = None, *, quiet: bool = False) -> None:
-        """Goes on from the run's newest checkpoint, or begins."""
+        """Builds all parts and restores the newest checkpoint, if there is one."""
         self.recipe, self.run = recipe, run
         built = built or build(recipe)
         self.task, self.chat, self.model, self.tokenizer = built.task, built.chat, built.model, built.tokenizer
@@ -84,7 +84,7 @@ class Training:
             self.progress.again = "the script that began it"
 
     def _restored(self) -> Progress:
-        """Returns the progress of the run, with the learner of the stage it stands in."""
+        """Returns the restored progress of the run, with the learner of its present stage."""
         saved = self.run.latest()
         reinforcing = saved is not None and saved.step > self.warm_updates
         settings = self.recipe.reinforce.learner if reinforcing else self.recipe.warm_start.learner
@@ -99,11 +99,11 @@ class Training:
         return progress
 
     def learner(self, settings: LearnerSettings) -> Learner:
-        """Returns a fresh learner; where a divergence is paid for, from what the warm start left."""
+        """Returns a new learner; its reference, if any, is the model at the end of the warm start."""
         return learner_of(self.recipe, self.model, settings, self.run.folder / "models" / "warm-start")
 
     def finish(self) -> Path:
-        """Does what is left to do; returns the path of the report."""
+        """Runs all remaining stages; returns the path of the report."""
         try:
             with self.watcher, self._watchdog():
                 if self.progress.step == 0:
@@ -113,16 +113,16 @@ class Training:
                     self.demand_gate()
                     self.reinforce()
                 self.measure_knowledge(AFTER)
-                self.evaluate(AFTER)  # all is saved: from here on Ctrl-C stops at once
+                self.evaluate(AFTER)  # everything is saved, so Ctrl-C stops at once from here on
                 self.record_cost()
                 self.watcher.stage("writing the report")
                 return write(Run.read(self.run.folder))  # as `poziomka report` will see it
         except LearningError as error:
-            self.run.note(str(error))  # whoever called says it; the run remembers it
+            self.run.note(str(error))  # the caller prints the error; the note stays in the run
             raise
 
     def _watchdog(self) -> Watchdog:
-        """Returns who says which part waits for what, when nothing is logged; the run remembers it."""
+        """Returns a watchdog that adds its reports to the run's notes."""
 
         def tell(line: str) -> None:
             self.run.note(line)
@@ -132,7 +132,7 @@ class Training:
         return Watchdog(self.recipe.watchdog, lambda: self.watcher.heard, tell, asked)
 
     def warm_start(self) -> None:
-        """Fine-tunes on demonstrations; at its end, measures the gate, the first point and the warm start's curves."""
+        """Fine-tunes on demonstrations, then measures the gate, the first point and the curves of the warm start."""
         updates = self.warm_updates
         if self.progress.step >= updates > 0:
             return
@@ -156,7 +156,7 @@ class Training:
         )
 
     def _measure_warm_start(self) -> None:
-        self._keep_model("warm-start")  # checkpoints come and go; where reinforcement began stays
+        self._keep_model("warm-start")  # old checkpoints are deleted; the reference of reinforcement must stay
         if self.warm_updates:
             self.measure_knowledge(BEFORE)
         self._measure_gate()
@@ -164,7 +164,7 @@ class Training:
         self.evaluate(BEFORE)
 
     def measure_knowledge(self, when: str) -> None:
-        """Measures how likely a pretrained model, as it stands, finds right answers to general questions."""
+        """Records a pretrained model's log-probability of answers to general questions (forgetting.py)."""
         if self.recipe.pretrained is not None:
             record_knowledge(when, self.model, self.chat, self.run)
 
@@ -172,7 +172,7 @@ class Training:
         gate, budget = self.recipe.gate, self.recipe.reinforce.budget
         self.watcher.stage("measuring what thought is worth")
         direct = self._evaluation(gate.problems, 2, most=0)
-        # without a budget there is no thought to gain from, and nothing that reinforcement could unlearn
+        # with a budget of 0 the model does not think, so reinforcement cannot unlearn thinking
         thinking = direct if budget == 0 else self._evaluation(gate.problems, 2, least=1, most=budget)
         gain = thinking.accuracy.mean - direct.accuracy.mean
         self.run.record(
@@ -187,7 +187,7 @@ class Training:
         )
 
     def _keep_model(self, name: str) -> None:
-        """Writes the model as it stands to models/`name`, all or nothing."""
+        """Writes the present model to models/`name` atomically."""
         folder = self.run.folder / "models" / name
         part = folder.with_name(f"{name}.part")
         shutil.rmtree(part, ignore_errors=True)
@@ -197,12 +197,12 @@ class Training:
         part.rename(folder)
 
     def demand_gate(self) -> None:
-        """Refuses to reinforce where thought does not help yet: reinforcement would unlearn thinking.
+        """Raises an error if thinking does not help the warm-started model: reinforcement would unlearn thinking.
 
-        What was measured and is gone is measured again; once reinforcement has begun, the gate was passed.
+        A missing measurement is repeated, unless reinforcement has begun, which implies that the gate was passed.
 
         Raises:
-            LearningError: the gain of accuracy is below the margin.
+            LearningError: the gain in accuracy from thinking is below the margin.
         """
         if self.run.results("gate") is None and self.progress.step == self.warm_updates:
             self._measure_gate()
@@ -217,7 +217,7 @@ class Training:
             raise LearningError(message)
 
     def reinforce(self) -> None:
-        """Reinforces, with a point of the learning curve every so often."""
+        """Runs reinforcement, with a point of the learning curve every `evaluate.every` steps and at the end."""
         settings, every = self.recipe.reinforce, self.recipe.evaluate.every
         self.watcher.stage("reinforcing")
         start = self.progress.step - self.warm_updates
@@ -231,25 +231,25 @@ class Training:
         reinforce(self.progress, self.sampler, self.task, self.curriculum, settings, start=start, after=after)
 
     def _evaluation(self, problems: int, attempts: int, least: int = 0, most: int | None = None) -> Evaluation:
-        """Returns how the model as it stands does at validation problems: what decides never sees a test problem."""
+        """Evaluates the present model on validation problems; decisions during a run never use the test split."""
         self.progress.hand_over(self.sampler)
         how = self.sampling(least, most)
         return evaluate(self.sampler, self.task, how, problems=problems, attempts=attempts, split=VALIDATION)
 
     def sampling(self, least: int = 0, most: int | None = None) -> Sampling:
-        """Returns how held-out problems are attempted."""
+        """Returns the sampling settings of held-out problems, with `least` to `most` thinking tokens."""
         settings = self.recipe.reinforce
         answer = settings.tokens - (settings.budget or 0)
         tokens = max(settings.tokens, answer + max(self.recipe.evaluate.budgets))
         return Sampling(temperature=settings.temperature, tokens=tokens, think_least=least, think_most=most)
 
     def log_point(self) -> None:
-        """Measures a point of the learning curve and shows the fixed problems."""
+        """Measures and logs a point of the learning curve, then shows the fixed problems."""
         began, settings = time.perf_counter(), self.recipe.evaluate
         found = self._evaluation(settings.curve_problems, settings.curve_attempts, most=self.recipe.reinforce.budget)
         accuracy = found.accuracy
         audited = self.alarms.see_held_out(found.groups, self.progress.step)
-        self.progress.score = found.bounds[0]  # failed checks as wrong: they must not make a checkpoint the best
+        self.progress.score = found.bounds[0]  # failed checks count as wrong: no best checkpoint by them
         self.progress.spend(reinforce_flops=0.0, evaluation_flops=sampling_flops(self.model, found.groups))
         self.progress.log(
             "evaluate",
@@ -267,7 +267,7 @@ class Training:
         self.show()
 
     def _made_to_think(self) -> dict[str, float]:
-        """Returns, for the curve's first point, what these weights reach when they are made to think; else {}."""
+        """Returns the accuracy of the model made to think, at the first point of the curve; {} at later points."""
         budget, settings = self.recipe.reinforce.budget, self.recipe.evaluate
         if self.progress.step > self.warm_updates or budget == 0 or not opens_thoughts(self.recipe):
             return {}
@@ -276,13 +276,16 @@ class Training:
         return {f"evaluate/made_to_think{end}": value for end, value in _ends(found.accuracy)}
 
     def show(self) -> None:
-        """Lets the model answer the fixed problems, for whoever watches."""
+        """Samples and shows replies to the fixed problems, unless the run is quiet."""
         if not self.watcher.quiet:
             self.progress.hand_over(self.sampler)
             self.watcher.answers(self.sampler, self.task, self.sampling(most=self.recipe.reinforce.budget))
 
     def evaluate(self, name: str) -> None:
-        """Records the curves of the model as it stands, under `name`, and keeps its rollouts for the report."""
+        """Records the curves of the present model under `name`, and saves rollouts for the report.
+
+        Results that exist already are kept.
+        """
         known = self.run.results("frontier") or {}
         kept = name.replace(" ", "-")
         if name in known.get("curves", {}) and (self.run.folder / "journal" / f"{kept}.parquet").exists():
@@ -297,7 +300,7 @@ class Training:
         seconds["evaluating"] = seconds.get("evaluating", 0.0) + time.perf_counter() - began
 
     def record_cost(self) -> None:
-        """Records what the run has cost, phase by phase, and what it does not show."""
+        """Records FLOPs, tokens and seconds of each phase of the run, and the limits of its task."""
         spent = {name.removeprefix("compute/"): amount for name, amount in self.progress.spent.items()}
         self.run.record(
             "cost",
@@ -316,12 +319,12 @@ class Training:
 
 
 def _ends(accuracy: Estimate) -> tuple[tuple[str, float], ...]:
-    """Returns an estimate as metrics have it: ends of names, and values."""
+    """Returns the suffixes of metric names and the values of an estimate: mean, low, high."""
     return ("", accuracy.mean), ("_low", accuracy.low), ("_high", accuracy.high)
 
 
 def _failed(found: Evaluation) -> dict[str, float]:
-    """Returns, where checks failed, how many, and the accuracy with all of them wrong and with all of them right."""
+    """Returns the number of failed checks, and the accuracy if all were wrong or all correct; {} for none."""
     if not found.failures:
         return {}
     wrong, right = found.bounds
@@ -332,7 +335,7 @@ def _failed(found: Evaluation) -> dict[str, float]:
     }
 
 
-# a phase of a run: the totals that count its FLOPs and tokens, and the clocks that time it
+# phase of a run → the names of its totals of FLOPs and of tokens, and of its clocks
 PHASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "warm start": ("finetune_flops", "finetune_tokens", ("warm_start: data", "warm_start: learning")),
     "sampling": ("sampling_flops", "sampled_tokens", ("reinforce: sampling",)),
@@ -348,21 +351,21 @@ PHASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 def train(
     recipe: Recipe, folder: Path, task: Task | None = None, *, keep_watch: bool = True, exports: Sequence[str] = ()
 ) -> Path:
-    """Runs a recipe in a folder, or goes on with it; returns the path of the report.
+    """Runs a recipe in a folder, or resumes it; returns the path of the report.
 
     Args:
-        recipe: what to do.
-        folder: where to write; a run of the same recipe that is there goes on.
-        task: the problems; None for those that the recipe names.
+        recipe: recipe to run.
+        folder: folder of the run; an existing run of the same recipe is resumed.
+        task: the task; None for the one that the recipe names.
         keep_watch: show progress.
-        exports: where metrics are copied to as they come, "tensorboard" or "wandb".
+        exports: exporters that copy metrics as they are logged, "tensorboard" or "wandb".
 
     Raises:
-        PoziomkaError: what is wrong, in a sentence.
-        Interrupted: Ctrl-C; everything is saved.
+        PoziomkaError: the recipe cannot be run, or training failed.
+        Interrupted: Ctrl-C stopped the run; its state is saved.
     """
     built = build(recipe, task)
-    demand_problems(recipe, built)  # before a folder is made that would hold a recipe nobody can follow
+    demand_problems(recipe, built)  # before creating a folder, so that it never contains an unusable recipe
     demand_exports(exports)
 
     def resolve(there: dict[str, Any]) -> dict[str, Any]:
@@ -376,14 +379,14 @@ def train(
 
 
 def train_task(task: Task, folder: Path, *changes: str) -> Path:
-    """Trains a small model from nothing on a task of one's own; returns the path of the report.
+    """Trains a small, randomly initialized model on a custom task; returns the path of the report.
 
     Args:
-        task: with demonstrations, symbols and, where problems differ in difficulty, levels.
-        folder: where to write.
-        changes: settings of the default recipe, written `name=value` as on the command line.
+        task: a task with demonstrations, symbols and, if its problems differ in difficulty, levels.
+        folder: folder of the run; an existing run of the same recipe is resumed.
+        changes: settings that differ from the default recipe, written `name=value` as on the command line.
 
     Raises:
-        PoziomkaError: what is wrong, in a sentence.
+        PoziomkaError: the task or the settings cannot be used, or training failed.
     """
     return train(recipe_of({"name": task.name, "task": task.name}, changes), folder, task)

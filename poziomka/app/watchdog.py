@@ -1,4 +1,4 @@
-"""When nothing has been logged for a while: which part waits for what."""
+"""Stall watchdog: names the busy component when no metrics arrive for a while."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,18 +11,20 @@ from poziomka.inference.local import LocalSampler
 from poziomka.learning.learner import Learner
 from poziomka.reports.words import counted, duration, shortened
 
-LOOKS = 8  # times a wait is looked at before its line is due, so that the line comes about when it should
+LOOKS = 8  # polls per interval `seconds`, so that a line is at most an eighth of it late
 NOBODY = "no row is sampled, no answer checked, nothing learned from: packing, the optimizer or the disk"
 
 
 class Watchdog:
-    """A thread that only reads, and says a line when nothing has been heard for `seconds`, then for twice as long, ….
+    """Background thread that reports a stall after `seconds` without a logged line, then after twice as long, ….
+
+    The thread only reads the state of the run.
 
     Args:
-        seconds: of silence before the first line; None never says any.
-        heard: when something was last heard, by the monotonic clock.
-        tell: takes the line.
-        asked: what to ask what it is doing, in the order in which it is told; None where it does nothing.
+        seconds: silence before the first report, seconds; None disables the watchdog.
+        heard: returns the time of the last logged line, by the monotonic clock.
+        tell: called with the text of a report.
+        asked: functions that return a component's activity, or None if it is idle, in the order of the report.
     """
 
     def __init__(
@@ -32,13 +34,13 @@ class Watchdog:
         tell: Callable[[str], None],
         asked: Sequence[Callable[[], str | None]],
     ) -> None:
-        """Starts nothing yet."""
+        """Stores the arguments; entering the context starts the thread."""
         self.seconds, self.heard, self.tell, self.asked = seconds, heard, tell, asked
         self._over = Event()
         self._thread: Thread | None = None
 
     def __enter__(self) -> Self:
-        """Begins to watch."""
+        """Starts the thread."""
         if self.seconds is not None:
             self._thread = Thread(target=self._watch, args=(self.seconds,), name="watchdog", daemon=True)
             self._thread.start()
@@ -47,7 +49,7 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ends with what it watches."""
+        """Stops the thread and waits for it."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()
@@ -63,13 +65,13 @@ class Watchdog:
                 self.tell(self.line(silent))
 
     def line(self, silent: float) -> str:
-        """Returns what is said after `silent` seconds."""
+        """Returns the report after `silent` seconds without a logged line."""
         doing = [said for ask in self.asked if (said := ask()) is not None]
         return f"nothing logged for {duration(silent)}: {'; '.join(doing) or NOBODY}"
 
 
 def sampling(sampler: LocalSampler) -> str | None:
-    """Returns how much the engine holds; None where it holds nothing."""
+    """Returns the engine's load in words: running and waiting sequences, and their tokens; None if it is idle."""
     load = sampler.engine.load
     if not load.rows and not load.waiting:
         return None
@@ -79,7 +81,7 @@ def sampling(sampler: LocalSampler) -> str | None:
 
 
 def scoring() -> str | None:
-    """Returns whose answer has been checked longest; None where none is."""
+    """Returns the longest running check of an answer, in words; None if no check is running."""
     checks = under_way()
     if not checks:
         return None
@@ -89,6 +91,6 @@ def scoring() -> str | None:
 
 
 def learning(learner: Learner) -> str | None:
-    """Returns which part of a batch is being learned from; None where none is."""
+    """Returns the microbatch that the learner is working on, in words; None if it is idle."""
     part = learner.part
     return None if part is None else f"learning, part {part[0]} of {part[1]} of the batch"

@@ -1,1 +1,1 @@
-"""Recipes: their settings, aliases and defaults."""
+"""Recipes: their settings, their defaults, and aliases of other libraries."""

@@ -1,4 +1,4 @@
-"""What other libraries call the settings of a recipe, so that their names lead to ours."""
+"""Aliases: names that other libraries use for the settings of a recipe, for error messages that name ours."""
 
 import dataclasses
 import typing
@@ -55,7 +55,15 @@ ABSENT = {"device": "every run computes on this machine's processor", "use_vllm"
 
 
 class Setting(NamedTuple):
-    """One setting: its dotted name, its type, its default, its range and what it means."""
+    """Description of one setting of a recipe.
+
+    Attributes:
+        name: dotted name.
+        kind: type in words.
+        default: default value.
+        range: "low..high", either end empty if unbounded; "" if there is no range.
+        about: meaning of the setting.
+    """
 
     name: str
     kind: str
@@ -65,7 +73,12 @@ class Setting(NamedTuple):
 
 
 def settings_of(made: Any, table: str = "") -> Iterator[Setting]:
-    """Yields every setting of a settings object and of the tables in it; its values are the defaults."""
+    """Yields the description of every setting of a settings object and of its nested tables.
+
+    Args:
+        made: a settings object; its values are the defaults.
+        table: prefix of the dotted names.
+    """
     hints = typing.get_type_hints(type(made))
     for field in dataclasses.fields(made):
         inner, name, value = _table(hints[field.name]), f"{table}{field.name}", getattr(made, field.name)
@@ -80,15 +93,20 @@ def settings_of(made: Any, table: str = "") -> Iterator[Setting]:
 
 
 def _table(hint: Any) -> Any:
-    """Returns the dataclass that a setting is a table of; None where it is a value."""
+    """Returns the dataclass in a type hint of a nested table; None for a plain value."""
     return next((each for each in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(each)), None)
 
 
 def demand_own_names(kind: Any, values: Mapping[str, Any], where: str) -> None:
-    """Refuses a name that another library has for a setting, and says ours; other unknown names are `build`'s.
+    """Raises an error for names that other libraries use for a setting; `build` refuses all other unknown names.
+
+    Args:
+        kind: dataclass of the settings.
+        values: settings by name, as parsed from TOML.
+        where: name of the table in the message.
 
     Raises:
-        SettingsError: naming the setting that is meant.
+        SettingsError: names the setting that is meant.
     """
     hints = typing.get_type_hints(kind)
     for name, value in values.items():
@@ -101,7 +119,7 @@ def demand_own_names(kind: Any, values: Mapping[str, Any], where: str) -> None:
             raise SettingsError(message)
         elif name in ALIASES:
             ours = ALIASES[name]
-            if ".warm_start." in f"{where}.":  # which has a learner of its own
+            if ".warm_start." in f"{where}.":  # has its own learner settings
                 ours = ours.replace("reinforce.learner.", "warm_start.learner.", 1)
             message = f"unknown setting {name!r} in {where}; it is called {ours!r} here"
             raise SettingsError(message)

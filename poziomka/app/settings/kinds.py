@@ -1,4 +1,4 @@
-"""Kinds of training, and what is usual for each: settings that a recipe leaves out, and ranges of learning rates."""
+"""Kinds of training (from scratch, full, LoRA), each with default settings and usual ranges of learning rates."""
 
 import copy
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Kind(StrEnum):
-    """Which weights learn, and whether they learned before."""
+    """Kind of training: which weights are trained, and whether they are pretrained."""
 
     SCRATCH = "training from scratch"
     FULL = "full fine-tuning"
@@ -17,33 +17,33 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Rates:
-    """Usual learning rates, lowest and highest.
+    """Usual learning rates as (lowest, highest).
 
     Attributes:
-        warm_start: of fine-tuning on demonstrations.
-        reinforce: of reinforcement.
+        warm_start: range for fine-tuning on demonstrations.
+        reinforce: range for reinforcement.
     """
 
     warm_start: tuple[float, float]
     reinforce: tuple[float, float]
 
 
-# The settings of Recipe itself are those of training from scratch.
+# The defaults of Recipe itself are those of training from scratch.
 DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {
     Kind.SCRATCH: {},
     Kind.FULL: {
         "warm_start": {"updates": 100, "learner": {"optimizer": {"rate": 5e-5, "warmup": 5}}},
         "reinforce": {"learner": {"optimizer": {"rate": 1e-5}}},
     },
-    Kind.LORA: {  # adapters take about ten times the rate
+    Kind.LORA: {  # adapters need about ten times the learning rate
         "warm_start": {"updates": 100, "learner": {"optimizer": {"rate": 2e-4, "warmup": 5}}},
         "reinforce": {"learner": {"optimizer": {"rate": 1e-4}}},
     },
 }
 
-# By the fewest parameters of a model, largest first. AdamW's rates in published recipes, which fall as models grow, and
-# in those of this repository; Muon's are scaled to AdamW's (learning/optim/optimizers.py). A range says what is common,
-# not what is best.
+# By the least number of parameters of a model, largest first. AdamW's learning rates in published recipes, which fall
+# as models grow, and in those of this repository; Muon's are scaled to AdamW's (learning/optim/optimizers.py). A range
+# is what is common, not what is best.
 USUAL: Mapping[Kind, tuple[tuple[float, Rates], ...]] = {
     Kind.SCRATCH: (
         (1e9, Rates((5e-5, 5e-4), (1e-7, 1e-5))),
@@ -64,24 +64,29 @@ USUAL: Mapping[Kind, tuple[tuple[float, Rates], ...]] = {
 
 
 def kind_of(pretrained: object, lora: object) -> Kind:
-    """Returns the kind of a recipe with these two settings; None: it does not give them."""
+    """Returns the kind of training of a recipe.
+
+    Args:
+        pretrained: the recipe's setting `pretrained`; None if absent.
+        lora: the recipe's setting `lora`; None if absent.
+    """
     if pretrained is None:
         return Kind.SCRATCH
     return Kind.FULL if lora is None else Kind.LORA
 
 
 def usual_rates(kind: Kind, parameters: int) -> Rates:
-    """Returns the usual learning rates of a kind for a model with so many parameters."""
+    """Returns the usual learning rates for a kind of training and a model's number of parameters."""
     return next(rates for least, rates in USUAL[kind] if parameters >= least)
 
 
 def completed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a recipe's plain values with the defaults of its kind where it gives none."""
+    """Returns a recipe's parsed values, completed with the defaults of its kind of training."""
     return _over(DEFAULTS[kind_of(values.get("pretrained"), values.get("lora"))], values)
 
 
 def _over(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the values, with defaults where none is given; a value that should be a table is left for its error."""
+    """Returns the values with missing ones from the defaults; a value where a table is expected is left unchanged."""
     found = dict(values)
     for name, default in defaults.items():
         if name not in values:

@@ -1,4 +1,4 @@
-"""A recipe: everything that one run is made from, as data."""
+"""Recipe: all settings of one run, read from TOML."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,13 +19,13 @@ from poziomka.learning.samples.demonstrations import LessonSettings
 from poziomka.models.lora import LoraSettings
 from poziomka.models.transformer import TransformerSettings
 
-SCHEMA = 1  # of recipe.toml
+SCHEMA = 1  # schema version of recipe.toml
 WARM_START = OptimizerSettings(rate=2e-3, warmup=50, decay=0.6, floor=0.02)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStartSettings:
-    """Fine-tuning on demonstrations, before reinforcement."""
+    """Supervised fine-tuning on demonstrations before reinforcement."""
 
     updates: int = setting(1200, "optimizer steps", low=0)
     lessons: LessonSettings = field(default_factory=LessonSettings)
@@ -34,7 +34,7 @@ class WarmStartSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class GateSettings:
-    """What a warm start must show before reinforcement begins: that thought helps."""
+    """Gate between warm start and reinforcement: thinking must raise held-out accuracy by a margin."""
 
     margin: float = setting(
         0.3,
@@ -47,7 +47,7 @@ class GateSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
-    """Held-out evaluation."""
+    """Held-out evaluation: thinking budgets, majority votes and the learning curve."""
 
     budgets: tuple[int, ...] = setting((2, 4, 8, 16, 32, 64), "thinking tokens")
     problems: int = setting(400, "held-out problems of the final evaluation", low=10)
@@ -60,7 +60,7 @@ class EvaluateSettings:
     curve_attempts: int = setting(2, "attempts a problem at such a point", low=1)
 
     def __post_init__(self) -> None:
-        """Checks what stands inside the lists."""
+        """Raises SettingsError if `budgets` or `votes` is empty or has a value below its minimum."""
         for name, low in (("budgets", 0), ("votes", 1)):
             values = getattr(self, name)
             if not values or min(values) < low:
@@ -70,7 +70,7 @@ class EvaluateSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One run, from nothing to a report."""
+    """All settings of one run, from initial weights to a report."""
 
     schema_version: int = SCHEMA
     name: str = setting("run", "what the run is called")
@@ -119,7 +119,7 @@ class Recipe:
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
 
     def __post_init__(self) -> None:
-        """Checks that levels are a lowest and a highest."""
+        """Raises SettingsError for an invalid range of levels, template time or template variable."""
         if self.levels is not None and (len(self.levels) != 2 or self.levels[0] > self.levels[1]):
             message = f"levels must be two numbers, the lowest and the highest: received {list(self.levels)}"
             raise SettingsError(message)
@@ -129,22 +129,22 @@ class Recipe:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What the chat template may ask for."""
+        """Variables of the chat template, with `enable_thinking` if the model thinks."""
         return ({"enable_thinking": True} if self.thinks else {}) | dict(self.template_variables)
 
     @property
     def kind(self) -> Kind:
-        """Which weights learn, and whether they learned before."""
+        """Kind of training: which weights are trained, and whether they are pretrained."""
         return kind_of(self.pretrained, self.lora)
 
     @property
     def warm_updates(self) -> int:
-        """Updates of the warm start; 0 where a checkpoint stands in for it."""
+        """Number of updates of the warm start; 0 if the recipe starts from a checkpoint."""
         return 0 if self.start else self.warm_start.updates
 
 
 def _demand_storable(value: Any, where: str, depth: int = 0) -> None:
-    """Raises SettingsError for a value that the recipe of a run could not give back: a date, or tables without end."""
+    """Raises SettingsError for a value that a run's recipe cannot store: a date, or tables nested too deeply."""
     if depth > DEPTH:
         message = f"template_variables nests lists and tables deeper than {DEPTH} levels"
         raise SettingsError(message)
@@ -160,7 +160,7 @@ def _demand_storable(value: Any, where: str, depth: int = 0) -> None:
 
 
 def moment_of(text: str) -> datetime:
-    """Returns a time written as ISO 8601 has it; raises SettingsError for anything else."""
+    """Returns the time parsed from ISO 8601 text; raises SettingsError for any other text."""
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
@@ -169,18 +169,28 @@ def moment_of(text: str) -> datetime:
 
 
 def read_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
-    """Returns the recipe in a file (or in a run's folder) with changes written `name=value`.
+    """Reads a recipe from a TOML file, or from a run's folder.
+
+    Args:
+        path: the file, or a folder with recipe.toml.
+        changes: settings to change, written `name=value`.
 
     Raises:
-        SettingsError: no such file, not TOML, an unknown name, a value of the wrong type or out of range, or a
-            recipe of another schema version.
+        SettingsError: the file is missing or not TOML, a name is unknown, a value has the wrong type or is out of
+            range, or the recipe has another schema version.
     """
     values = read_toml(path / "recipe.toml" if path.is_dir() else path)
     return recipe_of(values, changes, str(path))
 
 
 def recipe_of(values: dict[str, Any], changes: tuple[str, ...] = (), where: str = "recipe") -> Recipe:
-    """Returns the recipe that plain values spell; raises SettingsError as `read_recipe` does."""
+    """Returns the recipe of parsed TOML values; arguments and errors as for `read_recipe`.
+
+    Args:
+        values: settings by name; those left out have the defaults of the recipe's kind of training.
+        changes: settings to change, written `name=value`.
+        where: name of the recipe in errors.
+    """
     version = values.get("schema_version", SCHEMA)
     if version != SCHEMA:
         message = (
