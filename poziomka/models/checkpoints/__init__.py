@@ -1,1 +1,1 @@
-"""Reading and writing checkpoints in the Hugging Face layout."""
+"""Loading and saving of checkpoints in the Hugging Face layout."""

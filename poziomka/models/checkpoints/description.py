@@ -1,4 +1,4 @@
-"""The shape of a folder's model: what its config.json says, held against the tensors that lie beside it."""
+"""Transformer settings of a checkpoint folder, from its config.json checked against its tensors."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,12 +13,12 @@ from poziomka.models.config import TransformerSettings
 
 
 def described(folder: Path, config: Mapping[str, Any], stored: Stored) -> tuple[TransformerSettings, int]:
-    """Returns the shape and the vocabulary's size of a folder of one of the transformer's families.
+    """Returns the settings and vocabulary size of a checkpoint of one of the families of `Transformer`.
 
-    A head that was saved is used, also where config.json calls it tied to the embedding and it is another matrix.
+    A saved head that differs from the embedding is used even if config.json calls it tied.
 
     Raises:
-        ModelError: config.json makes no sense, or describes more layers than there are tensors.
+        ModelError: config.json is invalid, or describes more layers than there are tensors.
     """
     settings, vocabulary = from_config(config)
     demand_layers(settings.layers, stored, folder)
@@ -28,7 +28,7 @@ def described(folder: Path, config: Mapping[str, Any], stored: Stored) -> tuple[
 
 
 def demand_layers(layers: int, stored: Stored, folder: Path) -> None:
-    """Raises ModelError where a model has more layers than there are tensors, before any is made."""
+    """Raises ModelError if config.json describes more layers than the weights have tensors; call before allocation."""
     if layers > len(stored.shapes):
         message = (
             f"config.json in {folder} describes {layers:,} layers and its weights are {len(stored.shapes):,} tensors: "

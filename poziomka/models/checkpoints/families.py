@@ -1,7 +1,7 @@
-"""The families of models that the one transformer is: what sets each apart, and its config.json.
+"""Model families that `Transformer` supports, and conversion between their config.json and its settings.
 
-A family is data: the features that set it apart, and what its config.json means where it is silent. Names of weights
-follow from the features alone: see weight_names.py.
+A family is data: its features, and the defaults of its config.json. The names of weights follow from the features
+alone; see weight_names.py.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from poziomka.models.bounds import HEADS, LAYERS, LENGTH, VOCABULARY, WIDTH, rea
 from poziomka.models.config import SlidingWindow, TransformerSettings
 from poziomka.models.layers.rotary import RopeScaling
 
-PLAIN: dict[str, Any] = {  # a decoder without any family's peculiarities
+PLAIN: dict[str, Any] = {  # features of a decoder of no particular family
     "qk_norm": False,
     "qkv_bias": False,
     "out_bias": False,
@@ -29,7 +29,7 @@ PLAIN: dict[str, Any] = {  # a decoder without any family's peculiarities
 
 @dataclass(frozen=True)
 class Family:
-    """One family.
+    """A model family of transformers.
 
     Attributes:
         model_type: its name in config.json.
@@ -37,8 +37,8 @@ class Family:
         gguf: its name in a GGUF file.
         has: features (of PLAIN) that all its models have.
         may: features that differ between its models.
-        assumed: what config.json means where it says nothing.
-        paired: a GGUF file keeps the two rows of a rotary pair side by side, not half a head apart.
+        assumed: defaults of its config.json, beside those of ASSUMED.
+        paired: whether a GGUF file stores the two rows of a rotary pair next to each other, not half a head apart.
     """
 
     model_type: str
@@ -50,7 +50,7 @@ class Family:
     paired: bool = False
 
     def lacks(self, settings: TransformerSettings) -> str | None:
-        """Returns a feature of `settings` that this family cannot have; None where it has them all."""
+        """Returns the name of a feature of `settings` that this family does not support; None if there is none."""
         wanted = PLAIN | dict(self.has)
         for name, value in wanted.items():
             if name not in self.may and getattr(settings, name) != value:
@@ -123,7 +123,7 @@ FAMILIES = {
         ),
     )
 }
-ASSUMED = {  # by every family that says nothing else
+ASSUMED = {  # defaults of config.json for all families
     "rms_norm_eps": 1e-6,
     "rope_theta": 10_000.0,
     "max_position_embeddings": 32_768,
@@ -132,7 +132,7 @@ ASSUMED = {  # by every family that says nothing else
 }
 
 
-ROPE = (  # settings of rotary positions that are read; "finetuned" says nothing
+ROPE = (  # known settings of rotary positions; "finetuned" has no effect
     *("rope_type", "type", "rope_theta", "factor", "original_max_position_embeddings", "finetuned"),
     *("low_freq_factor", "high_freq_factor", "beta_slow", "beta_fast", "attention_factor", "truncate"),
     "partial_rotary_factor",
@@ -140,10 +140,10 @@ ROPE = (  # settings of rotary positions that are read; "finetuned" says nothing
 
 
 def family_of(settings: TransformerSettings) -> Family:
-    """Returns the family that a model of this shape is saved as.
+    """Returns the family as which a model with these settings is saved: the named one, else the first that fits.
 
     Raises:
-        ModelError: no family has these features, or the family that the settings name has not.
+        ModelError: the named family is unknown or lacks a feature, or no family has all features.
     """
     if settings.family is not None:
         if settings.family not in FAMILIES:
@@ -166,11 +166,11 @@ def family_of(settings: TransformerSettings) -> Family:
 
 # ---------------------------------------------------------------------------------------------- config.json, read
 def from_config(config: Mapping[str, Any]) -> tuple[TransformerSettings, int]:
-    """Returns the shape and the vocabulary's size that a config.json describes.
+    """Converts a config.json to transformer settings; returns them with the vocabulary size.
 
     Raises:
-        ModelError: its model_type is no family's, a field is missing or makes no sense, or it asks for something that
-            the transformer does not do.
+        ModelError: the model_type is no known family, a field is missing or invalid, or a requested feature is not
+            supported.
     """
     kind = config.get("model_type")
     if kind not in FAMILIES:
@@ -239,7 +239,7 @@ def _refuse_unknown_parts(known: Mapping[str, Any]) -> None:
 
 
 def _read_rope(known: Mapping[str, Any], family: Family) -> tuple[float, RopeScaling | None, float | None]:
-    """Returns base, scaling, and the base in windowed layers where the family has one of its own."""
+    """Returns the rotary base, the scaling, and the base in windowed layers if the family has a separate one."""
     rope = dict(known.get("rope_parameters") or known.get("rope_scaling") or {})
     local = known.get("rope_local_base_freq")
     if "full_attention" in rope or "sliding_attention" in rope:
@@ -271,7 +271,7 @@ def _read_rope(known: Mapping[str, Any], family: Family) -> tuple[float, RopeSca
 
 
 def _refuse_unknown_rope(known: Mapping[str, Any], rope: Mapping[str, Any]) -> None:
-    """Raises ModelError where a setting of the rotary positions would be ignored."""
+    """Raises ModelError if a setting of the rotary positions would be ignored."""
     share = rope.get("partial_rotary_factor", known.get("partial_rotary_factor", 1.0))
     asked = {"partial_rotary_factor": share} if share != 1.0 else {}
     asked |= {name: value for name, value in rope.items() if name not in ROPE and value is not False}
@@ -311,7 +311,7 @@ def _read_window(
 
 # ------------------------------------------------------------------------------------------- config.json, written
 def to_config(settings: TransformerSettings, vocabulary: int, dtype: str) -> dict[str, Any]:
-    """Returns config.json's contents for a model of this shape, as its family spells them; weights are in `dtype`.
+    """Converts transformer settings to the contents of the family's config.json; `dtype` is that of the weights.
 
     Raises:
         ModelError: no family has these features.
@@ -346,7 +346,7 @@ def to_config(settings: TransformerSettings, vocabulary: int, dtype: str) -> dic
 
 
 def _rope_config(settings: TransformerSettings, family: Family) -> dict[str, Any]:
-    """Both spellings: `rope_parameters` (transformers 5) and `rope_theta` with `rope_scaling` (before)."""
+    """Returns the rotary settings in both formats: `rope_parameters` (transformers 5), and `rope_theta` (before)."""
     scaling = settings.rope_scaling
     rope: dict[str, Any] = {"rope_type": "default"}
     if scaling is not None:

@@ -1,13 +1,13 @@
-"""What an adapter_config.json of peft may say: a setting that would be ignored here is refused by its name."""
+"""Validation of peft's adapter_config.json: a setting that would be ignored is rejected by name."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from poziomka.core.errors import ModelError
 
-OFF: tuple[Any, ...] = (None, False, [], {}, "")  # how a setting says that it asks for nothing
+OFF: tuple[Any, ...] = (None, False, [], {}, "")  # values of a setting that is off
 READ = {"r", "lora_alpha", "lora_dropout", "target_modules", "base_model_name_or_path"}
-SILENT = {  # settings that say nothing about what trained adapters compute
+SILENT = {  # settings without effect on the output of trained adapters
     *("inference_mode", "peft_version", "auto_mapping", "megatron_core", "qalora_group_size", "eva_config"),
     "layers_pattern",  # of layers_to_transform, which is refused
 }
@@ -21,7 +21,7 @@ ALLOWED: dict[str, tuple[Any, ...]] = {  # values beside OFF; every other settin
 
 
 def demand_plain(config: Mapping[str, Any], where: str) -> None:
-    """Raises ModelError where adapters are more than plain LoRA; `where` names them."""
+    """Raises ModelError if an adapter config is anything but plain LoRA; `where` names the folder in the message."""
     strange = [
         f"{name} {str(value)[:40]!r}"
         for name, value in config.items()

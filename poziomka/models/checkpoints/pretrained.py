@@ -1,4 +1,4 @@
-"""A model that somebody trained: from a folder, a GGUF file, the hub, or the small one that a package carries."""
+"""Loading of pretrained models from a folder, a GGUF file, the Hugging Face hub, or an installed package."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -32,14 +32,14 @@ FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt") 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A loaded model with what belongs to it.
+    """A loaded model with its tokenizer and chat format.
 
     Attributes:
-        model: on the CPU, in evaluation mode, in the dtype asked for if this processor multiplies it.
-        tokenizer: its vocabulary.
-        chat: how its conversations are written.
-        source: the folder that it was read from; for a GGUF file, the converted one.
-        notes: what a user should know of it, in sentences.
+        model: on the CPU, in evaluation mode, in the requested dtype if this processor supports it.
+        tokenizer: the model's tokenizer.
+        chat: the model's chat format.
+        source: the folder that was loaded; for a GGUF file, the converted folder.
+        notes: sentences about the model for the user, such as a changed dtype.
     """
 
     model: Architecture
@@ -56,13 +56,14 @@ def load_pretrained(
 
     Args:
         name: a folder in the hub's layout, a path to a .gguf file, `smollm2`, or `organisation/name` on the hub.
-        dtype: of the weights, float32 or bfloat16; float32 in any case where the processor does not multiply bfloat16,
-            and a note says so.
-        opens_thought: begin every reply with "<think>", for a model that thinks or is to learn it.
-        variables: what the chat template may ask for.
+        dtype: dtype of the weights, float32 or bfloat16. On a processor without bfloat16 instructions the model is
+            loaded in float32 instead, with a note.
+        opens_thought: begin every reply with "<think>", for a model that thinks or is trained to.
+        variables: variables of the chat template.
 
     Raises:
-        ModelError: there is no such model, it cannot be read, or its parts do not fit each other or this machine.
+        ModelError: there is no such model, it cannot be read, its files do not fit together, or it does not fit in
+            memory.
     """
     if dtype not in DTYPES:
         message = f"unknown dtype {dtype!r}{nearest(dtype, DTYPES)}"
@@ -82,7 +83,7 @@ def load_pretrained(
 
 
 def _chat_of(tokenizer: Tokenizer, opens_thought: bool, variables: Mapping[str, object] | None) -> ChatFormat:
-    """Returns a checkpoint's own format; the plain one for a vocabulary of symbols, as our tiny models have it."""
+    """Returns the checkpoint's own chat format, or `PlainFormat` for the symbol vocabularies of our tiny models."""
     if tokenizer.files is None:
         return PlainFormat(tokenizer)
     return TemplateFormat(tokenizer, opens_thought=opens_thought, variables=variables)
@@ -91,10 +92,10 @@ def _chat_of(tokenizer: Tokenizer, opens_thought: bool, variables: Mapping[str, 
 def _with_adapters(
     folder: Path, base: Path, dtype: str, opens_thought: bool, variables: Mapping[str, object] | None
 ) -> Pretrained:
-    """Returns a model with a PEFT folder's adapters merged in, and the folder's own tokenizer where it has one.
+    """Returns the base model with a PEFT folder's adapters merged in, and the folder's tokenizer if it has one.
 
     Raises:
-        ModelError: as `load_pretrained`; or the model that the adapters go onto is a folder of adapters itself.
+        ModelError: as `load_pretrained`; or the base model is itself a folder of adapters.
     """
     if base_of(base) is not None:
         message = (
@@ -120,7 +121,7 @@ def _with_adapters(
 
 
 def find(name: str, dtype: torch.dtype) -> Path:
-    """Returns the folder of a model's files; of a GGUF file, converted to `dtype` now if it was not before.
+    """Returns the folder of a model's files; converts a GGUF file to `dtype` unless the cache has it.
 
     Raises:
         ModelError: there is no such model.
@@ -129,7 +130,7 @@ def find(name: str, dtype: torch.dtype) -> Path:
     if path.is_dir():
         if base_of(path) is not None:
             return path
-        read_json(path / CONFIG)  # before its tokenizer, which takes longer
+        read_json(path / CONFIG)  # fails before the tokenizer is loaded, which takes longer
         return path
     if name == "smollm2":
         return converted(_carried(*SMOLLM2), dtype)
@@ -141,7 +142,7 @@ def find(name: str, dtype: torch.dtype) -> Path:
 
 
 def demand_there(name: str) -> None:
-    """Refuses a model that cannot be found, before any weights are read; of one on the hub, its settings are fetched.
+    """Checks that a model can be found, without loading weights; of a model on the hub, only config.json is fetched.
 
     Raises:
         ModelError: there is no such model.
@@ -170,7 +171,7 @@ def _no_model(name: str) -> str:
 
 
 def _carried(package: str, version: str, file: str) -> Path:
-    """Returns a file that an installed package carries, without importing the package."""
+    """Returns the path of a file in an installed package, without importing the package."""
     try:
         files = metadata.files(package) or ()
     except metadata.PackageNotFoundError as error:
@@ -187,7 +188,7 @@ def _carried(package: str, version: str, file: str) -> Path:
 
 
 def _fetched(name: str, files: tuple[str, ...] = FILES) -> Path:
-    """Returns the local copy of a repository on the hub, fetched now if it was not before."""
+    """Returns the local copy of a repository on the hub, downloading it if needed."""
     try:
         from huggingface_hub import snapshot_download  # noqa: PLC0415 an extra, needed for a name of the hub only
     except ModuleNotFoundError as error:
@@ -198,7 +199,7 @@ def _fetched(name: str, files: tuple[str, ...] = FILES) -> Path:
         raise ModelError(message) from error
     try:
         return Path(snapshot_download(name, allow_patterns=list(files)))
-    except (OSError, ValueError) as error:  # its own errors are of these kinds
+    except (OSError, ValueError) as error:  # huggingface_hub's errors are subclasses of these
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         message = (
             f"cannot fetch {name!r} from the hub ({reason[:150]}): check the name and the network, or give a folder"

@@ -1,7 +1,7 @@
-"""The weights in a checkpoint's folder: one safetensors file or several, read straight into where they belong.
+"""Reading of a checkpoint's safetensors files, one or several shards, directly into existing tensors.
 
-The layout is https://github.com/huggingface/safetensors#format. Reading into memory that is there already costs half
-of what mapping the file and copying from it costs, in time and in memory.
+The format is https://github.com/huggingface/safetensors#format. Reading into allocated memory takes half the time and
+half the memory of mapping the file and copying from it.
 """
 
 import re
@@ -20,7 +20,7 @@ from poziomka.core.safety.untrusted import open_regular, parse_json, parse_objec
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("pytorch_model*.bin", "pytorch_model*.bin.index.json", "*.pth", "*.pt", "*.ckpt")
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-OTHER_DTYPES = {  # that the format has and a model's weights are not stored in
+OTHER_DTYPES = {  # dtypes of the format that are not supported for weights
     "BOOL": torch.bool,
     "U8": torch.uint8,
     "I8": torch.int8,
@@ -29,12 +29,12 @@ OTHER_DTYPES = {  # that the format has and a model's weights are not stored in
     "I64": torch.int64,
 }
 DERIVED = re.compile(r"(.*\.)?rotary_emb\.(inv_freq|original_inv_freq|cos_cached|sin_cached)")
-HEADER_LIMIT = 100_000_000  # bytes, as the format's own library has it
+HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a tensor lies."""
+    """Location of a stored tensor: file, dtype, shape, and offset in bytes from the beginning of the file."""
 
     path: Path
     dtype: torch.dtype
@@ -43,19 +43,22 @@ class Entry:
 
 
 class Stored:
-    """The tensors in a folder by their names; nothing but tables of contents is read until one is asked for.
+    """The stored tensors of a checkpoint folder; only headers are read until tensors are requested.
 
-    Buffers that follow from the configuration (DERIVED) are left out, as transformers leaves them out.
+    Buffers that follow from the configuration (DERIVED) are left out, as in transformers.
+
+    Args:
+        folder: the checkpoint folder.
 
     Attributes:
-        shapes: of the tensors, by their names.
+        shapes: shapes of the tensors by name.
 
     Raises:
-        ModelError: there are no weights, a shard is missing, cut short or damaged, or they are pickled.
+        ModelError: there are no weights, a shard is missing, truncated or damaged, or the weights are pickled.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Reads every shard's table of contents."""
+        """Reads and checks the header of every shard."""
         self._entries: dict[str, Entry] = {}
         for path in _shards(folder):
             found = _contents(path)
@@ -68,14 +71,17 @@ class Stored:
 
     @property
     def count(self) -> int:
-        """Number of values in all tensors."""
+        """Number of values of all tensors together."""
         return sum(map(prod, self.shapes.values()))
 
     def read_into(self, places: Mapping[str, Tensor]) -> None:
-        """Fills tensors of the same shapes, in whatever dtype they are.
+        """Reads stored tensors into existing ones of the same shapes, converting dtypes.
+
+        Args:
+            places: target tensors by name, of any dtype and device.
 
         Raises:
-            ModelError: a file cannot be read, or a tensor is not stored as numbers that weights are made of.
+            ModelError: a file cannot be read, or a tensor is stored in a dtype that is not supported.
         """
         for name in places:
             dtype = self._entries[name].dtype
@@ -97,7 +103,7 @@ class Stored:
                 raise ModelError(message) from error
 
     def same(self, one: str, other: str) -> bool:
-        """Returns whether two tensors hold the same values; raises ModelError where a file cannot be read."""
+        """Whether two stored tensors have equal shapes and values; raises ModelError if a file cannot be read."""
         if self.shapes[one] != self.shapes[other]:
             return False
         made = {name: torch.empty(self.shapes[name], dtype=self._entries[name].dtype) for name in (one, other)}
@@ -108,7 +114,7 @@ class Stored:
         return torch.equal(first, second)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Returns all of them, in the dtypes that they are stored in."""
+        """Returns all stored tensors by name, in their stored dtypes."""
         made = {name: torch.empty(entry.shape, dtype=entry.dtype) for name, entry in self._entries.items()}
         self.read_into(made)
         return made
@@ -129,7 +135,7 @@ def _fill(place: Tensor, entry: Entry, file: Any) -> None:
 
 
 def _contents(path: Path) -> dict[str, Entry]:
-    """Returns a file's table of contents, checked against its length."""
+    """Returns the entries of a file's header, checked against the file's size."""
 
     def demand(holds: bool, wrong: str) -> None:
         if not holds:
@@ -198,7 +204,7 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Returns a JSON file's object; raises ModelError where there is none."""
+    """Returns the object in a JSON file; raises ModelError if the file is missing or contains no object."""
     try:
         return parse_object(read_regular(path, ModelError), str(path), ModelError)
     except FileNotFoundError as error:
@@ -207,15 +213,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def demand_fit(found: Mapping[str, Iterable[int]], wanted: Mapping[str, Tensor], spare: Iterable[str] = ()) -> None:
-    """Compares the shapes of a checkpoint's tensors with a model's.
+    """Checks that a checkpoint's tensors have the names and shapes of a model's weights.
 
     Args:
-        found: shapes by names.
-        wanted: the model's weights by names.
-        spare: names that may be there without a place, a tied head for one.
+        found: shapes of the stored tensors by name.
+        wanted: the model's weights by name.
+        spare: names that may be stored without a counterpart in the model, such as a tied head.
 
     Raises:
-        RuntimeError: one is missing, one too many or of another shape; the first is named and all are counted.
+        RuntimeError: tensors are missing, unexpected or of another shape; the message has the first and their number.
     """
     surplus, missing = sorted({*found} - {*wanted} - {*spare}), sorted({*wanted} - {*found})
     wrong = sorted(name for name in {*wanted} & {*found} if tuple(found[name]) != tuple(wanted[name].shape))

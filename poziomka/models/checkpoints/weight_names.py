@@ -1,32 +1,40 @@
-"""The names of a transformer's weights: in a hub's folder, in a GGUF file, and here.
+"""Names of a transformer's weights in a Hugging Face checkpoint, in a GGUF file, and in `Transformer`.
 
-They follow from the model's features alone: a family without a feature has no weight for it.
+The names follow from the model's features alone: a family without a feature has no weight for it.
 """
 
 from typing import NamedTuple
 
 from poziomka.models.config import TransformerSettings
 
-EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"  # in a hub's folder
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"  # names in a Hugging Face checkpoint
 
 
 class Place(NamedTuple):
-    """Where a weight of a checkpoint lies in ours: rows `start` to `start + rows` of the parameter `own`."""
+    """One stored weight and the parameter that contains it.
+
+    Attributes:
+        hub: name in a Hugging Face checkpoint.
+        gguf: name in a GGUF file.
+        own: name of the parameter of `Transformer`.
+        start: first row of the weight in the parameter.
+        rows: number of rows; None for the whole parameter.
+    """
 
     hub: str
     gguf: str
     own: str
     start: int = 0
-    rows: int | None = None  # None: all of it
+    rows: int | None = None
 
     @property
     def rotated(self) -> bool:
-        """Whether its rows are those of queries or keys, which rotary positions turn in pairs."""
+        """Whether the weight projects queries or keys, whose rows are rotated in pairs."""
         return ".attn_q." in self.gguf or ".attn_k." in self.gguf
 
 
 def places(settings: TransformerSettings) -> list[Place]:
-    """Returns every weight of a model of this shape, with its names in a hub's folder and in a GGUF file."""
+    """Returns all weights of a model with these settings, with their names in each format."""
     found = [
         Place(EMBEDDING, "token_embd.weight", "embedding.weight"),
         Place("model.norm.weight", "output_norm.weight", "norm.weight"),

@@ -1,4 +1,4 @@
-"""Checkpoints in the layout of the hub: config.json, model.safetensors (one file or shards), tokenizer files."""
+"""Checkpoints in the Hugging Face layout: config.json, model.safetensors (one file or shards), tokenizer files."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -27,8 +27,8 @@ from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import Transformer
 
 ARCHITECTURES: dict[str, type[Transformer] | type[Recurrent]] = {"transformer": Transformer, "recurrent": Recurrent}
-OWN = "poziomka_recurrent"  # model_type of an architecture that only we have
-UNCOMPARED = {  # say nothing about what a model computes
+OWN = "poziomka_recurrent"  # model_type of `Recurrent`, which transformers does not have
+UNCOMPARED = {  # entries of config.json without effect on the model's output
     "torch_dtype",
     "dtype",
     "architectures",
@@ -41,10 +41,16 @@ UNCOMPARED = {  # say nothing about what a model computes
 
 
 def build_model(architecture: str, settings: TransformerSettings, vocabulary: int, seed: int) -> Architecture:
-    """Returns a model from nothing; the same seed gives the same weights.
+    """Returns a randomly initialised model; the same seed gives the same weights.
+
+    Args:
+        architecture: "transformer" or "recurrent".
+        settings: the model's configuration.
+        vocabulary: number of tokens.
+        seed: seed of the initialisation.
 
     Raises:
-        ModelError: the architecture is unknown, or its settings do not fit together.
+        ModelError: the architecture is unknown, or its settings are inconsistent.
     """
     if architecture not in ARCHITECTURES:
         message = f"unknown architecture {architecture!r}{nearest(architecture, ARCHITECTURES)}"
@@ -55,7 +61,7 @@ def build_model(architecture: str, settings: TransformerSettings, vocabulary: in
 
 # ---------------------------------------------------------------------------------------------------------- saving
 def save_model(folder: Path, model: Architecture, tokenizer: Tokenizer) -> None:
-    """Writes weights, configuration and tokenizer; transformers opens the folder of a transformer as it is."""
+    """Saves weights, config and tokenizer to a folder; transformers can load the folder of a `Transformer`."""
     save_tensors(folder / WEIGHTS, model.export())
     others = sorted(tokenizer.ends - {tokenizer.end})
     marks = {
@@ -68,16 +74,16 @@ def save_model(folder: Path, model: Architecture, tokenizer: Tokenizer) -> None:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes one safetensors file, in the dtypes of the tensors."""
+    """Writes tensors to one safetensors file, in their dtypes."""
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
 
 
 # --------------------------------------------------------------------------------------------------------- loading
 def load_weights(folder: Path, model: Architecture) -> None:
-    """Loads a saved folder's weights into a model of the same shape.
+    """Loads a checkpoint folder's weights into a model of the same configuration.
 
     Raises:
-        ModelError: the file is missing, damaged, or of another shape, or its config.json describes another model.
+        ModelError: the weights are missing, damaged or of another shape, or config.json describes another model.
     """
     weights = Stored(folder)
     tied = isinstance(model, Transformer) and model.settings.tied
@@ -92,12 +98,12 @@ def load_weights(folder: Path, model: Architecture) -> None:
 
 
 def _demand_same(config: Mapping[str, Any], model: Architecture) -> None:
-    """Raises RuntimeError where a folder's model would compute something else from the same weights."""
+    """Raises RuntimeError if a folder's config describes a model that computes another function of the same weights."""
     found: Mapping[str, Any] = config
     if isinstance(model, Transformer) and config.get("model_type") in FAMILIES:
         settings, vocabulary = from_config(config)
         found = to_config(settings, vocabulary, "float32")
-    wanted = json.loads(json.dumps(model.config()))  # as the file would hold it
+    wanted = json.loads(json.dumps(model.config()))  # with the types of a JSON file
     for name in {*found} & {*wanted} - UNCOMPARED:
         if found[name] != wanted[name]:
             message = f"config.json says {name} {found[name]!r} where this model has {wanted[name]!r}"
@@ -105,15 +111,15 @@ def _demand_same(config: Mapping[str, Any], model: Architecture) -> None:
 
 
 def open_model(folder: Path, dtype: torch.dtype, tokens: int = 0) -> Architecture:
-    """Returns the model of a folder, of the shape that its config.json describes, with weights in `dtype`.
+    """Loads the model of a checkpoint folder, as its config.json describes it, in evaluation mode.
 
     Args:
-        folder: in the hub's layout.
-        dtype: of the weights, whatever they are stored in.
-        tokens: of the tokenizer that goes with it; the model must have as many.
+        folder: a folder in the Hugging Face layout.
+        dtype: dtype of the weights, for any stored dtype.
+        tokens: size of the tokenizer's vocabulary; the model must have at least as many logits.
 
     Raises:
-        ModelError: the folder is no checkpoint's, of an unknown kind, damaged, or too large for this machine's memory.
+        ModelError: the folder is no checkpoint, of an unsupported kind, damaged, or too large for memory.
     """
     config = read_json(folder / CONFIG)
     kind = config.get("model_type")
@@ -134,13 +140,13 @@ def open_model(folder: Path, dtype: torch.dtype, tokens: int = 0) -> Architectur
         raise ModelError(message) from error
     demand_room(model.parameters_count * dtype.itemsize, str(folder))
     room = {name: torch.empty(tensor.shape, dtype=dtype) for name, tensor in model.state_dict().items()}
-    model.load_state_dict(room, assign=True)  # to_empty would import an algebra system, for half a second
+    model.load_state_dict(room, assign=True)  # `to_empty` would import a computer algebra system, for half a second
     weights.read_into(model.export())
     return model.eval()
 
 
 def _of_ours(folder: Path, config: Mapping[str, Any], stored: Stored) -> tuple[TransformerSettings, int]:
-    """Returns the shape and the vocabulary's size of a recurrent model; raises ModelError where they make no sense."""
+    """Returns the settings and vocabulary size of a recurrent model; raises ModelError if they are invalid."""
     try:
         settings = build(TransformerSettings, config["settings"], CONFIG)
         vocabulary = whole(config, "vocab_size", VOCABULARY)
@@ -152,12 +158,12 @@ def _of_ours(folder: Path, config: Mapping[str, Any], stored: Stored) -> tuple[T
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves weights as they are, since they are read next; drawing on no device would import a compiler, for 1.5 s."""
+    """Skips random initialisation of weights that are loaded next; on the meta device it imports a compiler (1.5 s)."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Skips what torch.nn.init does, and does all else."""
+        """Returns the tensor unchanged for functions of torch.nn.init; calls every other function."""
         if getattr(func, "__module__", "") == "torch.nn.init":
             return args[0] if args else (kwargs or {})["tensor"]
         return func(*args, **(kwargs or {}))

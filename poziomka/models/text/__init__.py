@@ -1,1 +1,1 @@
-"""Tokenizers and chat formats."""
+"""Tokenizers, chat templates and chat formats."""

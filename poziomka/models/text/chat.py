@@ -1,4 +1,4 @@
-"""Chat formats: where spans get their tokens, once."""
+"""Chat formats, which tokenize the spans of a transcript, each once."""
 
 from dataclasses import replace
 from typing import Protocol
@@ -9,32 +9,33 @@ from poziomka.models.text.tokenizer import Tokenizer
 
 
 class ChatFormat(Protocol):
-    """Turns what people and environments wrote into tokens, append-only.
+    """Interface of chat formats: tokenize new messages and append them to the tokens of a transcript.
 
     Attributes:
-        tokenizer: the vocabulary.
-        notes: sentences about what is peculiar to the format, for a person to know.
+        tokenizer: the tokenizer.
+        notes: sentences about peculiarities of the format, for the user.
     """
 
     tokenizer: Tokenizer
     notes: tuple[str, ...]
 
     def read(self, transcript: Transcript) -> Transcript:
-        """Returns the transcript with tokens on every span, ready for the model to go on."""
+        """Returns the transcript with tokens on every span, ready for the model to continue."""
 
     def demonstrate(self, prompt: Transcript, thought: str, answer: str) -> Transcript:
         """Returns the prompt followed by a teacher's thought and answer, end token included."""
 
 
 class PlainFormat:
-    """The format of tiny models: `<bos> question <think> thought </think> answer <eos>`.
+    """Chat format of tiny models: `<bos> question <think> thought </think> answer <eos>`.
 
-    A span without tokens after the prompt (a session's reply) is read as it stands, inside the thought. The tools of a
-    transcript are not described: the vocabulary has no words for that, and demonstrations teach the calls.
+    A span without tokens after the prompt (an environment's reply) is encoded without markup, inside the thought. The
+    tools of a transcript are not described, because the vocabulary has no words for that; demonstrations teach the
+    calls.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        """Remembers the vocabulary."""
+        """Stores the tokenizer."""
         self.tokenizer = tokenizer
         self.notes: tuple[str, ...] = ()
         self._begin = [] if tokenizer.begin is None else [tokenizer.begin]
@@ -43,7 +44,7 @@ class PlainFormat:
         """See ChatFormat.
 
         Raises:
-            ModelError: the transcript was written with another vocabulary, or uses a symbol that is not in this one.
+            ModelError: the transcript was written with another tokenizer, or a symbol is not in the vocabulary.
         """
         if transcript.tokenizer not in (None, self.tokenizer.fingerprint):
             message = (

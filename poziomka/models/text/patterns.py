@@ -1,4 +1,4 @@
-"""Regular expressions in a tokenizer's file that can take time exponential in a text's length."""
+"""Detection of regular expressions in a tokenizer file whose matching can take exponential time."""
 
 import re
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ TOKEN = re.compile(
     r"|(?P<endless>[*+]|\{\d*,\})(?P<own>[+?]?)|(?P<some>\?|\{\d*,\d+\})[+?]?|\|",
     re.DOTALL,
 )
-LOOKS = ("(?=", "(?!", "(?<=", "(?<!", "(?>")  # these groups match once, or never again otherwise
+LOOKS = ("(?=", "(?!", "(?<=", "(?<!", "(?>")  # groups that do not backtrack: lookarounds and atomic groups
 
 
 def patterns_in(settings: object) -> Iterator[str]:
-    """Yields every regular expression of a tokenizer.json, wherever it stands."""
+    """Yields every regular expression in the parsed contents of a tokenizer.json."""
     rest = [settings]
     while rest:
         value = rest.pop()
@@ -25,15 +25,15 @@ def patterns_in(settings: object) -> Iterator[str]:
 
 
 def repeats_a_repetition(pattern: str) -> bool:
-    """Whether a group that can match in several ways is repeated without bound, as in (a+)+ or (a|aa)*.
+    """Whether a regular expression repeats, without bound, a group that can match in several ways: (a+)+, (a|aa)*.
 
-    Such a group can take a text apart in exponentially many ways. A group matches in several ways where it holds a
-    repetition, an option or alternatives; whether these exclude each other, as in (a|b)*, is not looked at.
-    Repetitions that give nothing back (a++, (?>a+)) do not count, and what stands in a class of characters is neither.
+    Such a group can split a text in exponentially many ways. A group counts as ambiguous if it contains a repetition,
+    an option or alternatives; whether these exclude each other, as in (a|b)*, is not checked. Possessive and atomic
+    repetitions (a++, (?>a+)) do not count, and character classes are ignored.
     """
-    groups, classes = [False], 0  # of each open group: whether it can match in several ways
-    atomic: list[bool] = []  # of each open group but the first: whether it gives nothing back
-    closed = False  # whether what ended just now, a group or a repetition, can match in several ways
+    groups, classes = [False], 0  # for each open group: whether it is ambiguous
+    atomic: list[bool] = []  # for each open group but the outermost: whether it does not backtrack
+    closed = False  # whether the group or repetition that just ended is ambiguous
     place = 0
     while place < len(pattern):
         found = TOKEN.match(pattern, place)

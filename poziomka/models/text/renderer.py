@@ -1,7 +1,7 @@
-"""Renders chat templates in a process of its own, within bounds of time, memory and length.
+"""Renders chat templates in a subprocess, with limits on CPU time, memory and output length.
 
-A template comes with a checkpoint and is a program: it may loop without end, or print gigabytes. The process is started
-at the first template and serves all; one that was ended at a bound is started again for the next.
+A template comes with a checkpoint and is a program: it may loop forever or print gigabytes. One subprocess, started for
+the first template, renders all of them; after a limit ended it, the next request starts a new one.
 """
 
 import atexit
@@ -23,22 +23,22 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from poziomka.core.errors import ModelError
 
-CLOCK = "strftime_now"  # by which templates ask for the time, as transformers has it
-SECONDS = 10  # of a processor's time, for one conversation
-MEMORY = 1 << 30  # bytes of address space
-LENGTH = 4_000_000  # characters of a rendered conversation
+CLOCK = "strftime_now"  # the function through which templates read the time, as in transformers
+SECONDS = 10  # CPU time limit for one conversation
+MEMORY = 1 << 30  # address space limit in bytes
+LENGTH = 4_000_000  # maximum characters of a rendered conversation
 COMMAND = "from poziomka.models.text.renderer import serve; serve()"
 
 
 class Refused(Exception):
-    """What a template raised, in words."""
+    """A template raised an error; carries its message."""
 
 
 class Renderer:
-    """The process, as this one sees it."""
+    """Handle of the rendering subprocess; one JSON line for each request and answer."""
 
     def __init__(self) -> None:
-        """Starts it."""
+        """Starts the subprocess."""
         inherited = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
         self.owner = os.getpid()
         self._process = subprocess.Popen(  # noqa: S603 our own code
@@ -47,11 +47,11 @@ class Renderer:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=inherited,
-            start_new_session=True,  # Ctrl-C is for us
+            start_new_session=True,  # Ctrl-C must reach the parent only
         )
 
     def ask(self, request: bytes) -> bytes:
-        """Returns the line that answers a request; b"" where the process has ended."""
+        """Sends a request and returns the answer's line; b"" if the subprocess has ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -63,9 +63,9 @@ class Renderer:
         return answer if answer.endswith(b"\n") else b""
 
     def close(self) -> None:
-        """Ends it; may be called twice."""
+        """Kills the subprocess; may be called twice."""
         if self.owner != os.getpid():
-            return  # a copy of this process must not end what the original talks to
+            return  # a forked child must not kill its parent's subprocess
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):
@@ -79,16 +79,16 @@ _running: list[Renderer] = []
 
 
 def render(source: str, values: Mapping[str, Any], moment: datetime) -> str:
-    """Returns what a template makes of values.
+    """Renders a template in the subprocess and returns the text.
 
     Args:
-        source: the template.
-        values: what it may name; plain values.
-        moment: what it reads from the clock.
+        source: the Jinja source.
+        values: the template's variables, as plain values.
+        moment: the time that `strftime_now` returns.
 
     Raises:
-        Refused: the template raised.
-        ModelError: it took too long, or too much memory, or wrote too much.
+        Refused: the template raised an error, or wrote more than LENGTH characters.
+        ModelError: the template exceeded the limit of time or memory.
     """
     request = json.dumps({"source": source, "values": values, "moment": moment.isoformat()}, default=str).encode()
     with _lock:
@@ -99,7 +99,7 @@ def render(source: str, values: Mapping[str, Any], moment: datetime) -> str:
             atexit.register(_end)
         try:
             answer = _running[0].ask(request)
-        except BaseException:  # Ctrl-C: its answer is still to come, and would be taken for that of the next request
+        except BaseException:  # Ctrl-C: the pending answer would be read as that of the next request
             _end()
             raise
         if not answer:
@@ -121,9 +121,9 @@ def _end() -> None:
         _running.pop().close()
 
 
-# --------------------------------------------------------------------------------------------------- in that process
+# ------------------------------------------------------------------------------------------------ in the subprocess
 def serve() -> None:
-    """The process's life: reads requests a line, and answers each with a line."""
+    """Main loop of the subprocess: reads one request for each line of stdin and writes its answer to stdout."""
     _bound()
     for line in sys.stdin.buffer:
         _allow_seconds()
@@ -134,8 +134,8 @@ def _answer(request: dict[str, Any], out: BinaryIO) -> None:
     try:
         told: dict[str, str] = {"text": _rendered(request)}
     except MemoryError:
-        os._exit(1)  # there is no memory left to say so
-    except Exception as error:  # noqa: BLE001 a template is a program, and raises what it likes
+        os._exit(1)  # no memory is left to write an answer
+    except Exception as error:  # noqa: BLE001 a template is a program, and may raise any error
         told = {"refused": str(error)[:1000]}
     out.write(json.dumps(told).encode() + b"\n")
     out.flush()
@@ -161,7 +161,7 @@ def _compiled(source: str) -> jinja2.Template:
 
 def _bound() -> None:
     for what, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
-        with suppress(ValueError, OSError):  # a lower bound is set already, or the system knows none
+        with suppress(ValueError, OSError):  # a lower limit is set already, or the system has none
             resource.setrlimit(what, (most, most))
 
 
@@ -175,7 +175,7 @@ def _allow_seconds() -> None:
 # ------------------------------------------------------------------------------------------------------------- Jinja
 @lru_cache(maxsize=1)
 def environment() -> ImmutableSandboxedEnvironment:
-    """Returns Jinja as transformers sets it up for chat templates; what differs from call to call is left out."""
+    """Returns the Jinja environment of transformers' chat templates, without its nondeterministic functions."""
     made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation])
     made.filters["tojson"] = _to_json
     made.globals["raise_exception"] = _raise
@@ -184,18 +184,18 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 
 class Generation(jinja2.ext.Extension):
-    """{% generation %} … {% endgeneration %}: marks a reply for trainers; here it is what stands inside."""
+    """Jinja tag {% generation %} … {% endgeneration %}, which marks replies for trainers; renders only its body."""
 
     tags = {"generation"}  # noqa: RUF012 as Jinja declares it
 
     def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
-        """Returns the statements inside."""
+        """Returns the statements between the tags."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:
-    """As `json.dumps`: Jinja's own filter escapes what HTML would misread."""
+    """Filter `tojson` as `json.dumps`, because Jinja's own filter escapes HTML characters."""
     return json.dumps(value, indent=indent, **({"ensure_ascii": False} | options))
 
 

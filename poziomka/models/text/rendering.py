@@ -1,7 +1,8 @@
-"""A chat template by itself: messages in, text out, with what transformers gives to templates, in a sandbox.
+"""Sandboxed rendering of chat templates, which separates a template's own text from the messages' contents.
 
-Contents are rendered as placeholders, so a message's words can neither change what the template does nor be taken
-for it: a template's own text and the places of the messages come apart exactly.
+Contents are rendered as placeholders, so a message can neither change the output of the template nor be confused with
+it, and the template's text and the positions of the messages are separated exactly. Templates get the same variables
+and functions as in transformers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,21 +16,21 @@ from poziomka.core.errors import ModelError
 from poziomka.core.transcript import CLOSE, THINK
 from poziomka.models.text.renderer import CLOCK, Refused, environment, render
 
-CORE = "zq{}qz"  # lower case letters and a number: no template changes it by accident
-PAD = "\t\n "  # around each placeholder, to see whether the template strips white space
-ESCAPED, ESCAPED_AFTER = "\\t\\n ", " \\n\\t"  # what a template makes of it that writes words as JSON
-CALL_ID = "call00001"  # of every tool message: some templates demand one of nine letters or digits
+CORE = "zq{}qz"  # lower case letters and a number, which no template changes by accident
+PAD = "\t\n "  # around each placeholder, to find out whether the template strips white space
+ESCAPED, ESCAPED_AFTER = "\\t\\n ", " \\n\\t"  # PAD in the output of a template that writes contents as JSON
+CALL_ID = "call00001"  # id of every tool message: some templates require nine letters or digits
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a template writes before one message's words.
+    """The template's text before the content of one message.
 
     Attributes:
-        text: the template's own words.
-        message: the number of the message whose words follow.
-        strip_left, strip_right: whether the template strips white space from them.
-        as_json: the template writes them as JSON does, inside quotation marks of its own.
+        text: the template's own text.
+        message: number of the message whose content follows.
+        strip_left, strip_right: whether the template strips white space from the content.
+        as_json: whether the template writes the content with JSON escapes, inside quotation marks of its own.
     """
 
     text: str
@@ -41,7 +42,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A conversation taken apart: pieces in order, then the template's last words."""
+    """A rendered conversation: one piece for each message, in order, and the template's text after the last."""
 
     pieces: tuple[Piece, ...]
     tail: str
@@ -51,16 +52,16 @@ class Template:
     """A Jinja chat template.
 
     Args:
-        source: its text.
-        variables: what it may name beside the messages: bos_token, enable_thinking, …
-        tools: schemas of the tools that it is to describe, as transformers' templates take them; None for none.
-        moment: what it reads from the clock, by strftime_now; None for the time at which this object is made.
+        source: the Jinja source.
+        variables: variables beside the messages: bos_token, enable_thinking, …
+        tools: JSON schemas of the tools to describe, in the format of transformers' templates; None for none.
+        moment: the time that strftime_now returns; None for the time at which this object is created.
 
     Attributes:
-        reads_clock: whether it asks for the time.
+        reads_clock: whether the template uses strftime_now.
 
     Raises:
-        ModelError: it does not parse.
+        ModelError: the template does not parse.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Template:
         tools: Sequence[Mapping[str, object]] | None = None,
         moment: datetime | None = None,
     ) -> None:
-        """Reads it; nothing of it runs in this process."""
+        """Parses the template; it is executed in a subprocess only."""
         self.source = source
         self.variables = dict(variables or {})
         self.tools = list(tools) if tools else None
@@ -87,10 +88,10 @@ class Template:
         self._known: dict[tuple[tuple[str, ...], bool], Rendered] = {}
 
     def render(self, messages: Sequence[Mapping[str, str]], *, generation: bool) -> str:
-        """Returns the text of a conversation, with the opening of a reply after it where `generation` is set.
+        """Renders a conversation to text; `generation` adds the generation prompt, which opens a reply.
 
         Raises:
-            ModelError: the template raises, or goes on for too long.
+            ModelError: the template raises an error or exceeds a limit.
         """
         values = {"messages": list(messages), "tools": self.tools, "documents": None}
         try:
@@ -101,10 +102,10 @@ class Template:
             raise ModelError(message) from error
 
     def take_apart(self, roles: tuple[str, ...], *, generation: bool) -> Rendered:
-        """Returns what the template writes around messages of these roles; once found, it is remembered.
+        """Returns the template's text around messages of these roles; the result is cached.
 
         Raises:
-            ModelError: the template raises, or drops or changes the words of a message.
+            ModelError: the template raises an error, or drops or changes the content of a message.
         """
         key = (roles, generation)
         if key not in self._known:
@@ -139,7 +140,7 @@ class Template:
 
 
 def accepts(template: Template, *roles: str) -> bool:
-    """Whether a template writes the words of messages of these roles."""
+    """Whether a template can render messages of these roles with their contents unchanged."""
     try:
         template.take_apart(roles, generation=True)
     except ModelError:
@@ -148,7 +149,7 @@ def accepts(template: Template, *roles: str) -> bool:
 
 
 def tells_tools(template: Template) -> bool:
-    """Whether a template writes the names of the tools that it is given."""
+    """Whether a template renders the names of all its tools."""
     bare = Template(template.source, template.variables, moment=template.moment)
     probe = [{"role": "user", "content": "zq"}]
     try:
@@ -163,9 +164,9 @@ def _name(schema: Mapping[str, Any]) -> str:
 
 
 def peculiarities(template: Template) -> list[str]:
-    """Returns sentences about a template whose conversations cannot be continued by rendering them anew, or the like.
+    """Returns sentences about a template's peculiarities, such as unsupported roles or rewritten earlier replies.
 
-    They are found by rendering probes, not by reading the source.
+    The peculiarities are found by rendering test conversations, not by parsing the source.
     """
     notes = []
     if not accepts(template, "system", "user"):
@@ -186,7 +187,7 @@ def peculiarities(template: Template) -> list[str]:
 
 
 def _reply_in(template: Template, reply: str) -> str:
-    """Returns a conversation's text in which `reply` was answered."""
+    """Returns the text of a conversation with `reply` and a second user message after it."""
     roles = ("user", "assistant", "user")
     contents = ("one", reply, "two")
     messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]

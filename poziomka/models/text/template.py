@@ -1,4 +1,4 @@
-"""The chat format of a real checkpoint: its own template, rendered into spans whose authors are known."""
+"""Chat format of a pretrained checkpoint: renders its template into spans with known authors."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ PLAIN = (  # for a checkpoint without a template
 )
 REPLY = (Author.MODEL, Author.TEACHER, Author.FORCED)
 ROLES = {Author.SYSTEM: "system", Author.USER: "user", Author.ENVIRONMENT: "tool"}
-FOLD = "\n\n"  # between a system message and the user's, where a template knows no system role
+FOLD = "\n\n"  # between a system message and the user's, for templates without a system role
 
 
 @dataclass
 class Turn:
-    """One message: its role, whose words it is made of, and whether it was read before."""
+    """One message: its role, its spans, and whether it has tokens already."""
 
     role: str
     spans: list[Span] = field(default_factory=list)
@@ -31,12 +31,12 @@ class Turn:
 
 @dataclass(frozen=True)
 class Style:
-    """A template with the tools that it describes, and how it takes messages of roles that it may not know.
+    """A template with its tools, and its replacements for roles that it does not support.
 
     Attributes:
         template: renders the messages.
-        folds: a system message stands before the user's words.
-        tool: the role of a tool's message, "tool" or "user".
+        folds: whether a system message is prepended to the user's message.
+        tool: role of a tool's message, "tool" or "user".
     """
 
     template: Template
@@ -45,28 +45,28 @@ class Style:
 
     @classmethod
     def of(cls, template: Template) -> "Style":
-        """Tries a template; raises ModelError where it cannot render one question."""
+        """Finds out which roles a template supports; raises ModelError if it cannot render a user message."""
         template.take_apart(("user",), generation=True)
         folds = not accepts(template, "system", "user")
         return cls(template, folds, "tool" if accepts(template, "user", "assistant", "tool") else "user")
 
     def roles(self, turns: Sequence[Turn]) -> tuple[str, ...]:
-        """Returns the roles of messages as this template takes them."""
+        """Returns the roles of messages, with the tool role replaced if the template does not support it."""
         return tuple(self.tool if turn.role == "tool" else turn.role for turn in turns)
 
 
 class TemplateFormat:
-    """Reads messages through the checkpoint's template; see ChatFormat.
+    """Tokenizes conversations with a checkpoint's chat template; see ChatFormat.
 
-    People's and tools' words are encoded as plain text, each by itself; everything that the template adds, a default
-    system message included, is by Author.TEMPLATE and reads as nothing, apart from a thought that it opens. A
-    conversation is continued append-only: what has tokens keeps them, and only what the template writes after the last
-    reply is read, whatever it would make of that reply now.
+    The contents of users and tools are encoded as plain text, each separately. Everything that the template adds, a
+    default system message included, has Author.TEMPLATE and empty text, except for a thought that it opens. A
+    conversation is append-only: spans with tokens keep them, and only the template's text after the last reply is
+    encoded, even if the template would now render that reply otherwise.
 
     Attributes:
-        tokenizer: the checkpoint's, its `end` being what the template writes after a reply.
-        opens_thought: whether a reply begins with "<think>", written by the template's side.
-        notes: sentences about what is peculiar to this template.
+        tokenizer: the checkpoint's tokenizer, with the template's end of a reply as its `end`.
+        opens_thought: whether the format adds "<think>" to the prompt before a reply.
+        notes: sentences about the template's peculiarities, for the user.
     """
 
     def __init__(
@@ -78,17 +78,17 @@ class TemplateFormat:
         variables: Mapping[str, object] | None = None,
         moment: datetime | None = None,
     ) -> None:
-        """Tries the template on a few conversations.
+        """Renders test conversations to find out which roles the template supports and how it ends a reply.
 
         Args:
-            tokenizer: the checkpoint's.
-            template: Jinja; None for the checkpoint's own.
+            tokenizer: the checkpoint's tokenizer.
+            template: Jinja source; None for the checkpoint's own template.
             opens_thought: put "<think>" before every reply whose thought the template does not open itself.
-            variables: what the template may ask for, {"enable_thinking": False} for one.
-            moment: the time that the template is told where it asks for it; None for now.
+            variables: variables of the template, for example {"enable_thinking": False}.
+            moment: the time that strftime_now returns in the template; None for now.
 
         Raises:
-            ModelError: the template does not parse, raises, or drops the user's words.
+            ModelError: the template does not parse, raises an error, or drops the user's message.
         """
         notes = []
         source = template or (tokenizer.files.template if tokenizer.files else None)
@@ -109,31 +109,31 @@ class TemplateFormat:
 
     @property
     def source(self) -> str:
-        """The template's text."""
+        """Jinja source of the template."""
         return self._plain_style.template.source
 
     @property
     def marks_thoughts(self) -> bool:
-        """Whether the vocabulary has "<think>" and "</think>" as tokens, or the template writes them."""
+        """Whether "<think>" and "</think>" are single tokens, or the template contains "<think>"."""
         tokenizer = self.tokenizer
         return len(tokenizer.think) == len(tokenizer.close) == 1 or THINK in self.source
 
     @property
     def reads_clock(self) -> bool:
-        """Whether the template asks for the time, so that its words depend on when they are rendered."""
+        """Whether the template uses the current time, so that its text depends on when it is rendered."""
         return self._plain_style.template.reads_clock
 
     def at(self, moment: datetime) -> "TemplateFormat":
-        """Returns the same format, whose template is told another time."""
+        """Returns the same format with another time for strftime_now."""
         opens, variables = self.opens_thought, self._variables
         return TemplateFormat(self.tokenizer, self.source, opens_thought=opens, variables=variables, moment=moment)
 
     def describes(self, tools: Tools) -> bool:
-        """Whether the template itself describes these tools, with calls in the format that will be parsed."""
+        """Whether the template itself describes these tools, with the call format that the parser expects."""
         return self._style(tools) is not self._plain_style
 
     def _style(self, tools: Tools | None) -> "Style":
-        """Returns the style of conversations with tools: the plain one where the template does not describe them."""
+        """Returns the style of conversations with these tools; the plain one if the template does not describe them."""
         if tools is None or not any(sign in self.source for sign in tools.signs):
             return self._plain_style
         key = json.dumps(tools.schemas, sort_keys=True)
@@ -147,11 +147,11 @@ class TemplateFormat:
     def read(self, transcript: Transcript) -> Transcript:
         """See ChatFormat.
 
-        The transcript's tools are described by the template where it does so in the format of their calls, else by
-        their prompt in a system message and by their examples, as far as the template takes such messages.
+        The template describes the transcript's tools if it does so in the format of their calls. Otherwise they are
+        described by their prompt in a system message, and by their examples if the template can render these.
 
         Raises:
-            ModelError: the transcript was written with another vocabulary, or the template refuses its messages.
+            ModelError: the transcript was written with another tokenizer, or the template rejects its messages.
         """
         if transcript.tokenizer not in (None, self.tokenizer.fingerprint):
             message = (
@@ -179,7 +179,7 @@ class TemplateFormat:
     def demonstrate(self, prompt: Transcript, thought: str, answer: str) -> Transcript:
         """Returns the prompt followed by a teacher's thought and answer, end token included.
 
-        Where no thought is open, an empty thought is left out, and another is put between "<think>" and "</think>".
+        Unless the prompt opens a thought, an empty thought is left out and any other gets "<think>" and "</think>".
         """
         read = self.read(prompt)
         encode, opened = self.tokenizer.encode, _open(read.reply)
@@ -193,7 +193,7 @@ class TemplateFormat:
         return read + Span(Author.TEACHER, text + answer, compact(tokens))
 
     def _introduced(self, tools: Tools, spans: tuple[Span, ...]) -> tuple[Span, ...]:
-        """Returns a conversation with the tools' prompt at its beginning, and their examples."""
+        """Prepends a system message with the tools' prompt, and their examples if the template can render them."""
         system = [span.text for span in spans[:1] if span.author is Author.SYSTEM]
         first = Span(Author.SYSTEM, FOLD.join([tools.prompt, *system]))
         shown = tuple(_example(message) for message in tools.examples)
@@ -202,13 +202,13 @@ class TemplateFormat:
         return longer if self._takes(longer) else (first, *rest)
 
     def _takes(self, spans: Sequence[Span]) -> bool:
-        """Whether the template takes the messages that spans make up."""
+        """Whether the template can render the messages of these spans."""
         turns, style = self._turns(spans), self._plain_style
         turns = _folded(turns) if style.folds else turns
         return accepts(style.template, *style.roles(turns))
 
     def _turns(self, spans: Sequence[Span]) -> list[Turn]:
-        """Returns the messages that spans make up; the template's own spans are nobody's."""
+        """Groups spans into messages; spans of the template belong to no message."""
         turns: list[Turn] = []
         over = True  # whether the last reply has ended
         for span in spans:
@@ -222,7 +222,7 @@ class TemplateFormat:
             over = not inside or self._ended(span)
         known = sum(turn.known for turn in turns)
         if 0 < known < len(turns) and turns[known - 1].role != "assistant":
-            turns.insert(known, Turn("assistant", known=True))  # a reply was opened, and nothing written
+            turns.insert(known, Turn("assistant", known=True))  # a reply that was opened but has no tokens
         return turns
 
     def _ended(self, span: Span) -> bool:
@@ -233,8 +233,8 @@ class TemplateFormat:
         return bool(span.tokens) and span.tokens[-1] in self.tokenizer.ends
 
     def _rendered(self, turns: list[Turn], before: Sequence[Span], style: "Style") -> list[Span]:
-        """Returns the spans of the messages that have no tokens yet, and the opening of the reply to them."""
-        prefill = turns[-1].role == "assistant"  # the model goes on with words that stand there
+        """Returns the spans of the messages without tokens, and the opening of the next reply."""
+        prefill = turns[-1].role == "assistant"  # the model continues a given beginning of its reply
         turns = _folded(turns) if style.folds else turns
         pieces, tail = self._fresh(turns, style, generation=not prefill)
         spans: list[Span] = []
@@ -255,7 +255,7 @@ class TemplateFormat:
 
     @staticmethod
     def _fresh(turns: list[Turn], style: "Style", *, generation: bool) -> tuple[Sequence[Piece], str]:
-        """Returns what the template writes after the last known turn: pieces with messages, and its last words."""
+        """Returns the template's pieces after the last message with tokens, and its text after the last message."""
         roles = style.roles(turns)
         rendered = style.template.take_apart(roles, generation=generation)
         known = [number for number, turn in enumerate(turns) if turn.known]
@@ -272,14 +272,14 @@ class TemplateFormat:
         return pieces, rendered.tail
 
     def _after(self, text: str, before: Sequence[Span]) -> str:
-        """Returns what the template writes after a reply, without the end that the model wrote itself."""
+        """Returns the template's text after a reply, without the end token that the model sampled itself."""
         tokens = next((span.tokens for span in reversed(before) if span.tokens), None)
         end = self.tokenizer.inner.id_to_token(self.tokenizer.end) or ""
         ended = tokens is not None and tokens[-1] in self.tokenizer.ends
         return text.partition(end)[2] if ended and end and end in text else text
 
     def _words(self, turn: Turn, piece: Piece, space: str) -> list[Span]:
-        """Returns a message's spans with tokens, stripped where the template strips."""
+        """Returns a message's spans with tokens, stripped as the template strips them."""
         read, last = [], len(turn.spans) - 1
         for number, span in enumerate(turn.spans):
             text = span.text.lstrip() if piece.strip_left and number == 0 else span.text
@@ -297,7 +297,7 @@ class TemplateFormat:
         return read
 
     def _plain(self, span: Span) -> Span:
-        """Returns a span with the tokens of its words as they stand; the close of a thought has its own."""
+        """Returns a span with the tokens of its text; a forced "</think>" gets the tokenizer's closing tokens."""
         if span.tokens is not None:
             return span
         if span.author is Author.FORCED and span.text.strip() == CLOSE:
@@ -305,12 +305,12 @@ class TemplateFormat:
         return replace(span, tokens=compact(self.tokenizer.encode(span.text)))
 
     def _literal(self, text: str, *, opening: bool = False, follows: str = "", shown: str = "") -> list[Span]:
-        """Returns the template's own words as a span that reads as `shown`; `follows` is the character after them."""
+        """Returns the template's own text as a span with the text `shown`; `follows` is the next character after it."""
         ids = self._encode(text, opening=opening, follows=follows)
         return [Span(Author.TEMPLATE, shown, compact(ids))] if ids else []
 
     def _encode(self, text: str, *, opening: bool = False, follows: str = "") -> list[int]:
-        """Returns ids of the template's words; white space at their end is cut as it is before `follows`."""
+        """Returns the ids of the template's text; white space at its end is tokenized as before `follows`."""
         follows = "" if follows.isspace() or not text[-2:].isspace() else follows
         key = (text, opening, follows)
         if key not in self._encoded:
@@ -325,18 +325,18 @@ class TemplateFormat:
 
 
 def _example(message: Message) -> Span:
-    """Returns a message of an example; a reply is by FORCED, so that nothing is learned from it."""
+    """Returns the span of an example message; a reply has author FORCED, so that it is not trained on."""
     author = author_of(message.role)
     return Span(Author.FORCED, message.content, stop=Stop.END) if author in REPLY else Span(author, message.content)
 
 
 def _open(text: str) -> bool:
-    """Whether a thought is open at the end of a text."""
+    """Whether a text ends inside a thought: its last "<think>" is not closed."""
     return THINK in text and CLOSE not in text.rpartition(THINK)[2]
 
 
 def _folded(turns: list[Turn]) -> list[Turn]:
-    """Puts a system message before the words of the user message that follows it."""
+    """Merges a leading system message into the user message that follows it."""
     if [turn.role for turn in turns[:2]] != ["system", "user"]:
         return turns
     system, user, *rest = turns

@@ -1,4 +1,4 @@
-"""Text to token ids and back, over the `tokenizers` library."""
+"""`Tokenizer`: text to token ids and back, on top of the `tokenizers` library."""
 
 import copy
 import json
@@ -18,35 +18,40 @@ from poziomka.models.text.patterns import patterns_in, repeats_a_repetition
 from poziomka.models.text.tokenizer_files import CONFIG, TOKENIZER, ControlTokens, TokenizerFiles
 
 BEGIN, END, PAD = "<bos>", "<eos>", "<pad>"
-ANCHOR = "\n"  # written before a text that is no beginning, so that no space is put before it; then taken away
-ESCAPED_OR_REGEX = re.compile(rb'"Regex"|\\u00')  # of tokenizer.json: where it may hold a regular expression
+ANCHOR = "\n"  # encoded before a text from the middle, so that no space is prepended to it, and then removed
+ESCAPED_OR_REGEX = re.compile(rb'"Regex"|\\u00')  # bytes of a tokenizer.json that may contain a regular expression
 
 
 class Tokenizer:
-    """A vocabulary with its control tokens: of whole symbols, as our tiny models have it, or of a real checkpoint.
+    """A tokenizer with its control tokens, either a pretrained checkpoint's or the symbol vocabulary of a tiny model.
 
-    A vocabulary of symbols writes a space before each symbol (" 3 + 4"), so that spans join into well-formed text.
+    A symbol vocabulary decodes each symbol with a space before it (" 3 + 4"), so that spans join into well-formed text.
 
     Attributes:
-        begin: id that opens a text; None where the vocabulary has none.
-        end: id that ends a reply, of several the one that the checkpoint names first.
+        begin: BOS id, which opens a text; None if the vocabulary has none.
+        end: EOS id, which ends a reply; the first of the checkpoint's end tokens.
         ends: all ids that end a reply.
-        pad: id that fills a row.
-        think, close: ids that spell "<think>" and "</think>"; one each where the vocabulary has them as tokens.
-        spelled: ids whose text holds the last letter of "</think>", with their texts; none in a vocabulary of symbols.
-        special: ids that only a template may write; text never becomes one of them.
-        fingerprint: names the vocabulary; transcripts carry it.
-        files: what was loaded, to be saved again; None for a vocabulary of symbols.
+        pad: padding id.
+        think, close: ids of "<think>" and "</think>"; one each if they are tokens of the vocabulary.
+        spelled: ids whose text contains the last character of "</think>", with their texts; empty in a symbol
+            vocabulary.
+        special: ids that only a template may produce; encoding plain text never gives one of them.
+        fingerprint: hash of the vocabulary, stored in transcripts.
+        files: the loaded files, to save them again; None for a symbol vocabulary.
     """
 
     def __init__(self, inner: tokenizers.Tokenizer, files: TokenizerFiles | None = None) -> None:
-        """Wraps a tokenizer of the `tokenizers` library; without files it must be one of symbols.
+        """Wraps a tokenizer of the `tokenizers` library.
+
+        Args:
+            inner: the tokenizer.
+            files: the checkpoint's files; None for a symbol vocabulary.
 
         Raises:
             ModelError: a control token is missing, or the files do not belong together.
         """
         self.inner, self.files = inner, files
-        self._lock = Lock()  # the library has one switch for both ways to encode
+        self._lock = Lock()  # guards `encode_special_tokens`, which `encode_template` changes
         control = ControlTokens.of(files, inner) if files else _control_of_symbols(inner)
         self.begin, self.ends, self.pad = control.begin, frozenset(control.ends), control.pad
         self.end = control.ends[0]
@@ -56,22 +61,22 @@ class Tokenizer:
         self.fingerprint = blake2b(text.encode(), digest_size=8).hexdigest()
         self.special = frozenset(number for number, added in inner.get_added_tokens_decoder().items() if added.special)
         unknown = inner.token_to_id(files.names.get("unk_token", "")) if files else None
-        self._kept = self.special - ({unknown} - self.ends)  # what text may become is unknown at worst
-        inner.encode_special_tokens = True  # which means: as text
-        inner.no_truncation()  # a file may ask for either, and a text must be read whole and as it stands
+        self._kept = self.special - ({unknown} - self.ends)  # text may become the unknown token, but no other
+        inner.encode_special_tokens = True  # True means: encode their texts as ordinary text
+        inner.no_truncation()  # a tokenizer.json may enable truncation and padding, which would change the text
         inner.no_padding()
         self._anchor: list[int] = []
         if files and len(self._ids("a")) != len(self._ids(f"{ANCHOR}a")) - len(self._ids(ANCHOR)):
             self._anchor = self._ids(ANCHOR)
         self.think, self.close = (self._mark(text) for text in (THINK, CLOSE))
-        self._lead = self._ids("a")[-1:] if files else []  # decoded before other ids, so that their space is kept
+        self._lead = self._ids("a")[-1:] if files else []  # decoded before other ids, to keep their leading space
         self._led = len(inner.decode(self._lead, skip_special_tokens=False))
         last = [token for text, token in vocabulary.items() if CLOSE[-1] in text] if files else []
         self.spelled = {token: self.decode([token]) for token in last if token not in self.special}
 
     @classmethod
     def of_symbols(cls, symbols: Sequence[str]) -> "Tokenizer":
-        """Returns a tokenizer of whole symbols, separated by white space; the special tokens come first."""
+        """Returns a tokenizer of white-space-separated symbols; the control tokens have the first ids."""
         names = [PAD, BEGIN, END, THINK, CLOSE, *symbols]
         if len(set(names)) != len(names):
             message = f"symbols must differ from each other and from {', '.join(names[:5])}"
@@ -82,10 +87,11 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> "Tokenizer":
-        """Reads the tokenizer of a checkpoint's folder, ours or any with a `tokenizer.json`.
+        """Loads the tokenizer of a checkpoint folder with a `tokenizer.json`.
 
         Raises:
-            ModelError: a file is missing or cannot be read, or the files do not belong together.
+            ModelError: a file is missing or cannot be read, the files do not belong together, or a regular expression
+                can take exponential time.
         """
         files = TokenizerFiles.read(folder)
         settings = files.json(TOKENIZER) if ESCAPED_OR_REGEX.search(files.contents[TOKENIZER]) else {}
@@ -108,9 +114,9 @@ class Tokenizer:
             raise ModelError(message) from error
 
     def save(self, folder: Path) -> None:
-        """Writes `tokenizer.json` and what transformers expects beside it: the files that were loaded, as they were.
+        """Writes `tokenizer.json` and the other tokenizer files: the loaded files, unchanged except for the end tokens.
 
-        What they state of the end of a reply agrees with `ends`, the first of which is `end`.
+        The files then name `end` and `ends` as the end of a reply.
         """
         if self.files:
             ends = [self.end, *sorted(self.ends - {self.end})]
@@ -127,40 +133,40 @@ class Tokenizer:
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 
     def ending_with(self, end: int) -> "Tokenizer":
-        """Returns this tokenizer with `end` as the end of a reply, before those that it knows."""
+        """Returns a copy with `end` as the end of a reply, in addition to the present end tokens."""
         other = copy.copy(self)
         other.end, other.ends = end, self.ends | {end}
         return other
 
     def unused(self, rows: int) -> list[int]:
-        """Returns the ids below `rows` that are no token of this vocabulary."""
+        """Returns the ids below `rows` that are not in the vocabulary."""
         return sorted({*range(rows)} - {*self.inner.get_vocab().values()})
 
     def __len__(self) -> int:
-        """Size of the vocabulary: the largest id and one."""
+        """Size of the vocabulary: the largest id plus 1."""
         return self._length
 
     def encode(self, text: str) -> list[int]:
-        """Returns the ids of what somebody wrote; the text of a control token becomes ordinary tokens.
+        """Encodes plain text; the text of a control token becomes ordinary tokens.
 
-        A checkpoint's text is taken as the middle of a longer one: no space is put before it.
+        A checkpoint's tokenizer encodes the text as the middle of a longer one, without a prepended space.
 
         Raises:
-            ModelError: a symbol is not in a vocabulary of symbols, or the text is none.
+            ModelError: a symbol is not in the symbol vocabulary, or the tokenizer cannot encode the text.
         """
         ids = self._inside(text)
         if self.files is None:
             self._demand_known(text, ids)
-        elif not self._kept.isdisjoint(ids):  # a model that looks up whole pieces found it without being asked
+        elif not self._kept.isdisjoint(ids):  # a model that looks up whole pieces can produce control tokens anyway
             return self._broken(text, next(token for token in ids if token in self._kept))
         return ids
 
     def encode_template(self, text: str, *, opening: bool = False) -> list[int]:
-        """Returns the ids of what a template wrote: the texts of control tokens are control tokens.
+        """Encodes a template's text, in which the texts of control tokens become control tokens.
 
         Args:
-            text: the template's words.
-            opening: whether they begin the transcript.
+            text: the template's text.
+            opening: whether the text begins the transcript.
 
         Raises:
             ModelError: as `encode`.
@@ -175,10 +181,10 @@ class Tokenizer:
                 self.inner.encode_special_tokens = True
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Returns the text of ids, as it reads in the middle of a longer one.
+        """Decodes ids to text, as the middle of a longer text.
 
-        Begin, ends and padding read as nothing, and so do ids beyond the vocabulary, for which a model may have room.
-        Bytes that are no character, for one the first half of one, read as U+FFFD.
+        BOS, end and padding ids are skipped, and so are ids beyond the vocabulary, for which a model may have logits.
+        Bytes that form no complete character are decoded as U+FFFD.
         """
         silent = {self.begin, self.pad, *self.ends}
         spoken = [token for token in ids if token not in silent and token < self._length]
@@ -188,7 +194,7 @@ class Tokenizer:
         return text[self._led :]
 
     def _inside(self, text: str, *, opening: bool = False) -> list[int]:
-        """Returns the ids of a text that is the middle of a longer one, unless it is `opening` one."""
+        """Encodes a text as the middle of a longer one, or as its beginning if `opening` is set."""
         try:
             if self._anchor and text and not opening:
                 return self._ids(ANCHOR + text)[len(self._anchor) :]
@@ -212,7 +218,7 @@ class Tokenizer:
             raise ModelError(message)
 
     def _broken(self, text: str, token: int) -> list[int]:
-        """Encodes a text with every occurrence of a control token's text cut in two."""
+        """Encodes a text with each occurrence of a control token's text split in two."""
         word = self.inner.id_to_token(token) or ""
         before, found, after = text.partition(word)
         if not found or len(word) < 2:
@@ -232,15 +238,15 @@ def _control_of_symbols(inner: tokenizers.Tokenizer) -> ControlTokens:
 
 
 def _of_a_word(character: str) -> bool:
-    """Whether a character can be part of a plain word: a letter, a mark on one, a digit, white space or its sign."""
+    """Whether a character can be part of a word: a letter, mark, digit, "-", "'", white space or its symbol."""
     return category(character)[0] in "LMN" or character.isspace() or character in "▁Ġ'’-"
 
 
 def _guarded(inner: tokenizers.Tokenizer, files: TokenizerFiles) -> tokenizers.Tokenizer:
-    """Makes added tokens special, apart from words and white space: a text must not become them.
+    """Sets the `special` flag of added tokens except words and white space, so that plain text cannot produce them.
 
-    Many checkpoints leave the flag out for marks of tools, of code to fill in or of a thought. What a template writes
-    is a mark even where it is spelled as a word.
+    Many checkpoints lack the flag on the tokens of tool calls, of fill-in-the-middle or of thoughts. An added token in
+    the template counts as special even if it is spelled like a word.
     """
     template = files.template or ""
     control = {

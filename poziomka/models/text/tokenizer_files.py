@@ -1,4 +1,4 @@
-"""What a checkpoint's folder says about its tokenizer, file by file, kept so that saving gives it back unchanged."""
+"""Tokenizer files of a checkpoint folder, stored as bytes so that saving leaves them unchanged."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -30,11 +30,11 @@ COPIED = (
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """The files of a checkpoint that belong to its tokenizer.
+    """The tokenizer files of a checkpoint.
 
     Attributes:
-        folder: where they were read.
-        contents: their bytes by name; `config.json`, which belongs to the model, is read and not copied.
+        folder: the folder that was read.
+        contents: contents of the files by name; `config.json`, which belongs to the model, is read but not saved.
     """
 
     folder: Path
@@ -42,7 +42,7 @@ class TokenizerFiles:
 
     @classmethod
     def read(cls, folder: Path) -> "TokenizerFiles":
-        """Reads them.
+        """Reads the tokenizer files of a folder.
 
         Raises:
             ModelError: there is no `tokenizer.json`, or a file cannot be read.
@@ -65,14 +65,14 @@ class TokenizerFiles:
             raise ModelError(message) from error
 
     def save(self, folder: Path, ends: Sequence[int], end: str) -> None:
-        """Writes them as they were, but for the end of a reply where they state another.
+        """Writes the files unchanged, except for end tokens that differ from `ends`.
 
-        A template that writes `eos_token` keeps its name, since its words would change with it.
+        If the template uses `eos_token`, that name is unchanged, because the template's text would change with it.
 
         Args:
-            folder: exists.
-            ends: ids that end a reply, the one that training ended replies with first.
-            end: the text of the first.
+            folder: an existing folder.
+            ends: ids that end a reply; the first is the one that training used.
+            end: text of the first.
         """
         stated: dict[str, tuple[str, Any]] = {GENERATION: ("eos_token_id", list(ends) if len(ends) > 1 else ends[0])}
         if "eos_token" not in (self.template or ""):
@@ -86,7 +86,7 @@ class TokenizerFiles:
                 (folder / name).write_bytes(content)
 
     def _agrees(self, name: str, key: str, wanted: Any) -> bool:
-        """Returns whether a file states the same; a file of names that has none under this key states nothing."""
+        """Whether a file's entry `key` equals `wanted`; a special_tokens_map.json without the entry agrees too."""
         found = self.json(name).get(key)
         if name == NAMES and found is None:
             return True
@@ -95,16 +95,16 @@ class TokenizerFiles:
         return _listed(found) == _listed(wanted)
 
     def json(self, name: str) -> dict[str, Any]:
-        """Returns a JSON file's object; empty where there is no such file.
+        """Returns the object in a JSON file; {} if there is no such file.
 
         Raises:
-            ModelError: the file holds no JSON object.
+            ModelError: the file contains no JSON object.
         """
         return parse_object(self.contents[name], str(self.folder / name), ModelError) if name in self.contents else {}
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """Texts of the named tokens: {"bos_token": "<s>", …}; those that are set to null are left out."""
+        """Texts of the special tokens by name, {"bos_token": "<s>", …}; names set to null are left out."""
         named = self.json(NAMES) | self.json(CONFIG)
         texts = {}
         for key, value in named.items():
@@ -115,7 +115,7 @@ class TokenizerFiles:
 
     @cached_property
     def template(self) -> str | None:
-        """The chat template; of several, the one named "default"."""
+        """Jinja source of the chat template (of several, the one named "default"); None if there is none."""
         if TEMPLATE in self.contents:
             return self.contents[TEMPLATE].decode("utf-8", errors="replace")
         value = self.json(CONFIG).get("chat_template") or self.json("chat_template.json").get("chat_template")
@@ -131,7 +131,13 @@ def _listed(ids: Any) -> set[Any]:
 
 @dataclass(frozen=True)
 class ControlTokens:
-    """Ids with a meaning: the beginning of a text (None: there is none), its ends, best known first, and padding."""
+    """Ids of the control tokens.
+
+    Attributes:
+        begin: BOS id, which opens a text; None if there is none.
+        ends: ids that end a reply, the tokenizer's own EOS token first.
+        pad: padding id.
+    """
 
     begin: int | None
     ends: tuple[int, ...]
@@ -139,10 +145,10 @@ class ControlTokens:
 
     @classmethod
     def of(cls, files: TokenizerFiles, inner: tokenizers.Tokenizer) -> "ControlTokens":
-        """Finds them: the tokenizer's own names come before ids of the generation's and the model's configuration.
+        """Finds the control tokens: first by the tokenizer's names, then by ids in the generation and model configs.
 
         Raises:
-            ModelError: a named token is not in the vocabulary, or none is named as the end.
+            ModelError: a named token or an id is not in the vocabulary, or there is no end token.
         """
 
         def named(key: str) -> list[int]:

@@ -1,1 +1,1 @@
-"""Reading and writing GGUF files."""
+"""Import and export of GGUF files."""

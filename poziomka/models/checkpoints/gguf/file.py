@@ -1,7 +1,7 @@
-"""GGUF files: their metadata and their tensors, dequantised one at a time.
+"""GGUF file reader: metadata, and tensors dequantised one at a time.
 
-The layout is https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Metadata is read here, since the reader of the
-`gguf` package takes seconds for a vocabulary; the arithmetic of the quantised types is the package's.
+The format is https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The metadata is parsed here because the reader
+of the `gguf` package takes seconds for a vocabulary; the package dequantises the tensors.
 """
 
 import mmap
@@ -20,8 +20,8 @@ from poziomka.core.safety.untrusted import open_regular
 
 MAGIC, VERSIONS, ALIGNMENT = b"GGUF", (2, 3), 32
 TEXT, ARRAY = 8, 9
-AXES = 4  # of a tensor, at most
-ELEMENTS = 1 << 24  # of a list in the metadata, at most
+AXES = 4  # maximum axes of a tensor
+ELEMENTS = 1 << 24  # maximum elements of an array in the metadata
 NUMBERS = {
     0: "<u1",
     1: "<i1",
@@ -39,7 +39,7 @@ NUMBERS = {
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor lies: shape with rows first, quantised type, place and length in bytes."""
+    """Location of a tensor in the file: shape with rows first, quantised type, and offset and length in bytes."""
 
     shape: tuple[int, ...]
     kind: gguf.GGMLQuantizationType
@@ -48,18 +48,22 @@ class StoredTensor:
 
 
 class GGUFFile:
-    """One file, mapped; nothing but its metadata is read until a tensor is asked for.
+    """A memory-mapped GGUF file; only its metadata is read until a tensor is requested.
+
+    Args:
+        path: the file.
 
     Attributes:
-        metadata: plain values by their names, lists of values for arrays.
-        stored: tensors by their names.
+        metadata: values by key; arrays are lists.
+        stored: tensor locations by name.
 
     Raises:
-        ModelError: it is no GGUF file, of another version, cut short, or of a quantised type that cannot be read.
+        ModelError: the file is no GGUF file, of an unknown version, truncated, damaged, or has tensors of a type that
+            cannot be dequantised.
     """
 
     def __init__(self, path: Path) -> None:
-        """Reads the metadata and checks that every tensor is there in full and of a known type."""
+        """Reads the metadata and checks that every tensor is complete and of a supported type."""
         self.path = path
         demand_gguf(path)
         with path.open("rb") as file:
@@ -138,7 +142,7 @@ class GGUFFile:
         return ModelError(f"the GGUF file {self.path} {what}")
 
     def tensor(self, name: str) -> np.ndarray:
-        """Returns a tensor in fp32, dequantised."""
+        """Returns a tensor by name, dequantised to fp32."""
         stored = self.stored[name]
         data = np.frombuffer(self._data, np.uint8, stored.nbytes, stored.start)
         rows = data.reshape(*stored.shape[:-1], stored.nbytes // prod(stored.shape[:-1]))
@@ -147,7 +151,7 @@ class GGUFFile:
 
 
 def demand_gguf(path: Path) -> None:
-    """Raises ModelError where a file cannot be read, or does not begin as a GGUF file does."""
+    """Raises ModelError if a file cannot be read or does not begin with the magic bytes of GGUF."""
     try:
         with open_regular(path, ModelError) as file:
             begins = file.read(len(MAGIC))
@@ -160,7 +164,7 @@ def demand_gguf(path: Path) -> None:
 
 
 class _Cursor:
-    """Reads one value after another."""
+    """Sequential parser of the values in a GGUF header."""
 
     def __init__(self, data: mmap.mmap, wrong: Callable[[str], ModelError]) -> None:
         self._data, self._wrong, self.place = data, wrong, len(MAGIC)

@@ -1,7 +1,7 @@
-"""A GGUF file becomes a folder in the hub's layout: once, kept by the hash of its contents.
+"""Conversion of GGUF files to checkpoint folders in the Hugging Face layout, cached by the hash of the file.
 
-Converted weights lie in `~/.cache/poziomka/gguf` (`POZIOMKA_CACHE` names another folder), one folder for each file and
-dtype. A folder appears whole or not at all; one that is damaged is made anew.
+The cache is `~/.cache/poziomka/gguf` (the variable `POZIOMKA_CACHE` sets another folder) and has one folder for each
+file and dtype. A folder is created atomically; a damaged one is converted again.
 """
 
 import hashlib
@@ -31,9 +31,9 @@ from poziomka.models.layers.rotary import RopeScaling, scaled
 from poziomka.models.memory_limits import demand_room
 from poziomka.models.text.tokenizer_files import GENERATION
 
-ROPE_FACTORS = "rope_freqs.weight"  # how Llama 3.1 and later say how far their angles are slowed
+ROPE_FACTORS = "rope_freqs.weight"  # divisors of the rotary frequencies in Llama 3.1 and later
 LLAMA3 = [RopeScaling(kind="llama3", factor=factor, original=8192, slow=1.0, fast=4.0) for factor in (8.0, 32.0)]
-KNOWN = {  # what a file may say of its model; the last line says nothing about what a model computes
+KNOWN = {  # supported metadata keys; those of the last line do not affect the model's output
     *("embedding_length", "block_count", "feed_forward_length", "context_length", "expert_count"),
     *("attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length"),
     *("attention.layer_norm_rms_epsilon", "rope.dimension_count", "rope.freq_base"),
@@ -42,17 +42,17 @@ KNOWN = {  # what a file may say of its model; the last line says nothing about 
     *("vocab_size", "rope.scaling.finetuned", "expert_used_count", "pooling_type", "tensor_data_layout"),
 }
 KNOWN_OF_GEMMA = {"attention.sliding_window", "attention.sliding_window_pattern", "rope.freq_base_swa"}
-NEUTRAL = {"attention.causal": True, "rope.scale_linear": 1.0, "rope.scaling.attn_factor": 1.0}  # others are refused
-LAYOUT = 2  # of the cache; a new number whenever files would be converted otherwise, or refused
+NEUTRAL = {"attention.causal": True, "rope.scale_linear": 1.0, "rope.scaling.attn_factor": 1.0}  # no other values
+LAYOUT = 2  # version of the cache; increase it when the conversion or the set of accepted files changes
 SEAL = "sizes.json"
 
 
 def converted(path: Path, dtype: torch.dtype) -> Path:
-    """Returns the folder of a GGUF file's weights in `dtype`, converted now if it has not been before.
+    """Returns the checkpoint folder of a GGUF file with weights in `dtype`, converting it unless it is cached.
 
     Raises:
-        ModelError: the file is no GGUF file, of an unknown kind, cut short, too large for memory, or the cache cannot
-            be written.
+        ModelError: the file is no GGUF file, of an unsupported architecture, truncated or too large for memory, or the
+            cache cannot be written.
     """
     demand_gguf(path)
     with path.open("rb") as stream:
@@ -74,7 +74,7 @@ def converted(path: Path, dtype: torch.dtype) -> Path:
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
-        if not _sound(folder):  # another process may have been faster
+        if not _sound(folder):  # another process may have converted it meanwhile
             message = (
                 f"cannot keep the converted weights of {path} in {folder.parent}: "
                 f"{(error.strerror or str(error)).lower()}; POZIOMKA_CACHE names another folder"
@@ -94,10 +94,10 @@ def _convert(file: GGUFFile, settings: TransformerSettings, vocabulary: int, dty
 
 
 def tensors_of(file: GGUFFile, settings: TransformerSettings) -> Iterator[tuple[str, Tensor]]:
-    """Gives every weight under its name on the hub, in fp32, one after the other.
+    """Yields every weight in fp32 with its name in a Hugging Face checkpoint.
 
     Raises:
-        ModelError: one is missing, there is one too many, or one does not divide into heads.
+        ModelError: weights are missing or unexpected, or the rows of one do not divide into heads.
     """
     known = {place.gguf: place for place in places(settings)}
     missing, surplus = sorted({*known} - {*file.stored}), sorted({*file.stored} - {*known} - {ROPE_FACTORS})
@@ -115,7 +115,7 @@ def tensors_of(file: GGUFFile, settings: TransformerSettings) -> Iterator[tuple[
 
 
 def _as_on_the_hub(weight: np.ndarray, place: Place, settings: TransformerSettings) -> np.ndarray:
-    """Undoes what the conversion to GGUF changed: pairs of rotary rows side by side, Gemma's 1 + w."""
+    """Undoes GGUF's changes to a weight: the order of rotary rows, and Gemma's norm weights stored as 1 + w."""
     if family_of(settings).paired and place.rotated:
         return unpaired(weight, settings.each_head)
     if settings.offset_norms and weight.ndim == 1:
@@ -124,21 +124,21 @@ def _as_on_the_hub(weight: np.ndarray, place: Place, settings: TransformerSettin
 
 
 def unpaired(rows: np.ndarray, head: int) -> np.ndarray:
-    """Turns rows 0, C/2, 1, C/2+1 … of each head of width C into 0, 1, 2 and so on."""
+    """Reorders the rows 0, C/2, 1, C/2+1, … of each head of width C to 0, 1, 2, …."""
     return rows.reshape(-1, head // 2, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
 def paired(rows: np.ndarray, head: int) -> np.ndarray:
-    """Undoes `unpaired`."""
+    """Reorders the rows 0, 1, 2, … of each head of width C to 0, C/2, 1, C/2+1, …; the inverse of `unpaired`."""
     return rows.reshape(-1, 2, head // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
 # ------------------------------------------------------------------------------------------------------- the shape
 def shape_of(file: GGUFFile) -> tuple[TransformerSettings, int]:
-    """Returns the shape and the vocabulary's size of a GGUF file's model.
+    """Returns the transformer settings and vocabulary size of a GGUF file's model.
 
     Raises:
-        ModelError: it is of an architecture that is not known, or its metadata are incomplete.
+        ModelError: the architecture or a feature is not supported, or the metadata is incomplete or invalid.
     """
     architecture = str(file.metadata.get("general.architecture"))
     known = {family.gguf: family for family in reversed(FAMILIES.values())}
@@ -185,7 +185,7 @@ def _settings(facts: Mapping[str, Any], file: GGUFFile, kind: str) -> Transforme
             raise ValueError(message)
     gemma = kind == "gemma3_text"
     scale = None
-    if gemma:  # the file does not say; llama.cpp goes by the size too
+    if gemma:  # not in the file; llama.cpp derives it from the size too
         scale = float(width // heads if layers == GEMMA_27B else head)
     settings = TransformerSettings(
         width=width,
@@ -216,7 +216,7 @@ def _settings(facts: Mapping[str, Any], file: GGUFFile, kind: str) -> Transforme
     return settings
 
 
-GEMMA_27B = 62  # layers of the one Gemma 3 whose scores are not scaled by the width of a head
+GEMMA_27B = 62  # layers of the only Gemma 3 whose attention scores are not scaled by the head width
 
 
 def _near(facts: Mapping[str, Any], layers: int) -> SlidingWindow | None:
@@ -253,7 +253,7 @@ def _scaling(facts: Mapping[str, Any], file: GGUFFile, head: int) -> RopeScaling
 
 
 def _llama3(file: GGUFFile, base: float, head: int) -> RopeScaling:
-    """The file holds what each angle is divided by; finds the model of Llama 3 whose rule gives that."""
+    """Returns the Llama 3 scaling whose divisors match those stored in the file; raises ValueError if none does."""
     stored = torch.from_numpy(np.array(file.tensor(ROPE_FACTORS))).double()
     turns = base ** -(torch.arange(0, head, 2, dtype=torch.float64) / head)
     for rule in LLAMA3:
@@ -265,7 +265,7 @@ def _llama3(file: GGUFFile, base: float, head: int) -> RopeScaling:
 
 # ------------------------------------------------------------------------------------------------------- the cache
 def _marks(folder: Path) -> dict[str, list[int]]:
-    """Size of each file, and the sum of its eight-byte words, which is read as fast as memory is."""
+    """Returns each file's size and checksum: the sum of its eight-byte words, which is as fast as reading memory."""
     marks = {}
     for path in sorted(folder.iterdir()):
         if path.name != SEAL:

@@ -1,8 +1,8 @@
-"""The tokenizer inside a GGUF file: built from the file's own vocabulary and merges, written as a folder's files.
+"""Conversion of the tokenizer in a GGUF file to `tokenizers`, and to the files of a checkpoint folder.
 
-GGUF names two kinds: "gpt2", byte-level BPE with a list of merges and a named rule for cutting text into words, and
-"llama", SentencePiece's BPE, whose merges follow from the pieces' scores. Key names and token types are those of the
-format's description (github.com/ggml-org/ggml, docs/gguf.md); the rules by name are those of the checkpoints.
+Two kinds are supported: "gpt2", byte-level BPE with a list of merges and a named pre-tokenizer, and "llama",
+SentencePiece BPE, whose merges follow from the scores of the pieces. Key names and token types are those of the format
+(github.com/ggml-org/ggml, docs/gguf.md); the named pre-tokenizers are those of the checkpoints.
 """
 
 import json
@@ -17,7 +17,7 @@ from poziomka.core.errors import ModelError, nearest
 from poziomka.models.text.tokenizer_files import CONFIG, GENERATION, TEMPLATE, TOKENIZER
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5  # token types; 6 is a byte
-LONGEST = 512  # characters of a token; that of a piece decides how many merges may make it
+LONGEST = 512  # maximum characters of a token; the number of merges grows with the length of a piece
 
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 LLAMA3 = CONTRACTIONS + (r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
@@ -28,8 +28,8 @@ TEKKEN = (
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-# Rules for cutting text into words, by the file's tokenizer.ggml.pre: digits (each digit by itself first, then GPT-2's
-# expression), gpt2 (that expression alone), or an expression of its own.
+# Pre-tokenizers by the file's tokenizer.ggml.pre: "digits" (split off each digit, then apply GPT-2's regular
+# expression), "gpt2" (that expression alone), or another regular expression.
 RULES = (
     dict.fromkeys(("gpt-2", "gpt2", "default", "mpt", "olmo", "phi-2", "jais"), "gpt2")
     | dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell"), "digits")
@@ -37,19 +37,19 @@ RULES = (
     | dict.fromkeys(("qwen2", "deepseek-r1-qwen", "stablelm2"), QWEN2)
     | {"tekken": TEKKEN}
 )
-WHOLE_WORDS = ("llama-bpe", "llama3", "llama-v3", "tekken")  # a word that is a token is not merged from parts
-OPENED = WHOLE_WORDS  # a text begins with the beginning token unless the file says otherwise
-COMPOSED = ("qwen2", "deepseek-r1-qwen")  # text is brought to Unicode's composed form (NFC) first
+WHOLE_WORDS = ("llama-bpe", "llama3", "llama-v3", "tekken")  # a word in the vocabulary is one token without merges
+OPENED = WHOLE_WORDS  # texts begin with the BOS token unless the file turns it off
+COMPOSED = ("qwen2", "deepseek-r1-qwen")  # text is normalised to NFC first
 
 
 def tokenizer_of_gguf(fields: Mapping[str, Any]) -> tokenizers.Tokenizer:
-    """Builds the tokenizer of a GGUF file.
+    """Builds a tokenizer from the metadata of a GGUF file.
 
     Args:
-        fields: the file's metadata, name to plain value; those that begin with "tokenizer.ggml." are read.
+        fields: the file's metadata by key; keys that begin with "tokenizer.ggml." are used.
 
     Raises:
-        ModelError: the file has no tokenizer, or one of an unknown kind.
+        ModelError: the file has no tokenizer, or one of an unsupported kind or damaged.
     """
     kind = _field(fields, "model")
     if kind not in ("gpt2", "llama"):
@@ -80,14 +80,14 @@ def tokenizer_of_gguf(fields: Mapping[str, Any]) -> tokenizers.Tokenizer:
 
 
 def write_tokenizer_of_gguf(fields: Mapping[str, Any], folder: Path) -> None:
-    """Writes a GGUF file's tokenizer as transformers reads it: vocabulary, names, chat template, generation settings.
+    """Writes a GGUF file's tokenizer, chat template and generation config as the files that transformers reads.
 
     Args:
-        fields: the file's metadata, name to plain value.
-        folder: is there already.
+        fields: the file's metadata by key.
+        folder: an existing folder.
 
     Raises:
-        ModelError: as `tokenizer_of_gguf`; or a named token is beyond the vocabulary.
+        ModelError: as `tokenizer_of_gguf`; or a special token's id is outside the vocabulary.
     """
     tokens = _tokens(fields)
     tokenizer_of_gguf(fields).save(str(folder / TOKENIZER))
@@ -115,7 +115,7 @@ def _field(fields: Mapping[str, Any], name: str) -> Any:
 
 
 def _tokens(fields: Mapping[str, Any]) -> list[str]:
-    """Returns the vocabulary; raises ModelError as `_values`, and where a token is longer than LONGEST."""
+    """Returns the vocabulary; raises ModelError as `_values`, and if a token is longer than LONGEST."""
     tokens = _values(fields, "tokens", str)
     longest = max(tokens, key=len, default="")
     if len(longest) > LONGEST:
@@ -125,16 +125,16 @@ def _tokens(fields: Mapping[str, Any]) -> list[str]:
 
 
 def _values(fields: Mapping[str, Any], name: str, kind: type, count: int | None = None) -> list[Any]:
-    """Returns a list of the file.
+    """Returns an array of the metadata.
 
     Args:
         fields: the file's metadata.
-        name: of the list, after "tokenizer.ggml.".
-        kind: of every value.
-        count: how many values there must be; None for any number.
+        name: key of the array, after "tokenizer.ggml.".
+        kind: type of its values.
+        count: required number of values; None for any number.
 
     Raises:
-        ModelError: there is none, or it is something else.
+        ModelError: the array is missing, or has other types or another length.
     """
     values = _field(fields, name)
     listed = isinstance(values, list) and all(isinstance(value, kind) for value in values)
@@ -156,7 +156,7 @@ def _id(fields: Mapping[str, Any], key: str) -> int | None:
 
 
 def _byte_level(fields: Mapping[str, Any], vocabulary: dict[str, int]) -> tokenizers.Tokenizer:
-    """Byte-level BPE, as GPT-2 made it."""
+    """Builds a byte-level BPE tokenizer, as in GPT-2."""
     name = str(fields.get("tokenizer.ggml.pre", "default"))
     if name not in RULES:
         message = f"this GGUF file cuts text into words by the unknown rule {name!r}{nearest(name, RULES)}"
@@ -183,7 +183,7 @@ def _byte_level(fields: Mapping[str, Any], vocabulary: dict[str, int]) -> tokeni
 
 
 def _sentence_piece(fields: Mapping[str, Any], vocabulary: dict[str, int], types: list[int]) -> tokenizers.Tokenizer:
-    """SentencePiece's BPE over characters, with bytes for those that no piece holds."""
+    """Builds a SentencePiece BPE tokenizer over characters, with byte fallback."""
     tokens, unknown = _tokens(fields), _id(fields, "unknown")
     if unknown is None:
         unknown = next((i for i, kind in enumerate(types) if kind == UNKNOWN), None)
@@ -204,7 +204,7 @@ def _sentence_piece(fields: Mapping[str, Any], vocabulary: dict[str, int], types
 
 
 def _merges(vocabulary: dict[str, int], types: list[int], scores: list[float]) -> list[tuple[str, str]]:
-    """Returns the merges that SentencePiece does, best first: any two pieces that join into a piece, by its score."""
+    """Returns SentencePiece's merges, best first: all pairs of pieces that form a piece, ordered by its score."""
     pieces = {token: i for token, i in vocabulary.items() if types[i] in (NORMAL, USER_DEFINED)}
     merges = [
         (scores[i], piece[:cut], piece[cut:])

@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer as the metadata of a GGUF file: what gguf/tokenizer.py reads, written."""
+"""Conversion of a checkpoint's tokenizer to GGUF metadata, the inverse of gguf/tokenizer.py."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ from poziomka.core.errors import ModelError
 from poziomka.models.checkpoints.gguf.tokenizer import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, tokenizer_of_gguf
 from poziomka.models.text.tokenizer import Tokenizer
 
-BYTE = 6  # type of a token that stands for one byte
-RULES = ("smollm", "gpt-2", "llama-bpe", "qwen2", "tekken")  # one name for each rule that cuts text into words
+BYTE = 6  # token type of a single byte
+RULES = ("smollm", "gpt-2", "llama-bpe", "qwen2", "tekken")  # one name for each pre-tokenizer
 PROBE = (
     "It's 12345 O'CLOCK, we'll see…  3.14 + 2 = x\n\n\tfoo_bar(baz)\r\n  née e\u0301t\u0301e\u0301 ÜBERgroß "
     "camelCaseWORD 你好,世界 １２ 🙂👍🏽 http://a.b/c?d=e&f   \n \n end "
@@ -20,14 +20,14 @@ PROBE = (
 
 
 def vocabulary_fields(folder: Path, vocabulary: int) -> dict[str, Any]:
-    """Returns the metadata of a folder's tokenizer, by the names of the format.
+    """Returns the GGUF metadata of a checkpoint's tokenizer, by key.
 
     Args:
-        folder: of a checkpoint.
-        vocabulary: rows of the model's embedding; tokens that nobody uses fill up to it.
+        folder: the checkpoint folder.
+        vocabulary: rows of the model's embedding; unused tokens fill the vocabulary up to this size.
 
     Raises:
-        ModelError: llama.cpp has no tokenizer of this kind.
+        ModelError: llama.cpp does not support this tokenizer.
     """
     tokenizer = Tokenizer.load(folder)
     inner = tokenizer.inner
@@ -51,14 +51,14 @@ def vocabulary_fields(folder: Path, vocabulary: int) -> dict[str, Any]:
     fields |= {"eos_token_id": tokenizer.end, "padding_token_id": tokenizer.pad}
     fields |= {} if tokenizer.begin is None else {"bos_token_id": tokenizer.begin}
     others = sorted(tokenizer.ends - {tokenizer.end})
-    fields |= dict(zip(("eot_token_id", "eom_token_id"), others, strict=False))  # llama.cpp ends at these too
+    fields |= dict(zip(("eot_token_id", "eom_token_id"), others, strict=False))  # end tokens of llama.cpp too
     found = {f"tokenizer.ggml.{name}": value for name, value in fields.items()}
     template = tokenizer.files.template if tokenizer.files else None
     return found if template is None else {**found, "tokenizer.chat_template": template}
 
 
 def _rule(inner: tokenizers.Tokenizer, folder: Path) -> str:
-    """Returns the name of the rule that cuts text into the same words."""
+    """Returns the name of the pre-tokenizer that splits PROBE into the same words."""
     if inner.pre_tokenizer is not None:
         words = _words(inner)
         for name in RULES:
@@ -81,7 +81,7 @@ def _words(inner: tokenizers.Tokenizer) -> list[str]:
 def _sentence_piece(
     described: dict[str, Any], tokens: dict[int, str], types: dict[int, int], vocabulary: int
 ) -> dict[str, Any]:
-    """Pieces with scores: the earlier a merge comes, the higher the score of what it makes."""
+    """Returns SentencePiece metadata; the earlier a merge, the higher the score of the piece that it forms."""
     merges = _merges(described)
     ranks = {merge.replace(" ", "", 1): -float(rank) for rank, merge in reversed(list(enumerate(merges)))}
     unknown = described["model"].get("unk_token")

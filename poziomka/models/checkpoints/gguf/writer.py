@@ -1,4 +1,4 @@
-"""A checkpoint's folder becomes a GGUF file for llama.cpp."""
+"""Export of checkpoint folders as GGUF files for llama.cpp."""
 
 import os
 import tempfile
@@ -34,15 +34,15 @@ FILE_TYPES = {
 
 
 def export_gguf(folder: Path, path: Path, kind: str = "f32") -> None:
-    """Writes a checkpoint as a GGUF file, whole or not at all.
+    """Writes a checkpoint as a GGUF file, atomically.
 
     Args:
-        folder: in the hub's layout.
-        path: of the new file; one that is there is replaced.
-        kind: of the weight matrices: f32, f16 or bf16. Norms and biases are always fp32.
+        folder: the checkpoint, in the Hugging Face layout.
+        path: path of the new file; an existing file is replaced.
+        kind: type of the weight matrices: f32, f16 or bf16. Norms and biases are always fp32.
 
     Raises:
-        ModelError: the folder is no checkpoint's, or llama.cpp has no such model or tokenizer.
+        ModelError: the folder is no checkpoint, or llama.cpp does not support its model or tokenizer.
     """
     if kind not in KINDS:
         message = f"unknown kind of weights {kind!r}{nearest(kind, KINDS)}"
@@ -123,7 +123,7 @@ def _add(writer: gguf.GGUFWriter, name: str, value: Any) -> None:
 
 
 def _rope_factors(settings: TransformerSettings) -> np.ndarray | None:
-    """What llama.cpp divides each angle by, where the model slows them as Llama 3.1 does."""
+    """Returns llama.cpp's divisors of the rotary frequencies for Llama 3.1 scaling; None for any other scaling."""
     scaling = settings.rope_scaling
     if scaling is None or scaling.kind != "llama3":
         return None
@@ -134,10 +134,10 @@ def _rope_factors(settings: TransformerSettings) -> np.ndarray | None:
 
 # ------------------------------------------------------------------------------------------------------- metadata
 def shape_fields(settings: TransformerSettings, vocabulary: int) -> dict[str, Any]:
-    """Returns the metadata of a model's shape, by the names of the format.
+    """Returns the GGUF metadata of a model's configuration, by key.
 
     Raises:
-        ModelError: llama.cpp's model of the family has no such feature.
+        ModelError: llama.cpp does not support a feature in this family.
     """
     family = family_of(settings)
     _demand_known(settings, family.model_type)
@@ -168,7 +168,7 @@ def shape_fields(settings: TransformerSettings, vocabulary: int) -> dict[str, An
 
 
 def _demand_known(settings: TransformerSettings, kind: str) -> None:
-    """llama.cpp fixes per family what others leave to the configuration; a model that differs would go wrong there."""
+    """Raises ModelError if a model differs from values that llama.cpp hard-codes for its family."""
     window, scaling, layers = settings.window, settings.rope_scaling, settings.layers
     gemma = kind == "gemma3_text"
     sixth = tuple(layer for layer in range(layers) if (layer + 1) % 6)
