@@ -1,1 +1,1 @@
-"""Constraints, counterexamples and the reasoning-gym package."""
+"""Logic tasks: constraints, counterexamples and the data sets of reasoning-gym."""

@@ -1,6 +1,6 @@
-"""What problems share whose answers are certificates: values of variables that can be put into constraints.
+"""Shared code of tasks whose answers are certificates: assignments of variables that are checked against constraints.
 
-Problems are made around a hidden assignment, so nothing has to be solved to make one.
+Problems are generated around a hidden assignment, so no problem has to be solved to generate it.
 """
 
 import re
@@ -25,13 +25,13 @@ from poziomka.tasks.logic.constraints import (
 )
 
 HELD_OUT = 8  # one set of constraints in this many belongs to the test split
-DIGITS = (0, 9)  # the smallest and the largest number, where they are bounded
-WHOLE = (-20, 20)  # of hidden assignments over all whole numbers
-MOST_MODELS = 12  # of a list of constraints, or one assignment in SPARSE where that is less
+DIGITS = (0, 9)  # bounds of numbers, in problems that have bounds
+WHOLE = (-20, 20)  # range of hidden assignments without bounds
+MOST_MODELS = 12  # most solutions of a problem; it also has at most one per SPARSE assignments
 SPARSE = 50
-LOOKED_AT = 60  # assignments of which a new constraint must rule out some
-KEPT = 0.75  # the largest share of them that it may leave
-MOST_TRIES = 24  # of a search that is written out
+LOOKED_AT = 60  # number of solutions that a new constraint is tested on
+KEPT = 0.75  # largest fraction of them that it may keep
+MOST_TRIES = 24  # of a written-out search
 LONGEST = 400  # characters of an answer
 PAIR = r"[a-z] ?= ?(?:0|-?[1-9][0-9]{0,5}|(?i:true|false))"
 ANSWER = re.compile(rf"{PAIR}(?: ?, ?{PAIR})*")
@@ -40,7 +40,7 @@ ANSWER = re.compile(rf"{PAIR}(?: ?, ?{PAIR})*")
 # -------------------------------------------------------------------------------------------------------- constraints
 @dataclass(frozen=True)
 class Setting:
-    """The variables of a problem: whole numbers within bounds (None: all of them), and truth values."""
+    """The variables of a problem: whole numbers within `bounds` (None: all whole numbers), and truth values."""
 
     numbers: tuple[str, ...]
     truths: tuple[str, ...]
@@ -48,25 +48,25 @@ class Setting:
 
     @classmethod
     def of(cls, shape: tuple[int, int], bounds: tuple[int, int] | None) -> "Setting":
-        """Returns the setting with so many variables of each kind."""
+        """Returns the setting with the given numbers of numeric variables and of truth values."""
         return cls(tuple("xyzuv"[: shape[0]]), tuple("pq"[: shape[1]]), bounds)
 
     @classmethod
     def in_facts(cls, problem: Problem) -> "Setting":
-        """Returns the setting of a problem."""
+        """Returns the setting of a problem, from its facts."""
         facts = cast("Mapping[str, Any]", problem.facts)
         bounds = facts["bounds"] and (facts["bounds"][0], facts["bounds"][1])
         return cls(tuple(facts["numbers"]), tuple(facts["truths"]), bounds)
 
     @property
     def facts(self) -> dict[str, object]:
-        """The setting as plain data."""
+        """The setting as plain data, for a problem's facts."""
         bounds = None if self.bounds is None else list(self.bounds)
         return {"numbers": list(self.numbers), "truths": list(self.truths), "bounds": bounds}
 
     @property
     def domains(self) -> dict[str, Sequence[int | bool]]:
-        """The values that each variable can have; those of hidden assignments where numbers have no bounds."""
+        """The possible values of each variable; for numbers without bounds, the range of hidden assignments."""
         low, high = self.bounds or WHOLE
         numbers: dict[str, Sequence[int | bool]] = dict.fromkeys(self.numbers, range(low, high + 1))
         return numbers | dict.fromkeys(self.truths, (False, True))
@@ -76,14 +76,14 @@ class Setting:
         return {name: random.choice(values) for name, values in self.domains.items()}
 
     def say(self) -> str:
-        """Returns the variables in words."""
+        """Returns a description of the variables for the prompt."""
         within = "" if self.bounds is None else f" from {self.bounds[0]} to {self.bounds[1]}"
         numbers = f"whole numbers {', '.join(self.numbers)}{within}"
         return numbers + (f" and truth values {', '.join(self.truths)}" if self.truths else "")
 
 
 def _atom(random: Random, setting: Setting, hidden: Assignment) -> list[Any]:
-    """Returns a relation between a sum and a number that the sum is near."""
+    """Returns a random relation between a sum of terms and a number near its value under the hidden assignment."""
     names = random.sample(setting.numbers, random.randint(1, min(3, len(setting.numbers))))
     if len(names) > 1 and random.random() < 0.2:
         terms: list[list[Any]] = [[1, *sorted(names[:2])]]
@@ -94,7 +94,7 @@ def _atom(random: Random, setting: Setting, hidden: Assignment) -> list[Any]:
 
 
 def _constraint(random: Random, setting: Setting, hidden: Assignment) -> Constraint:
-    """Returns a constraint that holds under the hidden assignment."""
+    """Returns a random constraint that holds under the hidden assignment."""
     while True:
         constraint: Constraint = _atom(random, setting, hidden)
         if setting.truths and random.random() < 0.6:
@@ -108,15 +108,15 @@ def _constraint(random: Random, setting: Setting, hidden: Assignment) -> Constra
 
 
 def draw_constraints(random: Random, setting: Setting) -> tuple[list[Constraint], list[dict[str, int | bool]]]:
-    """Returns constraints that only few assignments satisfy, and those assignments.
+    """Returns constraints with few solutions, and those solutions.
 
-    Each constraint but the first few rules out part of what those before it left, so that none is for show.
+    Every constraint after the first few rules out some of the remaining solutions, so that none is redundant.
     """
     hidden = setting.draw(random)
     size = prod(len(values) for values in setting.domains.values())
     most = max(1, min(MOST_MODELS, size // SPARSE))
     found: list[Constraint] = []
-    left: list[dict[str, int | bool]] = []  # what satisfies those that were found, or the first of it
+    left: list[dict[str, int | bool]] = []  # solutions of the constraints so far; at most LOOKED_AT
     while True:
         constraint = _constraint(random, setting, hidden)
         after = list(filter(check_of(constraint), left))
@@ -129,27 +129,26 @@ def draw_constraints(random: Random, setting: Setting) -> tuple[list[Constraint]
         used = frozenset().union(*map(names_in, found))
         if len(left) <= most and used == set(setting.domains):
             return found, left
-        if len(left) == 1:  # nothing more can be ruled out, and a variable has no constraint: begin anew
+        if len(left) == 1:  # no constraint can rule out more, and a variable has none: start again
             found, left = [], []
 
 
 def numbered(constraints: Sequence[Constraint]) -> str:
-    """Returns constraints as text, a numbered line each."""
+    """Returns constraints as numbered lines of text."""
     return "\n".join(f"{number}. {say(constraint)}" for number, constraint in enumerate(constraints, 1))
 
 
 def form_of(setting: Setting) -> str:
-    """Returns how an answer is to be written, as an answer would be, with dots for the values."""
+    """Returns the format of an answer: "x = ..., p = true/false"."""
     return ", ".join(
         [*(f"{name} = ..." for name in setting.numbers), *(f"{name} = true/false" for name in setting.truths)]
     )
 
 
 def read_assignment(answer: str, setting: Setting) -> dict[str, int | bool] | None:
-    """Returns the assignment that a whole answer spells, "x = 3, p = true"; None for anything else.
+    """Parses a whole answer such as "x = 3, p = true" as an assignment; None for anything else.
 
-    Every variable has one value, in any order, and nothing stands around them but a full stop: what is not asked for is
-    no answer.
+    Every variable must have one value, in any order, and no other text is allowed but a final full stop.
     """
     answer = answer.removesuffix(".").replace("−", "-")
     if len(answer) > LONGEST or not ANSWER.fullmatch(answer):
@@ -166,7 +165,7 @@ def read_assignment(answer: str, setting: Setting) -> dict[str, int | bool] | No
 
 
 def outside(assignment: Assignment, setting: Setting) -> str | None:
-    """Returns the first number that lies outside the bounds."""
+    """Returns the name of the first number that is out of bounds; None if there is none."""
     if setting.bounds is None:
         return None
     low, high = setting.bounds
@@ -174,9 +173,10 @@ def outside(assignment: Assignment, setting: Setting) -> str | None:
 
 
 def search(random: Random, constraints: Sequence[Constraint], setting: Setting) -> tuple[list[str], Assignment | None]:
-    """Returns a search, a line a try, and what it found: one value is changed as long as some constraint fails.
+    """Runs a local search; returns its trace, one line per assignment, and the solution, None if it found none.
 
-    The first constraint that fails is named, and one of its variables gets the value under which most hold.
+    Each step reports the first constraint that fails and changes one of its variables to the value under which the most
+    constraints hold.
     """
     tried = setting.draw(random)
     lines: list[str] = []

@@ -1,21 +1,21 @@
-"""Reading certificates in a way of its own, for second opinions."""
+"""A second parser for certificates, independent of the scorers' parser, for audits."""
 
 import re
 from collections.abc import Sequence
 
 from poziomka.core.transcript import Transcript
 
-LONGEST = 1000  # characters that are looked at
+LONGEST = 1000  # characters that are parsed
 VALUES = {"true": True, "false": False}
 
 
 def said_after(transcript: Transcript) -> str:
-    """Returns the last words of a reply, after its thought."""
+    """Returns the last LONGEST characters of a reply, after its thought."""
     return transcript.reply.rpartition("</think>")[2].strip()[-LONGEST:]
 
 
 def read_pairs(transcript: Transcript, names: Sequence[str]) -> dict[str, int | bool] | None:
-    """Returns the values that an answer names, wherever they stand; None unless each name has exactly one."""
+    """Returns the values of the named variables anywhere in an answer; None unless each has exactly one."""
     found: dict[str, int | bool] = {}
     said = said_after(transcript).replace("−", "-")
     for name, value in re.findall(r"\b([a-z])\b\s*[=:]\s*(-?\d+|[Tt]rue|[Ff]alse|TRUE|FALSE)", said, re.ASCII):

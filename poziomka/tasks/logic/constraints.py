@@ -1,4 +1,4 @@
-"""Constraints over small whole numbers and truth values: said, evaluated, searched, and asked of a solver.
+"""Constraints over small whole numbers and truth values: evaluation, search, text, and a solver.
 
 A constraint is plain data, so that it fits into a problem's facts:
 
@@ -6,8 +6,8 @@ A constraint is plain data, so that it fits into a problem's facts:
     ["not", C], ["or", C, D], ["if", C, D], ["iff", C, D]
     ["<=", [[2, "x"], [-1, "y", "z"]], 7]  2*x - y*z <= 7; also "<", ">", ">=", "=", "!="
 
-Evaluation and search are exact, need nothing else, and are what rewards rest on; the solver (z3) is another's opinion
-on the same data, and the judge of claims about all whole numbers, which no search ends.
+Evaluation and search are exact, need no other package, and determine rewards. The solver (z3) is independent code on
+the same data, for audits and for claims about all whole numbers, which no search can exhaust.
 """
 
 import operator
@@ -16,7 +16,7 @@ from typing import Any
 
 from poziomka.core.errors import TaskError
 
-Constraint = str | list[Any]  # as above
+Constraint = str | list[Any]  # format: see the module's docstring
 Assignment = Mapping[str, int | bool]
 
 RELATIONS: dict[str, Callable[[int, int], bool]] = {
@@ -27,12 +27,12 @@ RELATIONS: dict[str, Callable[[int, int], bool]] = {
     "=": operator.eq,
     "!=": operator.ne,
 }
-EFFORT = 2_000_000  # of the solver, in its own units, the same on every machine; about a second
+EFFORT = 2_000_000  # resource limit of the solver, in its own units, the same on every machine; about a second
 
 
 # --------------------------------------------------------------------------------------------------------- evaluation
 def value_of(terms: Sequence[Sequence[Any]], assignment: Assignment) -> int:
-    """Returns what a sum of products comes to."""
+    """Returns the value of a sum of products under an assignment."""
     total = 0
     for coefficient, *names in terms:
         product = int(coefficient)
@@ -43,7 +43,7 @@ def value_of(terms: Sequence[Sequence[Any]], assignment: Assignment) -> int:
 
 
 def holds(constraint: Constraint, assignment: Assignment) -> bool:
-    """Whether a constraint holds where every variable in it has a value."""
+    """Whether a constraint holds under an assignment of all its variables."""
     if isinstance(constraint, str):
         return bool(assignment[constraint])
     kind, first, *rest = constraint
@@ -59,7 +59,7 @@ def holds(constraint: Constraint, assignment: Assignment) -> bool:
 
 
 def check_of(constraint: Constraint) -> Callable[[Assignment], bool]:
-    """Returns `holds` for one constraint, faster where it is asked of many assignments."""
+    """Returns `holds` for one constraint as a closure, which is faster for many assignments."""
     if isinstance(constraint, str):
         return lambda assignment: bool(assignment[constraint])
     kind, first, *rest = constraint
@@ -97,9 +97,9 @@ def names_in(constraint: Constraint) -> frozenset[str]:
 def models(
     constraints: Sequence[Constraint], domains: Mapping[str, Sequence[int | bool]]
 ) -> Iterator[dict[str, int | bool]]:
-    """Yields every assignment under which all constraints hold.
+    """Yields every assignment that satisfies all constraints.
 
-    Variables get values one after the other, next the one after which most constraints can be looked at.
+    Backtracking over the variables; the next variable is the one that makes most constraints checkable.
     """
     needs = [names_in(constraint) for constraint in constraints]
     names: list[str] = []
@@ -129,7 +129,7 @@ def models(
 
 
 def _readiness(name: str, names: Sequence[str], needs: Sequence[frozenset[str]], size: int) -> tuple[int, int, int]:
-    """Returns how good it is to choose a variable next: constraints that become ready, few values, constraints."""
+    """Returns a sort key of a variable: constraints that become checkable, few values, constraints that contain it."""
     known = {*names, name}
     return sum(name in need and need <= known for need in needs), -size, sum(name in need for need in needs)
 
@@ -166,10 +166,10 @@ def say_assignment(assignment: Assignment) -> str:
 
 # ------------------------------------------------------------------------------------------------------------- solver
 class Solver:
-    """z3, asked about constraints of ours."""
+    """The solver z3 for our constraints."""
 
     def __init__(self, numbers: Sequence[str], bounds: tuple[int, int] | None) -> None:
-        """Knows which variables are whole numbers, and from where to where; None: all whole numbers.
+        """Declares the numeric variables and their bounds; None for all whole numbers.
 
         Raises:
             TaskError: z3 is not installed.
@@ -180,15 +180,15 @@ class Solver:
             message = "judging claims about all whole numbers needs the package z3-solver: install poziomka[tasks]"
             raise TaskError(message) from error
         self.z3: Any = z3
-        self.context = z3.Context()  # its own: what others do with z3 in this process changes nothing here
+        self.context = z3.Context()  # isolated from other uses of z3 in this process
         self.numbers = {name: z3.Int(name, self.context) for name in numbers}
         self.bounds = bounds
 
     def satisfiable(self, constraints: Sequence[Constraint], given: Assignment | None = None) -> bool:
-        """Whether all constraints can hold, with some variables given.
+        """Whether all constraints can hold, with the values of some variables given.
 
         Raises:
-            TaskError: the solver does not know, with the effort that it may spend.
+            TaskError: the solver finds no answer within its resource limit.
         """
         solver = self.z3.Solver(ctx=self.context)
         solver.set("rlimit", EFFORT)

@@ -1,13 +1,13 @@
-"""Valid or not: a claim that premises imply a conclusion; the answer is "valid", or a counterexample.
+"""Claims that premises imply a conclusion: the answer is "valid" or a counterexample.
 
-Of two neighbouring problems one is valid and one is not, and they look alike: the conclusion bounds a sum by what it
-can at most (or at least) come to, or by one or two less. Whoever always says "valid" earns half.
+Of two consecutive problems one is valid and one is not, and they look alike: the conclusion bounds a sum by its maximum
+(or minimum) under the premises, or by one or two less. Always answering "valid" is right half of the time.
 
-Levels 1 to 4 are about numbers from 0 to 9 and truth values; the premises leave at most a dozen assignments, and a
-claim is checked by going through all of them. Levels 5 and 6 are about all whole numbers: the premises are linear and
-hold with equality at a hidden point, and the sum is a sum of them, so that adding them proves the bound (Farkas' lemma)
-and the point refutes any lower one. There a claim of validity is checked by z3, which knows nothing of that; what it
-cannot decide is an error, and no reward.
+Levels 1 to 4 are about numbers from 0 to 9 and truth values; at most a dozen assignments satisfy the premises, and a
+claim is checked by enumeration. Levels 5 and 6 are about all whole numbers: the premises are linear and hold with
+equality at a hidden point, and the conclusion's sum is a sum of them. So adding the premises proves the bound (Farkas'
+lemma), and the hidden point refutes every lower bound. At these levels z3 checks the answer "valid", without using that
+construction; if z3 cannot decide, the verdict is an error, without a reward.
 """
 
 from random import Random
@@ -46,13 +46,13 @@ from poziomka.tasks.logic.constraints import (
 NAME = "counterexample"
 VALID = "valid"
 SHAPES = ((2, 0), (2, 1), (3, 1), (3, 2), (3, 0), (4, 0))  # by level: numbers and truth values
-MARKS = "*_`\"' \t\r\n"  # around a word; a full stop may follow it
-UNBOUNDED = 5  # from this level on claims are about all whole numbers
-SLACK = (0, 0, 0, 1)  # how far a bound lies from the tightest one that makes it valid, or not
+MARKS = "*_`\"' \t\r\n"  # allowed around the word; a full stop may follow it
+UNBOUNDED = 5  # first level with claims about all whole numbers
+SLACK = (0, 0, 0, 1)  # distance of a bound from the tightest one that is valid (or not valid)
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:
-    """Returns a claim; one of each two neighbours is valid, and no two splits share premises."""
+    """Returns a claim; one of every two neighbours is valid, and no two splits share premises."""
     level = random_of(NAME, split, index, "level").randint(1, len(SHAPES)) if level is None else level
     random = random_of(NAME, split, index, level)
     valid = (index % 2 == 0) == (random_of(NAME, split, index // 2, "which").random() < 0.5)
@@ -76,14 +76,17 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
 
 
 def _split_of(premises: int) -> str:
-    """Returns the split of these premises; dealt here, so that in each split one of two neighbours is valid."""
+    """Returns the split for a hash of premises.
+
+    The validation split is made here, and not by `Task`, so that in each split one of two neighbours is valid.
+    """
     if premises % HELD_OUT == 0:
         return TEST
     return VALIDATION if hashed_to_validation(NAME, str(premises)) else TRAIN
 
 
 def _finite(random: Random, setting: Setting, *, valid: bool) -> tuple[list[Constraint], Constraint, dict[str, object]]:
-    """Returns premises that few assignments satisfy, and a bound of a sum over those."""
+    """Returns premises with few solutions, a bound of a sum over those, and a solution at which the sum is extreme."""
     premises, found = draw_constraints(random, setting)
     names = sorted(random.sample(setting.numbers, random.randint(2, min(3, len(setting.numbers)))))
     terms: list[list[Any]] = [[random.choice((1, 1, 2, 3, -1, -2)), name] for name in names]
@@ -99,7 +102,7 @@ def _finite(random: Random, setting: Setting, *, valid: bool) -> tuple[list[Cons
 
 
 def _linear(random: Random, setting: Setting, *, valid: bool) -> tuple[list[Constraint], Constraint, dict[str, object]]:
-    """Returns linear premises, tight at a hidden point, and a bound of a sum of them."""
+    """Returns linear premises, a bound of a weighted sum of them, and facts: weights and a point of equality."""
     hidden = setting.draw(random)
     while True:
         premises: list[Constraint] = []
@@ -121,22 +124,22 @@ def _linear(random: Random, setting: Setting, *, valid: bool) -> tuple[list[Cons
 
 # --------------------------------------------------------------------------------------------------------- scoring
 def _claim(problem: Problem) -> tuple[list[Constraint], list[Any]]:
-    """Returns premises and conclusion, which is a relation."""
+    """Returns the premises and the conclusion, which is a relation."""
     return cast("list[Constraint]", problem.facts["premises"]), cast("list[Any]", problem.facts["conclusion"])
 
 
 def _multiplied(problem: Problem) -> list[tuple[int, list[Any], int]]:
-    """Returns each premise over all whole numbers as how often it is added, its terms, and its bound."""
+    """Returns each premise of an unbounded problem as its multiplier, its terms and its bound."""
     premises = cast("list[list[Any]]", problem.facts["premises"])
     multipliers = cast("list[int]", problem.facts["multipliers"])
     return [(times, terms, int(bound)) for times, (_, terms, bound) in zip(multipliers, premises, strict=True)]
 
 
 def is_valid(problem: Problem) -> bool:
-    """Whether a problem's claim holds: by going through every assignment, or by the solver where there is no end.
+    """Whether a problem's claim holds, by enumeration or, for unbounded problems, by the solver.
 
     Raises:
-        TaskError: the solver is not installed, or does not know.
+        TaskError: the solver is not installed or finds no answer.
     """
     premises, conclusion = _claim(problem)
     setting = Setting.in_facts(problem)
@@ -147,10 +150,10 @@ def is_valid(problem: Problem) -> bool:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Reward 1 for a counterexample, or for "valid" where there is none.
+    """Returns reward 1 for a counterexample, or for "valid" if there is none.
 
     Raises:
-        TaskError: nobody knows whether there is one.
+        TaskError: the solver, which checks "valid" at levels 5 and 6, is not installed or finds no answer.
     """
     answer = split_thought(transcript.reply)[1]
     if answer is None:
@@ -167,7 +170,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def _no_counterexample(problem: Problem, found: Assignment) -> str | None:
-    """Returns why an assignment is no counterexample; None where it is one."""
+    """Returns the reason why an assignment is not a counterexample; None if it is one."""
     premises, conclusion = _claim(problem)
     far = outside(found, Setting.in_facts(problem))
     if far is not None:
@@ -179,7 +182,7 @@ def _no_counterexample(problem: Problem, found: Assignment) -> str | None:
 
 
 def audit(problem: Problem, transcript: Transcript) -> Score:
-    """CORRECT where another judge agrees: z3 where the scorer tries everything; where it asks z3, how we made it."""
+    """Scores independently of `scorer`: by z3, or, for "valid" at levels 5 and 6, by the problem's construction."""
     premises, conclusion = _claim(problem)
     setting = Setting.in_facts(problem)
     said = said_after(transcript).strip(". \n*_`\"'!").lower()
@@ -197,7 +200,7 @@ def audit(problem: Problem, transcript: Transcript) -> Score:
 
 
 def _is_proven(problem: Problem) -> bool:
-    """Whether the premises, each so many times, add up to the conclusion's sum and to no more than its bound."""
+    """Whether the weighted premises add up to the conclusion's sum and to at most its bound."""
     _, conclusion = _claim(problem)
     total: dict[str, int] = {}
     bound = 0
@@ -209,9 +212,9 @@ def _is_proven(problem: Problem) -> bool:
     return {name: value for name, value in total.items() if value} == claimed and bound <= int(conclusion[2])
 
 
-# ------------------------------------------------------------------------------------------- what is right and wrong
+# --------------------------------------------------------------------------------------- demonstrations and negatives
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns every assignment that the premises leave, or the sum of the premises; and what follows."""
+    """Returns all solutions of the premises, or the weighted sum of the premises, and the answer that follows."""
     premises, conclusion = _claim(problem)
     setting = Setting.in_facts(problem)
     terms, lines = conclusion[1], []
@@ -237,7 +240,7 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 
 
 def mistakes(problem: Problem) -> dict[str, str]:
-    """Returns answers of which evaluation shows that they are wrong, or that are no answers."""
+    """Returns answers that evaluation shows to be wrong, and answers in a wrong format."""
     setting = Setting.in_facts(problem)
     hidden = cast("dict[str, int | bool]", problem.facts["hidden"])
     found = {} if problem.answer else {"a claim that it is valid": VALID}
@@ -263,7 +266,7 @@ LIMITS = (
 
 
 def counterexample() -> Task:
-    """Claims that premises imply a conclusion: "valid", or a counterexample, of which many are right."""
+    """Claims that premises imply a conclusion: answer "valid" or a counterexample, of which many are right."""
     return Task(
         NAME,
         source,

@@ -1,12 +1,13 @@
 """Tasks of the package reasoning-gym: a hundred generators of problems (Stojanovski et al. 2025, arXiv 2505.24760).
 
-`reasoning_gym("chain_sum")` is the task named reasoning_gym:chain_sum. The questions are the package's own. Ours are
+`reasoning_gym("chain_sum")` is the task named reasoning_gym:chain_sum. The package generates the questions. This
+project adds
 
-- the randomness: a problem's seed is made of its name, so that neighbours share nothing (reasoning/drawing.py),
-- the splits: what a question asks is held out by its digest (here),
-- the levels: steps of the package's curricula (reasoning/levels.py),
-- the scorers: 1 for a right answer and else 0 (reasoning/scoring_table.py says how, data set by data set),
-- and what is not asked, as the package's answer is wrong (reasoning/item_filters.py).
+- seeds: a problem's seed is a hash of its name, so that neighbours share nothing (reasoning/drawing.py),
+- splits: questions are held out by a hash of their content (this module),
+- levels: steps of the package's curricula (reasoning/levels.py),
+- scorers: 1 for a right answer and 0 for any other (reasoning/scoring_table.py, by data set),
+- filters: problems with a wrong answer of the package are left out (reasoning/item_filters.py).
 """
 
 from collections.abc import Mapping
@@ -29,22 +30,22 @@ from poziomka.tasks.logic.reasoning.scoring_table import LEFT_OUT, RULINGS
 from poziomka.tasks.reasoning_gym_package import installed, registry
 
 HELD_OUT = 4  # one kind of problem in this many belongs to the test split
-TRIES = 400  # problems that are drawn at most until one of the split is found
-LISTED = 2500  # problems that are drawn to list all of a finite data set
-SPARE = 64  # characters that an answer may have beside twice those of the gold one
+TRIES = 400  # most draws until a problem of the split is found
+LISTED = 2500  # draws that list a finite data set
+SPARE = 64  # an answer may have twice the characters of the gold answer and this many more
 
 
 class Unsound(ValueError):
-    """A problem of the package is not asked; the message says why."""
+    """A problem of the package is not used; the message gives the reason."""
 
 
 def datasets() -> list[str]:
-    """Returns the names of the data sets that are tasks; none where the package is not installed."""
+    """Returns the names of the data sets that are tasks; empty if the package is not installed."""
     return sorted(RULINGS) if installed() else []
 
 
 def is_test(name: str, kind: str) -> bool:
-    """Whether problems of a kind belong to the test split; kinds are what two splits must not share."""
+    """Whether problems of a kind belong to the test split; no two splits share a kind."""
     return seed_of("reasoning_gym", name, "kind", kind) % HELD_OUT == 0
 
 
@@ -53,8 +54,8 @@ class Generator:
     """A data set of the package as a source of problems and a scorer.
 
     Attributes:
-        name: of the data set.
-        ruling: how its answers are judged.
+        name: name of the data set.
+        ruling: rules for scoring its answers.
     """
 
     name: str
@@ -62,12 +63,12 @@ class Generator:
 
     @cached_property
     def steps(self) -> tuple[int, ...]:
-        """The steps of its curriculum, one for each level."""
+        """The steps of its curriculum, one per level."""
         return steps_of(self.name)
 
     @cached_property
     def listed(self) -> Mapping[bool, list[Problem]]:
-        """The problems of a finite data set, each once, by whether they belong to the test split."""
+        """The distinct problems of a finite data set, by whether they belong to the test split."""
         found: dict[str, tuple[Problem, bool]] = {}
         for number in range(LISTED):
             try:
@@ -78,14 +79,14 @@ class Generator:
         return {split: [problem for problem, test in found.values() if test is split] for split in (False, True)}
 
     def count(self, split: str) -> int:
-        """Returns the number of problems of a split of a finite data set."""
+        """Returns the number of problems in a split of a finite data set."""
         return len(self.listed[split == "test"])
 
     def source(self, split: str, index: int, level: int | None = None) -> Problem:
-        """Returns a problem of a split; with level None one of any level, each as often.
+        """Returns a problem of a split; without a level, all levels are equally frequent.
 
         Raises:
-            TaskError: none was found among TRIES problems.
+            TaskError: TRIES draws gave no problem of the split.
         """
         if self.ruling.finite:
             return self.listed[split == "test"][index]
@@ -106,10 +107,10 @@ class Generator:
         raise TaskError(message)
 
     def drawn(self, level: int | None, *names: str | int) -> tuple[Problem, bool]:
-        """Returns the problem of a level (0: the data set has none) and a name, and whether it is held out.
+        """Returns the problem for a level (None: the data set has no levels) and names, and whether it is held out.
 
         Raises:
-            Unsound: the package raised, or its problem is not one to be asked.
+            Unsound: the package raised, or the problem must not be used.
         """
         step = None if level is None else self.steps[level - 1]
         try:
@@ -117,13 +118,13 @@ class Generator:
             self._check(item)
         except TaskError:
             raise
-        except Exception as error:  # the package raises whatever it likes
+        except Exception as error:  # the package documents no exceptions
             message = f"{type(error).__name__}: {error}"
             raise Unsound(message) from error
         return self.asked(item, level or 0), is_test(self.name, self._kind(item))
 
     def _check(self, item: Item) -> None:
-        """Refuses what should not be asked."""
+        """Raises an error for items that must not be used; replaces wrong gold answers."""
         ruling = self.ruling
         if ruling.gold is not None:
             item["answer"] = ruling.gold(item)
@@ -139,7 +140,7 @@ class Generator:
         return item["question"] if self.ruling.kind is None else self.ruling.kind(item)
 
     def asked(self, item: Item, level: int = 0) -> Problem:
-        """Returns the problem that an item of the package is."""
+        """Converts an item of the package into a problem."""
         question, ruling = item["question"].strip(), self.ruling
         gold = "" if ruling.example is not None else item["answer"].strip()
         key = f"{seed_of('reasoning_gym', self.name, question, gold):016x}"
@@ -153,7 +154,7 @@ class Generator:
         return f"reasoning_gym:{self.name}"
 
     def scorer(self, problem: Problem, transcript: Transcript) -> Score:
-        """Reward 1 where the whole answer after the thought is right, in a form that the ruling reads."""
+        """Returns reward 1 if the whole answer after the thought is right, in a form that the ruling parses."""
         answer = split_thought(transcript.reply)[1]
         if not answer:
             return Score.unparsed("the thought never ended, or nothing follows it")
@@ -180,13 +181,13 @@ class Generator:
         return "", self.ruling.example(problem.facts)
 
     def mistakes(self, problem: Problem) -> Mapping[str, str]:
-        """Returns a certainly wrong answer, where many are right."""
+        """Returns an answer that is certainly wrong, for data sets with many right answers."""
         assert self.ruling.mistake is not None, "only rulings where many answers are right have mistakes"
         return {"a right answer, spoilt": self.ruling.mistake(problem.facts, self.example(problem)[1])}
 
 
 def plain(value: Any) -> Any:
-    """Returns facts as plain data: numbers of numpy as Python's, tuples as lists."""
+    """Returns facts as plain data: numpy numbers become Python numbers, and tuples and sets become lists."""
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -198,7 +199,8 @@ def reasoning_gym(name: str) -> Task:
     """A data set of the package reasoning-gym, by its name there: "chain_sum", "sudoku" and a hundred more.
 
     Raises:
-        TaskError: the package is not installed, has no such data set, or this one is left out, with the reason.
+        TaskError: the package is not installed, has no such data set, or the data set is left out; the message gives
+            the reason.
     """
     if name in LEFT_OUT:
         message = f"reasoning_gym:{name} is no task: {LEFT_OUT[name]}"

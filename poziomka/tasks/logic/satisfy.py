@@ -1,7 +1,7 @@
-"""Give a model: whole numbers and truth values under which a list of constraints holds. Many answers are right.
+"""Constraint satisfaction: find whole numbers and truth values that satisfy all constraints. Many answers are right.
 
-An answer is checked by putting its values in, which is exact and needs no solver. The level says how many variables
-there are, from two numbers (1) to five numbers and two truth values (6); at most one assignment in fifty, and no more
+An answer is checked by evaluating the constraints, which is exact and needs no solver. The level sets the number of
+variables, from two numbers (1) to five numbers and two truth values (6). At most one assignment in fifty, and no more
 than twelve, satisfy the constraints, so that guessing does not pay.
 """
 
@@ -30,7 +30,7 @@ from poziomka.tasks.logic.constraints import Constraint, Solver, holds, say, say
 
 NAME = "satisfy"
 SHAPES = ((2, 0), (2, 1), (3, 1), (3, 2), (4, 2), (5, 2))  # by level: numbers and truth values
-SEARCHES = 40  # of which the first that finds something is shown
+SEARCHES = 40  # most searches for a demonstration, which shows the first that succeeds
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:
@@ -56,7 +56,7 @@ def _constraints(problem: Problem) -> list[Constraint]:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Reward 1 where the answer gives every variable a value within its bounds, and all constraints hold."""
+    """Returns reward 1 if the answer gives every variable a value within its bounds, and all constraints hold."""
     answer = split_thought(transcript.reply)[1]
     if answer is None:
         return Score.unparsed("the thought never ended")
@@ -74,7 +74,10 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns a search that changes one value at a time, and what it found; the shortest tale would be no search."""
+    """Returns a local search, which changes one value at a time, and its result.
+
+    The first successful search is shown, not the shortest: the shortest would show no search.
+    """
     setting, constraints = Setting.in_facts(problem), _constraints(problem)
     for number in range(SEARCHES):
         lines, found = search(random_of(NAME, "demonstration", problem.key, number), constraints, setting)
@@ -85,7 +88,7 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 
 
 def mistakes(problem: Problem) -> dict[str, str]:
-    """Returns answers that break a constraint, or are no answers; each was evaluated."""
+    """Returns answers that violate a constraint (each was evaluated) or have a wrong format."""
     setting, constraints = Setting.in_facts(problem), _constraints(problem)
     hidden = cast("dict[str, int | bool]", problem.facts["hidden"])
     found: dict[str, str] = {}
@@ -104,7 +107,7 @@ def mistakes(problem: Problem) -> dict[str, str]:
 
 
 def audit(problem: Problem, transcript: Transcript) -> Score:
-    """CORRECT where z3 finds the constraints satisfied by the values that the answer names, read in another way."""
+    """Scores independently of `scorer`: another parser reads the values, and z3 checks the constraints."""
     setting = Setting.in_facts(problem)
     given = read_pairs(transcript, [*setting.numbers, *setting.truths])
     if given is None:
@@ -125,7 +128,7 @@ LIMITS = (
 
 
 def satisfy() -> Task:
-    """Constraints over whole numbers and truth values: values that satisfy them all. Many answers are right."""
+    """Constraints over whole numbers and truth values: find values that satisfy them all. Many answers are right."""
     return Task(
         NAME,
         source,

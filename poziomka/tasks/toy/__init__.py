@@ -1,1 +1,1 @@
-"""Small tasks that a model from scratch can learn."""
+"""Small tasks that a model can learn from scratch."""

@@ -1,11 +1,11 @@
-"""Arithmetic in plain words, for a model that already reads: problems that take as many steps as their level says.
+"""Arithmetic in plain words, for pretrained models: the level of a problem is its number of steps.
 
-Each family has a level that counts steps, a prompt of one short sentence, and a thought with one line (or one word) a
-step, in the form that is easiest to copy from: every line begins with what the line before ended with. No number
-stands twice in a chain, so what comes next is never ambiguous. Results of chains lie from 0 to 99.
+Each family has a prompt of one short sentence and a thought with one line (or one word) per step, in the form that is
+easiest to copy from: every line begins with the result of the line before. No number occurs twice in a chain, so the
+next line is never ambiguous. The results of chains are from 0 to 99.
 
-Tokens with SmolLM2's vocabulary, which spells every number digit by digit; means over 200 problems, prompt without
-the chat template, thought without its opening and closing, at the lowest, the middle and the highest level:
+Numbers of tokens with SmolLM2's vocabulary, which has one token per digit; means over 200 problems, prompt without the
+chat template, thought without its opening and closing tags, at the lowest, the middle and the highest level:
 
     family     levels     prompt          thought
     sums       2 6 10      8  22  36       9  50  91
@@ -26,21 +26,21 @@ from poziomka.core.task import Task
 from poziomka.core.transcript import Message, Transcript
 
 HELD_OUT = 8  # one kind of problem in this many belongs to the test split
-BOUND = 99  # of what a chain comes to after each of its terms
-SMALL_BOUND = 20  # of the same for small sums
-LARGEST = 999  # of the numbers whose greatest common divisor is asked for
+BOUND = 99  # largest running total of a chain
+SMALL_BOUND = 20  # largest running total of small_sums
+LARGEST = 999  # largest number in a problem of gcd
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
 class Family:
-    """Problems of one shape. A key says all about a problem, so that what is asked and shown is derived from it.
+    """Problems of one form. The key of a problem determines its question, thought and answer.
 
     Attributes:
         draw: returns the key of a random problem of a level.
-        ask: returns the question.
-        solve: returns the written-out thought and the answer.
-        kind: returns what problems of two splits must not share.
+        ask: returns the question for a key.
+        solve: returns the written-out thought and the answer for a key.
+        kind: returns a property of a key that no two splits share.
     """
 
     draw: Callable[[Random, int], str]
@@ -49,7 +49,7 @@ class Family:
     kind: Callable[[str], str]
 
     def task(self, name: str, levels: tuple[int, int], limits: tuple[str, ...]) -> Task:
-        """Returns the task; its own mixture draws every level equally often."""
+        """Returns the task; without a given level, all levels are equally frequent."""
 
         def source(split: str, index: int, level: int | None = None) -> Problem:
             drawn = random_of(name, split, index, "level").randint(*levels) if level is None else level
@@ -77,7 +77,7 @@ class Family:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Reward 1 where the one number in the answer, after the thought, is the right one."""
+    """Returns reward 1 if the only number of the answer after the thought is the right one."""
     value = read_number(transcript.reply, problem.prompt[-1].content)
     if value is None:
         return Score.unparsed("no single number after the thought")
@@ -88,19 +88,19 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 # ---------------------------------------------------------------------------------------------------------- chains
 def _number(random: Random) -> int:
-    """Returns a number with one digit or with two, each as often."""
+    """Returns a number of one digit or of two, with equal probability."""
     return random.randint(1, 9) if random.random() < 0.5 else random.randint(10, 99)
 
 
 def _small(random: Random) -> int:
-    """Returns a number with one digit."""
+    """Returns a number of one digit."""
     return random.randint(1, 9)
 
 
 def _chain(
     random: Random, terms: int, number: Callable[[Random], int], product: int | None = None, bound: int = BOUND
 ) -> str:
-    """Returns "a + b - c": so many different terms, the one at place `product` a product of two digits."""
+    """Returns "a + b - c" with `terms` different terms; the term at place `product` is a product of two digits."""
     words: list[str] = []
     factors = random.sample(range(2, 10), 2)
     used = set() if product is None else {*factors, factors[0] * factors[1]}
@@ -111,7 +111,7 @@ def _chain(
         after = {sign: total + value if sign == "+" else total - value for sign in ("+-" if words else "+")}
         allowed = [sign for sign in after if 0 <= after[sign] <= bound]
         if here and not allowed:
-            return _chain(random, terms, number, product, bound)  # the product fits nowhere in this chain: another
+            return _chain(random, terms, number, product, bound)  # the product would leave the bounds: start again
         if not allowed or (not here and value in used):
             continue
         sign = random.choice(allowed)
@@ -122,7 +122,7 @@ def _chain(
 
 
 def _solve_chain(key: str) -> tuple[str, str]:
-    """Returns the product first, where there is one, and then the running totals, a line each."""
+    """Returns the thought (the product, if there is one, then the running totals, one a line) and the answer."""
     lines = []
     words = key.split()
     if "*" in words:
@@ -170,13 +170,13 @@ def products() -> Task:
 
 # --------------------------------------------------------------------------------------------------------- letters
 def _draw_letters(random: Random, level: int) -> str:
-    """Returns "e:reder": the letter to count, and letters of which it makes up about a third."""
+    """Returns a key such as "e:reder": the letter to count, and a row of letters, about a third of them that one."""
     wanted = random.choice(LETTERS)
     return f"{wanted}:{''.join(wanted if random.random() < 1 / 3 else random.choice(LETTERS) for _ in range(level))}"
 
 
 def _solve_letters(key: str) -> tuple[str, str]:
-    """Returns each letter with the count so far."""
+    """Returns the thought, each letter with the count so far, and the answer."""
     wanted, row = key.split(":")
     counts = [row[: place + 1].count(wanted) for place in range(len(row))]
     return " ".join(f"{letter}{count}" for letter, count in zip(row, counts, strict=True)), str(counts[-1])
@@ -200,7 +200,7 @@ def letters() -> Task:
 # ------------------------------------------------------------------------------------------------------------- gcd
 def _draw_gcd(random: Random, level: int) -> str:
     """Returns "84,36": numbers for which Euclid's algorithm takes `level` divisions, drawn by their quotients."""
-    largest = {1: 40, 2: 9}.get(level, 4)  # of the quotients: else only small divisors stay within LARGEST
+    largest = {1: 40, 2: 9}.get(level, 4)  # largest quotient: larger ones would leave only small divisors
     while True:
         small, divided = 0, random.randint(2, 20)
         for division in range(level):
@@ -210,7 +210,7 @@ def _draw_gcd(random: Random, level: int) -> str:
 
 
 def _solve_gcd(key: str) -> tuple[str, str]:
-    """Returns Euclid's divisions, a line each; the last one leaves nothing."""
+    """Returns the divisions of Euclid's algorithm, one a line, down to remainder 0, and the answer."""
     large, small = map(int, key.split(","))
     lines = []
     while small:

@@ -1,12 +1,12 @@
 """Countdown: reach a target with each of three numbers once, by +, - and ×. Many answers are right.
 
-Checking an attempt is easier than making one, so guessing and checking pays, and accuracy climbs with the number of
-attempts (e3, arXiv 2506.09026). Written with one symbol for each whole number, arithmetic is a table; the harder,
-digit by digit variant is not this task.
+Checking an attempt is easier than making one, so a model gains by guessing and checking, and accuracy rises with the
+number of attempts (e3, arXiv 2506.09026). Each whole number is one symbol, so arithmetic is a lookup table; the harder
+variant with one symbol per digit is not this task.
 
-The prompt is "7 12 3 > 33". An attempt is "12 - 7 = 5 , 5 * 3 = 15", followed in the thought by "x" and "|" where it
-missed and by "ok" where it hit; the answer repeats the last attempt. Whatever the thought claims, only the answer's
-arithmetic, recomputed here, is rewarded.
+The prompt is "7 12 3 > 33". An attempt is "12 - 7 = 5 , 5 * 3 = 15". In the thought, a failed attempt is followed by
+"x" and "|", and a successful one by "ok"; the answer repeats the last attempt. Only the answer is scored, by
+recomputing its arithmetic; the contents of the thought have no effect on the reward.
 """
 
 from collections.abc import Sequence
@@ -21,24 +21,24 @@ from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
 
-LARGEST = 12  # of the given numbers
+LARGEST = 12  # largest given number
 TARGETS = range(10, 41)
-BOUND = 99  # of any result
+BOUND = 99  # largest intermediate result
 OPERATORS = ("+", "-", "*")
-HELD_OUT = 8  # one instance in this many belongs to the test split
-MOST_ATTEMPTS = 32  # in a demonstration
+HELD_OUT = 8  # one problem in this many belongs to the test split
+MOST_ATTEMPTS = 32  # attempts in a demonstration
 SYMBOLS = [*(str(number) for number in range(BOUND + 1)), *OPERATORS, "=", ",", "|", ">", "ok", "x"]
 
 Step = tuple[int, str, int, int]  # left, operator, right, result
 
 
 def apply(left: int, operator: str, right: int) -> int:
-    """Returns left operator right."""
+    """Returns the result of `left operator right`."""
     return left + right if operator == "+" else left - right if operator == "-" else left * right
 
 
 def moves(numbers: tuple[int, ...]) -> list[tuple[Step, tuple[int, ...]]]:
-    """Returns the legal steps from some numbers, each with the numbers it leaves; the larger operand comes first."""
+    """Returns the legal steps from some numbers, each with the remaining numbers; the larger operand comes first."""
     found = []
     for i, j in permutations(range(len(numbers)), 2):
         left, right = numbers[i], numbers[j]
@@ -54,14 +54,14 @@ def moves(numbers: tuple[int, ...]) -> list[tuple[Step, tuple[int, ...]]]:
 
 @cache
 def reachable(numbers: tuple[int, ...]) -> frozenset[int]:
-    """Returns what steps from some numbers, sorted, can end at."""
+    """Returns the possible final results for a sorted tuple of numbers."""
     if len(numbers) == 1:
         return frozenset(numbers)
     return frozenset().union(*(reachable(tuple(sorted(rest))) for _, rest in moves(numbers)))
 
 
 def attempt(numbers: tuple[int, ...], random: Random) -> list[Step]:
-    """Returns uniformly chosen legal steps until one number is left."""
+    """Returns legal steps, drawn uniformly until one number is left."""
     steps = []
     while len(numbers) > 1:
         step, numbers = random.choice(moves(numbers))
@@ -75,7 +75,7 @@ def spell(steps: list[Step]) -> str:
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 the task has no levels
-    """Returns a problem that has a solution; no two splits share the sorted numbers and target."""
+    """Returns a solvable problem; no two splits share sorted numbers with the target."""
     random = random_of("countdown", split, index)
     wanted = "test" if split == "test" else "train"
     while True:
@@ -90,7 +90,7 @@ def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Reward 1 where the answer's steps use each number once, compute rightly and end at the target."""
+    """Returns reward 1 if the answer's steps use each number once, are computed correctly and end at the target."""
     answer = split_thought(transcript.reply)[1]
     if answer is None:
         return Score.unparsed("the thought never ended")
@@ -113,12 +113,12 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def _given(problem: Problem) -> tuple[tuple[int, ...], int]:
-    """Returns a problem's numbers and target."""
+    """Returns the numbers and the target of a problem."""
     return tuple(cast("Sequence[int]", problem.facts["numbers"])), cast("int", problem.facts["target"])
 
 
 def _parse(answer: str) -> list[Step] | None:
-    """Returns the steps that an answer spells; None where it spells anything else."""
+    """Parses an answer as two steps; None if it is anything else."""
     if len(answer) > 80:
         return None
     steps = []
@@ -134,9 +134,9 @@ def _parse(answer: str) -> list[Step] | None:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns random attempts until one hits, or MOST_ATTEMPTS are spent, and the last one as the answer.
+    """Returns random attempts up to the first success, at most MOST_ATTEMPTS, and the last one as the answer.
 
-    Random on purpose: reinforcement is left to find the better guesses.
+    The attempts are random on purpose: better guesses are left to reinforcement learning.
     """
     numbers, target = _given(problem)
     random = random_of("countdown", "demonstration", problem.key, cast("int", problem.facts["index"]))

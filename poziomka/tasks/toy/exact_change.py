@@ -1,13 +1,13 @@
-"""Exact change: pay an amount exactly with coins of four values, by search inside the thought.
+"""Exact change: pay an amount exactly with coins of four values, by a search inside the thought.
 
-The prompt gives the amount and the values, `31 4 7 9 12`. A thought pays coins one by one, each followed by the rest,
-and begins again after "x" where a coin is larger than the rest:
+The prompt has the amount and the values, `31 4 7 9 12`. The thought pays coins one by one, each followed by the
+remainder, and restarts after "x" if a coin is larger than the remainder:
 
     <think> -12 19 -7 12 -9 3 -4 x -7 24 -12 12 -12 0 </think> 7 12 12
 
-Demonstrations choose every coin uniformly at random. A better search, which takes the coin that equals the rest and
-avoids a rest that no coins can pay, is never shown. `references` computes the success rates of the random search, of a
-search with one step of look-ahead, and of the best possible one, exactly and for any number of thinking tokens.
+Demonstrations choose every coin uniformly at random. They never show a better search, which takes the coin that equals
+the remainder and avoids remainders that no coins can pay. `references` computes the exact success rates of random
+search, of search with one step of look-ahead, and of the best possible search, for any number of thinking tokens.
 """
 
 import re
@@ -26,7 +26,7 @@ from poziomka.core.transcript import Transcript
 
 NAME = "exact_change"
 VALUES = tuple(range(3, 13))
-COINS = 4  # values in a problem
+COINS = 4  # coin values in a problem
 AMOUNTS = (15, 40)
 SHOWN = 40  # thinking tokens after which a demonstration gives up
 HELD_OUT = 8  # of this many sets of values, one belongs to the test split and one to the validation split
@@ -42,7 +42,7 @@ def split_of(values: Sequence[int]) -> str:
 
 @cache
 def fewest_coins(amount: int, values: tuple[int, ...]) -> int | None:
-    """Returns the least number of coins that pay `amount` exactly; None where none do."""
+    """Returns the minimal number of coins that pay `amount` exactly; None if it cannot be paid."""
     if amount <= 0:
         return 0 if amount == 0 else None
     rest = [fewest_coins(amount - value, values) for value in values]
@@ -50,7 +50,7 @@ def fewest_coins(amount: int, values: tuple[int, ...]) -> int | None:
 
 
 def solution(amount: int, values: tuple[int, ...]) -> list[int]:
-    """Returns the fewest coins that pay an amount which can be paid, in order of value."""
+    """Returns the fewest coins that pay a payable amount, sorted by value."""
     coins: list[int] = []
     while amount:
         value = min(
@@ -63,7 +63,7 @@ def solution(amount: int, values: tuple[int, ...]) -> list[int]:
 
 
 def source(split: str, index: int, _level: int | None = None) -> Problem:
-    """Returns a problem that can be solved, and not by a single coin."""
+    """Returns a solvable problem that a single coin does not solve."""
     random = random_of(NAME, split, index)
     wanted = split if split in SPLITS else TRAIN
     while True:
@@ -82,7 +82,7 @@ def terms_of(problem: Problem) -> tuple[int, tuple[int, ...]]:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Reward 1 where the answer after the thought lists coins of the given values whose sum is the amount."""
+    """Returns reward 1 if the answer after the thought lists coins of the given values that sum to the amount."""
     amount, values = terms_of(problem)
     answer = split_thought(transcript.reply)[1]
     if answer is None or not 0 < len(words := answer.split()) <= AMOUNTS[1] or not set(words) <= NUMBERS:
@@ -97,7 +97,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def audit(problem: Problem, transcript: Transcript) -> Score:
-    """Judges the same in another way: counts each coin value in the text after the last closing mark."""
+    """Scores independently of `scorer`: counts each coin value in the text after the last closing tag."""
     amount, *values = problem.key.split(",")
     said = transcript.reply.rpartition("</think>")[2].strip()
     if not re.fullmatch(r"\d{1,2}( \d{1,2})*", said):
@@ -108,7 +108,7 @@ def audit(problem: Problem, transcript: Transcript) -> Score:
 
 
 def mistakes(problem: Problem) -> Mapping[str, str]:
-    """Returns answers that pay another amount, or with a coin that is not offered."""
+    """Returns answers that pay another amount or use a coin value that the problem does not have."""
     amount, values = terms_of(problem)
     coins = solution(amount, values)
     missing = next(value for value in range(1, VALUES[-1] + 2) if value not in values)
@@ -121,7 +121,7 @@ def mistakes(problem: Problem) -> Mapping[str, str]:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the one random search shown for a problem, and the coins that it ended with; "none" where it gave up."""
+    """Returns a random search, the same on every call, and the coins that it ended with; "none" if it gave up."""
     amount, values = terms_of(problem)
     random = random_of(NAME, "demonstration", problem.key)
     words: list[str] = []
@@ -139,7 +139,7 @@ def demonstration(problem: Problem) -> tuple[str, str]:
     return " ".join(words), NONE if rest else " ".join(map(str, paid))
 
 
-# ------------------------------------------------------------------------------------------- searches of known success
+# ---------------------------------------------------------------------------------- searches with known success rates
 Choice = Callable[[int, tuple[int, ...]], Sequence[int]]
 
 
@@ -149,18 +149,19 @@ def at_random(_rest: int, values: tuple[int, ...]) -> Sequence[int]:
 
 
 def one_step_ahead(rest: int, values: tuple[int, ...]) -> Sequence[int]:
-    """Returns the value that equals the rest; else those below it; else all."""
+    """Returns the value that equals the remainder; otherwise the values below it; otherwise all values."""
     return [rest] if rest in values else [value for value in values if value < rest] or values
 
 
 def success(amount: int, values: tuple[int, ...], tokens: int, choice: Choice) -> list[float]:
-    """Returns the chances that a search pays `amount` within 0, 1, … `tokens` thinking tokens.
+    """Returns the probabilities that a search pays `amount` within 0, 1, … `tokens` thinking tokens.
 
     Args:
-        amount: to be paid.
-        values: of the coins.
-        tokens: most thinking tokens; each coin takes two, one for the coin and one for the rest or the failure.
-        choice: the values among which the search draws uniformly, given the rest.
+        amount: amount to pay.
+        values: coin values.
+        tokens: maximal number of thinking tokens; each coin takes two, one for the coin and one for the remainder or
+            the failure.
+        choice: returns the values from which the search draws uniformly, for a remainder.
     """
 
     @cache
@@ -174,7 +175,7 @@ def success(amount: int, values: tuple[int, ...], tokens: int, choice: Choice) -
 
 
 def references(problem: Problem, tokens: int) -> Mapping[str, Sequence[float]]:
-    """Returns the chances that known searches pay the amount within 0, 1, … `tokens` thinking tokens, by name."""
+    """Returns the probabilities that known searches succeed within 0, 1, … `tokens` thinking tokens, by name."""
     amount, values = terms_of(problem)
     fewest = fewest_coins(amount, values)
     return {

@@ -1,20 +1,20 @@
-"""Numbers too large for the head: a product and a sum, a * b + c, whose digits a model must get all right.
+"""Multiplication too large for one step: a * b + c, where every digit of the result must be right.
 
-The level counts the digits of a; b has half as many, rounded up, and c has one:
+The level is the number of digits of a; b has half as many, rounded up, and c has one:
 
-    level 1    7 * 8 + 5              in the head: a table of 81 products, and a small sum
-    level 3    4 8 7 * 3 9 + 5        in writing, or with a tool
+    level 1    7 * 8 + 5              in one step: a table of 81 products, and a small sum
+    level 3    4 8 7 * 3 9 + 5        by long multiplication, or with a tool
     level 4    4 8 7 1 * 3 9 + 5
 
-So an easy problem can be worked out at once, and a hard one only by writing more than the model was ever shown, or by a
-call. A demonstration writes the product down and answers; one in eight, at every level alike, calls a tool instead:
+An easy problem needs no written steps; a hard one needs more of them than any demonstration shows, or a tool call. A
+demonstration writes the product and answers; one in eight, at every level alike, calls a tool instead:
 
-    in the head   <think> 5 6 </think> 6 1
+    direct        <think> 5 6 </think> 6 1
     by a call     <think> <tool> 7 * 8 + 5 </tool> <result> 6 1 </result> </think> 6 1
 
-What the tool says is no part of the demonstration: whoever shows it lets the environment answer
-(learning/samples/demonstrations.py). `large_numbers` spells numbers digit by digit, for a model from nothing;
-`large_numbers_in_words` asks a model that reads already.
+A demonstration has no tool results: `learning/samples/demonstrations.py` gets them from the environment.
+`large_numbers` has one symbol per digit, for a model that is trained from scratch; `large_numbers_in_words` has prompts
+in words, for pretrained models.
 """
 
 from random import Random
@@ -29,26 +29,26 @@ from poziomka.tasks.toy.arithmetic import scorer as one_number
 NAME, IN_WORDS = "large_numbers", "large_numbers_in_words"
 LEVELS = (1, 4)
 HELD_OUT = 8  # one kind of problem in this many belongs to the test split
-SHOWN = 1 / 8  # share of the demonstrations that call a tool
+SHOWN = 1 / 8  # fraction of the demonstrations that call a tool
 DIGITS = "0123456789"
 CALL, CALLED, RESULT, RESULTED, ERROR = "<tool>", "</tool>", "<result>", "</result>", "error"
 SYMBOLS = (*DIGITS, "*", "+", CALL, CALLED, RESULT, RESULTED, ERROR)
 
 
 def spelled(text: object) -> str:
-    """Returns a text with a space between any two characters: "4 8 7 * 3 9"."""
+    """Returns a text with a space between all characters: "4 8 7 * 3 9"."""
     return " ".join("".join(str(text).split()))
 
 
 def numbers_of(key: str) -> tuple[int, int, int]:
-    """Returns a, b and c of the key "a*b+c"."""
+    """Parses the key "a*b+c" into a, b and c."""
     product, _, last = key.partition("+")
     first, _, second = product.partition("*")
     return int(first), int(second), int(last)
 
 
 def split_of(first: int, second: int, last: int) -> str:
-    """Returns the split that a problem belongs to, whichever of the factors stands first."""
+    """Returns the split of a problem, independent of the order of the factors."""
     return "test" if seed_of(NAME, "kind", *_kind(first, second, last)) % HELD_OUT == 0 else "train"
 
 
@@ -57,7 +57,7 @@ def _kind(first: int, second: int, last: int) -> tuple[int, int, int]:
 
 
 def kind_of(problem: Problem) -> str:
-    """Returns what names a problem whichever of its factors stands first."""
+    """Returns a name of the problem that is independent of the order of the factors."""
     return ",".join(map(str, _kind(*numbers_of(problem.key))))
 
 
@@ -66,7 +66,7 @@ def _number(random: Random, digits: int) -> int:
 
 
 def draw(split: str, index: int, level: int | None) -> tuple[str, int, int]:
-    """Returns the key "a*b+c" of a problem, what it comes to, and its level; None draws the level evenly."""
+    """Returns the key "a*b+c" of a problem, its value and its level; level None draws a level uniformly."""
     level = random_of(NAME, split, index, "level").randint(*LEVELS) if level is None else level
     random = random_of(NAME, split, index, level)
     wanted = "test" if split == "test" else "train"
@@ -84,14 +84,14 @@ def calls(key: str) -> bool:
 
 # ------------------------------------------------------------------------------------------------------ digit by digit
 def source(split: str, index: int, level: int | None = None) -> Problem:
-    """Returns a problem spelled digit by digit."""
+    """Returns a problem with one symbol per digit."""
     key, value, level = draw(split, index, level)
     problem = Problem.ask(NAME, key, f" {spelled(key)}", spelled(value))
     return Problem(NAME, key, problem.prompt, problem.answer, level=level)
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Reward 1 where the whole answer after the thought is the digits of the right number, and nothing else."""
+    """Returns reward 1 if the whole answer after the thought is the right number, digit by digit."""
     answer = split_thought(transcript.reply)[1]
     words = [] if answer is None or len(answer) > 100 else answer.split()
     if not words or any(word not in DIGITS or len(word) != 1 for word in words):
@@ -103,7 +103,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the product as the thought, or a call, and the answer."""
+    """Returns the product, or a tool call, as the thought, and the answer."""
     first, second, _ = numbers_of(problem.key)
     if calls(problem.key):
         return f"{CALL} {spelled(problem.key)} {CALLED}", problem.answer
@@ -119,7 +119,7 @@ LIMITS = (
 
 
 def large_numbers() -> Task:
-    """Numbers too large for the head, digit by digit: a * b + c, where the level counts the digits of a."""
+    """Products too large for one step, digit by digit: a * b + c, where the level counts the digits of a."""
     return Task(
         NAME,
         source,
@@ -142,12 +142,12 @@ def source_in_words(split: str, index: int, level: int | None = None) -> Problem
 
 
 def asked(key: str) -> str:
-    """Returns a key as it is asked: "487 * 39 + 5"."""
+    """Returns a key in the format of the prompt: "487 * 39 + 5"."""
     return key.replace("*", " * ").replace("+", " + ")
 
 
 def demonstration_in_words(problem: Problem) -> tuple[str, str]:
-    """Returns the product as the thought, or a call, and the answer."""
+    """Returns the product, or a tool call, as the thought, and the answer."""
     first, second, _ = numbers_of(problem.key)
     if calls(problem.key):
         return f"{CALL} {asked(problem.key)} {CALLED}", problem.answer
@@ -155,7 +155,7 @@ def demonstration_in_words(problem: Problem) -> tuple[str, str]:
 
 
 def large_numbers_in_words() -> Task:
-    """The same in words, for a model that reads already: "Compute 487 * 39 + 5."."""
+    """The problems of large_numbers in words, for pretrained models: "Compute 487 * 39 + 5."."""
     return Task(
         IN_WORDS,
         source_in_words,

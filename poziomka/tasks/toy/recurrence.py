@@ -1,12 +1,12 @@
 """The recurrence: two numbers, each next one their sum modulo 32; which is the k-th?
 
-Sequential by nature: the answer at k needs k steps, so thinking pays, and how much thinking is needed is known.
-A step is a table of 1,024 entries, which a small network learns by heart; what reinforcement can teach is when to
-think, and exactness.
+The task is sequential: the answer at k needs k steps, so thinking pays, and the required length of a thought is known.
+A step is a table of 1,024 entries, which a small network can memorize; reinforcement learning can teach when to think,
+and exactness.
 
-The prompt is "a b k". A written-out thought restates the two numbers and goes on, each number with a counter of what is
-left: "a k+1 b k x1 k-1 x2 k-2 … xk 0", counters spelled k31 … k0. So a first step looks like any other: without the
-restatement a network may learn first steps by heart, pair by pair, and then fail on the pairs that are held out.
+The prompt is "a b k". A thought repeats the two numbers and continues, each number with a counter of the steps left:
+"a k+1 b k x1 k-1 x2 k-2 … xk 0", with counters written k31 … k0. The repetition makes the first step look like any
+other. Without it, a network may memorize first steps pair by pair and fail on held-out pairs.
 """
 
 from poziomka.core.problem import Problem, Score
@@ -22,7 +22,7 @@ SYMBOLS = [*(str(number) for number in range(MODULUS)), *(f"k{count}" for count 
 
 
 def terms(first: int, second: int, count: int) -> list[int]:
-    """Returns the `count` numbers after the first two."""
+    """Returns the next `count` numbers after the first two."""
     numbers = [first, second]
     for _ in range(count):
         numbers.append((numbers[-2] + numbers[-1]) % MODULUS)
@@ -30,7 +30,7 @@ def terms(first: int, second: int, count: int) -> list[int]:
 
 
 def split_of(first: int, second: int) -> str:
-    """Returns the split a pair belongs to, whatever k is asked of it."""
+    """Returns the split of a pair, the same for every k."""
     return "test" if seed_of("recurrence", "pair", first, second) % HELD_OUT == 0 else "train"
 
 
@@ -50,7 +50,7 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Reward 1 where the whole answer after the thought is the k-th number."""
+    """Returns reward 1 if the whole answer after the thought is the k-th number."""
     value = read_integer(transcript.reply)
     if value is None:
         return Score.unparsed("no single number after the thought")

@@ -1,16 +1,16 @@
-"""A family of reasoning-gym worked out: symbols and written-out solutions, so that a model from nothing can begin.
+"""A data set of reasoning-gym with symbols and written-out solutions, for models that are trained from scratch.
 
-The problems and their answers are reasoning-gym's own (package `reasoning-gym`, Apache-2.0); what is added here is how
-a question is spelled in few symbols, a solution step by step, a scorer that takes nothing but the answer itself, and a
-test split that shares no problem with the training split.
+Problems and answers are those of the package `reasoning-gym` (Apache-2.0). This module adds a question in few symbols,
+a solution step by step, a scorer that accepts only the bare answer, and a test split that shares no problem with the
+training split.
 
-`string_splitting`: machines A, B, C are taken apart into parts X, Y, Z by five rules, always the first that applies,
-until none does. How many of each are left?
+`string_splitting`: machines A, B, C are taken apart into parts X, Y, Z by five rules. The first rule that applies is
+used, until none applies. How many of each are left?
 
     r1  A → 2X + Y     r2  2B → X     r3  2C → Y     r4  B + C → A     r5  X + Y → Z
 
-Every step follows from the six counts before it, so a small network can learn it; what makes a problem hard is how many
-steps it takes without a single slip. A level is two steps, so level 12 has 23 or 24.
+Every step follows from the six counts before it, so a small network can learn it; the difficulty of a problem is the
+number of steps without a single error. A level is two steps, so level 12 has 23 or 24.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,23 +26,23 @@ from poziomka.core.transcript import Transcript
 from poziomka.tasks.reasoning_gym_package import library
 
 FAMILY = "string_splitting"
-MACHINES = 8  # most machines of a kind at first
+MACHINES = 8  # maximal initial number of machines of a kind
 LEVELS = (2, 12)
-DRAWN = 5_000  # seeds that the generator is given; their problems of these levels, each once, are the task's
+DRAWN = 5_000  # seeds of the generator; the task has their distinct problems of these levels
 HELD_OUT = 5  # one start (A, B, C) in this many belongs to the test split
 COUNTS = 6  # A B C X Y Z
 LARGEST = 20  # problems with a larger count are left out
 SYMBOLS = (*map(str, range(LARGEST + 1)), *(f"r{rule}" for rule in range(1, 6)))
 
-Facts = Mapping[str, Any]  # what the generator says of a problem
+Facts = Mapping[str, Any]  # metadata of a problem, from the generator
 
 
 @cache
 def entries() -> dict[tuple[str, int], list[Facts]]:
-    """Returns the problems by split and level, as reasoning-gym's generator made them, each with a seed of its own.
+    """Returns the problems of reasoning-gym's generator by split and level, each from a seed of its own.
 
-    A seed makes one problem only: its problem `i` of seed `s` is problem 0 of seed `s + i`. Problems are drawn by
-    seeds until hardly a start is missing, because the generator cannot be asked for a number of steps.
+    Each seed is used for one problem, because problem `i` of seed `s` is problem 0 of seed `s + i`. Problems are drawn
+    by seeds until hardly any start is missing, because the generator has no parameter for the number of steps.
 
     Raises:
         TaskError: reasoning-gym is not installed.
@@ -76,7 +76,7 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Reward 1 where the whole answer after the thought is the six counts."""
+    """Returns reward 1 if the whole answer after the thought is the six counts."""
     answer = split_thought(transcript.reply)[1]
     if answer is None or len(answer) > 8 * COUNTS:
         return Score.unparsed("no six counts after the thought")
@@ -93,7 +93,7 @@ def rule_of(counts: Sequence[int]) -> str:
     """Returns the name of the first rule that applies to the counts A B C X Y Z.
 
     Raises:
-        ValueError: none applies.
+        ValueError: no rule applies.
     """
     a, b, c, x, y, _ = counts
     applies = (a >= 1, b >= 2, c >= 2, b >= 1 and c >= 1, x >= 1 and y >= 1)
@@ -101,7 +101,7 @@ def rule_of(counts: Sequence[int]) -> str:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the counts, then for each step its rule and the counts after it; and the last counts as the answer."""
+    """Returns the initial counts and, for each step, its rule and the new counts; the answer is the last counts."""
     states: Any = problem.facts["states"]
     lines = [" ".join(map(str, states[0]))]
     for before, after in pairwise(states):
@@ -110,7 +110,7 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 
 
 def mistakes(problem: Problem) -> dict[str, str]:
-    """Returns counts that are certainly wrong: those on the way, those of another order, one too few, one too many."""
+    """Returns wrong counts: intermediate ones, the right ones in another order, one too few, one too many."""
     states: Any = problem.facts["states"]
     answer = problem.answer.split()
     found = {
@@ -132,7 +132,7 @@ LIMITS = (
 
 
 def string_splitting() -> Task:
-    """string_splitting of reasoning-gym, worked out: take machines apart while a rule applies; a level is two steps."""
+    """string_splitting of reasoning-gym, with solutions: machines are taken apart by rules; a level is two steps."""
     return Task(
         FAMILY,
         source,

@@ -1,10 +1,9 @@
-"""One problem from a name.
+"""Draws one problem of reasoning-gym from a seed, isolated from the rest of the program.
 
-The package draws item i of a data set with the seed `seed + i`, so that data sets of neighbouring seeds share almost
-all items. Here each problem is item 0 of a data set with a seed of its own, made of the problem's name. What the
-package shares with the rest of the program is fenced while it draws: the generators of `random` and numpy, the
-precision of decimals, printed text, warnings. What it shares with itself is a data set that was read from a file:
-those are kept, the others are made anew.
+The package draws item i of a data set with the seed `seed + i`, so data sets of neighbouring seeds share almost all
+items. Here each problem is item 0 of a data set with a seed of its own, a hash of the problem's name. While the package
+draws, global state is saved and restored: the generators of `random` and numpy, the precision of decimals, stdout,
+warnings. Data sets are cached, except those whose constructors use the seed.
 """
 
 import decimal
@@ -22,23 +21,23 @@ from poziomka.tasks.logic.reasoning.levels import settings_of
 from poziomka.tasks.logic.reasoning.upstream_patches import PARTS, bounded, mend
 from poziomka.tasks.reasoning_gym_package import library, registry
 
-LARGEST_SEED = 2**32  # what numpy's generator takes
+LARGEST_SEED = 2**32  # limit of numpy's generator
 DRAWN_WHEN_MADE = frozenset(("acre", "gsm_symbolic", "list_functions"))  # their constructors use the seed
 SHARED = frozenset(("arc_agi", "group_anagrams"))  # large files, read the same way at every step
 
-_FENCE = threading.RLock()  # the generators of `random` and numpy are one for all threads
+_FENCE = threading.RLock()  # all threads share the generators of `random` and numpy
 
 
 def draw(name: str, step: int | None, seed: int) -> dict[str, Any]:
-    """Returns an item of a data set, as the package makes it: its question, answer and metadata.
+    """Returns an item of a data set as the package makes it, with question, answer and metadata.
 
     Args:
-        name: of the data set.
-        step: of its curriculum, from 0; None for its default settings.
-        seed: names the item; all but 32 bits of it are ignored.
+        name: name of the data set.
+        step: step of its curriculum, from 0; None for its default settings.
+        seed: seed of the item; only its lowest 32 bits are used.
 
     Raises:
-        Exception: the package raised, which some of its generators do for some seeds.
+        Exception: any exception of the package: some of its generators raise for some seeds.
     """
     seed %= LARGEST_SEED
     with _fenced(seed), _replaced(name):
@@ -48,7 +47,7 @@ def draw(name: str, step: int | None, seed: int) -> dict[str, Any]:
         try:
             item: dict[str, Any] = dataset[index]
         except Exception:
-            _kept.cache_clear()  # it may have been left half done
+            _kept.cache_clear()  # the data set may be in an inconsistent state
             raise
         return item
 
@@ -75,9 +74,9 @@ def _kept(name: str, step: int | None) -> Any:
 
 @contextmanager
 def _fenced(seed: int) -> Iterator[None]:
-    """Gives the package generators of its own, and takes back what it does to the program's."""
+    """Seeds the global random generators for the package, and restores all global state afterwards."""
     numpy = library("numpy")
-    whole = numpy.printoptions(threshold=sys.maxsize, linewidth=sys.maxsize)  # else large boards are shown in part
+    whole = numpy.printoptions(threshold=sys.maxsize, linewidth=sys.maxsize)  # otherwise numpy abbreviates large boards
     with _FENCE, warnings.catch_warnings(), redirect_stdout(io.StringIO()), decimal.localcontext(), whole:
         warnings.simplefilter("ignore")
         before, before_numpy = random.getstate(), numpy.random.get_state()
@@ -92,7 +91,7 @@ def _fenced(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _replaced(name: str) -> Iterator[None]:
-    """Puts our parts in the place of the package's while it draws."""
+    """Replaces parts of the package's module by ours while it draws."""
     module = sys.modules[registry()[0][name][0].__module__]
     parts = {**bounded(module), **(PARTS[name]() if name in PARTS else {})}
     before = {part: getattr(module, part) for part in parts}

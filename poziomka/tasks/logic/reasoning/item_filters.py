@@ -1,7 +1,7 @@
-"""Which problems of the package are passed over: its answer is wrong, or the question has no one answer.
+"""Filters for problems of reasoning-gym with a wrong answer or an ambiguous question.
 
-Every check works the answer out in a way of its own. It returns what is wrong with a problem, "" where it is sound;
-what is unsound is not asked, and another problem is drawn in its place. How often each one strikes is in docs/log.md.
+Every filter computes the answer independently. It returns the fault of a problem, "" if there is none. A problem with a
+fault is left out, and another one is drawn instead. docs/log.md has the rate of each filter.
 """
 
 import re
@@ -22,13 +22,13 @@ Item = dict[str, Any]
 
 
 def basic_arithmetic(item: Item) -> str:
-    """The package divides and rounds down: the value must be the exact one."""
+    """Rejects answers other than the exact value: the package rounds quotients down."""
     value = exact(item["metadata"]["expression"])
     return "" if value is not None and str(value) == item["answer"] else f"the value is {value}, not {item['answer']}"
 
 
 def decimal_arithmetic(item: Item) -> str:
-    """The package rounds after every operation: the answer must be the exact value, rounded once."""
+    """Rejects answers other than the exact value rounded once: the package rounds after every operation."""
     expression = item["question"].rpartition("\n")[2].removesuffix(" = ?")
     found = re.search(r"maximum of (\d+) significant", item["question"])
     value = exact(re.sub(r"(\d+)\.(\d+)", lambda n: f"({int(n[1] + n[2])}/1{'0' * len(n[2])})", expression))
@@ -40,19 +40,19 @@ def decimal_arithmetic(item: Item) -> str:
 
 
 def complex_arithmetic(item: Item) -> str:
-    """The package computes with floating point numbers: parts must be small enough to be exact."""
+    """Rejects numbers too large to be exact: the package computes in floating point."""
     facts = item["metadata"]
     largest = max(map(abs, (*facts["num1"], *facts["num2"], *facts["result"])))
     return "" if largest < 2**50 else "a number is too large to be exact"
 
 
 def polynomial_equations(item: Item) -> str:
-    """An answer that says nothing is none."""
+    """Rejects equations without a real solution, whose answer is empty."""
     return "" if item["answer"] else "there is no real solution"
 
 
 def time_intervals(item: Item) -> str:
-    """The package cuts milliseconds off, and answers with a negative number of hours where midnight passes."""
+    """Rejects intervals past midnight and truncated milliseconds, for which the package has wrong answers."""
     facts = item["metadata"]
     passed = datetime.fromisoformat(facts["end_time"]) - datetime.fromisoformat(facts["start_time"])
     if passed < timedelta(0):
@@ -65,25 +65,25 @@ def time_intervals(item: Item) -> str:
 
 
 def sentence_reordering(item: Item) -> str:
-    """The package puts words that occur twice side by side."""
+    """Rejects sentences with a repeated word: the package puts its occurrences side by side."""
     words = item["answer"].casefold().split()
     return "" if len(set(words)) == len(words) else "a word occurs twice"
 
 
 def letter_jumble(item: Item) -> str:
-    """Words that were not scrambled leave nothing to do."""
+    """Rejects problems in which no word is scrambled."""
     facts = item["metadata"]
     return "" if facts["scrambled_words"] != facts["original_words"] else "no word is scrambled"
 
 
 def needle_haystack(item: Item) -> str:
-    """Two people may do the same."""
+    """Rejects questions that are true of two people."""
     asked = item["metadata"]["question"].removeprefix("Who ").partition("?")[0]
     return "" if item["question"].count(f" {asked}. ") == 1 else "two people do what is asked for"
 
 
 def game_of_life_halting(item: Item) -> str:
-    """Patterns may meet across the edges, and a game that does not oscillate need not halt."""
+    """Rejects wrong answers: patterns may meet across the edges, and a game that does not oscillate need not halt."""
     numpy = library("numpy")
     rows = re.findall(r"\[([01 ]+)\]", item["question"].rpartition("Initial board:")[2])
     board = numpy.array([[int(cell) for cell in row.split()] for row in rows])
@@ -92,7 +92,7 @@ def game_of_life_halting(item: Item) -> str:
 
 
 def mahjong_puzzle(item: Item) -> str:
-    """The package decides the result of a round before it draws the card."""
+    """Rejects wrong results: the package decides the result of a round before it draws the card."""
     last = item["metadata"]["rounds"][-1]
     card, cards = last["add"], list(last["cards"])
     cards.remove(card)
@@ -104,7 +104,7 @@ def mahjong_puzzle(item: Item) -> str:
 
 
 def syllogism(item: Item) -> str:
-    """The package knows no undistributed middle, and of two premises looks at one."""
+    """Rejects wrong answers: the package ignores undistributed middles, and one of two premises."""
     facts = item["metadata"]
     valid = follows((facts["premise1"], facts["premise2"]), facts["conclusion"])
     right = valid is not None and ("Yes" if valid else "No") == item["answer"]
@@ -112,7 +112,7 @@ def syllogism(item: Item) -> str:
 
 
 def family_relationships(item: Item) -> str:
-    """The package takes nephews for nieces, and answers for the wrong one of two in-laws."""
+    """Rejects wrong relations: the package confuses nephews with nieces, and the two sides of in-laws."""
     facts = item["metadata"]
     settings = registry()[0]["family_relationships"][1]()
     female = facts["person1"] in settings.female_names
@@ -124,7 +124,7 @@ def family_relationships(item: Item) -> str:
 
 
 def knight_swap(item: Item) -> str:
-    """The package takes a connection away that its picture shows, and calls the puzzle impossible."""
+    """Rejects wrong claims: the package omits a connection that its picture shows, and finds the puzzle impossible."""
     facts = item["metadata"]
     squares = sorted(facts["pieces"])
     board = {one: [other for other in squares if beside(one, other)] for one in squares}
@@ -133,33 +133,33 @@ def knight_swap(item: Item) -> str:
 
 
 def number_format(item: Item) -> str:
-    """Candidates may be equal."""
+    """Rejects problems with several candidates equal to the answer."""
     facts = item["metadata"]
     same = sum(candidate == facts["solution"] for candidate in facts["candidates"])
     return "" if same == 1 else "two candidates are the one that is asked for"
 
 
 def aiw(item: Item) -> str:
-    """A question may be about a man of whom nothing was said."""
+    """Rejects questions about a man who does not occur in the story."""
     asked = re.search(r"How many sisters does (\w+)'s brother have", item["question"])
     return "" if asked is None or item["question"].count(asked[1]) > 1 else f"nothing is said of {asked[1]}"
 
 
 def propositional_logic(item: Item) -> str:
-    """Premises may contradict each other, so that everything follows, or allow nothing that is worth saying."""
+    """Rejects premises that contradict each other, from which everything follows, or that allow no short conclusion."""
     facts = item["metadata"]
     there = concluded(facts["variables"], facts["premises"])
     return "" if there else "no short conclusion follows, or every one"
 
 
 def rubiks_cube(item: Item) -> str:
-    """Turns may undo each other."""
+    """Rejects scrambles whose turns cancel, so that the cube is solved."""
     facts = item["metadata"]
     return "the cube is solved" if turned(facts["cube_size"], facts["scramble_moves"].split()) else ""
 
 
 def tsumego(item: Item) -> str:
-    """Another move may capture as many stones, or more."""
+    """Rejects boards on which another move captures as many stones or more."""
     board = item["metadata"]["board"]
     size = len(board)
     captures = {
@@ -174,7 +174,7 @@ def tsumego(item: Item) -> str:
 
 
 def captured(board: list[list[str]], row: int, column: int) -> set[tuple[int, int]]:
-    """Returns the white stones (O) that a black one (X) at an empty point captures."""
+    """Returns the white stones (O) that a black stone (X) on an empty point captures."""
     stones: set[tuple[int, int]] = set()
     for start in _around(board, row, column):
         if board[start[0]][start[1]] != "O" or start in stones:
@@ -197,7 +197,7 @@ def _around(board: list[list[str]], row: int, column: int) -> list[tuple[int, in
 
 
 def coin_flip(item: Item) -> str:
-    """The package prints ten digits: the exact probability must be theirs."""
+    """Rejects answers that differ from the exact probability by 1e-9 or more; the package prints ten digits."""
     rational = item["metadata"]["rational"]
     value = Fraction(rational["numerator"], rational["denominator"])
     return "" if abs(value - Fraction(item["answer"])) < Fraction(1, 10**9) else "the probability is another"

@@ -1,9 +1,9 @@
-"""Levels: which steps of the package's curricula are given, and with which settings.
+"""Levels: the steps of the package's curricula that are used, and their settings.
 
-A curriculum has attributes, each with a row of values. Our level n sets every attribute to its n-th value, or to its
-last where the row is shorter; an attribute that is a range spans one segment of its row only, so that a level does not
-draw the easy problems of the levels below it. Where the table STEPS names some of the steps, the others are left out
-for the reason beside it: the package refuses them, they take long to draw, or a problem is longer than LONGEST.
+A curriculum has attributes, each with a list of values. Level n sets every attribute to its n-th value, or to its last
+if the list is shorter. An attribute that is a range spans only one segment of its list, so that a level does not draw
+the easy problems of the levels below it. If the table STEPS lists steps of a data set, the others are left out for the
+reason given there: the package rejects them, they are slow to draw, or a problem is longer than LONGEST.
 """
 
 from functools import cache
@@ -11,11 +11,11 @@ from typing import Any
 
 from poziomka.tasks.reasoning_gym_package import library, registry
 
-LONGEST = 16_000  # characters of a question and of its answer, together, at a level that is given
+LONGEST = 16_000  # largest total length of a question and its answer in characters
 SLOW = "the steps above take a tenth of a second a problem or more"
 LONG = "questions or answers of the steps above are too long"
 
-STEPS: dict[str, tuple[tuple[int, ...], str]] = {  # counted from 0, as the package does; () for its default settings
+STEPS: dict[str, tuple[tuple[int, ...], str]] = {  # counted from 0, as in the package; () for its default settings
     "binary_matrix": ((0, 1, 2), LONG),
     "bf": ((0, 1), SLOW),
     "caesar_cipher": ((0, 1), "the package refuses a rotation of more than 25 letters"),
@@ -56,14 +56,14 @@ STEPS: dict[str, tuple[tuple[int, ...], str]] = {  # counted from 0, as the pack
     "word_ladder": ((0, 1), "as many as the curriculum has"),
     "zebra_puzzles": ((0, 1), SLOW),
 }
-SETTINGS: dict[str, dict[str, object]] = {  # where neither defaults nor curriculum will do
-    "sokoban": {"min_boxes": 2, "max_boxes": 4, "max_w": 8, "max_h": 8},  # the default takes seconds now and then
-    "acre": {"size": 5},  # of five questions, one or more is of each of its three kinds; a single one is always of one
+SETTINGS: dict[str, dict[str, object]] = {  # overrides of defaults and curricula
+    "sokoban": {"min_boxes": 2, "max_boxes": 4, "max_w": 8, "max_h": 8},  # the default sometimes takes seconds
+    "acre": {"size": 5},  # five questions include all three kinds; a single one is always of the same kind
 }
 
 
 def steps_of(name: str) -> tuple[int, ...]:
-    """Returns the steps of a data set's curriculum that are given, lowest first; () where there are none."""
+    """Returns the steps of a data set's curriculum that are used as levels, lowest first; () if there are none."""
     _, curricula = registry()
     if name in STEPS:
         return STEPS[name][0]
@@ -75,7 +75,7 @@ def steps_of(name: str) -> tuple[int, ...]:
 
 @cache
 def settings_of(name: str, step: int | None) -> Any:
-    """Returns the package's settings at a step; None for its defaults."""
+    """Returns the package's config at a step of the curriculum; None for its defaults."""
     datasets, curricula = registry()
     given = {"size": 1, **SETTINGS.get(name, {})}
     if step is None:

@@ -1,4 +1,4 @@
-"""How answers to the problems of one data set are judged; the table of all is in scoring_table.py."""
+"""Scoring rules for the answers of one data set; scoring_table.py has the table of all."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from poziomka.tasks.logic.reasoning.checks import answer_parsers as forms
 
-Item = dict[str, Any]  # of the package: question, answer, metadata
+Item = dict[str, Any]  # the package's items: question, answer, metadata
 Facts = Mapping[str, Any]
 Judge = Callable[[Facts, str], str]
 
@@ -16,20 +16,20 @@ LONGEST = 4000  # characters of an answer to a problem with many right ones
 
 @dataclass(frozen=True)
 class Ruling:
-    """How answers to the problems of a data set are judged.
+    """Scoring rules for the answers of a data set.
 
     Attributes:
-        why: who decides, and what that refuses that the package pays for.
-        form: reads an answer where one is right.
-        judge: returns what is wrong with an answer, else ""; None where the form decides.
-        facts: returns what the judge must know of an item, as plain data.
-        example: returns a right answer from the facts; None where the gold answer is the only right one.
-        mistake: makes a certainly wrong answer of a right one, given the facts.
+        why: which code decides, and which answers it rejects that the package rewards.
+        form: parses the answer of a problem with one right answer into a normalized form.
+        judge: returns the fault of an answer, "" if it is right; None if `form` decides.
+        facts: extracts the facts that the judge needs from an item, as plain data.
+        example: returns a right answer from the facts; None if the gold answer is the only right one.
+        mistake: turns a right answer into one that is certainly wrong, given the facts.
         gold: returns the gold answer of an item; None for the package's.
-        more: a sentence added to the question where the form of its answer is ambiguous.
-        kind: returns what problems of two splits must not share; None for the question.
+        more: a sentence added to the question if the format of its answer is ambiguous.
+        kind: returns a property of an item that no two splits share; None for the question.
         finite: the data set has so few problems that they are listed.
-        longest: characters of an answer with a judge.
+        longest: maximal length in characters of an answer that a judge scores.
     """
 
     why: str
@@ -46,7 +46,7 @@ class Ruling:
 
 
 def altered(_: Facts, answer: str) -> str:
-    """Returns an answer with its last digit one higher, else its last letter changed."""
+    """Returns an answer with its last digit increased by 1 (9 becomes 0), or else its last letter changed."""
     for place in range(len(answer) - 1, -1, -1):
         if answer[place] in "0123456789":
             return f"{answer[:place]}{(int(answer[place]) + 1) % 10}{answer[place + 1 :]}"
@@ -55,7 +55,7 @@ def altered(_: Facts, answer: str) -> str:
 
 
 def cut(_: Facts, answer: str) -> str:
-    """Returns a list in JSON without its last member."""
+    """Returns a JSON list without its last member."""
     return json.dumps(json.loads(answer)[:-1])
 
 
@@ -65,20 +65,20 @@ def given(facts: Facts) -> str:
 
 
 def one(form: forms.Form, why: str, **more: Any) -> Ruling:
-    """Returns the ruling where one answer is right, in one spelling but for what the form allows."""
+    """Returns the ruling of a data set with one right answer, whose only variations are those that `form` allows."""
     return Ruling(why, form, **more)
 
 
 def spelled(form: forms.Form, why: str, **more: Any) -> Ruling:
-    """Returns the ruling where one answer is right and has many spellings, such as an order that does not matter."""
+    """Returns the ruling of a data set with one right answer in many spellings, such as lists in any order."""
     return Ruling(why, form, facts=lambda item: {"example": item["answer"]}, example=given, mistake=altered, **more)
 
 
 def many(judge: Judge, why: str, facts: Callable[[Item], dict[str, Any]], **more: Any) -> Ruling:
-    """Returns the ruling where many answers are right, and a judge of ours knows which."""
+    """Returns the ruling of a data set with many right answers, which a judge checks."""
     return Ruling(why, judge=judge, facts=facts, **{"example": given, "mistake": altered, **more})
 
 
 def meta(item: Item, **names: str) -> dict[str, Any]:
-    """Returns parts of an item's metadata under our names."""
+    """Returns fields of an item's metadata under new names."""
     return {ours: item["metadata"][theirs] for ours, theirs in names.items()}

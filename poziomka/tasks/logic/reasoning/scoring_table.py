@@ -1,9 +1,9 @@
-"""The table: how the answers to each data set are judged, and why so.
+"""The table of scoring rules: for each data set, how answers are scored and why.
 
-Where one answer is right, a reader of answer_parsers.py brings it and the gold one to one form, and the two are
-compared. Where many are right, a judge of ours works the answer out. The package's own `score_answer` decides nowhere:
-it pays part of the reward for parts of the answer, overlooks what stands around it, and runs some answers as code. What
-it was seen to accept is in docs/log.md, and in tests/tasks/test_reasoning_gym_flaws.py.
+If one answer is right, a parser of answer_parsers.py converts the answer and the gold answer to a normalized form, and
+the forms are compared. If many are right, one of our judges checks the answer. The package's own `score_answer` decides
+nowhere: it gives partial rewards for parts of the answer, ignores text around it, and executes some answers as code.
+docs/log.md and tests/tasks/test_reasoning_gym_flaws.py show answers that it accepted.
 """
 
 import json
@@ -59,7 +59,7 @@ def _premises(item: Item) -> dict[str, Any]:
 
 
 def _same_digit(_: Facts, answer: str) -> str:
-    """Returns an answer in which the first letter has the second one's digit."""
+    """Returns an answer in which the first letter has the digit of the second."""
     first, second = answer.split(",")[:2]
     return answer.replace(first, f"{first[:2]}{second[2:]}", 1)
 
@@ -89,7 +89,7 @@ def _sorted_numbers(item: Item) -> str:
 
 
 def _answer(item: Item) -> str:
-    """Of texts: the same one in another disguise must not be in two splits."""
+    """Returns the kind of a text problem, which is the text: no two splits share a text in different forms."""
     return str(item["answer"])
 
 
@@ -303,7 +303,7 @@ RULINGS: dict[str, Ruling] = {
     "rush_hour": many(
         boards.judge_traffic,
         "ours: the package passes over moves that are blocked",
-        lambda item: {"board": "".join(item["question"].rpartition("Board:")[2].split())},  # shown under other letters
+        lambda item: {"board": "".join(item["question"].rpartition("Board:")[2].split())},  # metadata has other letters
         example=lambda facts: boards.least_traffic(facts["board"]) or "",
         mistake=lambda _, answer: f"{answer} A-1",
     ),

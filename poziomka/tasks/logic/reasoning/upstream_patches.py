@@ -1,8 +1,8 @@
-"""What is replaced in the package's generators while they draw.
+"""Replacements for parts of the package's generators while they draw.
 
-`mend` changes a data set whose items depend on the order of a set, which differs from process to process, and those
-whose candidates are built by a computer algebra for milliseconds each. PARTS names parts of the package's modules that
-are slow or wrong; ours stand in their place while a problem is drawn, and never longer.
+`mend` changes data sets whose items depend on the iteration order of a set, which differs between processes, and those
+that build each candidate with a computer algebra system, which takes milliseconds. PARTS lists parts of the package's
+modules that are slow or wrong; our versions replace them only while a problem is drawn.
 """
 
 import random
@@ -16,13 +16,13 @@ from typing import Any
 from poziomka.tasks.logic.reasoning.checks.move_puzzles import least_pours, least_swap
 from poziomka.tasks.reasoning_gym_package import library
 
-MOST_DRAWS = 500_000  # of a problem; the package's generators take some ten thousand, and now and then never end
-MOST_TRIED = 10_000  # numbers that are tried as divisors
-LARGEST_TERM = 10**6  # of a sequence of numbers, a thousand times what the package shows
+MOST_DRAWS = 500_000  # per problem; the package's generators need some ten thousand, and sometimes never finish
+MOST_TRIED = 10_000  # largest number that is tried as a divisor
+LARGEST_TERM = 10**6  # largest term of a number sequence, a thousand times the largest that the package shows
 
 
 class Bounded(Random):
-    """A generator that raises where it is asked too often: so whatever waits for luck that never comes ends."""
+    """A random number generator that raises after MOST_DRAWS numbers, so that endless rejection loops end."""
 
     left = MOST_DRAWS
 
@@ -33,12 +33,12 @@ class Bounded(Random):
             raise RuntimeError(message)
 
     def random(self) -> float:
-        """Returns a number from 0 to 1."""
+        """Returns a random number from [0, 1)."""
         self._count()
         return super().random()
 
     def getrandbits(self, k: int) -> int:
-        """Returns k random bits."""
+        """Returns k random bits as an integer."""
         self._count()
         return super().getrandbits(k)
 
@@ -47,7 +47,7 @@ RANDOM = SimpleNamespace(**{**vars(random), "Random": Bounded})
 
 
 def bounded(module: Any) -> dict[str, object]:
-    """Returns what stands in the place of a module's generators of random numbers."""
+    """Returns bounded replacements for a module's random number generators, by name."""
     parts: dict[str, object] = {}
     if getattr(module, "Random", None) is Random:
         parts["Random"] = Bounded
@@ -57,28 +57,28 @@ def bounded(module: Any) -> dict[str, object]:
 
 
 class Ordered(set[str]):
-    """A set of letters that is gone through in alphabetical order."""
+    """A set of letters with alphabetical iteration order."""
 
     def __iter__(self) -> Iterator[str]:
         """Yields the members, sorted."""
         return iter(sorted(super().__iter__()))
 
     def __sub__(self, other: Any) -> "Ordered":
-        """Returns those that are not in `other`, ordered too."""
+        """Returns the members that are not in `other`, also ordered."""
         return Ordered(super().__sub__(other))
 
 
 class Growing:
-    """An expression over numbers that grows at its right end; what the package asks of one of sympy's."""
+    """An arithmetic expression that grows at its right end, with the part of sympy's interface that is needed."""
 
     def __init__(self, number: int) -> None:
-        """Begins with a number."""
+        """Starts with a number."""
         self.value = Fraction(number)
         self.text = str(number)
         self.sum = False
 
     def grow(self, operator: str, number: int) -> None:
-        """Applies an operator to all there is and a number."""
+        """Appends an operator and a number; the operator applies to the whole expression so far."""
         left = f"({self.text})" if self.sum and operator in "*/" else self.text
         self.text = f"{left} {operator} {number}"
         self.sum = operator in "+-"
@@ -94,7 +94,7 @@ class Growing:
                 self.value /= other
 
     def subs(self, _: object) -> Fraction:
-        """Returns the value: the numbers are in it from the start."""
+        """Returns the value; there is nothing to substitute, because the expression contains numbers, not symbols."""
         return self.value
 
     def __str__(self) -> str:
@@ -103,7 +103,7 @@ class Growing:
 
 
 def _grown(settings: Any, chance: Random, terms: int) -> tuple[Growing, list[int]]:
-    """Returns an expression over random numbers, with its numbers, drawn as the package draws one."""
+    """Returns a random expression and its numbers, with the package's distribution."""
     numbers = [chance.randint(settings.min_value, settings.max_value) for _ in range(terms)]
     expression = Growing(numbers[0])
     for place in range(1, terms):
@@ -120,7 +120,7 @@ def _grown(settings: Any, chance: Random, terms: int) -> tuple[Growing, list[int
 
 
 def mend(name: str, dataset: Any) -> None:
-    """Makes a data set draw the same items in every process, and quickly."""
+    """Makes a data set draw the same items in every process, and fast."""
     match name:
         case "isomorphic_strings" | "ransom_note":
             dataset.letters = Ordered(dataset.letters)
@@ -152,14 +152,14 @@ def mend(name: str, dataset: Any) -> None:
 
 # ----------------------------------------------------------------------------------------------------------- parts
 def _not_integrated() -> dict[str, object]:
-    """An antiderivative is not asked for by a check, and takes a tenth of a second: it is left out."""
+    """Skips the antiderivative: the scorer does not need it, and it takes a tenth of a second."""
     sympy = library("sympy")
     names = {**vars(sympy), "integrate": lambda integrand, _: integrand}
     return {"sympy": SimpleNamespace(**names)}
 
 
 def _real_roots() -> dict[str, object]:
-    """The package drops real roots that its formulas write with complex numbers; ours are found by iteration."""
+    """Finds roots by iteration: the package drops real roots whose formulas contain complex numbers."""
 
     def solve(equation: Any, variable: str, **_: object) -> list[Any]:
         sympy, mpmath = library("sympy"), library("mpmath")
@@ -173,12 +173,12 @@ def _real_roots() -> dict[str, object]:
 
 
 def _not_solved() -> dict[str, object]:
-    """A scrambled cube is solved by turning back; the package's solver takes long."""
+    """Skips the package's slow cube solver: reversing the scramble solves the cube."""
     return {"BasicSolver": lambda _: SimpleNamespace(solve=list)}
 
 
 def lived(board: Any, steps: int) -> Iterator[Any]:
-    """Yields the boards of a game of life on a torus: the given one, and the one after each step."""
+    """Yields the states of the game of life on a torus: the given board, and the one after each step."""
     numpy = library("numpy")
     yield board
     for _ in range(steps):
@@ -193,7 +193,7 @@ def lived(board: Any, steps: int) -> Iterator[Any]:
 
 
 def _lived() -> dict[str, object]:
-    """The package's automaton takes a hundred times as long as ours."""
+    """Replaces the package's cellular automaton, which is a hundred times slower than `lived`."""
 
     def evolve2d(board: Any, timesteps: int, **_: object) -> Any:
         return library("numpy").array(list(lived(board[-1], timesteps - 1)))
@@ -204,7 +204,7 @@ def _lived() -> dict[str, object]:
 
 
 def _poured() -> dict[str, object]:
-    """The package's solution uses the first three jugs only, and takes exponential time."""
+    """Replaces the package's jug solver, which uses only the first three jugs and takes exponential time."""
     return {
         "generate_jug_solution": least_pours,
         "min_moves_n": lambda capacities, target: (
@@ -214,7 +214,7 @@ def _poured() -> dict[str, object]:
 
 
 def _small_divisors() -> dict[str, object]:
-    """The package looks for all divisors of a number of twenty digits; ours are the small ones and their mates."""
+    """Finds small common divisors and their cofactors; the package tries all divisors of 20-digit numbers."""
 
     def find_common_divisors(one: int, other: int) -> list[int]:
         common = gcd(one, other)
@@ -225,12 +225,12 @@ def _small_divisors() -> dict[str, object]:
 
 
 def _held_down() -> dict[str, object]:
-    """The package squares numbers over and over, to millions of digits, before it looks at their size."""
+    """Limits the terms of sequences; the package squares numbers up to millions of digits before it checks sizes."""
     theirs = library("reasoning_gym.cognition.number_sequences").PatternRule
 
     def apply(rule: Any, sequence: list[int], position: int) -> int:
         if abs(sequence[position]) > LARGEST_TERM:
-            raise OverflowError  # which the package takes as a reason to try another rule
+            raise OverflowError  # the package then tries another rule
         return int(theirs.apply(rule, sequence, position))
 
     return {"PatternRule": type("PatternRule", (theirs,), {"apply": apply})}

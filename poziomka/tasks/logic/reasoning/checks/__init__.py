@@ -1,1 +1,1 @@
-"""Checkers of answers to reasoning-gym problems."""
+"""Parsers and judges for answers to reasoning-gym problems."""

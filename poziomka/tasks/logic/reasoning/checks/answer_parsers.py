@@ -1,7 +1,7 @@
-"""Answers of which one is right: readers that bring harmless spellings of an answer to one form.
+"""Parsers for problems with one right answer: they map harmless variations of an answer to one normalized form.
 
-A reader takes the whole answer and raises Unread where it is anything else than one answer. Two answers are the same
-where their forms are equal. Only ASCII is read, except where an answer is copied as text.
+A parser takes the whole answer and raises Unread if it is anything but one answer. Two answers are equal if their forms
+are equal. Only ASCII is accepted, except in answers that are copied as text.
 """
 
 import json
@@ -14,33 +14,33 @@ from typing import Any
 
 Form = Callable[[str], Hashable]
 
-DIGITS = 4000  # of a number, at most
+DIGITS = 4000  # maximal length of a number
 NUMERAL = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 
 
 class Unread(ValueError):
-    """An answer is not in the form that was asked for; the message says which that is."""
+    """An answer does not have the required format; the message names the format."""
 
 
 def text(answer: str) -> str:
-    """Reads a text; runs of white space are one space."""
+    """Parses a text; runs of white space become one space."""
     return " ".join(answer.split())
 
 
 def word(answer: str) -> str:
-    """Reads a text whose capital letters do not matter."""
+    """Parses a text; ASCII texts are case-insensitive."""
     plain = text(answer)
     return plain.lower() if plain.isascii() else plain
 
 
 def letters(answer: str) -> str:
-    """Reads a text that is copied letter by letter, white space included."""
+    """Parses a text that must be copied exactly, white space included."""
     return answer
 
 
 def number(answer: str) -> Decimal:
-    """Reads one number: digits, perhaps with a sign, commas between thousands, a point, an exponent."""
+    """Parses one number: digits, optionally with a sign, thousands separators, a decimal point and an exponent."""
     found = NUMERAL.fullmatch(answer) if len(answer) <= DIGITS else None
     if found is None:
         message = "the answer is not one number"
@@ -50,12 +50,12 @@ def number(answer: str) -> Decimal:
 
 
 def _signed(value: Decimal) -> Decimal:
-    """Returns a number, -0 as 0; arithmetic would round it to 28 digits."""
+    """Returns a number, with -0 as 0; arithmetic would round it to 28 digits."""
     return value or abs(value)
 
 
 def hexadecimal(answer: str) -> int:
-    """Reads a number that begins with 0x, after a sign perhaps."""
+    """Parses a number that starts with 0x, after an optional sign."""
     if not re.fullmatch(r"[+-]?0x[0-9a-fA-F]{1,1000}", answer):
         message = "the answer is not one number that begins with 0x"
         raise Unread(message)
@@ -63,7 +63,7 @@ def hexadecimal(answer: str) -> int:
 
 
 def complex_number(answer: str) -> tuple[Decimal, Decimal]:
-    """Reads a complex number: "-11.0 + 3.0i", "-11+3i", "3i", "-i", "5"."""
+    """Parses a complex number: "-11.0 + 3.0i", "-11+3i", "3i", "-i", "5"."""
     plain = "".join(answer.split())
     part = r"\d{1,60}(?:\.\d{1,20})?"
     found = re.fullmatch(rf"(?:([+-]?{part})(?![\d.i]))?(?:([+-]?)({part})?(i))?", plain, re.ASCII)
@@ -75,7 +75,7 @@ def complex_number(answer: str) -> tuple[Decimal, Decimal]:
 
 
 def fraction(answer: str) -> tuple[int, int]:
-    r"""Reads a fraction in lowest terms: "3/4", "$3/4$", "\frac{3}{4}"."""
+    r"""Parses a fraction in lowest terms: "3/4", "$3/4$", "\frac{3}{4}"."""
     plain = "".join(answer.split())
     if plain.startswith("$") and plain.endswith("$"):
         plain = plain[1:-1]
@@ -92,22 +92,22 @@ def fraction(answer: str) -> tuple[int, int]:
 
 
 def words(answer: str) -> tuple[str, ...]:
-    """Reads words with commas between them."""
+    """Parses words separated by commas."""
     return tuple(text(part) for part in answer.split(","))
 
 
 def row(answer: str) -> tuple[str, ...]:
-    """Reads words or numbers with white space between them."""
+    """Parses words or numbers separated by white space."""
     return tuple(answer.split())
 
 
 def grid(answer: str) -> tuple[tuple[str, ...], ...]:
-    """Reads lines of words or numbers with white space between them; empty lines are passed over."""
+    """Parses lines of words or numbers separated by white space; empty lines are skipped."""
     return tuple(row(line) for line in answer.split("\n") if line.strip())
 
 
 def values(answer: str) -> tuple[Decimal, ...]:
-    """Reads a list of numbers in square brackets, each with or without quotes."""
+    """Parses a list of numbers in square brackets, each with or without quotes."""
     plain = answer.strip()
     if not (plain.startswith("[") and plain.endswith("]")):
         message = "the answer is not one list in square brackets"
@@ -126,7 +126,7 @@ def _unquoted(part: str) -> Decimal:
 
 
 def factors(answer: str) -> tuple[int, ...]:
-    """Reads factors in any order, with a multiplication sign (×, * or x) between them."""
+    """Parses factors in any order, separated by a multiplication sign (×, * or x)."""
     parts = [part.strip() for part in re.split(r"[×*x]", answer)]
     if not all(re.fullmatch(r"\d{1,60}", part, re.ASCII) for part in parts):
         message = "the answer is not a product of whole numbers"
@@ -135,7 +135,7 @@ def factors(answer: str) -> tuple[int, ...]:
 
 
 def duration(answer: str) -> str:
-    """Reads a duration: "38 days", "1 day, 03:20", "10:12:15.842"."""
+    """Parses a duration: "38 days", "1 day, 03:20", "10:12:15.842"."""
     plain = re.sub(r"\bday\b", "days", word(answer)).replace(" ,", ",")
     clock = r"\d{2,6}:\d\d(?::\d\d(?:\.\d{3})?)?"
     if not re.fullmatch(rf"(?:\d{{1,9}} days)(?:, {clock})?|{clock}", plain, re.ASCII):
@@ -145,7 +145,7 @@ def duration(answer: str) -> str:
 
 
 def significant(answer: str) -> Decimal:
-    """Reads a number of at most three significant digits, in scientific notation."""
+    """Parses a number of at most three significant digits, in scientific notation."""
     if not re.fullmatch(r"[+-]?\d(\.\d{1,2})?e[+-]?\d{1,4}", answer, re.ASCII | re.IGNORECASE):
         message = "the answer is not one number of three digits in e notation"
         raise Unread(message)
@@ -153,16 +153,16 @@ def significant(answer: str) -> Decimal:
 
 
 def data(answer: str) -> str:
-    """Reads JSON; what is equal in Python only (1, 1.0 and true) is kept apart.
+    """Parses JSON; values that are equal only in Python (1, 1.0 and true) stay distinct.
 
     Returns:
-        JSON again, in one spelling.
+        The value, serialized as JSON in one format.
     """
     return json.dumps(read_json(answer))
 
 
 def read_json(answer: str) -> Any:
-    """Returns what JSON spells; no key of an object stands there twice."""
+    """Returns the parsed JSON value; raises Unread for duplicate keys, NaN, infinity and invalid JSON."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({key for key, _ in pairs}) < len(pairs):
@@ -184,7 +184,7 @@ def read_json(answer: str) -> Any:
 
 
 def lists_of_words(answer: str) -> list[list[str]]:
-    """Returns the lists of texts that JSON spells."""
+    """Parses a JSON list of non-empty lists of strings."""
     found = read_json(answer)
     shaped = isinstance(found, list) and all(
         isinstance(group, list) and group and all(isinstance(member, str) for member in group) for group in found
@@ -196,17 +196,17 @@ def lists_of_words(answer: str) -> list[list[str]]:
 
 
 def groups(answer: str) -> tuple[tuple[str, ...], ...]:
-    """Reads groups of words as JSON; neither the order of groups nor that within them matters."""
+    """Parses groups of words as JSON; the order of the groups and of their members does not matter."""
     return tuple(sorted(tuple(sorted(group)) for group in lists_of_words(answer)))
 
 
 def partitions(answer: str) -> tuple[tuple[str, ...], ...]:
-    """Reads rows of words as JSON; the order of the rows does not matter, that within them does."""
+    """Parses lists of words as JSON; the order of the lists does not matter, but that of their members does."""
     return tuple(sorted(tuple(group) for group in lists_of_words(answer)))
 
 
 def polynomial(answer: str) -> tuple[tuple[tuple[tuple[str, int], ...], int], ...]:
-    """Reads an expanded polynomial with whole coefficients: "8*y**4 - 4*x*y + 3"; each monomial stands there once."""
+    """Parses an expanded polynomial with integer coefficients, "8*y**4 - 4*x*y + 3"; no monomial may occur twice."""
     plain = "".join(answer.split())
     signed = plain if plain[:1] in ("+", "-") else f"+{plain}"
     pieces = re.split(r"([+-])", signed)[1:]
@@ -235,7 +235,7 @@ def _term(term: str) -> tuple[tuple[tuple[str, int], ...], int]:
 
 
 def assignments(answer: str) -> frozenset[tuple[str, str]]:
-    """Reads who is what: "Ann is a knight, Bob is a knave, and Eve is a knight."."""
+    """Parses statements of the form "Ann is a knight, Bob is a knave, and Eve is a knight.", one per person."""
     plain = word(answer).removesuffix(".")
     parts = re.split(r",? and |, ", plain)
     found = [re.fullmatch(r"([a-z]+) is (?:an? )?([a-z]+)", part) for part in parts]
@@ -247,7 +247,7 @@ def assignments(answer: str) -> frozenset[tuple[str, str]]:
 
 
 def rounded_like(exact: Fraction | float, answer: Decimal) -> Decimal:
-    """Returns an exact number, rounded to as many decimal places as an answer has."""
+    """Returns an exact number, rounded to the number of decimal places of an answer."""
     places = max(0, -int(answer.as_tuple().exponent))
     scale = Fraction(10) ** places
     scaled = Fraction(exact) * scale

@@ -1,8 +1,8 @@
-"""Antiderivatives: many are right, and each is checked by its derivative.
+"""Antiderivatives: many answers are right, and each is checked by its derivative.
 
-The derivative is taken numerically, with 40 digits, at points where the integrand is real, and must equal the integrand
-there to 15 digits. Two of the functions that can be written here and are equal at such points are equal, but for cases
-that nobody meets; nothing is evaluated as code, and a formula that needs long or overflows is refused.
+The derivative is computed numerically, with 40 digits, at points where the integrand is real, and must match the
+integrand there to 15 digits. Functions of the accepted grammar that agree at these points are equal, except in
+contrived cases. Nothing is executed as code, and a formula that takes too long or overflows is rejected.
 """
 
 import ast
@@ -18,7 +18,7 @@ Function = Callable[[Any], Any]
 
 LONGEST = 1500  # characters of an answer
 DIGITS = 40
-HUGE = 10**6  # the largest exponent of two that a value may have
+HUGE = 10**6  # largest binary exponent of a value
 POINTS = ("0.07", "-0.19", "0.31", "-0.05", "0.23", "1.3", "-2.7", "11.3", "-14.9", "17.1", "-11.9")
 ENOUGH = 5  # points at which the derivative is compared
 NAMES = {
@@ -36,10 +36,11 @@ NAMES = {
 
 
 def function(formula: str, variable: str) -> Function:
-    """Returns the function of one variable that a formula spells; C is any constant, e and E are Euler's number.
+    """Parses a formula as a function of one variable; C is a constant of value 0, e and E are Euler's number.
 
     Raises:
-        Unread: the formula is anything else than numbers, the variable, + - * / ** and the functions of NAMES.
+        Unread: the formula contains anything but numbers, the variable, + - * / ** and the functions of NAMES, or a
+            number that is too large.
     """
     if len(formula) > LONGEST or not formula.isascii():
         message = "the answer is not one formula, or a very long one"
@@ -54,7 +55,7 @@ def function(formula: str, variable: str) -> Function:
 
 
 def _valued(node: ast.expr, variable: str, x: Any, *, read: bool) -> Any:
-    """Returns the value of a formula at x; with `read`, only whether it is one is found out."""
+    """Returns the value of a formula at x; with `read`, only checks the syntax."""
     mpmath = library("mpmath")
 
     def value(inner: ast.expr) -> Any:
@@ -101,10 +102,10 @@ def _applied(one: Any, operator: ast.operator, other: Any) -> Any:
 
 
 def _bounded(value: Any) -> Any:
-    """Returns a value that is no larger than can be computed with further.
+    """Returns a value that is small enough for further computation.
 
     Raises:
-        OverflowError: it is.
+        OverflowError: the value is too large or not finite.
     """
     mpmath = library("mpmath")
     if not mpmath.isfinite(value) or (value != 0 and abs(mpmath.mag(value)) > HUGE):
@@ -113,7 +114,7 @@ def _bounded(value: Any) -> Any:
 
 
 def judge_antiderivative(facts: Facts, answer: str) -> str:
-    """A formula whose derivative is the integrand."""
+    """Accepts a formula whose derivative is the integrand."""
     mpmath = library("mpmath")
     with mpmath.workdps(DIGITS):
         integrand = function(facts["integrand"], facts["variable"])
@@ -127,7 +128,7 @@ def judge_antiderivative(facts: Facts, answer: str) -> str:
                 slope = mpmath.diff(found, point)
             except (ArithmeticError, ValueError):
                 return f"the answer has no derivative at {facts['variable']} = {mpmath.nstr(point, 4)}"
-            if not abs(slope - wanted) <= mpmath.mpf(10) ** -15 * (1 + abs(wanted)):  # else what is no number passes
+            if not abs(slope - wanted) <= mpmath.mpf(10) ** -15 * (1 + abs(wanted)):  # `not <=`, so that NaN fails
                 return f"the derivative is another at {facts['variable']} = {mpmath.nstr(point, 4)}"
             compared += 1
             if compared == ENOUGH:
@@ -136,7 +137,7 @@ def judge_antiderivative(facts: Facts, answer: str) -> str:
 
 
 def _real(integrand: Function, point: Any) -> Any:
-    """Returns the integrand's value; None where it is not real, or of no common size."""
+    """Returns the integrand's value; None if it is not real, or not of moderate size."""
     mpmath = library("mpmath")
     try:
         value = integrand(point)
@@ -148,7 +149,7 @@ def _real(integrand: Function, point: Any) -> Any:
 
 
 def integrated(facts: Facts) -> str:
-    """Returns an antiderivative, by the computer algebra."""
+    """Returns an antiderivative computed by sympy."""
     sympy = library("sympy")
     variable = sympy.Symbol(facts["variable"])
     integrand = sympy.sympify(facts["integrand"], locals={facts["variable"]: variable})

@@ -1,6 +1,6 @@
-"""Answers that are numbers of more digits than anybody writes: right where they are rounded rightly.
+"""Numeric answers that must be rounded: an answer is right if it is rounded correctly.
 
-Every judge takes the facts of a problem and an answer, and returns what is wrong with it: "" where it is right.
+Every judge takes a problem's facts and an answer, and returns the fault of the answer, "" if it is right.
 """
 
 import re
@@ -13,7 +13,7 @@ from poziomka.tasks.logic.reasoning.checks.answer_parsers import Unread, grid, n
 
 Facts = Mapping[str, Any]
 
-LEAST_DIGITS = 4  # significant ones of a probability
+LEAST_DIGITS = 4  # fewest significant digits of a probability
 
 
 def _places(value: Decimal) -> int:
@@ -21,7 +21,7 @@ def _places(value: Decimal) -> int:
 
 
 def _plain(answer: str) -> Decimal:
-    """Reads a number without an exponent: how exact it is can be seen."""
+    """Parses a number without an exponent, so that its precision is explicit."""
     if "e" in answer.lower():
         message = "the answer is not one plain decimal number"
         raise Unread(message)
@@ -29,7 +29,7 @@ def _plain(answer: str) -> Decimal:
 
 
 def judge_probability(facts: Facts, answer: str) -> str:
-    """The fraction itself, or a decimal number rounded to at least four significant digits."""
+    """Accepts the fraction itself, or a decimal number rounded to at least four significant digits."""
     exact = Fraction(*facts["exact"])
     found = re.fullmatch(r"(\d{1,12})\s*/\s*(\d{1,12})", answer, re.ASCII)
     if found is not None:
@@ -41,7 +41,7 @@ def judge_probability(facts: Facts, answer: str) -> str:
 
 
 def judge_measure(facts: Facts, answer: str) -> str:
-    """A number of degrees, a length, or coordinates (x, y), rounded to the places asked for or to more."""
+    """Accepts an angle in degrees, a length, or coordinates (x, y), rounded to the required decimal places or more."""
     exact: Sequence[str] = facts["exact"]
     plain = answer.removesuffix("°").strip()
     if len(exact) > 1:
@@ -60,7 +60,7 @@ def judge_measure(facts: Facts, answer: str) -> str:
 
 
 def judge_roots(facts: Facts, answer: str) -> str:
-    """All real roots with commas between them, in any order, each within half of the last of four decimal places."""
+    """Accepts all real roots, separated by commas, in any order, each to within 0.00005 (four decimal places)."""
     wanted = sorted(map(Decimal, facts["roots"]))
     values = sorted(_plain(part.strip()) for part in answer.split(","))
     if len(values) != len(wanted):
@@ -70,7 +70,7 @@ def judge_roots(facts: Facts, answer: str) -> str:
 
 
 def judge_pool(facts: Facts, answer: str) -> str:
-    """The matrix, each number rounded to two decimal places or to more."""
+    """Accepts the matrix with each number rounded to two decimal places or more."""
     wanted, rows = grid(facts["rounded"]), grid(answer)
     if [len(row) for row in rows] != [len(row) for row in wanted]:
         message = f"the answer is not a matrix of {len(wanted)} rows and {len(wanted[0])} columns"
@@ -87,6 +87,6 @@ def judge_pool(facts: Facts, answer: str) -> str:
 
 
 def judge_choice(facts: Facts, answer: str) -> str:
-    """The number of interest, as it stands in the question or in plain digits."""
+    """Accepts the requested number, as the question writes it or in plain digits."""
     value = number(answer)
     return "" if value in {number(spelling) for spelling in facts["spellings"]} else f"{value} is another number"

@@ -1,6 +1,6 @@
-"""Puzzles in which things are pushed over a board: sokoban, rush hour, boxes and agents, Rubik's cube.
+"""Judges of puzzles with moves on a board: sokoban, rush hour, boxes and agents, Rubik's cube.
 
-Every judge takes the facts of a problem and an answer, and returns what is wrong with it: "" where it is right.
+Every judge takes a problem's facts and an answer, and returns the fault of the answer, "" if it is right.
 """
 
 import re
@@ -19,7 +19,7 @@ TURNS = {"L": (0, -1), "R": (0, 1), "U": (-1, 0), "D": (1, 0)}
 
 
 def judge_pushes(facts: Facts, answer: str) -> str:
-    """Letters L, D, U, R, each a step or a push that is possible, that bring every box to a goal."""
+    """Accepts letters L, D, U, R, each a legal step or push, that bring every box to a goal."""
     if not re.fullmatch(r"[LRUD]+", answer, re.ASCII):
         message = "the answer is not a row of the letters L, R, U and D"
         raise Unread(message)
@@ -44,12 +44,12 @@ def judge_pushes(facts: Facts, answer: str) -> str:
 
 # ------------------------------------------------------------------------------------------------------- rush hour
 SIDE = 6
-EXIT = SIDE - 2  # column of the red car's left end when it is out
-Cars = tuple[tuple[str, int, int, int], ...]  # name, length, the row or column it stays in, 1 where that is a column
+EXIT = SIDE - 2  # column of the red car's left end at the exit
+Cars = tuple[tuple[str, int, int, int], ...]  # name, length, index of its row or column, 1 for a column
 
 
 def _parked(board: str) -> tuple[Cars, tuple[int, ...], frozenset[tuple[int, int]]]:
-    """Returns the cars of a board of 36 letters, where each begins on its row or column, and the walls."""
+    """Parses a board of 36 letters into cars, their first places in their row or column, and the walls."""
     places: dict[str, list[tuple[int, int]]] = {}
     for number, letter in enumerate(board):
         places.setdefault(letter, []).append(divmod(number, SIDE))
@@ -69,7 +69,7 @@ def _covered(car: tuple[str, int, int, int], start: int) -> list[tuple[int, int]
 
 
 def judge_traffic(facts: Facts, answer: str) -> str:
-    """Moves "F+1 K-2", each along free cells, after which the red car A stands at the exit."""
+    """Accepts moves such as "F+1 K-2" through free cells after which the red car A is at the exit."""
     cars, starts, walls = _parked(facts["board"])
     names = [car[0] for car in cars]
     taken = {
@@ -95,7 +95,7 @@ def judge_traffic(facts: Facts, answer: str) -> str:
 
 
 def least_traffic(board: str) -> str | None:
-    """Returns moves that bring the red car to the exit, as few as there can be; None where there are none."""
+    """Returns the fewest moves that bring the red car to the exit; None if it cannot get there."""
     cars, starts, walls = _parked(board)
     red = [car[0] for car in cars].index("A")
 
@@ -123,14 +123,14 @@ def least_traffic(board: str) -> str | None:
 
 
 # ------------------------------------------------------------------------------------------------- boxes and agents
-Squares = dict[tuple[float, float], Counter[str]]  # what stands in each
+Squares = dict[tuple[float, float], Counter[str]]  # contents of each square
 SQUARE = r"\[(\d{1,2}\.5), (\d{1,2}\.5)\]"
 
 
 def judge_boxes(facts: Facts, answer: str) -> str:
-    """Steps as JSON, each of at most one action for an agent, that bring every box to a target of its color.
+    """Accepts a JSON list of steps that brings every box to a target of its color; an agent acts at most once per step.
 
-    All actions of a step begin with what stood in the squares before it.
+    All actions of a step start from the contents of the squares before it.
     """
     squares = {_square(key): Counter(things) for key, things in facts["squares"].items()}
     plan = read_json(answer)
@@ -153,7 +153,7 @@ def _act(
     agent: str,
     action: object,
 ) -> str:
-    """Changes the squares by an action, and notes what stood in them before its step; returns what is wrong with it."""
+    """Applies an action to the squares, and records their contents before the step; returns the fault of the action."""
     who = re.fullmatch(rf"Agent{SQUARE}", agent, re.ASCII)
     what = re.fullmatch(rf"move\((box_\w+), (?:(target_\w+)|square{SQUARE})\)", str(action), re.ASCII)
     if who is None or what is None:
@@ -178,7 +178,7 @@ def _act(
 
 
 def _square(key: str) -> tuple[float, float]:
-    """Returns the square that the package calls "0.5_1.5"."""
+    """Parses the package's name of a square, such as "0.5_1.5"."""
     across, along = key.split("_")
     return float(across), float(along)
 
@@ -212,7 +212,7 @@ MOST_TURNS = 400
 
 
 def judge_cube(facts: Facts, answer: str) -> str:
-    """Turns in Singmaster notation, none of them combined, after which every face has one color."""
+    """Accepts turns in Singmaster notation, without combined turns, after which every face has one color."""
     turns = answer.split()
     if not turns or len(turns) > MOST_TURNS or not all(TURN.fullmatch(turn) for turn in turns):
         message = f"the answer is not a row of 1 to {MOST_TURNS} turns"
@@ -226,7 +226,7 @@ def judge_cube(facts: Facts, answer: str) -> str:
 
 
 def turned(size: int, turns: Sequence[str]) -> bool:
-    """Whether a cube is solved after turns from the solved state."""
+    """Whether a cube is solved after some turns of a solved cube."""
     cube = library("magiccube.cube").Cube(size)
     cube.rotate(" ".join(turns))
     return bool(cube.is_done())

@@ -1,6 +1,6 @@
-"""Conclusions from premises: statements over letters, and syllogisms over groups.
+"""Conclusions from premises: propositional statements over letters, and syllogisms over groups.
 
-The judge takes the facts of a problem and an answer, and returns what is wrong with it: "" where it is right.
+The judge takes a problem's facts and an answer, and returns the fault of the answer, "" if it is right.
 """
 
 import re
@@ -11,18 +11,18 @@ from typing import Any, Literal
 from poziomka.tasks.logic.reasoning.checks.answer_parsers import Unread
 
 Facts = Mapping[str, Any]
-Truth = int  # a truth table as bits, one for each assignment of truth to the letters
+Truth = int  # a truth table as bits, one for each assignment of truth values to the letters
 
 TOKEN = re.compile(r"\s*([A-Z]|[∧∨¬→↔()])")
-DEEPEST = 40  # brackets within brackets
+DEEPEST = 40  # levels of nested brackets
 BINDING = (("↔",), ("→",), ("∨",), ("∧",))  # loosest first
 
 
 class Statements:
-    """Statements over some letters, each as the bits of its truth table."""
+    """Propositional statements over some letters, represented by the bits of their truth tables."""
 
     def __init__(self, letters: Iterable[str]) -> None:
-        """Lays out the truth tables of the letters."""
+        """Builds the truth tables of the letters."""
         self.letters = sorted(letters)
         rows = 1 << len(self.letters)
         self.all = (1 << rows) - 1
@@ -32,10 +32,10 @@ class Statements:
         }
 
     def read(self, statement: str) -> Truth:
-        """Returns the truth table of a statement with ∧ ∨ ¬ → ↔ and brackets; → and ↔ group to the left.
+        """Parses a statement with ∧ ∨ ¬ → ↔ and brackets into its truth table; → and ↔ are left-associative.
 
         Raises:
-            Unread: it is no such statement, or has other letters.
+            Unread: the text is no such statement, or has other letters.
         """
         tokens: list[str] = []
         place = 0
@@ -54,7 +54,7 @@ class Statements:
         return table
 
     def _loose(self, tokens: list[str], level: int, depth: int) -> tuple[Truth, list[str]]:
-        """Reads what operators of a level and tighter ones join."""
+        """Parses operands joined by operators of a precedence level and tighter ones."""
         if level == len(BINDING):
             return self._tight(tokens, depth)
         table, rest = self._loose(tokens, level + 1, depth)
@@ -64,7 +64,7 @@ class Statements:
         return table, rest
 
     def _tight(self, tokens: list[str], depth: int) -> tuple[Truth, list[str]]:
-        """Reads a letter, a negation or a bracket."""
+        """Parses a letter, a negation or a group in brackets."""
         first = tokens[0] if tokens and depth < DEEPEST else ""
         if first == "¬":
             table, rest = self._tight(tokens[1:], depth + 1)
@@ -90,7 +90,7 @@ class Statements:
                 return self.all & ~(one ^ other)
 
     def objection(self, premises: Iterable[Truth], conclusion: Truth) -> str:
-        """Returns why a conclusion is none: it does not follow, or says nothing of its own; "" where it is one."""
+        """Returns why a conclusion is not accepted (it does not follow, or is trivial); "" if it is."""
         together = self.all
         for premise in premises:
             together &= premise
@@ -104,14 +104,14 @@ class Statements:
 
 
 def judge_conclusion(facts: Facts, answer: str) -> str:
-    """A statement that follows from the premises and says less than nothing: see Statements.objection."""
+    """Accepts a statement that follows from the premises and is not trivial: see Statements.objection."""
     statements = Statements(facts["letters"])
     premises = [statements.read(premise) for premise in facts["premises"]]
     return statements.objection(premises, statements.read(answer))
 
 
 def concluded(letters: Iterable[str], premises: Iterable[str]) -> str | None:
-    """Returns a short conclusion from premises; None where they contradict each other, or no short one follows."""
+    """Returns a short conclusion from premises; None if they contradict each other, or no short one follows."""
     statements = Statements(letters)
     tables = [statements.read(premise) for premise in premises]
     together = statements.all
@@ -131,9 +131,10 @@ Form = Literal["All", "No", "Some", "Some not"]
 
 
 def follows(premises: Iterable[str], conclusion: str) -> bool | None:
-    """Whether a conclusion about groups follows from premises; every group has a member. None: cannot be read.
+    """Whether a conclusion about groups follows from premises, if every group has a member.
 
-    Every world is tried: which of the eight kinds of individuals, by the groups that they belong to, there are.
+    Checks every world: each set of the eight kinds of individuals, a kind being a combination of groups. Returns None
+    if a statement cannot be parsed.
     """
     said = [_said(statement) for statement in (*premises, conclusion)]
     if None in said:

@@ -1,6 +1,6 @@
-"""Puzzles of pouring, swapping, stacking and walking: an answer is a row of moves, and each of them must be legal.
+"""Judges of puzzles with pouring, swapping, stacking and walking: an answer is a sequence of legal moves.
 
-Every judge takes the facts of a problem and an answer, and returns what is wrong with it: "" where it is right.
+Every judge takes a problem's facts and an answer, and returns the fault of the answer, "" if it is right.
 """
 
 import re
@@ -20,7 +20,7 @@ Move = TypeVar("Move")
 def shortest(
     start: State, steps: Callable[[State], Iterable[tuple[Move, State]]], done: Callable[[State], bool]
 ) -> list[Move] | None:
-    """Returns a shortest row of moves from a state to one that is done, by breadth first search; None where none is."""
+    """Returns a shortest sequence of moves to a state that is `done`, by breadth-first search; None if none exists."""
     came: dict[State, tuple[State, Move] | None] = {start: None}
     queue = deque([start])
     while queue:
@@ -40,7 +40,7 @@ def shortest(
 
 # ------------------------------------------------------------------------------------------------------------ jugs
 def _poured(state: tuple[int, ...], move: str, capacities: Sequence[int]) -> tuple[int, ...]:
-    """Returns what the jugs hold after "fill A", "empty A" or "pour A->B"."""
+    """Returns the contents of the jugs after "fill A", "empty A" or "pour A->B"."""
     found = re.fullmatch(r"(?:(fill|empty) ([A-Z])|pour ([A-Z])->([A-Z]))", move)
     if found is None:
         message = f"{move[:50]!r} is no move"
@@ -61,7 +61,7 @@ def _poured(state: tuple[int, ...], move: str, capacities: Sequence[int]) -> tup
 
 
 def least_pours(capacities: Sequence[int], target: int) -> list[str] | None:
-    """Returns a shortest row of moves after which a jug holds the target; None where none does."""
+    """Returns a shortest sequence of moves that measures the target in some jug; None if there is none."""
     jugs = range(len(capacities))
 
     def steps(state: tuple[int, ...]) -> Iterable[tuple[tuple[int, int], tuple[int, ...]]]:
@@ -85,7 +85,7 @@ def least_pours(capacities: Sequence[int], target: int) -> list[str] | None:
 
 
 def _poured_name(one: int, other: int) -> str:
-    """Returns the move of a jug that is filled (other is one), emptied (other is -1) or poured into another."""
+    """Returns the text of a move: fill `one` (`other` is `one`), empty it (`other` is -1), or pour it into `other`."""
     jug = chr(ord("A") + one)
     if other == one:
         return f"fill {jug}"
@@ -93,7 +93,7 @@ def _poured_name(one: int, other: int) -> str:
 
 
 def judge_pours(facts: Facts, answer: str) -> str:
-    """A list of moves, as JSON, after which a jug holds the target."""
+    """Accepts a JSON list of moves after which some jug contains the target."""
     moves = _texts(answer)
     state: tuple[int, ...] = (0,) * len(facts["capacities"])
     for move in moves:
@@ -111,7 +111,7 @@ def _texts(answer: str) -> list[str]:
 
 # --------------------------------------------------------------------------------------------------------- knights
 def beside(one: str, other: str) -> bool:
-    """Whether a knight can go from one square ("B3") to another."""
+    """Whether two squares, such as "B3" and "C1", are a knight's move apart."""
     across, along = abs(ord(one[0]) - ord(other[0])), abs(int(one[1:]) - int(other[1:]))
     return {across, along} == {1, 2}
 
@@ -119,7 +119,7 @@ def beside(one: str, other: str) -> bool:
 def least_swap(
     board: Mapping[str, Sequence[str]], pieces: Mapping[str, str | None], start_turn: str = "w"
 ) -> list[tuple[str, str, str]] | None:
-    """Returns a shortest row of moves that swaps white and black knights; None where there is none."""
+    """Returns a shortest sequence of moves that swaps white and black knights; None if there is none."""
     squares = sorted(board)
     near = [[squares.index(other) for other in board[square]] for square in squares]
     white, black = (sum(1 << i for i, s in enumerate(squares) if pieces[s] == color) for color in "wB")
@@ -144,7 +144,7 @@ def least_swap(
 
 
 def judge_swap(facts: Facts, answer: str) -> str:
-    """A list of moves "w,A1,B3", as JSON, that swaps the knights in turn; "No" where none does."""
+    """Accepts a JSON list of moves such as "w,A1,B3" that swaps the knights in turn; "No" if that is impossible."""
     if not facts["possible"]:
         return "" if answer in ("No", "no", '"No"') else "the knights cannot be swapped"
     pieces: dict[str, str | None] = dict(facts["pieces"])
@@ -165,7 +165,7 @@ def judge_swap(facts: Facts, answer: str) -> str:
 
 # ----------------------------------------------------------------------------------------------------------- hanoi
 def judge_tower(facts: Facts, answer: str) -> str:
-    """Lines "Move disk 1 from Peg 2 to Peg 3" that bring all disks to the target, each move legal."""
+    """Accepts lines such as "Move disk 1 from Peg 2 to Peg 3", all legal, that bring all disks to the target."""
     pegs: dict[int, list[int]] = {peg: [] for peg in range(1, facts["pegs"] + 1)}
     pegs[facts["start"]] = list(range(facts["disks"], 0, -1))
     for line in answer.split("\n"):
@@ -187,7 +187,7 @@ WAYS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 
 
 def judge_path(facts: Facts, answer: str) -> str:
-    """Directions that lead from * to # through open cells, as few as there can be; "infeasible" where none do."""
+    """Accepts a shortest list of directions from * to # through open cells; "infeasible" if there is no path."""
     if facts["length"] == 0:
         return "" if answer == "infeasible" else "there is no path"
     lines = facts["grid"]
@@ -207,7 +207,7 @@ def judge_path(facts: Facts, answer: str) -> str:
 
 
 def judge_ladder(facts: Facts, answer: str) -> str:
-    """Words with commas between them, each a known word one letter away from the one before, from start to end."""
+    """Accepts known words from start to end, separated by commas, each one letter different from the word before."""
     rungs = answer.split(",")
     if (rungs[0], rungs[-1]) != (facts["start"], facts["end"]) or len(rungs) < 2:
         return f"the ladder does not lead from {facts['start']} to {facts['end']}"
@@ -232,7 +232,7 @@ _WORDS: dict[int, frozenset[str]] = {}
 
 
 def judge_buttons(facts: Facts, answer: str) -> str:
-    """Buttons with arrows between them, each active when it is pressed, that reach the target in the fewest presses."""
+    """Accepts buttons, separated by arrows, that are active when pressed and reach the target in the fewest presses."""
     names = re.split(r"\s*(?:→|->|,|\s)\s*", answer)
     buttons = {button["name"]: button for button in facts["buttons"]}
     if not all(name in buttons for name in names):

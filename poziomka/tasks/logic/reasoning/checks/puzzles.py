@@ -1,6 +1,6 @@
-"""Puzzles whose answer is a filling: letters by digits, vertices by colors, boards, and expressions over numbers.
+"""Judges of puzzles with a filling or an expression: cryptarithms, colorings, boards, arithmetic over given numbers.
 
-Every judge takes the facts of a problem and an answer, and returns what is wrong with it: "" where it is right.
+Every judge takes a problem's facts and an answer, and returns the fault of the answer, "" if it is right.
 """
 
 import ast
@@ -16,7 +16,7 @@ Facts = Mapping[str, Any]
 
 # ----------------------------------------------------------------------------------------------------- expressions
 def judge_expression(facts: Facts, answer: str) -> str:
-    """An expression with + - * / and brackets that uses each number once and has the target as its value."""
+    """Accepts an expression with + - * / and brackets that uses each number once and evaluates to the target."""
     if len(answer) > 400 or not re.fullmatch(r"[\d+\-*/() ]+", answer, re.ASCII) or "**" in answer or "//" in answer:
         message = "the answer is not one expression with + - * / and brackets"
         raise Unread(message)
@@ -29,7 +29,7 @@ def judge_expression(facts: Facts, answer: str) -> str:
 
 
 def parsed(expression: str) -> ast.Expression:
-    """Returns the syntax tree of a Python expression; nothing is evaluated."""
+    """Returns the syntax tree of a Python expression, without evaluating it."""
     try:
         return ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -38,7 +38,7 @@ def parsed(expression: str) -> ast.Expression:
 
 
 def _valued(node: ast.expr) -> tuple[Fraction | None, list[int]]:
-    """Returns the value of an expression (None where it divides by zero) and the numbers in it."""
+    """Returns the value of an expression (None for a division by zero) and the numbers in it."""
     match node:
         case ast.Constant(value=int() as number):
             return Fraction(number), [number]
@@ -68,13 +68,13 @@ def _applied(one: Fraction | None, operator: ast.operator, other: Fraction | Non
 
 
 def exact(expression: str) -> Fraction | None:
-    """Returns the value of an expression with + - * / and brackets; None where it divides by zero."""
+    """Returns the value of an expression with + - * / and brackets; None for a division by zero."""
     return _valued(parsed(expression).body)[0]
 
 
 # ----------------------------------------------------------------------------------------------------- cryptarithm
 def judge_letters(facts: Facts, answer: str) -> str:
-    """A digit for each letter, "A=1,B=2", different ones, so that the words add up to the result."""
+    """Accepts distinct digits for the letters, "A=1,B=2", under which the words add up to the result."""
     pairs = [re.fullmatch(r"([A-Z])\s*=\s*(\d)", part.strip(), re.ASCII) for part in answer.split(",")]
     digits = {pair[1]: pair[2] for pair in pairs if pair is not None}
     if None in pairs or len(digits) < len(pairs):
@@ -92,7 +92,7 @@ def judge_letters(facts: Facts, answer: str) -> str:
 
 # -------------------------------------------------------------------------------------------------------- coloring
 def judge_colors(facts: Facts, answer: str) -> str:
-    """A color for each vertex, as a JSON object, so that neighbours differ."""
+    """Accepts a color for each vertex, as a JSON object, so that neighbours differ."""
     colors = read_json(answer)
     if not isinstance(colors, dict) or not all(type(color) is int for color in colors.values()):
         message = "the answer is not an object of colors by vertex"
@@ -109,7 +109,7 @@ def judge_colors(facts: Facts, answer: str) -> str:
 
 # ------------------------------------------------------------------------------------------------------- palindrome
 def judge_palindrome(facts: Facts, answer: str) -> str:
-    """A word that reads the same backwards and uses exactly the letters that are given."""
+    """Accepts a palindrome that uses exactly the given letters."""
     if sorted(answer) != sorted(facts["letters"]):
         return "the answer does not use exactly the letters that are given"
     return "" if answer == answer[::-1] else "the answer does not read the same backwards"
@@ -117,7 +117,7 @@ def judge_palindrome(facts: Facts, answer: str) -> str:
 
 # ---------------------------------------------------------------------------------------------------------- boards
 def judge_queens(facts: Facts, answer: str) -> str:
-    """The board with as many queens as it has rows, the given ones among them, none of which attacks another."""
+    """Accepts a board with one queen per row, including the given ones, none of which attacks another."""
     rows, given = grid(answer), facts["board"]
     if len(rows) != len(given) or any(len(row) != len(given) or set(row) - {"Q", "_"} for row in rows):
         message = f"the answer is not a board of {len(given)} rows with Q and _"
@@ -132,7 +132,7 @@ def judge_queens(facts: Facts, answer: str) -> str:
 
 
 def judge_weights(facts: Facts, answer: str) -> str:
-    """A grid of 0 and 1 whose rows and columns have the weighted sums that are given."""
+    """Accepts a grid of 0 and 1 whose rows and columns have the given weighted sums."""
     rows = grid(answer)
     across, along = facts["rows"], facts["columns"]
     if len(rows) != len(across) or any(len(row) != len(along) or set(row) - {"0", "1"} for row in rows):
@@ -146,7 +146,7 @@ def judge_weights(facts: Facts, answer: str) -> str:
 
 
 def judge_sums(facts: Facts, answer: str) -> str:
-    """The matrix, its zeros filled by the given numbers, each once, so that the last row and column are sums."""
+    """Accepts the matrix with its zeros filled by the given numbers, once each; last row and column must be sums."""
     given = facts["matrix"]
     size = len(given)
     rows = grid(answer)
