@@ -1,4 +1,4 @@
-"""Conformance checks and fakes, for users' tests and ours; importing this imports no torch."""
+"""Conformance checks and fakes for users' tests and our own; importing this module does not import torch."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports `check_architecture`, and torch with it, when somebody asks for it."""
+    """Imports `check_architecture`, and torch with it, on first access."""
     if name == "check_architecture":
         from poziomka.testing.conformance.architecture import check_architecture  # noqa: PLC0415 it imports torch
 

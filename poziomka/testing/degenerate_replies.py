@@ -1,4 +1,4 @@
-"""Replies that are worth nothing, whatever a problem asks: what a model tries that does not know, and junk."""
+"""Replies that must score 0 on any problem: guesses, hedges, look-alikes, injected code and long junk."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,22 +10,22 @@ from poziomka.core.rollouts.boxes import Box, open_box
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript
 from poziomka.testing.negatives import same
 
-LONG = "let me see whether that is so and look at it once more "  # repeated where a reply is to be long
-NUMERAL = re.compile(r"(?<!\w)\d+(?!\w)", re.ASCII)  # no part of a name such as x1
+LONG = "let me see whether that is so and look at it once more "  # repeated to make long replies
+NUMERAL = re.compile(r"(?<!\w)\d+(?!\w)", re.ASCII)  # not in names such as x1
 TERM = r"\(*\d+(?:\.\d+)?\)*"
-SUM = re.compile(rf"{TERM}(?:(?: [-+*/] |[+*/]){TERM})+", re.ASCII)  # what a scorer that computes would work out
+SUM = re.compile(rf"{TERM}(?:(?: [-+*/] |[+*/]){TERM})+", re.ASCII)  # scorers that evaluate arithmetic would accept it
 
 
 @dataclass(frozen=True)
 class Case:
-    """A problem with what is known about answers to it.
+    """A problem with known right and wrong answers.
 
     Attributes:
-        where: names the problem, "train/7".
-        problem: what is asked.
-        thought: words that stand in the thought before a right answer.
-        gold: a right answer; None where none is known.
-        mistakes: wrong answers by what is wrong with each.
+        where: location of the problem for messages, such as "train/7".
+        problem: the problem.
+        thought: thought before a right answer.
+        gold: a right answer; None if none is known.
+        mistakes: wrong answers, by a description of the fault.
         others: right answers to other problems.
     """
 
@@ -38,25 +38,25 @@ class Case:
 
     @property
     def wrong(self) -> str | None:
-        """A wrong answer that is not empty, to stand beside the right one."""
+        """A wrong answer that is not empty; None if there is none."""
         return next((answer for answer in self.mistakes.values() if answer.strip()), None)
 
     def said(self, reply: str) -> Transcript:
-        """Returns the transcript in which the model says `reply`."""
+        """Returns the transcript with `reply` as the model's whole reply."""
         return Transcript.of(self.problem.prompt) + Span(Author.MODEL, reply, stop=Stop.END)
 
     def answered(self, answer: str, thought: str = "hm") -> Transcript:
-        """Returns the transcript in which the model thinks and then answers."""
+        """Returns the transcript in which the model writes a thought and an answer."""
         return self.said(f"{THINK} {thought} {CLOSE} {answer}")
 
     def opened(self, reply: str) -> Transcript:
-        """Returns the transcript in which the chat format opened the thought and the model goes on."""
+        """Returns the transcript in which the chat template opens the thought and the model writes `reply`."""
         prompt = Transcript.of(self.problem.prompt) + Span(Author.TEMPLATE, f" {THINK}")
         return prompt + Span(Author.MODEL, f" {reply}", stop=Stop.END)
 
 
 def worthless(case: Case) -> Iterator[tuple[str, Transcript]]:
-    """Yields replies that must earn nothing, each after what it is; none is longer than a few thousand characters."""
+    """Yields replies that must score 0, each as (description, transcript), of at most a few thousand characters."""
     gold = case.gold
     for what, answer in _answers(case):
         if gold is None or not same(answer, gold):
@@ -84,7 +84,7 @@ ANSWERS = {
     "-inf": "-inf",
     "1e999": "1e999",
     "1/0": "1/0",
-    "5000 digits": "9" * 5000,  # more than int() reads
+    "5000 digits": "9" * 5000,  # more than int() accepts
     "a huge exponent": "1e999999999999",
     "()": "()",
     "None": "None",
@@ -101,7 +101,7 @@ ANSWERS = {
     "code that ends the scorer": "__import__('os')._exit(0)",
     "a claim of reward": '{"reward": 1.0, "correct": true}',
     "a claim that tests passed": "all tests passed",
-    "digits and a letter": "9" * 40 + "x",  # what a regular expression with two ways to read digits never finishes
+    "digits and a letter": "9" * 40 + "x",  # catastrophic backtracking in ambiguous regexes
     "words and a mark": "a " * 40 + "!",
     "letters and a mark": "a" * 40 + "!",
 }
@@ -116,7 +116,7 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
     yield from ANSWERS.items()
 
 
-# ----------------------------------------------------------------------------------------------- thoughts are no answer
+# ----------------------------------------------------------------------------------------- answers inside the thought
 def _thoughts(case: Case, gold: str) -> Iterator[tuple[str, Transcript]]:
     thought, long = case.thought, LONG * 20
     yield "the answer in the thought only", case.said(f"{THINK} {thought} {gold} {CLOSE}")
@@ -135,11 +135,11 @@ def _thoughts(case: Case, gold: str) -> Iterator[tuple[str, Transcript]]:
         yield "a wrong answer, the right one in the thought", case.answered(case.wrong, f"{thought} {gold}")
 
 
-# ---------------------------------------------------------------------------------- more than one answer, or one denied
+# ---------------------------------------------------------------------------------------- several answers, or retracted
 def _several(case: Case, gold: str) -> Iterator[tuple[str, str]]:
-    """Yields answers that say more than one, or take back what they say.
+    """Yields answers that give several candidates, or retract the one they give.
 
-    Where many answers are right, two of them side by side may be one (two programs, two steps): words stand between.
+    If many answers are right, two of them side by side may be one (two programs, two steps), so words separate them.
     """
     wrong, single = case.wrong, bool(case.problem.answer)
     candidates = [other for other in dict.fromkeys(case.others) if not same(other, gold)]
@@ -154,7 +154,7 @@ def _several(case: Case, gold: str) -> Iterator[tuple[str, str]]:
 
 
 def _beside(gold: str, wrong: str, *, single: bool) -> Iterator[tuple[str, str]]:
-    """Yields answers in which a right and a wrong one stand, in each order."""
+    """Yields answers with a right and a wrong candidate, in both orders."""
     if single:
         yield "several answers, the right one last", f"{wrong} {gold}"
         yield "several answers, the right one first", f"{gold} {wrong}"
@@ -172,8 +172,8 @@ def _beside(gold: str, wrong: str, *, single: bool) -> Iterator[tuple[str, str]]
     yield "several tags, the right one first", f"<answer>{gold}</answer> <answer>{wrong}</answer>"
 
 
-# ------------------------------------------------------------------- words and signs that make the answer another one
-BESIDE_NUMBERS = (  # each with a number at "{}"
+# ------------------------------------------------------------------------- words and signs that change the answer
+BESIDE_NUMBERS = (  # "{}" is the place of a number
     *("half of {}", "a third of {}", "twice {}", "minus {}", "the square root of {}", "a dozen {}", "anything but {}"),
     *("{} million", "{} millions", "{} Millionen", "{} thousand", "{} hundred", "{} dozen", "{} k", "{}k", "{} tenths"),
     *("{} and a half", "{} or thirteen", "{} and so on", "{} squared", "{} plus one", "{} point five", "{} doubled"),
@@ -189,7 +189,7 @@ IN_BOXES = (
     r"{}\text{{ or }}13",
     "x > {}",
 )
-BESIDE_BOXES = (  # each with a box at "{}"
+BESIDE_BOXES = (  # "{}" is the place of a box
     *(
         "half of {}",
         "twice {}",
@@ -206,7 +206,7 @@ BESIDE_BOXES = (  # each with a box at "{}"
 
 
 def _changed(gold: str) -> Iterator[tuple[str, str]]:
-    """Yields a right answer, a number or a box, beside words and signs after which it is the answer no longer."""
+    """Yields a right answer, a number or a box, with words or signs that change its meaning."""
     number, box = read_number(gold), open_box(gold)
     bare = box.inside if isinstance(box, Box) else gold
     if number is not None:
@@ -220,7 +220,7 @@ def _changed(gold: str) -> Iterator[tuple[str, str]]:
 
 
 def boxed(answer: str) -> str:
-    """Returns an answer in its box."""
+    """Returns an answer in a LaTeX box."""
     return rf"\boxed{{{answer}}}"
 
 
@@ -241,9 +241,9 @@ INVISIBLE = {
 
 
 def _look_alikes(case: Case, gold: str) -> Iterator[tuple[str, str]]:
-    """Yields answers that look like the gold one and are other characters.
+    """Yields answers that look like the gold answer but have other characters.
 
-    Where many answers are right, only numbers are changed: a name in other letters may be as good a name.
+    If many answers are right, only numbers are changed: a name in other letters could also be right.
     """
     if NUMERAL.search(gold):
         for what, digits in SCRIPTS.items():
@@ -253,7 +253,7 @@ def _look_alikes(case: Case, gold: str) -> Iterator[tuple[str, str]]:
         if number or case.problem.answer:
             place = number.start() + 1 if number else 1
             yield f"{what} inside", f"{gold[:place]}{character}{gold[place:]}"
-    if case.problem.answer and read_number(gold) is None:  # else letters are words around a number
+    if case.problem.answer and read_number(gold) is None:  # otherwise the letters are words around a number
         for what, table in {"full-width letters": FULL_WIDTH, "Cyrillic letters": CYRILLIC}.items():
             if gold.translate(table) != gold:
                 yield what, gold.translate(table)
@@ -285,7 +285,7 @@ SIZES = {"a megabyte": 1_000_000, "ten megabytes": 10_000_000}
 
 
 def junk(case: Case, sizes: Mapping[str, int] = SIZES) -> Iterator[tuple[str, Transcript]]:
-    """Yields long replies that must earn nothing, each after what it is; `sizes` are in characters."""
+    """Yields long replies that must score 0, each as (description, transcript); `sizes` are in characters."""
     for size, count in sizes.items():
         for what, piece in JUNK.items():
             yield f"{size} of {what}", case.answered(piece * (count // len(piece)))

@@ -1,4 +1,4 @@
-"""A sampler that says what it is told, with everything else as a model's: tokens, budgets, stops, versions."""
+"""A scripted sampler for tests, with the tokens, budgets, stops and versions of a real one."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -12,46 +12,46 @@ from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcrip
 Script = Sequence[str] | Callable[[Transcript, Sampling], str]
 
 TOKENIZER = "scripted-words"
-END = 0  # the end token's id; it stands in no text
-FILLER = " wait"  # what is said while a thought may not close yet
+END = 0  # id of the end token, which has no text
+FILLER = " wait"  # written while a thought is below its minimal length
 PIECE = re.compile(rf"\s*(?:{THINK}|{CLOSE}|(?:(?!{THINK}|{CLOSE})\S)+)|\s+\Z")
 
 
 def pieces(text: str) -> list[str]:
-    """Returns the tokens of a text: words with the white space before them, the marks of thought always alone.
+    """Tokenizes a text into words, each with the white space before it; thought tags are always separate tokens.
 
-    Texts that begin with white space can be joined: the pieces of the whole are those of the parts.
+    If texts begin with white space, the tokens of their concatenation are the tokens of the parts.
     """
     return PIECE.findall(text)
 
 
 def token_of(piece: str) -> int:
-    """Returns a piece's id, the same in every process."""
+    """Returns the id of a token, the same in every process."""
     return 1 + crc32(piece.encode("utf-8", "surrogatepass")) % (2**31 - 2)
 
 
 class ScriptedSampler(Sampler):
-    """Replies by a script, and keeps the rules of a request as a model would.
+    """A sampler that replies from a script and follows the rules of `Sampling` as a model would.
 
-    A thought that reaches `think_most` is closed by a FORCED span and the script goes on after its own
-    "</think>"; one that ends before `think_least` is filled up with " wait". Thinking tokens are counted since
-    the user spoke, over several requests and thoughts.
+    A thought that reaches `think_most` is closed by a FORCED span, and the script continues after its own "</think>". A
+    thought that ends before `think_least` is padded with " wait". Thinking tokens are counted since the last user
+    message, across requests and thoughts.
 
     Args:
-        script: texts, given out in the order of the requests and round again after the last; or a function
-            of (transcript, sampling). One request (words so far, seed) gets one reply however often it is made.
-        policy: the version that spans name until weights are adopted.
+        script: texts, used in the order of the requests and repeated cyclically; or a function of (transcript,
+            sampling). Repeated requests with the same text and seed get the same reply.
+        policy: version in the spans until `adopt` is called.
 
     Attributes:
-        requests: every request so far, oldest first.
-        versions: `policy` and every version adopted since, oldest first.
+        requests: all requests so far, oldest first.
+        versions: `policy` and all adopted versions, oldest first.
 
     Raises:
         SettingsError: the script is empty, or a single string.
     """
 
     def __init__(self, script: Script, policy: str = "script") -> None:
-        """Remembers the script; nothing has been said yet."""
+        """Stores the script."""
         if isinstance(script, str) or not (callable(script) or script):
             message = f"a script is a list of replies or a function: received {script!r}; write ['…'] for one reply"
             raise SettingsError(message)
@@ -61,10 +61,10 @@ class ScriptedSampler(Sampler):
         self._given: dict[tuple[str, int], str] = {}
 
     async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
-        """Returns `transcript` with the script's next words after it.
+        """Returns `transcript` with the script's next reply appended.
 
         Raises:
-            SamplerError: the transcript was read by another tokenizer, or the script returned no text.
+            SamplerError: the transcript has tokens of another tokenizer, or the script returned no text.
         """
         self.requests.append((transcript, sampling))
         transcript = _read(transcript)
@@ -78,16 +78,16 @@ class ScriptedSampler(Sampler):
         return transcript + spans
 
     async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
-        """Returns the log-probability of each token: those of its own words are the ones they were written with.
+        """Returns the log-probability of each token; for tokens of this sampler, the ones that their spans store.
 
         Raises:
-            SamplerError: the transcript was read by another tokenizer.
+            SamplerError: the transcript has tokens of another tokenizer.
         """
         tokens = _read(transcript).tokens
         return [_logprob(before, token, temperature) for before, token in zip([None, *tokens], tokens, strict=False)]
 
     def adopt(self, version: str, weights: object) -> None:
-        """Records `version`; a script has no use for the weights."""
+        """Records `version`; the weights are not used."""
         self.versions.append(version)
 
     def _reply(self, transcript: Transcript, sampling: Sampling) -> str:
@@ -116,7 +116,7 @@ class ScriptedSampler(Sampler):
 
 
 def _read(transcript: Transcript) -> Transcript:
-    """Returns the transcript with ids on every span."""
+    """Returns the transcript with token ids on every span."""
     if transcript.tokenizer not in (None, TOKENIZER):
         message = f"this script reads {TOKENIZER!r} tokens: received {transcript.tokenizer!r}; pass it without tokens"
         raise SamplerError(message)
@@ -128,7 +128,7 @@ def _read(transcript: Transcript) -> Transcript:
 
 
 def _thought(transcript: Transcript) -> tuple[int, bool]:
-    """Returns how many tokens the model has thought since the user spoke, and whether a thought is open."""
+    """Returns the number of thinking tokens since the last user message, and whether a thought is open."""
     thought, thinking = 0, False
     for span in transcript:
         if span.author in (Author.USER, Author.SYSTEM):
@@ -143,7 +143,7 @@ def _thought(transcript: Transcript) -> tuple[int, bool]:
 
 
 def _logprob(before: int | None, token: int, temperature: float) -> float:
-    """Returns a made-up log-probability that depends on two tokens and the temperature; 0 for the first token."""
+    """Returns a deterministic fake log-probability of a token after another; 0 for the first token or temperature 0."""
     if before is None or temperature == 0:
         return 0.0
     return -(crc32(f"{before} {token}".encode()) % 997) / 200 / temperature
@@ -151,17 +151,17 @@ def _logprob(before: int | None, token: int, temperature: float) -> float:
 
 @dataclass
 class _Writing:
-    """One request while it is being written."""
+    """State of one request while its spans are written."""
 
     sampling: Sampling
     thought: int  # thinking tokens so far
     thinking: bool  # a thought is open
     written: int = 0  # tokens so far
-    words: list[str] = field(default_factory=list)  # of the span at hand
-    said: str = ""  # of the request, since words were last forced
+    words: list[str] = field(default_factory=list)  # of the current span
+    said: str = ""  # text of the request since the last forced span
 
     def write(self, script: list[str]) -> Iterator[tuple[Author, list[str], Stop | None]]:
-        """Yields author, words and stop of each span."""
+        """Yields the author, the words and the stop reason of each span."""
         rest = list(reversed(script))
         least, most = self.sampling.think_least, self.sampling.think_most
         while True:
@@ -188,7 +188,7 @@ class _Writing:
                 yield from self._flush(Stop.THOUGHT)
 
     def _say(self, word: str) -> bool:
-        """Writes one word, no further than the end of a stop string; returns whether there was one."""
+        """Writes one word, truncated at the end of a stop string; returns whether there was a stop string."""
         self.said += word
         ends = [self.said.index(phrase) + len(phrase) for phrase in self.sampling.stop if phrase in self.said]
         if ends:

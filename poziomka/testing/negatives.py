@@ -1,4 +1,4 @@
-"""Answers that are certainly wrong, made of right ones or told by the task."""
+"""Wrong answers, from the task or by changing right ones."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -10,11 +10,11 @@ from poziomka.core.task import Task
 DIGITS = "0123456789"
 NUMBER = re.compile(r"\d+", re.ASCII)
 WHOLE_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
-NEAR = ("a number one more", "a number one less", "a hundredth more", "digits swapped")  # tolerance may be meant
+NEAR = ("a number one more", "a number one less", "a hundredth more", "digits swapped")  # a tolerance may accept these
 
 
 def near_miss(answer: str) -> str:
-    """Returns an answer that is almost `answer`: its last digit one higher, or a letter more."""
+    """Returns an answer close to `answer`: its last digit increased by 1 (9 becomes 0), or "x" appended."""
     for place in range(len(answer) - 1, -1, -1):
         if answer[place] in DIGITS:
             return f"{answer[:place]}{(int(answer[place]) + 1) % 10}{answer[place + 1 :]}"
@@ -24,16 +24,16 @@ def near_miss(answer: str) -> str:
 def mistakes(
     task: Task, problem: Problem, gold: str | None, perturb: Callable[[str], str] | None = None
 ) -> Mapping[str, str]:
-    """Returns wrong answers to a problem, each by what is wrong with it; the first one stands for all in long replies.
+    """Returns wrong answers to a problem, by a description of the fault; long replies use the first one.
 
-    They are what the task itself calls mistakes. Where it tells none they are changes of the gold answer: by `perturb`
-    alone where that is given, by `near_miss` alone where the problem has more than one right answer.
+    The task's own `mistakes` are used if it has them. Otherwise the gold answer is changed: only by `perturb` if that
+    is given, only by `near_miss` if the problem has several right answers, and in many ways for any other problem.
 
     Args:
-        task: it may tell mistakes.
-        problem: what they answer.
-        gold: a right answer; None where none is known.
-        perturb: makes a wrong answer of a right one.
+        task: task of the problem, perhaps with mistakes of its own.
+        problem: the problem.
+        gold: a right answer; None if none is known.
+        perturb: turns a right answer into a wrong one; replaces the task's mistakes.
     """
     if perturb is None and task.mistakes is not None:
         return task.mistakes(problem)
@@ -49,7 +49,7 @@ def mistakes(
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two answers are the same text, white space around it aside, or say the same number."""
+    """Whether two answers are the same text, except for surrounding white space, or contain the same number."""
     number = read_number(one)
     return one.strip() == other.strip() or (number is not None and number == read_number(other))
 

@@ -1,11 +1,15 @@
-"""How a check says that a rule is broken."""
+"""Assertion of contract rules by the conformance checks."""
 
 
 def rule(holds: object, broken: str) -> None:
-    """States a rule of a contract.
+    """Asserts a rule of a contract, independently of python -O.
+
+    Args:
+        holds: condition of the rule.
+        broken: message with the observed values, for a violation.
 
     Raises:
-        AssertionError: it does not hold; `broken` says what was seen.
+        AssertionError: the condition is false.
     """
     if not holds:
         raise AssertionError(broken)

@@ -1,4 +1,4 @@
-"""What the source of a task promises: it is pure, its problems are plain data, and its splits share nothing."""
+"""Checks of a task's source: it is pure, its problems are plain data, and its splits share no keys."""
 
 import json
 import time
@@ -8,27 +8,27 @@ from poziomka.core.problem import Problem
 from poziomka.core.task import Task
 from poziomka.testing.rule import rule
 
-KEYS_PER_PROBLEM = 10  # how many more problems are drawn to compare keys than are scored
-DRAWING = 2.0  # seconds for drawing a split's problems again, and for more keys, where problems take long to make
-FEWEST = 4  # problems that are drawn again, however long they take to make
+KEYS_PER_PROBLEM = 10  # ratio of problems drawn for comparing keys to problems scored
+DRAWING = 2.0  # time limit in seconds for drawing a split's problems again, and another for more keys
+FEWEST = 4  # problems that are drawn again regardless of the limit
 
-Drawn = list[tuple[str, Problem]]  # problems of a split, each with its name
+Drawn = list[tuple[str, Problem]]  # problems of a split, each with its location
 
 
 def source_rules(task: Task, splits: Sequence[str], problems: int) -> tuple[list[Drawn], float]:
-    """Holds a source to its contract; returns each split's first problems, and the mean seconds in which one is drawn.
+    """Checks a source; returns each split's first problems, and the mean time of drawing one in seconds.
 
     Args:
-        task: whose source.
-        splits: names of splits; one that a task with sizes by split says is empty is left out.
-        problems: how many of each split; ten times as many keys are compared, as far as DRAWING allows.
+        task: task whose source is checked.
+        splits: names of splits; splits without problems are skipped if the task has sizes by split.
+        problems: number of problems per split; ten times as many keys are compared, as far as DRAWING allows.
 
     Raises:
         AssertionError: the source breaks a rule.
-        TaskError: it raises.
+        TaskError: the source raises.
     """
     rule(splits and problems > 0, f"a check needs splits and problems: received {splits!r} and {problems}")
-    if callable(task.size):  # one that is for evaluation only has nothing to train on
+    if callable(task.size):  # an evaluation-only task has an empty train split
         splits = [split for split in splits if task.count(split) != 0] or splits
     keys: dict[str, str] = {}
     drawn, took, count = [], 0.0, 0
@@ -44,7 +44,7 @@ def source_rules(task: Task, splits: Sequence[str], problems: int) -> tuple[list
 
 
 def _more_keys(task: Task, split: str, problems: int) -> list[str]:
-    """Returns the keys of the problems after the first, for as long as DRAWING allows."""
+    """Returns the keys of the problems after the first `problems`, as far as the time limit DRAWING allows."""
     there, wanted = task.count(split), problems * KEYS_PER_PROBLEM
     began, keys = time.perf_counter(), []
     for index in range(problems, wanted if there is None else min(wanted, there)):
@@ -60,7 +60,7 @@ def _pure(task: Task, split: str, count: int) -> tuple[Drawn, float]:
     took = time.perf_counter() - began
     rule(drawn, f"split {split!r} of task {task.name!r} is empty")
     began = time.perf_counter()
-    for index in reversed(range(len(drawn))):  # backwards: a generator that draws share would notice no repetition
+    for index in reversed(range(len(drawn))):  # backwards, to detect a generator that is shared between draws
         where = f"{split}/{index}"
         late = time.perf_counter() - began > DRAWING and index < len(drawn) - FEWEST
         problem = drawn[index] if late else task.problem(split, index)

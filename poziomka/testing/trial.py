@@ -1,7 +1,7 @@
-"""The trial of a task: is what is right accepted, is what is wrong refused, and does nothing else earn a reward?
+"""The trial of a task: its scorer must accept right answers, reject wrong ones and reward no degenerate reply.
 
-The scorer runs in a process of its own, with a time limit, whatever the task says of itself: so the trial of a scorer
-that hangs does not hang. What comes out is data; `check_task` is the form of it that tests use.
+The scorer always runs in a process of its own with a time limit, even if the task is `trusted`, so that a scorer that
+hangs does not block the trial. The result is data; `check_task` is an assertion on it for tests.
 """
 
 import time
@@ -22,19 +22,19 @@ from poziomka.testing.negatives import mistakes
 from poziomka.testing.source import source_rules
 from poziomka.testing.trial_record import GOLD, JUNK, MISTAKE, WORTHLESS, EnoughError, Record, Trial, ends, spelled
 
-OTHERS = 12  # right answers to other problems that are listed beside the right one
-WHOLLY = 5  # problems of each split on which every worthless reply is tried; on others every third, in turn
-DEPENDS = ("an echo of the prompt, as the answer", "a sum of the prompt, not worked out, as the answer")  # on a problem
+OTHERS = 12  # number of right answers to other problems that are listed with the right one
+WHOLLY = 5  # problems per split with all degenerate replies; the others get every third, in turn
+DEPENDS = ("an echo of the prompt, as the answer", "a sum of the prompt, not worked out, as the answer")  # per problem
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much a trial does.
+    """Effort of a trial.
 
     Attributes:
-        budget: seconds after which no further problem is begun; one of each split is tried whatever it takes.
-        most: broken rules after which it ends.
-        sizes: of long junk, in characters by what to call them.
+        budget: seconds after which no further problem is started; one problem of each split is always tried.
+        most: number of broken rules after which the trial ends.
+        sizes: lengths of junk replies in characters, by a name for messages.
     """
 
     budget: float = 60.0
@@ -43,7 +43,7 @@ class Effort:
 
 
 WHOLE = Effort()
-FIRST = Effort(most=1, sizes={"a megabyte": 1_000_000})  # the first broken rule, sooner
+FIRST = Effort(most=1, sizes={"a megabyte": 1_000_000})  # stops at the first broken rule
 
 
 def trial(
@@ -55,20 +55,20 @@ def trial(
     perturb: Callable[[str], str] | None = None,
     effort: Effort = WHOLE,
 ) -> Trial:
-    """Tries a task: its source, and its scorer in a process of its own.
+    """Tries a task: its source, and its scorer in a separate process.
 
     Args:
-        task: what to try.
-        splits: names of its splits; one that the task says is empty is left out.
-        problems: how many problems of each split to score; ten times as many keys are compared.
-        seconds: within which the scorer must answer anything.
-        perturb: makes a wrong answer of the gold one; give your own where one that is almost right can be right.
-        effort: how much is tried.
+        task: the task to try.
+        splits: names of its splits; splits without problems are skipped.
+        problems: number of problems per split to score; ten times as many keys are compared.
+        seconds: time limit of the scorer for any reply.
+        perturb: turns the gold answer into a wrong one; give your own if an answer close to the gold one can be right.
+        effort: effort of the trial.
     """
     began = time.perf_counter()
     try:
         drawn, source_seconds = source_rules(task, splits, problems)
-    except Exception as error:  # noqa: BLE001 whatever a task raises is a broken rule
+    except Exception as error:  # noqa: BLE001 any exception of a task is a broken rule
         return Trial(task.name, (), (_raised(error),), seconds=time.perf_counter() - began)
     with Scoring(replace(task, trusted=False, scorer=beside(task.scorer)), seconds, workers=1) as scoring:
         tried = try_scorer(scoring, drawn, perturb, effort)
@@ -76,12 +76,12 @@ def trial(
 
 
 def beside(scorer: Scorer) -> Scorer:
-    """Returns a scorer that runs in a thread beside the main one, as scorers do in a notebook, a pool or a server.
+    """Returns a scorer that runs in a thread other than the main one, as in a notebook, a pool or a server.
 
-    One that limits its time by SIGALRM cannot do so there: it raises, or calls everything wrong. One that changes the
-    facts of a problem, which all attempts at it share, raises too.
+    A scorer that uses SIGALRM for a time limit cannot do so there: it raises, or rejects all answers. A scorer that
+    changes a problem's facts, which all attempts share, raises TaskError.
     """
-    threads: list[ThreadPoolExecutor] = []  # made where it is used first: in the worker, after the fork
+    threads: list[ThreadPoolExecutor] = []  # created on first use, in the worker after the fork
 
     def scored(problem: Problem, transcript: Transcript) -> Score:
         if not threads:
@@ -105,10 +105,10 @@ def try_scorer(
     """Tries a task's scorer on problems.
 
     Args:
-        scoring: judges; it knows the task.
-        drawn: for each split its problems, each with its name.
+        scoring: scores the replies; its `task` is tried.
+        drawn: the problems of each split, each with its location.
         perturb: as for `trial`.
-        effort: how much is tried.
+        effort: effort of the trial.
     """
     began = time.perf_counter()
     record = Record(scoring, effort.most)
@@ -116,13 +116,13 @@ def try_scorer(
         wait_for(_try(record, drawn, perturb, effort))
     except EnoughError:
         pass
-    except Exception as error:  # noqa: BLE001 whatever the task's own mistakes and demonstrations raise
+    except Exception as error:  # noqa: BLE001 any exception of the task's mistakes and demonstrations
         record.broken.append(_raised(error))
     return record.trial(time.perf_counter() - began)
 
 
 def _raised(error: Exception) -> str:
-    """Returns an error as a broken rule."""
+    """Returns the message of an error as a broken rule."""
     ours = isinstance(error, AssertionError | PoziomkaError)
     return str(error) if ours else f"the task raised {type(error).__name__}: {error}"
 
@@ -150,7 +150,7 @@ async def _try(
     if accepted:
         for what, transcript in junk(accepted[0][0], effort.sizes):
             await _earns_nothing(record, accepted[0][0], JUNK, what, transcript)
-    for case, first in accepted:  # once more, now that the scorer has seen everything else
+    for case, first in accepted:  # again after all other replies, to detect state in the scorer
         if first is not None and case.gold is not None:
             await _same_again(record, case, first, case.answered(case.gold, case.thought))
 
@@ -175,14 +175,14 @@ def _cases(
 
 
 def _gold(task: Task, problem: Problem) -> tuple[str, str | None]:
-    """Returns a thought and a right answer; no answer where the task tells none."""
+    """Returns a thought and a right answer; the answer is None if the task has none."""
     if task.demonstration is not None:
         return task.demonstration(problem)
     return "hm", problem.answer or None
 
 
 async def _gold_and_mistakes(record: Record, case: Case) -> tuple[Case, Score | None]:
-    """Tries what is right and what is almost right; a demonstration that misses is no gold answer for what follows."""
+    """Scores right and almost right answers; a demonstration that fails is not used as a gold answer afterwards."""
     first: Score | None = None
     gold = case.gold
     if gold is not None:
@@ -215,7 +215,7 @@ async def _gold_and_mistakes(record: Record, case: Case) -> tuple[Case, Score | 
 
 
 def _demonstrations(record: Record, accepted: Sequence[tuple[Case, Score | None]]) -> None:
-    """Demonstrations of problems with many right answers may miss, but not most of them."""
+    """Records a broken rule if half or more of the demonstrations fail; some may, if many answers are right."""
     missed = sum(score is None for _, score in accepted)
     if record.golds and 2 * missed >= len(accepted) and not record.broken:
         sentence = f"a scorer accepts what the task demonstrates: it refuses {missed} of {len(accepted)} demonstrations"

@@ -1,4 +1,4 @@
-"""What came of a trial, as data, and how it is gathered while the trial goes on."""
+"""The result of a trial as data, and its recorder."""
 
 import time
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from poziomka.core.transcript import Transcript
 from poziomka.testing.degenerate_replies import Case
 
 GOLD, MISTAKE, WORTHLESS, JUNK = "gold", "mistake", "worthless", "junk"  # kinds of rows
-MOST_HANGING = 3  # replies at which the scorer hangs before a trial ends: each costs the whole time limit
-SHOWN = 160  # characters of a reply that are shown
+MOST_HANGING = 3  # timeouts after which a trial ends: each takes the whole time limit
+SHOWN = 160  # characters of a reply in an example
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A reply that broke a rule, or the first that was tried: problem, the reply's two ends, what the scorer said."""
+    """A reply that broke a rule, or the first that was tried: the problem's key, the reply (abridged) and its score."""
 
     problem: str
     reply: str
@@ -25,15 +25,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was tried of one kind.
+    """Result for one kind of reply.
 
     Attributes:
         kind: GOLD, MISTAKE (an answer that is certainly wrong), WORTHLESS or JUNK (long).
-        what: what the replies were.
-        count: how many.
-        accepted: how many were called right or earned something.
-        failed: checks that raised, hung or gave no reward.
-        example: the first that should have come out otherwise, else the first.
+        what: description of the replies.
+        count: number of replies.
+        accepted: number of replies that were CORRECT or had a reward above 0.
+        failed: number of checks that raised, timed out or gave no reward.
+        example: the first reply with an unexpected score, or else the first.
     """
 
     kind: str
@@ -46,17 +46,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of trying a task.
+    """Result of trying a task.
 
     Attributes:
-        task: its name.
-        rows: what was tried, in the order in which it was first tried.
-        broken: the rules that do not hold, a sentence each; the first is the first that was met.
-        golds: whether right answers were accepted, by problem.
-        wrongs: whether certainly wrong answers earned something, by problem.
-        check_seconds: mean time of a check, its way into the scorer's process and back included, junk apart.
-        source_seconds: mean time in which a problem is drawn.
-        seconds: the whole trial.
+        task: name of the task.
+        rows: results by kind of reply, in the order of their first reply.
+        broken: broken rules, one sentence each, in the order of detection.
+        golds: for each problem, whether right answers were accepted, as 0 or 1.
+        wrongs: for each problem, whether wrong answers were accepted, as 0 or 1.
+        check_seconds: mean time of a check in seconds, with the transfer to and from the scorer's process, without
+            junk.
+        source_seconds: mean time of drawing a problem in seconds.
+        seconds: duration of the trial.
     """
 
     task: str
@@ -75,27 +76,27 @@ class Trial:
 
     @property
     def gold(self) -> Estimate | None:
-        """Share of right answers that are accepted, clustered by problem; None where the task tells none."""
+        """Fraction of right answers that are accepted, clustered by problem; None if the task has no right answers."""
         return proportion(self.golds) if any(self.golds) else None
 
     @property
     def wrong(self) -> Estimate | None:
-        """Share of certainly wrong answers that earn something, clustered by problem; None where none is known."""
+        """Fraction of wrong answers that earn a reward, clustered by problem; None if no wrong answer is known."""
         return proportion(self.wrongs) if any(self.wrongs) else None
 
     def count(self, *kinds: str) -> tuple[int, int]:
-        """Returns how many replies of some kinds earned something, and how many there were."""
+        """Returns the number of replies of some kinds that earned a reward, and their total number."""
         rows = [row for row in self.rows if row.kind in kinds]
         return sum(row.accepted for row in rows), sum(row.count for row in rows)
 
 
 class EnoughError(Exception):
-    """So many rules are broken that trying more says nothing."""
+    """Enough rules are broken to end the trial."""
 
 
 @dataclass
 class _Rows:
-    """The replies of one row, while they are being tried."""
+    """Counts for one row of the trial."""
 
     kind: str
     count: int = 0
@@ -107,7 +108,7 @@ class _Rows:
 
 @dataclass
 class Record:
-    """What has been tried so far."""
+    """Recorder of a trial in progress."""
 
     scoring: Scoring
     most: int
@@ -116,11 +117,11 @@ class Record:
     rules: set[tuple[str, str]] = field(default_factory=set)  # (rule, what) of the broken ones
     golds: dict[str, list[float]] = field(default_factory=dict)
     wrongs: dict[str, list[float]] = field(default_factory=dict)
-    checks: list[float] = field(default_factory=list)  # seconds of each, junk apart
+    checks: list[float] = field(default_factory=list)  # seconds of each check, without junk
     hanging: int = 0
 
     async def score(self, case: Case, kind: str, what: str, transcript: Transcript, *, said: str = "") -> Score:
-        """Judges a reply and counts it; `said` names it in sentences."""
+        """Scores a reply and counts it; `said` is its name in messages."""
         row = self.rows.setdefault(what, _Rows(kind))
         began = time.perf_counter()
         score = await self.scoring.score(case.problem, transcript)
@@ -142,7 +143,7 @@ class Record:
         return score
 
     def _judged(self, what: str, said: str, score: Score) -> None:
-        """Holds a scorer to what it owes any reply."""
+        """Records broken rules that apply to any reply: a timeout, an exception, a missing reward."""
         if score.verdict is Verdict.TIMEOUT:
             self.breaks("hangs", what, f"a scorer returns quickly: at {said}, {score.why}")
         elif score.verdict is Verdict.ERROR:
@@ -154,7 +155,7 @@ class Record:
             raise EnoughError
 
     def breaks(self, rule: str, what: str, sentence: str) -> None:
-        """Notes a broken rule, once for all replies of a kind."""
+        """Records a broken rule, once for all replies with the same description."""
         if (rule, what) not in self.rules:
             self.rules.add((rule, what))
             self.broken.append(sentence)
@@ -162,7 +163,7 @@ class Record:
             raise EnoughError
 
     def trial(self, seconds: float) -> Trial:
-        """Returns the record as data."""
+        """Returns the result of the trial."""
         rows = [
             Row(row.kind, what, row.count, row.accepted, row.failed, row.example)
             for what, row in self.rows.items()
@@ -180,10 +181,10 @@ class Record:
 
 
 def spelled(score: Score) -> str:
-    """Returns a score as sentences of a trial tell it."""
+    """Returns a score as text for messages."""
     return f"{score.verdict} with reward {score.reward}" + (f" ({score.why})" if score.why else "")
 
 
 def ends(text: str) -> str:
-    """Returns a text, or the two ends of a long one."""
+    """Returns a text, with the middle of a long one left out."""
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"

@@ -1,4 +1,4 @@
-"""Attacks on an interpreter, and what of them it holds: try one of your own with `check_interpreter`.
+"""Attacks on sandboxed interpreters, and `check_interpreter`, which runs them on any interpreter.
 
 report = check_interpreter(mine)
 print(report)

@@ -1,4 +1,4 @@
-"""An attack, what came of it, and the report of many: plain data."""
+"""Data classes of the attacks on interpreters: an attack, its result, and the report of many."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,43 +8,43 @@ from poziomka.environments.sandbox.interpreter import Surface
 
 
 class Evidence(StrEnum):
-    """By what it is seen that an attack reached something."""
+    """How a successful attack is observed."""
 
-    TOLD = "told"  # a secret stands in its output
-    PROVEN = "proven"  # the program itself shows that it succeeded
-    CHANGED = "changed"  # a file of ours
-    CALLED = "called"  # a socket or a descriptor of ours
-    HARMED = "harmed"  # a process of ours
-    LEFT = "left"  # something lives on, or lies about, once its console is closed
-    LATE = "late"  # its call was not over in time
-    LONG = "long"  # its output was longer than it may be
-    DISTURBED = "disturbed"  # the host, the interpreter or another console noticed
+    TOLD = "told"  # its output contains a secret
+    PROVEN = "proven"  # its output contains the proof of success
+    CHANGED = "changed"  # a file of the test changed
+    CALLED = "called"  # a socket or descriptor of the test was reached
+    HARMED = "harmed"  # a process of the test was affected
+    LEFT = "left"  # processes or files remain after its console is closed
+    LATE = "late"  # its call exceeded the time limit
+    LONG = "long"  # its output exceeded the limit
+    DISTURBED = "disturbed"  # the host, the interpreter or another console was affected
 
 
-Seen = tuple[Evidence, str]  # with a sentence
+Seen = tuple[Evidence, str]  # evidence with a sentence for the report
 ANY = frozenset(Evidence) - {Evidence.LATE, Evidence.LONG, Evidence.DISTURBED}
 
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """A program that reaches for something it should not.
+    """A program that tries to reach something outside its interpreter.
 
-    It knows where everything lies that it could reach for (`ground.names`) and no secret. What it reached is observed
-    from outside (a file that changed, a socket that was called, a victim that was signalled, a process that lives on,
-    a secret in its output), or is proven by the program itself, which then calls `proof()`.
+    It gets the locations of all targets (`ground.names`), but no secret. Success is observed from outside (a changed
+    file, a called socket, a signalled process, a process that remains, a secret in its output), or the program proves
+    it by calling `proof()`.
 
     Attributes:
         name: a sentence without its subject: "reads a file by its path".
-        surface: what it reaches for.
-        code: the program. A process that it starts ends by os._exit, so that it never goes on as its runner.
-        other: what another console runs before, which knows SECRET; "" where there is no other.
-        start: what the console runs before the other is forked from it; "": the other is not a fork.
-        later: what the console runs after `code`, a moment later.
-        needs: what this machine must have for it to succeed anywhere: names of `ground.NEEDS`.
-        knock: whether somebody knocks at the port LISTEN while it runs.
-        quick: whether it belongs to the few by which the doctor looks at an interpreter.
-        aim: how it is seen where it succeeds. Whatever else is seen counts against an interpreter too, and does not
-            show that the attack works.
+        surface: the attacked surface.
+        code: the program. Processes that it starts must end with os._exit, so that they do not continue as its runner.
+        other: code that runs first in a second console, with SECRET defined; "" for no second console.
+        start: code that the console runs before the second console is forked from it; "" if that is not a fork.
+        later: code that the console runs shortly after `code`.
+        needs: what the attack needs to succeed on a machine without a sandbox: names of `ground.NEEDS`.
+        knock: whether the test tries to connect to the port LISTEN while the attack runs.
+        quick: whether it belongs to the small selection that the doctor command runs.
+        aim: evidence that shows that the attack works. Other evidence counts against an interpreter, too, but does not
+            show that the attack works as intended.
     """
 
     name: str
@@ -60,24 +60,24 @@ class Attack:
 
 
 class Outcome(StrEnum):
-    """What came of an attack."""
+    """Result of an attack."""
 
     HELD = "held"
     REACHED = "reached"
-    UNTRIED = "untried"  # this machine lacks what it needs, so that it would tell nothing
+    UNTRIED = "untried"  # a requirement is missing on this machine, so the result would mean nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One line of a report.
+    """Result of one attack, one line of a report.
 
     Attributes:
-        attack: what was tried.
-        outcome: what came of it.
-        seen: what was observed where it reached something, or why it was not tried; else "".
-        evidence: by what it was observed.
-        met: the fault that the program ended with; "" where it ended in good order.
-        seconds: how long it took.
+        attack: the attack.
+        outcome: its result.
+        seen: observations if the attack reached something, or the reason why it was not tried; otherwise "".
+        evidence: kinds of the observations.
+        met: the fault with which the program ended; "" if it ended normally.
+        seconds: duration.
     """
 
     attack: Attack
@@ -88,18 +88,18 @@ class Tried:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        """Returns the line."""
+        """Returns the line of the report."""
         told = self.seen or self.met or "ended in good order, and nothing was seen"
         return f"{self.outcome:<8} {self.attack.surface:<10} {self.attack.name}: {' '.join(told.split())[:160]}"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What an interpreter held and what it did not.
+    """Results of all attacks on an interpreter.
 
     Attributes:
-        name: of the interpreter.
-        tried: a line an attack.
+        name: name of the interpreter.
+        tried: results, one per attack.
     """
 
     name: str
@@ -107,26 +107,26 @@ class Report:
 
     @property
     def held(self) -> tuple[Tried, ...]:
-        """The attacks that reached nothing."""
+        """Results of the attacks that reached nothing."""
         return self._those(Outcome.HELD)
 
     @property
     def reached(self) -> tuple[Tried, ...]:
-        """The attacks that reached something."""
+        """Results of the attacks that reached something."""
         return self._those(Outcome.REACHED)
 
     @property
     def untried(self) -> tuple[Tried, ...]:
-        """The attacks that tell nothing on this machine."""
+        """Results of the attacks that were not tried on this machine."""
         return self._those(Outcome.UNTRIED)
 
     @property
     def passed(self) -> bool:
-        """Whether all were held that could be tried, and there were any."""
+        """Whether at least one attack was tried and none reached anything."""
         return bool(self.held) and not self.reached
 
     def surfaces(self) -> Mapping[Surface, tuple[int, int]]:
-        """Returns for each surface that was tried how many attacks it held, and of how many."""
+        """Returns the number of attacks that reached nothing and of attacks tried, for each surface."""
         counts: dict[Surface, tuple[int, int]] = {}
         for one in self.tried:
             if one.outcome is not Outcome.UNTRIED:
@@ -135,12 +135,12 @@ class Report:
         return counts
 
     def figure(self) -> str:
-        """Returns "held 90 of 92, 2 not tried here"."""
+        """Returns a summary such as "held 90 of 92, 2 not tried here"."""
         told = f"held {len(self.held)} of {len(self.held) + len(self.reached)}"
         return f"{told}, {len(self.untried)} not tried here" if self.untried else told
 
     def __str__(self) -> str:
-        """Returns a line an attack, those that reached something first, and the figure."""
+        """Returns one line per attack, those that reached something first, and the summary."""
         lines = [str(one) for some in (self.reached, self.untried, self.held) for one in some]
         return "\n".join([*lines, f"{self.name}: {self.figure()}"])
 
@@ -149,10 +149,10 @@ class Report:
 
 
 def unlike(attacks: Sequence[Attack]) -> tuple[Attack, ...]:
-    """Returns the attacks, whose names must differ.
+    """Returns the attacks, after a check that their names are unique.
 
     Raises:
-        ValueError: two have one name.
+        ValueError: two attacks have the same name.
     """
     names = [attack.name for attack in attacks]
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -1,4 +1,4 @@
-"""Lets attacks loose on an interpreter, one after the other, and says what each reached."""
+"""Runs attacks on an interpreter, one after another, and reports what each reached."""
 
 import time
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from poziomka.testing.attacks.catalogue import ATTACKS
 from poziomka.testing.attacks.ground import Ground, lacks
 from poziomka.testing.attacks.targets.listeners import knocking
 
-GRACE = 1.5  # seconds beyond its limit within which a call must be over
+GRACE = 1.5  # seconds beyond the time limit within which a call must return
 AGAIN = 2
-STARTS = 10  # times that the console is opened which must not notice anything
-BUSY = frozenset({Evidence.LATE, Evidence.DISTURBED})  # what a busy machine can look like
-PAUSE = 0.15  # seconds before an attack looks at what it left behind
-# what another console does before and after every attack: it must come out the same
+STARTS = 10  # attempts to open the bystander console
+BUSY = frozenset({Evidence.LATE, Evidence.DISTURBED})  # a busy machine can cause these, too
+PAUSE = 0.15  # seconds before the code `later` of an attack runs
+# runs in another console before and after every attack, and must give the same output
 BYSTANDER = """
 import json, math
 print(json.dumps([sum([1, 2]), max(3, 4), len("abc"), sorted([2, 1]), math.floor(2.5)]), repr("a"), kept)
@@ -25,37 +25,37 @@ print(json.dumps([sum([1, 2]), max(3, 4), len("abc"), sorted([2, 1]), math.floor
 
 
 def check_interpreter(interpreter: Interpreter, attacks: Sequence[Attack] = ATTACKS, grace: float = GRACE) -> Report:
-    """Lets attacks loose on an interpreter and returns what it held and what it did not.
+    """Runs attacks on an interpreter and returns a report of those that it held and those that reached something.
 
-    They go a little beyond its limits, so give it small ones. A call that never ends is waited for without end. The
-    interpreter is not closed.
+    Attacks exceed the interpreter's limits a little, so give it small ones. There is no timeout for a call that never
+    returns. The interpreter is not closed.
 
     Args:
-        interpreter: any; see environments/sandbox/interpreter.py for what it must keep to.
-        attacks: all of them, or some.
-        grace: seconds beyond the limit of time within which a call must be over.
+        interpreter: any interpreter; environments/sandbox/interpreter.py has the protocol.
+        attacks: the attacks; by default all.
+        grace: seconds beyond the time limit within which a call must return.
 
     Raises:
-        EnvironmentFailure: it cannot run anything at all.
+        EnvironmentFailure: the interpreter cannot run anything at all.
     """
     with Battery(interpreter, grace) as battery:
         return Report(interpreter.name, tuple(battery.attempt(attack) for attack in attacks))
 
 
 class Battery:
-    """Attacks one interpreter; a context manager.
+    """Runs attacks on one interpreter; a context manager.
 
     Args:
-        interpreter: any.
+        interpreter: any interpreter.
         grace: as for `check_interpreter`.
-        again: times that an attack is tried again of which no more was seen than a busy machine can look like.
+        again: number of retries of an attack whose only evidence is of a kind that a busy machine can cause, too.
 
     Raises:
         EnvironmentFailure: the interpreter cannot run anything at all.
     """
 
     def __init__(self, interpreter: Interpreter, grace: float = GRACE, again: int = AGAIN) -> None:
-        """Starts nothing yet."""
+        """Stores the arguments; nothing is started."""
         self.again = again
         self.interpreter = interpreter
         self.grace = grace
@@ -64,7 +64,7 @@ class Battery:
         self._expected = ""
 
     def __enter__(self) -> Self:
-        """Lays out what there is to reach, and opens a console that must not notice anything."""
+        """Sets up the targets, and opens the bystander, a console that no attack may affect."""
         self._ground.__enter__()
         try:
             self._expected = self._open_bystander()
@@ -74,14 +74,14 @@ class Battery:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Removes everything."""
+        """Removes the targets and closes the bystander."""
         self._close_bystander()
         self._ground.__exit__()
 
     def attempt(self, attack: Attack) -> Tried:
-        """Lets one attack loose, again where nothing more was seen than that somebody else noticed.
+        """Runs one attack, and retries it if the only evidence is lateness or a disturbance.
 
-        A busy machine can make an interpreter late or fail once; an attack that does so does it again.
+        A busy machine can make an interpreter late or fail once; an attack that causes it does so again.
         """
         lacking = lacks(attack.needs)
         if lacking:
@@ -111,7 +111,7 @@ class Battery:
         return Tried(attack, outcome, told, frozenset(evidence for evidence, _ in went.seen), went.fault, took)
 
     def renew(self) -> None:
-        """Opens anew the console that has no part in the attacks."""
+        """Closes and reopens the bystander console."""
         self._close_bystander()
         self._open_bystander()
 
@@ -132,7 +132,7 @@ class Battery:
                 self._call(own, attack.later, went)
         except EnvironmentFailure as failure:
             went.disturbed(f"it made the interpreter itself fail: {failure}")
-        except Exception as error:  # noqa: BLE001 whatever came out of the interpreter, the code made it raise
+        except Exception as error:  # noqa: BLE001 any exception here was caused by the attack's code
             went.disturbed(f"it made the interpreter raise {type(error).__name__}: {error}")
         for console in consoles:
             try:
@@ -154,7 +154,7 @@ class Battery:
             went.seen.append((Evidence.LONG, told))
 
     def _disturbed(self) -> list[str]:
-        """Whether the console that had no part in it noticed anything."""
+        """Returns a sentence if the output of the bystander console has changed; otherwise an empty list."""
         try:
             now = self._aside()
         except Exception as error:  # noqa: BLE001 as above
@@ -165,10 +165,12 @@ class Battery:
         return [f"another console noticed it: {' '.join(now.split())[:80]!r}"]
 
     def _open_bystander(self) -> str:
-        """Opens it and returns what it says; more than once where an attack or a busy machine keeps it from running.
+        """Opens the bystander and returns its output.
+
+        Retries, because an attack or a busy machine may keep it from running.
 
         Raises:
-            EnvironmentFailure: it does not run.
+            EnvironmentFailure: it does not run after STARTS attempts.
         """
         left = STARTS
         while True:
@@ -193,10 +195,10 @@ class Battery:
         return self._asked(BYSTANDER)
 
     def _asked(self, code: str) -> str:
-        """Returns what the console says that has no part in the attacks.
+        """Returns the output of code in the bystander console.
 
         Raises:
-            EnvironmentFailure: it is gone.
+            EnvironmentFailure: the console has lost its state.
         """
         assert self._bystander is not None
         output = self._bystander.run(code)
@@ -206,14 +208,14 @@ class Battery:
 
 
 class _Went:
-    """How an attack goes."""
+    """Outputs and observations of an attack in progress."""
 
     def __init__(self) -> None:
-        """Nothing was said and nothing was seen."""
+        """Starts with no output and no observation."""
         self.said: list[str] = []
         self.seen: list[Seen] = []
         self.fault = ""
 
     def disturbed(self, sentence: str) -> None:
-        """Somebody else noticed."""
+        """Records that the attack disturbed the host, the interpreter or another console."""
         self.seen.append((Evidence.DISTURBED, sentence))

@@ -1,4 +1,4 @@
-"""Attacks that take more than they may: memory, time, disk, output. Each goes only a little beyond."""
+"""Attacks that exceed limits a little: memory, time, disk, output."""
 
 from poziomka.environments.sandbox.interpreter import Surface
 from poziomka.testing.attacks.attack import Attack, Evidence
@@ -7,7 +7,7 @@ MEMORY, TIME, DISK, OUTPUT = Surface.MEMORY, Surface.TIME, Surface.DISK, Surface
 LATE, LONG = frozenset({Evidence.LATE}), frozenset({Evidence.LONG})
 
 BOUNDS = (
-    # memory: each proves that it held twice of what it may
+    # memory: each proves that it allocated twice the limit
     Attack("takes one large block", MEMORY, "block = b'x' * (2 * MEMORY)\nproof()", quick=True),
     Attack("takes a long text", MEMORY, "text = 'x' * (MEMORY // 2)\ntext += text\ntext += text\nproof()"),
     Attack("takes many small blocks", MEMORY, """
@@ -87,7 +87,7 @@ where = libc.shmat(one, None, 0)
 ctypes.memset(where, 1, 2 * MEMORY)
 proof()
 """, needs=("linux", "system v")),
-    # time: each goes on until it is ended
+    # time: each runs until it is killed
     Attack("runs on and on", TIME, "while True:\n    pass", quick=True, aim=LATE),
     Attack("runs on, whatever is raised", TIME, """
 while True:
@@ -177,7 +177,7 @@ import os
 if len(os.read(reading, 1000)) > 5:
     proof()
 """),
-    # disk: each proves that it wrote more than it may
+    # disk: each proves that it wrote more than the limit
     Attack("writes a large file", DISK, """
 import os
 with open("large", "wb") as file:

@@ -1,4 +1,4 @@
-"""All attacks."""
+"""The tables of all attacks and of the quick ones."""
 
 from poziomka.testing.attacks.attack import Attack, unlike
 from poziomka.testing.attacks.bounds import BOUNDS

@@ -1,4 +1,4 @@
-"""What attacks are let loose on: files, sockets, a process, variables and memory of ours, all of them watched."""
+"""The targets of attacks: files, sockets, a process, variables and memory, all of them monitored."""
 
 import hashlib
 import os
@@ -22,14 +22,14 @@ from poziomka.testing.attacks.targets.remains import left, there
 from poziomka.testing.attacks.targets.victim import Victim
 
 VARIABLE = "POZIOMKA_CANARY"
-GROWTH = 128 * 2**20  # bytes by which this process may grow during an attack, beyond what code may write
+GROWTH = 128 * 2**20  # bytes by which this process may grow during an attack, beyond the output limit
 CALLS = """
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 def syscall(number, *arguments):
     return libc.syscall(ctypes.c_long(number), *[a if isinstance(a, (bytes, ctypes.Array)) else ctypes.c_long(a)
         for a in arguments])
-"""  # for attacks that say `syscall` or `libc`
+"""  # prepended to attacks that use `syscall` or `libc`
 NAMING = """
 def named():
     import ctypes, os
@@ -37,11 +37,11 @@ def named():
     signals = __import__("signal")
     for number in (1, 2, 15):
         signals.signal(number, signals.SIG_IGN)
-"""  # for attacks that say `named`: a process takes its mark, and is hard to end
+"""  # prepended to attacks that use `named`, which names a process by its mark and makes it ignore signals
 
 
 def _digest(path: str) -> str:
-    """Returns what a file of the kernel's holds, as a digest; "" where we may not read it or it is empty."""
+    """Returns the SHA-256 digest of a file of /proc; "" if it is empty or cannot be read."""
     with suppress(OSError):
         content = Path(path).read_bytes()
         return hashlib.sha256(content).hexdigest() if content else ""
@@ -49,7 +49,7 @@ def _digest(path: str) -> str:
 
 
 def _address() -> str:
-    """Returns the hardware address of a network card, in hexadecimal digits; "" where there is none."""
+    """Returns the hardware address of a network card, in hexadecimal digits; "" if there is none."""
     for path in sorted(Path("/sys/class/net").glob("*/address")):
         with suppress(OSError):
             digits = path.read_text(encoding="ascii").strip().replace(":", "")
@@ -72,7 +72,7 @@ def _io_uring() -> bool:
 
 
 def _marked_users() -> bool:
-    """Whether files in the temporary folder may have extended attributes."""
+    """Whether files in the temporary folder support extended attributes."""
     with tempfile.NamedTemporaryFile() as file:
         try:
             os.setxattr(file.name, "user.poziomka", b"1")
@@ -81,7 +81,7 @@ def _marked_users() -> bool:
         return True
 
 
-# what an attack may need: (whether it is here, what to say where it is not)
+# requirements of attacks: (whether this machine has it, message if not)
 NEEDS: Mapping[str, tuple[Callable[[], bool], str]] = {
     "linux": (lambda: sys.platform == "linux", "it needs Linux"),
     "x86": (lambda: os.uname().machine == "x86_64", "its numbers of system calls are those of x86-64"),
@@ -92,7 +92,7 @@ NEEDS: Mapping[str, tuple[Callable[[], bool], str]] = {
     "first process": (lambda: bool(_digest("/proc/1/environ")), "the environment of process 1 is closed, or empty"),
     "own environment": (lambda: bool(_digest("/proc/self/environ")), "this process was started without variables"),
     "attributes": (_marked_users, "the temporary folder's disk knows no extended attributes"),
-    "shared memory": (lambda: os.access("/dev/shm", os.W_OK), "there is no /dev/shm to write to"),  # noqa: S108 asked
+    "shared memory": (lambda: os.access("/dev/shm", os.W_OK), "there is no /dev/shm to write to"),  # noqa: S108 only queried
     "system v": (lambda: Path("/proc/sysvipc/shm").exists(), "the kernel has no shared memory of System V"),
     "keys": (lambda: Path("/proc/keys").exists(), "the kernel shows no keys"),
     "processors": (lambda: (os.cpu_count() or 1) > 1, "this machine has one processor"),
@@ -109,28 +109,28 @@ NEEDS: Mapping[str, tuple[Callable[[], bool], str]] = {
 
 
 def lacks(needs: tuple[str, ...]) -> str:
-    """Returns what this machine lacks of what an attack needs; "" where it has everything."""
+    """Returns a message about the first requirement of an attack that this machine lacks; "" if it has all."""
     return next((why for name in needs for here, why in [NEEDS[name]] if not here()), "")
 
 
 class Ground:
-    """Lays out what attacks are let loose on, and says what they did to it.
+    """Sets up the targets of attacks and observes what attacks do to them.
 
     Args:
-        limits: of the interpreter; attacks go a little beyond.
+        limits: limits of the interpreter; attacks exceed them a little.
 
     Raises:
-        EnvironmentFailure: it cannot be laid out.
+        EnvironmentFailure: the targets cannot be set up.
     """
 
     def __init__(self, limits: Limits) -> None:
-        """Lays out nothing yet."""
+        """Stores the limits; nothing is set up."""
         self.limits = limits
-        self._kept = f"canary-{uuid4().hex}"  # in the memory of this process and nowhere else
+        self._kept = f"canary-{uuid4().hex}"  # a secret that is only in the memory of this process
         self._number = 0
 
     def __enter__(self) -> Self:
-        """Lays it out."""
+        """Sets up the targets."""
         self.folder = Path(tempfile.mkdtemp(prefix="poziomka-ground-"))
         self.folder.chmod(0o777)
         self.secrets = {
@@ -153,7 +153,7 @@ class Ground:
         self._ends = (os.open(inherited, os.O_RDONLY), writing, reading)
         os.set_blocking(reading, False)
         for end in self._ends[:2]:
-            os.set_inheritable(end, True)  # as a careless program's are
+            os.set_inheritable(end, True)  # as in a careless program
         self.listeners = Listeners(str(self.folder), f"poziomka-{uuid4().hex[:12]}")
         try:
             self._start_victim()
@@ -163,7 +163,7 @@ class Ground:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Removes it."""
+        """Removes the targets."""
         self.victim.close()
         self._remove()
 
@@ -178,7 +178,7 @@ class Ground:
             os.environ[VARIABLE] = self._before
 
     def begin(self) -> None:
-        """Lays out anew for the next attack."""
+        """Sets up fresh names and files for the next attack."""
         self._number += 1
         word = uuid4().hex
         self.proof, self.mark, self.key = word[:16], f"pz{word[16:28]}", int(word[:7], 16) + 1
@@ -187,7 +187,12 @@ class Ground:
         self._size, self._there = _resident(), there()
 
     def names(self, code: str, *, secret: bool = False) -> str:
-        """Returns a program that tells another where everything lies, and what more of it the other speaks of."""
+        """Returns definitions to prepend to an attack: locations of the targets, `proof`, and the helpers that it uses.
+
+        Args:
+            code: the attack's code; only names that it uses are defined.
+            secret: whether to define SECRET, the secret of the second console.
+        """
         folder, bounds = str(self.field.path), self.limits
         known: dict[str, object] = {
             "PROOF": self.proof[::-1],
@@ -229,10 +234,10 @@ class Ground:
         return "\n".join([*lines, *more, ""])
 
     def seen(self, text: str) -> list[Seen]:
-        """Returns what an attack reached, once its consoles are closed.
+        """Returns the evidence of an attack, once its consoles are closed.
 
         Args:
-            text: all that it said.
+            text: its whole output.
         """
         secrets = {**self.secrets, **self.field.secrets}
         told = [f"its output holds {what}" for what, secret in secrets.items() if secret and secret in text]
@@ -277,7 +282,7 @@ class Ground:
 
 
 def _resident() -> int:
-    """Returns the bytes of memory that this process holds; 0 where the system does not say."""
+    """Returns the resident memory of this process in bytes; 0 if the system does not report it."""
     with suppress(OSError):
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0

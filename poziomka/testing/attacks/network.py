@@ -1,4 +1,4 @@
-"""Attacks that reach a socket of ours, or open one that we can reach."""
+"""Attacks that connect to a socket of the test, or open one that the test can reach."""
 
 from poziomka.environments.sandbox.interpreter import Surface
 from poziomka.testing.attacks.attack import Attack

@@ -1,10 +1,10 @@
-"""Attacks that signal, look into or change processes of ours, start too many of their own, or leave some behind."""
+"""Attacks on processes: signalling, inspecting or changing ours, starting too many, leaving some behind."""
 
 from poziomka.environments.sandbox.interpreter import Surface
 from poziomka.testing.attacks.attack import Attack
 
 PROCESSES = Surface.PROCESSES
-LIVE = "time.sleep(SECONDS + 20)\n        os._exit(0)"  # of a process that is to be left behind
+LIVE = "time.sleep(SECONDS + 20)\n        os._exit(0)"  # end of a process that should be left behind
 
 PROCESSING = (
     Attack("signals a process of ours", PROCESSES, "import os, signal\nos.kill(VICTIM, signal.SIGUSR1)", quick=True),

@@ -1,4 +1,4 @@
-"""Attacks that read files of ours, or learn of them."""
+"""Attacks that read files of the test, or find out about them."""
 
 from poziomka.environments.sandbox.interpreter import Surface
 from poziomka.testing.attacks.attack import Attack

@@ -1,16 +1,16 @@
-"""Attacks by way of Python itself: variables, objects, imports, payloads, other consoles, whoever asks for results."""
+"""Attacks through Python itself: variables, objects, imports, pickles, other consoles, the reader of results."""
 
 from poziomka.environments.sandbox.interpreter import Surface
 from poziomka.testing.attacks.attack import Attack, Evidence
 
 VARIABLES, FILES, PROCESSES, MEMORY = Surface.VARIABLES, Surface.FILES, Surface.PROCESSES, Surface.MEMORY
-DISTURBED = frozenset({Evidence.DISTURBED})  # whoever runs it, or another console, is fooled or falls
+DISTURBED = frozenset({Evidence.DISTURBED})  # the runner or another console is deceived or crashes
 PAYLOAD = """
 import pickle
 class Payload:
     def __reduce__(self):
         return eval, (f"__import__('pathlib').Path({FOLDER + '/new'!r}).write_text('reached')",)
-"""  # whoever unpickles it writes a file of ours: done by the host it is there, done inside it is not
+"""  # unpickling it writes a file of the test, which succeeds in the host but not inside the interpreter
 
 TRICKS = (
     # variables
@@ -64,7 +64,7 @@ while frame:
                 print(about["secrets"])
     frame = frame.f_back
 """),
-    # objects that lead somewhere
+    # objects from which others can be reached
     Attack("finds the module of the system among all classes", FILES, """
 for kind in ().__class__.__base__.__subclasses__():
     if kind.__name__ == "_wrap_close":
@@ -123,7 +123,7 @@ sys.path_importer_cache.clear()
 sys.path[:0] = [FOLDER]
 print(__import__("planted").SECRET)
 """),
-    # whoever asks for results
+    # the reader of results
     Attack("returns a value that runs code where it is read", FILES, PAYLOAD + "Payload()"),
     Attack("raises an error that runs code where it is read", FILES, PAYLOAD + """
 class Error(Exception):

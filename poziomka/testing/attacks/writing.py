@@ -1,4 +1,4 @@
-"""Attacks that change files of ours, or leave some of their own where anybody may write."""
+"""Attacks that change files of the test, or leave their own in places where all users can write."""
 
 from poziomka.environments.sandbox.interpreter import Surface
 from poziomka.testing.attacks.attack import Attack

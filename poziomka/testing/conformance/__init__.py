@@ -1,1 +1,1 @@
-"""Checks that an implementation keeps an interface's promises."""
+"""Conformance checks for implementations of the library's interfaces."""

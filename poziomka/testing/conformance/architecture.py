@@ -1,4 +1,4 @@
-"""What an architecture promises: read at once, in pieces or beside others, a text gives the same numbers."""
+"""Conformance check of architectures: log-probabilities must not depend on batching, packing or caching."""
 
 import copy
 from collections.abc import Sequence
@@ -9,22 +9,22 @@ from torch import Tensor
 from poziomka.models.base import Architecture, Packing
 from poziomka.testing.rule import rule
 
-LENGTHS = (9, 5, 12, 7)  # tokens of the texts that are read together
+LENGTHS = (9, 5, 12, 7)  # lengths in tokens of the texts of a batch
 
 
 def check_architecture(architecture: Architecture, *, tolerance: float = 1e-4, seed: int = 0) -> None:
-    """Holds an architecture to its contract.
+    """Checks that an architecture keeps its contract.
 
-    It is checked on a copy with noise on its weights: fresh ones are so small that a leak between two texts, say,
-    would stay below any tolerance.
+    The checks run on a copy with noise on its weights: fresh weights are so small that, for example, a leak between two
+    texts would stay below any tolerance.
 
     Args:
-        architecture: what to check, in fp32.
+        architecture: the architecture to check, in fp32.
         tolerance: largest difference between two log-probabilities that should be equal.
-        seed: of the texts it reads and of the noise.
+        seed: seed of the texts and the noise.
 
     Raises:
-        AssertionError: the architecture breaks a rule; the message says which and by how much.
+        AssertionError: the architecture breaks a rule; the message names the rule and the deviation.
     """
     random = torch.Generator().manual_seed(seed)
     texts = [
@@ -41,7 +41,7 @@ def check_architecture(architecture: Architecture, *, tolerance: float = 1e-4, s
 
 
 def _stirred(architecture: Architecture, text: Tensor, random: torch.Generator) -> Architecture:
-    """Returns a copy with as much noise on its weights as makes the end of a text depend on its beginning."""
+    """Returns a copy with enough noise on its weights that the end of a text depends on its beginning."""
     stirred = copy.deepcopy(architecture).eval()
     changed = text.clone()
     changed[0] = (changed[0] + 1) % stirred.vocabulary
@@ -61,7 +61,7 @@ def _logprobs(architecture: Architecture, hidden: Tensor) -> Tensor:
 
 
 def _alone(architecture: Architecture, text: Tensor) -> Tensor:
-    """Returns [T, V]: log-probabilities of a text that is read by itself, at once."""
+    """Returns [T, V]: log-probabilities of a text in a forward pass of its own."""
     return _logprobs(architecture, architecture(text.unsqueeze(0)))[0]
 
 
@@ -102,9 +102,9 @@ def _check_causality(architecture: Architecture, texts: Sequence[Tensor], tolera
 
 
 def _check_decoding(architecture: Architecture, texts: Sequence[Tensor], tolerance: float) -> None:
-    """Texts of different lengths, begun together and then read token by token, as an engine does."""
+    """Prefills texts of different lengths together, then decodes them token by token, as an engine does."""
     prefixes = [text[: 1 + number] for number, text in enumerate(texts)]
-    memory = architecture.memory(len(texts), 2)  # little room: it has to grow
+    memory = architecture.memory(len(texts), 2)  # small, so that it has to grow
     counts = _counts(prefixes)
     architecture(_padded(prefixes), memory, counts=counts)
     _check_lengths(memory.lengths, counts, "after reading padded texts with their counts")
@@ -117,7 +117,7 @@ def _check_decoding(architecture: Architecture, texts: Sequence[Tensor], toleran
 
 
 def _check_pieces(architecture: Architecture, texts: Sequence[Tensor], tolerance: float) -> None:
-    """Texts read in ragged pieces; a piece may be empty."""
+    """Reads texts in chunks of different lengths; a chunk may be empty."""
     memory = architecture.memory(len(texts), 4)
     cuts = [(0, 4, 4, len(texts[0])), (0, 1, 5, 5), (0, 3, 8, len(texts[2])), (0, 0, 2, len(texts[3]))]
     for piece in range(3):
@@ -135,7 +135,7 @@ def _check_lengths(lengths: Tensor, wanted: Tensor, when: str) -> None:
 
 
 def _check_memory(architecture: Architecture, texts: Sequence[Tensor], tolerance: float) -> None:
-    """Branches of a row go separate ways, rows that are kept go on, and rows that join do too."""
+    """Checks fork, keep and join of cache rows: each row continues independently of the others."""
     memory = architecture.memory(2, 4)
     begun = [text[:4] for text in texts]
     architecture(torch.stack(begun[:2]), memory)
@@ -163,7 +163,7 @@ def _check_memory(architecture: Architecture, texts: Sequence[Tensor], tolerance
 
 
 def _check_packing(architecture: Architecture, texts: Sequence[Tensor], tolerance: float) -> None:
-    """Two rows: three texts in one; one text, then padding, in the other."""
+    """Checks two packed rows: one with three texts, the other with one text and padding."""
     rows = [[texts[1], texts[0], texts[3]], [texts[2]]]
     tokens = _padded([torch.cat(row) for row in rows], fill=1)
     sequence = _padded([torch.cat([torch.full_like(t, n) for n, t in enumerate(row)]) for row in rows], fill=-1)

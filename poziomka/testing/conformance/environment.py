@@ -1,4 +1,4 @@
-"""What an environment promises: sessions that speak for themselves, repeat, fork and close."""
+"""Conformance check of environments: sessions are independent and deterministic, and they fork and close."""
 
 import asyncio
 import time
@@ -14,17 +14,17 @@ from poziomka.testing.rule import rule
 def check_environment(
     environment: Environment, problem: Problem, said: Sequence[str], *, seconds: float = 5.0
 ) -> list[str]:
-    """Holds an environment to its contract; returns, in words, what could not be tried.
+    """Checks that an environment keeps its contract; returns a sentence for each rule that could not be checked.
 
     Args:
-        environment: what to check.
-        problem: what its sessions are about.
-        said: what the model says, turn by turn, each of them to be answered. Where the environment has no stop strings,
-            the model ends each turn itself.
-        seconds: within which any words must be answered.
+        environment: the environment to check.
+        problem: problem of its sessions.
+        said: the model's turns, each of which must get a reply. If the environment has no stop strings, the model ends
+            each turn itself.
+        seconds: time limit of a session's reply to any turn.
 
     Raises:
-        AssertionError: the environment breaks a rule; the message says which and what was seen.
+        AssertionError: the environment breaks a rule; the message names the rule and the observed values.
     """
     rule(said and not isinstance(said, str), f"a check needs the model's turns as a list: received {said!r}")
     rule(isinstance(environment, Environment), f"an environment has `stop` and `open`: received {environment!r}")
@@ -39,7 +39,7 @@ def check_environment(
 
 
 async def _check(environment: Environment, problem: Problem, said: Sequence[Span], seconds: float) -> list[str]:
-    idle = _open(environment, problem)  # opened before anybody speaks, asked after everybody has
+    idle = _open(environment, problem)  # opened before the other sessions, used after them
     replies = (await _talk(_open(environment, problem), Transcript.of(problem.prompt), said))[1]
     again = (await _talk(_open(environment, problem), Transcript.of(problem.prompt), said))[1]
     rule(again == replies, f"the same words get the same answers: received {replies} and then {again}")
@@ -65,7 +65,7 @@ def _open(environment: Environment, problem: Problem) -> Session:
 
 
 async def _talk(session: Session, talk: Transcript, said: Sequence[Span]) -> tuple[Transcript, list[Reply]]:
-    """Says everything; returns the transcript and the answers."""
+    """Sends all turns to a session; returns the transcript and the replies."""
     replies = []
     for turn in said:
         talk += turn
@@ -95,12 +95,12 @@ async def _check_closing(environment: Environment, problem: Problem, said: Seque
     for time_ in ("once", "twice"):
         try:
             session.close()
-        except Exception as error:  # noqa: BLE001 whatever it raises, closing failed
+        except Exception as error:  # noqa: BLE001 any exception means that closing failed
             rule(holds=False, broken=f"a session can be closed {time_}: it raised {type(error).__name__}: {error}")
 
 
 async def _check_hostile(environment: Environment, problem: Problem, seconds: float) -> None:
-    """A model that could make a session fail would have found a way out of being judged."""
+    """Checks that no text makes a session fail: a model that can make a session fail can avoid being scored."""
     for phrase in environment.stop or ("",):
         for words in ("", " nonsense ", "\0", "\ud800", phrase * 3, " 9" * 5000, "x" * 1_000_000):
             session = _open(environment, problem)
@@ -109,7 +109,7 @@ async def _check_hostile(environment: Environment, problem: Problem, seconds: fl
             try:
                 said = Span(Author.MODEL, words + phrase, stop=Stop.PHRASE if phrase else Stop.END)
                 reply = await session.reply(Transcript.of(problem.prompt) + said)
-            except Exception as error:  # noqa: BLE001 whatever it raises, the session failed
+            except Exception as error:  # noqa: BLE001 any exception means that the session failed
                 rule(holds=False, broken=f"a session answers in words: at {what} it raised {error!r}")
             else:
                 if reply is not None:
@@ -122,14 +122,14 @@ async def _check_hostile(environment: Environment, problem: Problem, seconds: fl
 async def _check_fork(
     environment: Environment, problem: Problem, said: Sequence[Span], replies: Sequence[Reply], turn: int
 ) -> list[str]:
-    """Forks before `turn`; either side must then answer as if the other had never spoken."""
+    """Forks before `turn`; the forks and the session must then reply independently of each other."""
     session = _open(environment, problem)
     talk = (await _talk(session, Transcript.of(problem.prompt), said[:turn]))[0]
     try:
         forks = [session.fork(), session.fork()]
     except EnvironmentFailure as error:
         return [f"forking was not tried: {error}"]
-    except Exception as error:  # noqa: BLE001 whatever it raises, it did not refuse as it should
+    except Exception as error:  # noqa: BLE001 only EnvironmentFailure means that forking is unsupported
         rule(holds=False, broken=f"a session that cannot fork raises EnvironmentFailure: it raised {error!r}")
         return []
     for name, side in {"a fork": forks[0], "the session": session}.items():

@@ -1,4 +1,4 @@
-"""What a sampler promises: it only appends, repeats, keeps its limits, and says who wrote what."""
+"""Conformance check of samplers: they only append, repeat by seed, keep limits, and attribute spans to authors."""
 
 import asyncio
 import math
@@ -15,19 +15,19 @@ from poziomka.testing.rule import rule
 def check_sampler(
     sampler: Sampler, transcript: Transcript, *, sampling: Sampling | None = None, weights: object = None
 ) -> list[str]:
-    """Holds a sampler to its contract; returns, in words, what could not be tried.
+    """Checks that a sampler keeps its contract; returns a sentence for each rule that could not be checked.
 
-    Budgets of thought and stop strings are tried on what the sampler says by itself, so let it think and answer:
-    give a transcript and a sampling under which it does.
+    Thinking budgets and stop strings are checked on the sampler's free replies, so give a transcript and a sampling
+    under which it thinks and answers.
 
     Args:
-        sampler: what to check.
-        transcript: something to go on from, a chat message for one.
-        sampling: settings to start from; None for 64 tokens.
-        weights: what `adopt` takes; None leaves adoption untried.
+        sampler: the sampler to check.
+        transcript: transcript to continue, for example a chat message.
+        sampling: base settings; None for 64 tokens.
+        weights: weights for `adopt`; None leaves it unchecked.
 
     Raises:
-        AssertionError: the sampler breaks a rule; the message says which and what was seen.
+        AssertionError: the sampler breaks a rule; the message names the rule and the observed values.
     """
     sampling = sampling or Sampling(tokens=64, seed=1)
     return asyncio.run(_check(sampler, transcript, sampling, weights))
@@ -35,19 +35,19 @@ def check_sampler(
 
 @dataclass(frozen=True)
 class _Case:
-    """What a rule is tried on."""
+    """A sampler with a request and its reply, on which the rules are checked."""
 
     sampler: Sampler
     before: Transcript
     sampling: Sampling
-    after: Transcript  # what `extend` made of the two above
+    after: Transcript  # result of `extend` for the two above
 
     async def extend(self, **changes: object) -> Transcript:
-        """Extends with some settings changed."""
+        """Repeats the request with some settings changed."""
         return await self.sampler.extend(self.before, replace(self.sampling, **changes))  # type: ignore[arg-type]  # any setting may change
 
     def new(self, after: Transcript) -> list[Span]:
-        """Returns the spans that a reply added."""
+        """Returns the spans that a reply added to the transcript."""
         return appended(self.before, after)
 
 
@@ -65,15 +65,15 @@ async def _check(sampler: Sampler, before: Transcript, sampling: Sampling, weigh
 
 
 def appended(before: Transcript, after: Transcript) -> list[Span]:
-    """Returns the spans that `after` has more than `before`.
+    """Returns the spans that `after` has in addition to `before`.
 
-    Spans without tokens may have got theirs, with tokens of the chat format around them; nothing else may have changed.
+    Spans without tokens may have received tokens, with template spans around them; nothing else may have changed.
 
     Raises:
-        AssertionError: something else has.
+        AssertionError: anything else has changed.
     """
     rest = list(after.spans)
-    read = True  # whether all spans so far had tokens: then nothing may have come in between
+    read = True  # whether all spans so far had tokens, in which case no span may be inserted
     for span in before.spans:
         while rest and not _same(span, rest[0]):
             rule(
@@ -193,7 +193,7 @@ async def _closes(case: _Case) -> str | None:
             f"a thought that spent its budget is closed by forced words: with think_most {most} the reply was {new!r}",
         )
         written = _written(new[: forced[0]]) if forced else 0
-        opening = written if most == 0 else opening  # what it writes to open the thought
+        opening = written if most == 0 else opening  # tokens that open the thought
         rule(most or not thought, f"think_most 0 leaves no thought: received {thought!r}")
         rule(written - opening <= most, f"think_most {most} is a limit: it thought {written - opening} tokens")
     return None
@@ -227,7 +227,7 @@ async def _goes_on(case: _Case) -> str | None:
 async def _scores(case: _Case) -> str | None:
     temperature = (
         case.sampling.temperature or 1.0
-    )  # at 0 a sampler may call its token certain, or say how likely it was
+    )  # at temperature 0 a sampler may return log-probability 0 or the model's own
     reply = await case.extend(temperature=temperature)
     try:
         scores = await case.sampler.score(reply, temperature)

@@ -1,4 +1,4 @@
-"""What a task promises: a pure source, splits that share nothing, and a scorer that cannot be talked into a reward."""
+"""Conformance check of tasks: a pure source, disjoint splits, and a scorer that rewards only right answers."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,17 +15,17 @@ def check_task(
     seconds: float = 5.0,
     perturb: Callable[[str], str] | None = None,
 ) -> None:
-    """Holds a task to its contract: `trial`, ended by the first rule that does not hold, and junk of a megabyte only.
+    """Checks that a task keeps its contract: a `trial` that stops at the first broken rule, with junk of one megabyte.
 
     Args:
-        task: what to check.
-        splits: names of its splits; one that the task says is empty is left out.
-        problems: how many problems of each split to score; ten times as many keys are compared.
-        seconds: within which the scorer must answer anything.
-        perturb: makes a wrong answer of the gold one; give your own where one that is almost right can be right.
+        task: the task to check.
+        splits: names of its splits; splits without problems are skipped.
+        problems: number of problems per split to score; ten times as many keys are compared.
+        seconds: time limit of the scorer for any reply.
+        perturb: turns the gold answer into a wrong one; give your own if an answer close to the gold one can be right.
 
     Raises:
-        AssertionError: the task breaks a rule; the message says which, where, and what was seen.
+        AssertionError: the task breaks a rule; the message names the rule, the problem and the observed values.
     """
     tried = trial(task, splits=splits, problems=problems, seconds=seconds, perturb=perturb, effort=FIRST)
     rule(tried.passed, next(iter(tried.broken), ""))

@@ -1,1 +1,1 @@
-"""Files, sockets and processes that sandbox attacks are aimed at."""
+"""Files, sockets and processes as targets of sandbox attacks."""

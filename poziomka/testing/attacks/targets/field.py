@@ -1,4 +1,4 @@
-"""A folder of ours with files that attacks may read and change: the canaries."""
+"""A folder of canary files that attacks may try to read and change."""
 
 import hashlib
 import os
@@ -10,24 +10,24 @@ from pathlib import Path
 
 from poziomka.core.seeds import random_of
 
-HIDDEN = "hidden_tests.json"  # where a naive environment would keep them
+HIDDEN = "hidden_tests.json"  # a name that a naive environment would use
 
 
 class Field:
-    """A folder with a file, a module, a database, hidden tests and a folder; everybody may do everything with them.
+    """A folder with a file, a module, a database, hidden tests and a folder, all readable and writable by all users.
 
-    What keeps a program from them is then the interpreter, and not whose files they are.
+    So only the interpreter, and not file permissions, can keep an attack from them.
 
     Args:
-        path: the folder, which is made.
-        name: what the secrets' randomness is named by.
+        path: path of the folder, which is created.
+        name: seed of the secrets.
 
     Attributes:
-        secrets: what is written where, by what it is.
+        secrets: contents of the secrets, by their location.
     """
 
     def __init__(self, path: Path, name: str) -> None:
-        """Lays everything out and remembers how it lies."""
+        """Creates the folder and records its state."""
         self.path = path
         random = random_of("canaries", name)
         what = ("a file", "a module", "a database", "hidden tests", "a file's name")
@@ -52,14 +52,14 @@ class Field:
         self._was = self._state()
 
     def changes(self) -> list[str]:
-        """Returns in words what lies otherwise than it was laid."""
+        """Returns a sentence for each change of the folder since it was created."""
         now = self._state()
         names = sorted({*self._was, *now}, key=str)
         return [f"a file of ours, {name}, {_how(self._was.get(name), now.get(name))}" for name in names
                 if self._was.get(name) != now.get(name)]  # fmt: skip
 
     def close(self) -> None:
-        """Removes everything."""
+        """Removes the folder."""
         with suppress(OSError):
             shutil.rmtree(self.path)
 
@@ -73,7 +73,7 @@ class Field:
                     content = hashlib.sha256(one.read_bytes()).hexdigest()
                 elif stat.S_ISLNK(about.st_mode):
                     content = str(one.readlink())
-                change = about.st_ctime_ns  # of owner, mode, times, attributes, links
+                change = about.st_ctime_ns  # changes with owner, mode, times, attributes, links
                 name = str(one.relative_to(self.path))
                 found[name] = (content, about.st_mode, about.st_uid, about.st_ino, about.st_nlink, change)
         return found

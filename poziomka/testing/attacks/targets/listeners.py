@@ -1,4 +1,4 @@
-"""Sockets of ours that attacks may call: whoever reaches one is heard."""
+"""Listening sockets as targets of attacks; connections and messages are recorded."""
 
 import errno
 import os
@@ -9,20 +9,20 @@ from contextlib import contextmanager, suppress
 
 
 class Listeners:
-    """Sockets that wait, of every kind that a machine has without asking anybody.
+    """Listening sockets of every kind that needs no privileges.
 
     Args:
-        folder: where those lie that are files.
-        name: of those that are no files.
+        folder: folder for the sockets that are files.
+        name: name of the abstract socket.
 
     Attributes:
-        tcp, tcp6, udp: ports of the loopback; tcp6 is 0 where there is no IPv6.
-        unix, letters: paths, one for connections and one for single messages.
-        abstract: the name without a file; Linux only.
+        tcp, tcp6, udp: ports on the loopback interface; tcp6 is 0 without IPv6.
+        unix, letters: paths of Unix sockets, for connections (stream) and for messages (datagram).
+        abstract: name of the abstract Unix socket, which has no file; Linux only.
     """
 
     def __init__(self, folder: str, name: str) -> None:
-        """Opens them."""
+        """Opens the sockets."""
         self._open: dict[str, socket.socket] = {}
         self.unix, self.letters, self.abstract = f"{folder}/socket", f"{folder}/letters", f"\0{name}"
         self.tcp = self._listen("a TCP connection", socket.AF_INET, ("127.0.0.1", 0))
@@ -36,7 +36,7 @@ class Listeners:
             self._listen("an abstract Unix connection", socket.AF_UNIX, self.abstract)
 
     def heard(self) -> list[str]:
-        """Returns who called since it was asked last, in words, and hangs up."""
+        """Returns a sentence for each connection or message since the last call, and closes the connections."""
         found = []
         for what, end in self._open.items():
             while True:
@@ -53,7 +53,7 @@ class Listeners:
         return found
 
     def close(self) -> None:
-        """Closes them."""
+        """Closes the sockets."""
         for end in self._open.values():
             end.close()
 
@@ -68,14 +68,14 @@ class Listeners:
             raise
         end.setblocking(False)
         if isinstance(where, str) and not where.startswith("\0"):
-            os.chmod(where, 0o777)  # noqa: PTH101, S103 anybody may call, so that it is the interpreter that holds
+            os.chmod(where, 0o777)  # noqa: PTH101, S103 open to all users, so that only the interpreter protects it
         self._open[what] = end
         bound = end.getsockname()
         return int(bound[1]) if isinstance(bound, tuple) else 0
 
 
 def free_port() -> int:
-    """Returns a port of the loopback at which nobody listens."""
+    """Returns a free port on the loopback interface."""
     with socket.socket() as end:
         end.bind(("127.0.0.1", 0))
         return int(end.getsockname()[1])
@@ -83,7 +83,7 @@ def free_port() -> int:
 
 @contextmanager
 def knocking(port: int) -> Iterator[list[str]]:
-    """Knocks at a port again and again; yields a list that says so once somebody has opened."""
+    """Connects to a port repeatedly; yields a list that contains a sentence once a connection succeeds."""
     opened: list[str] = []
     over = threading.Event()
 

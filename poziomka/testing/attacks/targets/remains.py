@@ -1,4 +1,4 @@
-"""What an attack leaves behind on the machine, found by its mark: processes, files, shared memory, keys."""
+"""Finds and removes remains of an attack, by its mark: processes, files, shared memory, keys."""
 
 import ctypes
 import os
@@ -11,24 +11,24 @@ from pathlib import Path
 
 from poziomka.core.safety.processes import signalled, state_of
 
-PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run")  # noqa: S108 looked into, never written to
+PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run")  # noqa: S108 only searched, never written to
 SHARED = ("shm", "sem", "msg")  # System V: memory, semaphores, messages
-WAIT = 0.5  # seconds in which what was killed may vanish
-SURE = 5  # times that nothing is found, because a process can begin another and end between two looks
+WAIT = 0.5  # seconds that killed processes may take to disappear
+SURE = 5  # consecutive searches that must find nothing: a process can fork and exit between two searches
 
 
 def there() -> frozenset[str]:
-    """Returns the numbers of the processes that there are."""
+    """Returns the ids of all processes."""
     with suppress(OSError):
         return frozenset(entry.name for entry in os.scandir("/proc") if entry.name.isdigit())
     return frozenset()
 
 
 def processes(mark: str, before: frozenset[str]) -> list[int]:
-    """Returns the living processes whose name or command line holds a mark, without those that were there before."""
+    """Returns the ids of living processes with a mark in their name or command line, except those in `before`."""
     found = []
     for number in sorted(there() - before):
-        with suppress(OSError, ValueError):  # it ended meanwhile
+        with suppress(OSError, ValueError):  # the process has ended
             words = Path(f"/proc/{number}/comm").read_bytes() + Path(f"/proc/{number}/cmdline").read_bytes()
             if mark.encode() in words and state_of(int(number))[0] not in "ZX":
                 found.append(int(number))
@@ -36,13 +36,13 @@ def processes(mark: str, before: frozenset[str]) -> list[int]:
 
 
 def left(mark: str, key: int, before: frozenset[str], own: Path) -> list[str]:
-    """Returns in words what is left of an attack a moment after it, and ends or removes it.
+    """Returns a sentence for each thing that an attack left behind shortly after it, and removes it.
 
     Args:
-        mark: stands in the name of everything that it leaves.
-        key: of what has no name (System V).
-        before: the processes that were there before it.
-        own: our own folder, which does not count.
+        mark: part of the name of everything that the attack leaves.
+        key: key of System V objects, which have no name.
+        before: ids of the processes before the attack.
+        own: folder of the test, which is ignored.
     """
     until = time.monotonic() + WAIT
     living, none = processes(mark, before), 0
@@ -63,7 +63,7 @@ def left(mark: str, key: int, before: frozenset[str], own: Path) -> list[str]:
 
 
 def _end(mark: str, before: frozenset[str]) -> None:
-    """Kills what bears a mark until none is left, a chain of processes too, each of which begins the next and ends."""
+    """Kills all processes with a mark until none is left; repeated, because each may fork another before it ends."""
     none = 0
     for _ in range(1000):
         found = processes(mark, before)

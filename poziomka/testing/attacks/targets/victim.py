@@ -1,4 +1,4 @@
-"""A process of ours that attacks may signal, look into and change: it tells what was done to it."""
+"""A target process that attacks may signal, inspect and change; it reports changes of its own state."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from poziomka.core.errors import EnvironmentFailure
 from poziomka.core.processes import state_of
 from poziomka.environments.plain import is_readable
 
-PATIENCE = 3.0  # seconds within which it answers, unless it has work to do and no processor to do it
-TICK = 0.1  # seconds between two looks at whether it works
-LONGEST = 120.0  # seconds that it gets in any case
+PATIENCE = 3.0  # seconds within which it must answer, unless it is waiting for a processor
+TICK = 0.1  # seconds between two checks of its state
+LONGEST = 120.0  # time limit of an answer in any case
 BEGIN = """
 import ctypes, json, os, resource, signal, sys
 page = ctypes.create_string_buffer(sys.stdin.readline().strip().encode(), 4096)
@@ -54,26 +54,26 @@ while sys.stdin.readline():
 
 
 class Victim:
-    """The process.
+    """A process as a target of attacks.
 
     Args:
         memory: a secret in its memory.
         variable: a secret in its environment.
         words: a secret in its command line.
-        file: that it keeps open.
+        file: path of a file that it keeps open.
 
     Attributes:
-        process: its number.
-        address: of the secret in its memory.
-        opened: its descriptor of the file.
-        pipe: its descriptor of a pipe into which it never writes.
+        process: process id.
+        address: address of the secret in its memory.
+        opened: its file descriptor of the file.
+        pipe: its file descriptor of a pipe into which it never writes.
 
     Raises:
-        EnvironmentFailure: it does not start.
+        EnvironmentFailure: the process does not start.
     """
 
     def __init__(self, memory: str, variable: str, words: str, file: str) -> None:
-        """Starts it and waits until it tells where things lie."""
+        """Starts the process and waits until it reports the addresses."""
         self._process = subprocess.Popen(  # noqa: S603 our own interpreter, our own words
             [sys.executable, "-I", "-S", "-c", BEGIN, words, file],
             stdin=subprocess.PIPE,
@@ -92,7 +92,7 @@ class Victim:
         self._was = self._state()
 
     def changes(self) -> list[str]:
-        """Returns in words what was done to it since it was asked last; it must be started anew where it is gone."""
+        """Returns a sentence for each change of its state since the last call; if it ended, start a new one."""
         now = self._state()
         if not now:
             return ["a process of ours was ended or stopped"]
@@ -101,11 +101,11 @@ class Victim:
         return [_told(one, now) for one in found]
 
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def close(self) -> None:
-        """Ends it."""
+        """Kills the process."""
         with suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()
@@ -119,13 +119,13 @@ class Victim:
         return cast("dict[str, object]", told) if isinstance(told, dict) else {}
 
     def _works(self) -> bool:
-        """Whether it runs, or waits for a processor or the disk."""
+        """Whether the process is running, runnable or waiting for the disk."""
         with suppress(OSError, ValueError):
             return state_of(self.process)[0] in "RD"
         return False
 
     def _ask(self, words: str) -> object:
-        """Returns its answer; None where it gives none in time."""
+        """Returns the parsed answer of the process; None if it does not answer in time."""
         ask, answer = self._process.stdin, self._process.stdout
         assert ask is not None
         assert answer is not None
