@@ -249,7 +249,7 @@ class Training:
         found = self._evaluation(settings.curve_problems, settings.curve_attempts, most=self.recipe.reinforce.budget)
         accuracy = found.accuracy
         audited = self.alarms.see_held_out(found.groups, self.progress.step)
-        self.progress.score = found.bounds[0]  # failed checks count as wrong: no best checkpoint by them
+        self.progress.score = found.bounds[0]  # lower bound: failed checks must not make a checkpoint the best
         self.progress.spend(reinforce_flops=0.0, evaluation_flops=sampling_flops(self.model, found.groups))
         self.progress.log(
             "evaluate",

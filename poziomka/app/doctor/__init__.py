@@ -1,4 +1,4 @@
-"""`poziomka doctor`: is what a recipe builds fit to learn, before compute is burnt?"""
+"""Checks of `poziomka doctor`: tests the components that a recipe builds, before training."""
 
 from poziomka.app.doctor.examine import examine, parts_of
 from poziomka.app.doctor.finding import Finding, Status

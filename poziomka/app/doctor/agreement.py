@@ -1,6 +1,6 @@
-"""Do sampler and learner speak of the same probabilities, before and after a step?
+"""Checks that sampler and learner compute the same log-probabilities, before and after an optimizer step.
 
-The steps that are rehearsed here are taken back: weights and optimizer stand afterwards exactly as before.
+The steps of these checks are undone: weights and optimizer state are restored exactly.
 """
 
 import math
@@ -24,13 +24,13 @@ from poziomka.learning.objectives.logprobs import logprobs_of
 from poziomka.learning.samples.advantages import Advantages
 from poziomka.learning.samples.batch import Batch
 
-CANARY_RATE = 1e-4  # at least: a rate so small that a rehearsed step cannot be seen would prove nothing
-CANARY_STEPS = 2  # the first step of a LoRA moves only one of its two factors
-REHEARSED = "doctor-rehearsal"  # the version that the sampler is to name
+CANARY_RATE = 1e-4  # least learning rate of a test step, so that its effect is measurable
+CANARY_STEPS = 2  # the first step with LoRA changes only one of the two factors
+REHEARSED = "doctor-rehearsal"  # policy version that the sampler must report after a test step
 
 
 def logprobs(bench: Bench) -> Finding:
-    """Recomputes what the sampler said of its own tokens with the learner's weights, at the recipe's temperature."""
+    """Compares the sampler's log-probabilities with those of the learner's weights, at the recipe's temperature."""
     name = "log-probabilities"
     parts, bound = bench.parts, BOUNDS[bench.parts.precision]
     rollouts = [group[0] for group in bench.groups if own_tokens(group[0])]
@@ -61,7 +61,7 @@ def logprobs(bench: Bench) -> Finding:
 
 
 def _gaps(parts: Parts, transcript: Transcript) -> list[float]:
-    """Returns learner's minus stored log-probability of each token that the model wrote and the sampler scored."""
+    """Returns the learner's minus the stored log-probability of each MODEL token with a stored one."""
     said = _said(parts, transcript)
     gaps: list[float] = []
     place = 0
@@ -79,7 +79,12 @@ def _said(parts: Parts, transcript: Transcript) -> list[float]:
 
 @contextmanager
 def taken_back(parts: Parts, version: str) -> Iterator[None]:
-    """Whatever the learner does inside, its weights and optimizer are afterwards what they were, bit for bit."""
+    """Restores the learner's weights and optimizer, bit for bit, at the end of the context.
+
+    Args:
+        parts: components with learner and sampler.
+        version: policy version under which the sampler loads the restored weights.
+    """
     learning = [parameter for parameter in parts.model.parameters() if parameter.requires_grad]
     before = [parameter.detach().clone() for parameter in learning]
     state, training = parts.learner.state(), parts.model.training
@@ -96,10 +101,11 @@ def taken_back(parts: Parts, version: str) -> Iterator[None]:
 
 
 def rehearse(bench: Bench) -> list[Finding]:
-    """Takes steps, hands them over, looks, and takes them back.
+    """Takes test steps, publishes their weights to the sampler, and undoes them.
 
-    Returns whether a batch with mixed rewards has a gradient for every tensor that learns, and whether an update
-    reaches the sampler; before these, what is wrong with the learner's own log-probabilities, if anything is.
+    Returns:
+        A failure of the learner's own log-probabilities, if any; whether a batch with mixed rewards gives every trained
+        tensor a gradient; whether an update reaches the sampler.
     """
     parts, groups = bench.parts, bench.few
     version = next((rollout.policy for rollout in bench.rollouts if rollout.policy), "initial")
@@ -110,7 +116,7 @@ def rehearse(bench: Bench) -> list[Finding]:
         norm, largest = parts.learner.clip(), _largest(parts)
         bench.seconds["learning"] = time.perf_counter() - began
         update = _update(bench, [_favoured(group) for group in groups])
-        if not all(largest.values()):  # one factor of a LoRA has no gradient before the other has moved
+        if not all(largest.values()):  # one LoRA factor has no gradient until the other has changed
             parts.learner.accumulate(mixed)
             largest = {name: max(value, largest[name]) for name, value in _largest(parts).items()}
     kl = sums.mismatch / max(sums.policy_tokens, 1)
@@ -118,15 +124,15 @@ def rehearse(bench: Bench) -> list[Finding]:
 
 
 def _largest(parts: Parts) -> dict[str, float]:
-    """Returns the largest entry of each gradient, by name of a tensor that learns; 0 where there is none."""
+    """Returns the largest absolute entry of each trained tensor's gradient by name; 0 without a gradient."""
     masters = parts.learner.masters.named
     return {name: 0.0 if m.grad is None else float(m.grad.abs().max()) for name, m in masters.items()}
 
 
 def _own_pass(bench: Bench, kl: float) -> list[Finding]:
-    """Returns what is wrong with the log-probabilities that the learner's own pass computes, packed and cut as it does.
+    """Returns a failure if log-probabilities of the learner's training pass, packed and split, differ; else [].
 
-    Small differences Δ have a KL of about Δ²/2; ten times the bound's square leaves room for a few large ones.
+    Small differences Δ have a KL of about Δ²/2; ten times the bound's square tolerates a few large ones.
     """
     most = min(KL_BOUNDS[bench.parts.precision], 10 * BOUNDS[bench.parts.precision] ** 2)
     if kl <= most:
@@ -172,7 +178,7 @@ def _gradient(bench: Bench, norm: float, largest: dict[str, float]) -> Finding:
 
 
 def _update(bench: Bench, favoured: Sequence[Rollout]) -> Finding:
-    """Makes some attempts likelier, lets the sampler adopt that, and asks it how likely they are now."""
+    """Makes some attempts likelier, loads the weights into the sampler, and compares both models' log-probabilities."""
     name, parts = "update to sampler", bench.parts
     batch = _batch(bench, [[rollout] for rollout in favoured], [[1.0] for _ in favoured])
     learner, sampler = _likely(parts, favoured), _likely_to_sampler(parts, favoured)
@@ -203,7 +209,7 @@ def _update(bench: Bench, favoured: Sequence[Rollout]) -> Finding:
 
 
 def _likely(parts: Parts, rollouts: Sequence[Rollout]) -> float:
-    """Returns the learner's mean log-probability of what the model wrote."""
+    """Returns the learner's mean log-probability of the rollouts' MODEL tokens."""
     values: list[float] = []
     for rollout in rollouts:
         said = _said(parts, rollout.transcript)
@@ -212,7 +218,7 @@ def _likely(parts: Parts, rollouts: Sequence[Rollout]) -> float:
 
 
 def _likely_to_sampler(parts: Parts, rollouts: Sequence[Rollout]) -> float | None:
-    """Returns the sampler's mean log-probability of what the model wrote; None where the sampler cannot score."""
+    """Returns the sampler's mean log-probability of the rollouts' MODEL tokens; None if it cannot score."""
     values: list[float] = []
     for rollout in rollouts:
         try:

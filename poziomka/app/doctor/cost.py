@@ -1,4 +1,4 @@
-"""Will it fit, how long will it take, and is there anything to learn from?"""
+"""Checks of memory, time and reward variance."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -13,11 +13,11 @@ from poziomka.learning.samples.advantages import informative
 from poziomka.models.memory_limits import free_memory
 from poziomka.reports.words import counted, duration, percent, scaled
 
-TIGHT = 0.8  # share of the available memory from which on an estimate is no promise
+TIGHT = 0.8  # share of free memory above which the estimate is too uncertain to pass
 
 
 def memory(bench: Bench) -> Finding:
-    """Compares an estimate of a step's peak with the memory there is."""
+    """Compares the estimated peak memory of a step with the free memory."""
     parts, name = bench.parts, "memory"
     turns = parts.task.environment is not None
     context = None if parts.recipe is None else parts.recipe.context
@@ -30,7 +30,7 @@ def memory(bench: Bench) -> Finding:
 
 
 def variance(bench: Bench) -> Finding:
-    """Looks whether attempts at a problem differ in reward: only then is there anything to learn from."""
+    """Checks that attempts at a problem differ in reward, since equal rewards give no gradient."""
     name = "rewards"
     judged = [rollout for rollout in bench.rollouts if rollout.score.reward is not None]
     if not judged:
@@ -48,10 +48,10 @@ def variance(bench: Bench) -> Finding:
 
 
 def seconds(bench: Bench) -> Finding:
-    """Scales what sampling and learning took here to a step of the recipe, and to the whole run.
+    """Estimates the time of a step and of the whole run from the measured times of sampling and learning.
 
-    Rows that are sampled together share the work: at best more rows take no longer, at worst as much longer.
-    Of parts that no recipe built, only reinforcement is estimated.
+    Sequences sampled in one batch share work: more of them take no longer at best, proportionally longer at worst.
+    Without a recipe, only the time of reinforcement is estimated.
     """
     settings, taken = bench.parts.settings, bench.seconds
     rows = settings.problems * settings.attempts
@@ -67,7 +67,7 @@ def seconds(bench: Bench) -> Finding:
 
 
 def _around(bench: Bench) -> dict[str, tuple[float, float]]:
-    """Returns the least and most seconds of the warm start and of all evaluations, by what they are."""
+    """Returns the least and most seconds of the warm start and of all evaluations, by their description."""
     recipe = bench.parts.recipe
     if recipe is None:
         return {}
@@ -83,7 +83,7 @@ def _around(bench: Bench) -> dict[str, tuple[float, float]]:
 
 
 def _sampling(bench: Bench, sizes: Sequence[int]) -> tuple[float, float]:
-    """Returns the least and most seconds in which batches of so many attempts are sampled, one batch after another."""
+    """Returns the least and most seconds to sample batches of the given sizes one after another."""
     taken, count, together = bench.seconds["sampling"], len(bench.rollouts), EngineLimits().rows
     least = taken * sum(ceil(size / together) for size in sizes)
     return least, max(least, taken * sum(sizes) / count)

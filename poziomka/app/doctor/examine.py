@@ -1,4 +1,4 @@
-"""The checks in the order in which they are made: what is cheap and what would hurt most comes first."""
+"""Runs the checks of the doctor in order: cheap ones and those of the worst faults first."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -33,16 +33,17 @@ CHECKS: dict[str, Check] = {
 
 
 def examine(bench: Bench) -> Iterator[Finding]:
-    """Yields what each check finds, as it finds it; the parts are afterwards as they were before.
+    """Runs all checks and yields each finding at once; the examined parts are unchanged afterwards.
 
-    Where the memory is too small nothing more is tried: the checks themselves would need it.
+    An exception of a check becomes a failed finding. If the memory is too small, the remaining checks, which would need
+    it, are skipped.
     """
     for name, check in CHECKS.items():
         try:
             found = check(bench)
         except PoziomkaError as error:
             found = Finding.failed(name, str(error), "the check could not be made: mend this first")
-        except Exception as error:  # noqa: BLE001 a faulty part may raise anything, and that is what is looked for
+        except Exception as error:  # noqa: BLE001 a faulty part may raise anything, and the doctor must report it
             told = f"{type(error).__name__}: {error}"
             found = Finding.failed(name, told[:300], "a part of the recipe raised this: mend it first")
         findings = found if isinstance(found, list) else [found]
@@ -52,7 +53,7 @@ def examine(bench: Bench) -> Iterator[Finding]:
 
 
 def parts_of(recipe: Recipe) -> Parts:
-    """Returns what a recipe builds, with the weights that it starts from, before any warm start.
+    """Builds the components of a recipe with its initial weights, before any warm start.
 
     Raises:
         PoziomkaError: the recipe cannot be built.

@@ -1,26 +1,26 @@
-"""What one check found."""
+"""Result of one check of the doctor."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How it stands. Only FAIL means that the recipe should not be run as it is."""
+    """Outcome of a check. Only FAIL means that the recipe should not be run as it is."""
 
-    PASS = "pass"  # noqa: S105 no password
+    PASS = "pass"  # noqa: S105 not a password
     WARN = "warn"
     FAIL = "FAIL"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's.
+    """Result of one check: a line of the doctor's output.
 
     Attributes:
-        name: what was checked.
+        name: name of the check.
         status: pass, warn or FAIL.
-        figure: what was measured, with its unit and its bound.
-        advice: what to do; "" where all is well.
+        figure: the measured values, with units and bounds.
+        advice: how to fix it; "" for a passed check.
     """
 
     name: str
@@ -30,15 +30,15 @@ class Finding:
 
     @classmethod
     def passed(cls, name: str, figure: str) -> "Finding":
-        """All is well."""
+        """Returns a finding with status pass."""
         return cls(name, Status.PASS, figure)
 
     @classmethod
     def warned(cls, name: str, figure: str, advice: str) -> "Finding":
-        """The recipe runs, and may not do what is hoped of it."""
+        """Returns a finding with status warn: the recipe can run, but may not learn as intended."""
         return cls(name, Status.WARN, figure, advice)
 
     @classmethod
     def failed(cls, name: str, figure: str, advice: str) -> "Finding":
-        """What the recipe would learn is wrong, or it cannot run."""
+        """Returns a finding with status FAIL: the recipe cannot run, or would learn the wrong thing."""
         return cls(name, Status.FAIL, figure, advice)

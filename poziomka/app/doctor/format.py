@@ -1,4 +1,4 @@
-"""Does the chat format only append? What was read or written once must keep its tokens in every later turn."""
+"""Check that the chat format only appends: tokens of earlier turns must not change when a turn is added."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ NAME = "chat format"
 
 
 def template(bench: Bench) -> Finding:
-    """Reads a tool's answer and a second question after a reply, and compares the tokens of all that came before."""
+    """Appends a tool's answer and a second question to a reply, and checks that all earlier tokens are unchanged."""
     chat, task = bench.parts.chat, bench.parts.task
     problem, other = bench.problems[:2]
     transcript = chat.read(asked(task, problem))
@@ -42,7 +42,7 @@ def template(bench: Bench) -> Finding:
 
 
 def _reopened(transcript: Transcript, tokenizer: Tokenizer) -> bool:
-    """Whether the prompt ends in an open thought, and a closed one stands before it in the same reply."""
+    """Whether the prompt ends in an open thought that follows a closed one in the same reply."""
     if tokenizer.files is None:
         return False
     last = max((n for n, span in enumerate(transcript) if span.author is not Author.TEMPLATE), default=-1)
@@ -53,14 +53,14 @@ def _reopened(transcript: Transcript, tokenizer: Tokenizer) -> bool:
 
 
 def written_out(task: Task, problem: Problem) -> tuple[str, str]:
-    """Returns a thought and an answer to a problem: the task's demonstration, else a word and the gold answer."""
+    """Returns a thought and an answer to a problem: the task's demonstration, else the gold answer for both."""
     if task.demonstration is not None:
         return task.demonstration(problem)
     return problem.answer, problem.answer
 
 
 def _reply(tokenizer: Tokenizer, before: Transcript, thought: str, answer: str) -> Span:
-    """Returns a reply as a model may write it: in smaller tokens than its text would be split into."""
+    """Returns a reply in smaller tokens than the tokenizer would use for its text, as a model may write it."""
     opened = not tokenizer.think or tuple(before.tokens[-len(tokenizer.think) :]) == tuple(tokenizer.think)
     tokens = [*([] if opened else tokenizer.think), *_pieces(tokenizer, f" {thought} "), *tokenizer.close]
     tokens += [*_pieces(tokenizer, f" {answer}"), tokenizer.end]
@@ -71,12 +71,12 @@ def _reply(tokenizer: Tokenizer, before: Transcript, thought: str, answer: str) 
 def _pieces(tokenizer: Tokenizer, text: str) -> list[int]:
     try:
         return [token for character in text for token in tokenizer.encode(character)]
-    except ModelError:  # a vocabulary of whole symbols
+    except ModelError:  # the vocabulary has no single characters
         return tokenizer.encode(text)
 
 
 def _compare(before: Transcript, after: Transcript, tokenizer: Tokenizer, author: Author) -> Finding | None:
-    """Returns what is wrong; None where `after` begins with the tokens and authors of `before` and is longer."""
+    """Returns a failure unless `after` is longer than `before` and begins with its tokens and authors; else None."""
     old, new = before.tokens, after.tokens
     count = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
     turn = {Author.ENVIRONMENT: "a tool's answer", Author.USER: "a second question"}[author]
@@ -98,12 +98,12 @@ def _compare(before: Transcript, after: Transcript, tokenizer: Tokenizer, author
 
 
 def _count(tokens: tuple[int, ...], phrase: tuple[int, ...]) -> int:
-    """Returns how often `phrase` occurs."""
+    """Returns the number of occurrences of `phrase`; 0 for an empty one."""
     return sum(tokens[at : at + len(phrase)] == tuple(phrase) for at in range(len(tokens))) if phrase else 0
 
 
 def _sampled(bench: Bench, other: Problem) -> Finding | None:
-    """Lets the sampler itself answer twice; what it wrote first must stand as it was."""
+    """Samples a second reply after a first one, and checks that the tokens of the first are unchanged."""
     rollout = bench.rollouts[0]
     asked = rollout.transcript + Span(Author.USER, other.prompt[-1].content)
     answered = wait_for(bench.parts.sampler.extend(asked, replace(bench.parts.settings.sampling, tokens=4)))

@@ -1,4 +1,4 @@
-"""Are groups what they claim, and does only what the model wrote carry weight?"""
+"""Checks that groups contain attempts at one problem, and that only MODEL tokens have a policy weight."""
 
 import math
 from array import array
@@ -15,12 +15,12 @@ from poziomka.core.transcript import CLOSE, Author, Span, Stop, Transcript, comp
 from poziomka.learning.monitoring.consistency import prompt_of
 from poziomka.learning.samples.advantages import Advantages
 
-CENTRED = 1e-4  # most that a group's advantages may sum to, a rollout
-NOT_RELATIVE = ("expert",)  # advantages that do not sum to zero
+CENTRED = 1e-4  # largest sum of a group's advantages, divided by its number of rollouts
+NOT_RELATIVE = ("expert",)  # advantage estimators whose values do not sum to zero
 
 
 def grouping(bench: Bench) -> Finding:
-    """Looks whether the rollouts of each group share one problem and its prompt, and are weighed against each other."""
+    """Checks that the rollouts of each group share a problem and its prompt, and that their advantages sum to zero."""
     name, chat, task = "groups", bench.parts.chat, bench.parts.task
     mixed = [number for number, group in enumerate(bench.groups, 1) if len({r.problem.key for r in group}) != 1]
     foreign = [
@@ -55,13 +55,16 @@ def _asked(rollout: Rollout) -> bytes:
 
 
 def weights(bench: Bench) -> Finding:
-    """Looks which tokens the policy gradient learns from: of the rollouts, and of one in which everybody speaks."""
+    """Checks that only MODEL tokens have a policy weight, with the sign of their rollout's advantage.
+
+    Examines the sampled rollouts and two artificial ones with tokens of all authors.
+    """
     name = "weights on tokens"
     everybody = _everybody(bench)
     groups: list[Group] = [*bench.mixed, everybody]
     advantages: Advantages = [*bench.advantages(bench.mixed), [1.0, -1.0]]
     examples = bench.examples(groups, advantages)
-    known: dict[bytes, tuple[Transcript, set[float]]] = {}  # attempts may be the same to the token
+    known: dict[bytes, tuple[Transcript, set[float]]] = {}  # by tokens: attempts may have identical tokens
     for group, values in zip(groups, advantages, strict=True):
         for rollout, value in zip(group, values, strict=True):
             found = known.setdefault(rollout.transcript.tokens.tobytes(), (rollout.transcript, set()))
@@ -92,7 +95,7 @@ def weights(bench: Bench) -> Finding:
 
 
 def _everybody(bench: Bench) -> Group:
-    """Returns two attempts at the first problem in which prompt, model, tool, template and forced words all occur."""
+    """Returns two attempts at the first problem with tokens of prompt, model, tool, template and forced text."""
     task, tokenizer, problem = bench.parts.task, bench.parts.chat.tokenizer, bench.problems[0]
     thought, answer = written_out(task, problem)
     words, reply = compact(tokenizer.encode(f" {thought}")), compact(tokenizer.encode(f" {answer}"))
@@ -115,13 +118,13 @@ def _everybody(bench: Bench) -> Group:
     return [right, replace(right, id="doctor/wrong", branches=shorter)]
 
 
-Stretch = tuple[str, Author, float]  # words, who said them, and their policy weight
+Stretch = tuple[str, Author, float]  # text, its author, and its policy weight
 
 
 def coloured(bench: Bench) -> list[tuple[Rollout, list[Stretch]]]:
-    """Returns a rollout that is made likelier and one that is made less likely, in stretches, to be looked at.
+    """Returns one rollout with positive and one with negative policy weights, split by author and weight, for display.
 
-    Those with the most authors are chosen; [] where no token carries weight.
+    Chooses the rollouts with the most authors; returns [] if no token has a weight.
     """
     examples = bench.examples(bench.mixed, bench.advantages(bench.mixed))
     weights = {array("i", example.tokens).tobytes(): example.policy for example in examples}
@@ -139,7 +142,7 @@ def coloured(bench: Bench) -> list[tuple[Rollout, list[Stretch]]]:
 
 
 def _stretches(bench: Bench, rollout: Rollout, weights: "array[float]") -> list[Stretch]:
-    """Returns a rollout's spans, cut where the weight changes."""
+    """Returns a rollout's spans, split where the weight changes."""
     stretches: list[Stretch] = []
     place = 0
     for span in rollout.transcript:

@@ -1,4 +1,4 @@
-"""What the doctor examines: the parts that a recipe builds, and a few rollouts that they made."""
+"""Inputs of the doctor's checks: the components that a recipe builds, and a few rollouts sampled with them."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,26 +21,26 @@ from poziomka.learning.samples.weighting import Example, policy_examples
 from poziomka.models.base import Architecture
 from poziomka.models.text.chat import ChatFormat
 
-PROBLEMS, ATTEMPTS = 8, 4  # of the rollouts that are looked at
-SAMPLED = 8192  # most tokens of these
-LEARNED = 2048  # about as many tokens are learned from in a rehearsed step
+PROBLEMS, ATTEMPTS = 8, 4  # largest number of sampled problems, and of attempts at each
+SAMPLED = 8192  # token budget of the sampled rollouts; two problems at least
+LEARNED = 2048  # approximate number of tokens of a test step
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a recipe builds.
+    """Components to examine.
 
     Attributes:
         task: problems and scorer.
-        chat: where spans get their tokens.
-        model: the weights that learn.
-        sampler: writes the rollouts, with weights of its own.
-        learner: turns a batch into a step.
-        settings: of the reinforcement.
-        warmed: whether `model` is what reinforcement begins with, no warm start before it.
-        recipe: what they were built from; None where no recipe built them, which leaves its checks out.
-        collect: makes judged groups.
-        weigh: puts weights on tokens.
+        chat: chat format, which tokenizes spans.
+        model: the model to train.
+        sampler: sampler with its own copy of the weights.
+        learner: learner of the model.
+        settings: settings of reinforcement.
+        warmed: whether reinforcement starts with the weights of `model`, without a warm start before it.
+        recipe: recipe of the components; None skips the checks that need one.
+        collect: function that samples judged groups.
+        weigh: function that assigns weights to tokens.
     """
 
     task: Task
@@ -56,17 +56,24 @@ class Parts:
 
     @property
     def precision(self) -> Precision:
-        """What model and sampler compute in, the coarser of the two; the bounds of the checks depend on it."""
+        """The coarser precision of model and sampler, which determines the bounds of the checks."""
         return precision_of(self.model, self.sampler)
 
 
 class Bench:
-    """A few rollouts by the parts, made when first asked for."""
+    """A few rollouts of the components, sampled on first use.
+
+    Args:
+        parts: components to examine.
+
+    Attributes:
+        seconds: measured seconds of "sampling" and "learning", for the estimate of a step.
+    """
 
     def __init__(self, parts: Parts) -> None:
         """Samples nothing yet."""
         self.parts = parts
-        self.seconds: dict[str, float] = {}  # what took how long, for the estimate of a step
+        self.seconds: dict[str, float] = {}
 
     @cached_property
     def problems(self) -> list[Problem]:
@@ -77,17 +84,17 @@ class Bench:
 
     @property
     def prompts(self) -> list[Transcript]:
-        """What the sampler reads of these problems: their prompts, with the tools that the model can call."""
+        """The transcripts that these problems begin with: prompts, with the tools that the model can call."""
         return [asked(self.parts.task, problem) for problem in self.problems]
 
     @property
     def attempts(self) -> int:
-        """Rollouts a problem."""
+        """Number of attempts at each problem."""
         return min(ATTEMPTS, self.parts.settings.attempts)
 
     @cached_property
     def groups(self) -> list[Group]:
-        """Judged groups, as the recipe would sample them."""
+        """Judged groups, sampled with the recipe's settings."""
         parts, began = self.parts, time.perf_counter()
         with Scoring(parts.task, parts.settings.scorer_seconds) as scoring:
             how = {"attempts": self.attempts, "name": "doctor", "scoring": scoring}
@@ -97,22 +104,22 @@ class Bench:
 
     @property
     def rollouts(self) -> list[Rollout]:
-        """All rollouts."""
+        """Rollouts of all groups."""
         return [rollout for group in self.groups for rollout in group]
 
     @cached_property
     def mixed(self) -> list[Group]:
-        """The groups, with rewards of right and wrong in turn where the scorer's own rewards do not differ."""
+        """The groups; if the rewards of a group do not differ, with alternating artificial ones, right and wrong."""
         return [group if informative(group) else _in_turn(group) for group in self.groups]
 
     @property
     def artificial(self) -> bool:
-        """Whether any group of `mixed` has rewards that no scorer gave."""
+        """Whether any group of `mixed` has artificial rewards."""
         return any(not informative(group) for group in self.groups)
 
     @cached_property
     def few(self) -> list[Group]:
-        """As many groups of `mixed` as a rehearsed step takes, two attempts with different rewards at the least."""
+        """Groups of `mixed` for a test step of about LEARNED tokens, at least two attempts with different rewards."""
         chosen: list[Group] = []
         tokens = 0
         for group in self.mixed:
@@ -124,11 +131,11 @@ class Bench:
         return chosen
 
     def advantages(self, groups: Sequence[Group]) -> Advantages:
-        """Returns what the recipe's estimator makes of the rewards."""
+        """Returns the advantages of groups by the recipe's estimator."""
         return advantage_named(self.parts.settings.advantage)(groups)
 
     def examples(self, groups: Sequence[Group], advantages: Advantages) -> list[Example]:
-        """Returns the weights that the recipe puts on tokens."""
+        """Returns the weighted sequences of groups and advantages, with the recipe's aggregation."""
         return self.parts.weigh(groups, advantages, self.parts.settings.aggregation, self.parts.settings.tokens)
 
 
@@ -150,5 +157,5 @@ def _two(group: Group) -> Group:
 
 
 def own_tokens(rollout: Rollout) -> list[int]:
-    """Returns the places of the tokens that the model wrote, in the first branch."""
+    """Returns the indices of the MODEL tokens in the first branch of a rollout."""
     return [place for place, own in enumerate(rollout.transcript.by(Author.MODEL)) if own]

@@ -1,4 +1,4 @@
-"""Which evaluations a run makes, so that their time can be estimated before it begins."""
+"""Number of attempts of each evaluation of a run, for the estimate of its time."""
 
 from math import ceil
 
@@ -7,14 +7,14 @@ from poziomka.app.settings.recipe import Recipe
 from poziomka.core.splits import VALIDATION
 from poziomka.core.task import Task
 
-MODELS = 2  # the warm start and the trained model: each gets final figures
+MODELS = 2  # the warm start and the trained model: both get a final evaluation
 
 
 def evaluations(recipe: Recipe, task: Task) -> list[int]:
-    """Returns how many attempts each evaluation of a run samples: gate, learning curve, final figures.
+    """Returns the number of attempts of each evaluation of a run: gate, learning curve, final evaluations.
 
-    Counted as if the model answered at once now and then; one that always thinks is not made to think once more.
-    Thoughts that are cut at smaller budgets are parts of attempts that are counted already.
+    Assumes a model that sometimes answers at once; one that always thinks skips the evaluations made to think.
+    Evaluations at smaller budgets truncate the same attempts, except with tools, and so are not counted again.
     """
     settings, steps, budget = recipe.evaluate, recipe.reinforce.steps, recipe.reinforce.budget
     thoughts = opens_thoughts(recipe)

@@ -1,15 +1,15 @@
-"""Are the learning rates what is usual for the kind and the size of the model?"""
+"""Check that the learning rates are usual for the kind of training and the size of the model."""
 
 from poziomka.app.doctor.finding import Finding
 from poziomka.app.doctor.parts import Bench
 from poziomka.app.settings.kinds import usual_rates
 from poziomka.reports.words import scaled
 
-WILD = 5.0  # a rate this many times above the usual range destroys what a model knows, or diverges
+WILD = 5.0  # a rate above this many times the usual range fails: training diverges or destroys what was learned
 
 
 def rates(bench: Bench) -> list[Finding]:
-    """Compares the learning rate of each stage that takes a step with the usual range; of no recipe, nothing."""
+    """Compares the learning rate of each stage of the recipe with the usual range; returns [] without a recipe."""
     recipe = bench.parts.recipe
     if recipe is None:
         return []

@@ -1,4 +1,4 @@
-"""What holds a model's code on this machine: for each interpreter by what it holds what, and a few live attacks."""
+"""Checks of the code sandbox on this machine: runs a few attacks on each interpreter and reports its isolation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,28 +9,29 @@ from poziomka.environments.sandbox.interpreter import CALL, Interpreter
 from poziomka.environments.sandbox.registry import interpreter_named, reasons
 from poziomka.testing.attacks import QUICK, Report, check_interpreter
 
-LIMITS = replace(CALL, seconds=0.2, memory=64 * 2**20, file=2**18)  # small ones: attacks go a little beyond
+LIMITS = replace(CALL, seconds=0.2, memory=64 * 2**20, file=2**18)  # small, since attacks exceed them slightly
 KNOW = "run nothing there for which this is too little"
 MEND = "do not run a model's code there: report what was reached, and name another interpreter"
 
 
 def interpreters_of(tools: str | None) -> list[str]:
-    """Returns the interpreters that a recipe's tools run code in, "python+search:docs" for one.
+    """Returns the names of the interpreters that a recipe's tools use.
 
-    See environments/tools/registry.py.
+    Args:
+        tools: the recipe's setting, such as "python+search:docs" (see environments/tools/registry.py); None for none.
     """
     parts = [part.strip().partition(":") for part in (tools or "").split("+")]
     return [where or "monty" for kind, _, where in parts if kind == "python"]
 
 
 def held_for(names: Sequence[str]) -> Iterator[Finding]:
-    """Yields what came of attacks on interpreters that a recipe uses, a line each."""
+    """Attacks the given interpreters; yields one finding for each."""
     for name in names:
         yield next(_attacked(name))
 
 
 def sandbox() -> Iterator[Finding]:
-    """Yields what is found of each interpreter: whether it is here, what came of attacks, by what it holds what."""
+    """Examines every known interpreter; yields findings of availability, attacks, and isolation by surface."""
     absent = reasons()
     for name, why in absent.items():
         if why:

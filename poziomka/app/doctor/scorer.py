@@ -1,4 +1,4 @@
-"""Does the scorer accept what is right and refuse what is not? The trial of poziomka/testing, without its long junk."""
+"""Check that the scorer accepts correct and refuses wrong answers: the trial of poziomka/testing without long junk."""
 
 from poziomka.app.doctor.finding import Finding
 from poziomka.app.doctor.parts import Bench
@@ -9,13 +9,13 @@ from poziomka.testing.trial_record import GOLD, MISTAKE, WORTHLESS, Row, Trial
 
 NAME = "scorer"
 EFFORT = Effort(budget=20.0, most=1000, sizes={})
-TOLD = 4  # kinds of accepted replies that are named, of these first:
+TOLD = 4  # kinds of wrongly accepted replies that a finding lists, WORST first
 WORST = ("an empty answer", "every candidate listed", "an echo of the prompt", "the answer in the thought only")
 MEND = "mend the scorer: a failed check is never a reward, and more than a few of them stop a run"
 
 
 def scorer(bench: Bench) -> Finding:
-    """Gives the scorer right answers, almost right ones, and replies that try to be right without knowing."""
+    """Scores correct answers, near misses, and degenerate replies that try to earn a reward without an answer."""
     task, problems = bench.parts.task, bench.problems
     with Scoring(task, bench.parts.settings.scorer_seconds, workers=1) as scoring:
         drawn = [(f"train/{index}", problem) for index, problem in enumerate(problems)]
@@ -29,7 +29,7 @@ def scorer(bench: Bench) -> Finding:
 
 
 def _about_golds(golds: list[Row], *, stated: bool) -> Finding | None:
-    """Returns what is wrong with how right answers are judged; None where nothing is."""
+    """Returns a failure if checks of gold answers fail or refuse too many of them, else None."""
     for row in golds:
         if row.failed:
             figure = f"{row.failed} of {row.count} checks of gold answers failed: {row.example.score}"

@@ -1,4 +1,4 @@
-"""Does the prompt tell the model of the tools that it can call?"""
+"""Check that the rendered prompt describes the tools that the model can call."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from poziomka.core.transcript import Author, Transcript
 from poziomka.models.text.tokenizer import Tokenizer
 
 NAME = "tools"
-SHOWN = 5  # most names in a finding
+SHOWN = 5  # largest number of tool names in a finding
 
 
 def tools(bench: Bench) -> list[Finding]:
-    """Looks for each problem's tools in its rendered prompt.
+    """Searches each problem's rendered prompt for its tools.
 
-    [] where the task has no environment, and for a vocabulary of symbols, which demonstrations teach to call.
+    Returns [] for a task without an environment, and for a vocabulary of symbols, for which demonstrations teach calls.
     """
     parts = bench.parts
     if parts.task.environment is None or parts.chat.tokenizer.files is None:
@@ -47,7 +47,7 @@ def _failed(figure: str) -> Finding:
 
 
 def _absent(prompt: Transcript, read: Transcript, tokenizer: Tokenizer) -> list[str]:
-    """Returns the names of tools whose name and description are in no word of the template and of the system."""
+    """Returns the names of tools of which neither name nor description is in the TEMPLATE and SYSTEM text."""
     said, missing = _said(read, tokenizer, (Author.TEMPLATE, Author.SYSTEM)), []
     for schema in prompt.tools.schemas if prompt.tools else ():
         described = schema.get("function", schema)
@@ -57,6 +57,6 @@ def _absent(prompt: Transcript, read: Transcript, tokenizer: Tokenizer) -> list[
 
 
 def _said(read: Transcript, tokenizer: Tokenizer, authors: Sequence[Author]) -> str:
-    """Returns what some authors said, control tokens included."""
+    """Returns the decoded text of the given authors' spans, control tokens included."""
     spans = [span.tokens for span in read if span.author in authors and span.tokens]
     return "\n".join(tokenizer.inner.decode(list(tokens), skip_special_tokens=False) for tokens in spans)
