@@ -1,9 +1,9 @@
-"""A calculator in the exchange: the model writes a call, the session answers it, exactly and in integers.
+"""A calculator environment: the model writes a call, and the session replies with the exact integer result.
 
     model        … <tool> 12 + 30 </tool>
     environment   <result> 42 </result>
 
-Every symbol has a space before it, so that a call, its answer and what follows can be joined for a tokenizer
+Every symbol has a space before it, so that a call, its result and the following text can be joined for a tokenizer
 that splits at white space.
 """
 
@@ -30,15 +30,15 @@ SIGNS: dict[type[ast.unaryop], Callable[[int], int]] = {ast.UAdd: operator.pos, 
 
 
 def calculate(expression: str, *, length: int = 200, digits: int = 100) -> int:
-    """Returns the value of an expression in integers, + - * // % and parentheses.
+    """Evaluates an expression of integers, + - * // % and parentheses.
 
     Args:
-        expression: what to work out.
-        length: most characters of it.
-        digits: most digits of any value on the way, so that no call is slow.
+        expression: the expression.
+        length: maximum characters of the expression.
+        digits: maximum digits of every intermediate value, so that no call is slow.
 
     Raises:
-        ValueError: it is too long, too large, divides by zero, or holds anything else.
+        ValueError: the expression is too long, has too large a value, divides by zero, or contains anything else.
     """
     if len(expression) > length:
         message = f"an expression has at most {length} characters: received {len(expression)}"
@@ -77,18 +77,18 @@ def _value(node: ast.expr, bound: int) -> int:
 
 
 class Calculator:
-    """Opens calculator sessions.
+    """An environment with a calculator that the model can call (an Environment).
 
     Args:
-        length: most characters of a call's expression.
-        digits: most digits of a value.
+        length: maximum characters of a call's expression.
+        digits: maximum digits of a value.
 
     Raises:
         SettingsError: a limit is not positive.
     """
 
     def __init__(self, length: int = 200, digits: int = 100) -> None:
-        """Remembers the limits."""
+        """Checks the limits."""
         if length < 1 or digits < 1:
             message = f"a calculator's limits are 1 or more: received length {length}, digits {digits}"
             raise SettingsError(message)
@@ -102,16 +102,15 @@ class Calculator:
 
 
 class CalculatorSession:
-    """Answers the model's last call. It has no state: all it needs to know stands in the transcript."""
+    """Answers the model's last call (a Session). It is stateless: all that it needs is in the transcript."""
 
     def __init__(self, calculator: Calculator) -> None:
-        """Remembers whose limits hold."""
         self._calculator = calculator
 
     async def reply(self, transcript: Transcript) -> Reply | None:
-        """Answers the last call that the model wrote since somebody else spoke; None where it wrote none.
+        """Answers the last call in the model's latest text; returns None if there is no call.
 
-        A call that cannot be worked out is answered "error", with the reason as feedback.
+        A call that cannot be evaluated is answered with "error", and the reason is the feedback.
         """
         call = last_call(transcript)
         if call is None:
@@ -127,14 +126,14 @@ class CalculatorSession:
         return CalculatorSession(self._calculator)
 
     def close(self) -> None:
-        """Holds nothing that could be freed."""
+        """Does nothing: the session has no resources."""
 
 
 def last_call(transcript: Transcript) -> str | None:
-    """Returns the expression of the last call in the model's latest words; None where there is no call.
+    """Returns the expression of the last call in the model's latest text; None if there is no call.
 
-    Only the model's own words count: a call quoted by the user, returned by a tool or forced by a strategy is
-    never run. A call that was closed without being opened is an empty expression.
+    Only the model's own text counts: a call quoted by the user, returned by a tool or forced by a strategy is never
+    run. A call that was closed without being opened is an empty expression.
     """
     before, called, _ = latest(transcript).rpartition(CALLED)
     if not called:

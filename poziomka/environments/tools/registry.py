@@ -1,10 +1,10 @@
-"""Toolboxes by their names, as recipes and the command line name them.
+"""Makes tools and toolboxes from the names that recipes and the command line use.
 
     python              Python code in monty           python:sandlock    in another interpreter
     calculator          integers, + - * // % ( )       search:FOLDER      in the text files below a folder
     python+search:docs  several, each by its name
 
-A tool that cannot be had here is refused with the reason: nothing runs with less isolation than was asked for.
+Requesting an unavailable tool raises an error with the reason: code never runs with less isolation than was requested.
 """
 
 from collections.abc import Callable
@@ -54,11 +54,14 @@ TOOLS: dict[str, Callable[[str], Tool]] = {"python": _python, "calculator": _cal
 
 
 def tool_named(name: str) -> Tool:
-    """Returns a tool: NAME, or NAME:WHERE.
+    """Returns the tool with a name.
+
+    Args:
+        name: NAME, or NAME:WHERE ("python:sandlock", "search:FOLDER").
 
     Raises:
-        SettingsError: no tool has this name, or WHERE says nothing to it.
-        EnvironmentFailure: it cannot run here, and why.
+        SettingsError: no tool has this name, or the tool does not accept this WHERE.
+        EnvironmentFailure: the tool cannot run on this machine; the message has the reason.
     """
     kind, _, where = name.partition(":")
     if kind not in TOOLS:
@@ -68,20 +71,20 @@ def tool_named(name: str) -> Tool:
 
 
 def tools_named(name: str) -> list[Tool]:
-    """Returns the tools named with a plus between them; raises as `tool_named`."""
+    """Returns the tools of names joined by plus signs; raises as `tool_named`."""
     return [tool_named(part.strip()) for part in name.split("+")]
 
 
 def toolbox_named(name: str, calls: str | CallFormat | None = None, most: int = MOST) -> Toolbox:
-    """Returns a toolbox of tools named with a plus between them.
+    """Returns a toolbox of the tools whose names are joined by plus signs.
 
     Args:
         name: "python", "python:sandlock", "calculator", "search:FOLDER", "python+search:docs".
-        calls: how calls are written (formats.registry.FORMATS); None as in Toolbox.
-        most: calls of one session.
+        calls: format of calls (formats.registry.FORMATS); None as in Toolbox.
+        most: maximum calls of a session.
 
     Raises:
-        SettingsError: a name is unknown, or two tools have the same.
-        EnvironmentFailure: a tool cannot run here, and why.
+        SettingsError: a name is unknown, or two tools have the same name.
+        EnvironmentFailure: a tool cannot run on this machine; the message has the reason.
     """
     return Toolbox(tools_named(name), calls, most)

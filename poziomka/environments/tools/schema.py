@@ -1,8 +1,8 @@
-"""What a tool takes, as JSON schema: made from a function's type hints, and held against what a model wrote.
+"""JSON schemas of tools: made from a function's type hints, and used to validate the arguments that a model wrote.
 
-The part of JSON schema that is known: type (one or several), enum, items, properties, required, additionalProperties,
-nullable, anyOf. It is spelled as transformers spells it for chat templates (`transformers.utils.get_json_schema`,
-documentation "Tool use"), so that a checkpoint reads what it was trained on.
+Supported keywords of JSON schema: type (one or several), enum, items, properties, required, additionalProperties,
+nullable, anyOf. They are used as transformers does for chat templates (`transformers.utils.get_json_schema`,
+documentation "Tool use"), so that a checkpoint reads the format that it was trained on.
 """
 
 import inspect
@@ -20,7 +20,7 @@ Schema = Mapping[str, Any]
 PLAIN: dict[object, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 SECTION = re.compile(r"^\s*(Args|Arguments|Returns|Yields|Raises|Examples?|Notes?):\s*$")
 ENTRY = re.compile(r"^(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
-SAID = 60  # characters of a wrong value that are repeated
+SAID = 60  # maximum characters of a wrong value in an error message
 ARTICLES = {
     "string": "a string",
     "integer": "an integer",
@@ -32,13 +32,13 @@ ARTICLES = {
 }
 
 
-# ------------------------------------------------------------------------------------------------- made from a function
+# ------------------------------------------------------------------------------------------------------ from a function
 def schema_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Returns the schema of a function's parameters, each described by its line in the docstring.
+    """Returns the JSON schema of a function's parameters, with their descriptions from the docstring.
 
     Raises:
-        SettingsError: a parameter cannot be given by name, has no hint, or one that JSON cannot express; or the
-            docstring explains a parameter that is not there.
+        SettingsError: a parameter cannot be passed by name, has no type hint, or one that JSON cannot express; or the
+            docstring describes a parameter that does not exist.
     """
     name = getattr(function, "__name__", repr(function))
     hints = _hints(function, name)
@@ -67,10 +67,14 @@ def schema_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def schema_of_hint(hint: object, where: str) -> dict[str, Any]:
-    """Returns the schema of one type hint.
+    """Returns the JSON schema of one type hint.
+
+    Args:
+        hint: the type hint.
+        where: name of the parameter, for the error message.
 
     Raises:
-        SettingsError: JSON cannot express it; `where` says whose it is.
+        SettingsError: JSON cannot express the type.
     """
     origin, arms = get_origin(hint), get_args(hint)
     if hint in PLAIN:
@@ -124,14 +128,14 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 
 def summary(function: Callable[..., Any]) -> str:
-    """Returns what a docstring says before its sections, in one line."""
+    """Returns the text of a function's docstring before its sections, in one line."""
     lines = (inspect.getdoc(function) or "").splitlines()
     end = next((number for number, line in enumerate(lines) if SECTION.match(line)), len(lines))
     return " ".join(" ".join(lines[:end]).split())
 
 
 def arguments_said(function: Callable[..., Any]) -> dict[str, str]:
-    """Returns what a google-style docstring says of each parameter, in one line each."""
+    """Returns the descriptions of the parameters in a Google-style docstring, by name, in one line each."""
     said: dict[str, str] = {}
     inside, depth, name = False, None, ""
     for line in (inspect.getdoc(function) or "").splitlines():
@@ -150,9 +154,9 @@ def arguments_said(function: Callable[..., Any]) -> dict[str, str]:
     return said
 
 
-# ---------------------------------------------------------------------------------------- held against what was written
+# ---------------------------------------------------------------------------------------------- validation of arguments
 def fault_in(arguments: object, schema: Schema) -> str:
-    """Returns in one line what is wrong with the arguments of a call; "" where they fit."""
+    """Validates the arguments of a call; returns the first fault in one line, or "" if they match the schema."""
     if not isinstance(arguments, Mapping):
         return f"the arguments must be an object: received {_shown(arguments)}"
     properties: Mapping[str, Schema] = schema.get("properties", {})
@@ -217,7 +221,7 @@ def _is(value: object, kind: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    """Returns a wrong value as JSON writes it, or its beginning."""
+    """Returns a wrong value as JSON, cut to SAID characters."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (ValueError, RecursionError):
@@ -225,9 +229,9 @@ def _shown(value: object) -> str:
     return text if len(text) <= SAID else f"{text[: SAID - 1]}…"
 
 
-# ----------------------------------------------------------------------------------------------------- as Python has it
+# ----------------------------------------------------------------------------------------------------------- conversion
 def as_hinted(value: Any, hint: object) -> Any:
-    """Returns a value that fits its schema as the function expects it: an enum's member, a float, a whole number."""
+    """Converts a value that matches its schema to the type of a hint: an enum's member, a float, an integer."""
     origin, arms = get_origin(hint), get_args(hint)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(value)
@@ -245,7 +249,7 @@ def as_hinted(value: Any, hint: object) -> Any:
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Returns a function's type hints, those of its parameters and of what it returns.
+    """Returns the type hints of a function's parameters and return value, by name.
 
     Raises:
         SettingsError: they cannot be read.

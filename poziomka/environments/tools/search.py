@@ -1,8 +1,8 @@
-"""Search in the text files below a folder: words in, excerpts out, with file and line.
+"""Full-text search in the text files below a folder, which returns excerpts with file and line.
 
-Files are read once, when the index is made; it lives in memory. Ranking is BM25 as SQLite's FTS5 has it, on stems of
-English words; the same index gives the same answers. Only plain files below the folder are read: no symbolic link is
-followed, hidden ones are left out, and so is what is no UTF-8 text or too large.
+Files are read once, when the in-memory index is made. Ranking is BM25 as in SQLite's FTS5, on stems of English words;
+the same index gives the same results. Only regular files below the folder are read: symbolic links are not followed,
+and hidden files, files that are not UTF-8 text and files that are too large are left out.
 """
 
 import os
@@ -17,19 +17,19 @@ from poziomka.core.errors import EnvironmentFailure, SettingsError
 from poziomka.core.safety.untrusted import expanded
 from poziomka.environments.tools.tool import Tool, ToolFault, tool
 
-MOST = 10  # results of a query
-PIECE = 600  # characters of an excerpt, about
-WORDS = 32  # of a query that are looked for
+MOST = 10  # maximum results of a query
+PIECE = 600  # approximate characters of an excerpt
+WORDS = 32  # maximum words of a query; further ones are ignored
 
 
 @dataclass(frozen=True, slots=True)
 class SearchLimits:
-    """How much is read.
+    """Limits on the files that an index reads.
 
     Attributes:
-        file: most bytes of a file; larger ones are left out.
-        files: most files.
-        total: most bytes of all files.
+        file: maximum bytes of a file; larger ones are left out.
+        files: maximum number of files.
+        total: maximum size of all files together, counted in characters.
     """
 
     file: int = 2**20
@@ -39,7 +39,13 @@ class SearchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An excerpt: its file below the folder, the line on which it begins (from 1), and its text."""
+    """An excerpt that matches a query.
+
+    Attributes:
+        file: path of its file, relative to the folder.
+        line: number of its first line, from 1.
+        text: its text.
+    """
 
     file: str
     line: int
@@ -47,23 +53,23 @@ class Found:
 
 
 class Index:
-    """The words of all text files below a folder.
+    """An in-memory full-text index of all text files below a folder.
 
     Args:
-        folder: where they are.
-        limits: how much is read.
+        folder: the folder.
+        limits: limits on the files that are read.
 
     Attributes:
-        files: how many were read.
-        left_out: names of files that were not, and why.
+        files: number of files that were read.
+        left_out: reasons why files were left out, by file name.
 
     Raises:
-        SettingsError: there is no such folder, it holds more than the limits allow, or no text.
+        SettingsError: the folder does not exist, exceeds the limits, or contains no text.
         EnvironmentFailure: this Python's SQLite has no full-text search.
     """
 
     def __init__(self, folder: Path | str, limits: SearchLimits = SearchLimits()) -> None:
-        """Reads the files."""
+        """Reads the files and builds the index."""
         self.folder = expanded(folder, SettingsError)
         if not self.folder.is_dir():
             message = f"there is no folder to search in at {str(folder)!r}"
@@ -71,7 +77,7 @@ class Index:
         self.folder = self.folder.resolve()
         self.files = 0
         self.left_out: dict[str, str] = {}
-        self._database = sqlite3.connect(":memory:", check_same_thread=False)  # only read once it is made
+        self._database = sqlite3.connect(":memory:", check_same_thread=False)  # read-only after __init__
         try:
             self._database.execute(
                 "CREATE VIRTUAL TABLE pieces USING fts5"
@@ -104,7 +110,7 @@ class Index:
         self._database.commit()
 
     def _text(self, name: str, most: int) -> str | None:
-        """Returns the text of a file; None, with the reason in `left_out`, where it is left out."""
+        """Returns the text of a file; None if it is left out, with the reason in `left_out`."""
         try:
             descriptor = os.open(self.folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with os.fdopen(descriptor, "rb") as file:
@@ -127,11 +133,16 @@ class Index:
         return None
 
     def find(self, query: str, count: int = 3) -> list[Found]:
-        """Returns the excerpts that fit best, best first: more of the words, rarer ones, in fewer others."""
+        """Returns the best matches by BM25, best first: more of the query's words, rarer ones, among fewer others.
+
+        Args:
+            query: words to search for.
+            count: maximum number of excerpts.
+        """
         words = list(dict.fromkeys(re.findall(r"\w+", query.lower())))[:WORDS]
         if not words:
             return []
-        asked = " OR ".join(f'"{word}"' for word in words)  # quoted, no word is an operator
+        asked = " OR ".join(f'"{word}"' for word in words)  # quotes, so that no word is an operator
         rows = self._database.execute(
             "SELECT file, line, text FROM pieces WHERE pieces MATCH ? ORDER BY bm25(pieces), file, line LIMIT ?",
             (asked, count),
@@ -139,12 +150,12 @@ class Index:
         return [Found(*row) for row in rows]
 
     def close(self) -> None:
-        """Frees the memory; may be called twice."""
+        """Releases the index's memory; may be called twice."""
         self._database.close()
 
 
 def pieces_of(text: str) -> Iterator[tuple[int, str]]:
-    """Yields excerpts of a text of about PIECE characters, whole lines where they are not longer, by their line."""
+    """Yields (line number, excerpt) pairs of about PIECE characters; only lines longer than 2 * PIECE are split."""
     begin, piece = 1, ""
     for number, line in enumerate(text.splitlines(), 1):
         if piece and len(piece) + len(line) > PIECE:
@@ -154,14 +165,14 @@ def pieces_of(text: str) -> Iterator[tuple[int, str]]:
             begin = number
         while len(line) > 2 * PIECE:
             yield number, line[:PIECE]
-            line = line[PIECE:]  # noqa: PLW2901 what is left of it
+            line = line[PIECE:]  # noqa: PLW2901 the rest of the line
         piece += f"{line}\n" if piece or line.strip() else ""
     if piece:
         yield begin, piece
 
 
 def _plain_files(folder: Path) -> Iterator[str]:
-    """Yields the names of plain files below a folder, sorted, none that is hidden or behind a link."""
+    """Yields the relative paths of regular files below a folder, sorted, without hidden files and symbolic links."""
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -171,7 +182,11 @@ def _plain_files(folder: Path) -> Iterator[str]:
 
 
 def search_tool(folder: Path | str, limits: SearchLimits = SearchLimits()) -> Tool:
-    """Makes a tool that searches in the text files below a folder.
+    """Makes a tool that searches the text files below a folder.
+
+    Args:
+        folder: the folder.
+        limits: limits on the files that are read.
 
     Raises:
         SettingsError: as Index.

@@ -1,10 +1,11 @@
-"""Tools: what a model can call, each with a name, a sentence and a schema.
+"""Tools that a model can call, each with a name, a description and a JSON schema.
 
-A function with type hints and a docstring is a tool by `tool(function)`. A tool that keeps something between calls
-opens a running tool for each session, which forks with it.
+`tool(function)` makes a tool from a function with type hints and a docstring. A stateful tool opens a running tool for
+each session, which is forked with the session.
 
-Whose fault it is when something goes wrong: a call that does not fit the schema, and a ToolFault, are the model's, and
-are said to it in words. Whatever else a tool raises is ours: EnvironmentFailure, so that the attempt is not judged.
+Errors are divided by their cause: arguments that do not match the schema, and a ToolFault, are mistakes of the model,
+which reads the message as the result. Any other exception of a tool becomes an EnvironmentFailure, so that the attempt
+is not scored.
 """
 
 import inspect
@@ -25,29 +26,39 @@ LOST = "(the interpreter was restarted: its variables are gone)"
 
 
 class ToolFault(Exception):
-    """What the model did wrong with a tool; its words are the result that the model reads."""
+    """A mistake of the model in using a tool; the model reads the message as the result."""
 
 
 class RunningTool(Protocol):
     """A tool within one session."""
 
     def call(self, arguments: Mapping[str, Any]) -> str:
-        """Returns the result of a call whose arguments fit the schema.
+        """Runs a call and returns its result.
+
+        Args:
+            arguments: arguments by name, already validated against the schema.
 
         Raises:
-            ToolFault: the model's fault, in words for it.
+            ToolFault: the model made a mistake; the message is its result.
         """
 
     def fork(self) -> "RunningTool":
-        """Returns a running tool that shares the past and none of the future, or raises EnvironmentFailure."""
+        """Returns a copy with the same state and independent changes; raises EnvironmentFailure if it cannot."""
 
     def close(self) -> None:
-        """Frees what it holds; may be called twice."""
+        """Releases the tool's resources; may be called twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question that a call answers: the call's arguments, its result, and the answer that is given then."""
+    """An example of a call, to show to a model.
+
+    Attributes:
+        question: the user's question.
+        arguments: arguments of the call, by name.
+        result: result of the call.
+        answer: the answer after the result.
+    """
 
     question: str
     arguments: Mapping[str, Any]
@@ -57,18 +68,18 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """What a model can call.
+    """A tool that a model can call.
 
     Attributes:
-        name: letters, digits and _.
+        name: letters, digits, _ and -, at most 64; the first is a letter or _.
         description: a sentence for the model.
-        parameters: JSON schema of an object, its properties in the order in which they are told.
-        open: returns the tool as one session runs it.
-        close: frees what all sessions share; may be called twice.
-        examples: to show to a model that was not trained to call tools.
+        parameters: JSON schema of an object, its properties in the order in which the model reads them.
+        open: returns a running tool for one session.
+        close: releases resources that all sessions share; may be called twice.
+        examples: examples for a model that was not trained to call tools.
 
     Raises:
-        SettingsError: the name or the schema is none, or the description is missing.
+        SettingsError: the name or the schema is invalid, or the description is missing.
     """
 
     name: str
@@ -79,7 +90,7 @@ class Tool:
     examples: tuple[Example, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuses what no model could call."""
+        """Checks the name, the description and the schema."""
         if not NAME.fullmatch(self.name):
             message = f"a tool's name is made of letters, digits and _: received {self.name!r}; give it another"
             raise SettingsError(message)
@@ -92,15 +103,19 @@ class Tool:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The tool as chat templates and endpoints take it."""
+        """The tool's definition as chat templates and endpoints take it."""
         described = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
         return {"type": "function", "function": described}
 
     def run(self, running: RunningTool, arguments: object) -> str:
-        """Returns what a call comes to.
+        """Validates the arguments of a call, runs it and returns its result.
+
+        Args:
+            running: the tool of the session, made by `open`.
+            arguments: arguments as the model wrote them.
 
         Raises:
-            ToolFault: the arguments do not fit, or the tool says so.
+            ToolFault: the arguments do not match the schema, or the tool raised it.
             EnvironmentFailure: the tool itself failed.
         """
         fault = fault_in(arguments, self.parameters)
@@ -117,17 +132,17 @@ class Tool:
 
 
 def tool(function: Callable[..., Any], name: str = "") -> Tool:
-    """Makes a tool of a function that keeps nothing between calls.
+    """Makes a tool from a stateless function.
 
     Its name and description are the function's name and the beginning of its docstring; its parameters are described
-    by their hints (str, int, float, bool, list, dict, Literal, Enum, Optional) and by the docstring's "Args:".
+    by their type hints (str, int, float, bool, list, dict, Literal, Enum, Optional) and by the docstring's "Args:".
 
     Args:
-        function: what a call runs; it may raise ToolFault with words for the model.
-        name: another name.
+        function: the function that a call runs; it may raise ToolFault with a message for the model.
+        name: name of the tool; "": the function's.
 
     Raises:
-        SettingsError: the function cannot be described, and why.
+        SettingsError: the function cannot be described by a schema; the message has the reason.
     """
     name = name or str(getattr(function, "__name__", ""))
     if inspect.iscoroutinefunction(function):
@@ -143,7 +158,7 @@ def tool(function: Callable[..., Any], name: str = "") -> Tool:
 
 
 def _said(value: object) -> str:
-    """Returns what a function returned as text: JSON where Python has no better words."""
+    """Formats a function's return value as text: a string as it is, anything else as JSON, or `str` if not finite."""
     if isinstance(value, str):
         return value
     if isinstance(value, float) and not math.isfinite(value):
@@ -152,10 +167,9 @@ def _said(value: object) -> str:
 
 
 class Stateless:
-    """A function as a running tool: forking costs nothing, for there is nothing to keep."""
+    """A stateless function as a running tool; its fork is the tool itself."""
 
     def __init__(self, function: Callable[[Mapping[str, Any]], str]) -> None:
-        """Remembers the function."""
         self._function = function
 
     def call(self, arguments: Mapping[str, Any]) -> str:
@@ -167,16 +181,16 @@ class Stateless:
         return self
 
     def close(self) -> None:
-        """Holds nothing."""
+        """Does nothing: a function has no resources."""
 
 
 # ------------------------------------------------------------------------------------------------------ an interpreter
 def python_tool(interpreter: Interpreter, description: str = "") -> Tool:
-    """Makes a tool of an interpreter: Python code, its variables kept from call to call.
+    """Makes a tool that runs Python code in an interpreter and keeps variables between calls.
 
     Args:
-        interpreter: where the code runs; it belongs to the tool, whose close closes it.
-        description: for the model; "" says what every interpreter can do.
+        interpreter: interpreter that runs the code; closing the tool closes it.
+        description: description for the model; "": one that is true of every interpreter.
     """
     description = description or (
         "Runs Python code and returns what it prints, and the value of its last line. Variables are kept between calls."
@@ -197,14 +211,14 @@ class RunningPython:
     """A console as a running tool."""
 
     def __init__(self, console: Console) -> None:
-        """Takes the console over."""
+        """Takes ownership of the console."""
         self._console = console
 
     def call(self, arguments: Mapping[str, Any]) -> str:
-        """Runs code; what it printed before it failed stands before the fault.
+        """Runs code and returns its output.
 
         Raises:
-            ToolFault: the code failed.
+            ToolFault: the code failed; the message is the output so far, then the fault.
         """
         output = self._console.run(arguments["code"])
         if output.fault or output.lost:
@@ -221,5 +235,5 @@ class RunningPython:
 
 
 def _lines(output: Output) -> list[str]:
-    """Returns what came of code that failed: its output, the fault, and whether the variables are gone."""
+    """Returns the lines of the result of failed code: its output, the fault, and a note if the variables are lost."""
     return [*filter(None, (output.text.rstrip("\n"), output.fault)), *([LOST] if output.lost else [])]

@@ -1,8 +1,8 @@
-"""A toolbox: an environment of several tools, which the model calls while it thinks.
+"""Toolbox: an environment of several tools that the model calls while it thinks.
 
-A session runs the calls in the model's latest words and says what came of them. Each tool that was called runs in the
-session, keeps its state from call to call, and forks with it. Calls run inline, one after another in the order in which
-they were written, in no thread: the same words get the same results, and a run repeats exactly as far as its tools do.
+A session runs the calls in the model's latest text and replies with their results. Each called tool runs in the
+session, keeps its state between calls and is forked with the session. Calls run inline, one after another in the order
+in which they were written, in no thread: the same text gets the same results, so a run is as reproducible as its tools.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ from poziomka.environments.tools.formats.call_format import Call, CallFormat, Pl
 from poziomka.environments.tools.formats.registry import format_named
 from poziomka.environments.tools.tool import RunningTool, Tool, ToolFault
 
-MOST = 8  # calls of a session
-SHOWN = 2000  # characters of a result
+MOST = 8  # maximum calls of a session
+SHOWN = 2000  # maximum characters of a result
 
 
 class Toolbox:
     """An environment of several tools (an Environment).
 
     Args:
-        tools: what can be called.
-        calls: how calls are written: a name of formats.registry.FORMATS, or a format; None: "plain" ("hermes:inside"
-            where plain cannot write the calls of a tool), until `suited` names the format of a model's chat template.
-        most: calls of one session; whoever asks for more is told that none is left.
-        shown: characters of a result that the model reads; the middle of a longer one is left out.
+        tools: the tools, with different names.
+        calls: format of calls: a name of formats.registry.FORMATS, or a format; None: "plain" ("hermes:inside" if plain
+            cannot write the calls of a tool), until `suited` selects the format of a model's chat template.
+        most: maximum calls of a session; further calls are answered with a message that none is left.
+        shown: maximum characters of a result that the model reads; the middle of a longer one is left out.
 
     Raises:
         SettingsError: no tool, two of one name, a limit that is not positive, or a tool that the format cannot call.
@@ -37,7 +37,7 @@ class Toolbox:
     def __init__(
         self, tools: Sequence[Tool], calls: str | CallFormat | None = None, most: int = MOST, shown: int = SHOWN
     ) -> None:
-        """Checks what belongs together; opens nothing."""
+        """Checks the arguments; opens no tool."""
         names = [tool.name for tool in tools]
         if not names or len(set(names)) < len(names):
             message = f"a toolbox holds tools of different names: received {names}"
@@ -60,7 +60,7 @@ class Toolbox:
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """See Environment; () where a call ends the model's turn."""
+        """Stop strings (see Environment); () if a call ends the model's turn."""
         return self.format.stop
 
     def open(self, problem: Problem) -> "ToolboxSession":
@@ -68,24 +68,24 @@ class Toolbox:
         return ToolboxSession(self, {}, 0)
 
     def suited(self, calls: str) -> "Toolbox":
-        """Returns a toolbox of these tools with calls in another format; this one where a format was named for it."""
+        """Returns a toolbox of the same tools with another call format; this one if its format was given explicitly."""
         return self if self.chosen else Toolbox([*self.tools.values()], calls, self.most, self.shown)
 
     @cached_property
     def described(self) -> Tools:
-        """The tools as a chat format describes them to a model (see Environment)."""
+        """The definitions of the tools, for a chat template or a prompt (see Environment)."""
         schemas = tuple(tool.schema for tool in self.tools.values())
         return Tools(schemas, self.format.signs, self.prompt(), tuple(self.examples()))
 
     def prompt(self) -> str:
-        """Returns what a model must be told that was not trained on the format, or whose template tells nothing.
+        """Returns instructions for a model that was not trained on the format, or whose template describes no tools.
 
-        Weak models need `examples` beside it.
+        Weak models need `examples` in addition.
         """
         return self.format.explain(self.tools)
 
     def examples(self) -> list[Message]:
-        """Returns questions that a call answers, as messages that may stand before a conversation."""
+        """Returns the tools' examples as messages that can be put before a conversation."""
         said = []
         for tool in self.tools.values():
             for example in tool.examples:
@@ -101,7 +101,7 @@ class Toolbox:
         return said
 
     def close(self) -> None:
-        """Frees what the tools share; may be called twice."""
+        """Closes the tools and releases the resources that sessions share; may be called twice."""
         for tool in self.tools.values():
             tool.close()
 
@@ -109,23 +109,29 @@ class Toolbox:
 class ToolboxSession:
     """Runs the calls of one exchange (a Session).
 
+    Args:
+        toolbox: the tools, their format and limits.
+        running: tools that are already open, by name; the session owns them.
+        made: number of calls made so far.
+
     Attributes:
-        after_end: it answers calls in a turn that the model ended itself, too.
+        after_end: whether the session also answers calls in a turn that the model ended itself.
     """
 
     after_end = True
 
     def __init__(self, toolbox: Toolbox, running: dict[str, RunningTool], made: int) -> None:
-        """Takes over running tools, and the count of calls made."""
+        """Opens no tool; the first call of each tool does."""
         self._toolbox = toolbox
         self._running = running
         self._made = made
         self._closed = False
 
     async def reply(self, transcript: Transcript) -> Reply | None:
-        """Runs the calls that the model wrote since somebody else spoke; None where it wrote none.
+        """Runs the calls in the model's latest text and returns their results; None if there are no calls.
 
-        Of a turn with more calls than there can be, one beyond the bound is told so, and the rest is left unanswered.
+        Calls beyond the session's limit are answered with a message that none is left. Of one turn, at most one call
+        more than the limit is answered.
 
         Raises:
             EnvironmentFailure: a tool failed, or the session is closed.
@@ -169,7 +175,7 @@ class ToolboxSession:
         return self._running[tool.name]
 
     def fork(self) -> "ToolboxSession":
-        """Returns a session with a fork of each tool, and as many calls left.
+        """Returns a session with a fork of each open tool and the same number of calls left.
 
         Raises:
             EnvironmentFailure: a tool cannot fork.
@@ -184,7 +190,7 @@ class ToolboxSession:
         return ToolboxSession(self._toolbox, forks, self._made)
 
     def close(self) -> None:
-        """Closes every tool, whatever another one does; may be called twice.
+        """Closes every open tool, even if closing another one fails; may be called twice.
 
         Raises:
             EnvironmentFailure: one could not be closed; the others were.
@@ -198,7 +204,7 @@ class ToolboxSession:
 
 
 def _close(tool: RunningTool) -> str:
-    """Closes a tool; returns what it raised, in words."""
+    """Closes a tool; returns the error message, or "" if it raised nothing."""
     try:
         tool.close()
     except Exception as error:  # noqa: BLE001 whatever it raises, the others must be closed
@@ -207,7 +213,7 @@ def _close(tool: RunningTool) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """Returns at most about `most` characters of a text: its beginning, how much is left out, and its end."""
+    """Returns at most about `most` characters of a text: its beginning, the length of the omitted part, and its end."""
     if len(text) <= most:
         return text
     head = most // 2

@@ -1,11 +1,11 @@
-"""How a model writes a call, and how the result is written back to it.
+"""Interface of call formats, which define how a model writes calls and reads results; and the format `Plain`.
 
     plain       … <tool> 12 * 30 </tool>
                  <result> 360 </result>
 
-`Plain` is for models that know no other way: tiny ones, and those that an example in the prompt must teach. Model
-families have ways of their own (native.py). A format reads the model's own latest words only: a call that somebody
-quoted, that a tool returned, or that a strategy forced is never run.
+`Plain` is for models that were trained on no other format: tiny ones, and those that learn it from an example in the
+prompt. Model families have formats of their own (native.py). A format parses only the model's own latest text: a call
+that was quoted, returned by a tool or forced by a strategy is never run.
 """
 
 import json
@@ -18,18 +18,18 @@ from poziomka.core.errors import nearest
 from poziomka.core.transcript import CLOSE, THINK, Author, Transcript
 from poziomka.environments.tools.tool import Tool
 
-SPELLED = frozenset("0123456789+-*/%()=.,")  # what a result may be made of where symbols stand apart
+SPELLED = frozenset("0123456789+-*/%()=.,")  # characters allowed in a result of the format "spelled"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call as the model wrote it.
+    """A call parsed from the model's text.
 
     Attributes:
-        name: of the tool; "" where none could be read.
-        arguments: by name; whatever the model wrote, not yet held against the tool's schema.
-        fault: why it cannot be run, in a line for the model; "" where it can.
-        id: what the family gives a call to know its result by; "" for most.
+        name: name of the tool; "" if none could be parsed.
+        arguments: arguments by name, as the model wrote them, not yet validated against the tool's schema.
+        fault: error in one line for the model if the call cannot run; "" if it can.
+        id: ID by which a model family matches a result to its call; "" for most families.
     """
 
     name: str
@@ -40,7 +40,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a call: the text that the model reads, and whether it says what the model did wrong."""
+    """Result of a call.
+
+    Attributes:
+        call: the call.
+        text: text that the model reads.
+        fault: whether the text is the error message for a mistake of the model.
+    """
 
     call: Call
     text: str
@@ -48,13 +54,13 @@ class Result:
 
 
 class CallFormat(Protocol):
-    """How calls and results are written.
+    """Parses calls from a model's text and formats results for it.
 
     Attributes:
-        name: of the format.
-        stop: strings that end a call, and after which the model waits; () where a call ends the model's turn.
-        marks: strings of the format and of the thought, which a tool's words must not hold.
-        signs: strings by which a chat template is known to describe calls in this format; () where none does.
+        name: name of the format.
+        stop: stop strings that end a call, after which the model waits; () if a call ends the model's turn.
+        marks: strings of the format and of the thought, which must not occur in a tool's output.
+        signs: strings by which a chat template that describes calls in this format is recognized; () if none does.
     """
 
     name: str
@@ -63,32 +69,43 @@ class CallFormat(Protocol):
     signs: tuple[str, ...]
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
-        """Returns the calls in the model's latest words, in order; [] where there is none."""
+        """Parses the calls in the model's latest text, in order.
+
+        Args:
+            words: the text.
+            tools: the tools, by name.
+        """
 
     def unclosed(self, words: str) -> bool:
-        """Whether the words end in a call whose stop string is part of an argument, so that the model must go on."""
+        """Whether the text ends with a stop string that is part of an argument, so that generation must continue."""
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
         """Returns a text for each result.
 
         Args:
-            results: of all calls of one turn.
-            message: the model ended its turn, and the chat template writes results as messages; else they stand
-                inside the turn, and the model goes on after them.
+            results: results of all calls of one turn.
+            message: whether the model ended its turn, so that the chat template writes results as messages; otherwise
+                they become part of the turn, and the model continues after them.
         """
 
     def call(self, tool: Tool, arguments: Mapping[str, Any], *, alone: bool = True) -> str:
-        """Returns a call as the model should write it; `alone` where there is no other tool."""
+        """Returns a call as the model should write it.
+
+        Args:
+            tool: the tool.
+            arguments: arguments by name.
+            alone: whether there is no other tool.
+        """
 
     def explain(self, tools: Mapping[str, Tool]) -> str:
-        """Returns what a model that was not trained on the format must be told."""
+        """Returns instructions for a model that was not trained on the format."""
 
     def refuse(self, tool: Tool) -> str:
-        """Returns why the format cannot write calls of a tool; "" where it can."""
+        """Returns the reason why the format cannot write calls of a tool; "" if it can."""
 
 
 def latest(transcript: Transcript) -> str:
-    """Returns the model's own words since somebody else spoke."""
+    """Returns the model's own text after the last span of the user, the system or the environment."""
     words: list[str] = []
     for span in reversed(transcript.spans):
         if span.author in (Author.ENVIRONMENT, Author.USER, Author.SYSTEM):
@@ -99,14 +116,18 @@ def latest(transcript: Transcript) -> str:
 
 
 def calls_in(transcript: Transcript) -> int:
-    """Returns how many calls the model made that were answered, by a result or a fault."""
+    """Returns the number of the model's calls that were answered, by a result or a fault."""
     return len(transcript.heard)
 
 
 def unmarked(text: str, marks: Sequence[str]) -> str:
-    """Returns a tool's words in which no mark can be read, and which any tokenizer takes.
+    """Returns a tool's output with all marks broken and with all characters valid for a tokenizer.
 
-    Code could print "</think>" or the beginning of another result; a space after its first character breaks a mark.
+    Code could print "</think>" or the beginning of another result; a space after the first character breaks a mark.
+
+    Args:
+        text: the output.
+        marks: marks of the call format; those of the thought are always broken.
     """
     text = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
     for mark in (THINK, CLOSE, *marks):
@@ -116,7 +137,10 @@ def unmarked(text: str, marks: Sequence[str]) -> str:
 
 
 def value_of(text: str, tool: Tool) -> dict[str, Any]:
-    """Returns the arguments of a call whose words are its first parameter; the words as a value of its type."""
+    """Returns the arguments of a call whose text is its only argument: the first parameter.
+
+    The text is parsed as JSON unless the parameter is a string; it stays a string if that fails.
+    """
     name = next(iter(tool.parameters["properties"]), None)
     if name is None:
         return {}
@@ -130,21 +154,21 @@ def value_of(text: str, tool: Tool) -> dict[str, Any]:
 
 
 def unknown(name: str, tools: Mapping[str, Tool]) -> str:
-    """Returns what to say of a tool that is not there."""
+    """Returns the error message for a tool that does not exist."""
     return f"unknown tool {name[:60]!r}{nearest(name[:60], tools)}"
 
 
 class Plain:
-    """`<tool> … </tool>`, answered ` <result> … </result>`, inside the turn.
+    """Call format `<tool> … </tool>`, answered by ` <result> … </result>` inside the turn.
 
-    With one tool the words between the marks are its first parameter; with several, the first word is the tool's
-    name. Every mark has a space before it, as everything has that tiny models write. Other parameters keep their
-    defaults.
+    With one tool, the text between the marks is its first parameter; with several, the first word is the tool's name.
+    Every mark has a space before it, like every symbol that tiny models write. Other parameters keep their defaults.
 
     Args:
-        spelled: symbols stand apart, as a model reads them that knows one digit a token: " 4 8 7 * 3 9 " is read as
-            "487 * 39", and 18993 is answered as "1 8 9 9 3". A result of anything but digits and signs, and whatever
-            the model does wrong, is the word "error": no other word is sure to be in such a vocabulary.
+        spelled: whether symbols are separated by spaces, for models with one token per digit: " 4 8 7 * 3 9 " is parsed
+            as "487 * 39", and the result 18993 is written as "1 8 9 9 3". A result of anything but digits and signs,
+            and any mistake of the model, is written as the word "error": no other word is sure to be in such a
+            vocabulary.
     """
 
     stop: tuple[str, ...] = ("</tool>",)
@@ -152,12 +176,11 @@ class Plain:
     signs: tuple[str, ...] = ()
 
     def __init__(self, *, spelled: bool = False) -> None:
-        """Remembers how symbols stand."""
         self.name = "spelled" if spelled else "plain"
         self.spelled = spelled
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
-        """See CallFormat: the last call; one that was closed without being opened is an empty one."""
+        """See CallFormat: parses the last call; one that was closed without being opened has an empty argument."""
         before, called, _ = words.rpartition("</tool>")
         if not called:
             return []
@@ -171,7 +194,7 @@ class Plain:
         return [Call(name, value_of(self._joined(rest), tools[name]))]
 
     def unclosed(self, words: str) -> bool:
-        """See CallFormat: the words between the marks are no JSON, so the first closing mark ends them."""
+        """See CallFormat: False, as the text between the marks is not JSON and ends at the first closing mark."""
         return False
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
@@ -179,7 +202,7 @@ class Plain:
         return [f" <result> {self._apart(result) if self.spelled else result.text} </result>" for result in results]
 
     def call(self, tool: Tool, arguments: Mapping[str, Any], *, alone: bool = True) -> str:
-        """See CallFormat: the first of the arguments is written."""
+        """See CallFormat: writes the first argument only."""
         value = next(iter(arguments.values()), "")
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         text = " ".join("".join(text.split())) if self.spelled else text

@@ -1,4 +1,4 @@
-"""Calls in fenced blocks: Gemma's ```tool_code, and ```python as ToRA has it; native.py says where they come from."""
+"""Call formats with fenced code blocks: Gemma's ```tool_code and ToRA's ```python. Sources are listed in native.py."""
 
 import ast
 import json
@@ -10,26 +10,26 @@ from poziomka.environments.tools.formats.call_format import Call, Result, unknow
 from poziomka.environments.tools.tool import Tool
 
 FENCE = "```"
-FENCES = 8  # of a block, that may be the one that closes it
-LONGEST = 100_000  # characters of a block that is read as calls; a longer one is code
+FENCES = 8  # number of fences that are tried as the end of a block
+LONGEST = 100_000  # maximum characters of a block that is parsed for calls; a longer one is code
 
 
 class Gemma:
-    """```` ```tool_code ```` with calls in Python, answered ```` ```tool_output ````.
+    """Call format ```` ```tool_code ```` with calls in Python, answered by ```` ```tool_output ````.
 
-    A block is `name(argument=value)`, one a line or in a list, perhaps inside print; values are literals. Whatever
-    else a block holds is code for the tool `python`, where there is one. The call ends the turn, and as the template
-    knows no tool message, the output is the user's.
+    A block contains `name(argument=value)`, one a line or in a list, optionally inside print; values are literals. Any
+    other block is code for the tool `python`, if there is one. The call ends the turn, and as the template has no tool
+    message, the output is a message of the user.
     """
 
     name = "gemma"
     stop: tuple[str, ...] = ()
     marks: tuple[str, ...] = (FENCE,)
     signs: tuple[str, ...] = ()
-    opened = re.compile(r"```tool_code[^\S\n]*\n")  # the line ends with it, which it does not inside a string
+    opened = re.compile(r"```tool_code[^\S\n]*\n")  # the mark ends its line, which it does not inside a string
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
-        """See CallFormat: the calls of every block, in order."""
+        """See CallFormat: parses the calls of every block, in order."""
         blocks = [_block(part) for part in self.opened.split(words)[1:]]
         return [call for body in blocks for call in _calls_in(body, tools)]
 
@@ -63,9 +63,9 @@ class Gemma:
 
 
 class Fenced:
-    """```` ```python ```` code, and what it prints in ```` ```output ````; for the tool `python` alone.
+    """Call format ```` ```python ```` with code, answered by ```` ```output ````; for the tool `python` only.
 
-    The model begins the output's block itself and waits there, or ends its turn with the code.
+    The model begins the output block itself and waits there, or ends its turn after the code.
     """
 
     name = "fenced"
@@ -75,7 +75,7 @@ class Fenced:
     opened = re.compile(r"```python[^\S\n]*\n")  # as in Gemma
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
-        """See CallFormat: the code with which the words end."""
+        """See CallFormat: parses the code block at the end of the text."""
         block = self._last(words)
         code = block.removesuffix(FENCE)
         if not block.endswith(FENCE) or (FENCE in code and not _is_python(code)):  # the block was closed before
@@ -83,13 +83,13 @@ class Fenced:
         return [Call("python", {"code": code})]
 
     def unclosed(self, words: str) -> bool:
-        """See CallFormat: the code ends within a string."""
+        """See CallFormat: whether the code ends inside a string."""
         before, stopped, _ = words.rpartition("```output")
         block = self._last(before)
         return bool(stopped) and not block.endswith(FENCE) and _ends_in_string(block)
 
     def _last(self, words: str) -> str:
-        """Returns the last block, from its first line to the stop string; "" where there is none."""
+        """Returns the last block, from its first line to the stop string; "" if there is none."""
         said = words.rstrip().removesuffix("```output").rstrip()
         *_, last = ["", *self.opened.split(said)[1:]]
         return last
@@ -117,9 +117,9 @@ class Fenced:
 
 
 def _block(text: str) -> str:
-    """Returns a block of Python up to the fence that closes it: the first before which the code is whole.
+    """Returns a block of Python up to its closing fence: the first fence before which the code is valid.
 
-    A fence inside a string closes nothing. Where no beginning is Python, the first fence is taken.
+    A fence inside a string does not close the block. If the code is valid before no fence, the first fence is taken.
     """
     ends = [found.start() for found, _ in zip(re.finditer(FENCE, text), range(FENCES), strict=False)]
     whole = next((end for end in ends if _is_python(text[:end])), None)
@@ -137,7 +137,7 @@ def _is_python(code: str) -> bool:
 
 
 def _ends_in_string(code: str) -> bool:
-    """Whether a text of Python ends within a string, as the parser says of it."""
+    """Whether Python code ends inside a string, according to the parser's error."""
     try:
         ast.parse(code if len(code) <= LONGEST else "")
     except SyntaxError as error:
@@ -149,7 +149,7 @@ def _ends_in_string(code: str) -> bool:
 
 
 def _calls_in(body: str, tools: Mapping[str, Tool]) -> list[Call]:
-    """Returns the calls that a block of Python makes, or the block as code for the tool `python`."""
+    """Parses the calls in a block of Python; any other block becomes a call of the tool `python`, or a fault."""
     try:
         tree = ast.parse(body.strip(), mode="exec") if len(body) <= LONGEST else None
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
@@ -171,7 +171,7 @@ def _calls_in(body: str, tools: Mapping[str, Tool]) -> list[Call]:
 
 
 def _written(tree: ast.Module, tools: Mapping[str, Tool]) -> Iterator[Call | None]:
-    """Yields the calls of a module's lines; None for a line that is something else."""
+    """Yields the calls in a module's lines; None for a line that is no call."""
     for line in tree.body:
         value = line.value if isinstance(line, ast.Expr) else None
         for node in value.elts if isinstance(value, ast.List) else [value]:
@@ -198,12 +198,12 @@ def _call(node: ast.expr | None, tools: Mapping[str, Tool]) -> Call | None:
 
 
 def _name(node: ast.expr) -> str:
-    """Returns the name that is called; of `default_api.name`, the last part."""
+    """Returns the name of the called function; the last part of `default_api.name`."""
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
 def _signature(tool: Tool) -> str:
-    """Returns a tool as a function without a body."""
+    """Returns a tool as Python source: a function with type hints and a docstring, without a body."""
     types = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "array": "list", "object": "dict"}
     required = tool.parameters.get("required", ())
     given = []
@@ -216,7 +216,7 @@ def _signature(tool: Tool) -> str:
 
 
 def _said(tool: Tool) -> list[tuple[str, str]]:
-    """Returns what is said of each parameter, and the values it may have where they are few."""
+    """Returns the name and description of each described parameter, with its allowed values if they are enumerated."""
     said = []
     for name, schema in tool.parameters["properties"].items():
         values = "one of " + ", ".join(json.dumps(value) for value in schema["enum"]) if "enum" in schema else ""

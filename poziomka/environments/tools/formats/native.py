@@ -1,4 +1,4 @@
-"""How model families write calls, as they were trained to.
+"""Call formats of model families, as the models were trained on them.
 
     hermes      <tool_call>{"name": …, "arguments": {…}}</tool_call>   Hermes 2 Pro and later, Qwen2.5, Qwen3, SmolLM3
     llama       {"name": …, "parameters": {…}}                         Llama 3.1 and later
@@ -7,10 +7,10 @@
     fenced      ```python … ``` and ```output … ```                    ToRA and models trained like it
 
 In all but `fenced` a call ends the model's turn, and the checkpoint's template writes each result as a tool message.
-`hermes:inside` has the marks of Hermes inside the turn: the model stops at </tool_call>, reads its result, and thinks
-on, as reasoning models that were trained to do so.
+`hermes:inside` uses the marks of Hermes inside the turn: the model stops at </tool_call>, reads the result and
+continues to think, like reasoning models that were trained to do so.
 
-Read against: the chat templates of Qwen2.5-7B-Instruct, Llama-3.2-3B-Instruct, Mistral-Nemo-Instruct-2407 and
+Checked against: the chat templates of Qwen2.5-7B-Instruct, Llama-3.2-3B-Instruct, Mistral-Nemo-Instruct-2407 and
 SmolLM3-3B; ai.google.dev/gemma, "Function calling"; inference of ToRA (Gou et al. 2023, arXiv 2309.17452;
 github.com/microsoft/ToRA, src/infer).
 """
@@ -27,12 +27,18 @@ from poziomka.environments.tools.tool import Tool
 
 
 def described(tools: Mapping[str, Tool]) -> str:
-    """Returns the schemas of tools, one a line."""
+    """Returns the schemas of tools as JSON, one a line."""
     return "\n".join(json.dumps(tool.schema, ensure_ascii=False) for tool in tools.values())
 
 
 def call_of(written: object, tools: Mapping[str, Tool], *keys: str) -> Call:
-    """Returns a call from its JSON object; its arguments stand under the first of `keys` that is there."""
+    """Returns a call from its parsed JSON.
+
+    Args:
+        written: the parsed JSON value.
+        tools: the tools, by name.
+        *keys: keys of the arguments; the first one that is present is used.
+    """
     if not isinstance(written, dict) or not isinstance(written.get("name"), str):
         return Call("", fault='a call is an object with "name" and ' + f'"{keys[0]}"')
     name, id_ = written["name"], written.get("id")
@@ -47,7 +53,7 @@ def call_of(written: object, tools: Mapping[str, Tool], *keys: str) -> Call:
 
 
 def decoded(text: str) -> tuple[object, str]:
-    """Returns what a text says as JSON, and what is wrong with it; "" where nothing is."""
+    """Parses JSON; returns the value and "", or None and the error message."""
     text = text.strip()
     try:
         value, end = DECODER.raw_decode(text)
@@ -61,22 +67,21 @@ def decoded(text: str) -> tuple[object, str]:
 
 
 class Hermes:
-    """`<tool_call>` with a JSON object, any number of them in a turn.
+    """Call format `<tool_call>` with a JSON object, any number of them in a turn.
 
     Args:
-        inside: the model waits after </tool_call>, and the result stands inside its turn.
+        inside: whether the model waits after </tool_call> and the result becomes part of its turn.
     """
 
     marks: tuple[str, ...] = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
     signs: tuple[str, ...] = ("<tool_call>",)
 
     def __init__(self, *, inside: bool = False) -> None:
-        """Remembers where results stand."""
         self.name = "hermes:inside" if inside else "hermes"
         self.stop: tuple[str, ...] = ("</tool_call>",) if inside else ()
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
-        """See CallFormat: every block, the last one closed or not."""
+        """See CallFormat: parses every block; the last one may be unclosed."""
         calls = []
         for body in self._bodies(words):
             written, fault = decoded(body.text)
@@ -89,7 +94,7 @@ class Hermes:
 
     @staticmethod
     def _bodies(words: str) -> Iterator[Body]:
-        """Yields what stands in each block."""
+        """Yields the body of each block."""
         opened, closed = "<tool_call>", "</tool_call>"
         place, strings = words.find(opened), True
         while place >= 0:
@@ -99,7 +104,7 @@ class Hermes:
             place = words.find(opened, body.end) if body.end >= 0 else -1
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
-        """See CallFormat: the template itself writes the marks around a message."""
+        """See CallFormat: the chat template itself writes the marks around a message."""
         if message:
             return [result.text for result in results]
         return [f"\n<tool_response>\n{result.text}\n</tool_response>\n" for result in results]
@@ -123,10 +128,10 @@ class Hermes:
 
 
 class Llama:
-    """A turn that is a JSON object with "name" and "parameters"; several are separated by semicolons.
+    """Call format of a turn that is a JSON object with "name" and "parameters"; several are separated by semicolons.
 
-    After <|python_tag|> anything that is no JSON is code for the tool `python`. A turn that begins otherwise is words:
-    an answer in JSON without a name calls nothing.
+    After <|python_tag|>, anything that is not JSON is code for the tool `python`. A turn that begins otherwise is plain
+    text: an answer in JSON without a name calls nothing.
     """
 
     name = "llama"
@@ -138,8 +143,8 @@ class Llama:
     signs: tuple[str, ...] = ("<|python_tag|>", "<|start_header_id|>")
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
-        """See CallFormat: what stands after the thought."""
-        begun = self.said_begins.search(words)  # what closes a thought may stand in a string of the call, too
+        """See CallFormat: parses the text after the thought."""
+        begun = self.said_begins.search(words)  # the end mark of a thought may also occur in a string of the call
         said = (words[begun.end() :] if begun else words.rpartition(CLOSE)[2]).strip()
         tagged = not self.call_begins.match(said) and self.tag in said
         said = said.partition(self.tag)[2].strip() if tagged else said
@@ -191,7 +196,7 @@ class Llama:
 
 
 class Mistral:
-    """`[TOOL_CALLS]` with a list of JSON objects, or for each call with a name, `[ARGS]` and its arguments."""
+    """Call format `[TOOL_CALLS]` with a list of JSON objects, or, per call, with a name, `[ARGS]` and arguments."""
 
     name = "mistral"
     stop: tuple[str, ...] = ()
@@ -224,7 +229,7 @@ class Mistral:
         return False
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
-        """See CallFormat: the template writes `[TOOL_RESULTS]` and the like around a message, which must be JSON."""
+        """See CallFormat: the chat template writes marks like `[TOOL_RESULTS]` around a message, which must be JSON."""
         told = [self._as_json(result.text) for result in results]
         return told if message else [f'[TOOL_RESULTS]{{"content": {text}}}[/TOOL_RESULTS]' for text in told]
 

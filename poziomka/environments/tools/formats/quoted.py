@@ -1,4 +1,4 @@
-"""Where a call ends: at its closing mark, but not at one that stands inside a string of its JSON."""
+"""Finds the end of a call: its closing mark, except one inside a string of its JSON."""
 
 import json
 import re
@@ -10,12 +10,12 @@ SPACE = re.compile(r"\s*")
 
 
 class Body(NamedTuple):
-    """What stands between two marks.
+    """The text between two marks.
 
     Attributes:
-        text: the words between them.
-        end: the place of the closing mark; -1 where there is none.
-        held: whether a string that has not ended holds the closing mark: the JSON goes on, or is none.
+        text: the text.
+        end: index of the closing mark; -1 if there is none.
+        held: whether the closing mark is inside an unterminated string, so that the JSON is incomplete or invalid.
     """
 
     text: str
@@ -24,15 +24,15 @@ class Body(NamedTuple):
 
 
 def body_at(words: str, start: int, close: str, *, strings: bool = True) -> Body:
-    """Returns what begins at `start`, up to the next `close` that no JSON string holds.
+    """Returns the text from `start` up to the next `close` that is not inside a JSON string.
 
-    Where every `close` stands in a string that never ends, the first one is taken: what stands there is no JSON.
+    If every `close` is inside an unterminated string, the first one is taken: the text is not JSON.
 
     Args:
-        words: what the model wrote.
-        start: a place in them.
+        words: the model's text.
+        start: index after the opening mark.
         close: the closing mark.
-        strings: whether to look for strings; once one has not ended, there is no use in it.
+        strings: whether to skip JSON strings; useless once a string was unterminated.
     """
     end, held = -1, False
     whole = _end_of_json(words, start) if strings else -1
@@ -47,7 +47,7 @@ def body_at(words: str, start: int, close: str, *, strings: bool = True) -> Body
 
 
 def _end_of_json(words: str, start: int) -> int:
-    """Returns where the JSON that begins at a place ends; -1 where it does not, or is none."""
+    """Returns the end index of the JSON value that begins at `start`; -1 if it is incomplete or invalid."""
     begun = SPACE.match(words, start)
     assert begun is not None
     try:
@@ -57,7 +57,7 @@ def _end_of_json(words: str, start: int) -> int:
 
 
 def _outside(words: str, start: int, mark: str) -> int:
-    """Returns the place of the first mark that no JSON string holds; -1 where there is none."""
+    """Returns the index of the first mark that is not inside a JSON string; -1 if there is none."""
     for found in _strings_or(mark).finditer(words, start):
         if found.group() == mark:
             return found.start()

@@ -1,4 +1,4 @@
-"""The formats of calls by their names."""
+"""Looks up call formats by name, and by chat template."""
 
 from collections.abc import Callable
 
@@ -21,10 +21,10 @@ FAMILIES: tuple[CallFormat, ...] = (Mistral(), Hermes(), Llama())  # those with 
 
 
 def format_named(name: str) -> CallFormat:
-    """Returns a format by its name.
+    """Returns the call format with a name (a key of FORMATS).
 
     Raises:
-        SettingsError: there is none of this name.
+        SettingsError: no format has this name.
     """
     if name not in FORMATS:
         message = f"unknown format of calls {name!r}{nearest(name, FORMATS)}"
@@ -33,9 +33,9 @@ def format_named(name: str) -> CallFormat:
 
 
 def format_of(told: str) -> str:
-    """Returns the name of the format in which a chat template describes tools.
+    """Returns the name of the call format that a chat template describes; "plain" if it describes none.
 
     Args:
-        told: the template's source; "" for none.
+        told: source of the template; "" if there is none.
     """
     return next((family.name for family in FAMILIES if any(sign in told for sign in family.signs)), "plain")
