@@ -1,1 +1,1 @@
-"""The command line: wiring only."""
+"""Command-line interface: wiring only."""

@@ -1,4 +1,4 @@
-"""The commands: what each takes, and what it does. Its rooms are imported when it runs."""
+"""Commands of the command line: options and actions. A command imports its packages when it runs."""
 
 import os
 import re
@@ -13,12 +13,18 @@ from poziomka.app.cli.chat import chat
 from poziomka.core.errors import SettingsError, nearest
 
 WRONG, STOPPED = 2, 130  # exit statuses
-LONGEST = 2000  # characters of an error's sentence
+LONGEST = 2000  # largest number of characters of an error message
 
 
 @dataclass(frozen=True)
 class Command:
-    """One word after `poziomka`: what it is for, what it takes, what it does (returning the exit status)."""
+    """One command of `poziomka`.
+
+    Attributes:
+        about: description for --help.
+        options: adds the command's options to a parser.
+        act: runs the command with parsed options; returns the exit status.
+    """
 
     about: str
     options: Callable[[ArgumentParser], None]
@@ -26,7 +32,7 @@ class Command:
 
 
 def say(message: object) -> None:
-    """Prints one sentence where errors go."""
+    """Prints a message to stderr on one line."""
     words = " ".join(str(message).split())
     print(f"poziomka: {words if len(words) <= LONGEST else words[:LONGEST] + '…'}", file=sys.stderr)
 
@@ -59,7 +65,7 @@ def _train(given: Namespace) -> int:
         if given.recipe is not None or given.run is not None or given.set:
             message = "--resume goes on with a run by its own recipe: leave RECIPE, --run and --set out"
             raise SettingsError(message)
-        Run.read(given.resume)  # says what is wrong where it is no run
+        Run.read(given.resume)  # raises if it is not a run's folder
         recipe, folder = read_recipe(given.resume), given.resume
     elif given.recipe is None:
         message = (
@@ -96,7 +102,7 @@ def _train(given: Namespace) -> int:
 
 
 def _folder_for(path: Path, name: str) -> Path:
-    """Returns runs/NAME; for the recipe of a run, which is to be repeated, the first free folder beside that run."""
+    """Returns runs/NAME; for the recipe of an existing run, the first free folder NAME-2, NAME-3, … beside it."""
     if not re.fullmatch(r"[\w][\w .-]*", name):
         message = f"the recipe's name {name!r} is no name for a folder: use letters, digits, '-', or give --run FOLDER"
         raise SettingsError(message)
@@ -258,7 +264,7 @@ TASK_ACTIONS = {
 }
 
 
-TAKEN = {  # by an action; None and False are what an option is where it is not given
+TAKEN = {  # options that each action accepts
     "list": ("json",),
     "show": ("split", "level", "count", "json"),
     "play": ("split", "level", "count"),
@@ -267,7 +273,7 @@ TAKEN = {  # by an action; None and False are what an option is where it is not 
 
 
 def _demand_taken(given: Namespace) -> None:
-    """Refuses an option that the action would ignore."""
+    """Raises SettingsError for an option that the action would ignore; None and False: the option is not given."""
     for name in ("split", "level", "count", "all", "problems", "json"):
         if getattr(given, name) not in (None, False) and name not in TAKEN[given.action]:
             known = ", ".join(f"--{each}" for each in TAKEN[given.action])

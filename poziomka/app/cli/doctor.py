@@ -1,4 +1,4 @@
-"""`poziomka doctor`: checks of a recipe's parts before compute is burnt, one line each."""
+"""`poziomka doctor`: checks the components of a recipe before training, and prints one line for each check."""
 
 import json
 import time
@@ -22,21 +22,21 @@ from poziomka.reports.words import counted, duration, shortened
 MARKS = {Status.PASS: ("pass", "green"), Status.WARN: ("warn", "yellow"), Status.FAIL: ("FAIL", "bold red")}
 UP, DOWN, NOTHING = "green", "red", "dim"
 NAMES = 20  # width of the column of names
-SHOWN = 600  # most characters of the rollout that is shown
+SHOWN = 600  # largest number of characters of a rollout
 
 
 def doctor(path: Path | None, changes: tuple[str, ...], *, as_json: bool, console: Console | None = None) -> bool:
-    """Examines a recipe and prints what was found; returns whether nothing failed.
+    """Examines a recipe and prints the findings; returns whether no check failed.
 
     Args:
-        path: the recipe, or a run's folder; None for the demonstration's settings.
-        changes: settings written name=value.
+        path: file of the recipe, or a run's folder; None for the default recipe.
+        changes: settings to change, written name=value.
         as_json: print one JSON object instead of lines.
-        console: where to print; None for standard output.
+        console: console to print to; None for stdout.
 
     Raises:
         SettingsError: the recipe cannot be read.
-        PoziomkaError: it cannot be built.
+        PoziomkaError: the recipe cannot be built.
     """
     console = console or terminal.console()
     recipe = read_recipe(path, changes) if path is not None else recipe_of({}, changes)
@@ -54,18 +54,18 @@ def doctor(path: Path | None, changes: tuple[str, ...], *, as_json: bool, consol
     if as_json:
         print(json.dumps({"ok": well, "seconds": round(took, 3), "checks": [asdict(f) for f in findings]}, indent=2))
         return well
-    if "groups" in vars(bench):  # rollouts were made
+    if "groups" in vars(bench):  # rollouts were sampled
         show_weights(bench, console)
     console.print(Text(_ending(findings, took), "bold" if well else "bold red"))
     return well
 
 
 def doctor_of_sandbox(*, as_json: bool, console: Console | None = None) -> bool:
-    """Attacks each interpreter of a model's code a little and prints what holds; returns whether nothing failed.
+    """Runs a few attacks on each interpreter of the sandbox and prints the findings; returns whether none failed.
 
     Args:
         as_json: print one JSON object instead of lines.
-        console: where to print; None for standard output.
+        console: console to print to; None for stdout.
     """
     console = console or terminal.console()
     began, findings = time.perf_counter(), []
@@ -87,7 +87,7 @@ def doctor_of_sandbox(*, as_json: bool, console: Console | None = None) -> bool:
 
 
 def line(finding: Finding) -> Table:
-    """Returns the line of one finding; what to do stands below it."""
+    """Returns one finding as a table row, with its advice on a second line."""
     word, style = MARKS[finding.status]
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=4)
@@ -115,9 +115,9 @@ def _ending(findings: list[Finding], took: float) -> str:
 
 
 def show_weights(bench: Bench, console: Console) -> None:
-    """Prints a rollout that is made likelier and one that is made less likely, coloured by what is learned from them.
+    """Prints one rollout with positive and one with negative policy weights, coloured by the weight of each stretch.
 
-    Where there is no colour, each stretch has a line: + made likelier, - made less likely, neither: not learned from.
+    Without colour, each stretch is a line: + for a positive weight, - for a negative one, a space for none.
     """
     found = coloured(bench)
     if not found:
@@ -153,7 +153,7 @@ def _style(weight: float, author: Author) -> str:
 
 
 def _cut(text: Text) -> Text:
-    """Returns a long text's beginning and end."""
+    """Returns the text, with the middle left out if it is longer than SHOWN."""
     if len(text) <= SHOWN:
         return text
     half = SHOWN // 2

@@ -1,4 +1,4 @@
-"""`poziomka evaluate`: held-out accuracy of a run's newest weights, at thinking budgets of one's choice."""
+"""`poziomka evaluate`: measures the held-out accuracy of a run's newest weights at given thinking budgets."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,22 +15,22 @@ from poziomka.reports.words import counted
 from poziomka.runs.run import Run
 from poziomka.thinking.budget import at_budgets
 
-SCHEMA = 1  # of what `--json` prints
+SCHEMA = 1  # schema version of the output of `--json`
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What a run's newest weights reach at several budgets.
+    """Held-out accuracy of a run's newest weights at several thinking budgets.
 
     Attributes:
-        run: its folder.
-        policy: the version of the weights.
-        task: the problems' task.
-        problems: held-out problems at each budget.
-        attempts: at each problem.
-        sampling: settings of every request; the budget stands in `found`.
-        found: the evaluation, by budget.
-        notes: what a person should know of the run's folder (a damaged checkpoint that was passed over).
+        run: folder of the run.
+        policy: version of the weights.
+        task: name of the task.
+        problems: number of held-out problems at each budget.
+        attempts: number of attempts at each problem.
+        sampling: sampling settings, except the budget.
+        found: evaluations by budget, tokens.
+        notes: notes about the run's folder, such as a damaged checkpoint that was skipped.
     """
 
     run: Path
@@ -43,7 +43,7 @@ class Curve:
     notes: Sequence[str] = ()
 
     def __str__(self) -> str:
-        """A table: budget, accuracy with its interval, thinking tokens really spent."""
+        """A table with budget, accuracy and its interval, and the mean tokens of thoughts and replies."""
         drawn = f"{counted(self.problems, 'held-out problem')}, {counted(self.attempts, 'attempt')} each"
         lines = [f"{self.run} at {self.policy} · task {self.task} · {drawn}"]
         rows = [("budget", "accuracy [95 %]", "thinking tokens", "reply tokens")]
@@ -54,7 +54,7 @@ class Curve:
         return "\n".join([*lines, *self._failed()])
 
     def _failed(self) -> list[str]:
-        """Returns a line for each budget at which checks failed: how many, and what they leave open."""
+        """Returns a line for each budget with failed checks: their number, and the bounds of the accuracy."""
         lines = []
         for budget, each in self.found.items():
             if each.failures:
@@ -66,7 +66,7 @@ class Curve:
         return lines
 
     def json(self) -> str:
-        """Returns the same as one JSON object."""
+        """Returns the results as one JSON object."""
         values = {
             "schema_version": SCHEMA,
             "run": str(self.run),
@@ -93,22 +93,22 @@ class Curve:
 def evaluate(
     folder: Path, budgets: Sequence[int] = (), problems: int | None = None, attempts: int | None = None
 ) -> Curve:
-    """Lets a run's newest weights think once, at the largest budget, and cuts that thought at each smaller one.
+    """Evaluates a run's newest weights: samples thoughts at the largest budget and truncates them to smaller ones.
 
     Args:
-        folder: the run's.
-        budgets: thinking tokens; none for those of its recipe.
-        problems: held-out problems; None for the recipe's number.
-        attempts: at each problem; None for the recipe's number.
+        folder: folder of the run.
+        budgets: budgets in thinking tokens; empty for those of the recipe.
+        problems: number of held-out problems; None for the recipe's.
+        attempts: number of attempts at each problem; None for the recipe's.
 
     Raises:
-        RunError: the folder is no run's, or has no checkpoint that can be read.
-        SettingsError: a budget below 0.
+        RunError: the folder has no run, or no readable checkpoint.
+        SettingsError: a budget is below 0.
     """
     with doing(f"loading {folder}", always=False):
         recipe, task, sampler = load(folder)
     run = Run.read(folder)
-    run.latest()  # notes what is damaged
+    run.latest()  # adds notes about damaged checkpoints
     settings, own = recipe.evaluate, recipe.reinforce.sampling
     budgets = sorted(set(budgets or settings.budgets))
     if budgets[0] < 0:
@@ -118,7 +118,7 @@ def evaluate(
     problems = problems or settings.problems
     problems = problems if there is None else min(problems, there)
     attempts = attempts or settings.attempts
-    answer = max(1, own.tokens - (own.think_most or 0))  # tokens that the recipe leaves after a whole thought
+    answer = max(1, own.tokens - (own.think_most or 0))  # tokens of an answer after a full thought
     sampling = replace(own, think_most=None, tokens=max(own.tokens, answer + max(budgets)))
     drawn = f"{counted(problems, 'held-out problem')}, {counted(attempts, 'attempt')} each"
     with doing(f"answering {drawn}, with at most {counted(budgets[-1], 'thinking token')}"):

@@ -1,4 +1,4 @@
-"""`poziomka export`: a run's newest weights, or a checkpoint's, for other programs."""
+"""`poziomka export`: writes a run's newest weights, or a checkpoint's, for other programs."""
 
 import shutil
 import tempfile
@@ -23,16 +23,16 @@ BOOKS = (OPTIMIZER, STATE, MANIFEST)
 
 
 def export(source: Path, gguf: Path | None, folder: Path | None, kind: str) -> list[str]:
-    """Writes what is asked for; returns sentences, the last of which say what was written.
+    """Writes the weights to a GGUF file, a folder, or both; returns the run's notes and a sentence for each output.
 
     Args:
-        source: the folder of a run, whose newest sound checkpoint is taken, or of a checkpoint.
+        source: folder of a run, for its newest sound checkpoint, or of a checkpoint.
         gguf: the GGUF file to write; None for none.
-        folder: the folder to write in the hub's layout, adapters merged in; None for none.
-        kind: of the GGUF file's weights: f32, f16 or bf16.
+        folder: the folder to write in the hub's layout, with adapters merged; None for none.
+        kind: type of the GGUF file's weights: f32, f16 or bf16.
 
     Raises:
-        PoziomkaError: there are no weights, the folder holds something, or llama.cpp has no such model.
+        PoziomkaError: there are no weights, the folder is not empty, or llama.cpp does not support the model.
     """
     if gguf is None and folder is None:
         message = "export needs to know what to write: give --gguf FILE or --folder FOLDER"
@@ -60,7 +60,7 @@ def export(source: Path, gguf: Path | None, folder: Path | None, kind: str) -> l
 
 @contextmanager
 def _whole(saved: Path) -> Iterator[Path]:
-    """Yields a folder with a whole model: the checkpoint itself, or one in which its adapters are merged."""
+    """Yields a folder with the full model: the checkpoint itself, or a temporary folder with merged adapters."""
     if base_of(saved) is None:
         yield saved
         return
@@ -70,12 +70,12 @@ def _whole(saved: Path) -> Iterator[Path]:
 
 
 def _save(saved: Path, folder: Path) -> None:
-    """Writes the model alone; what only a run needs stays where it is."""
+    """Writes the model of a checkpoint without the files that only a run needs."""
     if base_of(saved) is None:
         shutil.copytree(saved, folder, ignore=shutil.ignore_patterns(*BOOKS), dirs_exist_ok=True)
         return
     with safe_open(saved / ADAPTERS, framework="pt") as adapters:
-        rough = any(adapters.get_slice(name).get_dtype() == "BF16" for name in adapters.keys())  # noqa: SIM118 no mapping
+        rough = any(adapters.get_slice(name).get_dtype() == "BF16" for name in adapters.keys())  # noqa: SIM118 not a mapping
     loaded = load_pretrained(str(saved), "bfloat16" if rough else "float32")
     folder.mkdir(parents=True, exist_ok=True)
     save_model(folder, loaded.model, loaded.tokenizer)

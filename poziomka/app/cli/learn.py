@@ -1,4 +1,4 @@
-"""`poziomka learn`: an update of a run's weights from rollouts that were served before and judged later."""
+"""`poziomka learn`: updates a run's weights from rollouts that were served and judged earlier."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,16 +16,16 @@ from poziomka.runs.run import Run
 
 
 def learn(folder: Path, source: Path, scores: Path | None, settings: Mapping[str, Any]) -> list[str]:
-    """Takes the update; returns, in sentences, what was left out and what came of it.
+    """Updates a run's weights from a journal; returns sentences about skipped rollouts and the result.
 
     Args:
-        folder: the run's; no other process may be writing it.
-        source: a journal file, or a folder of them.
-        scores: judgements that came later; None where the journal has them.
-        settings: those of ServedSettings; None and what is absent for the defaults.
+        folder: folder of the run; no other process may write to it.
+        source: a journal file, or a folder of journals.
+        scores: JSON lines with later scores; None to use the journal's scores.
+        settings: fields of ServedSettings by name; missing ones and None stand for the defaults.
 
     Raises:
-        PoziomkaError: what is wrong, in a sentence; the run stands where it stood.
+        PoziomkaError: the update is not possible; the run is unchanged.
     """
     how = build(ServedSettings, {name: value for name, value in settings.items() if value is not None}, "learn")
     plain = Run.read(folder).recipe

@@ -1,7 +1,7 @@
-"""The command line: `poziomka --help` answers at once, because a command imports its rooms when it runs.
+"""Entry point of the command line. Commands import their packages when they run, so that `poziomka --help` is fast.
 
-Exit status: 0 done · 2 something is the user's to mend, said in one sentence · 130 stopped by Ctrl-C, everything
-saved · 141 nobody reads the output any more · 1 a fault of ours, with its traceback.
+Exit status: 0 done · 2 an error of the user's, reported in one sentence · 130 stopped by Ctrl-C, everything saved ·
+141 the output pipe is closed · 1 a bug of this package, with its traceback.
 """
 
 import os
@@ -23,28 +23,35 @@ OUT_OF_MEMORY = "can't allocate memory"  # torch raises RuntimeError where Pytho
 
 
 class Parser(ArgumentParser):
-    """Raises instead of printing the usage; `error` is argparse's own place to be told otherwise."""
+    """Argument parser that raises SettingsError instead of printing the usage; argparse documents `error` for that."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises SettingsError."""
+        """Raises SettingsError with argparse's message."""
         sentence = f"{message}; `{self.prog} --help` says what there is"
         raise SettingsError(sentence)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status."""
+    """Runs one command.
+
+    Args:
+        arguments: command-line arguments without the program's name; None for those of the process.
+
+    Returns:
+        The exit status.
+    """
     with _clean_streams():
         return _guarded(list(sys.argv[1:] if arguments is None else arguments))
 
 
 @contextmanager
 def _clean_streams() -> Iterator[None]:
-    """Cleans whatever is written to standard output and standard error; a closed one takes everything, unread."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order: each takes its own number
+    """Cleans all text written to stdout and stderr within the context; replaces closed streams by /dev/null."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in the order of their file descriptors
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 open until the process ends
     if hasattr(sys.stdin, "reconfigure"):
-        sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no UTF-8 are the command's to refuse
+        sys.stdin.reconfigure(errors="surrogateescape")  # commands refuse bytes that are not UTF-8
     before = sys.stdout, sys.stderr
     for stream in before:
         if hasattr(stream, "reconfigure"):
@@ -58,10 +65,10 @@ def _clean_streams() -> Iterator[None]:
 
 
 def _guarded(arguments: list[str]) -> int:
-    """Runs one command and says in a sentence what ended it; returns the exit status."""
+    """Runs one command and prints a sentence about any error; returns the exit status."""
     try:
         status = _run(arguments)
-        sys.stdout.flush()  # so that a full disk or a closed pipe is met here
+        sys.stdout.flush()  # so that a full disk or a closed pipe raises here
     except PoziomkaError as error:
         say(error)
         return WRONG
@@ -71,7 +78,7 @@ def _guarded(arguments: list[str]) -> int:
     except BrokenPipeError:
         _forget_output()
         return UNREAD
-    except SystemExit as error:  # what rich makes of a BrokenPipeError
+    except SystemExit as error:  # rich raises it on a BrokenPipeError
         if not isinstance(error.__context__, BrokenPipeError):
             raise
         return UNREAD
@@ -104,7 +111,7 @@ def _run(arguments: list[str]) -> int:
     command.options(parser)
     _demand_known(rest, parser)
     try:
-        given = parser.parse_intermixed_args(rest)  # names may stand before, between and after options
+        given = parser.parse_intermixed_args(rest)  # names may come before, between and after options
     except SystemExit:  # --help was printed
         return 0
     return command.act(given)
@@ -137,8 +144,8 @@ def _without_command(arguments: list[str]) -> int:
 
 
 def _demand_known(arguments: Sequence[str], parser: ArgumentParser) -> None:
-    """Refuses an unknown option with the nearest known one."""
-    known = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001 has no public list
+    """Raises SettingsError for an unknown option, with the nearest known one."""
+    known = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001 no public list
     for argument in arguments:
         name = argument.partition("=")[0]
         if argument == "--":
@@ -149,7 +156,7 @@ def _demand_known(arguments: Sequence[str], parser: ArgumentParser) -> None:
 
 
 def _lacking(error: Exception) -> str | None:
-    """Returns what the machine lacks, in a sentence; None where the fault is ours."""
+    """Returns a sentence about missing memory or a missing package; None for all other exceptions."""
     if isinstance(error, MemoryError) or OUT_OF_MEMORY in str(error):
         return "there is not enough memory: ask for a smaller model, fewer problems or fewer attempts"
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("poziomka"):
@@ -158,6 +165,6 @@ def _lacking(error: Exception) -> str | None:
 
 
 def _forget_output() -> None:
-    """Points standard output nowhere, so that Python's own last flush does not fail again."""
+    """Redirects stdout to /dev/null, so that Python's last flush does not fail again."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""`poziomka tasks play`: a person answers a task's problems, and its scorer says what it says to a model."""
+"""`poziomka tasks play`: a person answers a task's problems, and the task's scorer judges the answers."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -13,18 +13,18 @@ from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.reports.words import counted
 from poziomka.tasks import task_named
 
-SECONDS = 30.0  # of one check
+SECONDS = 30.0  # time limit of one check
 
 
 @dataclass(frozen=True)
 class Game:
-    """What is played: a task's problems from one split.
+    """Selection of a task's problems to play.
 
     Attributes:
-        name: of the task.
-        split: "train", "test", …; None for what there is to train on, else the test split.
+        name: name of the task.
+        split: "train", "test", …; None for the training split, or the test split if there is none.
         level: difficulty; None for the task's own mixture.
-        count: most problems that are asked.
+        count: largest number of problems.
     """
 
     name: str
@@ -34,9 +34,9 @@ class Game:
 
 
 def play(game: Game) -> None:
-    """Asks problems, reads an answer to each from standard input, and prints what the scorer says and a right answer.
+    """Prints problems, reads an answer to each from stdin, and prints its score and, if it is wrong, a correct answer.
 
-    It ends with the last problem, at the end of the input or by Ctrl-C, and prints how it went.
+    Ends after the last problem, at the end of stdin or on Ctrl-C, and prints a summary.
 
     Raises:
         TaskError: no such task or level, an empty split, or its source raised.
@@ -74,14 +74,14 @@ def _asked(problem: Problem, number: int, count: int) -> str:
 
 
 def _several_lines(task: Task, problem: Problem) -> bool:
-    """Whether an answer may take several lines: a right one does, or none is known."""
+    """Whether an answer may have several lines: a correct one has, or none is known."""
     if not problem.answer and task.demonstration is None:
         return True
     return "\n" in (problem.answer or solution(task, problem)[1]).strip()
 
 
 def _read(*, several: bool) -> str | None:
-    """Returns an answer; None where the input ends before it began."""
+    """Returns an answer from stdin; None at the end of the input."""
     lines: list[str] = []
     print(
         "your answer, ended by an empty line or a single dot:" if several else "your answer: ",

@@ -1,4 +1,4 @@
-"""What a command is doing, on standard error, from its first second on."""
+"""Progress message of a command on stderr."""
 
 import sys
 import threading
@@ -8,16 +8,16 @@ from contextlib import contextmanager
 
 from poziomka.core.safety.terminal import behind, visible
 
-EVERY = 1.0  # seconds between two looks at the clock
+EVERY = 1.0  # seconds between two updates
 
 
 @contextmanager
 def doing(what: str, *, always: bool = True) -> Iterator[None]:
-    """Shows what is done while its body runs: on a terminal with the seconds so far, elsewhere as one line.
+    """Shows a message on stderr within the context: on a terminal with the elapsed seconds, elsewhere as one line.
 
     Args:
-        what: is done, "reading 3 journals".
-        always: say it where nobody sits before a terminal, too.
+        what: the activity, such as "reading 3 journals".
+        always: print the message also if stderr is not a terminal.
     """
     stream, words = behind(sys.stderr), visible(" ".join(what.split()))
     if not stream.isatty():

@@ -1,4 +1,4 @@
-"""The recipes that come along: in the repository's folder recipes/, or where the installed package put them."""
+"""`poziomka recipes`: the shipped recipes, in the repository's folder recipes/ or in the installed package."""
 
 from importlib import metadata
 from pathlib import Path
@@ -8,12 +8,12 @@ from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.settings import read_toml
 
 REPOSITORY = Path(poziomka.__file__).resolve().parent.parent
-INSTALLED = ("share", "poziomka", "recipes")  # below an environment's folder; pyproject.toml puts them there
-MAIN, ARMS = "recipe.toml", "arms.toml"  # the recipe that a folder is about; the changes that a study compares
+INSTALLED = ("share", "poziomka", "recipes")  # path in an environment's folder, set in pyproject.toml
+MAIN, ARMS = "recipe.toml", "arms.toml"  # main recipe of a folder; variants that a study compares
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Returns the recipes' files by name: FOLDER for FOLDER/recipe.toml, FOLDER/OTHER for FOLDER/OTHER.toml."""
+    """Returns the files of the shipped recipes by name: FOLDER/recipe.toml is FOLDER, FOLDER/X.toml is FOLDER/X."""
     if (REPOSITORY / "pyproject.toml").is_file():
         files = list((REPOSITORY / "recipes").glob("*/*.toml"))
     else:
@@ -27,10 +27,12 @@ def _name(file: Path) -> str:
 
 
 def recipe_file(given: Path) -> Path:
-    """Returns the file or folder of a recipe that a path or a name says; what exists under the path comes first.
+    """Returns the file or folder of a recipe, given by path or by the name of a shipped recipe.
+
+    An existing path takes precedence over a name.
 
     Raises:
-        SettingsError: it is neither, and is written like a name.
+        SettingsError: the path does not exist, looks like a name, and no shipped recipe has this name.
     """
     known = shipped_recipes()
     if given.exists() or given.suffix or given.is_absolute():
@@ -42,7 +44,7 @@ def recipe_file(given: Path) -> Path:
 
 
 def list_recipes() -> str:
-    """Returns a line a recipe: its name, its task, and the beginning of its words about itself."""
+    """Returns a line for each shipped recipe: name, task, and the first line of its description."""
     rows = []
     for name, file in shipped_recipes().items():
         about = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")

@@ -1,4 +1,4 @@
-"""`poziomka settings`: every setting of a recipe, with its default, its type, its range and what it means."""
+"""`poziomka settings`: lists the settings of a recipe with default, type, range and meaning."""
 
 from poziomka.app.settings.aliases import ALIASES, settings_of
 from poziomka.app.settings.recipe import Recipe
@@ -7,13 +7,13 @@ from poziomka.reports.words import NOTHING, brief
 
 
 def list_settings(prefix: str = "") -> str:
-    """Returns two lines a setting: its name, default, type and range, and what it means.
+    """Returns two lines for each setting: name, default, type and range, then its meaning.
 
     Args:
-        prefix: the beginning of the names, or another library's name of a setting; "" for all.
+        prefix: prefix of the settings' names, or another library's name of a setting; "" for all.
 
     Raises:
-        SettingsError: no setting's name begins so.
+        SettingsError: no setting's name has this prefix.
     """
     known = list(settings_of(Recipe()))
     found = [each for each in known if each.name.startswith(ALIASES.get(prefix, prefix))]

@@ -1,4 +1,4 @@
-"""`poziomka tasks`: which tasks there are, and what their problems look like."""
+"""`poziomka tasks list` and `show`: lists the tasks, and prints problems of one."""
 
 import json
 import shutil
@@ -9,15 +9,15 @@ from poziomka.core.safety.terminal import visible
 from poziomka.core.task import Task
 from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, shipped, task_named
 
-NARROW, WIDE = 60, 100  # columns of a list, whatever the terminal has
+NARROW, WIDE = 60, 100  # least and largest number of columns of a list
 
 
 def list_tasks(family: str | None = None, *, as_json: bool = False) -> str:
-    """Returns a line a task: its name, its levels, and the beginning of its words about itself.
+    """Returns a line for each task: name, levels, and the first line of its description.
 
     Args:
-        family: a name of NAME:WHERE, to list each WHERE that is here; None for everything.
-        as_json: a JSON list with the full name of every task instead.
+        family: NAME of tasks NAME:WHERE, to list each available WHERE; None for all tasks.
+        as_json: return a JSON list of the tasks' full names and descriptions instead.
 
     Raises:
         TaskError: no task has this name.
@@ -68,11 +68,11 @@ def show_task(
     """Returns the first `count` problems of a split, with answers and written-out solutions, and the task's limits.
 
     Args:
-        name: of the task.
-        split: "train", "test", …; None for what there is to train on, else the test split.
+        name: name of the task.
+        split: "train", "test", …; None for the training split, or the test split if there is none.
         level: difficulty; None for the task's own mixture.
-        count: how many problems.
-        as_json: one JSON object instead of lines.
+        count: number of problems.
+        as_json: return one JSON object instead of text.
 
     Raises:
         TaskError: no such task or level, an empty split, or its source raised.
@@ -95,19 +95,19 @@ def show_task(
 
 
 def split_of(task: Task) -> str:
-    """Returns the split to show where none was named: "train", or "test" where there is nothing to train on."""
+    """Returns the default split: "train", or "test" for a task without training problems."""
     return "train" if task.count("train") != 0 else "test"
 
 
 def solution(task: Task, problem: Problem) -> tuple[str, str]:
-    """Returns a thought ("" where there is none) and a right answer, as a person reads them."""
+    """Returns a thought ("" without a demonstration) and a correct answer, for display."""
     if task.demonstration is not None:
         return task.demonstration(problem)
     return "", problem.answer or "(many are right)"
 
 
 def said(who: str, words: str) -> str:
-    """Returns somebody's words, each line after the first below its beginning."""
+    """Returns text after its author's name, with further lines indented below the first."""
     return f"  {who:<8} " + visible(words).strip().replace("\n", "\n" + " " * 11)
 
 
@@ -121,7 +121,7 @@ def _problem(task: Task, number: int, problem: Problem) -> str:
 
 
 def _plain(task: Task, problem: Problem) -> dict[str, Any]:
-    """Returns a problem as JSON has it."""
+    """Returns a problem as JSON values."""
     thought, answer = task.demonstration(problem) if task.demonstration is not None else (None, problem.answer or None)
     prompt = [{"role": message.role, "content": message.content} for message in problem.prompt]
     return {"key": problem.key, "level": problem.level, "prompt": prompt, "thought": thought, "answer": answer}

@@ -1,4 +1,4 @@
-"""`poziomka tasks check`: the trial of tasks, several at once, as a table or as JSON."""
+"""`poziomka tasks check`: tests tasks and their scorers in parallel, and prints a table or JSON."""
 
 import json
 import multiprocessing
@@ -19,24 +19,24 @@ from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, shipped, task_named
 from poziomka.testing.trial import Effort, trial
 from poziomka.testing.trial_record import JUNK, WORTHLESS, Trial
 
-WORKERS = 2  # tasks that are tried at once; each has its scorer in one process more
-LONGEST = 240.0  # seconds of one task's trial, its source and its scorer included
+WORKERS = 2  # tasks tested at once; each has its scorer in another process
+LONGEST = 240.0  # time limit of one task's trial, source and scorer included, seconds
 EFFORT = Effort(budget=30.0)
-NAMES = 30  # columns of a name
+NAMES = 30  # largest width of the column of names
 LEGEND = "rest: earned by other replies that must earn nothing · ms: a check · /s: problems made in a second"
 
 
 def check(names: Sequence[str], *, everything: bool, problems: int, as_json: bool) -> bool:
-    """Tries tasks and prints what came of it; returns whether all passed.
+    """Runs the trials of tasks and prints the results; returns whether all passed.
 
     Args:
-        names: of tasks; NAME alone of NAME:WHERE means each WHERE that needs no files.
-        everything: every task that is here without more files.
-        problems: of each split.
+        names: names of tasks; NAME alone of NAME:WHERE stands for each WHERE that needs no files.
+        everything: check all tasks that need no files, instead of `names`.
+        problems: number of problems of each split.
         as_json: print one JSON object instead of a table.
 
     Raises:
-        TaskError: no task has one of the names, or none is named.
+        TaskError: a name is unknown, or there are no names.
     """
     wanted = shipped() if everything else [each for name in names for each in _named(name)]
     if not wanted:
@@ -67,7 +67,7 @@ def check(names: Sequence[str], *, everything: bool, problems: int, as_json: boo
 
 
 def _named(name: str) -> list[str]:
-    """Returns the full names that a name means."""
+    """Returns the full names of the tasks that a name stands for."""
     kind, colon, _ = name.partition(":")
     if kind not in (READ_TASKS if colon else {**TASKS, **READ_TASKS}):
         message = f"unknown task {name!r}{nearest(name, [*TASKS, *READ_TASKS])}"
@@ -83,9 +83,15 @@ def _named(name: str) -> list[str]:
 
 # ---------------------------------------------------------------------------------------------------- several at once
 def trials(names: Sequence[str], problems: int, workers: int = WORKERS) -> Iterator[tuple[str, Trial]]:
-    """Yields each task's name with its trial, as they are done; a task whose process dies or hangs is a broken one.
+    """Runs trials in worker processes; yields each task's name with its trial as soon as it is done.
 
-    The processes are forks of this one, which holds no torch: so they start at once, and know tasks that tests plant.
+    A task whose process dies or exceeds LONGEST counts as broken. The workers are forks of this process, which has not
+    imported torch: they start at once, and have the tasks that tests register.
+
+    Args:
+        names: full names of tasks.
+        problems: number of problems of each split.
+        workers: number of worker processes.
     """
     waiting = list(reversed(list(dict.fromkeys(names))))
     busy: dict[Connection, tuple[BaseProcess, str, float]] = {}
@@ -121,14 +127,14 @@ def trials(names: Sequence[str], problems: int, workers: int = WORKERS) -> Itera
 def _start(problems: int) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, problems, os.getpid()))  # no daemon: it has a child
+    process = context.Process(target=_serve, args=(theirs, problems, os.getpid()))  # not a daemon, since it has a child
     process.start()
     theirs.close()
     return ours, process
 
 
 def _received(pipe: Connection) -> Trial | None:
-    """Returns what a process sent; None where it died."""
+    """Returns the trial that a worker sent; None if the worker died."""
     try:
         tried: Trial = pipe.recv()
     except (EOFError, OSError):
@@ -137,7 +143,7 @@ def _received(pipe: Connection) -> Trial | None:
 
 
 def _serve(pipe: Connection, problems: int, parent: int) -> None:
-    """A process's life: receive a name, try the task, send the trial."""
+    """Main loop of a worker: receives names, tests the tasks, sends the trials."""
     try:
         while os.getppid() == parent:
             pipe.send(_tried(pipe.recv(), problems))
@@ -151,7 +157,7 @@ def _tried(name: str, problems: int) -> Trial:
         return trial(task_named(name), problems=problems, effort=EFFORT)
     except PoziomkaError as error:
         broken = str(error)
-    except Exception as error:  # noqa: BLE001 whatever a task raises while it is made is the task's failure
+    except Exception as error:  # noqa: BLE001 any exception while a task is built is the task's failure
         broken = f"the task raised {type(error).__name__}: {error}"
     return Trial(name, (), (broken,), seconds=time.perf_counter() - began)
 
@@ -179,7 +185,7 @@ def _estimate(estimate: Estimate | None) -> str:
 
 
 def _plain(name: str, tried: Trial) -> dict[str, object]:
-    """Returns a trial as JSON has it."""
+    """Returns a trial as JSON values."""
     return {
         "task": name,
         "passed": tried.passed,
@@ -194,6 +200,6 @@ def _plain(name: str, tried: Trial) -> dict[str, object]:
 
 
 def _tell(progress: str) -> None:
-    """Shows how far it is, where somebody looks at a terminal."""
+    """Overwrites the progress line on stderr, if that is a terminal."""
     if sys.stderr.isatty():
         print(f"\r\033[K{visible(progress)}", end="", file=behind(sys.stderr), flush=True)

@@ -1,1 +1,1 @@
-"""The chat command: a conversation with a model, its tools and its display."""
+"""`poziomka chat`: a conversation with a model in the terminal, with tools."""

@@ -1,4 +1,4 @@
-"""`poziomka chat`: a conversation with a model in the terminal, its thought shown apart, tokens as they are written."""
+"""`poziomka chat`: a conversation in the terminal that streams tokens and sets thoughts apart."""
 
 import shutil
 import sys
@@ -25,7 +25,7 @@ Ctrl-C stops a reply; the conversation goes on from there
 
 
 def options(parser: ArgumentParser) -> None:
-    """Adds what the command takes."""
+    """Adds the options of the command to a parser."""
     parser.add_argument(
         "model", metavar="MODEL", help="smollm2, a folder, a .gguf file, a name of the hub, or the folder of a run"
     )
@@ -55,10 +55,10 @@ def options(parser: ArgumentParser) -> None:
 
 
 def chat(given: Namespace) -> int:
-    """Loads the model and talks until there is nothing more to say; returns the exit status.
+    """Loads the model and runs the conversation until the input ends; returns the exit status.
 
     Raises:
-        PoziomkaError: the model cannot be loaded, or, where nobody sits before it, a message cannot be answered.
+        PoziomkaError: the model cannot be loaded, or, unless a person types, a message cannot be answered.
     """
     from poziomka.environments.tools.formats.registry import format_named
     from poziomka.environments.tools.registry import tools_named
@@ -69,7 +69,7 @@ def chat(given: Namespace) -> int:
     if given.calls:
         format_named(given.calls)
     _demand_text(given.system or "", "--system")
-    tools = tools_named(given.tools) if given.tools else []  # before the model, which takes longer
+    tools = tools_named(given.tools) if given.tools else []  # before the model, which takes longer to load
 
     from poziomka.app.cli.chat.equipment import MOST
     from poziomka.app.cli.chat.talk import Talk, open_sampler, sampling_of
@@ -92,7 +92,7 @@ def chat(given: Namespace) -> int:
 
 
 def _converse(talk: "Talk", given: Namespace, started: float, notes: tuple[str, ...]) -> None:
-    """Talks until there is nothing more to say, or answers the one question of the command line."""
+    """Answers the question of the command line, or messages from stdin until its end or /quit."""
     from poziomka.app.cli.chat.talk import Screen
 
     terminal = sys.stdout.isatty()
@@ -100,8 +100,8 @@ def _converse(talk: "Talk", given: Namespace, started: float, notes: tuple[str, 
     width = shutil.get_terminal_size().columns if terminal else None
     screen = Screen(colour=terminal and "NO_COLOR" not in environ and environ.get("TERM") != "dumb", width=width)
     if person:
-        with suppress(ImportError):  # arrow keys and earlier lines, where Python was built with it
-            import readline  # noqa: F401 importing it is all that it needs
+        with suppress(ImportError):  # for line editing and history, if Python was built with it
+            import readline  # noqa: F401 the import alone activates it
         screen.aside(f"{given.model}, loaded in {time.perf_counter() - started:.1f} s · {COMMANDS}")
     for note in notes:
         screen.aside(note)
@@ -127,18 +127,18 @@ def _converse(talk: "Talk", given: Namespace, started: float, notes: tuple[str, 
             except PoziomkaError as error:
                 if not person:
                     raise
-                screen.aside(str(error))  # a person can say it otherwise
+                screen.aside(str(error))  # a person can rephrase the message
 
 
 def _demand_text(words: str, where: str) -> None:
-    """Raises SettingsError where words hold half a character or bytes that are no UTF-8."""
+    """Raises SettingsError for text with a lone surrogate or bytes that are not UTF-8."""
     if HALF.search(words):
         message = f"{where} is no UTF-8 text: received {words[:40]!r}; write it in UTF-8"
         raise SettingsError(message)
 
 
 def _typed(aside: Callable[[str], None]) -> Iterator[str]:
-    """Yields what a person types, until Ctrl-D."""
+    """Yields lines typed at the prompt until Ctrl-D."""
     while True:
         try:
             yield input("\nyou › ")

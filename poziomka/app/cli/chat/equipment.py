@@ -1,4 +1,4 @@
-"""Tools for a conversation in the terminal: the exchange as it is shown."""
+"""Wrappers of sampler and session that stream a conversation's tokens and tool replies to the terminal."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,11 @@ from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.transcript import Author, Transcript
 from poziomka.inference.local import LocalSampler
 
-MOST = 1000  # calls of a conversation: a reply's tokens bound them sooner
+MOST = 1000  # largest number of tool calls of a conversation; the tokens of a reply limit them sooner
 
 
 def demand_room(sampler: LocalSampler, transcript: Transcript) -> None:
-    """Raises SamplerError where no token fits after a transcript."""
+    """Raises SamplerError if a transcript fills the sampler's context."""
     most = sampler.context
     if most is not None and len(transcript) >= most:
         message = f"the conversation fills the context of {most} tokens: /new begins anew"
@@ -20,10 +20,15 @@ def demand_room(sampler: LocalSampler, transcript: Transcript) -> None:
 
 
 class Spoken(Sampler):
-    """A sampler that somebody listens to."""
+    """Sampler that passes each token to a callback as it is sampled.
+
+    Args:
+        inner: the wrapped sampler.
+        hear: called with author and id of each token; returns False to stop.
+    """
 
     def __init__(self, inner: LocalSampler, hear: Callable[[Author, int], bool]) -> None:
-        """Remembers who listens."""
+        """Stores sampler and callback."""
         self._inner = inner
         self._hear = hear
 
@@ -37,10 +42,15 @@ class Spoken(Sampler):
 
 
 class Shown:
-    """A session whose answers somebody sees (a Session)."""
+    """Session that passes the text of each reply to a callback (implements Session).
+
+    Args:
+        inner: the wrapped session.
+        show: called with the text of each span of a reply.
+    """
 
     def __init__(self, inner: Session, show: Callable[[str], None]) -> None:
-        """Remembers who looks."""
+        """Stores session and callback."""
         self._inner = inner
         self._show = show
         self.after_end = getattr(inner, "after_end", False)

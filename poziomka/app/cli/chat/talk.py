@@ -1,4 +1,4 @@
-"""A conversation and the screen that it is shown on: what `poziomka chat` is made of."""
+"""Conversation and terminal screen of `poziomka chat`."""
 
 import signal
 import sys
@@ -36,27 +36,27 @@ UNMARKED = (
     "neither this model's vocabulary nor its chat template has <think>, so it was not trained to think: --think is "
     "left out, and it answers without a thought; give the folder of a run whose model learned to think"
 )
-HALF = "\ufffd"  # what half a character reads as
-CONVERSATION = Problem("chat", "conversation", ())  # what a session of tools is about
+HALF = "\ufffd"  # decoded text of an incomplete character
+CONVERSATION = Problem("chat", "conversation", ())  # placeholder: a session of tools needs a problem
 
 
 def sampling_of(given: Namespace) -> Sampling:
-    """Returns the settings of a reply that the command line names."""
+    """Returns the sampling settings of a reply from the command line's options."""
     return Sampling(
         temperature=given.temperature, top_p=given.top_p, tokens=given.tokens, think_most=given.budget, think_least=0
     )
 
 
 def open_sampler(name: str, dtype: str, *, think: bool | None) -> tuple[LocalSampler, tuple[str, ...]]:
-    """Returns a sampler that keeps the states of what it read, and sentences about its model.
+    """Loads a model; returns a sampler that keeps its caches between turns, and notes about the model.
 
     Args:
-        name: the folder of a run, or what `load_pretrained` takes.
-        dtype: of the weights; a run has its own.
-        think: open a thought before each reply, or ask the template for none; None as the model has it.
+        name: folder of a run, or a name that `load_pretrained` accepts.
+        dtype: precision of the weights; ignored for a run, which has its own.
+        think: True opens a thought before each reply, False asks the template for none; None for the model's default.
 
     Raises:
-        PoziomkaError: there is no such model, or it cannot be read.
+        PoziomkaError: the model does not exist or cannot be read.
     """
     folder = expanded(name, ModelError)
     if (folder / "recipe.toml").is_file():
@@ -74,21 +74,22 @@ def open_sampler(name: str, dtype: str, *, think: bool | None) -> tuple[LocalSam
 
 
 class Screen:
-    """Writes a reply as it comes: the thought dim and apart, its marks not shown.
+    """Terminal output of a conversation: streams a reply, with the thought dimmed and without its control tokens.
+
+    All text given is cleaned; only the escape sequences of this class reach the terminal.
 
     Args:
-        colour: whether the terminal knows dim letters; else a thought stands between lines that say so.
-        out: where replies go; None for standard output.
-        beside: where everything else goes, which a pipe should not take for a reply.
-        width: columns of the terminal, where lines of a reply break between words; None: nowhere.
-
-    Whatever it is given is cleaned; only its own marks reach the terminal as they are.
+        colour: whether the terminal supports dim text; if not, a thought is enclosed in [thought] and [/thought].
+        out: stream of replies; None for stdout.
+        beside: stream of all other lines, which must not be part of a piped reply; None for `out` with colour, else
+            stderr.
+        width: columns of the terminal, to wrap lines between words; None for no wrapping.
     """
 
     def __init__(
         self, *, colour: bool, out: TextIO | None = None, beside: TextIO | None = None, width: int | None = None
     ) -> None:
-        """Starts with nothing on the line."""
+        """Starts on an empty line."""
         self.colour = colour
         self._wrap = Wrap(width)
         self.out = behind(out or sys.stdout)
@@ -96,16 +97,20 @@ class Screen:
         self._thinking, self._fresh, self._held = False, True, ""
 
     def aside(self, text: str) -> None:
-        """Writes a line that belongs to nobody's words."""
+        """Writes a line that is not part of a reply, dimmed."""
         words = visible(text)
         print(f"{DIM}{words}{NORMAL}" if self.colour else words, file=self.beside, flush=True)
 
     def begin(self, *, thinking: bool) -> None:
-        """Begins a reply."""
+        """Begins a reply.
+
+        Args:
+            thinking: whether the reply begins within a thought.
+        """
         self._thinking, self._fresh, self._held = thinking, True, ""
 
     def add(self, text: str) -> None:
-        """Writes what is certain: a text that may be the beginning of a mark waits for its end."""
+        """Writes text of the reply; buffers a suffix that may be the beginning of <think> or </think>."""
         self._held += text
         while (mark := self._mark) in self._held:
             before, _, self._held = self._held.partition(mark)
@@ -118,7 +123,7 @@ class Screen:
         self._show(certain)
 
     def tool(self, text: str) -> None:
-        """Writes what a tool said, on lines of its own; the reply goes on after them."""
+        """Writes a tool's reply on separate lines; the model's reply continues after them."""
         self._show(self._held)
         self._held = ""
         self._settle()
@@ -131,7 +136,7 @@ class Screen:
         self._fresh = True
 
     def end(self) -> None:
-        """Ends a reply: writes what waited, and goes to the next line."""
+        """Ends a reply: writes the buffered text and a line break."""
         self._show(self._held)
         self._settle()
         if self._thinking and not self._fresh:
@@ -153,11 +158,11 @@ class Screen:
         print(self._wrap.add(visible(text)), end="", file=self.out, flush=True)
 
     def _settle(self) -> None:
-        """Writes the word that waited for its end."""
+        """Writes the buffered word."""
         print(self._wrap.end(), end="", file=self.out, flush=True)
 
     def _turn(self) -> None:
-        """Goes from thought to answer, or back."""
+        """Switches from thought to answer, or back."""
         self._settle()
         if not self._fresh:
             closing = NORMAL if self.colour else "\n[/thought]"
@@ -166,16 +171,16 @@ class Screen:
 
 
 class Talk:
-    """A conversation, which only grows until it begins anew.
+    """A conversation with a model: a transcript that only grows until `begin` starts a new one.
 
-    A vocabulary of symbols has no format for a second question, so there each question is a conversation.
+    A vocabulary of symbols has no format for a second question; with one, each question begins a new conversation.
 
     Args:
-        sampler: who answers.
-        sampling: settings of every reply; the seed is set here.
+        sampler: sampler of the replies.
+        sampling: sampling settings of every reply, except the seed.
         opening: messages that every conversation begins with: a system message, examples.
-        seed: names the randomness; None for another one every time.
-        toolbox: what the model can call; its state is kept until the conversation begins anew. None for nothing.
+        seed: seed of the replies; None for a random one.
+        toolbox: tools that the model can call; their state is kept for a conversation. None for no tools.
     """
 
     def __init__(
@@ -186,7 +191,7 @@ class Talk:
         seed: int | None = None,
         toolbox: Environment | None = None,
     ) -> None:
-        """Begins."""
+        """Begins a conversation."""
         self.sampler, self.sampling, self.opening = sampler, sampling, opening
         self.seed = randbits(32) if seed is None else seed
         self.toolbox = toolbox
@@ -196,25 +201,29 @@ class Talk:
         self.begin()
 
     def begin(self) -> None:
-        """Forgets what was said, and what tools remember of it."""
+        """Begins a new conversation: discards the transcript and the state of the tools."""
         self.close()
         self.transcript = Transcript.of(self.opening, getattr(self.toolbox, "described", None))
         self.session = self.toolbox.open(CONVERSATION) if self.toolbox else None
 
     def close(self) -> None:
-        """Closes what the tools hold."""
+        """Closes the session of the tools."""
         if self.session is not None:
             self.session.close()
         self.session = None
 
     def ask(self, words: str, screen: Screen) -> str:
-        """Says `words`, shows the reply as it is written, and returns a line about it.
+        """Sends a message, streams the reply to the screen, and returns a line of statistics about it.
 
-        Ctrl-C stops the reply; the conversation goes on from as far as it came.
+        Ctrl-C stops the reply; the conversation continues with the part that was written.
+
+        Args:
+            words: the user's message.
+            screen: screen for the reply.
 
         Raises:
-            SamplerError: the words cannot be answered; the conversation stands where it stood.
-            EnvironmentFailure: a tool failed, likewise.
+            SamplerError: the message cannot be answered; the conversation is unchanged.
+            EnvironmentFailure: a tool failed; the conversation is unchanged.
         """
         tokenizer = self.sampler.chat.tokenizer
         if tokenizer.files is None:
@@ -225,8 +234,8 @@ class Talk:
         stop = (*self.sampling.stop, *(self.toolbox.stop if self.toolbox else ()))
         sampling = replace(self.sampling, seed=seed_of("chat", self.seed, self.turn), stop=stop)
         screen.begin(thinking=thought_in(asked, tokenizer)[1])
-        waiting: list[int] = []  # tokens whose text is not whole yet
-        moments: list[float] = []  # when each token came
+        waiting: list[int] = []  # tokens that end in an incomplete character
+        moments: list[float] = []  # time of each token
         with interruptions() as interrupted:
 
             def flush() -> None:
@@ -258,7 +267,7 @@ class Talk:
         return self._line(len(asked.spans), moments[-1] - moments[0], stopped=bool(interrupted))
 
     def _line(self, start: int, seconds: float, *, stopped: bool) -> str:
-        """Returns a line about the reply: its tokens, how fast all but the first came, and what broke it off."""
+        """Returns a line about the reply: tokens, tool calls, tokens per second after the first, why it was cut."""
         reply = replace(self.transcript, spans=self.transcript.spans[start:])
         written = sum(reply.by(Author.MODEL, Author.FORCED))
         calls = sum(span.author is Author.ENVIRONMENT for span in reply)
@@ -276,7 +285,7 @@ class Talk:
 
 @contextmanager
 def interruptions() -> Iterator[list[int]]:
-    """Collects Ctrl-C in a list while its body runs, instead of raising; the second one raises."""
+    """Yields a list that collects SIGINT within the context; a second Ctrl-C raises KeyboardInterrupt."""
     heard: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:

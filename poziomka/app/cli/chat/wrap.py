@@ -1,4 +1,4 @@
-"""Lines that break between words, in text that comes in pieces."""
+"""Word wrapping of streamed text."""
 
 from rich.cells import cell_len
 
@@ -6,13 +6,13 @@ SPACES = " \t"
 
 
 class Wrap:
-    """Breaks a stream of text between words, where it would run over the edge of a terminal.
+    """Wraps a stream of text between words at the width of a terminal.
 
-    A word waits until its end is known. Text without spaces, as in Chinese, may break after any wide character; a word
-    that is wider than the line is left to the terminal.
+    A word is buffered until it ends. Text without spaces, as in Chinese, may break after any wide character; the
+    terminal itself breaks words wider than a line.
 
     Args:
-        width: columns of the terminal; None to break nowhere.
+        width: columns of the terminal; None for no wrapping.
     """
 
     def __init__(self, width: int | None = None) -> None:
@@ -20,10 +20,10 @@ class Wrap:
         self.width = width
         self._column = 0
         self._spaces, self._word = "", ""
-        self._begun = False  # the beginning of the word is on the line already
+        self._begun = False  # whether the beginning of the word has been written
 
     def add(self, text: str) -> str:
-        """Takes text in; returns what can be written now."""
+        """Adds text; returns the wrapped text that can be written now."""
         if self.width is None:
             return text
         written = []
@@ -43,13 +43,13 @@ class Wrap:
         return "".join(written)
 
     def end(self) -> str:
-        """Returns what waited; the next text begins a line."""
+        """Returns the buffered text and starts a new line."""
         last = self._flush()
         self._column, self._spaces, self._begun = 0, "", False
         return last
 
     def _flush(self) -> str:
-        """Returns the word that waited, behind its spaces or on a line of its own."""
+        """Returns the buffered word after its spaces or, if it does not fit, after a line break."""
         word, self._word = self._word, ""
         if not word:
             return ""

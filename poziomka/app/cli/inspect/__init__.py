@@ -1,1 +1,1 @@
-"""Commands that show runs: rollouts, reports, metrics."""
+"""Commands that inspect runs: rollouts, reports, metrics, comparisons."""

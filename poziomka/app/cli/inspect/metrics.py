@@ -1,4 +1,4 @@
-"""`poziomka metrics`: a run's metrics as a table of what there is, or copied to TensorBoard or Weights & Biases."""
+"""`poziomka metrics`: prints a table of a run's metrics, or copies them to TensorBoard or Weights & Biases."""
 
 from pathlib import Path
 
@@ -8,10 +8,15 @@ from poziomka.runs.run import Run
 
 
 def copy(folder: Path, name: str, target: Path | None) -> str:
-    """Copies a run's metrics; returns a sentence.
+    """Copies a run's metrics to an exporter; returns a sentence about the copy.
+
+    Args:
+        folder: folder of the run.
+        name: "tensorboard" or "wandb".
+        target: folder of the copy; None for the run's folder.
 
     Raises:
-        PoziomkaError: no run, an unknown export, or a missing package.
+        PoziomkaError: the folder has no run, the exporter is unknown, or its package is missing.
     """
     lines, where = export(Run.read(folder), name, target)
     looking = {"tensorboard": f"; look at it with: tensorboard --logdir {where}"}
@@ -19,7 +24,7 @@ def copy(folder: Path, name: str, target: Path | None) -> str:
 
 
 def table(folder: Path) -> str:
-    """Returns a line a metric: its name, how many steps logged it, its first and its last value."""
+    """Returns a table of a run's metrics: name, number of lines, first and last value."""
     seen: dict[str, list[float]] = {}
     for line in Run.read(folder).metrics():
         for name, number in numbers_of(line).items():

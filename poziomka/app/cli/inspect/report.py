@@ -1,4 +1,4 @@
-"""`poziomka report`: a run's page and figures, made anew from its folder alone."""
+"""`poziomka report`: regenerates a run's report and figures from its folder."""
 
 from pathlib import Path
 
@@ -10,6 +10,6 @@ def report(folder: Path) -> Path:
     """Writes report.html and figures/ into the run's folder; returns the page's path.
 
     Raises:
-        RunError: the folder is no run's, or cannot be written.
+        RunError: the folder has no run, or cannot be written to.
     """
     return write(Run.read(folder))

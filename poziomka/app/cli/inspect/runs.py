@@ -1,4 +1,4 @@
-"""`poziomka runs`: the runs of a folder side by side."""
+"""`poziomka runs`: compares the runs of a folder in a table."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ from poziomka.runs.compare import list_runs, summarise, table
 
 
 def runs(root: Path) -> str:
-    """Returns a table of the runs under `root`, or the sentence that there are none.
+    """Returns a table of the runs under `root`, or a sentence if there are none.
 
     Raises:
-        RunError: there is no such folder.
+        RunError: the folder does not exist.
     """
     folders = list_runs(root)
     if not folders:

@@ -1,4 +1,4 @@
-"""`poziomka show`: a run's rollouts in the terminal, step → group → rollout, coloured by author."""
+"""`poziomka show`: browses a run's rollouts in the terminal, step → group → rollout, coloured by author."""
 
 import sys
 from collections.abc import Sequence
@@ -40,8 +40,8 @@ MARKS = {
     Verdict.ERROR: ("!", "yellow"),
     Verdict.TIMEOUT: ("!", "yellow"),
 }
-TOOL = "tool ▸"  # before what a tool, or whatever else a model talks to, said
-FLAG = "⚑"  # beside what an alarm is about
+TOOL = "tool ▸"  # prefix of an environment's replies
+FLAG = "⚑"  # marks journals and rollouts that an alarm cites
 KEYS = "enter opens · a number opens that one · n next · p previous · b back · q ends"
 
 
@@ -52,19 +52,19 @@ def show(
     rollout: int | None = None,
     console: Console | None = None,
 ) -> None:
-    """Prints what a run kept: its steps, a step's groups, a group's rollouts, or one of these.
+    """Prints a run's saved rollouts: its steps, the groups of a step, the rollouts of a group, or one rollout.
 
-    In a terminal one goes on from there with keys; into a pipe it is printed once.
+    On a terminal, keys then move to other places.
 
     Args:
-        run_folder: the run's folder.
+        run_folder: folder of the run.
         step: a step, or the name of a journal ("warm-start", "trained").
         group: number of a group, from 1.
         rollout: number of a rollout within the group, from 1.
-        console: where to print; None for standard output.
+        console: console to print to; None for stdout.
 
     Raises:
-        RunError: the folder is no run's, or a journal cannot be read.
+        RunError: the folder has no run or no rollouts, or a journal cannot be read.
         SettingsError: there is no such step, group or rollout.
     """
     viewer = Viewer(Run.read(Path(run_folder)), console or terminal.console())
@@ -75,7 +75,7 @@ def show(
 
 
 def browse(viewer: "Viewer", place: Place) -> None:
-    """Goes from place to place by the keys a person types, until q or the end of input."""
+    """Reads keys from stdin and prints the places that they lead to, until q or the end of input."""
     viewer.console.print(Text(KEYS, "dim"))
     while True:
         try:
@@ -92,14 +92,18 @@ def browse(viewer: "Viewer", place: Place) -> None:
 
 
 class Viewer:
-    """Prints the places of one run.
+    """Finds and prints places of one run; a place is the run itself, a step, a group or a rollout.
+
+    Args:
+        run: the run.
+        console: console to print to.
 
     Raises:
-        RunError: the run kept no rollouts.
+        RunError: the run has no journals.
     """
 
     def __init__(self, run: Run, console: Console) -> None:
-        """Lists the run's journals; reads each when it is asked for."""
+        """Lists the run's journals; each is read on first use."""
         self.run = run
         self.console = console
         self.names = sorted((path.stem for path in run.journals()), key=_order)
@@ -110,7 +114,7 @@ class Viewer:
         notes: list[str] = []
         alarms = rung(alarms_of(run, notes))
         self.rung = [(str(alarm.get("name")), str(alarm.get("step")), str(alarm.get("sentence"))) for alarm in alarms]
-        self.flags: dict[str, list[str]] = {}  # names of the alarms that a journal or a rollout shows
+        self.flags: dict[str, list[str]] = {}  # names of the alarms that cite a journal or a rollout
         for alarm in alarms:
             for journal, name, _ in examples_of(alarm):
                 for place in (journal, name):
@@ -122,10 +126,10 @@ class Viewer:
 
     # ------------------------------------------------------------------------------------------------ finding a place
     def find(self, step: int | str | None, group: int | None, rollout: int | None) -> Place:
-        """Returns the place that selectors name.
+        """Returns the place of the given step, group and rollout; None leaves a level out.
 
         Raises:
-            SettingsError: there is no such place, or a selector lacks the one above it.
+            SettingsError: there is no such place, or a group or rollout lacks the level above it.
         """
         if step is None:
             if group is not None or rollout is not None:
@@ -159,17 +163,17 @@ class Viewer:
         return (*place, number - 1)
 
     def _count(self, place: Place) -> int:
-        """How many places lie under `place`."""
+        """Number of places directly under `place`."""
         if not place:
             return len(self.names)
         groups = self.journal(place[0]).groups
         return len(groups) if len(place) == 1 else len(groups[place[1]])
 
     def move(self, place: Place, key: str) -> Place:
-        """Returns where a key leads to.
+        """Returns the place that a key leads to from `place`.
 
         Raises:
-            SettingsError: there is nothing that way, or the key means nothing.
+            SettingsError: there is no place in that direction, or the key is unknown.
         """
         deepest = len(place) == 3  # a rollout
         if key == "b":
@@ -194,7 +198,7 @@ class Viewer:
 
     # ----------------------------------------------------------------------------------------------- printing a place
     def print(self, place: Place) -> None:
-        """Prints the list of steps, of groups, or the rollouts of a place."""
+        """Prints a place: the list of steps or of groups, or rollouts."""
         if not place:
             self._print_steps()
         elif len(place) == 1:
@@ -224,12 +228,12 @@ class Viewer:
             self.console.print(said, soft_wrap=not self._coloured)
 
     def _flag(self, *places: str) -> Text:
-        """Returns the alarms that one of these journals or rollouts shows."""
+        """Returns the names of the alarms that cite one of these journals or rollouts."""
         names = dict.fromkeys(name for place in places for name in self.flags.get(place, ()))
         return Text(f"{FLAG} {', '.join(names)}" if names else "", "red")
 
     def _measured(self, step: int) -> tuple[float | None, float | None, float | None]:
-        """Returns reward and share of right rollouts of a journal that has no line in the metrics."""
+        """Returns mean reward and pass rate of a journal without a line in the metrics; None for the third value."""
         try:
             scores = [r.branches[0].score for r in self.journal(step).rollouts]
         except RunError:
@@ -306,13 +310,13 @@ class Viewer:
 
 
 def _spoken(name: str) -> str:
-    """Returns a journal's name as one says it: "step-000012" → "12"."""
+    """Returns a journal's short name: "step-000012" → "12"."""
     number = name.removeprefix("step-")
     return str(int(number)) if name.startswith("step-") and number.isdecimal() else name
 
 
 def _order(name: str) -> tuple[int, int, str]:
-    """Sorts journals as they came about: the warm start, step by step, then whatever has a name of its own."""
+    """Sort key of journals: the warm start, then the steps in order, then all others by name."""
     if name.startswith("step-"):
         return 1, len(name), name
     return (0 if name == "warm-start" else 2), 0, name
@@ -333,7 +337,7 @@ def _judged(score: Score | None) -> str:
 
 
 def _range(advantages: Sequence[float]) -> str:
-    """Returns one number where all tokens have the same advantage, else the smallest and the largest."""
+    """Returns one number if all tokens have the same advantage, else the smallest and the largest."""
     low, high = min(advantages), max(advantages)
     return f"{low:+.3g}" if high - low <= 1e-6 * max(1.0, abs(low)) else f"{low:+.3g} to {high:+.3g}"
 
@@ -343,7 +347,7 @@ def _is_tool(span: Span) -> bool:
 
 
 def _assembled(spans: Sequence[Span]) -> Text:
-    """Returns spans in their authors' colours, one after another; a tool's words stand apart, on lines of their own."""
+    """Returns spans in their authors' colours; a tool's reply is on separate lines."""
     said = Text()
     for span in spans:
         if not _is_tool(span):
