@@ -1,4 +1,4 @@
-"""The folder of a run: settings, metrics, journal, checkpoints."""
+"""Run folders: recipe, metrics, journal and checkpoints of a training run."""
 
 from poziomka.runs.storage.checkpoint import Checkpoint
 from poziomka.runs.compare import Summary, list_runs, summarise, table

@@ -1,4 +1,4 @@
-"""Several runs side by side: what was trained, how far, how well."""
+"""Comparison of several runs: recipe, steps, reward and accuracy of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from poziomka.core.errors import RunError
 from poziomka.runs.recipe import RECIPE
 from poziomka.runs.run import Run
 
-REWARD, ACCURACY = "reward/mean", "evaluate/accuracy"  # the metrics a table shows
+REWARD, ACCURACY = "reward/mean", "evaluate/accuracy"  # metrics in the table
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One run in one line.
+    """Summary of one run.
 
     Attributes:
-        folder: where it lies.
-        recipe: the recipe's name; "" where it has none.
-        step: the last step logged.
-        reward: the last mean reward logged; None where none was.
-        accuracy: the last accuracy logged; None where none was.
-        fault: why the run cannot be read; "" where it can.
+        folder: the run's folder.
+        recipe: name of the recipe; "" if it has none.
+        step: last logged step.
+        reward: last logged mean reward; None if none was logged.
+        accuracy: last logged accuracy; None if none was logged.
+        fault: why the run cannot be read; "" if it can.
     """
 
     folder: Path
@@ -34,7 +34,7 @@ class Summary:
 
 
 def list_runs(root: Path) -> list[Path]:
-    """Returns the folders under `root` that hold a run, by name; `root` itself where it is one.
+    """Returns the run folders directly under `root`, sorted by name, or `root` alone if it is a run itself.
 
     Raises:
         RunError: there is no folder `root`.
@@ -49,7 +49,7 @@ def list_runs(root: Path) -> list[Path]:
 
 
 def summarise(folder: Path) -> Summary:
-    """Returns a run's line; one that cannot be read says why, and hides no other."""
+    """Returns the summary of a run; if the run cannot be read, the reason is in `fault`."""
     try:
         run = Run.read(folder)
         lines = run.metrics()
@@ -66,7 +66,7 @@ def _last(lines: Sequence[dict[str, Any]], name: str) -> float | None:
 
 
 def table(summaries: Sequence[Summary]) -> str:
-    """Returns the runs as aligned text, one line each."""
+    """Formats summaries as an aligned text table with one line for each run."""
     rows: list[tuple[str, ...]] = [("run", "recipe", "steps", "reward", "accuracy")]
     for each in summaries:
         shown = [f"{value:.3f}" if value is not None else "–" for value in (each.reward, each.accuracy)]

@@ -1,9 +1,8 @@
-"""Metrics for TensorBoard and Weights & Biases, live or afterwards, by the same code.
+"""Export of metrics to TensorBoard and Weights & Biases, during a run or afterwards.
 
-metrics.jsonl stays the truth: an export is a copy of its lines, made as they are logged (`Exports.beside` a listener of
-a loop) or when the run is over (`export`). Each number becomes a curve under its own name over the run's step. A run
-that goes on from a checkpoint writes some steps again: TensorBoard then shows the later values, and Weights & Biases
-has a new run.
+metrics.jsonl stays the authoritative record. An export copies its lines, either when they are logged (the callback of
+`Exports.beside`) or after the run (`export`). Each numeric metric becomes a curve over the run's step. A run resumed
+from a checkpoint logs some steps again: TensorBoard then shows the later values, and Weights & Biases has a new run.
 """
 
 import contextlib
@@ -23,22 +22,28 @@ Listener = Callable[[str, Mapping[str, Any]], None]
 
 
 class Export(ABC):
-    """Where metrics are copied to."""
+    """Interface of metric exporters."""
 
     @abstractmethod
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Takes the numbers of a logged line."""
+        """Exports the numeric metrics of one logged line."""
 
     @abstractmethod
     def close(self) -> None:
-        """Ends the copy, whole."""
+        """Flushes and closes the export."""
 
 
 class TensorBoard(Export):
-    """Event files, written by the `tensorboard` package alone, without TensorFlow and without torch."""
+    """Exporter that writes TensorBoard event files with the `tensorboard` package, without TensorFlow and torch.
+
+    Args:
+        run: the run to export.
+        folder: folder of the event files; None for RUN/tensorboard.
+        first: first step of this export; TensorBoard discards this step and later ones in older event files.
+    """
 
     def __init__(self, run: Run, folder: Path | None, first: int) -> None:
-        """Begins an event file in `folder` (RUN/tensorboard); what older files say of steps from `first` on is void."""
+        """Opens a new event file."""
         self._event, session, self._summary, writer = _tensorboard()
         target = folder or run.folder / "tensorboard"
         with in_words(f"write event files in {target}"):
@@ -60,10 +65,18 @@ class TensorBoard(Export):
 
 
 class WeightsAndBiases(Export):
-    """A run of the project "poziomka", named after the folder; WANDB_MODE, WANDB_PROJECT and the like are heeded."""
+    """Exporter to Weights & Biases; the run there is named after the run's folder.
+
+    The client's environment variables, such as WANDB_MODE and WANDB_PROJECT, apply.
+
+    Args:
+        run: the run to export.
+        folder: folder of the client's files; None for the run's folder.
+        first: unused; every export is a new run there.
+    """
 
     def __init__(self, run: Run, folder: Path | None, first: int) -> None:
-        """Begins a run there, a new one each time; the client's files lie in `folder` (RUN)."""
+        """Starts a new run of Weights & Biases."""
         wandb = _wandb()
         target = folder or run.folder
         with in_words(f"write in {target}"):
@@ -73,7 +86,7 @@ class WeightsAndBiases(Export):
         try:
             self._run = wandb.init(dir=str(target), name=name, config=dict(run.recipe), settings=settings)
             self._run.define_metric("step")
-            self._run.define_metric("*", step_metric="step")  # ours: two stages may log one step
+            self._run.define_metric("*", step_metric="step")  # not the client's own step: two stages may log one step
         except wandb.Error as error:
             message = f"wandb could not begin: {error}; log in, or set WANDB_MODE=offline"
             raise RunError(message) from error
@@ -92,7 +105,7 @@ EXPORTS: dict[str, type[TensorBoard] | type[WeightsAndBiases]] = {"tensorboard":
 
 
 def _tensorboard() -> tuple[Any, Any, Any, Any]:
-    """Imports what writes event files: here only, because it is an extra."""
+    """Imports the parts of `tensorboard` that write event files; lazily, because it is an optional dependency."""
     try:
         from tensorboard.compat.proto import event_pb2, summary_pb2  # noqa: PLC0415 an extra
         from tensorboard.summary.writer.event_file_writer import EventFileWriter  # noqa: PLC0415 an extra
@@ -102,7 +115,7 @@ def _tensorboard() -> tuple[Any, Any, Any, Any]:
 
 
 def _wandb() -> Any:
-    """Imports the client of Weights & Biases: here only, because it is an extra."""
+    """Imports the client of Weights & Biases; lazily, because it is an optional dependency."""
     try:
         import wandb  # noqa: PLC0415 an extra
     except ModuleNotFoundError as error:
@@ -115,10 +128,10 @@ def _missing(name: str) -> SettingsError:
 
 
 def demand_exports(names: Sequence[str]) -> None:
-    """Refuses an unknown export, or one whose package is not installed, before any long work.
+    """Checks that exports are known and their packages installed; call before any long work.
 
     Raises:
-        SettingsError: in a sentence, with the command that installs the package.
+        SettingsError: an export is unknown, or its package is not installed.
     """
     for name in names:
         if name not in EXPORTS:
@@ -128,11 +141,19 @@ def demand_exports(names: Sequence[str]) -> None:
 
 
 def export(run: Run, name: str, folder: Path | None = None) -> tuple[int, str]:
-    """Copies all that metrics.jsonl holds; returns the number of lines, and where they went.
+    """Exports all lines of a run's metrics.jsonl.
+
+    Args:
+        run: the run to export.
+        name: "tensorboard" or "wandb".
+        folder: target folder; None for the exporter's default.
+
+    Returns:
+        The number of lines, and the folder that was written.
 
     Raises:
-        SettingsError: the export is unknown or its package missing.
-        RunError: the metrics cannot be read, or the copy not written.
+        SettingsError: the export is unknown, or its package is not installed.
+        RunError: the metrics cannot be read, or the export cannot be written.
     """
     demand_exports([name])
     lines = run.metrics()
@@ -146,7 +167,7 @@ def export(run: Run, name: str, folder: Path | None = None) -> tuple[int, str]:
 
 
 def numbers_of(line: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the metrics of a line that are numbers."""
+    """Returns the numeric metrics of a line of metrics.jsonl, without booleans and the keys of every line."""
     return {
         name: value
         for name, value in line.items()
@@ -155,26 +176,26 @@ def numbers_of(line: Mapping[str, Any]) -> dict[str, float]:
 
 
 class Exports:
-    """Copies of a run that is under way; use it as a context manager.
+    """Context manager that exports metrics while a run is in progress.
 
-    An export that fails is noted and given up: a copy must not end the run.
+    An export that fails is dropped, with a note in the run; it does not end the run.
 
     Args:
-        run: open, so that it knows the step it goes on from.
-        names: of the exports.
+        run: the run, opened for writing.
+        names: names of the exports.
 
     Raises:
-        SettingsError: an export is unknown or its package missing.
+        SettingsError: an export is unknown, or its package is not installed.
     """
 
     def __init__(self, run: Run, names: Sequence[str]) -> None:
-        """Begins them all."""
+        """Opens all exports."""
         demand_exports(names)
         self._run = run
         self._open: dict[str, Export] = {name: EXPORTS[name](run, None, run.resumed + 1) for name in names}
 
     def beside(self, listener: Listener | None) -> Listener:
-        """Returns a listener that tells `listener`, and copies."""
+        """Returns a callback (stage, line) that calls `listener` if given, then exports the line."""
 
         def hear(stage: str, line: Mapping[str, Any]) -> None:
             if listener is not None:
@@ -182,7 +203,7 @@ class Exports:
             for name, target in list(self._open.items()):
                 try:
                     target.write(line["step"], numbers_of(line))
-                except Exception as error:  # noqa: BLE001 whatever a foreign package raises
+                except Exception as error:  # noqa: BLE001 a third-party package may raise any error
                     self._run.note(f"metrics go no longer to {name}: {error}; `poziomka metrics` can copy them later")
                     del self._open[name]
 
@@ -195,7 +216,7 @@ class Exports:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ends the copies."""
+        """Closes the exports."""
         for target in self._open.values():
-            with contextlib.suppress(Exception):  # what was done is done; the run's own files are whole
+            with contextlib.suppress(Exception):  # the run's own files are complete; a failed export must not end it
                 target.close()

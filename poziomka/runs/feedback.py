@@ -1,8 +1,8 @@
-"""Rollouts that were judged later: a journal's on one side, scores.jsonl on the other, joined by id.
+"""Late scores: joins the rollouts of a journal with the scores of a scores.jsonl by id.
 
-A line of scores.jsonl is {"id": …, "reward": 0 to 1, "why": …}; "verdict" and "answer" may stand beside. Without a
-verdict, reward 1 is CORRECT and less is WRONG. `"reward": null` says that the check failed, which is never a reward.
-The last line about an id counts, and it replaces a score that the journal had.
+A line of scores.jsonl is {"id": …, "reward": 0 to 1, "why": …}, optionally with "verdict" and "answer". Without a
+verdict, reward 1 is CORRECT and any lower reward is WRONG. `"reward": null` means that the check failed, which never
+counts as a reward. The last line for an id takes effect, and it replaces a score in the journal.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,17 +17,17 @@ from poziomka.core.safety.untrusted import LARGE, parse_json, read_regular
 from poziomka.runs.storage.disk import TEMPORARY
 from poziomka.runs.storage.journal import read_journal
 
-EXAMPLES = 3  # of what was left out, shown in a sentence
+EXAMPLES = 3  # ids or lines shown in a note
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a file of scores says.
+    """Contents of a scores.jsonl.
 
     Attributes:
-        by_id: the last score given to each rollout.
+        by_id: last score of each rollout id.
         duplicates: ids that were scored more than once.
-        refused: a sentence about each line that is no score.
+        refused: one sentence for each invalid line.
     """
 
     by_id: Mapping[str, Score]
@@ -37,12 +37,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Judged:
-    """Rollouts with their scores, whether they came early or late.
+    """Rollouts with late scores applied.
 
     Attributes:
-        rollouts: all of them, judged or not.
-        notes: what a person should know: who was left out, and why.
-        counts: the same as numbers, by name (`scores/unknown` for one).
+        rollouts: all rollouts, with or without a score.
+        notes: sentences for the user about scores that were left out, and why.
+        counts: number of unknown, duplicate and refused scores, by metric name (`scores/unknown`, …).
     """
 
     rollouts: Sequence[Rollout]
@@ -51,12 +51,15 @@ class Judged:
 
 
 def rollouts_in(path: Path) -> tuple[list[Rollout], list[str]]:
-    """Returns the rollouts of a journal file, or of all in a folder by name, and the ids that came twice.
+    """Reads the rollouts of one journal file, or of all journals in a folder in order of their names.
 
-    Of two rollouts with one id the first counts. Files that are still being written are passed over.
+    Of several rollouts with one id the first is used. Files that are still being written are skipped.
+
+    Returns:
+        The rollouts, and the ids of repeated ones.
 
     Raises:
-        RunError: there is no journal, or one cannot be read.
+        RunError: there is no journal, or a journal cannot be read.
     """
     files = [path]
     if path.is_dir():
@@ -76,7 +79,7 @@ def rollouts_in(path: Path) -> tuple[list[Rollout], list[str]]:
 
 
 def read_scores(path: Path) -> Scores:
-    """Returns the scores in a JSONL file; a line that is none is refused by itself and said.
+    """Parses a JSONL file of scores; an invalid line is skipped and reported in `Scores.refused`.
 
     Raises:
         RunError: the file cannot be read.
@@ -103,7 +106,7 @@ def read_scores(path: Path) -> Scores:
 
 
 def _score(line: Any) -> tuple[str, Score]:
-    """Returns the id and the score that a line gives; raises TaskError or ValueError for what is none."""
+    """Returns the id and the score of a parsed line; raises TaskError or ValueError if the line is invalid."""
     if not isinstance(line, dict) or not isinstance(line.get("id"), str):
         message = 'it must be an object with an "id" and a "reward"'
         raise TaskError(message)
@@ -125,7 +128,7 @@ def _score(line: Any) -> tuple[str, Score]:
 
 
 def judge(rollouts: Sequence[Rollout], scores: Scores) -> Judged:
-    """Returns the rollouts with the scores that came later; says which found no partner."""
+    """Applies late scores to rollouts and reports scores without a rollout, duplicates and invalid lines."""
     known = {rollout.id for rollout in rollouts}
     unknown = [name for name in scores.by_id if name not in known]
     judged = [_with(rollout, scores.by_id.get(rollout.id)) for rollout in rollouts]
@@ -152,6 +155,6 @@ def _with(rollout: Rollout, score: Score | None) -> Rollout:
 
 
 def _named(names: Sequence[str]) -> str:
-    """Returns "3 rollouts ('a', 'b', 'c') were"."""
+    """Formats ids as the beginning of a sentence: "3 rollouts ('a', 'b', 'c') were"."""
     shown = ", ".join(map(repr, names[:EXAMPLES])) + (", …" if len(names) > EXAMPLES else "")
     return f"{len(names)} rollout{'s' if len(names) > 1 else ''} ({shown}) {'were' if len(names) > 1 else 'was'}"

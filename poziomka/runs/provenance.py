@@ -1,4 +1,4 @@
-"""Where a run came from: versions, commit, machine, time."""
+"""Provenance of a run: versions, commit, machine and time."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def provenance() -> dict[str, Any]:
-    """Returns what a reader needs to know to repeat a run elsewhere; None for what cannot be found out."""
+    """Returns versions, commit, machine and the current time; values that are not available are None."""
     return {
         "poziomka": _version("poziomka"),
         "commit": _commit(Path(__file__).parent),
@@ -25,13 +25,13 @@ def provenance() -> dict[str, Any]:
 
 def _version(package: str) -> str | None:
     try:
-        return metadata.version(package)  # from the package's files: torch itself is not imported
+        return metadata.version(package)  # from the package metadata, without importing torch
     except metadata.PackageNotFoundError:
         return None
 
 
 def _commit(folder: Path) -> str | None:
-    """Returns the commit of the checkout that `folder` is tracked in, with "-dirty" where files differ from it."""
+    """Returns the commit of the git checkout that tracks this file, or None; "-dirty" follows if files differ."""
 
     def git(*arguments: str) -> str | None:
         command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
@@ -41,7 +41,7 @@ def _commit(folder: Path) -> str | None:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    # An installed package may lie inside somebody else's checkout: only tracked files speak for a commit.
+    # An installed package may be inside the checkout of another project, which then does not track this file.
     tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
     return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") if tracked else None
 
@@ -56,5 +56,5 @@ def _processor(told: Path = Path("/proc/cpuinfo")) -> str | None:
 
 
 def _cores() -> int | None:
-    """Returns the cores this process may use, which on a shared machine are fewer than there are."""
+    """Returns the number of CPU cores that this process may use, which can be less than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -1,4 +1,4 @@
-"""recipe.toml: the resolved settings of a run, and the check that a folder is resumed with the same ones."""
+"""recipe.toml: the resolved settings of a run, and the check that a run is resumed with the same settings."""
 
 import tomllib
 from collections.abc import Mapping
@@ -13,10 +13,16 @@ RECIPE = "recipe.toml"
 
 
 def as_toml(recipe: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
-    """Returns the file of a recipe, and the values that are read back from it; both leave schema_version to the file.
+    """Serializes a recipe to TOML.
+
+    Args:
+        recipe: nested plain values; a `schema_version` is checked and may be absent.
+
+    Returns:
+        The contents of recipe.toml, and the values that are parsed back from it, without `schema_version`.
 
     Raises:
-        RunError: a value has no place in TOML, or the recipe was written by another version.
+        RunError: a value has no TOML type, or the recipe has another schema version.
     """
     values = {name: value for name, value in recipe.items() if name != "schema_version"}
     demand_schema(recipe.get("schema_version", SCHEMA), "the recipe")
@@ -34,7 +40,7 @@ def read_recipe(folder: Path) -> dict[str, Any]:
     """Returns the recipe of the run in `folder`, without its schema_version.
 
     Raises:
-        RunError: there is no run, its recipe is damaged, or another version wrote it.
+        RunError: there is no run, its recipe is damaged, or the recipe has another schema version.
     """
     path = folder / RECIPE
     if not path.is_file():
@@ -50,10 +56,15 @@ def read_recipe(folder: Path) -> dict[str, Any]:
 
 
 def demand_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Refuses to go on with a run under other settings.
+    """Checks that a run is resumed with the settings that it was created with.
+
+    Args:
+        folder: the run's folder, for the message.
+        there: recipe in the folder.
+        here: recipe of this start.
 
     Raises:
-        RunError: they differ; the message names the settings.
+        RunError: the recipes differ; the message lists the settings.
     """
     old, new = _flat(there), _flat(here)
     names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name) or (name in old) != (name in new))

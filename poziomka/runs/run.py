@@ -1,4 +1,4 @@
-"""The folder of a run: what it holds is readable without us, and a run killed at any moment goes on from it."""
+"""`Run`, the folder of a training run, in open formats; a run that was killed at any moment can be resumed from it."""
 
 import os
 import re
@@ -20,23 +20,23 @@ from poziomka.runs.recipe import RECIPE, as_toml, demand_same, read_recipe
 from poziomka.runs.storage.results import read_json, write_json
 
 METRICS, NOTES, LOCK = "metrics.jsonl", "notes.log", ".lock"
-SAVED = ".saved"  # there once a checkpoint was: without it nothing was done, with it nothing may start over
+SAVED = ".saved"  # marks a run that has saved a checkpoint and therefore must not start over without one
 JOURNAL, CHECKPOINTS, RESULTS = "journal", "checkpoints", "results"
 PROVENANCE = "provenance.json"
 
 
 class Run:
-    """A run's folder: `Run.open` writes it, `Run.read` looks at it. Use it as a context manager.
+    """A run's folder: open it for writing with `Run.open`, or read-only with `Run.read`. A context manager.
 
     Attributes:
-        folder: where it lies.
-        recipe: the resolved settings, as plain values.
-        resumed: the step it goes on from; 0 for a fresh run.
-        notes: what it wanted said since it was opened.
+        folder: the run's folder.
+        recipe: the resolved settings, as nested plain values.
+        resumed: step from which the run is resumed; 0 for a new run.
+        notes: messages for the user since the run was opened, such as damaged files.
     """
 
     def __init__(self, folder: Path, recipe: dict[str, Any], lock: Lock | None, keep_last: int) -> None:
-        """Touches nothing; call `Run.open` or `Run.read` instead."""
+        """Creates the object only, without access to the disk; use `Run.open` or `Run.read` instead."""
         self.folder = folder
         self.recipe = recipe
         self.resumed = 0
@@ -54,21 +54,22 @@ class Run:
         keep_last: int = 2,
         resolve: Callable[[dict[str, Any]], dict[str, Any]] = lambda there: there,
     ) -> "Run":
-        """Creates the folder of a run, or goes on with the one that is there.
+        """Creates a run's folder, or resumes the run in it, and locks it for this process.
 
-        Going on means: from the newest checkpoint that is sound; metrics and journal of later steps are dropped,
-        because they will be written again. A run that never saved a checkpoint starts over: its results go too.
+        A run resumes from its newest valid checkpoint. Metrics and journals of later steps are deleted, because they
+        will be written again. A run that never saved a checkpoint starts over, and its results are deleted too.
 
         Args:
             folder: runs/NAME.
-            recipe: resolved settings, as plain values; the same as before where the run is resumed.
-            keep_last: how many of the newest checkpoints stay, beside the best.
-            resolve: what the recipe that is there comes to now: a setting that is younger than the run has its default.
+            recipe: resolved settings, as plain values; the same as before if the run is resumed.
+            keep_last: number of newest checkpoints to keep, beside the best.
+            resolve: maps the recipe in the folder to the current settings; fills in the defaults of settings that are
+                newer than the run.
 
         Raises:
-            RunError: the folder is another recipe's, is no run's, is in use, or cannot be written.
-            CheckpointError: there are checkpoints and none can be read, or all that there were are gone.
-            PoziomkaError: what `resolve` raises.
+            RunError: the folder has another recipe, contains no run but other files, is in use, or cannot be written.
+            CheckpointError: none of the checkpoints is valid, or all checkpoints of the run are gone.
+            PoziomkaError: `resolve` raised it.
         """
         if keep_last < 1:
             message = f"keep_last must be at least 1: received {keep_last}"
@@ -88,16 +89,16 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> "Run":
-        """Returns a view of a run that takes no lock, cleans nothing and writes nothing.
+        """Opens a run read-only: takes no lock, cleans nothing up and writes nothing.
 
         Raises:
-            RunError: it is no run's folder, or another version wrote it.
+            RunError: the folder contains no run, or its recipe is damaged or has another schema version.
         """
         folder = Path(folder)
         return cls(folder, read_recipe(folder), None, 1)
 
     def _enter(self, written: bytes, resolve: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        """Under the lock: creates what is missing, or returns to the newest checkpoint."""
+        """Creates missing files and folders, or resets the folder to the newest checkpoint; needs the lock."""
         clear_temporaries(self.folder)
         if (self.folder / RECIPE).exists():
             _, there = as_toml(resolve(read_recipe(self.folder)))
@@ -148,7 +149,7 @@ class Run:
                 path.unlink()
 
     def _record_start(self) -> None:
-        """Adds this start to provenance.json: a resumed run may have seen several machines and versions."""
+        """Adds this start to provenance.json, because a resumed run may have used several machines and versions."""
         path, now = self.folder / PROVENANCE, provenance()
         try:
             known = read_json(path)
@@ -163,15 +164,15 @@ class Run:
         write_json(path, known)
 
     def log(self, step: int, stage: str, metrics: Mapping[str, Any] | None = None) -> None:
-        """Adds a line to metrics.jsonl; a number that is not finite becomes null.
+        """Appends a line to metrics.jsonl; numbers that are not finite become null.
 
         Args:
-            step: the step it belongs to.
-            stage: the part of the run ("warm-start", "reinforce", …).
+            step: step of the metrics.
+            stage: stage of the run ("warm-start", "reinforce", …).
             metrics: values by name, with units in the name ("reward/mean", "time/sampling_seconds").
 
         Raises:
-            RunError: a name or value cannot be logged, or the disk is full (no half line stays).
+            RunError: a name or value cannot be logged, or the disk is full (a partial line is removed).
         """
         self._demand_writable()
         self._append(self.folder / METRICS, line_of(step, stage, metrics or {}))
@@ -183,16 +184,16 @@ class Run:
         advantages: Mapping[str, Sequence[float]] | None = None,
         step: int = 0,
     ) -> None:
-        """Writes judged groups to journal/`name`.parquet, all or nothing.
+        """Writes scored groups of rollouts to journal/`name`.parquet, atomically.
 
         Args:
             name: "step-000123", "warm-start".
             groups: the rollouts.
             advantages: by rollout id, one value for each MODEL token of its first branch.
-            step: the step it belongs to; a run resumed before it drops the file.
+            step: step of the rollouts; a run that resumes from an earlier step deletes the file.
 
         Raises:
-            RunError: advantages do not fit, facts are not JSON, or the file cannot be written.
+            RunError: the advantages do not match the rollouts, facts are not JSON, or the file cannot be written.
         """
         self._demand_writable()
         write_journal(self.folder / JOURNAL / f"{_demand_name(name)}.parquet", groups, advantages, step)
@@ -200,22 +201,22 @@ class Run:
     def save(
         self, step: int, write: Callable[[Path], None], state: Mapping[str, Any], score: float | None = None
     ) -> None:
-        """Saves a checkpoint, whole or not at all, then removes all but the newest few and the best.
+        """Saves a checkpoint atomically, then removes all but the newest `keep_last` and the best.
 
         Args:
-            step: steps done; a run resumed from here goes on with the next.
-            write: puts weights and optimizer into the folder it is given.
-            state: what else the loop needs to go on, as plain JSON values.
-            score: higher is better; what "best" goes by.
+            step: number of completed steps; a run resumed from here continues with the next.
+            write: function that writes weights and optimizer state into the given folder.
+            state: the rest of the training loop's state, as plain JSON values.
+            score: score that determines the best checkpoint, higher is better; None if not measured.
 
         Raises:
-            RunError: the disk is full or not writable; what was saved before is intact.
+            RunError: the disk is full or not writable; earlier checkpoints are intact.
             CheckpointError: `state` is not JSON.
         """
         self._demand_writable()
         with in_words(f"save the checkpoint of step {step} in {self.folder}"):
             if (self.folder / METRICS).exists():
-                sync(self.folder / METRICS)  # a checkpoint vouches for the lines before it
+                sync(self.folder / METRICS)  # a resumed run relies on the metrics up to its checkpoint
             root = self.folder / CHECKPOINTS
             self._latest = checkpoints.write_checkpoint(root, step, write, state, score)
             if not (self.folder / SAVED).exists():
@@ -223,10 +224,10 @@ class Run:
             checkpoints.prune(root, self._keep_last)
 
     def latest(self) -> Checkpoint | None:
-        """Returns the newest checkpoint that is sound; None where none was saved.
+        """Returns the newest valid checkpoint; None if none was saved.
 
         Raises:
-            CheckpointError: there are checkpoints, and none can be read.
+            CheckpointError: none of the checkpoints is valid.
         """
         if self._lock is None:
             self._latest, damage = checkpoints.newest_sound(self.folder / CHECKPOINTS)
@@ -234,11 +235,11 @@ class Run:
         return self._latest
 
     def best(self) -> Checkpoint | None:
-        """Returns the sound checkpoint with the highest score; None where none has a score."""
+        """Returns the valid checkpoint with the highest score; None if none has a score."""
         return checkpoints.best_of(self.folder / CHECKPOINTS)
 
     def record(self, name: str, data: Mapping[str, Any]) -> None:
-        """Writes results/`name`.json, all or nothing; numbers that are not finite become null.
+        """Writes `data` to results/`name`.json, atomically; numbers that are not finite become null.
 
         Raises:
             RunError: the data is not JSON, or the file cannot be written.
@@ -247,33 +248,33 @@ class Run:
         write_json(self.folder / RESULTS / f"{_demand_name(name)}.json", data)
 
     def results(self, name: str) -> dict[str, Any] | None:
-        """Returns what was recorded under `name`; None where nothing was.
+        """Returns the contents of results/`name`.json; None if there is no such file.
 
         Raises:
-            RunError: the file is damaged, or another version wrote it.
+            RunError: the file is damaged or has another schema version.
         """
         return read_json(self.folder / RESULTS / f"{_demand_name(name)}.json")
 
     def provenance(self) -> dict[str, Any]:
-        """Returns where the run came from: versions, commit, machine, and each time it was resumed.
+        """Returns the contents of provenance.json: versions, commit, machine, and the same of every resumption.
 
         Raises:
-            RunError: the file is damaged, or another version wrote it.
+            RunError: the file is damaged or has another schema version.
         """
         return read_json(self.folder / PROVENANCE) or {}
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Returns every whole line of metrics.jsonl; what had to be left out is said in `notes`.
+        """Returns the complete lines of metrics.jsonl, parsed; damaged ones are skipped with a message in `notes`.
 
         Raises:
-            RunError: the file cannot be read, or another version wrote it.
+            RunError: the file cannot be read, or a line has another schema version.
         """
         lines, notes = read_metrics(self.folder / METRICS)
         self.notes += [sentence for sentence in notes if sentence not in self.notes]
         return lines
 
     def journals(self) -> list[Path]:
-        """Returns the journal's files: those with a name of their own first, then step by step."""
+        """Returns the paths of the journals: first those with other names ("warm-start"), then steps in order."""
         paths = [path for path in (self.folder / JOURNAL).glob("*.parquet") if not path.name.startswith(TEMPORARY)]
 
         def place(path: Path) -> tuple[int, str]:
@@ -283,15 +284,15 @@ class Run:
         return sorted(paths, key=place)
 
     def journal(self, name: str) -> Journal:
-        """Returns what was kept under `name`.
+        """Reads journal/`name`.parquet.
 
         Raises:
-            RunError: there is no such journal, it is truncated, or another version wrote it.
+            RunError: there is no such journal, it is truncated or damaged, or it has another schema version.
         """
         return read_journal(self.folder / JOURNAL / f"{_demand_name(name)}.parquet")
 
     def note(self, message: str) -> None:
-        """Says something in notes.log and in `notes`; a note that cannot be written must not end the run."""
+        """Adds a message to `notes` and, if open for writing, to notes.log; a failed write is ignored."""
         self.notes.append(message)
         if self._lock is not None:
             now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -301,7 +302,7 @@ class Run:
                 return
 
     def close(self) -> None:
-        """Lets the folder go; may be called twice."""
+        """Releases the lock on the folder; may be called twice."""
         if self._lock is not None:
             self._lock.release()
 
@@ -310,18 +311,18 @@ class Run:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Lets the folder go."""
+        """Releases the lock on the folder."""
         self.close()
 
     def _append(self, path: Path, line: bytes) -> None:
-        """Adds a whole line or nothing: what a full disk let through of it is taken back."""
+        """Appends a complete line or nothing: if the disk is full, the partial line is truncated."""
         with in_words(f"write {path}"), path.open("ab", buffering=0) as file:
             start = file.seek(0, os.SEEK_END)
             try:
                 while line:
-                    line = line[file.write(line) :]  # a full disk takes a part, and says why when asked again
+                    line = line[file.write(line) :]  # on a full disk a write is partial, and the next one raises
             except OSError:
-                with suppress(OSError):  # what cannot be taken back, readers leave out
+                with suppress(OSError):  # readers skip a partial line that remains
                     file.truncate(start)
                 raise
 
@@ -333,7 +334,7 @@ class Run:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Refuses a folder that holds somebody's files and no recipe: a wrong path must not fill it with ours."""
+    """Raises RunError for a folder with files but no recipe, so that a mistyped path does not fill another folder."""
     ours = {LOCK, RECIPE}
     others = sorted(path.name for path in folder.iterdir() if path.name not in ours and TEMPORARY not in path.name)
     if others and not (folder / RECIPE).exists():

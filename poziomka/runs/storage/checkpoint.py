@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written beside, checksummed, synced, renamed."""
+"""Atomic checkpoints: written to a temporary folder, checksummed, synced, then renamed."""
 
 import hashlib
 import json
@@ -16,23 +16,23 @@ from poziomka.runs.storage.disk import TEMPORARY, clear_temporaries, in_words, r
 from poziomka.runs.storage.schema import SCHEMA, demand_schema
 
 MANIFEST, STATE = "manifest.json", "state.json"
-REPLACED, DAMAGED = ".replaced", ".damaged"  # end the names of folders put aside
+REPLACED, DAMAGED = ".replaced", ".damaged"  # suffixes of folders that were moved aside
 BLOCK = 1 << 20  # bytes hashed at a time
 
 
 class OtherVersion(CheckpointError):
-    """A checkpoint is sound, and this version cannot read it: nothing to fall back from."""
+    """A checkpoint is intact but has another schema version, so an older one must not replace it."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state to go on from.
+    """A saved state from which a run can be resumed.
 
     Attributes:
-        folder: the files that the learner wrote (model.safetensors, config.json, …).
-        step: how many steps it has seen.
-        state: what the loop put beside the weights.
-        score: what "best" goes by, higher is better; None where it was not measured.
+        folder: folder of the files that the learner wrote (model.safetensors, config.json, …).
+        step: number of completed steps.
+        state: state of the training loop beside the weights, as plain JSON values.
+        score: score that determines the best checkpoint, higher is better; None if not measured.
     """
 
     folder: Path
@@ -42,20 +42,20 @@ class Checkpoint:
 
     @classmethod
     def read(cls, folder: Path) -> "Checkpoint":
-        """Returns the checkpoint in `folder`, verified byte for byte.
+        """Reads the checkpoint in `folder` and verifies the checksums of all its files.
 
         Raises:
-            CheckpointError: a file is missing, truncated or changed, or another version wrote it.
+            CheckpointError: a file is missing, truncated or changed, or the schema version is another one.
         """
         manifest = _verified(folder)
         state = parse_object(read_regular(folder / STATE, CheckpointError), str(folder / STATE), CheckpointError)
         return cls(folder, manifest["step"], state, manifest["score"])
 
     def verify(self) -> None:
-        """Reads every byte again.
+        """Verifies the checksums of all files again.
 
         Raises:
-            CheckpointError: a file is missing, truncated or changed, or another version wrote it.
+            CheckpointError: a file is missing, truncated or changed, or the schema version is another one.
         """
         _verified(self.folder)
 
@@ -63,18 +63,19 @@ class Checkpoint:
 def write_checkpoint(
     root: Path, step: int, write: Callable[[Path], None], state: Mapping[str, Any], score: float | None
 ) -> Checkpoint:
-    """Saves a checkpoint under `root`; until it is whole, none of it is there.
+    """Saves a checkpoint in `root`; its folder appears only when it is complete.
 
     Args:
         root: the run's folder of checkpoints.
-        step: names it; one saved before under this step is replaced.
-        write: puts its files into the folder it is given; state.json and manifest.json are ours.
-        state: plain JSON values.
-        score: finite, or counted as None.
+        step: number of completed steps, part of the folder's name; an earlier checkpoint of this step is replaced.
+        write: function that writes the learner's files into the given folder; it must not use the names state.json and
+            manifest.json.
+        state: state of the training loop, as plain JSON values.
+        score: score of the checkpoint; a number that is not finite is stored as None.
 
     Raises:
         CheckpointError: `state` is not JSON.
-        RunError: the disk is full, the folder not writable.
+        RunError: the disk is full, or the folder is not writable.
     """
     final = root / f"step-{step:06d}"
     temporary = root / f"{TEMPORARY}{final.name}"
@@ -104,7 +105,7 @@ def _state_text(step: int, state: Mapping[str, Any]) -> str:
 
 
 def _seal(folder: Path, step: int, score: float | None) -> None:
-    """Syncs every file and folder, then writes the manifest that vouches for them."""
+    """Syncs every file and folder, then writes the manifest with their sizes and checksums."""
     inside = sorted(folder.rglob("*"))
     files: dict[str, list[int | str]] = {}
     for path in inside:
@@ -119,7 +120,7 @@ def _seal(folder: Path, step: int, score: float | None) -> None:
 
 
 def _put(temporary: Path, final: Path) -> None:
-    """Gives a finished checkpoint its name; one of the same name is moved aside first, never absent unmoved."""
+    """Renames a finished checkpoint to its final name; an earlier one is moved aside, and removed only afterwards."""
     aside = final.with_name(final.name + REPLACED)
     if final.exists():
         remove(aside)
@@ -130,7 +131,7 @@ def _put(temporary: Path, final: Path) -> None:
 
 
 def settle(root: Path) -> None:
-    """Ends what a kill interrupted: puts back a checkpoint moved aside, clears unfinished ones away."""
+    """Completes an interrupted save: restores a checkpoint that was moved aside, and removes unfinished ones."""
     clear_temporaries(root)
     for aside in root.glob(f"step-*{REPLACED}"):
         final = aside.with_name(aside.name.removesuffix(REPLACED))
@@ -141,23 +142,23 @@ def settle(root: Path) -> None:
 
 
 def put_aside(folder: Path) -> Path:
-    """Renames a damaged checkpoint, so that a sound one can take its name; returns the new path."""
+    """Renames a damaged checkpoint, so that a valid one can take its name; returns the new path."""
     names = (f"{folder.name}{DAMAGED}{f'-{number}' if number > 1 else ''}" for number in count(1))
     aside = next(path for name in names if not (path := folder.with_name(name)).exists())
     return folder.rename(aside)
 
 
 def folders(root: Path) -> list[Path]:
-    """Returns the folders of checkpoints, sound or not, newest first."""
+    """Returns the folders of all checkpoints, valid or not, newest first."""
     found = [path for path in root.glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
     return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
 
 
 def newest_sound(root: Path) -> tuple[Checkpoint | None, dict[Path, str]]:
-    """Returns the newest checkpoint that is whole, and what is wrong with each newer one.
+    """Returns the newest valid checkpoint (None if there are none), and the fault of each newer one by folder.
 
     Raises:
-        CheckpointError: there are checkpoints and none is whole; or another version wrote the newest.
+        CheckpointError: there are checkpoints but none is valid, or the newest intact one has another schema version.
     """
     damage: dict[Path, str] = {}
     for folder in folders(root):
@@ -177,9 +178,9 @@ def newest_sound(root: Path) -> tuple[Checkpoint | None, dict[Path, str]]:
 
 
 def prune(root: Path, keep_last: int) -> None:
-    """Removes all checkpoints but the newest `keep_last` and the best by score (the newest of equals).
+    """Removes all checkpoints but the newest `keep_last` and the best by score (of equal scores, the newest).
 
-    One whose manifest cannot be read is left for a person to look at, and not counted.
+    A checkpoint with an unreadable manifest is neither removed nor counted, so that the user can inspect it.
     """
     known = []
     for folder in folders(root):
@@ -191,13 +192,13 @@ def prune(root: Path, keep_last: int) -> None:
     best = max(scored, key=lambda pair: pair[0])[1] if scored else None
     for folder, _ in known[keep_last:]:
         if folder != best:
-            # Renamed first, so that a kill leaves a temporary and never half a checkpoint under a good name.
+            # Renamed first, so that a kill leaves a temporary folder, never a partial checkpoint under its own name.
             doomed = folder.rename(folder.with_name(TEMPORARY + folder.name))
             remove(doomed)
 
 
 def best_of(root: Path) -> Checkpoint | None:
-    """Returns the sound checkpoint with the highest score, the newest of equals; None where none has a score."""
+    """Returns the valid checkpoint with the highest score (of equal scores, the newest); None if none has a score."""
     best: Checkpoint | None = None
     for folder in folders(root):
         try:
@@ -232,7 +233,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _demand_fields(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Refuses a manifest that lacks a field or has one of another type, or that names a file outside its folder."""
+    """Raises CheckpointError if a manifest lacks a field, has one of another type, or names a file elsewhere."""
     step, score, files = (manifest.get(name) for name in ("step", "score", "files"))
     wrong = ""
     if type(step) is not int or step < 0:
@@ -258,7 +259,7 @@ def _own_digest(manifest: Mapping[str, Any]) -> str:
 
 
 def _verified(folder: Path) -> dict[str, Any]:
-    """Returns the manifest, once every file it vouches for has been read and found the same."""
+    """Returns the manifest after a check of the size and checksum of every file in it."""
     manifest = _manifest(folder)
     for name, (size, digest) in manifest["files"].items():
         path = folder / name

@@ -1,4 +1,4 @@
-"""Writing that neither a kill nor a full disk can leave half done, and a lock that dies with its process."""
+"""Atomic writes that survive a kill and a full disk, and a file lock that ends with its process."""
 
 import errno
 import fcntl
@@ -14,22 +14,22 @@ from pathlib import Path
 
 from poziomka.core.errors import PoziomkaError, RunError
 
-TEMPORARY = ".tmp-"  # begins the name of whatever is not finished; the next run in the folder clears it away
+TEMPORARY = ".tmp-"  # prefix of unfinished files and folders; the next run in the folder removes them
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-# What safetensors (Rust) and torch (C++) say of a failed write: they raise no OSError.
+# Parts of the messages of failed writes in safetensors (Rust) and torch (C++), which raise no OSError.
 FAILED_WRITES = ("os error", "No space left", "inline_container", "write failed", "iostream error")
 
-PATIENCE = 0.5  # seconds that a process just killed, or its child just forked, may take to let a folder go
+PATIENCE = 0.5  # seconds to wait for a lock: a process just killed, or its child just forked, may still have it
 
 
 @contextmanager
 def in_words(doing: str) -> Iterator[None]:
-    """Turns an error of the operating system into one sentence: "cannot `doing`: …".
+    """Context manager that turns errors of writing into a RunError "cannot `doing`: …" with advice.
 
     Raises:
-        RunError: the body raised OSError, or a library's word for a failed write.
+        RunError: the body raised OSError, or an error of safetensors or torch for a failed write.
     """
     try:
         yield
@@ -53,7 +53,7 @@ def in_words(doing: str) -> Iterator[None]:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Writes a file so that it holds either what it held before or all of `data`, through a kill and a power cut."""
+    """Replaces a file atomically: even after a kill or a power cut it contains its old contents or all of `data`."""
     temporary = path.with_name(TEMPORARY + path.name)
     try:
         with temporary.open("wb") as file:
@@ -68,7 +68,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file's contents, or a folder's names, are on the disk."""
+    """Waits until the contents of a file, or the entries of a folder, are on the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -77,13 +77,13 @@ def sync(path: Path) -> None:
 
 
 def clear_temporaries(folder: Path) -> None:
-    """Removes what a killed process left unfinished in `folder`."""
+    """Removes the unfinished files and folders of a killed process from `folder`."""
     for path in folder.glob(f"{TEMPORARY}*"):
         remove(path)
 
 
 def remove(path: Path) -> None:
-    """Removes a file, or a folder with all it holds."""
+    """Removes a file, or a folder with its contents."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -91,14 +91,17 @@ def remove(path: Path) -> None:
 
 
 class Lock:
-    """Holds a run's folder for one process; the system lets go of it when the process dies, however it dies.
+    """Exclusive lock on a run's folder; the operating system releases it when the process ends for any reason.
+
+    Args:
+        path: the lock file.
 
     Raises:
-        RunError: another process, or another Run of this one, holds it.
+        RunError: another process, or another `Run` of this process, has the lock.
     """
 
     def __init__(self, path: Path) -> None:
-        """Takes the lock, or says who has it."""
+        """Acquires the lock; retries for PATIENCE seconds."""
         self._file = path.open("a+b", buffering=0)
         end = time.monotonic() + PATIENCE
         while not self._taken():
@@ -114,8 +117,8 @@ class Lock:
             time.sleep(PATIENCE / 20)
         self._file.truncate(0)
         self._file.write(f"{os.getpid()}\n".encode())
-        # A forked child (a scorer's worker) inherits the descriptor and with it the lock. If it outlived us,
-        # the run could not be resumed: so it closes its copy, which does not unlock ours.
+        # A forked child (a scorer's worker) inherits the descriptor and with it the lock. If it outlived its parent,
+        # the run could not be resumed. It therefore closes its copy, which does not release the parent's lock.
         os.register_at_fork(after_in_child=partial(_close, weakref.ref(self._file)))
 
     def _taken(self) -> bool:
@@ -127,11 +130,11 @@ class Lock:
 
     @property
     def released(self) -> bool:
-        """Whether the folder was let go."""
+        """Whether the lock was released."""
         return self._file.closed
 
     def release(self) -> None:
-        """Lets the folder go; may be called twice."""
+        """Releases the lock; may be called twice."""
         if not self._file.closed:
             fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()

@@ -1,7 +1,7 @@
-"""The journal: rollouts in Parquet, one row each, as pandas, DuckDB and `datasets` read them.
+"""Journals: rollouts in Parquet files, one row each, readable by pandas, DuckDB and `datasets`.
 
-The first branch lies in plain columns. `branches` holds any further ones in the same form. Clock readings
-lie in `seconds` alone, so that two runs are equal, column by column, apart from it.
+The first branch of a rollout is in top-level columns, further ones are in `branches` with the same fields. Durations
+are in the column `seconds` alone, so that two identical runs are equal in all other columns.
 """
 
 import json
@@ -19,17 +19,18 @@ from poziomka.core.safety.untrusted import open_regular, parse_json
 from poziomka.runs.storage.disk import in_words, replace_file
 from poziomka.runs.storage.schema import SCHEMA, demand_schema
 
-MALFORMED = (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError)  # what a damaged file's values raise when put together
+# Errors of parsing the values of a damaged file.
+MALFORMED = (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True)
 class Journal:
-    """What one journal file holds.
+    """Contents of one journal file.
 
     Attributes:
-        step: the step it was kept at.
-        groups: the rollouts, by group.
-        advantages: by rollout id, one value for each MODEL token of its first branch; absent where none were kept.
+        step: training step of the rollouts.
+        groups: the rollouts by group.
+        advantages: by rollout id, one value for each MODEL token of its first branch; rollouts without are absent.
     """
 
     step: int
@@ -38,19 +39,25 @@ class Journal:
 
     @property
     def rollouts(self) -> list[Rollout]:
-        """All rollouts, in the order they were kept."""
+        """All rollouts, in the order of the file."""
         return list(chain.from_iterable(self.groups))
 
 
 def write_journal(
     path: Path, groups: Sequence[Group], advantages: Mapping[str, Sequence[float]] | None = None, step: int = 0
 ) -> None:
-    """Writes judged groups, all or nothing.
+    """Writes scored groups of rollouts to a journal file, atomically.
 
-    Lone surrogates in texts become "?": Parquet, like every reader of UTF-8, has no place for them.
+    Lone surrogates in texts become "?", because UTF-8, and so Parquet, cannot encode them.
+
+    Args:
+        path: the file, replaced if it exists.
+        groups: the rollouts.
+        advantages: by rollout id, one value for each MODEL token of its first branch; None for none.
+        step: training step of the rollouts.
 
     Raises:
-        RunError: advantages do not fit the rollouts, facts are not JSON, or the file cannot be written.
+        RunError: the advantages do not match the rollouts, facts are not JSON, or the file cannot be written.
     """
     advantages = advantages or {}
     rollouts = list(chain.from_iterable(groups))
@@ -71,7 +78,7 @@ def write_journal(
 
 
 def read_journal(path: Path) -> Journal:
-    """Returns what `write_journal` wrote, equal in every field.
+    """Reads a journal file of `write_journal`; all fields are equal to those that were written.
 
     Raises:
         RunError: the file is missing, truncated or no journal, or of another schema_version.
@@ -79,7 +86,7 @@ def read_journal(path: Path) -> Journal:
     step = journal_step(path)
     pa, pq = _arrow()
     try:
-        with open_regular(path, RunError) as file:  # the path is not given to pyarrow, which knows names in UTF-8 only
+        with open_regular(path, RunError) as file:  # an open file, because pyarrow supports only paths in UTF-8
             rows = pq.read_table(file, page_checksum_verification=True).to_pylist()
         groups: dict[int, list[Rollout]] = {}
         for row in rows:
@@ -91,7 +98,7 @@ def read_journal(path: Path) -> Journal:
 
 
 def journal_step(path: Path) -> int:
-    """Returns the step a journal was kept at, from the end of the file alone.
+    """Returns the training step of a journal, from the metadata in the file's footer alone.
 
     Raises:
         RunError: the file is missing, truncated or no journal, or of another schema_version.
@@ -108,7 +115,7 @@ def journal_step(path: Path) -> int:
 
 
 def _arrow() -> tuple[Any, Any]:
-    """Imports pyarrow: here only, and late, because it takes longer than all the rest."""
+    """Imports pyarrow lazily, because the import takes longer than everything else in opening a run."""
     import pyarrow as pa  # noqa: PLC0415 opening a run takes longer with it than all the rest
     import pyarrow.parquet as pq  # noqa: PLC0415 opening a run takes longer with it than all the rest
 
@@ -171,7 +178,7 @@ def _schema(pa: Any, metadata: dict[str, str]) -> Any:
 
 
 def _demand_fit(path: Path, rollouts: Sequence[Rollout], advantages: Mapping[str, Sequence[float]]) -> None:
-    """Refuses a journal whose rows could not be told apart, or would mean something else when read."""
+    """Raises RunError if ids are not unique, or advantages do not match the rollouts."""
     by_id = {rollout.id: rollout for rollout in rollouts}
     if len(by_id) != len(rollouts):
         message = f"journal {path} would hold {len(rollouts)} rollouts under {len(by_id)} ids: give each its own id"
@@ -207,7 +214,7 @@ def _row(rollout: Rollout, advantages: Sequence[float] | None) -> dict[str, Any]
 
 
 def _all_spans(transcript: Transcript) -> Iterator[Span]:
-    """The order of the `seconds` column: a branch's spans, then those it put aside."""
+    """Yields the spans in the order of the `seconds` column: the transcript's spans, then those in `tried`."""
     yield from transcript.spans
     for tried in transcript.tried:
         yield from tried.spans

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one line a step. A kill can cut the last line; whole lines are always read."""
+"""metrics.jsonl: one JSON object for each logged step and stage. A truncated last line is skipped by readers."""
 
 import json
 import math
@@ -11,14 +11,14 @@ from poziomka.core.safety.untrusted import LARGE, parse_json, read_regular
 from poziomka.runs.storage.disk import replace_file
 from poziomka.runs.storage.schema import SCHEMA, demand_schema
 
-OWN = ("schema_version", "step", "stage")  # keys of a line that no metric may take
+OWN = ("schema_version", "step", "stage")  # reserved keys of a line
 
 
 def line_of(step: int, stage: str, metrics: Mapping[str, Any]) -> bytes:
-    """Returns a line; a number that is not finite becomes null, because JSON has no word for it.
+    """Serializes a line of metrics.jsonl; numbers that are not finite become null, as JSON cannot represent them.
 
     Raises:
-        RunError: a metric has one of the names OWN, or is neither a number nor text.
+        RunError: a metric has a reserved name, or is neither a number nor text.
     """
     line: dict[str, Any] = {"schema_version": SCHEMA, "step": step, "stage": stage}
     for name, value in metrics.items():
@@ -41,7 +41,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Returns the whole lines of a metrics file, and a sentence about each piece that was left out.
+    """Returns the complete lines of a metrics file, parsed, and one sentence for each part that was skipped.
 
     Raises:
         RunError: the file cannot be read, or a line has another schema_version.
@@ -51,7 +51,10 @@ def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def trim_metrics(path: Path, last: int | None) -> list[str]:
-    """Drops the lines of steps after `last` (None: all lines), and whatever is no line; returns what to say of it.
+    """Removes damaged lines and the lines of steps after `last` (None: all lines) from a metrics file.
+
+    Returns:
+        One sentence for each kind of removal.
 
     Raises:
         RunError: as read_metrics.

@@ -1,4 +1,4 @@
-"""results/NAME.json and its like: small tables of plain values, readable by anything that reads JSON."""
+"""results/NAME.json and similar files: small JSON objects with a schema version."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from poziomka.runs.storage.schema import SCHEMA, demand_schema
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Writes a table with its schema_version, all or nothing; numbers that are not finite become null.
+    """Writes a JSON object with its schema_version, atomically; numbers that are not finite become null.
 
     Raises:
         RunError: the data is not JSON, or the file cannot be written.
@@ -24,14 +24,14 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
         message = f"what is recorded in {path.name} must be plain JSON values: {error}"
         raise RunError(message) from error
     with in_words(f"write {path}"):
-        replace_file(path, text.encode(errors="replace") + b"\n")  # "?" for half a character: no UTF-8 has it
+        replace_file(path, text.encode(errors="replace") + b"\n")  # lone surrogates, which UTF-8 lacks, become "?"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Returns a table without its schema_version; None where there is no such file.
+    """Reads a JSON object of `write_json`, without its schema_version; None if there is no such file.
 
     Raises:
-        RunError: the file is damaged, or another version wrote it.
+        RunError: the file is damaged, or has another schema version.
     """
     try:
         data = read_object(path, RunError)

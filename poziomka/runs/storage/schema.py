@@ -1,4 +1,4 @@
-"""The version of everything a run writes, and what to say of another one."""
+"""Schema version of all files that a run writes, and its check."""
 
 from poziomka.core.errors import RunError
 
@@ -6,10 +6,15 @@ SCHEMA = 1
 
 
 def demand_schema(version: object, where: str, error: type[RunError] = RunError) -> None:
-    """Refuses what another version of the format wrote.
+    """Checks the schema version of a file.
+
+    Args:
+        version: version in the file; None if it has none.
+        where: name of the file, for the message.
+        error: class of the error to raise.
 
     Raises:
-        RunError: `version` is not SCHEMA (as the given class of error).
+        RunError: `version` is not SCHEMA; raised as `error`.
     """
     if version == SCHEMA and not isinstance(version, bool):
         return
