@@ -24,12 +24,13 @@ from poziomka.testing.trial_record import GOLD, JUNK, MISTAKE, WORTHLESS, Enough
 
 OTHERS = 12  # number of right answers to other problems that are listed with the right one
 WHOLLY = 5  # problems per split with all degenerate replies; the others get every third, in turn
-DEPENDS = ("an echo of the prompt, as the answer", "a sum of the prompt, not worked out, as the answer")  # per problem
+# degenerate replies that depend on the problem, and are tried on all problems
+DEPENDS = ("an echo of the prompt, as the answer", "a sum of the prompt, not worked out, as the answer")
 
 
 @dataclass(frozen=True)
 class Effort:
-    """Effort of a trial.
+    """Limits of a trial: its time, the broken rules that end it, and the lengths of junk replies.
 
     Attributes:
         budget: seconds after which no further problem is started; one problem of each split is always tried.
@@ -55,15 +56,15 @@ def trial(
     perturb: Callable[[str], str] | None = None,
     effort: Effort = WHOLE,
 ) -> Trial:
-    """Tries a task: its source, and its scorer in a separate process.
+    """Tests a task's source, and its scorer in a separate process; returns counts of replies and broken rules.
 
     Args:
-        task: the task to try.
+        task: the task to test.
         splits: names of its splits; splits without problems are skipped.
         problems: number of problems per split to score; ten times as many keys are compared.
         seconds: time limit of the scorer for any reply.
         perturb: turns the gold answer into a wrong one; give your own if an answer close to the gold one can be right.
-        effort: effort of the trial.
+        effort: limits of the trial.
     """
     began = time.perf_counter()
     try:
@@ -102,13 +103,13 @@ def try_scorer(
     perturb: Callable[[str], str] | None = None,
     effort: Effort = WHOLE,
 ) -> Trial:
-    """Tries a task's scorer on problems.
+    """Tests a task's scorer on problems.
 
     Args:
-        scoring: scores the replies; its `task` is tried.
+        scoring: scores the replies; its `task` is tested.
         drawn: the problems of each split, each with its location.
         perturb: as for `trial`.
-        effort: effort of the trial.
+        effort: limits of the trial.
     """
     began = time.perf_counter()
     record = Record(scoring, effort.most)

@@ -46,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Trial:
-    """Result of trying a task.
+    """Result of testing a task: accepted and rejected replies, broken rules, times.
 
     Attributes:
         task: name of the task.

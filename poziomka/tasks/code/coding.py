@@ -1,10 +1,10 @@
-"""Tasks of writing Python functions: HumanEval, MBPP and files in their formats, scored by tests out of reach.
+"""Tasks of writing Python functions: HumanEval, MBPP and files in their formats, scored by tests in another process.
 
 The answer is a Python program, in one fenced code block or bare. It runs in a sandboxed process; the tests run in
-another, call its functions with plain data and compare the returned values (`environments/sandbox/test_runner.py`). A
-program that exits, runs into its time limit, floods its output or returns malformed data is wrong. A failure of the
-scorer itself has the verdict ERROR and no reward. Where the sandbox cannot run, making the task raises
-EnvironmentFailure.
+another, call its functions with plain data and compare the returned values (`environments/sandbox/test_runner.py`), so
+that the program cannot reach them. A program that exits, runs into its time limit, floods its output or returns
+malformed data is wrong. A failure of the scorer itself has the verdict ERROR and no reward. Where the sandbox cannot
+run, making the task raises EnvironmentFailure.
 
 HumanEval: Chen et al. 2021, arXiv 2107.03374. MBPP: Austin et al. 2021, arXiv 2108.07732.
 """
@@ -111,7 +111,7 @@ JUDGED = (
 
 
 def coding_task(name: str, read: Callable[[str], Sequence[Problem]], limits: tuple[str, ...]) -> Task:
-    """Returns a task of writing functions.
+    """Returns a task of writing functions, from the problems of each split.
 
     Args:
         name: name of the task.
@@ -125,7 +125,7 @@ def coding_task(name: str, read: Callable[[str], Sequence[Problem]], limits: tup
     examiner = Examiner(first)
     other = Examiner(Sandlocked(LIMITS, 1), twice=True)
 
-    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 a level cannot be asked for
+    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 levels cannot be requested
         return read(split)[index]
 
     return Task(

@@ -153,10 +153,10 @@ def programs(where: str) -> Task:
             return []
         return [problem_of(row) for row in read_rows(file, HOW)] if path.is_dir() or split == "test" else []
 
-    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 a level cannot be asked for
+    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 levels cannot be requested
         return read(split)[index]
 
-    known = [problem for split in ("train", "test") for problem in read(split)]  # bad files fail now
+    known = [problem for split in ("train", "test") for problem in read(split)]  # read now, as bad files fail
     first = Sandlocked(LIMITS, 0)
     return Task(
         "programs",

@@ -52,7 +52,7 @@ SLACK = (0, 0, 0, 1)  # distance of a bound from the tightest one that is valid 
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:
-    """Returns a claim; one of every two neighbours is valid, and no two splits share premises."""
+    """Returns a problem; of every two consecutive indices one claim is valid, and no two splits share premises."""
     level = random_of(NAME, split, index, "level").randint(1, len(SHAPES)) if level is None else level
     random = random_of(NAME, split, index, level)
     valid = (index % 2 == 0) == (random_of(NAME, split, index // 2, "which").random() < 0.5)

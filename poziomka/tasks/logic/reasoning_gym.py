@@ -36,11 +36,11 @@ SPARE = 64  # an answer may have twice the characters of the gold answer and thi
 
 
 class Unsound(ValueError):
-    """A problem of the package is not used; the message gives the reason."""
+    """A problem of reasoning-gym must not be used; the message gives the reason."""
 
 
 def datasets() -> list[str]:
-    """Returns the names of the data sets that are tasks; empty if the package is not installed."""
+    """Returns the names of reasoning-gym's data sets that are tasks; empty if the package is not installed."""
     return sorted(RULINGS) if installed() else []
 
 
@@ -51,7 +51,7 @@ def is_test(name: str, kind: str) -> bool:
 
 @dataclass(frozen=True)
 class Generator:
-    """A data set of the package as a source of problems and a scorer.
+    """A data set of reasoning-gym as a source of problems and a scorer.
 
     Attributes:
         name: name of the data set.
@@ -140,7 +140,7 @@ class Generator:
         return item["question"] if self.ruling.kind is None else self.ruling.kind(item)
 
     def asked(self, item: Item, level: int = 0) -> Problem:
-        """Converts an item of the package into a problem."""
+        """Converts an item of reasoning-gym into a problem."""
         question, ruling = item["question"].strip(), self.ruling
         gold = "" if ruling.example is not None else item["answer"].strip()
         key = f"{seed_of('reasoning_gym', self.name, question, gold):016x}"

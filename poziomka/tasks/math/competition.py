@@ -274,7 +274,7 @@ def competition(where: str) -> Task:
         other = "train" if split != "train" else "test"
         return [] if not path.exists() and (folder / f"{other}.jsonl").exists() else _problems(path)
 
-    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 a level cannot be asked for
+    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 levels cannot be requested
         return read(split)[index]
 
     def size(split: str) -> int:

@@ -99,7 +99,7 @@ def grade_school(where: str) -> Task:
             return [problem_of(row, place) for place, row in rows]
         return [problem_of(row, place) for place, row in read_lines(folder / f"{split}.jsonl", HOW)]
 
-    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 a level cannot be asked for
+    def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 levels cannot be requested
         return read(split)[index]
 
     def size(split: str) -> int:

@@ -163,7 +163,7 @@ def small_sums() -> Task:
 
 
 def products() -> Task:
-    """Chains of + and - with one product of two digits, which comes first; the level counts the numbers."""
+    """Chains of + and - with one product of two digits, which is computed first; the level counts the numbers."""
     limits = ("There are 28 products of two different digits, and all of them occur in training.",)
     return PRODUCT.task("products", (3, 8), ("Held-out problems share no set of numbers with training.", *limits))
 

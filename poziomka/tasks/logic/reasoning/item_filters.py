@@ -22,13 +22,13 @@ Item = dict[str, Any]
 
 
 def basic_arithmetic(item: Item) -> str:
-    """Rejects answers other than the exact value: the package rounds quotients down."""
+    """Rejects problems whose answer is not the exact value: the package rounds quotients down."""
     value = exact(item["metadata"]["expression"])
     return "" if value is not None and str(value) == item["answer"] else f"the value is {value}, not {item['answer']}"
 
 
 def decimal_arithmetic(item: Item) -> str:
-    """Rejects answers other than the exact value rounded once: the package rounds after every operation."""
+    """Rejects problems whose answer is not the exact value rounded once: the package rounds after every operation."""
     expression = item["question"].rpartition("\n")[2].removesuffix(" = ?")
     found = re.search(r"maximum of (\d+) significant", item["question"])
     value = exact(re.sub(r"(\d+)\.(\d+)", lambda n: f"({int(n[1] + n[2])}/1{'0' * len(n[2])})", expression))
@@ -40,7 +40,7 @@ def decimal_arithmetic(item: Item) -> str:
 
 
 def complex_arithmetic(item: Item) -> str:
-    """Rejects numbers too large to be exact: the package computes in floating point."""
+    """Rejects problems with numbers too large to be exact: the package computes in floating point."""
     facts = item["metadata"]
     largest = max(map(abs, (*facts["num1"], *facts["num2"], *facts["result"])))
     return "" if largest < 2**50 else "a number is too large to be exact"
@@ -83,7 +83,10 @@ def needle_haystack(item: Item) -> str:
 
 
 def game_of_life_halting(item: Item) -> str:
-    """Rejects wrong answers: patterns may meet across the edges, and a game that does not oscillate need not halt."""
+    """Rejects problems with a wrong answer, which is found by simulation.
+
+    The package ignores that patterns may meet across the edges, and that a game that does not oscillate need not halt.
+    """
     numpy = library("numpy")
     rows = re.findall(r"\[([01 ]+)\]", item["question"].rpartition("Initial board:")[2])
     board = numpy.array([[int(cell) for cell in row.split()] for row in rows])
@@ -92,7 +95,7 @@ def game_of_life_halting(item: Item) -> str:
 
 
 def mahjong_puzzle(item: Item) -> str:
-    """Rejects wrong results: the package decides the result of a round before it draws the card."""
+    """Rejects problems with a wrong result: the package decides the result of a round before it draws the card."""
     last = item["metadata"]["rounds"][-1]
     card, cards = last["add"], list(last["cards"])
     cards.remove(card)
@@ -104,7 +107,7 @@ def mahjong_puzzle(item: Item) -> str:
 
 
 def syllogism(item: Item) -> str:
-    """Rejects wrong answers: the package ignores undistributed middles, and one of two premises."""
+    """Rejects problems with a wrong answer: the package ignores undistributed middles, and one of two premises."""
     facts = item["metadata"]
     valid = follows((facts["premise1"], facts["premise2"]), facts["conclusion"])
     right = valid is not None and ("Yes" if valid else "No") == item["answer"]
@@ -112,7 +115,7 @@ def syllogism(item: Item) -> str:
 
 
 def family_relationships(item: Item) -> str:
-    """Rejects wrong relations: the package confuses nephews with nieces, and the two sides of in-laws."""
+    """Rejects problems with a wrong relation: the package confuses nephew and niece, and the sides of in-laws."""
     facts = item["metadata"]
     settings = registry()[0]["family_relationships"][1]()
     female = facts["person1"] in settings.female_names
@@ -124,7 +127,7 @@ def family_relationships(item: Item) -> str:
 
 
 def knight_swap(item: Item) -> str:
-    """Rejects wrong claims: the package omits a connection that its picture shows, and finds the puzzle impossible."""
+    """Rejects problems whose answer is wrong: the package omits a connection of its picture, so no swap is possible."""
     facts = item["metadata"]
     squares = sorted(facts["pieces"])
     board = {one: [other for other in squares if beside(one, other)] for one in squares}
@@ -197,7 +200,7 @@ def _around(board: list[list[str]], row: int, column: int) -> list[tuple[int, in
 
 
 def coin_flip(item: Item) -> str:
-    """Rejects answers that differ from the exact probability by 1e-9 or more; the package prints ten digits."""
+    """Rejects problems whose answer is off by 1e-9 or more from the probability; the package prints ten digits."""
     rational = item["metadata"]["rational"]
     value = Fraction(rational["numerator"], rational["denominator"])
     return "" if abs(value - Fraction(item["answer"])) < Fraction(1, 10**9) else "the probability is another"

@@ -1,4 +1,4 @@
-"""Levels: the steps of the package's curricula that are used, and their settings.
+"""Levels: the steps of reasoning-gym's curricula that are used, and their settings.
 
 A curriculum has attributes, each with a list of values. Level n sets every attribute to its n-th value, or to its last
 if the list is shorter. An attribute that is a range spans only one segment of its list, so that a level does not draw
@@ -75,7 +75,7 @@ def steps_of(name: str) -> tuple[int, ...]:
 
 @cache
 def settings_of(name: str, step: int | None) -> Any:
-    """Returns the package's config at a step of the curriculum; None for its defaults."""
+    """Returns reasoning-gym's config of a data set at a step of its curriculum; None for its defaults."""
     datasets, curricula = registry()
     given = {"size": 1, **SETTINGS.get(name, {})}
     if step is None:

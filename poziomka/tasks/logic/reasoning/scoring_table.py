@@ -303,7 +303,8 @@ RULINGS: dict[str, Ruling] = {
     "rush_hour": many(
         boards.judge_traffic,
         "ours: the package passes over moves that are blocked",
-        lambda item: {"board": "".join(item["question"].rpartition("Board:")[2].split())},  # metadata has other letters
+        # from the question, because the metadata names the cars by other letters
+        lambda item: {"board": "".join(item["question"].rpartition("Board:")[2].split())},
         example=lambda facts: boards.least_traffic(facts["board"]) or "",
         mistake=lambda _, answer: f"{answer} A-1",
     ),

@@ -1,4 +1,4 @@
-"""Replacements for parts of the package's generators while they draw.
+"""Replacements for slow or wrong parts of reasoning-gym's generators while they draw.
 
 `mend` changes data sets whose items depend on the iteration order of a set, which differs between processes, and those
 that build each candidate with a computer algebra system, which takes milliseconds. PARTS lists parts of the package's

@@ -25,7 +25,7 @@ def algebra_agrees(gold: Formula, reply: Formula) -> bool:
     except ImportError as error:
         message = "comparing formulas needs the package math-verify: install poziomka[tasks]"
         raise TaskError(message) from error
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns of the limits that we turn off on purpose
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns about the timeouts that are turned off below
     try:
         # no timeouts of math-verify: they need SIGALRM, which fails outside the main thread; the worker process has one
         read = [

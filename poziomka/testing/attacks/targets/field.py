@@ -10,7 +10,7 @@ from pathlib import Path
 
 from poziomka.core.seeds import random_of
 
-HIDDEN = "hidden_tests.json"  # a name that a naive environment would use
+HIDDEN = "hidden_tests.json"  # file name of the hidden tests, as in a naive environment
 
 
 class Field:

@@ -36,7 +36,9 @@ def processes(mark: str, before: frozenset[str]) -> list[int]:
 
 
 def left(mark: str, key: int, before: frozenset[str], own: Path) -> list[str]:
-    """Returns a sentence for each thing that an attack left behind shortly after it, and removes it.
+    """Returns a sentence for each thing that an attack left behind; kills processes, removes files and shared memory.
+
+    Processes get a moment to end by themselves; keys of the kernel's keyring are not removed.
 
     Args:
         mark: part of the name of everything that the attack leaves.

@@ -54,7 +54,7 @@ while sys.stdin.readline():
 
 
 class Victim:
-    """A process as a target of attacks.
+    """A process with secrets in its memory, environment and command line, as a target of attacks.
 
     Args:
         memory: a secret in its memory.

@@ -90,7 +90,7 @@ class Statements:
                 return self.all & ~(one ^ other)
 
     def objection(self, premises: Iterable[Truth], conclusion: Truth) -> str:
-        """Returns why a conclusion is not accepted (it does not follow, or is trivial); "" if it is."""
+        """Returns the objection to a conclusion (it does not follow, or is trivial); "" if there is none."""
         together = self.all
         for premise in premises:
             together &= premise

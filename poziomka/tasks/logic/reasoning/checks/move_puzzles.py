@@ -221,7 +221,7 @@ def judge_ladder(facts: Facts, answer: str) -> str:
 
 
 def _known(size: int) -> frozenset[str]:
-    """Returns the package's words of a length, in capital letters."""
+    """Returns reasoning-gym's words of a length, in capital letters."""
     ladders = library("reasoning_gym.algorithmic.word_ladder").WordLadderDataset
     if size not in _WORDS:
         _WORDS[size] = frozenset(ladders._load_words_from_csv(size, size)[size])  # noqa: SLF001 no public way
