@@ -106,6 +106,11 @@ def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
 
     Adapters of a checkpoint are loaded on top of the recipe's start.
 
+    Args:
+        recipe: recipe with `start` and `lora`.
+        loaded: the pretrained model, whose weights are replaced.
+        saved: folder of a checkpoint of the run; None for none.
+
     Returns:
         The folder of the adapters' base model.
 
@@ -163,6 +168,12 @@ def tools_of(recipe: Recipe, task: Task) -> list[Tool]:
 
 def equipped(recipe: Recipe, task: Task, tools: list[Tool], chat: ChatFormat) -> Task:
     """Returns the task with the recipe's tools, in the recipe's call format or the one of the model's chat template.
+
+    Args:
+        recipe: recipe with the call format and the cost of a call.
+        task: a task without tools.
+        tools: the recipe's tools; for an empty list, the task's own toolboxes are adapted to the chat template.
+        chat: the model's chat format.
 
     Raises:
         SettingsError: the tools cannot be called in that format.

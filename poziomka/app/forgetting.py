@@ -38,6 +38,12 @@ def record_knowledge(when: str, model: Architecture, chat: ChatFormat, run: Run)
 
     An existing value of that key is kept. If the vocabulary cannot encode the questions, or none fits the model's
     context, the function only adds a note to the run.
+
+    Args:
+        when: time of the measurement, such as "trained".
+        model: the model to measure.
+        chat: its chat format.
+        run: run to record the result in.
     """
     known = (run.results("forgetting") or {}).get("logprobs", {})
     if when in known:
@@ -59,6 +65,10 @@ def texts_of(chat: ChatFormat, context: int | None = None) -> list[Text]:
 
     The answers follow without a thought, even if the recipe asks for one: the measure is of the model's ordinary
     answers.
+
+    Args:
+        chat: chat format that tokenizes the questions.
+        context: largest number of tokens of a text; None for no limit.
 
     Raises:
         ModelError: the vocabulary cannot encode the questions, or all texts are longer than `context`.

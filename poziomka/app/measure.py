@@ -130,6 +130,11 @@ def reference_points(problems: Sequence[Problem], task: Task, recipe: Recipe) ->
 
     The mean number of tokens that a policy spends within a budget is the sum of its probabilities of being unfinished
     after 0, 1, … tokens, since it stops when it has solved the problem.
+
+    Args:
+        problems: the problems to average over.
+        task: a task with reference policies; {} is returned for one without.
+        recipe: recipe with the budgets.
     """
     if task.references is None:
         return {}
@@ -214,6 +219,12 @@ def vote(sampler: Sampler, task: Task, sampling: Sampling, settings: EvaluateSet
     """Returns the accuracy of majority voting and of an oracle over many attempts with short thoughts.
 
     `thinking_tokens` is the sum over the attempts, for comparison with one longer thought of the same cost.
+
+    Args:
+        sampler: sampler with the model's weights.
+        task: the task whose test split is used.
+        sampling: sampling settings; `vote_budget` of the settings replaces the thinking budget.
+        settings: numbers of problems and attempts, and the budget of an attempt.
     """
     most = max(settings.votes)
     how = replace(sampling, think_most=settings.vote_budget)

@@ -69,7 +69,12 @@ def _length(chat: ChatFormat, prompt: Transcript) -> int:
 
 
 def demand_memory(needed: dict[str, float], device: torch.device) -> None:
-    """Raises ModelError, with the parts of the estimate and advice, if a step needs more than the free memory."""
+    """Raises ModelError, with the parts of the estimate and advice, if a step needs more than the free memory.
+
+    Args:
+        needed: estimated bytes by part, as `needs` returns.
+        device: device of the model.
+    """
     there = free_memory(device)
     if sum(needed.values()) > there:
         message = f"a step needs {in_words(needed)} of memory, and {scaled(there, 'B')} are free: {ADVICE}"
@@ -77,7 +82,7 @@ def demand_memory(needed: dict[str, float], device: torch.device) -> None:
 
 
 def in_words(needed: dict[str, float]) -> str:
-    """Returns an estimate in words: the total and its parts."""
+    """Returns a memory estimate in words, for messages: the total and its parts."""
     parts = ", ".join(f"{what} {scaled(amount, 'B')}" for what, amount in needed.items())
     return f"about {scaled(sum(needed.values()), 'B')} ({parts})"
 
@@ -89,6 +94,13 @@ def remembered_bytes(model: Architecture, rows: int, length: int, problems: int,
     grows; at the beginning, the prompts of all sequences, `prompt` tokens each, plus those of the `problems` prompts
     that prefill reads in one pass. A CPU commits memory when it is written, so unused capacity counts on other devices
     only.
+
+    Args:
+        model: the model to sample from.
+        rows: number of sequences.
+        length: tokens of a sequence, prompt included.
+        problems: number of different prompts.
+        prompt: tokens of the longest prompt.
     """
     with torch.no_grad():
         one = model.memory(1, length if model.device.type == "cpu" else room_for(length))

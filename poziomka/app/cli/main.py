@@ -32,7 +32,7 @@ class Parser(ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Runs one command of `poziomka`.
 
     Args:
         arguments: command-line arguments without the program's name; None for those of the process.

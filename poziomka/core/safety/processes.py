@@ -95,6 +95,9 @@ class Line:
     """One end of a socket pair that carries length-prefixed messages, each with a deadline in `time.monotonic` seconds.
 
     A pipe of `multiprocessing` has no deadline: it waits forever for a reader that hangs or for the rest of a message.
+
+    Args:
+        end: one socket of the pair.
     """
 
     def __init__(self, end: socket.socket) -> None:
@@ -103,12 +106,16 @@ class Line:
 
     @classmethod
     def pair(cls) -> "tuple[Line, Line]":
-        """Returns two connected ends."""
+        """Returns the two ends of a new connection."""
         ours, theirs = socket.socketpair()
         return cls(ours), cls(theirs)
 
     def send(self, message: bytes, deadline: float | None = None) -> None:
         """Sends a message.
+
+        Args:
+            message: bytes of the message.
+            deadline: time by `time.monotonic` at which the call gives up; None waits forever.
 
         Raises:
             TimeoutError: the deadline passed.
@@ -120,6 +127,9 @@ class Line:
 
     def receive(self, deadline: float | None = None) -> bytes:
         """Returns the next message.
+
+        Args:
+            deadline: time by `time.monotonic` at which the call gives up; None waits forever.
 
         Raises:
             TimeoutError: the deadline passed.

@@ -22,6 +22,11 @@ def of_levels(task: Task, low: int, high: int) -> Task:
     A finite task keeps the problems of these levels in their order. For an endless task, the level of each problem is
     drawn uniformly.
 
+    Args:
+        task: the task to restrict.
+        low: lowest level, included.
+        high: highest level, included.
+
     Raises:
         TaskError: the task has no such problem, or an endless task lacks one of the levels; the message lists its
             levels.

@@ -78,6 +78,11 @@ def change_of_share(after: Moments, before: Moments, confidence: float) -> Estim
 
     Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10, from Wilson
     intervals: it is valid for shares of 0 or 1, for which a normal interval would have no width.
+
+    Args:
+        after: the later measurement.
+        before: the earlier measurement.
+        confidence: of the interval, 0 to 1.
     """
     new, old = after.share(confidence), before.share(confidence)
     rise = new.mean - old.mean

@@ -13,7 +13,7 @@ CARRIED = 0.25  # share of the reward's rise in training by which held-out accur
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmSettings:
-    """Thresholds of the alarms; None disables an alarm."""
+    """Thresholds of the alarms against reward hacking; None disables an alarm."""
 
     stop: bool = setting(False, "an alarm stops the run, its state saved; resumed, it goes on past that alarm")
     beginning: int = setting(4, "first steps, with which later ones are compared; more where problems are few", low=1)
@@ -85,7 +85,15 @@ def no_gain(now: Record, first: Record, recent: Record, beginning: Record, setti
 
 
 def drifted(drift: Drift, now: Record, before: Record, when: str, settings: AlarmSettings) -> str | None:
-    """Returns an alert if a drift is above its threshold, significant, and not `explained`; else None."""
+    """Returns an alert if a drift is above its threshold, significant, and not `explained`; else None.
+
+    Args:
+        drift: the drift to test for.
+        now: record of the recent steps.
+        before: record of the first steps.
+        when: name of the time of `before` in the alert.
+        settings: thresholds.
+    """
     most = getattr(settings, drift.setting)
     if most is None or not _enough(now, before, drift.quantity):
         return None
@@ -139,7 +147,7 @@ def _whose(accuracy: str) -> str:
 
 
 def went(before: Record, now: Record, quantity: str, digits: int = 2) -> str:
-    """Returns the change of a mean in words: "rose from 0.21 to 0.37", "fell from …" or "stayed at 0.21"."""
+    """Returns the change of a quantity's mean in words: "rose from 0.21 to 0.37", "fell from …" or "stayed at 0.21"."""
     old, new = (f"{record[quantity].mean:.{digits}f}" for record in (before, now))
     if old == new:
         return f"stayed at {new}"

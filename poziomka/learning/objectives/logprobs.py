@@ -39,7 +39,14 @@ def logits_of(model: Architecture, tokens: Sequence[int], chosen: Tensor | None 
 
 
 def logprobs_of(model: Architecture, tokens: Sequence[int], temperature: float, chosen: Tensor | None = None) -> Tensor:
-    """Returns the log-probability [M] of each scored token given the tokens before it; arguments as for `logits_of`."""
+    """Returns the log-probability [M] of each scored token given the tokens before it.
+
+    Args:
+        model: the model to run.
+        tokens: [T] ids of one sequence.
+        temperature: divisor of the logits.
+        chosen: [T] mask of the scored tokens; None for all. The first token is never scored.
+    """
     return at_temperature(*logits_of(model, tokens, chosen), temperature)
 
 

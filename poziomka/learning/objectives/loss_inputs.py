@@ -91,7 +91,12 @@ TermsOf = Callable[[Tensor, Learned], Terms]
 
 
 def terms_of(surrogate: SurrogateSettings, how: CorrectionSettings) -> TermsOf:
-    """Returns the function from log-probabilities [M] and trained tokens to loss terms."""
+    """Returns the function from log-probabilities [M] and trained tokens to loss terms.
+
+    Args:
+        surrogate: surrogate of the policy gradient.
+        how: correction of the difference between sampler and learner.
+    """
 
     def terms(logp: Tensor, tokens: Learned) -> Terms:
         old = tokens.before(logp)

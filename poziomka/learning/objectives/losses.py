@@ -127,7 +127,12 @@ def over_sequence(values: Tensor, weight: Tensor, sequence: Tensor, *, mean: boo
 
 
 def next_token(logp: Tensor, weight: Tensor) -> Tensor:
-    """Returns the next-token loss, the weighted negative log-likelihood -Σ w logp."""
+    """Returns the next-token loss, the weighted negative log-likelihood -Σ w logp.
+
+    Args:
+        logp: [M] log-probabilities by the learner.
+        weight: [M] w.
+    """
     return -(weight * logp).sum()
 
 
@@ -135,6 +140,10 @@ def mismatch_kl(logp: Tensor, logq: Tensor) -> Tensor:
     """Returns the summed k3 estimate of KL(sampler ‖ learner): r - 1 - log r with r = exp(logp - logq), never negative.
 
     Schulman 2020, "Approximating KL divergence".
+
+    Args:
+        logp: [M] log-probabilities by the learner.
+        logq: [M] log-probabilities by the sampler, of tokens that it drew.
     """
     log_ratio = logp - logq
     return (log_ratio.expm1() - log_ratio).clamp(min=0).sum()  # expm1: for ratios near 1, exp(x) - 1 loses precision

@@ -113,6 +113,10 @@ def optimizer_of(parameters: Mapping[str, nn.Parameter], settings: OptimizerSett
 
     AdamW has two groups: matrices, with weight decay, then vectors, without. With kind "muon", a Muon part for the
     matrices inside the blocks comes first.
+
+    Args:
+        parameters: weights to update by name, in fp32.
+        settings: optimizer, learning rate and decay.
     """
     inner = {name for name, each in parameters.items() if settings.kind == "muon" and _turns_vectors(name, each)}
     rest = [parameter for name, parameter in parameters.items() if name not in inner]

@@ -91,6 +91,10 @@ class Batch:
 
         Sequences are placed longest first, each into the fullest row with room for it (best fit decreasing), or into
         the emptiest row if that has less padding.
+
+        Args:
+            examples: the sequences.
+            row: preferred number of tokens of a row.
         """
         lengths = [len(example.tokens) for example in examples]
         rows = _fit(lengths, row)

@@ -19,7 +19,7 @@ from poziomka.learning.samples.advantages import Advantages
 
 
 def void(transcript: Transcript) -> bool:
-    """Whether the last turn contains neither an answered call nor an answer."""
+    """Whether the last turn of a transcript is void: it contains neither an answered call nor an answer."""
     spans = [span for span in transcript if span.author is not Author.TEMPLATE]
     if spans and spans[-1].author is Author.ENVIRONMENT:
         return False  # the environment replied last: it ended the exchange, or the token budget was spent

@@ -33,10 +33,10 @@ class Spoken(Sampler):
         self._hear = hear
 
     async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
-        """See Sampler.
+        """Returns the transcript extended by the wrapped sampler, which streams its tokens to the callback.
 
         Raises:
-            SamplerError: as the sampler.
+            SamplerError: the wrapped sampler raised it.
         """
         return await self._inner.stream(transcript, sampling, self._hear)
 
@@ -56,11 +56,11 @@ class Shown:
         self.after_end = getattr(inner, "after_end", False)
 
     def unfinished(self, transcript: Transcript) -> bool:
-        """See Session."""
+        """Whether the model must continue after its last stop string (see Session)."""
         return goes_on(self._inner, transcript)
 
     async def reply(self, transcript: Transcript) -> Reply | None:
-        """See Session."""
+        """Returns the wrapped session's reply, after passing its text to the callback; None if there is none."""
         reply = await self._inner.reply(transcript)
         if reply is not None:
             for span in (reply.span, *reply.more):
@@ -68,9 +68,9 @@ class Shown:
         return reply
 
     def fork(self) -> "Shown":
-        """See Session."""
+        """Returns a fork of the wrapped session with the same callback."""
         return Shown(self._inner.fork(), self._show)
 
     def close(self) -> None:
-        """See Session."""
+        """Closes the wrapped session."""
         self._inner.close()

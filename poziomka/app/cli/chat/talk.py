@@ -285,7 +285,7 @@ class Talk:
 
 @contextmanager
 def interruptions() -> Iterator[list[int]]:
-    """Yields a list that collects SIGINT within the context; a second Ctrl-C raises KeyboardInterrupt."""
+    """Yields a list that is empty until Ctrl-C within the context; a second Ctrl-C raises KeyboardInterrupt."""
     heard: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
