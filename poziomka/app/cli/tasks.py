@@ -48,14 +48,14 @@ def list_tasks(family: str | None = None, *, as_json: bool = False) -> str:
 
 def _list_as_json(family: str | None) -> str:
     if family is not None and family not in READ_TASKS:
-        task_named(family)  # raises where nothing has this name
+        task_named(family)  # raises if no task has this name
     names = [name for name in shipped() if family in (None, name, name.partition(":")[0])]
     return json.dumps([{"task": name, "about": _about(name)} for name in names], indent=1)
 
 
 def _list_family(name: str) -> str:
     if name not in READ_TASKS:
-        task_named(name)  # raises where nothing has this name
+        task_named(name)  # raises if no task has this name
         return f"{name}  {_levels(task_named(name))}  {_about(name)}"
     wheres = SHIPPED[name]() if name in SHIPPED else ()
     listed = [f"{name}:{where}" for where in wheres] or [f"{name}:WHERE, where WHERE names files of yours"]
