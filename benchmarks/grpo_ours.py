@@ -35,7 +35,7 @@ from poziomka.core.transcript import Transcript
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.loops.rl import ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
 from poziomka.learning.optim.optimizers import OptimizerSettings
 from poziomka.learning.session import Progress
 from poziomka.models.checkpoints.pretrained import load_pretrained
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> tuple[list[float], list[dict[str, Any]],
         progress = Progress(books, learner, loaded.tokenizer, 10**9, hear)
         sampler = LocalSampler(loaded.model, loaded.chat)
         ends[0] = time.perf_counter()
-        reinforce(progress, sampler, task, Curriculum(task, options.seed, None), settings)
+        reinforce(progress, Policy(sampler), task, Curriculum(task, options.seed, None), settings)
     return ends, lines, loaded.tokenizer.decode(read.tokens), len(read)
 
 

@@ -26,7 +26,7 @@ from poziomka.core.seeds import seed_of
 from poziomka.core.settings import plain
 from poziomka.core.transcript import Transcript
 from poziomka.learning.learner import Learner
-from poziomka.learning.loops.rl import reinforce
+from poziomka.learning.loops.rl import Policy, reinforce
 from poziomka.runs import Run
 from poziomka.tasks import task_named
 
@@ -62,7 +62,7 @@ def lines_of(arguments: argparse.Namespace) -> tuple[list[float], list[dict[str,
         training.progress.learner = Learner(training.model, recipe.reinforce.learner)
         training.progress.listener, training.progress.every = hear, 10**9
         ends[0] = time.perf_counter()
-        reinforce(training.progress, training.sampler, task, training.curriculum, recipe.reinforce)
+        reinforce(training.progress, Policy(training.sampler), task, training.curriculum, recipe.reinforce)
     return ends, lines
 
 

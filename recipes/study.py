@@ -26,6 +26,7 @@ from poziomka.app.measure import judged_budget
 from poziomka.app.settings.recipe import Recipe, read_recipe
 from poziomka.app.train import Training, train
 from poziomka.core.problem import Problem, Score, Verdict
+from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation, evaluate, paired_gain
 from poziomka.core.settings import plain
 from poziomka.core.task import Task
@@ -53,7 +54,7 @@ def coin_toss(task: Task, seed: int) -> Task:
 
 def judged(training: Training, task: Task, *, made_to_think: bool = False) -> Evaluation:
     """Returns the evaluation of a model as it stands on test problems, at the budget at which gains are measured."""
-    training.sampler.adopt("judged", training.progress.learner.weights())
+    wait_for(training.sampler.load_weights("judged", training.progress.learner.weights()))
     recipe = training.recipe
     budget = judged_budget(recipe.evaluate, recipe.reinforce.budget)
     how = training.sampling(least=min(budget, int(made_to_think)), most=budget)

@@ -33,7 +33,7 @@ from poziomka.core.splits import VALIDATION
 from poziomka.core.task import Task, asked
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.loops.rl import fraction_done, reinforce
+from poziomka.learning.loops.rl import Policy, fraction_done, reinforce
 from poziomka.learning.loops.sft import finetune
 from poziomka.learning.samples.demonstrations import Lessons
 from poziomka.learning.samples.turns import describe_tools
@@ -228,11 +228,12 @@ class Training:
             if step % every == 0 or fraction_done(self.progress, self.curriculum, settings, step) >= 1:
                 self.log_point()
 
-        reinforce(self.progress, self.sampler, self.task, self.curriculum, settings, start=start, after=after)
+        policy = Policy(self.sampler)
+        reinforce(self.progress, policy, self.task, self.curriculum, settings, start=start, after=after)
 
     def _evaluation(self, problems: int, attempts: int, least: int = 0, most: int | None = None) -> Evaluation:
         """Evaluates the present model on validation problems; decisions during a run never use the test split."""
-        self.progress.hand_over(self.sampler)
+        self.progress.publish_weights(self.sampler)
         how = self.sampling(least, most)
         return evaluate(self.sampler, self.task, how, problems=problems, attempts=attempts, split=VALIDATION)
 
@@ -278,7 +279,7 @@ class Training:
     def show(self) -> None:
         """Samples and shows replies to the fixed problems, unless the run is quiet."""
         if not self.watcher.quiet:
-            self.progress.hand_over(self.sampler)
+            self.progress.publish_weights(self.sampler)
             self.watcher.answers(self.sampler, self.task, self.sampling(most=self.recipe.reinforce.budget))
 
     def evaluate(self, name: str) -> None:
@@ -292,7 +293,7 @@ class Training:
             return
         began, settings = time.perf_counter(), self.recipe.evaluate
         self.watcher.stage(f"evaluating the {name} model at {len(settings.budgets)} budgets")
-        self.progress.hand_over(self.sampler)
+        self.progress.publish_weights(self.sampler)
         found = measured(name, self.sampler, self.task, self.recipe, self.sampling)
         record(found, self.run, self.task, self.recipe)
         self.run.keep(kept, found.longest.groups[:40], step=self.progress.step)

@@ -1,13 +1,13 @@
 """What a model talks to while it answers: tools, games, worlds. A session forks, or says that it cannot."""
 
-import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.core.problem import Problem
-from poziomka.core.sampler import Sampler, Sampling
-from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.core.transcript import Author, Span, Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,13 @@ class Reply:
     feedback: str | None = None
     more: tuple[Span, ...] = ()
 
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The spans in order; the first has the reward and the feedback of the turn."""
+        return (replace(self.span, reward=self.reward, feedback=self.feedback), *self.more)
+
     def __post_init__(self) -> None:
-        """An environment may not put words in another's mouth."""
+        """Checks the authors of the spans."""
         for span in (self.span, *self.more):
             if span.author is not Author.ENVIRONMENT:
                 message = f"a session speaks as 'environment': received a span by {span.author.value!r}"
@@ -63,6 +68,30 @@ class Session(Protocol):
 
 
 @runtime_checkable
+class Game(Protocol):
+    """A session of several players, each of whom sees a transcript of its own.
+
+    A strategy lets the players move in the order of `roles`, again and again, until there is an outcome.
+    """
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Names of the players, in the order in which they move."""
+
+    def view(self, role: str) -> Transcript:
+        """Returns the transcript that a player continues with its next move: its own moves, and all that it may see."""
+
+    async def move(self, role: str, transcript: Transcript) -> None:
+        """Takes a player's move, which ends `transcript`; a move against the rules is an outcome, not an error."""
+
+    def outcome(self) -> Mapping[str, float] | None:
+        """Returns the reward of each player, -1 to 1; None while the game goes on."""
+
+    def close(self) -> None:
+        """Frees the resources of the session; may be called twice."""
+
+
+@runtime_checkable
 class Environment(Protocol):
     """Opens sessions.
 
@@ -89,48 +118,26 @@ def opening(problem: Problem, environment: Environment | None) -> Transcript:
     return Transcript.of(problem.prompt, getattr(environment, "described", None))
 
 
-async def converse(sampler: Sampler, session: Session, transcript: Transcript, sampling: Sampling) -> Transcript:
-    """Lets a sampler and a session speak in turn until neither has more to say.
-
-    `sampling.tokens` bounds the model's words over all turns together; a turn whose tokens nobody counted
-    (a remote endpoint's) takes one, so that the exchange ends. A span
-    of the environment's has the seconds that its answer took. The caller closes the session.
+@contextmanager
+def opened(open_session: Callable[[], Session]) -> Iterator[Session]:
+    """Opens a session for the body of a `with` statement and closes it afterwards.
 
     Raises:
-        EnvironmentFailure: the session raised.
+        EnvironmentFailure: the session could not be opened or closed.
     """
-    left = sampling.tokens
-    waits = (Stop.PHRASE, Stop.END) if getattr(session, "after_end", False) else (Stop.PHRASE,)
-    while left > 0:
-        before = transcript.cost
-        transcript = await sampler.extend(transcript, replace(sampling, tokens=left))
-        left -= max(transcript.cost - before, 1)
-        if transcript.stop not in waits:
-            break
-        try:
-            if transcript.stop is Stop.PHRASE and goes_on(session, transcript):
-                continue
-            reply = await _reply(session, transcript)
-        except EnvironmentFailure:
-            raise
-        except Exception as error:
-            message = f"the session raised {type(error).__name__}: {error}"
-            raise EnvironmentFailure(message) from error
-        if reply is None:
-            break
-        transcript += (reply.span, *reply.more)
-        if reply.done:
-            break
-    return transcript
-
-
-async def _reply(session: Session, transcript: Transcript) -> Reply | None:
-    """Returns the session's answer, its first span with the seconds that it took."""
-    began = time.perf_counter()
-    reply = await session.reply(transcript)
-    if reply is None:
-        return None
-    if not isinstance(reply, Reply):
-        message = f"a session answers with a Reply or None: received a {type(reply).__name__}"
-        raise EnvironmentFailure(message)
-    return replace(reply, span=replace(reply.span, seconds=time.perf_counter() - began))
+    try:
+        session = open_session()
+    except Exception as error:
+        message = f"the environment could not open: {error}"
+        raise EnvironmentFailure(message) from error
+    try:
+        yield session
+    except BaseException:
+        with suppress(Exception):
+            session.close()
+        raise
+    try:
+        session.close()
+    except Exception as error:
+        message = f"the session could not close: {error}"
+        raise EnvironmentFailure(message) from error

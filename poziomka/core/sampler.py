@@ -1,12 +1,14 @@
-"""The waist: a sampler takes a transcript and returns a longer one."""
+"""The sampler interface: a sampler takes a transcript and returns a longer one."""
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 from poziomka.core.errors import SamplerError, SettingsError
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import Author, Transcript
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,46 +64,91 @@ def _demand(holds: bool, name: str, value: object, range_: str) -> None:
         raise SettingsError(message)
 
 
+OnToken = Callable[[Author, int | str], bool]  # takes each token (its text where there is no id); False ends the reply
+OnBranchToken = Callable[[int, Author, int | str], bool]  # the same, after the index of the branch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """Features of a sampler.
+
+    Attributes:
+        token_ids: spans have token ids.
+        logprobs: model spans have log-probabilities.
+        scoring: `score` works.
+        context: maximum length of a transcript, in tokens; None for no limit or an unknown one.
+        dtype: type that weights are multiplied in, the coarsest of them, "bfloat16" for example; None if unknown.
+    """
+
+    token_ids: bool = False
+    logprobs: bool = False
+    scoring: bool = False
+    context: int | None = None
+    dtype: str | None = None
+
+
 class Sampler(ABC):
-    """Whoever writes replies: the local engine, an endpoint, a pool, a script, or a strategy over any of them."""
+    """Continues transcripts: the local engine, llama.cpp, a remote endpoint, a script, or a wrapper of one of them."""
 
     @property
-    def dtype(self) -> str | None:
-        """In what the weights are computed with, the coarsest of them: "bfloat16", say; None where nobody knows."""
-        return None
+    def capabilities(self) -> Capabilities:
+        """Features of this sampler; the default has none."""
+        return Capabilities()
 
     @abstractmethod
-    async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
-        """Returns `transcript` with the model's next words after it.
+    async def extend(self, transcript: Transcript, sampling: Sampling, on_token: OnToken | None = None) -> Transcript:
+        """Returns `transcript` followed by the model's reply.
+
+        Args:
+            transcript: the prompt, or a conversation so far.
+            sampling: parameters of the request.
+            on_token: called with the author and the id (or the text, without ids) of each token of the reply as it is
+                written; if it returns False, the reply ends there, with `Stop.LENGTH`.
 
         Raises:
-            SamplerError: the transcript cannot be continued (too long, another tokenizer's, …).
+            SamplerError: the transcript cannot be continued: too long, or tokens of another tokenizer.
         """
 
-    async def branch(self, transcript: Transcript, samplings: Sequence[Sampling]) -> list[Transcript]:
-        """Returns one continuation for each of `samplings`; a sampler that can shares the work on the prefix."""
-        return list(await asyncio.gather(*(self.extend(transcript, sampling) for sampling in samplings)))
+    async def branch(
+        self, transcript: Transcript, samplings: Sequence[Sampling], on_token: OnBranchToken | None = None
+    ) -> list[Transcript]:
+        """Returns one continuation of `transcript` for each of `samplings`.
+
+        The default runs `extend` concurrently; a sampler with a prefix cache reads the transcript once.
+
+        Args:
+            transcript: the shared prefix.
+            samplings: parameters of each request.
+            on_token: as for `extend`, with the index of the branch before the other arguments.
+        """
+        hears = [None if on_token is None else partial(on_token, index) for index in range(len(samplings))]
+        requests = [self.extend(transcript, *request) for request in zip(samplings, hears, strict=True)]
+        return list(await asyncio.gather(*requests))
 
     async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
-        """Returns the log-probability of each token given those before it (0 for the first).
+        """Returns the log-probability of each token given those before it, in nats; 0 for the first.
 
         Raises:
             SamplerError: this sampler cannot score.
         """
-        message = f"{type(self).__name__} cannot score a transcript; ask a local sampler"
+        message = f"{type(self).__name__} cannot score a transcript; use a local sampler"
         raise SamplerError(message)
 
-    def adopt(self, version: str, weights: object) -> None:
-        """Takes new weights; every span written from now on names `version` as its policy.
+
+@runtime_checkable
+class WeightHost(Protocol):
+    """Samples with weights that a trainer replaces: the trainer's interface to a sampler."""
+
+    async def load_weights(self, version: str, weights: Mapping[str, Any]) -> None:
+        """Replaces the weights; spans written from now on have `version` as their policy.
+
+        Args:
+            version: name of the weights, "step-000012" for example.
+            weights: tensors by the names of the model's state.
 
         Raises:
-            SamplerError: this sampler has no weights of its own.
+            SamplerError: the weights do not fit the model.
         """
-        message = f"{type(self).__name__} has no weights that could become {version!r}"
-        raise SamplerError(message)
 
-    def rest(self) -> None:  # noqa: B027 most have nothing to give back
-        """Gives back the memory of its weights, where it can: they are about to change.
-
-        It writes and scores again once it has adopted others.
-        """
+    async def release_weights(self) -> None:
+        """Frees the memory of the weights until the next `load_weights`, where the sampler can."""

@@ -56,6 +56,8 @@ class Span:
         stop: why it ended; model spans only.
         policy: the version of the weights that wrote it; model spans only.
         seconds: wall-clock time it took to write.
+        reward: reward of this turn, -1 to 1; environment spans only, None where only the scorer judges.
+        feedback: advice in words; environment spans only.
 
     Raises:
         ValueError: `logprobs` and `tokens` differ in length.
@@ -68,6 +70,8 @@ class Span:
     stop: Stop | None = None
     policy: str | None = None
     seconds: float = 0.0
+    reward: float | None = None
+    feedback: str | None = None
 
     def __post_init__(self) -> None:
         """Checks the one invariant that masks and losses rely on."""

@@ -1,8 +1,8 @@
 """A GGUF file behind the waist, run by llama.cpp: one quantised stream at a time, for chat and serving.
 
 llama.cpp computes the logits; drawing, budgets of thought and stop strings are the engine's own code, so a request
-means here what it means there, and log-probabilities are those of the quantised weights. It cannot learn: `adopt`
-refuses. For many streams at once the engine is faster.
+means here what it means there, and log-probabilities are those of the quantised weights. It hosts no weights of a
+trainer. For many streams at once the engine is faster.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from poziomka.core.errors import SamplerError
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Capabilities, OnToken, Sampler, Sampling
 from poziomka.core.transcript import Transcript
 from poziomka.inference.sequence import Piece, Request, Row, nothing
 from poziomka.inference.spans import marks_of, read_by, spans_of, thought_in
@@ -95,13 +95,19 @@ class LlamaCppSampler(Sampler):
                 )
                 raise SamplerError(message)
 
-    async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
-        """See Sampler."""
+    @property
+    def capabilities(self) -> Capabilities:
+        """Token ids and log-probabilities."""
+        return Capabilities(token_ids=True, logprobs=True, context=self.context)
+
+    async def extend(self, transcript: Transcript, sampling: Sampling, on_token: OnToken | None = None) -> Transcript:
+        """Returns `transcript` followed by the model's reply; `on_token` is called in another thread. See Sampler."""
         transcript = read_by(self.chat, transcript)
         tokens = transcript.tokens
         started = time.perf_counter()
         pieces: list[Piece] = []
-        request = Request(tokens, sampling, *thought_in(transcript, self.chat.tokenizer), pieces.extend)
+        thought = thought_in(transcript, self.chat.tokenizer)
+        request = Request(tokens, sampling, *thought, pieces.extend, on_token=on_token)
         try:
             await asyncio.to_thread(self._write, request)
         except asyncio.CancelledError:
@@ -157,15 +163,6 @@ class LlamaCppSampler(Sampler):
         values = self._library.llama_get_logits_ith(self._llama.ctx, -1)
         logits = torch.from_numpy(np.ctypeslib.as_array(values, shape=(1, self._llama.n_vocab())).copy())
         return masked(logits, self._unused)
-
-    def adopt(self, version: str, weights: object) -> None:
-        """Refuses: see Sampler.
-
-        Raises:
-            SamplerError: always.
-        """
-        message = f"llama.cpp runs a file and cannot take the weights {version!r}: export them, and open the new file"
-        raise SamplerError(message)
 
     def close(self) -> None:
         """Gives the memory back."""

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from poziomka.core.errors import SamplerError
-from poziomka.core.sampler import Sampler, Sampling
-from poziomka.core.transcript import Author, Transcript
+from poziomka.core.sampler import Capabilities, OnToken, Sampler, Sampling
+from poziomka.core.transcript import Transcript
 from poziomka.inference.engine import Engine, EngineLimits
 from poziomka.inference.sequence import Piece, Request
 from poziomka.inference.spans import marks_of, read_by, spans_of, thought_in
@@ -56,29 +57,14 @@ class LocalSampler(Sampler):
         return self.engine.context
 
     @property
-    def dtype(self) -> str:
-        """See Sampler."""
+    def capabilities(self) -> Capabilities:
+        """All of them; the dtype is that of the coarsest weights."""
         coarsest = max((weight.dtype for weight in self.engine.model.parameters()), key=lambda d: torch.finfo(d).eps)
-        return str(coarsest).removeprefix("torch.")
+        dtype = str(coarsest).removeprefix("torch.")
+        return Capabilities(token_ids=True, logprobs=True, scoring=True, context=self.context, dtype=dtype)
 
-    async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
-        """See Sampler."""
-        return await self.stream(transcript, sampling, None)
-
-    async def stream(
-        self, transcript: Transcript, sampling: Sampling, hear: Callable[[Author, int], bool] | None
-    ) -> Transcript:
-        """Returns `transcript` with the model's next words, which `hear` is told token by token.
-
-        Args:
-            transcript: what to go on from.
-            sampling: the settings.
-            hear: takes an author and a token as it is written; returns whether to go on. A reply that it breaks off
-                is kept as far as it came, as one that ran out of tokens.
-
-        Raises:
-            SamplerError: as `extend`.
-        """
+    async def extend(self, transcript: Transcript, sampling: Sampling, on_token: OnToken | None = None) -> Transcript:
+        """Returns `transcript` followed by the model's reply; see Sampler."""
         transcript = self.read(transcript)
         started = time.perf_counter()
         future: asyncio.Future[list[Piece]] = asyncio.get_running_loop().create_future()
@@ -87,7 +73,8 @@ class LocalSampler(Sampler):
             if not future.done():
                 future.set_result(pieces)
 
-        request = Request(transcript.tokens, sampling, *thought_in(transcript, self.chat.tokenizer), finish, hear=hear)
+        thought = thought_in(transcript, self.chat.tokenizer)
+        request = Request(transcript.tokens, sampling, *thought, finish, on_token=on_token)
         self.engine.submit(request)
         self._asking.add(future)
         self._wake()
@@ -139,13 +126,13 @@ class LocalSampler(Sampler):
         """
         return read_by(self.chat, transcript)
 
-    def adopt(self, version: str, weights: object) -> None:
-        """See Sampler: `weights` maps the names of the model's state to tensors."""
+    async def load_weights(self, version: str, weights: Mapping[str, Any]) -> None:
+        """Replaces the weights; replies under way go on with the new ones, in a span of their own. See WeightHost."""
         if not isinstance(weights, Mapping):
             message = f"weights are tensors by name: received {type(weights).__name__} for version {version!r}"
             raise SamplerError(message)
         self.engine.adopt(version, weights)
 
-    def rest(self) -> None:
-        """See Sampler; one that is writing goes on."""
+    async def release_weights(self) -> None:
+        """Frees the memory of weights that are laid out for sampling, unless requests are under way. See WeightHost."""
         self.engine.rest()

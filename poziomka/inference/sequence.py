@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import OnToken, Sampling
 from poziomka.core.transcript import CLOSE, THINK, Author, Stop
 
 CHARACTER = 4  # most bytes of a character, each of which may be a token
@@ -34,7 +34,7 @@ class Request:
         thinking: whether a thought is open.
         done: called once with the pieces that were written.
         cancelled: nobody waits for it any more.
-        hear: called with every token and its author as it is written; says whether to go on.
+        on_token: called with the author and the id of each token as it is written; False ends the reply.
     """
 
     tokens: "array[int]"
@@ -43,7 +43,7 @@ class Request:
     thinking: bool
     done: "Callable[[list[Piece]], None]"
     cancelled: bool = False
-    hear: "Callable[[Author, int], bool] | None" = None
+    on_token: OnToken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +162,16 @@ class Row:
         self.next = token
         self.place += 1
         piece.tokens.append(token)
-        heard = self.request.hear is None or self.request.hear(author, token)
+        goes_on = self.request.on_token is None or self.request.on_token(author, token)
         if forced:
             self.forced.popleft()
             if self.full:
                 self.pieces.append(nothing(policy))
-            return self.full or not heard
+            return self.full or not goes_on
         piece.logprobs.append(logprob)
         self.left -= 1
         piece.stop = self._stop(token, marks, decode)
-        if not heard and piece.stop in (None, Stop.THOUGHT):
+        if not goes_on and piece.stop in (None, Stop.THOUGHT):
             piece.stop = Stop.LENGTH
         return piece.stop not in (None, Stop.THOUGHT)
 

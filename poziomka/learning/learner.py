@@ -131,7 +131,37 @@ class Learner:
         """
         if not self._learned_from(batch).any():
             return {"tokens/trained": 0.0}
-        sums = self.accumulate(batch)
+        sums = self.forward_backward(batch)
+        norm = self.optim_step(rate, sums)
+        return self._metrics(batch, sums, norm, rate)
+
+    def forward_backward(self, batch: Batch) -> Sums:
+        """Computes the gradient of the loss on a batch, in passes of at most `settings.places` tokens.
+
+        Returns:
+            The loss, its terms, and the sums that metrics are computed from. The gradient is in `masters`.
+        """
+        self.masters.clear()
+        sums = Sums()
+        for seed, part in self._passes(batch):
+            with seeded(seed, self.model.device), self.masters.collecting():
+                self._accumulate(part, sums)
+        return sums
+
+    def optim_step(self, rate: float, sums: Sums) -> float:
+        """Clips the gradient and takes an optimizer step.
+
+        Args:
+            rate: learning rate of this step.
+            sums: result of `forward_backward`.
+
+        Returns:
+            The norm of the gradient before it was clipped.
+
+        Raises:
+            LearningError: the loss or the gradient is not finite, and the weights are left as they were; or the weights
+                are not finite after the step.
+        """
         norm = self.clip()
         if not torch.isfinite(torch.tensor([norm, sums.policy_loss, sums.next_token_loss, sums.divergence])).all():
             self.masters.clear()
@@ -152,21 +182,12 @@ class Learner:
                 "is intact; train in another folder with a lower rate"
             )
             raise LearningError(message)
-        return self._metrics(batch, sums, norm, rate)
+        return norm
 
     def flops(self, batch: Batch) -> float:
         """Returns the operations of a step on a batch (see training_flops); 0 for one without any weight."""
         learned = int(self._learned_from(batch)[:, 1:].sum())
         return training_flops(self.model, batch.stretches, learned) if learned else 0.0
-
-    def accumulate(self, batch: Batch) -> Sums:
-        """Takes the gradient of a batch, left in `masters`, and returns the loss and what else was summed."""
-        self.masters.clear()
-        sums = Sums()
-        for seed, part in self._passes(batch):
-            with seeded(seed, self.model.device), self.masters.collecting():
-                self._accumulate(part, sums)
-        return sums
 
     def _passes(self, batch: Batch) -> Iterator[tuple[int, Batch]]:
         """Yields the parts of a batch, on the model's device, and the seed of the dropout in each one's pass."""

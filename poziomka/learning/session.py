@@ -12,9 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from poziomka.core.errors import CheckpointError, PoziomkaError
 from poziomka.core.rollout import Group
-from poziomka.core.sampler import Sampler
+from poziomka.core.rollouts.collect import wait_for
+from poziomka.core.sampler import WeightHost
 from poziomka.core.task import Task
 from poziomka.learning.learner import Learner
+from poziomka.learning.monitoring.monitor import Monitor
 from poziomka.learning.monitoring.reward_hacking import Alarms
 from poziomka.learning.monitoring.thresholds import AlarmSettings
 from poziomka.models.lora import load_learned, save_learned
@@ -49,6 +51,7 @@ class Progress:
         again: what a person does to go on with this run.
         base: folder or name of the model that adapters go onto, where adapters learn.
         stop: set to save and stop after the step that is under way.
+        monitors: further monitors of reinforcement learning, beside the standard ones.
         alarms: who watches whether rewards are earned; None before a loop asks for them.
     """
 
@@ -71,6 +74,7 @@ class Progress:
         self._measured: tuple[int, float | None] = (0, None)
         self.stop = False
         self.alarms: Alarms | None = None
+        self.monitors: list[Monitor] = []
         self.base = ""
         self.again = f"poziomka train --resume {shlex.quote(str(run.folder))}"
 
@@ -94,9 +98,9 @@ class Progress:
         """Names the weights after a step."""
         return f"step-{step:06d}"
 
-    def hand_over(self, sampler: Sampler) -> None:
-        """Lets a sampler adopt the weights as they stand."""
-        sampler.adopt(self.version, self.learner.weights())
+    def publish_weights(self, host: WeightHost) -> None:
+        """Loads the present weights into a sampler."""
+        wait_for(host.load_weights(self.version, self.learner.weights()))
 
     def restore(self) -> Mapping[str, Any]:
         """Goes on from the run's newest checkpoint; returns its state ({} where there is none).

@@ -1,12 +1,13 @@
 """A scripted sampler for tests, with the tokens, budgets, stops and versions of a real one."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 from zlib import crc32
 
 from poziomka.core.errors import SamplerError, SettingsError
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Capabilities, OnToken, Sampler, Sampling
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript, compact, compact_floats
 
 Script = Sequence[str] | Callable[[Transcript, Sampling], str]
@@ -60,8 +61,13 @@ class ScriptedSampler(Sampler):
         self._script = script
         self._given: dict[tuple[str, int], str] = {}
 
-    async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
-        """Returns `transcript` with the script's next reply appended.
+    @property
+    def capabilities(self) -> Capabilities:
+        """All but a dtype and a context."""
+        return Capabilities(token_ids=True, logprobs=True, scoring=True)
+
+    async def extend(self, transcript: Transcript, sampling: Sampling, on_token: OnToken | None = None) -> Transcript:
+        """Returns `transcript` followed by the script's next reply.
 
         Raises:
             SamplerError: the transcript has tokens of another tokenizer, or the script returned no text.
@@ -73,8 +79,12 @@ class ScriptedSampler(Sampler):
         before = tokens[-1] if tokens else None
         spans: list[Span] = []
         for author, words, stop in writing.write(pieces(self._reply(transcript, sampling))):
-            spans.append(self._span(author, words, stop, before, sampling.temperature))
+            span = self._span(author, words, stop, before, sampling.temperature)
+            heard = len(span) if on_token is None else _streamed(span, on_token)
+            spans.append(span if heard == len(span) else _broken_off(span, words, heard))
             before = spans[-1].tokens[-1] if spans[-1].tokens else before
+            if heard < len(span):
+                break
         return transcript + spans
 
     async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
@@ -86,9 +96,12 @@ class ScriptedSampler(Sampler):
         tokens = _read(transcript).tokens
         return [_logprob(before, token, temperature) for before, token in zip([None, *tokens], tokens, strict=False)]
 
-    def adopt(self, version: str, weights: object) -> None:
-        """Records `version`; the weights are not used."""
+    async def load_weights(self, version: str, weights: Mapping[str, Any]) -> None:
+        """Records `version`; the weights are ignored."""
         self.versions.append(version)
+
+    async def release_weights(self) -> None:
+        """Does nothing: a script has no weights."""
 
     def _reply(self, transcript: Transcript, sampling: Sampling) -> str:
         request = (transcript.text, sampling.seed)
@@ -113,6 +126,21 @@ class ScriptedSampler(Sampler):
             return Span(author, "".join(words), compact(tokens))
         logprobs = [_logprob(last, token, temperature) for last, token in zip([before, *tokens], tokens, strict=False)]
         return Span(author, "".join(words), compact(tokens), compact_floats(logprobs), stop, self.versions[-1])
+
+
+def _streamed(span: Span, on_token: OnToken) -> int:
+    """Passes the tokens of a span to `on_token`; returns how many were passed before the reply was to end."""
+    for count, token in enumerate(span.tokens or (), 1):
+        if not on_token(span.author, token):
+            return count
+    return len(span)
+
+
+def _broken_off(span: Span, words: list[str], count: int) -> Span:
+    """Returns the first tokens of a span, as one that ended by its limit of tokens."""
+    logprobs = None if span.logprobs is None else span.logprobs[:count]
+    tokens = None if span.tokens is None else span.tokens[:count]
+    return replace(span, text="".join(words[:count]), tokens=tokens, logprobs=logprobs, stop=Stop.LENGTH)
 
 
 def _read(transcript: Transcript) -> Transcript:

@@ -1,6 +1,6 @@
-"""A budget for thought: at least, at most, and accuracy at many budgets from one long thought.
+"""Thinking budgets: bounds on the thinking tokens of an attempt, and accuracy at many budgets from one long thought.
 
-Budget forcing as in s1 (Muennighoff et al. 2025, arXiv 2501.19393), by the samplers' own settings.
+Budget forcing as in s1 (Muennighoff et al. 2025, arXiv 2501.19393), by the samplers' own parameters.
 """
 
 import asyncio
@@ -9,31 +9,57 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from poziomka.core.errors import SettingsError
+from poziomka.core.problem import Problem
 from poziomka.core.rollout import Branch, Group, Rollout
 from poziomka.core.rollouts.collect import collect, wait_for
+from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.task import Task
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Transcript
 
 
 @dataclass(frozen=True)
-class Budget(Sampler):
-    """A sampler whose thoughts have at least `least` and at most `most` tokens."""
+class Budget(Strategy):
+    """Attempts whose thoughts have at least `least` and at most `most` tokens, whatever the request's own limits.
 
-    inner: Sampler
-    most: int
+    Attributes:
+        most: thinking tokens after which the thought is closed by a forced "</think>"; None for no limit.
+        least: thinking tokens before which the thought may not close.
+        inner: strategy that makes the attempts.
+    """
+
+    most: int | None
     least: int = 0
+    inner: Strategy = SINGLE_REPLY
 
-    @property
-    def dtype(self) -> str | None:
-        """See Sampler."""
-        return self.inner.dtype
+    async def attempt(
+        self,
+        sampler: Sampler,
+        prompt: Transcript,
+        params: Sampling,
+        *,
+        open_session: OpenSession | None = None,
+        problem: Problem | None = None,
+    ) -> Attempt:
+        """Returns an attempt of the inner strategy within the budget; see Strategy."""
+        params = replace(params, think_least=self.least, think_most=self.most)
+        return await self.inner.attempt(sampler, prompt, params, open_session=open_session, problem=problem)
 
-    async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
-        """See Sampler."""
-        return await self.inner.extend(transcript, replace(sampling, think_least=self.least, think_most=self.most))
+    async def attempts(
+        self,
+        sampler: Sampler,
+        prompt: Transcript,
+        params: Sequence[Sampling],
+        *,
+        open_session: OpenSession | None = None,
+        problem: Problem | None = None,
+    ) -> list[Attempt]:
+        """Returns attempts of the inner strategy within the budget; see Strategy."""
+        within = [replace(how, think_least=self.least, think_most=self.most) for how in params]
+        return await self.inner.attempts(sampler, prompt, within, open_session=open_session, problem=problem)
 
 
 async def fork(sampler: Sampler, long: Transcript, sampling: Sampling, budget: int) -> Transcript:

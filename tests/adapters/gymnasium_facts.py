@@ -4,9 +4,9 @@ import asyncio
 
 import gymnasium
 
-from poziomka.core.environment import converse
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
+from poziomka.core.rollouts.conversation import converse
 from poziomka.core.rollouts.scoring import judge
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Span, Stop, Transcript
@@ -41,7 +41,7 @@ class Scripted:
     def __init__(self, says):
         self.says = says
 
-    async def extend(self, transcript, sampling):
+    async def extend(self, transcript, sampling, on_token=None):
         return transcript + Span(Author.MODEL, self.says(transcript.spans[-1].text), stop=Stop.PHRASE)
 
 

@@ -8,9 +8,9 @@ import verifiers.legacy as vf
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
 
-from poziomka.core.environment import converse
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
+from poziomka.core.rollouts.conversation import converse
 from poziomka.core.rollouts.scoring import Scoring, judge
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Span, Stop, Transcript
@@ -208,7 +208,7 @@ class Scripted:
     def __init__(self, turns):
         self.turns = list(turns)
 
-    async def extend(self, transcript, sampling):
+    async def extend(self, transcript, sampling, on_token=None):
         return transcript + Span(Author.MODEL, self.turns.pop(0), stop=Stop.PHRASE)
 
 

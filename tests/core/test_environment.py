@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from poziomka.core.environment import Reply, converse
+from poziomka.core.environment import Reply
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.core.problem import Problem
+from poziomka.core.rollouts.conversation import converse
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.task import Task, asked
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
@@ -31,7 +32,7 @@ class Answers:
 class Mute(Sampler):
     """Asks for an answer for ever, without tokens, as an endpoint may."""
 
-    async def extend(self, transcript, sampling):
+    async def extend(self, transcript, sampling, on_token=None):
         return transcript + Span(Author.MODEL, " go", stop=Stop.PHRASE)
 
 

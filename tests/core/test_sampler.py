@@ -6,8 +6,9 @@ import math
 import pytest
 
 from poziomka.core.errors import SamplerError, SettingsError
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, Sampling, WeightHost
 from poziomka.core.transcript import Author, Message, Span, Transcript
+from poziomka.testing import ScriptedSampler
 
 QUESTION = Transcript.of([Message("user", "Hi")])
 
@@ -15,7 +16,7 @@ QUESTION = Transcript.of([Message("user", "Hi")])
 class Echo(Sampler):
     """Says its seed."""
 
-    async def extend(self, transcript, sampling):
+    async def extend(self, transcript, sampling, on_token=None):
         return transcript + Span(Author.MODEL, f" {sampling.seed}")
 
 
@@ -64,6 +65,15 @@ def test_a_sampler_that_cannot_score_says_so():
         asyncio.run(Echo().score(QUESTION))
 
 
-def test_a_sampler_without_weights_says_so():
-    with pytest.raises(SamplerError, match="no weights that could become 'step-1'"):
-        Echo().adopt("step-1", {})
+def test_a_sampler_without_weights_is_no_host_of_weights():
+    assert not isinstance(Echo(), WeightHost)
+    assert isinstance(ScriptedSampler([" 1"]), WeightHost)
+
+
+def test_branch_tells_the_index_before_each_token():
+    heard = []
+    sampler = ScriptedSampler(lambda transcript, sampling: f" a{sampling.seed} b{sampling.seed}")
+    samplings = [Sampling(seed=seed) for seed in (4, 7)]
+    replies = asyncio.run(sampler.branch(QUESTION, samplings, lambda *told: heard.append(told) or True))
+    for index, reply in enumerate(replies):
+        assert [token for where, _, token in heard if where == index] == list(reply.spans[-1].tokens)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poziomka.core.environment import Environment, Session, converse
+from poziomka.core.environment import Environment, Session
 from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Problem
+from poziomka.core.rollouts.conversation import converse
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Message, Span, Transcript
 from poziomka.environments import Calculator, calculate

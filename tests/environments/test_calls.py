@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from poziomka.core.environment import converse
 from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Problem
+from poziomka.core.rollouts.conversation import converse
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.environments.tools.formats.call_format import Call, Plain, Result, latest, unmarked

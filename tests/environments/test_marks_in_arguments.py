@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from poziomka.core.environment import converse
 from poziomka.core.problem import Problem
+from poziomka.core.rollouts.conversation import converse
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import CLOSE, Author, Transcript
 from poziomka.environments.tools.formats.registry import format_named

@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
-from poziomka.core.environment import Environment, Session, converse
+from poziomka.core.environment import Environment, Session
 from poziomka.core.errors import EnvironmentFailure, SettingsError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.collect import collect
+from poziomka.core.rollouts.conversation import converse
 from poziomka.core.sampler import Sampling
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Message, Span, Transcript

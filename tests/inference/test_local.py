@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from poziomka.core.environment import converse
 from poziomka.core.errors import SamplerError, TranscriptError
 from poziomka.core.problem import Problem
+from poziomka.core.rollouts.collect import wait_for
+from poziomka.core.rollouts.conversation import converse
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact
 from poziomka.inference.engine import EngineLimits
@@ -173,7 +174,7 @@ def test_weights_adopted_in_the_middle_split_the_span(sampler, question, build):
     async def swap():
         reply = asyncio.create_task(sampler.extend(question(), HELD_OPEN))
         await steps(sampler, 7)
-        sampler.adopt("newer", build(seed=1).state_dict())
+        await sampler.load_weights("newer", build(seed=1).state_dict())
         return await reply
 
     spans = [span for span in asyncio.run(swap()) if span.author is Author.MODEL]
@@ -188,7 +189,7 @@ def test_logprobs_across_a_swap_are_their_writers(sampler, question, build, mode
     async def swap():
         reply = asyncio.create_task(sampler.extend(question(), HELD_OPEN))
         await steps(sampler, 7)
-        sampler.adopt("newer", build(seed=1).state_dict())
+        await sampler.load_weights("newer", build(seed=1).state_dict())
         return await reply
 
     reply = asyncio.run(swap())
@@ -201,12 +202,12 @@ def test_a_sampler_that_rests_writes_again_once_it_has_adopted(model, chat, ques
     model = model.to(dtype)
     sampler = LocalSampler(model, chat)
     before = extend(sampler, question(), HELD_OPEN)
-    sampler.rest()
+    wait_for(sampler.release_weights())
     with pytest.raises(SamplerError, match="let it adopt the new ones first"):
         extend(sampler, question(), HELD_OPEN)
     with pytest.raises(SamplerError, match="let it adopt the new ones first"):
         asyncio.run(sampler.score(before))
-    sampler.adopt("again", model.state_dict())
+    wait_for(sampler.load_weights("again", model.state_dict()))
     assert extend(sampler, question(), HELD_OPEN).tokens == before.tokens
 
 
@@ -214,7 +215,7 @@ def test_a_sampler_that_writes_does_not_rest(sampler, question):
     async def rest():
         reply = asyncio.create_task(sampler.extend(question(), HELD_OPEN))
         await steps(sampler, 7)
-        sampler.rest()
+        await sampler.release_weights()
         return await reply
 
     assert asyncio.run(rest()).tokens == extend(sampler, question(), HELD_OPEN).tokens
@@ -223,7 +224,7 @@ def test_a_sampler_that_writes_does_not_rest(sampler, question):
 @pytest.mark.parametrize("weights", [None, [1, 2], "step-1"])
 def test_what_is_no_mapping_of_weights_is_refused(sampler, weights):
     with pytest.raises(SamplerError, match="weights are tensors by name: received"):
-        sampler.adopt("v2", weights)
+        wait_for(sampler.load_weights("v2", weights))
 
 
 def test_scores_are_those_of_the_engine(sampler, question):
@@ -286,7 +287,7 @@ def test_a_run_that_was_broken_off_leaves_nothing_behind(sampler, question):
 def test_a_step_that_fails_is_raised_to_everybody_who_waits(sampler, question):
     """Weights that are NaN, as a broken optimizer would leave: nobody may wait for ever."""
     weights = {name: weight.clone() for name, weight in sampler.engine.weights().items()}
-    sampler.adopt("broken", {name: weight * torch.nan for name, weight in weights.items()})
+    wait_for(sampler.load_weights("broken", {name: weight * torch.nan for name, weight in weights.items()}))
 
     async def all_of_them():
         asks = [sampler.extend(question(), FREE) for _ in range(3)]
@@ -294,7 +295,7 @@ def test_a_step_that_fails_is_raised_to_everybody_who_waits(sampler, question):
 
     assert all(isinstance(found, SamplerError) for found in asyncio.run(all_of_them()))
     assert not sampler.engine.busy
-    sampler.adopt("mended", weights)
+    wait_for(sampler.load_weights("mended", weights))
     assert extend(sampler, question()).cost > 0
 
 

@@ -15,7 +15,7 @@ from poziomka.core.transcript import Author, Span, Stop, Transcript, compact
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.loops.rl import ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
 from poziomka.learning.monitoring.detectors import METRICS, NO_GAIN, UNEARNED, UNEARNED_HELD_OUT
 from poziomka.learning.monitoring.reward_hacking import UNAUDITED, Alarms, is_alarm
 from poziomka.learning.monitoring.thresholds import AlarmSettings
@@ -65,7 +65,7 @@ def make(task, run, seed=0, rate=5e-3, every=1000, **changes):
     sampler, curriculum = LocalSampler(model, PlainFormat(tokenizer)), Curriculum(task, 0)
     progress.extra["curriculum"] = curriculum.state
     progress.curriculum = curriculum
-    return progress, lambda **how: reinforce(progress, sampler, task, curriculum, settings, **how)
+    return progress, lambda **how: reinforce(progress, Policy(sampler), task, curriculum, settings, **how)
 
 
 @pytest.fixture

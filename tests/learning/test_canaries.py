@@ -22,6 +22,7 @@ from poziomka.learning.monitoring.consistency import (
 )
 from poziomka.learning.objectives.logprobs import logprobs_of
 from poziomka.thinking.budget import Budget
+from poziomka.thinking.thinker import Thinker
 
 WELL = {"policy/grad_norm": 1.0, "learning/rate": 1e-3, "policy/mismatch_kl": 1e-9}
 
@@ -103,7 +104,7 @@ def test_narrow_weights_may_differ_more(model, group):
 
 def test_a_sampler_with_narrow_weights_may_differ_more_too(model, chat, group):
     narrow = LocalSampler(copy.deepcopy(model).to(torch.bfloat16), chat)
-    assert precision_of(model, narrow) == precision_of(model, Budget(narrow, 8)) == "bf16"
+    assert precision_of(model, narrow) == precision_of(model, Thinker(narrow, Budget(8))) == "bf16"
     assert precision_of(model, LocalSampler(model, chat)) == precision_of(model) == "fp32"
     watch = Canaries(model, 1.0, narrow)
     for _ in range(5):

@@ -36,7 +36,7 @@ def examples(count=12, seed=0, logprob=-1.9):
 
 def gradients(learner, batch):
     """The gradient, taken and put aside."""
-    learner.accumulate(batch)
+    learner.forward_backward(batch)
     return [parameter.grad.clone() for parameter in learner.model.parameters()]
 
 
@@ -129,7 +129,7 @@ def test_a_long_gradient_is_cut_to_the_bound_and_logged_whole(build, learner_of)
     norm = float(torch.cat([each.flatten() for each in free]).norm())
     bound = norm / 3
     learner = learner_of(model, clip=bound)
-    learner.accumulate(batch)
+    learner.forward_backward(batch)
     assert learner.clip() == pytest.approx(norm, rel=1e-4)
     assert close([parameter.grad * 3 for parameter in model.parameters()], free, 1e-4)
 

@@ -56,8 +56,8 @@ def test_a_model_in_bfloat16_learns_what_one_in_fp32_learns(rough, learner_of, b
 def test_gradients_of_many_parts_add_up_in_fp32(rough, learner_of, batches):
     model, batch = rough(), batches(0)
     whole, parts = learner_of(model), learner_of(model, learner={"places": 1})
-    whole.accumulate(batch)
-    parts.accumulate(batch)
+    whole.forward_backward(batch)
+    parts.forward_backward(batch)
     for name, master in parts.masters.named.items():
         assert master.grad.dtype == torch.float32
         assert torch.allclose(master.grad, whole.masters.named[name].grad, rtol=0.1, atol=5e-3), name

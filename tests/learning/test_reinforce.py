@@ -9,7 +9,7 @@ import torch
 
 from poziomka.core.errors import LearningError, SettingsError
 from poziomka.core.problem import Score
-from poziomka.core.rollouts.collect import collect
+from poziomka.core.rollouts.collect import collect, wait_for
 from poziomka.core.rollouts.evaluation import evaluate
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.seeds import seed_of
@@ -18,7 +18,7 @@ from poziomka.core.transcript import Author
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner
-from poziomka.learning.loops.rl import ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
 from poziomka.learning.objectives.losses import SurrogateSettings
 from poziomka.learning.session import Interrupted, Progress
 
@@ -36,7 +36,7 @@ class Stage:
         self.task, self.settings = task, settings
 
     def go(self, sampler=None, **how):
-        reinforce(self.progress, sampler or self.sampler, self.task, self.curriculum, self.settings, **how)
+        reinforce(self.progress, Policy(sampler or self.sampler), self.task, self.curriculum, self.settings, **how)
         return self
 
     def column(self, name):
@@ -60,7 +60,7 @@ def stage(open_run, build, chat, echo, learner_of):
 
 
 def accuracy(stage, task):
-    stage.sampler.adopt("now", stage.weights)
+    wait_for(stage.sampler.load_weights("now", stage.weights))
     return evaluate(stage.sampler, task, Sampling(tokens=1, think_most=0), problems=60, attempts=4).accuracy.mean
 
 
@@ -269,16 +269,19 @@ class Deaf(Sampler):
     def __init__(self, inner):
         self.inner = inner
 
-    async def extend(self, transcript, sampling):
+    async def extend(self, transcript, sampling, on_token=None):
         return await self.inner.extend(transcript, sampling)
 
-    def adopt(self, version, weights):
+    async def load_weights(self, version, weights):
+        pass
+
+    async def release_weights(self):
         pass
 
 
 def test_attempts_by_other_weights_are_refused(stage):
     learning = stage()
-    with pytest.raises(LearningError, match=r"wrote with initial instead of step-000000: it did not adopt"):
+    with pytest.raises(LearningError, match=r"wrote with initial instead of step-000000: it did not load"):
         learning.go(Deaf(learning.sampler))
     assert learning.progress.step == 0
 
@@ -286,16 +289,16 @@ def test_attempts_by_other_weights_are_refused(stage):
 class Restless(Deaf):
     """Adopts newer weights in the middle of every reply."""
 
-    async def extend(self, transcript, sampling):
+    async def extend(self, transcript, sampling, on_token=None):
         reply = asyncio.create_task(self.inner.extend(transcript, sampling))
         steps = self.inner.engine.counters.steps
         while self.inner.engine.counters.steps < steps + 2:  # noqa: ASYNC110 the engine has no event to wait for
             await asyncio.sleep(0)
-        self.inner.adopt("newer", self.inner.engine.weights())
+        await self.inner.load_weights("newer", self.inner.engine.weights())
         return await reply
 
-    def adopt(self, version, weights):
-        self.inner.adopt(version, weights)
+    async def load_weights(self, version, weights):
+        await self.inner.load_weights(version, weights)
 
 
 def test_attempts_that_other_weights_ended_are_refused(stage):

@@ -24,7 +24,7 @@ def sampled(build, chat, echo):
 
 
 def gradient(learner, batch):
-    sums = learner.accumulate(batch)
+    sums = learner.forward_backward(batch)
     return sums, torch.cat([master.grad.flatten() for master in learner.masters.masters])
 
 

@@ -11,6 +11,7 @@ import torch
 from poziomka.core.errors import LearningError, RunError, SettingsError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.sampler import Sampling
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Stop, Transcript, compact, compact_floats
@@ -84,7 +85,7 @@ def progress(open_run, build, chat, learner_of):
 def sampler(progress, chat):
     """Writes with the run's weights, as a server does."""
     sampler = LocalSampler(progress.learner.model, chat)
-    progress.hand_over(sampler)
+    progress.publish_weights(sampler)
     return sampler
 
 
@@ -244,7 +245,7 @@ def test_a_learner_that_corrects_nothing_is_refused(progress, served, how, sente
 
 
 def test_a_policy_that_the_run_has_not_reached_is_refused(progress, sampler, served):
-    sampler.adopt("step-000007", progress.learner.weights())
+    wait_for(sampler.load_weights("step-000007", progress.learner.weights()))
     later = asyncio.run(Service(sampler).serve())
     with pytest.raises(LearningError, match="written by step-000007, and this run stands at step-000000"):
         learn_from(progress, None, judged(later))

@@ -13,7 +13,7 @@ from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, co
 from poziomka.environments.tools.registry import toolbox_named
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
-from poziomka.learning.loops.rl import ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
 from poziomka.learning.samples.advantages import batch_std
 from poziomka.learning.samples.demonstrations import Lessons, LessonSettings
 from poziomka.learning.samples.turns import describe_tools, rate_by_level, void, without_void
@@ -169,7 +169,7 @@ class Caller(Sampler):
     def __init__(self, inner):
         self.inner = inner
 
-    async def extend(self, transcript, sampling):
+    async def extend(self, transcript, sampling, on_token=None):
         if any(span.author is Author.MODEL for span in transcript):
             return await self.inner.extend(transcript, sampling)
         read = self.inner.read(transcript)
@@ -211,7 +211,7 @@ def test_reinforcement_learns_nothing_from_void_attempts_unless_told_to(
         model = build(len(large_chat.tokenizer))
         settings = ReinforceSettings(steps=1, problems=8, attempts=4, tokens=8, budget=None, void=kind)
         progress = Progress(open_run(kind), learner_of(model), large_chat.tokenizer)
-        reinforce(progress, LocalSampler(model, large_chat), task, Curriculum(task, seed=0), settings)
+        reinforce(progress, Policy(LocalSampler(model, large_chat)), task, Curriculum(task, seed=0), settings)
         (lines[kind],) = progress.run.metrics()
     assert lines["drop"]["reward/mean"] == lines["keep"]["reward/mean"]
     if tools:

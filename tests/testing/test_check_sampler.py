@@ -24,8 +24,8 @@ class Faulty(ScriptedSampler):
         self.before = before or (lambda transcript, sampling: (transcript, sampling))
         self.after = after or (lambda transcript, reply, sampling: reply)
 
-    async def extend(self, transcript, sampling):
-        reply = await super().extend(*self.before(transcript, sampling))
+    async def extend(self, transcript, sampling, on_token=None):
+        reply = await super().extend(*self.before(transcript, sampling), on_token)
         return self.after(transcript, reply, sampling)
 
 
@@ -78,32 +78,32 @@ class Branches(ScriptedSampler):
         super().__init__([THOUGHT])
         self.change = change
 
-    async def branch(self, transcript, samplings):
-        return self.change(await super().branch(transcript, samplings))
+    async def branch(self, transcript, samplings, on_token=None):
+        return self.change(await super().branch(transcript, samplings, on_token))
 
 
 class Deaf(ScriptedSampler):
     """Adopts nothing, and says nothing of it."""
 
-    def adopt(self, version, weights):
+    async def load_weights(self, version, weights):
         pass
 
 
 class Careless(ScriptedSampler):
     """Takes another tokenizer's tokens for its own."""
 
-    async def extend(self, transcript, sampling):
-        return await super().extend(replace(transcript, tokenizer=TOKENIZER), sampling)
+    async def extend(self, transcript, sampling, on_token=None):
+        return await super().extend(replace(transcript, tokenizer=TOKENIZER), sampling, on_token)
 
 
 class Scribbler(ScriptedSampler):
     """Writes into the transcript it was given."""
 
-    async def extend(self, transcript, sampling):
+    async def extend(self, transcript, sampling, on_token=None):
         for span in transcript:
             if span.tokens and span.author is Author.USER:
                 span.tokens[0] = 7
-        return await super().extend(transcript, sampling)
+        return await super().extend(transcript, sampling, on_token)
 
 
 def unforced(span):
@@ -220,7 +220,7 @@ def test_a_transcript_that_was_read_before_stays_as_it_was():
 class Remote(Sampler):
     """An endpoint that gives words only."""
 
-    async def extend(self, transcript, sampling):
+    async def extend(self, transcript, sampling, on_token=None):
         words = pieces(" it is 7")
         stop = next((phrase for phrase in sampling.stop if phrase in words[1]), None)
         text = " it is" if stop else " it is 7"

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from poziomka.core.errors import SamplerError, SettingsError
+from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.sampler import Sampling
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
 from poziomka.testing.fakes import ScriptedSampler, pieces
@@ -167,7 +168,7 @@ def test_a_greedy_token_is_certain():
 
 def test_spans_name_the_version_that_was_adopted():
     sampler = ScriptedSampler([" 7"])
-    sampler.adopt("step-1", {})
+    wait_for(sampler.load_weights("step-1", {}))
     assert asyncio.run(sampler.extend(QUESTION, Sampling())).spans[-1].policy == "step-1"
     assert sampler.versions == ["script", "step-1"]
 

@@ -13,6 +13,7 @@ from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
 from poziomka.environments.tools.calculator import Calculator
 from poziomka.testing import ScriptedSampler
 from poziomka.thinking.budget import Budget, at_budgets, fork
+from poziomka.thinking.thinker import Thinker
 
 QUESTION = Transcript.of([Message("user", " 1 2")])
 BUDGETS = (0, 1, 2, 3, 5, 8, 13)
@@ -31,22 +32,24 @@ def pieces(transcript):
 # ---------------------------------------------------------------------------------------------------------- Budget
 def test_a_budget_bounds_the_thoughts_of_any_sampler():
     scripted = ScriptedSampler(["<think> one two three four </think> 7"])
-    reply = asyncio.run(Budget(scripted, most=2).extend(QUESTION, Sampling()))
+    reply = asyncio.run(Thinker(scripted, Budget(most=2)).extend(QUESTION, Sampling()))
     assert any(span.author is Author.FORCED for span in reply)
-    reply = asyncio.run(Budget(scripted, most=9).extend(QUESTION, Sampling()))
+    reply = asyncio.run(Thinker(scripted, Budget(most=9)).extend(QUESTION, Sampling()))
     assert not any(span.author is Author.FORCED for span in reply)
 
 
 def test_a_budget_holds_a_thought_open(sampler):
     for seed in range(10):
-        reply = asyncio.run(Budget(sampler, most=7, least=7).extend(QUESTION, Sampling(tokens=LIMIT, seed=seed)))
+        reply = asyncio.run(
+            Thinker(sampler, Budget(most=7, least=7)).extend(QUESTION, Sampling(tokens=LIMIT, seed=seed))
+        )
         thought = next(span for span in reply if span.author is Author.MODEL)
         assert len(thought) == 7
 
 
 def test_a_budget_overrides_the_requests_own(sampler):
     sampling = Sampling(tokens=LIMIT, think_least=1, think_most=9)
-    assert pieces(asyncio.run(Budget(sampler, most=0).extend(QUESTION, sampling))) == pieces(
+    assert pieces(asyncio.run(Thinker(sampler, Budget(most=0)).extend(QUESTION, sampling))) == pieces(
         extend(sampler, replace(sampling, think_least=0, think_most=0))
     )
 

@@ -97,7 +97,7 @@ def taken_back(parts: Parts, version: str) -> Iterator[None]:
         parts.learner.restore(state)
         parts.learner.masters.clear()
         parts.model.train(training)
-        parts.sampler.adopt(version, parts.learner.weights())
+        wait_for(parts.sampler.load_weights(version, parts.learner.weights()))
 
 
 def rehearse(bench: Bench) -> list[Finding]:
@@ -112,12 +112,12 @@ def rehearse(bench: Bench) -> list[Finding]:
     mixed = _batch(bench, groups, bench.advantages(groups))
     with taken_back(parts, version):
         began = time.perf_counter()
-        sums = parts.learner.accumulate(mixed)
+        sums = parts.learner.forward_backward(mixed)
         norm, largest = parts.learner.clip(), _largest(parts)
         bench.seconds["learning"] = time.perf_counter() - began
         update = _update(bench, [_favoured(group) for group in groups])
         if not all(largest.values()):  # one LoRA factor has no gradient until the other has changed
-            parts.learner.accumulate(mixed)
+            parts.learner.forward_backward(mixed)
             largest = {name: max(value, largest[name]) for name, value in _largest(parts).items()}
     kl = sums.mismatch / max(sums.policy_tokens, 1)
     return [*_own_pass(bench, kl), _gradient(bench, norm, largest), update]
@@ -185,7 +185,7 @@ def _update(bench: Bench, favoured: Sequence[Rollout]) -> Finding:
     rate = max(parts.learner.settings.optimizer.rate, CANARY_RATE)
     for _ in range(CANARY_STEPS):
         parts.learner.step(batch, rate)
-    parts.sampler.adopt(REHEARSED, parts.learner.weights())
+    wait_for(parts.sampler.load_weights(REHEARSED, parts.learner.weights()))
     rise = _likely(parts, favoured) - learner
     figure = f"log-probability of what was rewarded: learner {rise:+.2g}"
     if rise <= 0:
@@ -194,7 +194,10 @@ def _update(bench: Bench, favoured: Sequence[Rollout]) -> Finding:
     how = replace(parts.settings.sampling, tokens=min(8, parts.settings.tokens))
     fresh = wait_for(parts.sampler.extend(asked(parts.task, favoured[0].problem), how))
     named = {str(span.policy) for span in fresh if span.author is Author.MODEL}
-    advice = "let the sampler's `adopt` replace its weights: it writes with old ones, and learning would be off-policy"
+    advice = (
+        "let the sampler's `load_weights` replace its weights: it writes with old ones, and learning would be "
+        "off-policy"
+    )
     if named != {REHEARSED}:
         return Finding.failed(name, f"it still names its weights {', '.join(sorted(named))}, not {REHEARSED}", advice)
     now = _likely_to_sampler(parts, favoured)

@@ -1,17 +1,19 @@
-"""From problems to judged groups: the one place where synchronous code meets the waist."""
+"""From problems to judged groups of rollouts: sampling by a strategy, then scoring of every branch."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
-from poziomka.core.environment import Environment, Session, converse, opening
-from poziomka.core.errors import EnvironmentFailure, PoziomkaError, TranscriptError
+from poziomka.core.environment import opening
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Group, Rollout, seed_of_rollout
+from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.strategy import Attempt, Strategy
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Transcript
 
@@ -30,23 +32,26 @@ def collect(
 ) -> list[Group]:
     """Returns a judged group of `attempts` rollouts for each problem, in the order of `problems`.
 
+    Each attempt is a single reply, or one conversation with the task's environment. For other strategies, see
+    `Collector`.
+
     Args:
         sampler: writes the attempts.
         task: whose environment and scorer to use.
-        problems: what to attempt.
-        sampling: settings of every request; its seed is replaced by one named after problem, attempt and `name`.
-        attempts: rollouts a problem.
-        name: names the randomness and the rollouts' ids ("train/step-12"): the same name repeats exactly.
-        scoring: keeps the scorer's workers alive between calls; None opens and closes its own.
+        problems: problems to attempt.
+        sampling: parameters of every request; the seed is replaced by one of the problem, the attempt and `name`.
+        attempts: rollouts per problem.
+        name: prefix of the rollouts' ids and of their seeds ("train/step-12"): the same name repeats exactly.
+        scoring: scorer's workers, kept alive between calls; None opens and closes its own.
     """
     if scoring is None:
         with Scoring(task) as own:
-            return wait_for(_groups(sampler, task, problems, sampling, attempts, name, own))
-    return wait_for(_groups(sampler, task, problems, sampling, attempts, name, scoring))
+            return Collector(sampler, own).collect(problems, sampling, attempts, name)
+    return Collector(sampler, scoring).collect(problems, sampling, attempts, name)
 
 
 def wait_for(work: Coroutine[Any, Any, T]) -> T:
-    """Returns what `work` comes to; inside a running event loop (a notebook's), by way of a thread of its own."""
+    """Returns the result of a coroutine; inside a running event loop (a notebook's), it runs in a thread of its own."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -55,85 +60,88 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
         return thread.submit(asyncio.run, work).result()
 
 
-async def _groups(
-    sampler: Sampler,
-    task: Task,
-    problems: Sequence[Problem],
-    sampling: Sampling,
-    attempts: int,
-    name: str,
-    scoring: Scoring,
-) -> list[Group]:
-    async def group(number: int, problem: Problem) -> Group:
-        ids = [f"{name}/{number}/{problem.key}/{attempt}" for attempt in range(attempts)]
-        samplings = [replace(sampling, seed=seed_of_rollout(problem, rollout)) for rollout in ids]
-        outcomes = await _transcripts(sampler, task, problem, samplings)
-        return await asyncio.gather(
-            *(
-                _judged(f"{name}/{number}/{problem.key}/{attempt}", problem, outcome, scoring)
-                for attempt, outcome in enumerate(outcomes)
-            )
-        )
+@dataclass(frozen=True)
+class Collector:
+    """Attempts problems with a strategy and judges every branch.
 
-    return list(await asyncio.gather(*(group(number, problem) for number, problem in enumerate(problems))))
+    Attributes:
+        sampler: continues transcripts.
+        scoring: workers of the task's scorer; its task has the environment.
+        strategy: makes the attempts.
+    """
 
+    sampler: Sampler
+    scoring: Scoring
+    strategy: Strategy = SINGLE_REPLY
 
-async def _transcripts(
-    sampler: Sampler, task: Task, problem: Problem, samplings: Sequence[Sampling]
-) -> "list[Transcript | tuple[Transcript, PoziomkaError]]":
-    """Returns the attempts; one whose environment failed, or that no sampler can continue, comes with the failure."""
-    try:
-        environment = task.environment(problem) if task.environment else None
-        prompt = opening(problem, environment)
-    except Exception as error:  # noqa: BLE001 whatever it raises is the environment's failure
-        failure = EnvironmentFailure(f"the task could not make an environment: {error}")
-        return [(Transcript.of(problem.prompt), failure)] * len(samplings)
-    if environment is None:
+    def collect(
+        self, problems: Sequence[Problem], sampling: Sampling, attempts: int = 1, name: str = "collect"
+    ) -> list[Group]:
+        """Returns a judged group for each problem, in the order of `problems`; see the function `collect`."""
+
+        async def gathered() -> dict[int, Group]:
+            return {number: group async for number, group in self.groups(problems, sampling, attempts, name)}
+
+        found = wait_for(gathered())
+        return [found[number] for number in range(len(problems))]
+
+    async def groups(
+        self, problems: Sequence[Problem], sampling: Sampling, attempts: int = 1, name: str = "collect"
+    ) -> AsyncIterator[tuple[int, Group]]:
+        """Yields (index of the problem, judged group) as groups are finished.
+
+        All problems are attempted concurrently. Unfinished groups are cancelled when the iterator is closed early.
+        """
+        tasks = [
+            asyncio.ensure_future(self._group(number, problem, sampling, attempts, name))
+            for number, problem in enumerate(problems)
+        ]
         try:
-            return list(await sampler.branch(prompt, samplings))
-        except TranscriptError as error:
-            return [(prompt, error)] * len(samplings)
-    return list(await asyncio.gather(*(_exchange(sampler, environment, problem, prompt, how) for how in samplings)))
+            for finished in asyncio.as_completed(tasks):
+                yield await finished
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _group(
+        self, number: int, problem: Problem, sampling: Sampling, attempts: int, name: str
+    ) -> tuple[int, Group]:
+        """Returns the judged attempts at one problem, after its index."""
+        ids = [f"{name}/{number}/{problem.key}/{attempt}" for attempt in range(attempts)]
+        params = [replace(sampling, seed=seed_of_rollout(problem, rollout)) for rollout in ids]
+        found = await self._attempts(problem, params)
+        judged = (self._judged(*pair, problem) for pair in zip(ids, found, strict=True))
+        return number, await asyncio.gather(*judged)
 
-async def _exchange(
-    sampler: Sampler, environment: Environment, problem: Problem, prompt: Transcript, sampling: Sampling
-) -> "Transcript | tuple[Transcript, PoziomkaError]":
-    sampling = replace(sampling, stop=(*sampling.stop, *environment.stop))
-    try:
-        session = environment.open(problem)
-    except Exception as error:  # noqa: BLE001 whatever it raises is the environment's failure
-        return prompt, EnvironmentFailure(f"the environment could not open: {error}")
-    outcome: Transcript | tuple[Transcript, PoziomkaError]
-    try:
-        outcome = await converse(sampler, session, prompt, sampling)
-    except (EnvironmentFailure, TranscriptError) as error:
-        outcome = prompt, error
-    finally:
-        failure = _close(session)
-    return outcome if failure is None else (prompt, failure)
+    async def _attempts(self, problem: Problem, params: Sequence[Sampling]) -> list[Attempt]:
+        """Returns an attempt for each of `params`; where the environment cannot be made, each is a failure."""
+        task = self.scoring.task
+        try:
+            environment = task.environment(problem) if task.environment else None
+            prompt = opening(problem, environment)
+        except Exception as error:  # noqa: BLE001 any exception is the environment's failure
+            failed = Attempt.failed(Transcript.of(problem.prompt), f"the task could not make an environment: {error}")
+            return [failed] * len(params)
+        if environment is None:
+            return await self.strategy.attempts(self.sampler, prompt, params, problem=problem)
+        params = [replace(how, stop=(*how.stop, *environment.stop)) for how in params]
+        opens = partial(environment.open, problem)
+        return await self.strategy.attempts(self.sampler, prompt, params, open_session=opens, problem=problem)
 
+    async def _judged(self, rollout: str, attempt: Attempt, problem: Problem) -> Rollout:
+        if attempt.failure is not None:
+            failure = Score.failed(Verdict.ERROR, attempt.failure)
+            branches = [replace(branch, score=branch.score or failure) for branch in attempt.branches]
+        else:
+            branches = await asyncio.gather(*(self._scored(branch, problem) for branch in attempt.branches))
+        spans = (span for branch in branches for span in branch.transcript)
+        policy = next((span.policy for span in spans if span.author is Author.MODEL), None)
+        return Rollout(rollout, problem, tuple(branches), policy, attempt.answer)
 
-def _close(session: Session) -> EnvironmentFailure | None:
-    """Closes a session; returns what went wrong, because one leak must not end a whole collection."""
-    try:
-        session.close()
-    except Exception as error:  # noqa: BLE001 whatever it raises is the environment's failure
-        return EnvironmentFailure(f"the session could not close: {error}")
-    return None
-
-
-async def _judged(
-    rollout: str,
-    problem: Problem,
-    outcome: "Transcript | tuple[Transcript, PoziomkaError]",
-    scoring: Scoring,
-) -> Rollout:
-    if isinstance(outcome, tuple):
-        transcript, failure = outcome
-        score = Score.failed(Verdict.ERROR, str(failure))
-    else:
-        transcript = outcome
-        score = await scoring.score(problem, transcript)
-    policy = next((span.policy for span in transcript if span.author is Author.MODEL), None)
-    return Rollout(rollout, problem, (Branch(transcript, score),), policy)
+    async def _scored(self, branch: Branch, problem: Problem) -> Branch:
+        """Returns the branch with a score: its own, else the scorer's, with the strategy's reward where it set one."""
+        score = branch.score or await self.scoring.score(problem, branch.transcript)
+        if branch.reward is not None and score.reward is not None:
+            score = replace(score, reward=branch.reward)
+        return replace(branch, score=score)

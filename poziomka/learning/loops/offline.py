@@ -6,7 +6,7 @@
     3  A_i as in reinforcement; each token the model wrote gets weight A_i / (problems × tokens of its problem)
     4  refuse where KL(writer ‖ learner) is above the bound, in nats a token
     5  one AdamW step on  - Σ weight · sg(min(ρ, cap)) · log π(token);  ρ is to the writer's stored probabilities
-    6  log, keep, save; the sampler adopts the new weights
+    6  log, keep, save; the sampler loads the new weights
 
 Older weights may have written what is learned from, unlike in reinforcement: the truncated importance weight of (5)
 corrects for that (MiniMax 2025, arXiv 2506.13585, eq. 4), and (4) bounds how far it has to reach. A lone baseline is
@@ -28,7 +28,7 @@ import torch
 
 from poziomka.core.errors import LearningError, RunError, SettingsError
 from poziomka.core.rollout import Group, Rollout
-from poziomka.core.sampler import Sampler
+from poziomka.core.sampler import WeightHost
 from poziomka.core.settings import setting
 from poziomka.core.transcript import Author
 from poziomka.learning.learner import Learner
@@ -69,7 +69,7 @@ class Chosen(NamedTuple):
 
 
 def learn_from(
-    progress: Progress, sampler: Sampler | None, judged: Judged, settings: ServedSettings | None = None
+    progress: Progress, host: WeightHost | None, judged: Judged, settings: ServedSettings | None = None
 ) -> dict[str, float]:
     """Takes an update from rollouts and lets the sampler adopt it; returns the metrics of the last step.
 
@@ -78,7 +78,7 @@ def learn_from(
 
     Args:
         progress: the run's books and its learner.
-        sampler: adopts the new weights; None where nobody serves.
+        host: loads the new weights; None where no sampler runs.
         judged: rollouts with tokens, log-probabilities and policy, and their scores as far as there are any.
         settings: see there.
 
@@ -124,8 +124,8 @@ def learn_from(
     for sentence in [*judged.notes, *chosen.notes]:
         progress.run.note(sentence)
     progress.save()
-    if sampler is not None:
-        progress.hand_over(sampler)
+    if host is not None:
+        progress.publish_weights(host)
     return metrics
 
 

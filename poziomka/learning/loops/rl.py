@@ -6,7 +6,7 @@
         3  each token the model wrote gets weight A_i / (groups × tokens of its group)      others get none
         4  c = min(p_old / q, cap): the learner's probability of a token before the step, over the sampler's
         5  one AdamW step on  - Σ weight · c · sg(min(ρ, cap)) · log π(token),  ρ = π / p_old
-        6  the sampler adopts the new weights
+        6  the sampler loads the new weights
 
 These are the defaults; settings choose other advantages (2), aggregations (3), corrections (4) and surrogates (5) by
 name, and whether groups are dealt into several minibatches and learned from for several epochs: then (5) is a step for
@@ -26,25 +26,28 @@ value network and no length penalty.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 from poziomka.core.errors import LearningError, SettingsError
 from poziomka.core.rollout import Group
-from poziomka.core.rollouts.collect import collect
+from poziomka.core.rollouts.collect import Collector, wait_for
+from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, Sampling, WeightHost
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import setting
+from poziomka.core.strategy import Strategy
 from poziomka.core.task import Task
-from poziomka.core.transcript import Author
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import LearnerSettings
 from poziomka.learning.monitoring.consistency import Canaries
+from poziomka.learning.monitoring.monitor import Freshness, Monitor
 from poziomka.learning.monitoring.stop_conditions import Watch, describe
 from poziomka.learning.monitoring.thresholds import AlarmSettings
 from poziomka.learning.objectives.step_sums import over_minibatches
 from poziomka.learning.samples.advantages import Advantages, advantage_named, by_token
 from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.branches import Line, by_role
 from poziomka.learning.samples.turns import describe_tools, without_void
 from poziomka.learning.samples.weighting import Aggregation, minibatches, policy_examples
 from poziomka.learning.session import Clock, Progress, watch_over
@@ -88,9 +91,38 @@ class ReinforceSettings:
         return Sampling(temperature=self.temperature, tokens=self.tokens, think_most=self.budget)
 
 
+@dataclass(frozen=True)
+class Policy:
+    """How the model that learns makes attempts, and where its weights go after each step.
+
+    Attributes:
+        sampler: continues transcripts with the weights of `host`.
+        strategy: makes the attempts.
+        host: takes the new weights after each step; None where the sampler itself does.
+
+    Raises:
+        SettingsError: the sampler takes no weights and no host is given.
+    """
+
+    sampler: Sampler
+    strategy: Strategy = SINGLE_REPLY
+    host: WeightHost | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses a sampler whose weights cannot change."""
+        if self.host is None and not isinstance(self.sampler, WeightHost):
+            message = f"{type(self.sampler).__name__} cannot load new weights: give the host of its weights"
+            raise SettingsError(message)
+
+    @property
+    def weight_host(self) -> WeightHost:
+        """The host, or the sampler where it is one."""
+        return cast("WeightHost", self.sampler) if self.host is None else self.host
+
+
 def reinforce(
     progress: Progress,
-    sampler: Sampler,
+    policy: Policy,
     task: Task,
     curriculum: Curriculum,
     settings: ReinforceSettings,
@@ -101,11 +133,11 @@ def reinforce(
     """Takes the steps from `start` + 1 to `settings.steps`, or until `settings.flops` are spent.
 
     Args:
-        progress: the run's books: it holds the learner, logs, keeps rollouts, and saves a checkpoint every so many
-            steps, after the last, and when the user asks to stop.
-        sampler: writes the attempts; it must be able to adopt weights.
-        task: whose environment and scorer to use.
-        curriculum: deals out the problems.
+        progress: the run and the learner: logs, keeps rollouts, and saves a checkpoint every so many steps, after the
+            last, and when the user asks to stop. Its `monitors` run after the standard ones.
+        policy: sampler, strategy and weight host.
+        task: environment and scorer.
+        curriculum: chooses the problems.
         settings: see there; `budget` is the thinking budget, `tokens` bounds the whole reply.
         start: steps of this stage done before, when resumed.
         after: called once a step is logged, before it is saved.
@@ -115,21 +147,18 @@ def reinforce(
 
     Raises:
         SettingsError: the learner's temperature is not the sampling's.
-        LearningError: too many failed checks, no variance for too long, a canary that fell silent, or an alarm that
-            is to stop the run (the state is saved first); stale attempts, or a loss that is not a number (the weights
-            are left as they were, and the sampler rests until it adopts some).
+        LearningError: a monitor stops the run (the state is saved first), rollouts are stale, or a loss is not a number
+            (the weights are left as they were, and the sampler has none until it loads some).
         Interrupted: the user asked to stop.
     """
-    learner = progress.learner
+    learner, host = progress.learner, policy.weight_host
     if learner.temperature != settings.temperature:
         message = f"the learner's temperature is {learner.temperature}, the sampling's {settings.temperature}: give one"
         raise SettingsError(message)
-    watch = Watch(settings.patience, settings.failures)
-    watch.silent = _silent_so_far(progress)
-    canaries = Canaries(learner.model, settings.temperature, sampler)
-    alarms = watch_over(progress, task, settings.alarms, settings.scorer_seconds)
-    progress.hand_over(sampler)
+    monitors = _monitors(progress, policy.sampler, task, settings)
+    progress.publish_weights(host)
     with Scoring(task, settings.scorer_seconds) as scoring:
+        collector = Collector(policy.sampler, scoring, policy.strategy)
         for step in range(start + 1, settings.steps + 1):
             done = fraction_done(progress, curriculum, settings, step - 1)
             if done >= 1:
@@ -138,36 +167,51 @@ def reinforce(
             # 1 attempts
             problems = curriculum.take(settings.problems)
             name = f"train/{curriculum.seed}/{step}"
-            groups = collect(
-                sampler, task, problems, settings.sampling, attempts=settings.attempts, name=name, scoring=scoring
-            )
-            _demand_fresh(groups, progress.version)
+            groups = collector.collect(problems, settings.sampling, settings.attempts, name)
+            for monitor in monitors:
+                monitor.sampled(groups, progress.version)
             clock.lap("sampling")
             # 2, 3 advantages, as weights on tokens, in minibatches
-            advantages = _advantages(task, groups, settings)
-            parts = minibatches(groups, advantages, settings.minibatches, seed_of("minibatches", name))
+            lines = by_role(groups)
+            advantages = _advantages(task, lines, settings)
+            parts = minibatches(lines, advantages, settings.minibatches, seed_of("minibatches", name))
             batches = [learner.pack(policy_examples(*part, settings.aggregation, settings.tokens)) for part in parts]
             clock.lap("packing")
-            # 4, 5, 6 the old probabilities, a step for each minibatch and epoch, adopted
-            sampler.rest()
+            # 4, 5, 6 the old probabilities, a step for each minibatch and epoch, the new weights
+            wait_for(host.release_weights())
             rate = learner.settings.optimizer.rate_at(step, done)
             if len(batches) * settings.epochs > 1:
                 batches = learner.with_old(batches)
             metrics = over_minibatches([learner.step(batch, rate) for _ in range(settings.epochs) for batch in batches])
             progress.step += 1
-            progress.hand_over(sampler)
+            progress.publish_weights(host)
             clock.lap("learning")
-            # the books
+            # records and monitors
             dealt = curriculum.learn(groups)
             _count_compute(progress, groups, batches, settings.epochs)
-            seen = _described(task, groups) | alarms.see(groups, progress.step)
+            seen = _described(task, groups)
+            for monitor in monitors:
+                seen |= monitor.learned(groups, progress.step)
             clock.lap("monitoring")
             progress.log("reinforce", seen | dealt | metrics | clock.seconds)
-            progress.keep(groups, by_token(groups, advantages))
+            progress.keep(groups, by_token(lines, advantages))
             if after is not None:
                 after(step)
-            _save_and_stop_if_hopeless(progress, watch, canaries, groups, metrics)
+            _note_or_stop(progress, monitors, groups, metrics)
             progress.done(last=fraction_done(progress, curriculum, settings, step) >= 1)
+
+
+def _monitors(progress: Progress, sampler: Sampler, task: Task, settings: ReinforceSettings) -> list[Monitor]:
+    """Returns the monitors of a stage, in the order in which they run."""
+    conditions = Watch(settings.patience, settings.failures)
+    conditions.silent = _silent_so_far(progress)
+    return [
+        Freshness(),
+        watch_over(progress, task, settings.alarms, settings.scorer_seconds),
+        Canaries(progress.learner.model, settings.temperature, sampler),
+        conditions,
+        *progress.monitors,
+    ]
 
 
 def fraction_done(progress: Progress, curriculum: Curriculum, settings: ReinforceSettings, done: int) -> float:
@@ -181,23 +225,12 @@ def fraction_done(progress: Progress, curriculum: Curriculum, settings: Reinforc
     return max(done / settings.steps, spent / settings.flops if settings.flops else 0.0)
 
 
-def _demand_fresh(groups: Sequence[Group], version: str) -> None:
-    """Refuses attempts by other weights than these: the batch would not be on-policy."""
-    spans = (span for group in groups for rollout in group for span in rollout.transcript)
-    stale = {span.policy for span in spans if span.author is Author.MODEL} - {version, None}
-    if stale:
-        message = (
-            f"the sampler wrote with {', '.join(map(str, stale))} instead of {version}: it did not adopt the weights"
-        )
-        raise LearningError(message)
-
-
-def _advantages(task: Task, groups: Sequence[Group], settings: ReinforceSettings) -> Advantages:
-    """Returns the advantages of attempts; None for those that nothing is learned from."""
-    advantages = advantage_named(settings.advantage)(groups)
+def _advantages(task: Task, lines: Sequence[Sequence[Line]], settings: ReinforceSettings) -> Advantages:
+    """Returns the advantage of each line; None for those that are left out of the batch."""
+    advantages = advantage_named(settings.advantage)(lines)
     if task.environment is None or settings.void == "keep":
         return advantages
-    return without_void(groups, advantages)
+    return without_void(lines, advantages)
 
 
 def _described(task: Task, groups: Sequence[Group]) -> dict[str, float]:
@@ -215,7 +248,7 @@ def _count_compute(progress: Progress, groups: Sequence[Group], batches: Sequenc
     passes = [epochs + (0 if batch.old is None else 1 / 3) for batch in batches]
     training = sum(count * learner.flops(batch) for count, batch in zip(passes, batches, strict=True))
     progress.spend(reinforce_flops=sampling + training, sampling_flops=sampling, training_flops=training)
-    sampled = sum(rollout.transcript.cost for group in groups for rollout in group)
+    sampled = sum(rollout.cost for group in groups for rollout in group)
     trained = epochs * sum(batch.real for batch in batches)
     progress.spend(sampled_tokens=float(sampled), trained_tokens=float(trained))
 
@@ -230,16 +263,14 @@ def _silent_so_far(progress: Progress) -> int:
     return next((count for count, share in enumerate(shares) if share < 1), len(shares))
 
 
-def _save_and_stop_if_hopeless(
-    progress: Progress, watch: Watch, canaries: Canaries, groups: Sequence[Group], metrics: Mapping[str, float]
+def _note_or_stop(
+    progress: Progress, monitors: Sequence[Monitor], groups: Sequence[Group], metrics: Mapping[str, float]
 ) -> None:
-    """Says what is amiss; saves the state before a stop."""
+    """Adds the monitors' notes to the run; saves a checkpoint before a monitor stops it."""
     try:
-        if progress.alarms is not None:
-            progress.alarms.announce(progress.run, progress.step)
-        canaries.look(groups, metrics)
-        for sentence in watch.look(groups):
-            progress.run.note(f"step {progress.step}: {sentence}")
+        for monitor in monitors:
+            for note in monitor.logged(groups, metrics, progress.run, progress.step):
+                progress.run.note(f"step {progress.step}: {note}")
     except LearningError:
         progress.save()
         raise

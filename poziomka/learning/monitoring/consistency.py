@@ -15,8 +15,10 @@ from poziomka.core.errors import LearningError
 from poziomka.core.rollout import Group
 from poziomka.core.sampler import Sampler
 from poziomka.core.transcript import Author, Transcript
+from poziomka.learning.monitoring.monitor import Monitor
 from poziomka.learning.objectives.logprobs import at_temperature, logits_of
 from poziomka.models.base import Architecture
+from poziomka.runs.run import Run
 
 Precision = Literal["fp32", "bf16"]
 # mean |Δ| of sampler's and learner's log-probabilities, in nats a token. fp32 rounds to about 1e-6 at logits near 20;
@@ -29,7 +31,7 @@ SAMPLE = 64  # entries of each tensor that are compared
 TEMPERATURES = tuple(0.05 * step for step in range(4, 61))  # 0.2 to 3, that a wrong one is looked for among
 
 
-class Canaries:
+class Canaries(Monitor):
     """Watches a learner and its sampler from step to step.
 
     Args:
@@ -45,6 +47,11 @@ class Canaries:
         self.first = True
         self.apart = self.stuck = 0  # steps in a row
         self._sample = sample_of(model)
+
+    def logged(self, groups: Sequence[Group], metrics: Mapping[str, float], run: Run, step: int) -> Sequence[str]:
+        """Returns no notes; raises LearningError as `look`."""
+        self.look(groups, metrics)
+        return ()
 
     def look(self, groups: Sequence[Group], metrics: Mapping[str, float]) -> None:
         """Looks at a step that was taken.
@@ -112,8 +119,8 @@ class Canaries:
 def precision_of(model: Architecture, sampler: Sampler | None = None) -> Precision:
     """Returns what a model computes in, or its sampler where that is coarser: the coarsest of the weights says it."""
     dtypes = {str(parameter.dtype).removeprefix("torch.") for parameter in model.parameters()}
-    if sampler is not None and sampler.dtype is not None:
-        dtypes.add(sampler.dtype)
+    if sampler is not None and sampler.capabilities.dtype is not None:
+        dtypes.add(sampler.capabilities.dtype)
     return "fp32" if dtypes <= {"float32", "float64"} else "bf16"
 
 

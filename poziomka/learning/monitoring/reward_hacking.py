@@ -39,6 +39,7 @@ from poziomka.learning.monitoring.detectors import (
     showing,
     together,
 )
+from poziomka.learning.monitoring.monitor import Monitor
 from poziomka.learning.monitoring.thresholds import FEWEST, AlarmSettings, drifted, no_gain, unearned
 from poziomka.runs.run import Run
 
@@ -82,7 +83,7 @@ class Alarm:
         return f"{BELL}{self.name}: {self.sentence} (step {self.step})"
 
 
-class Alarms:
+class Alarms(Monitor):
     """Watches a stage of reinforcement.
 
     Args:
@@ -132,6 +133,15 @@ class Alarms:
             self._look(step)
             self._recent = self._recent[-(MEMORY + len(self._last(self._recent))) :]
         return metrics_of(record)
+
+    def learned(self, groups: Sequence[Group], step: int) -> Mapping[str, float]:
+        """Returns the metrics of `see`."""
+        return self.see(groups, step)
+
+    def logged(self, groups: Sequence[Group], metrics: Mapping[str, float], run: Run, step: int) -> Sequence[str]:
+        """Writes new alarms into the run; returns no notes besides. Raises LearningError as `announce`."""
+        self.announce(run, step)
+        return ()
 
     def see_held_out(self, groups: Sequence[Group], step: int) -> dict[str, float]:
         """Takes in a held-out evaluation as `see` does; where the audit is known, its accuracy is logged."""

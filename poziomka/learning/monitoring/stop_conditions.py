@@ -1,14 +1,17 @@
 """What a step of reinforcement says about itself, and when it must stop."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from poziomka.core.errors import LearningError
 from poziomka.core.problem import Verdict
 from poziomka.core.rollout import Group, Rollout, rewards_of
 from poziomka.core.transcript import Author
+from poziomka.learning.monitoring.monitor import Monitor
 from poziomka.learning.samples.advantages import informative
+from poziomka.learning.samples.branches import by_role
+from poziomka.runs.run import Run
 
 
 def describe(groups: Sequence[Group]) -> dict[str, float]:
@@ -22,10 +25,10 @@ def describe(groups: Sequence[Group]) -> dict[str, float]:
     rollouts = [rollout for group in groups for rollout in group]
     judged = [r for r in rollouts if r.score.reward is not None]
     metrics = {
-        "groups/zero_variance": fmean(not informative(group) for group in groups),
+        "groups/zero_variance": fmean(not informative(group) for group in by_role(groups)),
         "verdict/failures": 1 - len(judged) / len(rollouts),
         "policy/forced_share": fmean(any(s.author is Author.FORCED for s in r.transcript) for r in rollouts),
-        "tokens/sampled": float(sum(r.transcript.cost for r in rollouts)),
+        "tokens/sampled": float(sum(r.cost for r in rollouts)),
         "length/thinking": fmean(r.thinking for r in rollouts),
     }
     counts = Counter(r.score.verdict for r in rollouts)
@@ -45,7 +48,7 @@ def describe(groups: Sequence[Group]) -> dict[str, float]:
     return metrics
 
 
-class Watch:
+class Watch(Monitor):
     """Stops a run that has gone wrong in a way no later step can mend.
 
     Args:
@@ -57,6 +60,10 @@ class Watch:
         """Starts with nothing amiss."""
         self.patience, self.failures = patience, failures
         self.silent = 0  # steps in a row without an informative group
+
+    def logged(self, groups: Sequence[Group], metrics: Mapping[str, float], run: Run, step: int) -> Sequence[str]:
+        """Returns notes about failed checks and uninformative groups; see `look`."""
+        return self.look(groups)
 
     def look(self, groups: Sequence[Group]) -> list[str]:
         """Returns what a person should be told of this step.
@@ -76,7 +83,7 @@ class Watch:
                 message = f"{sentence}; more than {self.failures:.0%} is not trusted: mend the scorer and resume"
                 raise LearningError(message)
             said.append(f"{sentence}; they are left out")
-        if any(informative(group) for group in groups):
+        if any(informative(group) for group in by_role(groups)):
             self.silent = 0
             return said
         self.silent += 1

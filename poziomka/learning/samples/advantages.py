@@ -10,21 +10,23 @@ from collections.abc import Callable, Sequence
 from statistics import fmean, pstdev
 
 from poziomka.core.errors import SettingsError, nearest
-from poziomka.core.rollout import Group, rewards_of
+from poziomka.core.rollout import Judged, Rollout, rewards_of
 from poziomka.core.transcript import Author
+from poziomka.learning.samples.branches import Line
 
 EPSILON = 1e-6
 Advantages = list[list[float | None]]  # by group and attempt; None where nothing is learned
-Estimator = Callable[[Sequence[Group]], Advantages]
+Groups = Sequence[Sequence[Judged]]  # judged attempts, or lines of them, by group
+Estimator = Callable[[Groups], Advantages]
 
 
-def informative(group: Group) -> bool:
+def informative(group: Sequence[Judged]) -> bool:
     """Whether the judged attempts differ in reward."""
     rewards = rewards_of(group)
     return len(rewards) > 1 and max(rewards) - min(rewards) > EPSILON
 
 
-def _centred(group: Group) -> list[float | None]:
+def _centred(group: Sequence[Judged]) -> list[float | None]:
     """R_i - mean(R); None throughout where the group says nothing."""
     if not informative(group):
         return [None] * len(group)
@@ -36,12 +38,12 @@ def _scaled(centred: Sequence[float | None], factor: float) -> list[float | None
     return [None if value is None else value * factor for value in centred]
 
 
-def dr_grpo(groups: Sequence[Group]) -> Advantages:
+def dr_grpo(groups: Groups) -> Advantages:
     """A_i = R_i - mean(R) (Liu et al. 2025, arXiv 2503.20783)."""
     return [_centred(group) for group in groups]
 
 
-def group_std(groups: Sequence[Group]) -> Advantages:
+def group_std(groups: Groups) -> Advantages:
     """A_i = (R_i - mean(R)) / std(R) within the group: GRPO (Shao et al. 2024, arXiv 2402.03300, section 4.1)."""
     return [
         _scaled(_centred(group), 1 / (pstdev(rewards_of(group)) + EPSILON) if informative(group) else 1.0)
@@ -49,7 +51,7 @@ def group_std(groups: Sequence[Group]) -> Advantages:
     ]
 
 
-def batch_std(groups: Sequence[Group]) -> Advantages:
+def batch_std(groups: Groups) -> Advantages:
     """A_i = (R_i - mean(R)) / std over the batch of the centred rewards (ScaleRL, arXiv 2510.13786)."""
     centred = [_centred(group) for group in groups]
     values = [value for group in centred for value in group if value is not None]
@@ -57,12 +59,12 @@ def batch_std(groups: Sequence[Group]) -> Advantages:
     return [_scaled(group, 1 / (std + EPSILON)) for group in centred]
 
 
-def rloo(groups: Sequence[Group]) -> Advantages:
+def rloo(groups: Groups) -> Advantages:
     """A_i = R_i - mean of the others = G/(G-1) (R_i - mean(R)) (Ahmadian et al. 2024, arXiv 2402.14740)."""
     return [_scaled(_centred(group), len(rewards_of(group)) / max(len(rewards_of(group)) - 1, 1)) for group in groups]
 
 
-def expert(groups: Sequence[Group]) -> Advantages:
+def expert(groups: Groups) -> Advantages:
     """A_i = 1 for a right attempt, None for any other.
 
     With the "reinforce" surrogate that is fine-tuning on own right attempts: expert iteration (Anthony et al. 2017,
@@ -88,11 +90,11 @@ def advantage_named(name: str) -> Estimator:
     return ADVANTAGES[name]
 
 
-def by_token(groups: Sequence[Group], advantages: Advantages) -> dict[str, list[float]]:
-    """Returns, by rollout that has one, the advantage of each MODEL token, as the journal keeps it."""
+def by_token(groups: Sequence[Sequence[Rollout | Line]], advantages: Advantages) -> dict[str, list[float]]:
+    """Returns the advantage of each MODEL token, by the id of each attempt or line that has one, for the journal."""
     return {
-        rollout.id: [value] * sum(rollout.transcript.by(Author.MODEL))
+        attempt.id: [value] * sum(attempt.transcript.by(Author.MODEL))
         for group, values in zip(groups, advantages, strict=True)
-        for rollout, value in zip(group, values, strict=True)
+        for attempt, value in zip(group, values, strict=True)
         if value is not None
     }

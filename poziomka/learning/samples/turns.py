@@ -16,6 +16,7 @@ from poziomka.core.rollout import Group, Rollout
 from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.samples.advantages import Advantages
+from poziomka.learning.samples.branches import Line
 
 
 def void(transcript: Transcript) -> bool:
@@ -26,7 +27,7 @@ def void(transcript: Transcript) -> bool:
     return not split_thought(transcript.reply)[1]
 
 
-def without_void(groups: Sequence[Group], advantages: Advantages) -> Advantages:
+def without_void(groups: Sequence[Sequence[Rollout | Line]], advantages: Advantages) -> Advantages:
     """Returns the advantages with None for attempts with a void turn; all other advantages are unchanged."""
     return [
         [None if void(rollout.transcript) else value for rollout, value in zip(group, values, strict=True)]

@@ -12,12 +12,15 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Literal
+from typing import Literal, TypeVar
 
-from poziomka.core.rollout import Branch, Group, Rollout
+from poziomka.core.rollout import Rollout
 from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.samples.advantages import Advantages
+from poziomka.learning.samples.branches import Credit, Line, credits_of, lines_of
 
+Item = TypeVar("Item", Rollout, Line)
+Attempts = Sequence[Sequence[Rollout | Line]]  # judged attempts, or lines of them, by group
 Aggregation = Literal["prompt", "token", "sequence", "constant"]
 
 
@@ -52,40 +55,54 @@ class Example:
 
 
 def policy_examples(
-    groups: Sequence[Group], advantages: Advantages, aggregation: Aggregation = "prompt", longest: int = 1
+    groups: Attempts, advantages: Advantages, aggregation: Aggregation = "prompt", longest: int = 1
 ) -> list[Example]:
-    """Returns what the policy gradient learns from: MODEL tokens of trainable branches with an advantage.
+    """Returns the samples of the policy gradient: MODEL tokens of trainable branches with an advantage.
+
+    A branch that was forked brings the tokens after its fork; shared tokens have the mean advantage of the branches
+    that contain them (learning/samples/branches.py).
 
     Args:
-        groups: judged attempts.
-        advantages: by group and attempt.
+        groups: judged attempts, or lines of them (`by_role`).
+        advantages: one for each attempt or line; None leaves it out. A rollout's holds for all of its branches.
         aggregation: how tokens are averaged, over the whole batch.
         longest: most tokens that a reply may have, for "constant".
     """
-    chosen = [
-        [(rollout, value) for rollout, value in zip(group, values, strict=True) if value is not None]
-        for group, values in zip(groups, advantages, strict=True)
-    ]
-    chosen = [pairs for pairs in chosen if pairs]
-    everything = sum(_length(rollout) for pairs in chosen for rollout, _ in pairs)
-    sequences = sum(len(pairs) for pairs in chosen)
+    chosen = [_credited(group, values) for group, values in zip(groups, advantages, strict=True)]
+    chosen = [found for found in chosen if found]
+    lengths = [[sum(_own(credit)) for credit in found] for found in chosen]
+    everything, sequences = sum(map(sum, lengths)), sum(map(len, chosen))
     examples = []
-    for pairs in chosen:
-        together = sum(_length(rollout) for rollout, _ in pairs)
-        for rollout, value in pairs:
+    for found, own in zip(chosen, lengths, strict=True):
+        for credit, length in zip(found, own, strict=True):
             count = {
-                "prompt": len(chosen) * together,
+                "prompt": len(chosen) * sum(own),
                 "token": everything,
-                "sequence": sequences * _length(rollout),
+                "sequence": sequences * length,
                 "constant": sequences * longest,
             }[aggregation]
-            examples += _weighted(rollout, value, max(count, 1))
+            examples += _weighted(credit, max(count, 1))
     return examples
 
 
+def _credited(group: Sequence[Rollout | Line], values: Sequence[float | None]) -> list[Credit]:
+    """Returns the credit of every line of a group that has an advantage, in the order of the group."""
+    pairs = [
+        (line, value)
+        for attempt, value in zip(group, values, strict=True)
+        if value is not None
+        for line in lines_of(attempt)
+    ]
+    families: dict[str, list[tuple[Line, float]]] = {}
+    for line, value in pairs:
+        families.setdefault(line.rollout.id, []).append((line, value))
+    found = {credit.line.id: credit for family in families.values() for credit in credits_of(family)}
+    return [found[line.id] for line, _ in pairs]
+
+
 def minibatches(
-    groups: Sequence[Group], advantages: Advantages, count: int, seed: int
-) -> list[tuple[list[Group], Advantages]]:
+    groups: Sequence[Sequence[Item]], advantages: Advantages, count: int, seed: int
+) -> list[tuple[list[Sequence[Item]], Advantages]]:
     """Returns the groups with an advantage and their advantages, dealt into at most `count` minibatches.
 
     Each minibatch becomes a batch with a normaliser of its own. Groups stay whole and differ by at most one in number.
@@ -104,38 +121,32 @@ def minibatches(
     return [([group for group, _ in part], [values for _, values in part]) for part in parts]
 
 
-def _own(branch: Branch) -> list[bool]:
-    """Returns which tokens of a branch the policy gradient learns from; a shared prefix is its parent's.
+def _own(credit: Credit) -> list[bool]:
+    """Returns a mask of the tokens that the policy gradient learns from.
 
-    A text's first token is never predicted, so it is never learned from.
+    The first token of a text is never predicted, so it is never learned from.
     """
-    if not branch.trainable:
-        return [False] * len(branch.transcript)
     mask: list[bool] = []
-    for span in branch.transcript:
+    for span in credit.line.transcript:
         mask.extend([span.author is Author.MODEL and span.logprobs is not None] * len(span))
-    shared = min(max(branch.fork_at, 1), len(mask))
+    shared = min(max(credit.start, 1), len(mask))
     mask[:shared] = [False] * shared
     return mask
 
 
-def _length(rollout: Rollout) -> int:
-    return sum(sum(_own(branch)) for branch in rollout.branches)
-
-
-def _weighted(rollout: Rollout, advantage: float, count: int) -> list[Example]:
-    examples = []
-    for branch in rollout.branches:
-        mask = _own(branch)
-        if any(mask):
-            logprobs = array("f")
-            for span in branch.transcript:
-                logprobs.extend(span.logprobs or bytes(len(span)))
-            policy = array("f", [advantage / count if own else 0.0 for own in mask])
-            match = array("f", [1 / count if own else 0.0 for own in mask])
-            nothing = array("f", bytes(4 * len(mask)))
-            examples.append(Example(branch.transcript.tokens, policy, nothing, logprobs, match))
-    return examples
+def _weighted(credit: Credit, count: int) -> list[Example]:
+    """Returns the sample of a line, [] where it has no token to learn from."""
+    mask, transcript = _own(credit), credit.line.transcript
+    if not any(mask):
+        return []
+    logprobs = array("f")
+    for span in transcript:
+        logprobs.extend(span.logprobs or bytes(len(span)))
+    advantages = zip(mask, credit.advantages, strict=True)
+    policy = array("f", [advantage / count if own else 0.0 for own, advantage in advantages])
+    match = array("f", [1 / count if own else 0.0 for own in mask])
+    nothing = array("f", bytes(4 * len(mask)))
+    return [Example(transcript.tokens, policy, nothing, logprobs, match)]
 
 
 def imitation_examples(transcripts: Sequence[Transcript], authors: Sequence[Author]) -> list[Example]:

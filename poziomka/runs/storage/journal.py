@@ -30,7 +30,8 @@ class Journal:
     Attributes:
         step: training step of the rollouts.
         groups: the rollouts by group.
-        advantages: by rollout id, one value for each MODEL token of its first branch; rollouts without are absent.
+        advantages: one value for each MODEL token, by the rollout's id for its first branch and by "id#k" for branch k;
+            branches without are absent.
     """
 
     step: int
@@ -63,7 +64,7 @@ def write_journal(
     rollouts = list(chain.from_iterable(groups))
     _demand_fit(path, rollouts, advantages)
     rows = [
-        {"schema_version": SCHEMA, "step": step, "group": number, **_row(rollout, advantages.get(rollout.id))}
+        {"schema_version": SCHEMA, "step": step, "group": number, **_row(rollout, advantages)}
         for number, group in enumerate(groups)
         for rollout in group
     ]
@@ -91,7 +92,7 @@ def read_journal(path: Path) -> Journal:
         groups: dict[int, list[Rollout]] = {}
         for row in rows:
             groups.setdefault(row["group"], []).append(_rollout(row))
-        kept = {row["id"]: row["advantages"] for row in rows if row["advantages"] is not None}
+        kept = {name: values for row in rows for name, values in _advantages(row) if values is not None}
     except (OSError, pa.ArrowException, *MALFORMED) as error:
         raise _unreadable(path, error) from error
     return Journal(step, list(groups.values()), kept)
@@ -139,6 +140,8 @@ def _schema(pa: Any, metadata: dict[str, str]) -> Any:
             "logprobs": pa.list_(pa.float32()),
             "stop": text,
             "policy": text,
+            "reward": pa.float64(),
+            "feedback": text,
         }
     )
     tried = pa.struct({"fork_at": count, "spans": pa.list_(span)})
@@ -147,6 +150,7 @@ def _schema(pa: Any, metadata: dict[str, str]) -> Any:
         "parent": count,
         "fork_at": count,
         "trainable": pa.bool_(),
+        "strategy_reward": pa.float64(),
         "reward": pa.float64(),
         "verdict": text,
         "why": text,
@@ -155,6 +159,7 @@ def _schema(pa: Any, metadata: dict[str, str]) -> Any:
         "tokenizer": text,
         "spans": pa.list_(span),
         "tried": pa.list_(tried),
+        "advantages": pa.list_(pa.float64()),
     }
     columns = {
         "schema_version": count,
@@ -169,8 +174,8 @@ def _schema(pa: Any, metadata: dict[str, str]) -> Any:
         "facts": text,
         "policy": text,
         "cost": count,
+        "chosen": count,
         **branch,
-        "advantages": pa.list_(pa.float64()),
         "branches": pa.list_(pa.struct(branch)),
         "seconds": pa.list_(pa.float64()),
     }
@@ -179,9 +184,10 @@ def _schema(pa: Any, metadata: dict[str, str]) -> Any:
 
 def _demand_fit(path: Path, rollouts: Sequence[Rollout], advantages: Mapping[str, Sequence[float]]) -> None:
     """Raises RunError if ids are not unique, or advantages do not match the rollouts."""
-    by_id = {rollout.id: rollout for rollout in rollouts}
-    if len(by_id) != len(rollouts):
-        message = f"journal {path} would hold {len(rollouts)} rollouts under {len(by_id)} ids: give each its own id"
+    by_id = {_name(rollout, index): branch for rollout in rollouts for index, branch in enumerate(rollout.branches)}
+    ids = {rollout.id for rollout in rollouts}
+    if len(ids) != len(rollouts):
+        message = f"journal {path} would hold {len(rollouts)} rollouts under {len(ids)} ids: give each its own id"
         raise RunError(message)
     for name, values in advantages.items():
         if name not in by_id:
@@ -193,9 +199,17 @@ def _demand_fit(path: Path, rollouts: Sequence[Rollout], advantages: Mapping[str
             raise RunError(message)
 
 
-def _row(rollout: Rollout, advantages: Sequence[float] | None) -> dict[str, Any]:
+def _name(rollout: Rollout, index: int) -> str:
+    """Returns the key of a branch's advantages."""
+    return f"{rollout.id}#{index}" if index else rollout.id
+
+
+def _row(rollout: Rollout, advantages: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     problem = rollout.problem
-    first, *others = rollout.branches
+    first, *others = (
+        _branch_row(branch, rollout.id, advantages.get(_name(rollout, index)))
+        for index, branch in enumerate(rollout.branches)
+    )
     return {
         "id": rollout.id,
         "task": problem.task,
@@ -205,10 +219,10 @@ def _row(rollout: Rollout, advantages: Sequence[float] | None) -> dict[str, Any]
         "answer": _text(problem.answer),
         "facts": _json(problem.facts, f"the facts of problem {problem.task}/{problem.key}"),
         "policy": rollout.policy,
-        "cost": first.transcript.cost,
-        **_branch_row(first, rollout.id),
-        "advantages": None if advantages is None else [float(value) for value in advantages],
-        "branches": [_branch_row(branch, rollout.id) for branch in others],
+        "cost": rollout.cost,
+        "chosen": rollout.answer,
+        **first,
+        "branches": others,
         "seconds": [span.seconds for branch in rollout.branches for span in _all_spans(branch.transcript)],
     }
 
@@ -220,13 +234,14 @@ def _all_spans(transcript: Transcript) -> Iterator[Span]:
         yield from tried.spans
 
 
-def _branch_row(branch: Branch, rollout: str) -> dict[str, Any]:
+def _branch_row(branch: Branch, rollout: str, advantages: Sequence[float] | None) -> dict[str, Any]:
     score, transcript = branch.score, branch.transcript
     return {
         "role": branch.role,
         "parent": branch.parent,
         "fork_at": branch.fork_at,
         "trainable": branch.trainable,
+        "strategy_reward": branch.reward,
         "reward": score and score.reward,
         "verdict": score and score.verdict.value,
         "why": score and _text(score.why),
@@ -237,6 +252,7 @@ def _branch_row(branch: Branch, rollout: str) -> dict[str, Any]:
         "tried": [
             {"fork_at": tried.fork_at, "spans": [_span_row(span) for span in tried.spans]} for tried in transcript.tried
         ],
+        "advantages": None if advantages is None else [float(value) for value in advantages],
     }
 
 
@@ -248,7 +264,16 @@ def _span_row(span: Span) -> dict[str, Any]:
         "logprobs": None if span.logprobs is None else span.logprobs.tolist(),
         "stop": span.stop and span.stop.value,
         "policy": span.policy,
+        "reward": span.reward,
+        "feedback": _text(span.feedback),
     }
+
+
+def _advantages(row: Mapping[str, Any]) -> Iterator[tuple[str, list[float] | None]]:
+    """Yields the key and the advantages of each branch of a row; journals of older versions have those of the first."""
+    yield row["id"], row["advantages"]
+    for index, branch in enumerate(row["branches"], 1):
+        yield f"{row['id']}#{index}", branch.get("advantages")
 
 
 def _text(text: str | None) -> str | None:
@@ -269,7 +294,7 @@ def _rollout(row: Mapping[str, Any]) -> Rollout:
     problem = Problem(row["task"], row["key"], prompt, row["answer"], facts, row["level"])
     seconds = iter(row["seconds"])
     branches = tuple(_branch(part, seconds) for part in (row, *row["branches"]))
-    return Rollout(row["id"], problem, branches, row["policy"])
+    return Rollout(row["id"], problem, branches, row["policy"], row.get("chosen") or 0)
 
 
 def _branch(row: Mapping[str, Any], seconds: Iterator[float]) -> Branch:
@@ -282,11 +307,13 @@ def _branch(row: Mapping[str, Any], seconds: Iterator[float]) -> Branch:
         Tried(each["fork_at"], tuple(_span(span, seconds) for span in each["spans"])) for each in row["tried"]
     )
     transcript = Transcript(spans, row["tokenizer"], tried)
-    return Branch(transcript, score, row["parent"], row["fork_at"], row["role"], row["trainable"])
+    forked = row["parent"], row["fork_at"], row["role"], row["trainable"]
+    return Branch(transcript, score, *forked, row.get("strategy_reward"))
 
 
 def _span(row: Mapping[str, Any], seconds: Iterator[float]) -> Span:
     span = Span(Author(row["author"]), row["text"], stop=row["stop"] and Stop(row["stop"]), policy=row["policy"])
     tokens = None if row["tokens"] is None else compact(row["tokens"])
     logprobs = None if row["logprobs"] is None else compact_floats(row["logprobs"])
-    return replace(span, tokens=tokens, logprobs=logprobs, seconds=next(seconds))
+    said = {"reward": row.get("reward"), "feedback": row.get("feedback")}
+    return replace(span, tokens=tokens, logprobs=logprobs, seconds=next(seconds), **said)

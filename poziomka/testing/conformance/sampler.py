@@ -2,18 +2,23 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from poziomka.core.errors import PoziomkaError, SamplerError
 from poziomka.core.rollouts.answers import split_thought
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, Sampling, WeightHost
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript
 from poziomka.testing.rule import rule
 
 
 def check_sampler(
-    sampler: Sampler, transcript: Transcript, *, sampling: Sampling | None = None, weights: object = None
+    sampler: Sampler,
+    transcript: Transcript,
+    *,
+    sampling: Sampling | None = None,
+    weights: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Checks that a sampler keeps its contract; returns a sentence for each rule that could not be checked.
 
@@ -24,7 +29,7 @@ def check_sampler(
         sampler: the sampler to check.
         transcript: transcript to continue, for example a chat message.
         sampling: base settings; None for 64 tokens.
-        weights: weights for `adopt`; None leaves it unchecked.
+        weights: weights for `load_weights`; None leaves it unchecked.
 
     Raises:
         AssertionError: the sampler breaks a rule; the message names the rule and the observed values.
@@ -51,7 +56,9 @@ class _Case:
         return appended(self.before, after)
 
 
-async def _check(sampler: Sampler, before: Transcript, sampling: Sampling, weights: object) -> list[str]:
+async def _check(
+    sampler: Sampler, before: Transcript, sampling: Sampling, weights: Mapping[str, Any] | None
+) -> list[str]:
     ids = [list(span.tokens or ()) for span in before]
     case = _Case(sampler, before, sampling, await sampler.extend(before, sampling))
     untried = []
@@ -60,7 +67,7 @@ async def _check(sampler: Sampler, before: Transcript, sampling: Sampling, weigh
         untried += [reason] if reason else []
     kept = ids == [list(span.tokens or ()) for span in before]
     rule(kept, "a sampler leaves the transcript it was given as it was: its tokens changed")
-    reason = await _adopts(case, weights)  # last, because it changes the sampler
+    reason = await _loads(case, weights)  # last, because it changes the sampler
     return untried + ([reason] if reason else [])
 
 
@@ -246,6 +253,30 @@ async def _scores(case: _Case) -> str | None:
     return None
 
 
+async def _streams(case: _Case) -> str | None:
+    """`on_token` gets the tokens of the reply in order, and ends it where it returns False."""
+    heard: list[tuple[Author, int | str]] = []
+
+    def on_token(author: Author, token: int | str) -> bool:
+        heard.append((author, token))
+        return True
+
+    streamed = await case.sampler.extend(case.before, case.sampling, on_token)
+    rule(_words(streamed) == _words(case.after), "a reply that is streamed is the reply that is not streamed")
+    written = [(span.author, token) for span in case.new(case.after) for token in span.tokens or ()]
+    if not case.sampler.capabilities.token_ids:
+        return "streaming was compared without token ids"
+    written = [pair for pair in written if pair[0] is not Author.TEMPLATE]
+    rule(
+        heard == written, f"on_token gets every token of a reply in order: {len(written)} written, {heard!r:.200} heard"
+    )
+    rule(
+        _written(case.new(await case.sampler.extend(case.before, case.sampling, lambda *_: False))) <= 1,
+        "a reply ends where on_token returns False",
+    )
+    return None
+
+
 async def _refuses(case: _Case) -> str | None:
     if case.after.tokenizer is None:
         return "another tokenizer's transcript was not tried: it names no tokenizer"
@@ -258,15 +289,17 @@ async def _refuses(case: _Case) -> str | None:
     return None
 
 
-async def _adopts(case: _Case, weights: object) -> str | None:
+async def _loads(case: _Case, weights: Mapping[str, Any] | None) -> str | None:
     if weights is None:
-        return "adopting was not tried: no weights were given"
-    try:
-        case.sampler.adopt("a-new-version", weights)
-    except SamplerError as error:
-        return f"adopting was not tried: {error}"
+        return "loading weights was not tried: no weights were given"
+    if not isinstance(case.sampler, WeightHost):
+        return f"loading weights was not tried: {type(case.sampler).__name__} is no WeightHost"
+    await case.sampler.load_weights("a-new-version", weights)
     policies = {span.policy for span in case.new(await case.extend()) if span.author is Author.MODEL}
-    rule(policies == {"a-new-version"}, f"spans name the version that wrote them: after adopting, received {policies}")
+    rule(
+        policies == {"a-new-version"},
+        f"spans name the version that wrote them: after load_weights, received {policies}",
+    )
     return None
 
 
@@ -280,5 +313,6 @@ RULES: tuple[Callable[[_Case], Awaitable[str | None]], ...] = (
     _persists,
     _goes_on,
     _scores,
+    _streams,
     _refuses,
 )

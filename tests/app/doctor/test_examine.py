@@ -9,7 +9,7 @@ from poziomka.app.doctor import Bench, Status, coloured, cost, examine
 from poziomka.app.preflight import needs
 from poziomka.core.errors import ModelError
 from poziomka.core.problem import Problem
-from poziomka.core.rollouts.collect import collect
+from poziomka.core.rollouts.collect import collect, wait_for
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.models import lora
 from poziomka.models.lora import LoraSettings
@@ -28,7 +28,7 @@ def test_weights_optimizer_and_sampler_are_afterwards_what_they_were(parts_of, b
     bench = Bench(parts)
     examples = bench.examples(bench.mixed, bench.advantages(bench.mixed))
     parts.learner.step(parts.learner.pack(examples), 1e-3)  # so that the optimizer has a state
-    parts.sampler.adopt("before", parts.learner.weights())
+    wait_for(parts.sampler.load_weights("before", parts.learner.weights()))
     weights = {name: tensor.clone() for name, tensor in parts.learner.weights().items()}
     state = parts.learner.state()
 

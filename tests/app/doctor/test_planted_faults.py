@@ -25,14 +25,14 @@ def test_parts_with_tools_that_are_well_fail_nothing(parts_of, failures, tools):
 class Deaf(LocalSampler):
     """Goes on with the weights it began with."""
 
-    def adopt(self, version, weights):
+    async def load_weights(self, version, weights):
         pass
 
 
 class Pretender(LocalSampler):
     """Names the new version and keeps the old weights."""
 
-    def adopt(self, version, weights):
+    async def load_weights(self, version, weights):
         self.engine.adopt(version, {name: tensor.clone() for name, tensor in self.engine.weights().items()})
 
 
@@ -41,7 +41,7 @@ class Late(LocalSampler):
 
     waiting = None
 
-    def adopt(self, version, weights):
+    async def load_weights(self, version, weights):
         now = {name: tensor.clone() for name, tensor in weights.items()}
         before, self.waiting = self.waiting, now
         self.engine.adopt(version, before or {n: t.clone() for n, t in self.engine.weights().items()})
@@ -58,8 +58,8 @@ def test_a_sampler_with_stale_weights_is_caught(parts_of, failures, sampler):
 class Undivided(LocalSampler):
     """Samples at the temperature it is asked for, and stores the log-probabilities of temperature 1."""
 
-    async def extend(self, transcript, sampling):
-        reply = await super().extend(transcript, sampling)
+    async def extend(self, transcript, sampling, on_token=None):
+        reply = await super().extend(transcript, sampling, on_token)
         scores, place, spans = self.engine.score(reply.tokens, 1.0), 0, []
         for span in reply:
             own = scores[place : place + len(span)]

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from poziomka.core.environment import Reply, Session, goes_on
 from poziomka.core.errors import SamplerError
-from poziomka.core.sampler import Sampler, Sampling
-from poziomka.core.transcript import Author, Transcript
+from poziomka.core.transcript import Transcript
 from poziomka.inference.local import LocalSampler
 
 MOST = 1000  # largest number of tool calls of a conversation; the tokens of a reply limit them sooner
@@ -17,28 +16,6 @@ def demand_room(sampler: LocalSampler, transcript: Transcript) -> None:
     if most is not None and len(transcript) >= most:
         message = f"the conversation fills the context of {most} tokens: /new begins anew"
         raise SamplerError(message)
-
-
-class Spoken(Sampler):
-    """Sampler that passes each token to a callback as it is sampled.
-
-    Args:
-        inner: the wrapped sampler.
-        hear: called with author and id of each token; returns False to stop.
-    """
-
-    def __init__(self, inner: LocalSampler, hear: Callable[[Author, int], bool]) -> None:
-        """Stores sampler and callback."""
-        self._inner = inner
-        self._hear = hear
-
-    async def extend(self, transcript: Transcript, sampling: Sampling) -> Transcript:
-        """Returns the transcript extended by the wrapped sampler, which streams its tokens to the callback.
-
-        Raises:
-            SamplerError: the wrapped sampler raised it.
-        """
-        return await self._inner.stream(transcript, sampling, self._hear)
 
 
 class Shown:

@@ -12,12 +12,13 @@ from types import FrameType
 from typing import TextIO
 
 from poziomka.app.build import load
-from poziomka.app.cli.chat.equipment import Shown, Spoken, demand_room
+from poziomka.app.cli.chat.equipment import Shown, demand_room
 from poziomka.app.cli.chat.wrap import Wrap
-from poziomka.core.environment import Environment, Session, converse
+from poziomka.core.environment import Environment, Session
 from poziomka.core.errors import ModelError
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.collect import wait_for
+from poziomka.core.rollouts.conversation import converse
 from poziomka.core.safety.terminal import behind, visible
 from poziomka.core.safety.untrusted import expanded
 from poziomka.core.sampler import Sampling
@@ -246,20 +247,19 @@ class Talk:
                 flush()
                 screen.tool(text)
 
-            def hear(_: Author, token: int) -> bool:
+            def on_token(_: Author, token: int | str) -> bool:
                 moments.append(time.perf_counter())
-                waiting.append(token)
+                waiting.append(int(token))
                 text = tokenizer.decode(waiting)
                 if not text.endswith(HALF) or len(waiting) > 4:
                     waiting.clear()
                     screen.add(text)
                 return not interrupted
 
-            spoken = Spoken(self.sampler, hear)
             reply = (
-                converse(spoken, Shown(self.session, show), asked, sampling)
+                converse(self.sampler, Shown(self.session, show), asked, sampling, on_token)
                 if self.session
-                else spoken.extend(asked, sampling)
+                else self.sampler.extend(asked, sampling, on_token)
             )
             self.transcript = wait_for(reply)
         flush()

@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import cast
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.core.processes import state_of
-from poziomka.environments.plain import is_readable
+from poziomka.core.safety.processes import state_of
+from poziomka.environments.sandbox.worker.wire_format import is_readable
 
 PATIENCE = 3.0  # seconds within which it must answer, unless it is waiting for a processor
 TICK = 0.1  # seconds between two checks of its state

@@ -1,0 +1,114 @@
+"""Conversations of a sampler and a session, and the default strategy: a single reply, or one conversation."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from poziomka.core.environment import Reply, Session, goes_on, opened
+from poziomka.core.errors import EnvironmentFailure, TranscriptError
+from poziomka.core.problem import Problem
+from poziomka.core.rollout import Branch
+from poziomka.core.sampler import OnToken, Sampler, Sampling
+from poziomka.core.strategy import Attempt, OpenSession, Strategy
+from poziomka.core.transcript import Stop, Transcript
+
+
+async def converse(
+    sampler: Sampler,
+    session: Session,
+    transcript: Transcript,
+    sampling: Sampling,
+    on_token: OnToken | None = None,
+) -> Transcript:
+    """Alternates between a sampler and a session until one of them ends the conversation.
+
+    Args:
+        sampler: writes the model's turns.
+        session: answers them; the caller closes it.
+        transcript: the conversation so far.
+        sampling: parameters of each turn; `sampling.tokens` bounds the model's tokens over all turns. A turn without
+            token ids (of a remote endpoint) counts as one token, so that the conversation ends.
+        on_token: as for `Sampler.extend`.
+
+    Returns:
+        The transcript with the model's turns and the session's replies; the first span of a reply has the seconds that
+        it took, its reward and its feedback.
+
+    Raises:
+        EnvironmentFailure: the session raised, or returned something else than a Reply.
+    """
+    left = sampling.tokens
+    waits = (Stop.PHRASE, Stop.END) if getattr(session, "after_end", False) else (Stop.PHRASE,)
+    while left > 0:
+        before = transcript.cost
+        transcript = await sampler.extend(transcript, replace(sampling, tokens=left), on_token)
+        left -= max(transcript.cost - before, 1)
+        if transcript.stop not in waits:
+            break
+        try:
+            if transcript.stop is Stop.PHRASE and goes_on(session, transcript):
+                continue
+            reply = await _reply(session, transcript)
+        except EnvironmentFailure:
+            raise
+        except Exception as error:
+            message = f"the session raised {type(error).__name__}: {error}"
+            raise EnvironmentFailure(message) from error
+        if reply is None:
+            break
+        transcript += reply.spans
+        if reply.done:
+            break
+    return transcript
+
+
+async def _reply(session: Session, transcript: Transcript) -> Reply | None:
+    """Returns the session's reply, with the seconds that it took."""
+    began = time.perf_counter()
+    reply = await session.reply(transcript)
+    if reply is None:
+        return None
+    if not isinstance(reply, Reply):
+        message = f"a session answers with a Reply or None: received a {type(reply).__name__}"
+        raise EnvironmentFailure(message)
+    return replace(reply, span=replace(reply.span, seconds=time.perf_counter() - began))
+
+
+class SingleReply(Strategy):
+    """One reply to the prompt, or one conversation where the task has an environment: the default strategy."""
+
+    async def attempt(
+        self,
+        sampler: Sampler,
+        prompt: Transcript,
+        params: Sampling,
+        *,
+        open_session: OpenSession | None = None,
+        problem: Problem | None = None,
+    ) -> Attempt:
+        """Returns an attempt of one branch; see Strategy."""
+        if open_session is None:
+            return Attempt((Branch(await sampler.extend(prompt, params)),))
+        with opened(open_session) as session:
+            transcript = await converse(sampler, session, prompt, params)
+        return Attempt((Branch(transcript),))
+
+    async def attempts(
+        self,
+        sampler: Sampler,
+        prompt: Transcript,
+        params: Sequence[Sampling],
+        *,
+        open_session: OpenSession | None = None,
+        problem: Problem | None = None,
+    ) -> list[Attempt]:
+        """Returns one attempt for each of `params`; without an environment, the sampler reads the prompt once."""
+        if open_session is not None:
+            return await super().attempts(sampler, prompt, params, open_session=open_session, problem=problem)
+        try:
+            return [Attempt((Branch(transcript),)) for transcript in await sampler.branch(prompt, params)]
+        except TranscriptError as error:
+            return [Attempt.failed(prompt, str(error))] * len(params)
+
+
+SINGLE_REPLY = SingleReply()
