@@ -38,7 +38,7 @@ def attempts_in(groups: Sequence[Group], opinions: Mapping[str, Score], *, grade
     Args:
         groups: groups of one step or of one evaluation.
         opinions: the audit's scores by rollout id.
-        graded: whether the audit gives partial credit; if not, it may refuse only what the scorer calls correct.
+        graded: whether the audit gives partial credit; if not, it may refuse only answers that the scorer accepts.
     """
     common = most_common_answer(groups)
 
@@ -122,7 +122,7 @@ class Drift:
         setting: the field of AlarmSettings with its threshold.
         quantity: the quantity that is compared, a key of `Record`.
         about: description of the quantity for the message.
-        shows: returns how strongly an attempt shows the drift; 0 for not at all.
+        shows: function from an attempt to the strength of the drift in it; 0 for none.
         rule: description of how the example rollouts are chosen.
         pays: alarm only while the mean reward is at least as high as at the beginning.
         factor: 1 or -1 if the threshold is a factor of growth or of shrinkage; 0 if it is a difference.
@@ -217,7 +217,7 @@ def showing(attempts: Sequence[Sequence[Attempt]], shows: Callable[[Attempt], fl
 
     Args:
         attempts: attempts by group.
-        shows: returns how strongly an attempt shows the drift; attempts with 0 are left out.
+        shows: function from an attempt to the strength of the drift in it; attempts with 0 are left out.
     """
     found = [
         (place, -shows(attempt), number, attempt)
