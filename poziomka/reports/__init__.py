@@ -1,1 +1,1 @@
-"""What a run's folder says, as figures, as one page, in words."""
+"""Reports of a run: figures, an HTML page, and summaries in sentences."""

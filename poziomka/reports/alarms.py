@@ -1,4 +1,4 @@
-"""What the page says of alarms and of checks that failed: every alarm with the rollouts that show it."""
+"""Report section on alarms, with example rollouts of each, and on failed checks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ NO_AUDIT = (
 
 
 def section(reading: Reading) -> str:
-    """Returns the section's body; "" where nothing was reinforced."""
+    """Returns the HTML body of the section; "" if the run had no reinforcement."""
     checks = _checks(reading)
     if not reading.alarms:
         return checks and tag("p", "This run is older than alarms: nothing was watched.") + checks
@@ -36,7 +36,7 @@ def section(reading: Reading) -> str:
 
 
 def warning(reading: Reading) -> str:
-    """Returns what stands beside the page's headline; "" where no alarm rang."""
+    """Returns the HTML warning below the page's headline; "" if no alarm was raised."""
     names = list(dict.fromkeys(str(alarm.get("name", "")) for alarm in rung(reading.alarms)))
     if not names:
         return ""
@@ -45,7 +45,7 @@ def warning(reading: Reading) -> str:
 
 
 def silence(alarms: Table) -> str:
-    """Returns what was watched, where no alarm rang."""
+    """Returns a sentence about a run without raised alarms, with the signals that were monitored."""
     watched = alarms.get("watched")
     names = [str(name) for name in watched] if isinstance(watched, list) else []
     if not names:
@@ -78,7 +78,7 @@ def _capital(text: Any) -> str:
 
 
 def _checks(reading: Reading) -> str:
-    """Returns how many attempts of reinforcement got which verdict; "" where the metrics do not say."""
+    """Returns a table of reinforcement attempts by verdict; "" if the metrics do not contain verdicts."""
     lines = reading.stage("reinforce")
     counts = {verdict: sum(finite(line.get(f"verdict/{verdict}")) or 0.0 for line in lines) for verdict in Verdict}
     total = sum(counts.values())

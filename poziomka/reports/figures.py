@@ -1,6 +1,6 @@
-"""The figures of a run, drawn so that the same folder gives the same files.
+"""Figures of a run; the same run folder always gives the same files.
 
-Colour tells the model (orange: warm start, blue: trained), the line tells the way of spending tokens.
+The colour of a line is that of the model (orange: warm start, blue: trained), its style that of the thinking strategy.
 """
 
 import io
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Style = dict[str, Any]  # how a line is drawn
+Style = dict[str, Any]  # matplotlib's properties of a line
 MAJORITY: Style = {"marker": "s", "markerfacecolor": PAPER, "markersize": 4.5, "linewidth": 1.2}
 DASHED: Style = {"linestyle": (0, (4, 2)), "linewidth": 1.2}
 DOTTED: Style = {"linestyle": (0, (1, 1.6)), "linewidth": 1.3}
@@ -32,14 +32,14 @@ MADE: Style = {"linestyle": (0, (7, 1.5, 1.5, 1.5)), "linewidth": 1.6, "marker":
 REFERENCE: Style = {"linestyle": (0, (3, 1.5)), "linewidth": 1.0}
 ONCE: Style = {"linestyle": "", "marker": "<", "markersize": 7.0}
 
-Key = tuple[str, Style]  # what a kind of line means
-A_ROW = 3  # keys beside each other
-TOP = 1.1  # of the axis of accuracy: names stand above 100 %
+Key = tuple[str, Style]  # legend entry: text and style
+A_ROW = 3  # legend entries in a row
+TOP = 1.1  # upper limit of the accuracy axis, with room for names above 100 %
 Panel = Callable[["Axes", Reading], None]
 
 
 def draw(run: Run) -> list[Path]:
-    """Writes every figure that a run's folder has the numbers for, and returns the files' paths.
+    """Writes all figures for which a run's folder has data, and returns the paths of the files.
 
     Raises:
         RunError: the folder cannot be written.
@@ -48,7 +48,7 @@ def draw(run: Run) -> list[Path]:
 
 
 def draw_reading(reading: Reading) -> list[Path]:
-    """Writes the figures of a folder that was read already."""
+    """Writes the figures of a `Reading` and returns the paths of the files; see `draw`."""
     from matplotlib.figure import Figure  # noqa: PLC0415 half a second that only figures need
     from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 as above
 
@@ -79,7 +79,7 @@ def _write(figure: "Figure", folder: Path, name: str) -> list[Path]:
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         data = io.BytesIO()
         figure.savefig(data, format=kind, dpi=DOTS, metadata=metadata)
-        figure.set_layout_engine("none")  # it was laid out; once is enough
+        figure.set_layout_engine("none")  # the first savefig has done the layout
         path = folder / "figures" / f"{name}.{kind}"
         with in_words(f"write the figure {path}"):
             path.parent.mkdir(exist_ok=True)
@@ -90,7 +90,7 @@ def _write(figure: "Figure", folder: Path, name: str) -> list[Path]:
 
 # ------------------------------------------------------------------------------------------------- the two panels
 def compute_panel(axes: "Axes", reading: Reading) -> None:
-    """Draws held-out accuracy against reinforcement compute; the warm start, at 0 FLOPs, stands left of a break."""
+    """Draws held-out accuracy against reinforcement compute; the warm start, at 0 FLOPs, is left of an axis break."""
     points = sorted(reading.learning, key=lambda point: point.x)
     spent = [point.x for point in points if point.x > 0] or [1.0]
     start = spent[0] / 10 ** (0.12 + 0.2 * math.log10(spent[-1] / spent[0]))
@@ -123,7 +123,7 @@ def compute_panel(axes: "Axes", reading: Reading) -> None:
 
 
 def _level(axes: "Axes", reached: Estimate, xs: Sequence[float]) -> list[Point]:
-    """Draws what the warm start reaches when it is made to think: the same at any compute; returns its points."""
+    """Draws a horizontal line for the accuracy of the warm start made to think; returns points along it."""
     low, high = xs[0], xs[-1] if len(xs) > 1 else axes.get_xlim()[1]
     axes.fill_between([low, high], reached.low, reached.high, color=BEFORE, alpha=0.1, linewidth=0, zorder=2)
     axes.plot([low, high], [reached.mean] * 2, color=BEFORE, zorder=4, **{**MADE, "marker": ""})
@@ -131,7 +131,7 @@ def _level(axes: "Axes", reached: Estimate, xs: Sequence[float]) -> list[Point]:
 
 
 def _reference_levels(axes: "Axes", reading: Reading, xs: Sequence[float]) -> list[Named]:
-    """Draws the exact success of the task's known policies at the compared budget; returns their names to write."""
+    """Draws the exact accuracy of the task's reference policies at the compared budget; returns the lines' names."""
     low, high = xs[0], xs[-1] if len(xs) > 1 else axes.get_xlim()[1]
     found = []
     for name, points in reading.references.items():
@@ -145,9 +145,9 @@ def _reference_levels(axes: "Axes", reading: Reading, xs: Sequence[float]) -> li
 
 
 def _thinking_length(axes: "Axes", xs: Sequence[float], points: Sequence[Point]) -> list[Point]:
-    """Draws the length of thought on a second axis, muted: it explains the curve and is not the result.
+    """Draws the mean thinking tokens on a second axis, muted because they explain the result and are not the result.
 
-    Returns its points, as they stand on the first axis.
+    Returns the points in the coordinates of the first axis.
     """
     known = [(x, point.thinking) for x, point in zip(xs, points, strict=True) if point.thinking is not None]
     if not known:
@@ -161,12 +161,12 @@ def _thinking_length(axes: "Axes", xs: Sequence[float], points: Sequence[Point])
     second.set_ylabel("thinking tokens", color=MUTED)
     top = 1.3 * max(1.0, *(y for _, y in known))
     second.set_ylim(0, top)
-    axes.set_zorder(second.get_zorder() + 1)  # the result lies on top
+    axes.set_zorder(second.get_zorder() + 1)  # draws the result on top
     return [Point(x, Estimate(*[y / top * TOP] * 3)) for x, y in known]
 
 
 def thinking_panel(axes: "Axes", reading: Reading) -> None:
-    """Draws held-out accuracy against the thinking tokens really spent, for each model and way of spending them."""
+    """Draws held-out accuracy against the thinking tokens really spent, for each model and thinking strategy."""
     _accuracy_axis(axes, "held-out accuracy")
     axes.set(title="More thinking", xlabel="thinking tokens really spent on a problem (mean, log scale)")
     curves = _drawable(reading)
@@ -196,7 +196,7 @@ def thinking_panel(axes: "Axes", reading: Reading) -> None:
 
 
 def _drawable(reading: Reading) -> list[Curve]:
-    """Returns the curves to draw; one of a model that always thinks is its own made-to-think curve."""
+    """Returns the curves to draw; the made-to-think curve of a model that always thinks is left out as a duplicate."""
     same = {curve.model for curve in reading.curves if curve.always_thinks}
     curves = [curve.drawable() for curve in reading.curves if not (curve.forced and curve.weights in same)]
     return [curve for curve in curves if curve.marks]
@@ -219,7 +219,7 @@ def _ways(axes: "Axes", curve: Curve, colour: str) -> None:
 
 
 def _write_names(axes: "Axes", named: Sequence[Named], colour: Callable[[Named], str]) -> None:
-    """Writes each line's name beside it, clear of every line."""
+    """Writes the name of each line beside it, where it overlaps no line."""
     figure, box = axes.get_figure(root=True), axes.get_window_extent()
     dots, low, high = (figure.dpi if figure else 72) / 72, *axes.get_xlim()
 
@@ -239,7 +239,7 @@ def _accuracy_axis(axes: "Axes", label: str) -> None:
 
 
 def _log_axis(axes: "Axes", low: float, high: float, first_tick: float = 0.0) -> None:
-    """Sets a log axis with few, round, readable ticks."""
+    """Sets a log x axis with a few round ticks."""
     axes.set_xscale("log")
     margin = (high / low) ** 0.04 if high > low else 2.0
     axes.set_xlim(low / margin, high * margin)
@@ -252,7 +252,7 @@ FINEST = (1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9
 
 
 def ticks_between(low: float, high: float) -> list[float]:
-    """Returns a few round ticks of a log axis: 1, 2, 5 in each decade, more where it is short, fewer where long."""
+    """Returns a few round ticks of a log axis: 1, 2, 5 in each decade, more on short axes and fewer on long ones."""
     decades = math.log10(high / low)
     steps: Sequence[float] = (1,)
     for limit, finer in ((3.5, (1, 3)), (2, (1, 2, 5)), (0.8, (1, 1.5, 2, 3, 4, 6, 8)), (0.2, FINEST)):
@@ -264,7 +264,7 @@ def ticks_between(low: float, high: float) -> list[float]:
 
 
 def _keys(axes: "Axes", keys: Sequence[Key]) -> None:
-    """Writes what each kind of line means, in a row above the axes; colour is told beside the lines."""
+    """Draws a legend of line styles above the axes; the colours are explained by the names beside the lines."""
     from matplotlib.lines import Line2D  # noqa: PLC0415 as in draw
 
     handles = [Line2D([], [], label=name, **{"color": INK, **style}) for name, style in keys]
@@ -274,7 +274,7 @@ def _keys(axes: "Axes", keys: Sequence[Key]) -> None:
 
 
 def _band(axes: "Axes", xs: Sequence[float], points: Sequence[Point], colour: str) -> None:
-    """Draws 95 % intervals: a light band, and bars where they were measured."""
+    """Draws 95 % intervals: a light band, and a bar at each measured point."""
     lows, highs = _ends(points)
     axes.fill_between(xs, lows, highs, color=colour, alpha=0.13, linewidth=0, zorder=2)
     axes.vlines(xs, lows, highs, color=colour, alpha=0.55, linewidth=1.1, zorder=3)
@@ -285,7 +285,7 @@ def _ends(points: Sequence[Point]) -> tuple[list[float], list[float]]:
 
 
 def _break(axes: "Axes", start: float, middle: float) -> None:
-    """Marks that the axis is broken between the warm start, which cost no reinforcement, and the rest."""
+    """Marks the axis break between the warm start, which has no reinforcement compute, and the other points."""
     axes.set_xticks([start, *axes.get_xticks()], ["0", *(label.get_text() for label in axes.get_xticklabels())])
     transform = axes.get_xaxis_transform()
     axes.plot([middle], [0], marker="s", markersize=7, color=PAPER, transform=transform, clip_on=False, zorder=8)
@@ -300,7 +300,7 @@ def _break(axes: "Axes", start: float, middle: float) -> None:
 def _say(
     axes: "Axes", text: str, at: tuple[float, float], colour: str, *, offset: tuple[int, int], **place: Any
 ) -> None:
-    """Writes beside a point, with a rim of paper so that no line runs through the letters."""
+    """Writes text beside a point, outlined in the background colour so that lines do not cross the letters."""
     from matplotlib.patheffects import withStroke  # noqa: PLC0415 as in draw
 
     rim = [withStroke(linewidth=3, foreground=PAPER)]

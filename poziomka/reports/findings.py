@@ -1,4 +1,4 @@
-"""What a run found, in plain sentences with intervals, for the page, its alternative texts and the command line."""
+"""Results of a run as sentences with intervals, for the page, its alternative texts and the command line."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -9,17 +9,17 @@ from poziomka.reports.words import MINUS, counted, finite, percent, scaled
 
 WITHIN = "\N{EN DASH}"
 EDGE = "curriculum/edge_pass_rate"
-LOST = 0.1  # nats a token from which on a report says that general knowledge was lost
+LOST = 0.1  # nats per token: the smallest decrease that a report counts as lost general knowledge
 STAGES = {START: "at the start", BEFORE: "after the warm start", AFTER: "after reinforcement"}
 
 
 def interval(value: Estimate) -> str:
-    """Returns an estimate as a person reads it: "93 % (91–95 %)"."""
+    """Formats an estimate with its interval: "93 % (91–95 %)"."""
     return f"{percent(value.mean)} ({100 * value.low:.0f}{WITHIN}{percent(value.high)})"
 
 
 def points(value: Estimate) -> str:
-    """Returns a gain as a person reads it: "+7 points (+4 to +9)"."""
+    """Formats a gain with its interval: "+7 points (+4 to +9)"."""
     return f"{_signed(value.mean)} points ({_signed(value.low)} to {_signed(value.high)})"
 
 
@@ -28,7 +28,7 @@ def _signed(share: float) -> str:
     return f"{number:+d}".replace("-", MINUS) if number else "0"
 
 
-GAINS = {  # by their names in results/gains.json
+GAINS = {  # by key in results/gains.json
     "equal_thinking": "at equal thinking: trained, made to think, over the warm start, made to think",
     "over_made_to_think": "trained, free to answer at once, over the warm start, made to think",
     "free": "trained over the warm start, both free to answer at once: when to think counts too",
@@ -36,13 +36,16 @@ GAINS = {  # by their names in results/gains.json
 
 
 def gains(reading: Reading) -> list[tuple[str, Estimate]]:
-    """Returns each gain of results/gains.json with what it compares."""
+    """Returns the gains in results/gains.json, each with a description of the comparison."""
     found = [(said, estimate(reading.gains.get(name))) for name, said in GAINS.items()]
     return [(said, gain) for said, gain in found if gain is not None]
 
 
 def failures(point: Point) -> str:
-    """Returns what a figure's failed checks leave open: "3; 61 to 64 % of 96 problems"; "" where none failed."""
+    """Formats failed checks: their number, accuracy with all wrong to all right, and problems; "" if none failed.
+
+    For example "3; 61–64 %; 96 problems judged".
+    """
     checks, problems = (finite(point.failures.get(name)) for name in ("checks", "problems"))
     wrong, right = (finite(point.failures.get(name)) for name in ("as_wrong", "as_right"))
     if checks is None or problems is None or wrong is None or right is None:
@@ -51,7 +54,7 @@ def failures(point: Point) -> str:
 
 
 def headline(reading: Reading) -> str:
-    """Returns the result in one sentence, or says that there is none yet."""
+    """Returns the result of the run in one sentence, or a sentence that there is none yet."""
     before, after = (_by_budget(reading.curve(model).budgets) for model in (BEFORE, AFTER))
     if after and reading.lines and not reading.stage("reinforce"):
         return (
@@ -74,7 +77,7 @@ def headline(reading: Reading) -> str:
 
 
 def _compared(reading: Reading, before: Sequence[Point], after: Sequence[Point]) -> list[str]:
-    """Returns what reinforcement changed: the thought first, then when the model thinks."""
+    """Returns clauses on the effect of reinforcement: first at equal thinking, then if the model may skip thinking."""
     said = []
     gain, budget = estimate(reading.gains.get("equal_thinking")), finite(reading.gains.get("budget"))
     forced = [_at(reading.curve(model + FORCED).budgets, budget) for model in (BEFORE, AFTER)]
@@ -98,7 +101,7 @@ def _compared(reading: Reading, before: Sequence[Point], after: Sequence[Point])
 
 
 def _thought(reading: Reading, after: Sequence[Point]) -> list[str]:
-    """Returns what thinking is worth to the trained model, against the same model made to answer at once."""
+    """Returns a clause on the trained model without thinking, or else on its smallest and largest budget."""
     smallest, largest, once = after[0], after[-1], reading.curve(AFTER).at_once
     if once is not None:
         return [f"the trained model made to answer at once solves {interval(once.accuracy)}"]
@@ -127,7 +130,7 @@ def _overlap(a: Estimate, b: Estimate) -> str:
 
 
 def references(reading: Reading) -> str:
-    """Returns what known policies reach on the same problems; "" where the task has none."""
+    """Returns a sentence on the accuracy of the task's reference policies on the same problems; "" if it has none."""
     reached = [
         f"{name} {percent(point.accuracy.mean)}"
         for name, points_ in reading.references.items()
@@ -143,7 +146,7 @@ def references(reading: Reading) -> str:
 
 
 def gate(reading: Reading) -> str:
-    """Returns what the gate before reinforcement measured; "" where nothing was recorded."""
+    """Returns a sentence on the gate before reinforcement (thinking against direct answers); "" if not recorded."""
     direct, thinking = (estimate(reading.gate.get(name)) for name in ("direct", "thinking"))
     margin = finite(reading.gate.get("margin"))
     if direct is None or thinking is None:
@@ -163,7 +166,7 @@ def gate(reading: Reading) -> str:
 
 
 def forgetting(reading: Reading) -> str:
-    """Returns how the answers to general questions changed; "" where they were not measured before and after."""
+    """Returns sentences on forgetting: log-probabilities of answers to general questions; "" unless measured twice."""
     table = reading.forgetting.get("logprobs")
     measured = table if isinstance(table, Mapping) else {}
     values = {when: value for when in STAGES if (value := finite(measured.get(when))) is not None}
@@ -183,7 +186,7 @@ def forgetting(reading: Reading) -> str:
 
 
 def curriculum(reading: Reading) -> str:
-    """Returns how the range of levels that problems came from moved; "" where none was logged."""
+    """Returns a sentence on the range of problem levels over reinforcement; "" if none was logged."""
     ranges = [
         (int(low), int(high))
         for line in reading.stage("reinforce")
@@ -208,7 +211,7 @@ def _levels(low: int, high: int) -> str:
 
 
 def compute_alternative(reading: Reading) -> str:
-    """Returns the left figure in words."""
+    """Returns the alternative text of the compute figure."""
     first, last = reading.learning[0], reading.learning[-1]
     said = (
         f"Held-out accuracy against reinforcement compute, {len(reading.learning)} evaluations: from "
@@ -221,7 +224,7 @@ def compute_alternative(reading: Reading) -> str:
 
 
 def thinking_alternative(reading: Reading) -> str:
-    """Returns the right figure in words."""
+    """Returns the alternative text of the thinking figure."""
     said = ["Held-out accuracy against the thinking tokens really spent on a problem."]
     for curve in reading.curves:
         for name, points in (("one thought", curve.budgets), ("majority", curve.majority), ("oracle", curve.oracle)):

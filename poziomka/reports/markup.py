@@ -1,4 +1,4 @@
-"""The few pieces of HTML that the page is put together from; whatever they are given is escaped."""
+"""HTML building blocks of the page; all text is escaped."""
 
 import html
 import re
@@ -9,18 +9,18 @@ from poziomka.core.safety.terminal import visible
 
 
 def escape(text: Any) -> str:
-    """Returns anything as text that is safe between tags and inside a quoted attribute."""
+    """Returns a value as text that is safe between HTML tags and inside a quoted attribute."""
     return html.escape(visible(str(text)), quote=True)
 
 
 def tag(name: str, content: Any, kind: str = "") -> str:
-    """Returns an element around escaped content."""
+    """Returns an HTML element `name` with escaped content and the class `kind`."""
     attribute = f' class="{kind}"' if kind else ""
     return f"<{name}{attribute}>{escape(content)}</{name}>"
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Any]], kind: str = "") -> str:
-    """Returns a table whose first column names its rows."""
+    """Returns an HTML table whose first column contains the row headers; all texts are escaped."""
     columns = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     body = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>{"".join(tag("td", cell) for cell in row[1:])}</tr>' for row in rows
@@ -31,10 +31,15 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Any]], kind
 
 
 def picture(svg: str, prefix: str, alternative: str, colours: dict[str, str]) -> str:
-    """Returns a figure of matplotlib as an element of the page.
+    """Converts a matplotlib SVG to an inline element of the page.
 
-    Its names get a prefix (several pictures share the page), its colours become the page's, which know dark mode,
-    and what points to other places (doctype, metadata, name spaces) goes.
+    Doctype, metadata, comments and name spaces are removed.
+
+    Args:
+        svg: the SVG file's text.
+        prefix: prefix of the ids, which must be unique among all pictures of the page.
+        alternative: alternative text for screen readers.
+        colours: names of CSS variables by colour in the SVG, so that the page's dark mode applies.
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

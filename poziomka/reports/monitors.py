@@ -1,4 +1,4 @@
-"""How training went: small plots against the step, together in one figure and one by one for the page."""
+"""Plots of training metrics against the step, in one figure and as single pictures for the page."""
 
 import io
 import math
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS, SIZE = 4, (3.15, 2.2)  # plots in a row, and inches of one
+COLUMNS, SIZE = 4, (3.15, 2.2)  # plots in a row, and the size of a plot in inches
 
-Lines = tuple[tuple[str, str, str], ...]  # (metric, what the line is called, colour)
+Lines = tuple[tuple[str, str, str], ...]  # (metric, name of the line, colour)
 Monitor = tuple[str, str, Lines]  # (title, stage, lines)
 MONITORS: tuple[Monitor, ...] = (
     (
@@ -56,12 +56,12 @@ MONITORS: tuple[Monitor, ...] = (
 
 
 def monitors_of(reading: Reading) -> list[Monitor]:
-    """Returns the monitors that the folder has numbers for."""
+    """Returns the monitors for which the run has values."""
     return [monitor for monitor in MONITORS if _lines_of(reading, monitor)]
 
 
 def _lines_of(reading: Reading, monitor: Monitor) -> list[tuple[str, str, list[tuple[float, float]]]]:
-    """Returns (name, colour, (step, value)s) of a monitor's lines that have numbers."""
+    """Returns (name, colour, [(step, value), …]) of each line of a monitor that has values."""
     _, stage, wanted = monitor
     found = []
     for metric, name, colour in wanted:
@@ -73,7 +73,7 @@ def _lines_of(reading: Reading, monitor: Monitor) -> list[tuple[str, str, list[t
 
 
 def figure_of(reading: Reading, monitors: Sequence[Monitor]) -> "Figure":
-    """Returns all monitors in one figure."""
+    """Draws monitors into one matplotlib figure, COLUMNS in a row."""
     from matplotlib.figure import Figure  # noqa: PLC0415 half a second that only figures need
     from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 as above
 
@@ -89,7 +89,7 @@ def figure_of(reading: Reading, monitors: Sequence[Monitor]) -> "Figure":
 
 
 def pictures(reading: Reading) -> Mapping[str, str]:
-    """Returns each monitor as an SVG picture of its own, by its title, so that a narrow page can stack them."""
+    """Draws each monitor as a separate SVG picture, so that a narrow page can stack them; returns them by title."""
     from matplotlib.figure import Figure  # noqa: PLC0415 as in figure_of
 
     found = {}
@@ -111,7 +111,7 @@ def _plot(axes: "Axes", reading: Reading, monitor: Monitor) -> None:
         axes.plot(xs, ys, color=colour, linewidth=1.2, label=name)
     if any(name for name, _, _ in lines):
         legend = axes.legend(loc="best", fontsize=8, labelcolor="linecolor", handlelength=0, labelspacing=0.2)
-        for mark in legend.legend_handles:  # the names have their lines' colours
+        for mark in legend.legend_handles:  # the names have the colours of their lines
             if mark is not None:
                 mark.set_visible(False)
     axes.locator_params(axis="y", nbins=4)

@@ -1,4 +1,4 @@
-"""Where a curve's name may stand in a figure: near its own line, clear of every other, clear of other names."""
+"""Placement of curve names in a figure: near their own curve, without overlap with other curves and names."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,23 +8,23 @@ from itertools import pairwise
 from poziomka.reports.reading import Point
 
 Place = tuple[float, float]  # in points, from the lower left corner of the axes
-Side = tuple[int, int]  # of a name: points to the right of its mark, and above it
+Side = tuple[int, int]  # offset of a name from its mark: points to the right, and upwards
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
-# Places beside a mark, in points to the right of it and above it.
+# Candidate offsets of a name from its mark, in points to the right and upwards.
 FAR = (0, 12, -12, 20, -20, 30, -30, 44, -44, 60, -60)
 SIDES = tuple((dx, dy) for dx in FAR for dy in FAR if dx or dy)
-LETTER, LINE = 7.0, 13.0  # of a bold letter and a line of text, in points, about
+LETTER, LINE = 7.0, 13.0  # approximate width of a bold letter and height of a line of text, in points
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A line of a figure, and what is written beside it.
+    """A curve of a figure and its name.
 
     Attributes:
-        text: its name.
-        marks: the points that the name may stand beside; none where the line has no name and is only kept clear of.
-        lines: all that is drawn of it; several names may share a line.
+        text: the name.
+        marks: points beside which the name may be placed; empty for a curve that only other names must avoid.
+        lines: the drawn lines of the curve; several names may share a line.
     """
 
     text: str
@@ -35,11 +35,11 @@ class Named:
 def names(
     named: Sequence[Named], placed: Callable[[float, float], Place], top: float = 1.0
 ) -> Iterator[tuple[Named, Point, Side]]:
-    """Yields each line that has a name with the mark the name stands beside, and on which side.
+    """Places the names of a figure; yields each named curve with the mark and the offset of its name.
 
     Args:
-        named: the lines of one figure.
-        placed: turns thinking tokens and accuracy into a place.
+        named: all curves of the figure.
+        placed: converts data coordinates (x, accuracy) to points from the lower left corner of the axes.
         top: accuracy at the top of the axes.
     """
     dense = {id(line): list(_dense(line, placed)) for each in named for line in each.lines}
@@ -64,7 +64,7 @@ def names(
 
 
 def _clear(box: Box, own: Iterable[Place], others: Iterable[Place], taken: Sequence[Box]) -> float:
-    """Returns how good a place is: a name over a name is hopeless, one nearer to another's line would mislead."""
+    """Returns the quality of a position: very low over another name, lower near lines, above all those of others."""
     if any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
         return -1e6
     ours, theirs = gap(box, own), gap(box, others)
@@ -72,20 +72,20 @@ def _clear(box: Box, own: Iterable[Place], others: Iterable[Place], taken: Seque
 
 
 def box_of(at: Place, side: tuple[int, int], letters: int) -> Box:
-    """Returns the box of a name beside a mark."""
+    """Returns the bounding box of a name of `letters` letters beside a mark."""
     (x, y), (dx, dy), width = at, side, LETTER * letters
     left = x + dx - (0 if dx > 0 else width if dx < 0 else width / 2)
     return left, y + dy - LINE / 2, left + width, y + dy + LINE / 2
 
 
 def gap(box: Box, line: Iterable[Place]) -> float:
-    """Returns how far a name is from a line, in points; negative where they overlap, infinite from no line."""
+    """Returns the distance of a name's box from a line in points; negative if they overlap, infinite for no line."""
     left, bottom, right, top = box
     return min((max(left - x, x - right, bottom - y, y - top) for x, y in line), default=math.inf)
 
 
 def _dense(line: Sequence[Point], placed: Callable[[float, float], Place]) -> Iterator[Place]:
-    """Yields many places along a line, ends of intervals included."""
+    """Yields many positions along a line and along the bounds of its intervals."""
     ordered = sorted(line, key=lambda point: point.x)
     yield from (placed(point.x, y) for point in ordered for y in _ends(point))
     for a, b in pairwise(ordered):

@@ -1,4 +1,4 @@
-"""report.html: one file that opens anywhere, offline, and is made from the run's folder alone."""
+"""report.html: a self-contained offline page, generated from the run's folder alone."""
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
@@ -13,7 +13,7 @@ from poziomka.reports.words import brief, counted, duration, finite, scaled
 from poziomka.runs.run import Run
 from poziomka.runs.storage.disk import in_words, replace_file
 
-# The page's names for the figures' colours: its style sheet gives each a second value for dark mode.
+# CSS variables for the figures' colours; the style sheet gives each a second value for dark mode.
 COLOURS = {
     style.PAPER: "paper",
     style.INK: "ink",
@@ -29,11 +29,11 @@ COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
     "tokens": ("Tokens", scaled),
     "seconds": ("Time", duration),
 }
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # a browser will fetch nothing and run nothing
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # the browser loads no resources and runs no scripts
 
 
 def write(run: Run) -> Path:
-    """Draws the figures, writes report.html and returns its path.
+    """Draws the figures of a run, writes its report.html and returns the path.
 
     Raises:
         RunError: the folder cannot be written.
@@ -48,7 +48,7 @@ def write(run: Run) -> Path:
 
 
 def page(reading: Reading, pictures: Mapping[str, str]) -> str:
-    """Returns the whole page; `pictures` are the SVG figures by name."""
+    """Returns the HTML of the whole page; `pictures` are the SVG figures by file name without ".svg"."""
     name = escape(reading.folder.resolve().name)
     sections = [
         (title, body)
@@ -147,7 +147,7 @@ def _tables(values: Any) -> list[Table]:
 
 
 def _gains(reading: Reading) -> str:
-    """Returns the gains, paired by problem, and what each model reaches in each way of being asked."""
+    """Returns the table of gains by reinforcement, paired by problem; "" if there are none."""
     rows = [(said, findings.points(gain)) for said, gain in findings.gains(reading)]
     if not rows:
         return ""
@@ -157,7 +157,7 @@ def _gains(reading: Reading) -> str:
 
 
 def _numbers(reading: Reading) -> str:
-    """Returns the figures' numbers, folded away: a picture is no table."""
+    """Returns the numbers of the figures as a collapsed table."""
     if not reading.curves:
         return ""
     points = [

@@ -1,4 +1,4 @@
-"""What a run's folder holds, as the report needs it: whatever is absent or damaged is named, never a crash."""
+"""Reading of a run's folder for the report; missing or damaged files are listed instead of raised as errors."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,9 +12,9 @@ from poziomka.reports.words import finite
 from poziomka.runs.run import Run
 
 BEFORE, AFTER = "warm start", "trained"  # the two models that a report compares
-START = "start"  # the model that a run begins with
-FORCED = ", made to think"  # ends the name of a model whose thoughts may not close before their first token
-UNREADABLE = (PoziomkaError, OSError, ValueError, KeyError)  # a damaged file, or one that another hand wrote
+START = "start"  # the model before any training of the run
+FORCED = ", made to think"  # suffix for a model whose thoughts may not close before their first token
+UNREADABLE = (PoziomkaError, OSError, ValueError, KeyError)  # errors of damaged or foreign files
 
 Table = Mapping[str, Any]
 
@@ -24,11 +24,11 @@ class Point:
     """One evaluation on held-out problems.
 
     Attributes:
-        x: what was spent (FLOPs of reinforcement, or thinking tokens a problem).
-        accuracy: share of right attempts, with its interval.
-        label: what names the point (a budget, a number of attempts, a step).
-        thinking: mean thinking tokens an attempt; None where not measured.
-        failures: failed checks, and the accuracy with all of them wrong and all right; empty where none failed.
+        x: cost: FLOPs of reinforcement, or thinking tokens per problem.
+        accuracy: share of correct attempts, with its interval.
+        label: a budget, a number of attempts, or a step.
+        thinking: mean thinking tokens per attempt; None if not measured.
+        failures: number of failed checks, and the accuracy with all of them wrong and all right; empty if none failed.
     """
 
     x: float
@@ -40,15 +40,15 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What one model reaches when it may think more.
+    """Accuracy of one model against thinking tokens, for several thinking strategies.
 
     Attributes:
-        model: "warm start" or "trained", or one of these made to think.
-        budgets: one thought, cut off at growing budgets.
-        majority: the most common answer of k attempts, at equal tokens.
-        oracle: the chance that one of k attempts is right.
-        at_once: the model made to answer without a thought; None where not measured.
-        always_thinks: whether no attempt answered at once, so that to make the model think changes nothing.
+        model: "warm start" or "trained", with the suffix FORCED if the model was made to think.
+        budgets: one attempt, with thoughts cut off at growing budgets.
+        majority: majority vote of k attempts, at equal tokens.
+        oracle: probability that at least one of k attempts is correct (pass@k).
+        at_once: the model made to answer without a thought; None if not measured.
+        always_thinks: whether every attempt had a thought, so that forcing thoughts changes nothing.
     """
 
     model: str
@@ -60,7 +60,7 @@ class Curve:
 
     @property
     def weights(self) -> str:
-        """The model without the way in which it was asked."""
+        """Name of the model without the suffix FORCED."""
         return self.model.removesuffix(FORCED)
 
     @property
@@ -70,11 +70,11 @@ class Curve:
 
     @property
     def marks(self) -> tuple[Point, ...]:
-        """The points of its main line."""
+        """Points of the main line: budgets, else majority, else oracle."""
         return self.budgets or self.majority or self.oracle
 
     def drawable(self) -> "Curve":
-        """Returns the curve without the points that a log axis has no place for."""
+        """Returns a copy without the points at 0 tokens, which a log axis cannot show."""
         lines = (self.budgets, self.majority, self.oracle)
         budgets, majority, oracle = (tuple(point for point in line if point.x > 0) for line in lines)
         return replace(self, budgets=budgets, majority=majority, oracle=oracle)
@@ -82,7 +82,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The same attempt at the same problem, before and after."""
+    """The same attempt at the same problem, before and after training."""
 
     before: Rollout
     after: Rollout
@@ -90,23 +90,23 @@ class Pair:
 
 @dataclass
 class Reading:
-    """Everything the report shows, and what it cannot show.
+    """All data of a report, and a list of missing data.
 
     Attributes:
-        folder: of the run.
-        recipe: its settings, as nested plain values.
-        lines: of metrics.jsonl.
-        learning: accuracy at validation problems against reinforcement FLOPs.
-        forced: what the warm start reaches at these problems when it is made to think; None where not measured.
+        folder: the run's folder.
+        recipe: the run's settings, as nested plain values.
+        lines: parsed lines of metrics.jsonl.
+        learning: accuracy on validation problems against reinforcement FLOPs.
+        forced: accuracy of the warm start, made to think, on the same problems; None if not measured.
         curves: held-out accuracy against thinking tokens.
-        references: what known policies of the task reach at each budget, by name; empty where none is known.
-        reference_budget: the budget, among those, at which models are compared.
-        frontier, gains, gate, cost, alarms, forgetting: results as they were written; empty where absent.
-        pairs: rollouts before and after, in the journal's order.
-        flagged: rollouts that alarms name, by id.
+        references: accuracy of the task's reference policies at each budget, by name; empty if there are none.
+        reference_budget: budget at which models and reference policies are compared.
+        frontier, gains, gate, cost, alarms, forgetting: contents of the result files; empty if absent.
+        pairs: rollouts before and after training, in the journal's order.
+        flagged: rollouts that alarms refer to, by id.
         origin: versions, commit and machine.
-        notes: what the run does not show, in its author's words.
-        missing: what the folder lacks, one sentence each.
+        notes: limitations of the run, as written by its author.
+        missing: one sentence for each missing or damaged part.
     """
 
     folder: Path
@@ -134,12 +134,12 @@ class Reading:
         return [line for line in self.lines if str(line.get("stage")).replace("-", "_") == name]
 
     def curve(self, model: str) -> Curve:
-        """Returns a model's curve; one without points where there is none."""
+        """Returns the curve of a model; an empty curve if there is none."""
         return next((curve for curve in self.curves if curve.model == model), Curve(model, (), (), ()))
 
 
 def read(run: Run, *, journals: bool = True) -> Reading:
-    """Returns what a run's folder says; `journals=False` leaves the rollouts unread."""
+    """Reads a run's folder for a report; `journals=False` skips the rollouts."""
     reading = Reading(run.folder, run.recipe)
     try:
         reading.lines = run.metrics()
@@ -177,7 +177,7 @@ def read(run: Run, *, journals: bool = True) -> Reading:
 
 
 def _references(run: Run, missing: list[str]) -> tuple[Mapping[str, Sequence[Point]], int]:
-    """Returns results/references.json as points by policy, and its budget; nothing where no policy is known."""
+    """Returns the points of results/references.json by policy, and its budget; {} and 0 if the task has none."""
     saved = _optional(run, "references", missing)
     curves = saved.get("curves")
     rows = curves.items() if isinstance(curves, Mapping) else ()
@@ -186,18 +186,18 @@ def _references(run: Run, missing: list[str]) -> tuple[Mapping[str, Sequence[Poi
 
 
 def _exact(points: Any) -> list[Table]:
-    """Returns saved points of known policies with their accuracy as an estimate."""
+    """Returns saved points of reference policies with their accuracy in the form of an estimate."""
     rows = [row for row in points if isinstance(row, Mapping)] if isinstance(points, list) else []
     return [{**row, "accuracy": {"mean": row.get("accuracy")}} for row in rows]
 
 
 def alarms_of(run: Run, missing: list[str]) -> Table:
-    """Returns results/alarms.json; {} where there is none: nothing was reinforced, or before there were alarms."""
+    """Returns results/alarms.json; {} if there is none, as without reinforcement or in runs older than alarms."""
     return _optional(run, "alarms", missing)
 
 
 def _optional(run: Run, name: str, missing: list[str]) -> Table:
-    """Returns a result that not every run has; {} where there is none."""
+    """Returns an optional result; {} if there is none. A damaged file is added to `missing`."""
     try:
         return run.results(name) or {}
     except UNREADABLE as error:
@@ -206,13 +206,13 @@ def _optional(run: Run, name: str, missing: list[str]) -> Table:
 
 
 def rung(alarms: Table) -> list[Table]:
-    """Returns the alarms in results/alarms.json that a person can be told of."""
+    """Returns the well-formed entries of the raised alarms in results/alarms.json."""
     found = alarms.get("rung")
     return [alarm for alarm in found if isinstance(alarm, Mapping)] if isinstance(found, list) else []
 
 
 def examples_of(alarm: Table) -> list[tuple[str, str, str]]:
-    """Returns (journal, id, what the audit says) of the rollouts that an alarm names."""
+    """Returns (journal, rollout id, audit result) of each rollout that an alarm refers to."""
     found = alarm.get("rollouts")
     rows = [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
     return [(str(row.get("journal")), str(row.get("id")), str(row.get("audit") or "")) for row in rows]
@@ -241,7 +241,7 @@ def _results(run: Run, name: str, about: str, missing: list[str]) -> Table:
 
 
 def estimate(value: Any) -> Estimate | None:
-    """Returns a saved estimate, or None where it is none; an absent bound is the mean."""
+    """Parses a saved estimate; a missing bound is the mean. Returns None if there is no valid mean."""
     if not isinstance(value, Mapping):
         return None
     mean = finite(value.get("mean"))
@@ -281,7 +281,7 @@ def _curve(model: str, saved: Any) -> Curve:
 
 
 def _points(saved: Any, label: str) -> Iterator[Point]:
-    """Yields the points of one line; thinking tokens are the x axis, all tokens where those were not counted."""
+    """Yields the points of one line; x is the thinking tokens, or all tokens if these were not counted."""
     for row in saved if isinstance(saved, list) else ():
         if not isinstance(row, Mapping):
             continue
@@ -295,7 +295,7 @@ def _points(saved: Any, label: str) -> Iterator[Point]:
 
 
 def attempt_of(rollout: Rollout) -> str:
-    """Returns which attempt at its problem a rollout is: the last part of its id."""
+    """Returns the attempt number of a rollout at its problem, the last part of its id."""
     return rollout.id.rpartition("/")[2]
 
 
@@ -321,7 +321,7 @@ def _journal(run: Run, name: str, missing: list[str]) -> list[Rollout]:
 
 
 def chosen(pairs: Sequence[Pair], count: int) -> list[Pair]:
-    """Returns `count` pairs for showing, evenly spread over levels and never chosen by outcome."""
+    """Returns at most `count` example pairs, spread evenly over levels and chosen independently of the outcome."""
     seen: dict[str, Pair] = {}
     for pair in pairs:  # the first attempt at each problem
         seen.setdefault(pair.after.problem.key, pair)
@@ -332,13 +332,13 @@ def chosen(pairs: Sequence[Pair], count: int) -> list[Pair]:
 
 
 def correct(rollout: Rollout) -> bool:
-    """Whether a rollout was judged right; one that was never judged is not."""
+    """Whether a rollout was scored as correct; False for a rollout without a score."""
     score = rollout.branches[0].score
     return score is not None and score.correct
 
 
 def tally(pairs: Sequence[Pair]) -> dict[tuple[bool, bool], int]:
-    """Returns how many attempts were right (before, after)."""
+    """Returns the number of attempts by correctness (before, after) training."""
     counts = {(a, b): 0 for a in (False, True) for b in (False, True)}
     for pair in pairs:
         counts[correct(pair.before), correct(pair.after)] += 1

@@ -1,6 +1,6 @@
-"""How figures look: colours, and the settings of matplotlib.
+"""Style of figures: colours and matplotlib settings.
 
-The colours are Okabe and Ito's, which the colour-blind can tell apart, darkened until they can be read as text.
+The colours are Okabe and Ito's colour-blind-safe palette, darkened until they are readable as text.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ STYLE: dict[str, Any] = {
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.titlepad": 26,  # a row of keys stands between title and axes
+    "axes.titlepad": 26,  # room for a row of the legend between title and axes
     "legend.frameon": False,
     "legend.fontsize": 9.5,
     "legend.borderaxespad": 0,
@@ -46,12 +46,12 @@ STYLE: dict[str, Any] = {
     "figure.facecolor": PAPER,
     "axes.facecolor": "none",
 }
-DOTS = 160  # an inch, so that the combined figure is about 2,000 pixels wide
+DOTS = 160  # dots per inch, so that the combined figure is about 2,000 pixels wide
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draws with these settings, whatever the user's own matplotlibrc says."""
+    """Context manager that applies STYLE on top of matplotlib's defaults and ignores the user's matplotlibrc."""
     import matplotlib as mpl  # noqa: PLC0415 half a second that only figures need
 
     style: Any = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}

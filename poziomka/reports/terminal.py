@@ -1,4 +1,4 @@
-"""Consoles of rich that show nobody's escape sequences: colours are ours, words are cleaned."""
+"""Console output with rich that removes escape sequences from untrusted text."""
 
 import sys
 
@@ -10,19 +10,19 @@ from poziomka.core.safety.terminal import behind, visible
 
 
 class Clean:
-    """Something that rich shows, with control characters of its words as pictures."""
+    """Renderable of rich that replaces control characters in the text of another renderable by visible symbols."""
 
     def __init__(self, inner: RenderableType) -> None:
-        """Remembers what is shown."""
+        """Wraps a renderable."""
         self._inner = inner
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yields the segments, cleaned; the console's own control codes stay."""
+        """Yields the cleaned segments; the console's own control codes are unchanged."""
         for segment in console.render(self._inner, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        """Returns how wide it is."""
+        """Returns the width of the wrapped renderable."""
         return Measurement.get(console, options, self._inner)
 
 
@@ -33,7 +33,7 @@ class _Cleaner(RenderHook):
 
 
 def console() -> Console:
-    """Returns a console for standard output that cleans whatever is printed; a Live display wraps itself in `Clean`."""
+    """Returns a console for stdout that cleans all printed text; a Live display must be wrapped in `Clean`."""
     made = Console(file=behind(sys.stdout), highlight=False)
     made.push_render_hook(_Cleaner())
     return made

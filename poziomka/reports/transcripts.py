@@ -1,4 +1,4 @@
-"""Rollouts as HTML: span by span, coloured by author, before beside after."""
+"""Rollouts as HTML: spans coloured by author, and pairs from before and after training side by side."""
 
 from collections.abc import Iterable, Sequence
 
@@ -22,7 +22,7 @@ SIGNS = {Verdict.CORRECT: "✓", Verdict.WRONG: "✗", Verdict.UNPARSED: "?", Ve
 
 
 def comparison(pairs: Sequence[Pair], count: int = 6) -> str:
-    """Returns `count` pairs side by side, with a count of all of them and some that are wrong after training."""
+    """Returns `count` pairs side by side, a table of all pairs by correctness, and pairs wrong after training."""
     shown = chosen(pairs, count)
     wrong = chosen([pair for pair in pairs if not correct(pair.after) and pair not in shown], 2)
     authors = {
@@ -42,7 +42,7 @@ def comparison(pairs: Sequence[Pair], count: int = 6) -> str:
 
 
 def legend(authors: Iterable[Author]) -> str:
-    """Returns what each author's colour means."""
+    """Returns the HTML legend of the authors' colours."""
     present = set(authors)
     items = [
         f'<li><span class="span by-{author}">{author}</span> {escape(meaning)}</li>'
@@ -68,7 +68,7 @@ def _pair(pair: Pair) -> str:
 
 
 def _title(rollout: Rollout, *more: str) -> str:
-    """Returns what was asked, and what is known of it."""
+    """Returns the problem's last message as a heading, with its level, reference answer and `more`."""
     problem = rollout.problem
     asked = shortened(problem.prompt[-1].content if problem.prompt else problem.key, 200)
     facts = [f"level {problem.level}"]
@@ -78,7 +78,7 @@ def _title(rollout: Rollout, *more: str) -> str:
 
 
 def alone(rollout: Rollout, said: str = "") -> str:
-    """Returns one rollout, and below it what somebody said of it."""
+    """Returns the HTML of one rollout, with the comment `said` below it."""
     shown = _side(f"Attempt {attempt_of(rollout)}", rollout)
     return f'<article class="pair">{_title(rollout)}{shown}{tag("p", said, kind="why") if said else ""}</article>'
 
@@ -99,19 +99,19 @@ def _side(name: str, rollout: Rollout) -> str:
 
 
 def spans(transcript: Iterable[Span]) -> str:
-    """Returns a transcript's spans; the author is told by colour, by line, by tooltip and to screen readers."""
+    """Returns the HTML of a transcript; each span's author is shown by colour, line, tooltip and to screen readers."""
     return f'<div class="transcript">{"".join(_span(span) for span in transcript if not wordless(span))}</div>'
 
 
 def wordless(span: Span) -> bool:
-    """Whether a span is a mark of the format that has no text, such as the one that begins every sequence."""
+    """Whether a span is a template token without text, such as the BOS token."""
     return span.author is Author.TEMPLATE and not span.text
 
 
 def _span(span: Span) -> str:
     told = [str(span.author), counted(len(span), "token")] + ([f"policy {span.policy}"] if span.policy else [])
     text = shortened(span.text) or f"⟨{counted(len(span), 'token')} without text⟩"
-    apart = span.author is Author.ENVIRONMENT  # on lines of its own: the style sees to it
+    apart = span.author is Author.ENVIRONMENT  # the style sheet puts it on separate lines
     return (
         f'<span class="span by-{span.author}" title="{escape(", ".join(told))}">'
         f'<span class="unseen">{span.author}: </span>{escape(text.strip() if apart else text)}</span>'

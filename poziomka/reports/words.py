@@ -1,4 +1,4 @@
-"""Numbers and transcripts as a person reads them; standard library only."""
+"""Formatting of numbers, durations and texts for reports; standard library only."""
 
 import math
 from typing import Any
@@ -9,19 +9,19 @@ PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3,
 
 
 def finite(value: Any) -> float | None:
-    """Returns `value` as a float, or None where it is no finite number (missing, text, NaN)."""
+    """Returns `value` as a float, or None if it is no finite number (missing, text, boolean, NaN)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
 
 
 def percent(value: float, digits: int = 0) -> str:
-    """Returns a share from 0 to 1 as percent: 0.873 → "87 %"."""
+    """Formats a fraction from 0 to 1 as a percentage: 0.873 → "87 %"."""
     return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def scaled(value: Any, unit: str = "") -> str:
-    """Returns a large number in three digits and a prefix: 2.31e12, "FLOPs" → "2.31 TFLOPs"; no number as a dash."""
+    """Formats a number with three digits and an SI prefix: 2.31e12, "FLOPs" → "2.31 TFLOPs"; a dash for no number."""
     number = finite(value)
     if number is None:
         return NOTHING
@@ -33,12 +33,12 @@ def scaled(value: Any, unit: str = "") -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Returns a count with its noun: "1 token", "3 tokens"."""
+    """Formats a count with its noun: "1 token", "3 tokens"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def duration(seconds: Any) -> str:
-    """Returns a time as a person says it: 3.42 → "3.4 s", 157 → "2 min 37 s"."""
+    """Formats a duration in seconds: 3.42 → "3.4 s", 157 → "2 min 37 s"; a dash for no number."""
     number = finite(seconds)
     if number is None:
         return NOTHING
@@ -51,7 +51,7 @@ def duration(seconds: Any) -> str:
 
 
 def brief(value: Any) -> str:
-    """Returns a setting or a figure as a table shows it: floats without needless digits, lists with commas."""
+    """Formats a setting or a number for a table: floats with up to six digits, lists with commas, booleans as words."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: NOTHING}[value]
     if isinstance(value, float):
@@ -62,8 +62,8 @@ def brief(value: Any) -> str:
 
 
 def shortened(text: str, limit: int = 4000) -> str:
-    """Returns at most about `limit` characters of a text: its beginning and its end."""
-    if len(text) <= 1.2 * limit:  # to cut a few words would save nothing
+    """Shortens a text to about `limit` characters: its beginning and its end."""
+    if len(text) <= 1.2 * limit:  # cutting a few words would not help
         return text
     half = limit // 2
     return f"{text[:half]} […{len(text) - 2 * half} characters…] {text[-half:]}"
