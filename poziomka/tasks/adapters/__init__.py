@@ -1,4 +1,7 @@
-"""Other libraries' tasks as ours: the scorer stays theirs, the trial of the scorer and the verdicts are ours."""
+"""Adapters that turn tasks of other libraries into Tasks.
+
+The library's own scorer computes the reward; verdicts, and the trial of the scorer (`check_task`), are Poziomka's.
+"""
 
 from collections.abc import Callable
 
@@ -27,7 +30,7 @@ __all__ = [
 ADAPTERS: dict[str, Callable[..., Task]] = {
     "trl": from_trl,  # data sets and reward functions
     "taskset": from_taskset,  # verifiers' present interface, verifiers.v1
-    "verifiers": from_verifiers,  # its older one, verifiers.legacy
+    "verifiers": from_verifiers,  # verifiers' older interface, verifiers.legacy
     "verl": from_verl,  # rows and compute_score
-    "gymnasium": from_gymnasium,  # environments whose actions are words or a few choices
+    "gymnasium": from_gymnasium,  # environments whose actions are text or a few choices
 }

@@ -1,10 +1,16 @@
-"""What was said by whom in an exchange, read off its transcript: a session that needs no more can fork and repeat."""
+"""Splits a transcript into the model's turns and the environment's replies.
+
+A session that needs nothing else is stateless, so it can be forked and replayed.
+"""
 
 from poziomka.core.transcript import Author, Transcript
 
 
 def exchange(transcript: Transcript) -> tuple[list[str], list[str]]:
-    """Returns what the model said, turn by turn, and what was answered after each turn but the last."""
+    """Returns the model's text of each turn, and the environment's reply after each turn but the last.
+
+    Spans before the last one of the user or the system are ignored.
+    """
     turns: list[tuple[str, str]] = [("", "")]
     for span in transcript:
         said, heard = turns[-1]

@@ -1,17 +1,18 @@
-r"""Gymnasium's environments whose actions are words or a few choices.
+r"""Adapter of Gymnasium environments whose actions are text or a few choices.
 
     import gymnasium
     from poziomka.tasks.adapters import from_gymnasium
 
     task = from_gymnasium("taxi", lambda: gymnasium.make("Taxi-v4"), "Where to?\n{}", Scale(-200, 15), say=…)
 
-A problem is an episode by its seed: `reset(seed=…)` gives the first observation, which is put into words and into the
-prompt. The model acts by writing "<act> … </act>", is answered with the next observation, and so on until the episode
-is terminated or truncated; what it earned together is its reward. An episode that is not ended earns nothing, so that
-doing nothing is no way to keep a reward.
+A problem is an episode, identified by its seed: `reset(seed=…)` gives the first observation, which is converted to text
+and put into the prompt. The model acts by writing "<act> … </act>" and is answered with the next observation, until the
+episode is terminated or truncated; the sum of its rewards is the raw reward. An episode that has not ended earns
+nothing, so that doing nothing is no way to keep a reward.
 
-A session has no state: the actions so far stand in the transcript, and the episode is played again from its seed. So
-it can fork, and the scorer, which plays it once more, finds an environment that does not repeat itself: an ERROR.
+A session is stateless: the actions so far are in the transcript, and the episode is replayed from its seed. So it can
+be forked, and the scorer, which replays the episode once more, detects an environment that is not reproducible: an
+ERROR.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +31,7 @@ from poziomka.tasks.adapters.scale import Scale
 
 ACT, ACTED = "<act>", "</act>"
 NO_ACTION = "that is no action"
-PATIENCE = 1000  # seeds tried for an episode whose beginning belongs to a split
+PATIENCE = 1000  # maximum seeds tried for an episode whose prompt belongs to the requested split
 LIMITS = ("Episodes of the test split begin unlike those of training; what happens later may be alike.",)
 
 
@@ -44,19 +45,19 @@ def from_gymnasium(
     actions: Sequence[str] | None = None,
     turns: int = 32,
 ) -> Task:
-    """Returns a Gymnasium environment as a task of many turns.
+    """Makes a task of several turns from a Gymnasium environment.
 
     Args:
-        name: of the task.
+        name: name of the task.
         make: returns a fresh environment.
-        question: the prompt; "{}" in it stands for the first observation.
-        scale: range of what an episode earns together.
-        say: puts (environment, observation) into words; None: a text is itself, a number its digits.
-        actions: words for a few choices, by number; None: their numbers. Not for actions of text.
-        turns: turns after which an episode is cut and has earned nothing.
+        question: the prompt; "{}" in it is replaced by the first observation.
+        scale: range of an episode's sum of rewards.
+        say: converts (environment, observation) to text; None: `str` of the observation.
+        actions: names of the discrete actions, by number; None: their numbers. Not for text actions.
+        turns: maximum turns, after which an episode is cut off and has earned nothing.
 
     Raises:
-        TaskError: its actions are neither words nor a few choices.
+        TaskError: the actions are neither text nor a few choices, or are named wrongly.
     """
     played = Played(make, say or _spelled, tuple(actions or ()), turns)
     played.check()
@@ -80,7 +81,7 @@ def _spelled(_: Any, observation: Any) -> str:
 
 
 def last_act(words: str) -> str | None:
-    """Returns what stands between the last "<act>" and its "</act>"; None where there is no such thing."""
+    """Returns the text between the last "<act>" and its "</act>"; None if there is none."""
     before, acted, _ = words.rpartition(ACTED)
     _, act, inside = before.rpartition(ACT)
     return inside.strip() if act and acted else None
@@ -88,13 +89,13 @@ def last_act(words: str) -> str | None:
 
 @dataclass(frozen=True)
 class Played:
-    """Episodes that are played again from their seeds.
+    """Replays episodes from their seeds.
 
     Attributes:
         make: returns a fresh environment.
-        say: puts (environment, observation) into words.
-        actions: words for a few choices; empty for their numbers.
-        turns: most turns of an episode.
+        say: converts (environment, observation) to text.
+        actions: names of the discrete actions, by number; empty: their numbers.
+        turns: maximum turns of an episode.
     """
 
     make: Callable[[], Any]
@@ -103,10 +104,10 @@ class Played:
     turns: int
 
     def check(self) -> None:
-        """Refuses an environment whose actions cannot be written.
+        """Checks that the environment's actions can be written as text.
 
         Raises:
-            TaskError: they are neither words nor a few choices, or are named wrongly.
+            TaskError: they are neither text nor a few choices, or are named wrongly.
         """
         environment = self.make()
         space = environment.action_space
@@ -120,14 +121,18 @@ class Played:
             raise TaskError(message)
 
     def begin(self, seed: int) -> str:
-        """Returns the first observation in words."""
+        """Returns the first observation as text."""
         return self.play(seed, []).said[0]
 
     def play(self, seed: int, acts: Sequence[str]) -> "Episode":
-        """Plays an episode with words that are already there.
+        """Plays an episode with given replies of the model.
+
+        Args:
+            seed: seed of the episode.
+            acts: the model's replies, one a turn.
 
         Raises:
-            EnvironmentFailure: the environment raised.
+            EnvironmentFailure: the environment raised an exception.
         """
         try:
             environment = self.make()
@@ -155,7 +160,7 @@ class Played:
         return Episode(tuple(said), earned, ended)
 
     def _action(self, space: Any, words: str) -> Any:
-        """Returns the action that words spell; None where they spell none."""
+        """Parses the action in a reply; None if there is no valid one."""
         act = last_act(words)
         if act is None:
             return None
@@ -169,12 +174,12 @@ class Played:
 
 @dataclass(frozen=True)
 class Episode:
-    """What came of an episode.
+    """Result of an episode.
 
     Attributes:
-        said: the observations in words, the first one and one a turn.
-        earned: the rewards together.
-        ended: it was terminated or truncated.
+        said: the observations as text: the first one, and one a turn.
+        earned: sum of the rewards.
+        ended: whether the episode was terminated or truncated.
     """
 
     said: tuple[str, ...]
@@ -184,18 +189,18 @@ class Episode:
 
 @dataclass(frozen=True)
 class EpisodeScorer:
-    """A scorer: what an episode earns when it is played again.
+    """Scores an episode by the sum of rewards of its replay (a scorer).
 
     Attributes:
-        played: plays it.
-        scale: of what an episode earns.
+        played: replays episodes.
+        scale: range of the sum of rewards.
     """
 
     played: Played
     scale: Scale
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns the score; ERROR where the environment says something else than it said before."""
+        """Returns the score; ERROR if the replayed observations differ from those in the transcript."""
         acts, heard = exchange(transcript)
         episode = self.played.play(int(str(problem.facts["seed"])), acts)
         if list(map(_shown, episode.said[1 : len(heard) + 1])) != heard[: self.played.turns]:
@@ -213,34 +218,32 @@ def _shown(words: str) -> str:
 
 
 class Episodes:
-    """Opens episodes.
+    """An environment whose sessions are episodes (an Environment).
 
     Args:
-        played: plays them.
+        played: replays episodes.
     """
 
     def __init__(self, played: Played) -> None:
-        """Remembers who plays."""
         self.played = played
         self.stop: tuple[str, ...] = (ACTED,)
 
     def open(self, problem: Problem) -> "EpisodeSession":
-        """Returns a session about the episode of a problem."""
+        """Returns a session for the episode of a problem."""
         return EpisodeSession(self.played, problem)
 
 
 class EpisodeSession:
-    """Answers the model's action. It has no state: the actions so far stand in the transcript."""
+    """Answers the model's actions (a Session). It is stateless: it replays the actions in the transcript."""
 
     def __init__(self, played: Played, problem: Problem) -> None:
-        """Remembers whose episode it is."""
         self._played, self._problem = played, problem
 
     async def reply(self, transcript: Transcript) -> Reply | None:
-        """Returns the next observation in words; that words are no action is said, and takes a turn.
+        """Returns the next observation as text; NO_ACTION if the reply has no valid action, which takes a turn, too.
 
         Raises:
-            EnvironmentFailure: the environment raised.
+            EnvironmentFailure: the environment raised an exception.
         """
         acts, _ = exchange(transcript)
         episode = self._played.play(int(str(self._problem.facts["seed"])), acts)
@@ -248,8 +251,8 @@ class EpisodeSession:
         return Reply(Span(Author.ENVIRONMENT, _shown(episode.said[-1])), done=done)
 
     def fork(self) -> "EpisodeSession":
-        """Returns another session about the same episode."""
+        """Returns another session for the same episode."""
         return EpisodeSession(self._played, self._problem)
 
     def close(self) -> None:
-        """Holds nothing that could be freed."""
+        """Does nothing: the session has no resources."""

@@ -1,9 +1,9 @@
-r"""What of a reply a peer's scorer is shown.
+r"""Readers, which select the part of a reply that the scorer of another library receives.
 
-A peer's trainer shows its scorers everything that the model wrote, the thought included, and so does `whole`: the
-rewards are then the peer's own. Many such scorers pay for an answer that only the thought holds, or for the right one
-among several; `check_task` finds them. The stricter readers here keep the scorer and mend that: a reply that they
-cannot read is UNPARSED, earns nothing, and is not shown.
+Trainers of other libraries pass everything that the model wrote to their scorers, the thought included, and so does
+`whole`: rewards are then the same as theirs. Many such scorers reward an answer that occurs only in the thought, or the
+right one among several; `check_task` detects them. The stricter readers here keep the scorer and fix that: a reply that
+they cannot parse is UNPARSED, earns nothing, and is not passed to the scorer.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.boxes import TEXT
 from poziomka.core.rollouts.number_words import HEDGES, WORD, is_denial, is_number_word
 
-LONGEST = 400  # characters of an answer that `one_box` reads
+LONGEST = 400  # maximum characters of an answer that `one_box` accepts
 BOX = r"\boxed{"
 
 LIMITS = ("The scorer is not ours: run the scorer's trial on it before its rewards are believed.",)
@@ -22,19 +22,19 @@ Read = Callable[[str], str | None]
 
 
 def whole(reply: str) -> str | None:
-    """Returns the reply as it is, thought and all: what a peer's trainer shows."""
+    """Returns the whole reply, thought included, which is what trainers of other libraries pass to scorers."""
     return reply
 
 
 def after_thought(reply: str) -> str | None:
-    """Returns what follows the thought; None where it is empty, or the thought never ends or ends twice."""
+    """Returns the text after the thought; None if it is empty, or the thought never ends or ends twice."""
     return split_thought(reply)[1] or None
 
 
 def one_box(reply: str) -> str | None:
-    r"""Returns an answer that is one "\boxed{…}" and nothing else, at most LONGEST characters; else None.
+    r"""Returns the answer if it is one "\boxed{…}" of at most LONGEST ASCII characters and nothing else; else None.
 
-    A box whose words change or deny its number, "\boxed{12\text{ million}}" for one, is None too.
+    A box whose words change or deny its number, for example "\boxed{12\text{ million}}", gives None as well.
     """
     answer = split_thought(reply)[1]
     if answer is None or len(answer) > LONGEST or answer.count("boxed") != 1:
@@ -53,5 +53,5 @@ def one_box(reply: str) -> str | None:
 
 
 def unread(read: Read) -> Score:
-    """Returns the score of a reply that a reader cannot read."""
+    """Returns the UNPARSED score of a reply in which a reader finds no answer."""
     return Score.unparsed(f"{getattr(read, '__name__', 'the reader')} finds no answer in the reply")

@@ -1,4 +1,4 @@
-"""Rows of a data set, as problems in splits that share no prompt."""
+"""Turns rows of a data set into problems, in splits that share no prompt."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +12,19 @@ from poziomka.core.seeds import seed_of
 from poziomka.core.splits import TEST, TRAIN
 from poziomka.core.transcript import ROLES, Message
 
-HELD_OUT = 8  # one prompt in this many belongs to the test split, where the rows come without splits
+HELD_OUT = 8  # one prompt in this many belongs to the test split if the rows have no splits
 
 Row = Mapping[str, Any]
-Rows = Sequence[Row] | Mapping[str, Sequence[Row]]  # a datasets.Dataset, or a DatasetDict, will do
+Rows = Sequence[Row] | Mapping[str, Sequence[Row]]  # includes datasets.Dataset and DatasetDict
 Gold = str | Callable[[Row], str] | None
 
 
 def messages_of(prompt: object, where: str) -> tuple[Message, ...]:
-    """Returns the chat messages of a prompt; a text is one message of the user.
+    """Returns the chat messages of a prompt; a string becomes one message of the user.
+
+    Args:
+        prompt: a string, or chat messages as mappings with role and content.
+        where: name of the row, for error messages.
 
     Raises:
         TaskError: it is neither text nor messages with role and text; images and sounds are not supported.
@@ -49,25 +53,34 @@ def _message_of(message: object, where: str) -> Message:
 
 
 def spelled(prompt: Sequence[Message]) -> list[dict[str, str]]:
-    """Returns messages as a peer spells them."""
+    """Returns messages as dictionaries with role and content, which other libraries use."""
     return [{"role": message.role, "content": message.content} for message in prompt]
 
 
 def key_of(name: str, prompt: Sequence[Message]) -> str:
-    """Returns the key of a problem: a name of its whole prompt, so that one in two splits shows."""
+    """Returns the key of a problem, a hash of its whole prompt, so that a prompt in two splits is detected."""
     return f"{seed_of(name, 'prompt', json.dumps(spelled(prompt))):016x}"
 
 
 def held_out(name: str, key: str) -> bool:
-    """Whether a prompt belongs to the test split, where nobody has made splits."""
+    """Whether a prompt belongs to the test split, for data without splits.
+
+    Args:
+        name: name of the task.
+        key: key of the prompt, from `key_of`.
+    """
     return seed_of(name, "kind", key) % HELD_OUT == 0
 
 
 def plain(columns: Row, where: str) -> dict[str, Any]:
-    """Returns columns as plain data, which the journal keeps.
+    """Returns columns as plain JSON data, which the journal can store.
+
+    Args:
+        columns: values by column name.
+        where: name of the row, for error messages.
 
     Raises:
-        TaskError: a column holds anything else.
+        TaskError: a column contains anything else.
     """
     found = {}
     for column, value in columns.items():
@@ -81,15 +94,16 @@ def plain(columns: Row, where: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Shelf:
-    """Rows by split. Rows that come without splits are dealt by their prompts: one in HELD_OUT is held out for test.
+    """Rows by split. Rows without splits are split by their prompts: one prompt in HELD_OUT is held out for test.
 
     Attributes:
-        name: of the task.
-        rows: rows, or rows by the split's name.
-        answer: the column of the right answer, or what makes one of a row as a model would write it; None: none known.
+        name: name of the task.
+        rows: rows, or rows by split name.
+        answer: column of the right answer, or a function that returns it for a row, as a model would write it; None:
+            unknown.
 
     Raises:
-        TaskError: the rows cannot be counted, or there are none.
+        TaskError: the rows have no length or cannot be indexed, or there are none.
     """
 
     name: str
@@ -97,7 +111,7 @@ class Shelf:
     answer: Gold = None
 
     def __post_init__(self) -> None:
-        """Refuses rows that cannot be asked for by number."""
+        """Checks that rows can be counted and indexed, and that there are some."""
         splits = list(self.rows.values()) if isinstance(self.rows, Mapping) else [self.rows]
         for rows in splits:
             if not hasattr(rows, "__len__") or not hasattr(rows, "__getitem__"):
@@ -109,12 +123,12 @@ class Shelf:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that are kept apart here."""
+        """Names of the splits."""
         return tuple(self.rows) if isinstance(self.rows, Mapping) else (TRAIN, TEST)
 
     @cached_property
     def _dealt(self) -> tuple[list[int], list[int]]:
-        """Which rows are for training, and which are held out."""
+        """Indices of the rows for training, and of those held out for test."""
         rows = cast("Sequence[Row]", self.rows)
         keys = (key_of(self.name, messages_of(rows[i].get("prompt"), f"row {i}")) for i in range(len(rows)))
         dealt: tuple[list[int], list[int]] = ([], [])
@@ -128,11 +142,11 @@ class Shelf:
         return self._dealt[split == TEST]
 
     def size(self, split: str) -> int:
-        """Returns how many rows a split has; 0 where there is no such split."""
+        """Returns the number of rows in a split; 0 if there is no such split."""
         return len(self._indices(split))
 
     def source(self, split: str, index: int, level: int | None = None) -> Problem:
-        """Returns a row as a problem; its other columns are facts.
+        """Returns a row as a problem; columns other than the prompt become facts.
 
         Raises:
             TaskError: the row has no prompt of text, or columns that are no plain data.

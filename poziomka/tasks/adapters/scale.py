@@ -1,4 +1,4 @@
-"""From a peer's reward, in its own units, to ours: 0 to 1, declared and never clipped."""
+"""Converts the reward of another library, in its own units, to 0 to 1, by a declared range and without clipping."""
 
 import math
 from collections.abc import Mapping
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Score, Verdict
 
-ROUNDING = 1e-6  # of the width of a scale: what sums of weighted rewards may miss its ends by
-SHOWN = 400  # characters of an answer that a score keeps
+ROUNDING = 1e-6  # tolerance at the ends of a scale, relative to its width, for rounding in sums of weighted rewards
+SHOWN = 400  # maximum characters of an answer in a score
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The range of a peer's reward, weights included; our reward is (raw - low) / (high - low).
+    """The range of another library's reward, weights included; the score's reward is (raw - low) / (high - low).
 
-    A reward outside the range is a failed check that says so. It is never clipped: a clipped reward hides that the
-    range is wrong, and makes unlike attempts alike.
+    A reward outside the range is a failed check with a message. It is never clipped: clipping would hide that the range
+    is wrong, and would give unlike attempts the same reward.
 
     Attributes:
-        low: the least reward; it becomes 0.
-        high: the largest reward; it becomes 1.
-        right: from which reward on an answer counts as CORRECT; None: from `high`.
+        low: minimum reward, which becomes 0.
+        high: maximum reward, which becomes 1.
+        right: minimum reward of an answer that counts as CORRECT; None: `high`.
 
     Raises:
         TaskError: the numbers are not finite, or not in order.
@@ -32,7 +32,7 @@ class Scale:
     right: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuses a range that no reward can lie in."""
+        """Checks that the numbers are finite and in order."""
         right = self.high if self.right is None else self.right
         if not all(map(math.isfinite, (self.low, self.high, right))) or not self.low < right <= self.high:
             message = (
@@ -41,13 +41,13 @@ class Scale:
             raise TaskError(message)
 
     def score(self, raw: float, answer: str | None, parts: Mapping[str, float], why: str) -> Score:
-        """Returns the score of a peer's reward; ERROR where it lies outside the range.
+        """Returns the score of a raw reward; ERROR if it is outside the range.
 
         Args:
-            raw: the peer's reward.
-            answer: what follows the thought; None where there is nothing.
-            parts: the rewards it was made of, in the peer's units.
-            why: one line that a person can check.
+            raw: reward of the other library.
+            answer: text after the thought; None if there is none.
+            parts: components of the reward, by name, in the units of the other library.
+            why: explanation in one line that a person can check.
         """
         width = self.high - self.low
         reward = (raw - self.low) / width if math.isfinite(raw) else math.nan

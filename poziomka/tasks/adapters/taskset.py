@@ -1,21 +1,21 @@
-"""Tasksets of verifiers' present interface (`import verifiers.v1`, version 0.4 or later).
+"""Adapter of verifiers tasksets, present interface (`import verifiers.v1`, version 0.4 or later).
 
     import verifiers.v1 as vf
     from poziomka.tasks.adapters import from_taskset
 
     task = from_taskset("words", vf.load_taskset(vf.TasksetConfig(id="my-words")), gold=lambda data: data.answer)
 
-A problem is a task's data; its scorer is the task's own `score`, on a real `Trace`: the prompt's messages, and one
-sampled message of the assistant. As verifiers' clients do, what is thought goes into `reasoning_content` and what
-follows into `content`, so that `trace.last_reply` is an answer; where a thought never ends, or ends twice, there is
-none. Rewards are summed with their weights, as `trace.reward` is; metrics are kept beside them.
+A problem is a task's data. Its scorer is the task's own `score`, on a real `Trace` of the prompt's messages and one
+sampled message of the assistant. As in verifiers' clients, the thought goes into `reasoning_content` and the text after
+it into `content`, so that `trace.last_reply` is an answer; if a thought never ends, or ends twice, there is no answer.
+Rewards are summed with their weights, as in `trace.reward`; metrics are stored beside them.
 
-An endless taskset gives an endless task. A taskset without splits is dealt by prompt, one in eight to "test"; an
-endless one, which can only be read in order, to "validation" too. Where a task declares `validate`, it is asked about
-the right answers of the first problems, and one that denies is refused.
+An endless taskset becomes an endless task. A taskset without splits is split by prompt, one in eight to "test"; an
+endless one, which can only be read in order, to "validation" as well. If a task declares `validate`, it is called for
+the right answers of the first tasks, and a taskset of which one is denied is refused.
 
-A task that needs more than a reply is refused by name: a container, tools, `setup` or `finalize` in a runtime, a reward
-that asks for the runtime, or a user who speaks first.
+Tasks that need more than a reply raise an error with the reason: a container, tools, `setup` or `finalize` in a
+runtime, a reward that needs the runtime, or a user who writes first.
 """
 
 import copy
@@ -37,7 +37,7 @@ from poziomka.tasks.adapters.reading import LIMITS
 from poziomka.tasks.adapters.rows import held_out, key_of, messages_of
 from poziomka.tasks.adapters.scale import SHOWN, Scale
 
-PATIENCE = 10_000  # tasks of an endless taskset that are passed over before a split is taken to be empty
+PATIENCE = 10_000  # tasks of an endless taskset that are skipped before a split counts as exhausted
 
 
 def from_taskset(
@@ -48,14 +48,14 @@ def from_taskset(
     gold: Callable[[Any], str] | None = None,
     validated: int = 8,
 ) -> Task:
-    """Returns a verifiers taskset as a task.
+    """Makes a task from a verifiers taskset.
 
     Args:
-        name: of the task.
-        taskset: a `verifiers.v1.Taskset`, or one a split, by name.
+        name: name of the task.
+        taskset: a `verifiers.v1.Taskset`, or one for each split, by name.
         scale: range of a trace's reward; None: 0 to 1.
-        gold: returns the right answer of a task's data, as the model should write it; None: unknown.
-        validated: how many tasks of each taskset are asked to `validate` themselves.
+        gold: returns the right answer for a task's data, as the model should write it; None: unknown.
+        validated: number of tasks of each taskset whose `validate` is called.
 
     Raises:
         TaskError: it is no such taskset, needs more than a reply, or denies the right answer of one of its own tasks.
@@ -98,7 +98,7 @@ def from_taskset(
 
 
 def _check_reading(taskset: Any, count: int) -> None:
-    """Reads the first tasks twice, and holds each to what a task here must be."""
+    """Raises TaskError if two readings of the first tasks differ, or if one of them cannot be adapted."""
     first, again = (list(islice(taskset, count)) for _ in range(2))
     if [task.data for task in first] != [task.data for task in again]:
         message = f"taskset {type(taskset).__name__} gives other tasks when it is read again: seed what it draws from"
@@ -109,8 +109,8 @@ def _check_reading(taskset: Any, count: int) -> None:
 
 
 def _check(task: Any) -> None:
-    """Refuses a task that a reply alone does not answer."""
-    # a task came from its package, so the package is there: nothing is imported here
+    """Raises TaskError if a task needs more than a reply."""
+    # the task's package is already imported, since the task exists
     kind, name = sys.modules["verifiers.v1"].Task, type(task).__name__
     changed = [hook for hook in ("setup", "finalize") if getattr(type(task), hook) is not getattr(kind, hook)]
     needy = [each.__name__ for each in task.hooks("reward") if _needs_runtime(each)]
@@ -133,12 +133,12 @@ def _needs_runtime(function: Callable[..., Any]) -> bool:
 
 
 def _check_gold(task: Any) -> None:
-    """Asks a task whether its right answer is right; None, or a check that needs the runtime, says nothing."""
+    """Raises TaskError if a task's `validate` denies its right answer; ignores None and checks that need a runtime."""
     if type(task).validate is sys.modules["verifiers.v1"].Task.validate:
         return
     try:
         found = wait_for(task.validate(None))
-    except AttributeError:  # of the runtime, which is not there
+    except AttributeError:  # an attribute of the runtime, which is None here
         return
     except Exception as error:
         message = f"`validate` of task {task.data.idx} ({type(task).__name__}) raised {type(error).__name__}: {error}"
@@ -161,10 +161,10 @@ def _prompt(data: Any) -> tuple[Message, ...]:
 
 
 def _facts(data: Any) -> dict[str, Any]:
-    """Returns a task's data as plain data, from which the same data can be made again.
+    """Serializes a task's data as plain JSON data.
 
     Raises:
-        TaskError: it cannot.
+        TaskError: the data cannot be restored from it.
     """
     plain = data.model_dump(mode="json")
     if type(data).model_validate(plain) != data:
@@ -175,15 +175,16 @@ def _facts(data: Any) -> dict[str, Any]:
 
 @dataclass
 class Drawn:
-    """Tasks as far as a taskset has been read: an endless one can only be read in order.
+    """Reads a taskset as far as needed, and splits its tasks; an endless one can only be read in order.
 
     Attributes:
-        name: of the task.
-        taskset: what is read.
-        dealt: whether its tasks are dealt to splits by their prompts: to train and test, and, where it is endless and
-            can only be read in order, to validation.
-        bounded: whether it ends.
-        seen: what was read, by split.
+        name: name of the task.
+        taskset: the taskset.
+        dealt: whether its tasks are split by their prompts: into train and test, and, if it is endless and can only be
+            read in order, validation.
+        bounded: whether the taskset ends.
+        seen: data and prompts of the tasks read so far, by split.
+        rest: iterator over the tasks not yet read; None before the first.
     """
 
     name: str
@@ -197,7 +198,7 @@ class Drawn:
         """Returns the data and the prompt of a split's task.
 
         Raises:
-            TaskError: an endless taskset gives no more for this split.
+            TaskError: the taskset has no more tasks for this split, or an endless one gave none within PATIENCE tasks.
         """
         shelf, passed = self._shelf(split), 0
         while len(shelf) <= index:
@@ -208,21 +209,21 @@ class Drawn:
         return shelf[index]
 
     def count(self, split: str) -> int:
-        """Returns how many tasks a split of a taskset that ends has."""
+        """Returns the number of tasks in a split, of a taskset that ends; reads all of it."""
         while self._read():
             pass
         return len(self._shelf(split))
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that dealing keeps apart."""
+        """Names of the splits into which tasks are split by prompt."""
         return (TRAIN, TEST) if self.bounded else SPLITS
 
     def _shelf(self, split: str) -> list[tuple[Any, tuple[Message, ...]]]:
         return self.seen[split if self.dealt and split in self.splits else TRAIN]
 
     def _read(self) -> bool:
-        """Reads one task more; False at the end."""
+        """Reads one more task; returns False at the end."""
         self.rest = iter(self.taskset) if self.rest is None else self.rest
         task = next(self.rest, None)
         if task is None:
@@ -239,18 +240,18 @@ class Drawn:
 
 @dataclass(frozen=True)
 class TraceScorer:
-    """A scorer: a task's own `score`, on a trace made of the transcript.
+    """Scores a transcript by a task's own `score`, on a trace made from the transcript (a scorer).
 
     Attributes:
         task: any task of the taskset; all of them are of one type and differ in their data.
-        scale: of a trace's reward.
+        scale: range of a trace's reward.
     """
 
     task: Any
     scale: Scale
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns the score; whatever a reward raises is left to `judge`, which makes it an ERROR."""
+        """Returns the score; an exception of a reward is left to `judge`, which makes it an ERROR."""
         task = copy.copy(self.task)
         task.data = type(task.data).model_validate(problem.facts["data"])
         trace = trace_of(task, problem, transcript)
@@ -265,7 +266,7 @@ class TraceScorer:
 
 
 def trace_of(task: Any, problem: Problem, transcript: Transcript) -> Any:
-    """Returns the `Trace` that a single-turn rollout of `task` would have left behind."""
+    """Returns the `Trace` that a single-turn rollout of `task` would have produced."""
     vf = sys.modules["verifiers.v1"]
     state = sys.modules["verifiers.v1.state"].state_cls(type(task))()
     kinds = {"system": vf.SystemMessage, "user": vf.UserMessage, "assistant": vf.AssistantMessage}

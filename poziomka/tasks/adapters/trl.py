@@ -1,4 +1,4 @@
-r"""TRL's data sets and reward functions.
+r"""Adapter of TRL data sets and reward functions.
 
     from trl.rewards import accuracy_reward
     from poziomka.tasks.adapters import from_trl, one_box
@@ -6,12 +6,12 @@ r"""TRL's data sets and reward functions.
     task = from_trl("sums", dataset, accuracy_reward, read=one_box, gold=lambda row: rf"\boxed{{{row['solution']}}}")
 
 A row has a `prompt`, text or chat messages, and further columns. A reward function is called as GRPOTrainer calls it:
-by keyword, with `prompts`, `completions` (chat messages where the prompt is), `completion_ids` and every column, each
-a list of one; it may be a coroutine. Rewards are combined as GRPOTrainer combines them: the weighted sum of those that
-are not None. Where every function says None, nothing was judged, and that is a failed check here.
+by keyword, with `prompts`, `completions` (chat messages if the prompt is), `completion_ids` and every column, each a
+list of one; it may be a coroutine. Rewards are combined as in GRPOTrainer: the weighted sum of those that are not None.
+If every function returns None, nothing was scored, which is a failed check here.
 
-Here more is refused than there: a reward that is not a number (TRL takes nan for None), a function that asks for
-`trainer_state` or `environments`, since a reward depends on problem and reply alone, and reward models.
+This adapter refuses more than TRL does: a reward that is not a number (TRL treats nan as None), a function with a
+parameter `trainer_state` or `environments`, since a reward depends on problem and reply alone, and reward models.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from poziomka.tasks.adapters.scale import SHOWN, Scale
 
 Function = Callable[..., Any]
 
-TAKEN = ("prompt", "completion", "completion_ids")  # columns that are not handed on, as in GRPOTrainer
+TAKEN = ("prompt", "completion", "completion_ids")  # columns that functions do not receive, as in GRPOTrainer
 UNKNOWN = {
     "trainer_state": "a reward here depends on problem and reply, not on how far training is",
     "environments": "its own environments belong to the trainer",
@@ -51,19 +51,19 @@ def from_trl(
     read: Read = whole,
     gold: Gold = None,
 ) -> Task:
-    """Returns a task made of rows and reward functions as TRL's GRPOTrainer takes them.
+    """Makes a task from rows and reward functions in the form that TRL's GRPOTrainer takes.
 
     Args:
-        name: of the task.
-        rows: a data set, or one a split, by name; without splits, one prompt in eight is held out for "test".
+        name: name of the task.
+        rows: a data set, or one for each split, by name; without splits, one prompt in eight is held out for "test".
         reward_funcs: one function, or several.
-        reward_weights: one a function; None: 1 each.
+        reward_weights: one weight for each function; None: 1 each.
         scale: range of the weighted sum; None: 0 to 1. A sum outside is a failed check and is never clipped.
-        read: what of a reply the functions are shown; `whole` is what GRPOTrainer shows.
+        read: selects the part of a reply that the functions receive; `whole` is as in GRPOTrainer.
         gold: the column of the right answer as the model should write it, or a function of the row; None: unknown.
 
     Raises:
-        TaskError: no function, a weight missing, or a function that cannot be asked here.
+        TaskError: there is no function, a weight is missing, or a function cannot be called here.
     """
     functions: tuple[Function, ...] = tuple(reward_funcs) if isinstance(reward_funcs, Sequence) else (reward_funcs,)
     weights = tuple(reward_weights) if reward_weights is not None else (1.0,) * len(functions)
@@ -78,7 +78,7 @@ def from_trl(
 
 
 def _check(function: object) -> None:
-    """Refuses what GRPOTrainer takes and a pure scorer cannot be."""
+    """Raises TaskError for a reward function that GRPOTrainer accepts but that is no pure function of the reply."""
     if isinstance(function, str) or hasattr(function, "forward") or not callable(function):
         message = f"a reward function is called: received {type(function).__name__} (reward models are not supported)"
         raise TaskError(message)
@@ -94,7 +94,7 @@ def _name(function: object) -> str:
 
 
 def _named(functions: Sequence[Function]) -> dict[str, Function]:
-    """Returns functions by name; a second one of a name is numbered, since TRL allows it."""
+    """Returns functions by name; a repeated name, which TRL allows, gets a number."""
     found: dict[str, Function] = {}
     for function in functions:
         name, number = _name(function), 1
@@ -107,13 +107,13 @@ def _named(functions: Sequence[Function]) -> dict[str, Function]:
 
 @dataclass(frozen=True)
 class Weighted:
-    """A scorer: the weighted sum of what reward functions say.
+    """Scores a reply by the weighted sum of reward functions (a scorer).
 
     Attributes:
-        functions: by name.
-        weights: one a function.
-        scale: of the sum.
-        read: what of a reply the functions are shown.
+        functions: reward functions by name.
+        weights: one weight for each function.
+        scale: range of the sum.
+        read: selects the part of a reply that the functions receive.
     """
 
     functions: Mapping[str, Function]
@@ -122,7 +122,7 @@ class Weighted:
     read: Read
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns the score; whatever a function raises is left to `judge`, which makes it an ERROR."""
+        """Returns the score; an exception of a function is left to `judge`, which makes it an ERROR."""
         shown = self.read(transcript.reply)
         if shown is None:
             return unread(self.read)
@@ -138,7 +138,7 @@ class Weighted:
         return self.scale.score(raw, split_thought(transcript.reply)[1], parts | told.metrics, why[:SHOWN])
 
     async def _ask(self, call: Mapping[str, Any]) -> list[float | None]:
-        """Asks every function, coroutines together."""
+        """Calls every function, coroutines concurrently, and returns their rewards."""
 
         async def ask(name: str, function: Function) -> float | None:
             said = function(**call)
@@ -149,22 +149,27 @@ class Weighted:
 
 @dataclass
 class Told:
-    """What functions log beside their rewards: columns and metrics."""
+    """Collects the columns and metrics that reward functions log.
+
+    Attributes:
+        lines: logged columns, one a line.
+        metrics: logged metrics, by name.
+    """
 
     lines: list[str] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
 
     def extra(self, column: str, values: Sequence[object]) -> None:
-        """Keeps a column of the completions table as a line."""
+        """Stores a column of the completions table as a line (TRL's `log_extra`)."""
         self.lines.append(f"{column} {', '.join(map(str, values))}")
 
     def metric(self, name: str, value: float) -> None:
-        """Keeps a metric as a part of the score."""
+        """Stores a metric as a part of the score (TRL's `log_metric`)."""
         self.metrics[f"metric/{name}"] = float(value)
 
 
 def _arguments(problem: Problem, transcript: Transcript, shown: str) -> dict[str, Any]:
-    """Returns what GRPOTrainer hands to a reward function, for one completion."""
+    """Returns the keyword arguments that GRPOTrainer passes to a reward function, for one completion."""
     columns: Mapping[str, Any] = problem.facts["columns"]  # type: ignore[assignment]  # as rows.py has made it
     chat = problem.facts["chat"]
     return {
@@ -175,7 +180,7 @@ def _arguments(problem: Problem, transcript: Transcript, shown: str) -> dict[str
 
 
 def _ids(transcript: Transcript) -> list[int] | None:
-    """Returns the tokens of the reply; None where somebody has none, so that who counts them fails and says so."""
+    """Returns the token IDs of the reply; None if a span has none, so that a function that needs them fails visibly."""
     spoken: list[int] = []
     for span in transcript:
         if span.author in (Author.USER, Author.SYSTEM):
@@ -188,10 +193,10 @@ def _ids(transcript: Transcript) -> list[int] | None:
 
 
 def _only(name: str, said: object) -> float | None:
-    """Returns the one reward that a function gave.
+    """Returns the only reward in the return value of a function.
 
     Raises:
-        TaskError: it gave another number of rewards, or one that is no number.
+        TaskError: there is not exactly one reward, or it is neither a finite number nor None.
     """
     if not isinstance(said, Sequence) and not hasattr(said, "__len__"):
         message = f"reward function {name!r} returns a list of rewards: received a {type(said).__name__}"

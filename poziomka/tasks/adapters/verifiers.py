@@ -1,21 +1,21 @@
-"""Environments of verifiers' older interface (`verifiers.legacy`, and `verifiers` itself before version 0.3).
+"""Adapter of verifiers environments, older interface (`verifiers.legacy`, and `verifiers` itself before version 0.3).
 
     import verifiers.legacy as vf
     from poziomka.tasks.adapters import from_verifiers
 
     task = from_verifiers("words", vf.load_environment("my-words"), gold="answer")
 
-Problems are the rows of the environment's data sets. The scorer lets the environment itself run: its own `rollout`,
-with a client that says what the transcript holds, and then its own rubric, so that functions get what they ask for by
-name (`completion`, `answer`, `parser`, `state`, …), weights are the rubric's, and parsers are the environment's.
+Problems are the rows of the environment's data sets. The scorer runs the environment itself: its own `rollout`, with a
+client that replays the transcript, and then its own rubric, so that functions get their parameters by name
+(`completion`, `answer`, `parser`, `state`, …), weights are the rubric's, and parsers are the environment's.
 
-Here more is refused than there. A reward function that raises is an ERROR (a rubric logs it and goes on with 0); so is
-a verification of MathRubric that fails or hangs. Rewards of whole groups, tools, and environments without functions are
-refused by name.
+This adapter refuses more than verifiers does. A reward function that raises is an ERROR (a rubric logs the exception
+and continues with 0); so is a verification of MathRubric that fails or hangs. Rewards of whole groups, tools, and
+environments without reward functions raise an error with the reason.
 
-An environment of several turns needs `stop`, the strings with which the model ends a turn, since an exchange here goes
-on inside one reply. Every turn is played again from the first when it is asked about and when it is judged; an
-environment that then says something else is an ERROR.
+An environment of several turns needs `stop`, the strings with which the model ends a turn, since an exchange here
+continues inside one reply. All turns are replayed from the first, for each reply and again for the score; an
+environment whose replies differ then is an ERROR.
 """
 
 import copy
@@ -56,14 +56,15 @@ def from_verifiers(
     gold: Gold = None,
     stop: Sequence[str] = (),
 ) -> Task:
-    """Returns a verifiers environment as a task.
+    """Makes a task from a verifiers environment.
 
     Args:
-        name: of the task.
-        environment: what `load_environment` returns; its evaluation rows are "test". Without any, one prompt in
-            eight is held out for it.
+        name: name of the task.
+        environment: an environment from `load_environment`; its evaluation rows are the split "test". Without any, one
+            prompt in eight is held out for it.
         scale: range of the rubric's reward; None: 0 to 1.
-        read: what of a reply the environment is shown; `whole` is what verifiers shows. For single turns only.
+        read: selects the part of a reply that the environment receives; `whole` is as in verifiers. It applies to
+            single turns only.
         gold: the column of the right answer as the model should write it, or a function of the row; None: unknown.
         stop: strings that end the model's turn, for environments of several turns.
 
@@ -96,7 +97,7 @@ def from_verifiers(
 
 
 def _check(environment: Any, kinds: set[str], *, single: bool, stop: Sequence[str]) -> None:
-    """Refuses what cannot be adapted, and says which it is."""
+    """Raises TaskError with the reason if an environment cannot be adapted."""
     name = type(environment).__name__
     rubric = environment.rubric
     reasons = {
@@ -116,29 +117,34 @@ def _check(environment: Any, kinds: set[str], *, single: bool, stop: Sequence[st
 
 # ------------------------------------------------------------------------------------------------------------ rubric
 class Inline(Executor):
-    """Runs at once what MathRubric sends to a process of its own; a scorer is in one, which may not have children.
+    """Executor that runs MathRubric's verification in this process: a scorer's process must not have children.
 
-    The limit on its time is the scorer's, in any thread. Its own one is an alarm, which only a main thread may set:
-    elsewhere it raises, and that is counted as a wrong answer.
+    The scorer's own timeout applies, in any thread. MathRubric's timeout is an alarm, which only a main thread can set:
+    in others it raises, and the answer would count as wrong.
     """
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """Returns a future that is done."""
+        """Calls the function and returns a finished future."""
         if getattr(fn, "__name__", "") == "verify_response":
-            args = (*args[:-1], 0)  # the last is the limit in seconds; 0: none
+            args = (*args[:-1], 0)  # the last argument is the timeout in seconds; 0: none
         done: Future[T] = Future()
         try:
             done.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 whatever it raises is the future's to tell
+        except Exception as error:  # noqa: BLE001 the future passes it on
             done.set_exception(error)
         return done
 
 
 def watched(rubric: Any, failures: list[str]) -> Any:
-    """Returns a copy of a rubric that notes what its functions raise, and starts no process."""
+    """Returns a copy of a rubric that records exceptions of its functions and starts no process.
+
+    Args:
+        rubric: the rubric.
+        failures: list to which a message is appended for each exception or failed check.
+    """
     twin = copy.copy(rubric)
     twin.logger = Listening(rubric.logger, failures)
-    twin.__dict__.pop("executor_name", None)  # so that the copy's end is not the original's
+    twin.__dict__.pop("executor_name", None)  # so that closing the copy does not close the original's executor
     if hasattr(twin, "executor"):
         twin.executor = Inline()
     if hasattr(twin, "rubrics"):
@@ -148,7 +154,7 @@ def watched(rubric: Any, failures: list[str]) -> Any:
 
 
 def _bound(function: Callable[..., Any], rubric: Any, twin: Any) -> Callable[..., Any]:
-    """Returns a rubric's own method as its twin's, and anything else as it is."""
+    """Returns a rubric's own method bound to its copy, and any other function unchanged."""
     own = getattr(function, "__self__", None) is rubric
     return MethodType(function.__func__, twin) if own else function  # type: ignore[attr-defined]  # own: it is a method
 
@@ -158,7 +164,7 @@ def _watched(function: Callable[..., Any], failures: list[str]) -> Callable[...,
         with _noting(function, failures):
             return await result
 
-    @functools.wraps(function)  # the rubric reads the name and what is asked for
+    @functools.wraps(function)  # the rubric reads the name and the parameters
     def call(*args: Any, **kwargs: Any) -> Any:
         with _noting(function, failures):
             result = function(*args, **kwargs)
@@ -177,19 +183,23 @@ def _noting(function: Callable[..., Any], failures: list[str]) -> Iterator[None]
 
 
 class Listening(logging.Logger):
-    """Stands before a rubric's log and notes what it says of a check that failed and is counted as 0."""
+    """Logger that records a rubric's messages about failed checks, which count as 0, and passes all messages on.
+
+    Args:
+        log: the rubric's own logger.
+        failures: list to which the messages are appended.
+    """
 
     def __init__(self, log: logging.Logger, failures: list[str]) -> None:
-        """Remembers where to note it, and whose log it is."""
         super().__init__(log.name)
         self._log_of_rubric, self._failures = log, failures
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 logging's own name
-        """Whether a record is heard: all of them are, also where logging is switched off."""
+        """Returns True: every record is checked, even if logging is disabled."""
         return True
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Notes a record that tells of such a check, and hands it on."""
+        """Records a message about a failed check, and passes the record on to the rubric's logger."""
         said = record.getMessage()
         if said.startswith(SILENT):
             self._failures.append(said)
@@ -199,34 +209,42 @@ class Listening(logging.Logger):
 
 # ------------------------------------------------------------------------------------------------------------- turns
 class NotSaid(Exception):
-    """The environment waits for a turn that the model has not written yet."""
+    """The environment waits for a turn that the model has not written yet.
+
+    Args:
+        messages: the prompt of that turn.
+    """
 
     def __init__(self, messages: Sequence[Any]) -> None:
-        """Keeps what the model would be shown."""
         super().__init__("the model's turn")
         self.messages = list(messages)
 
 
 @dataclass
 class Played:
-    """An environment, played with words that are already there.
+    """A verifiers environment that is replayed with given turns of the model.
 
     Attributes:
-        environment: of verifiers.
-        failures: what its rubric's functions raised since the last play began.
+        environment: the environment.
+        failures: exceptions and failed checks of its rubric since the last `judge` began.
     """
 
     environment: Any
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Makes the rubric that notes failures."""
+        """Makes the copy of the rubric that records failures."""
         kind = next(kind for kind in type(self.environment).__mro__ if kind.__name__ == "Environment")
         self.root = kind.__module__.rpartition(".envs.")[0]
         self.rubric = watched(self.environment.rubric, self.failures)
 
     async def play(self, problem: Problem, said: Sequence[str], *, cut: bool = False) -> Any:
-        """Returns the state of a rollout in which the model says `said`, a turn each.
+        """Returns the state of a rollout with given turns of the model.
+
+        Args:
+            problem: the problem.
+            said: the model's turns.
+            cut: whether the last turn was cut off at its length limit.
 
         Raises:
             NotSaid: the environment waits for another turn.
@@ -241,14 +259,14 @@ class Played:
         return state
 
     async def judge(self, state: Any) -> None:
-        """Lets the rubric write reward and metrics into a state."""
+        """Runs the rubric, which writes reward and metrics into a state."""
         self.failures.clear()
         await self.rubric.score_rollout(state)
         await self.rubric.cleanup(state)
 
     def _client(self, left: list[str], *, cut: bool) -> Any:
-        """Returns a client that says what is left, turn by turn."""
-        # an environment came from its package, so the package is there: nothing is imported here
+        """Returns a client that replays the given turns."""
+        # the environment's package is already imported, since the environment exists
         kind = sys.modules[f"{self.root}.clients"].Client
         types = sys.modules[f"{self.root}.types"]
 
@@ -260,18 +278,18 @@ class Played:
             message = types.ResponseMessage(content=left.pop(0), finish_reason=reason, is_truncated=ends)
             return types.Response(id="", created=0, model=model, message=message)
 
-        unused = dict.fromkeys(kind.__abstractmethods__)  # they speak to an endpoint, and there is none
+        unused = dict.fromkeys(kind.__abstractmethods__)  # they are for endpoints, and there is none
         return type("Replay", (kind,), {**unused, "get_response": get_response})(None)
 
 
 @dataclass(frozen=True)
 class RubricScorer:
-    """A scorer: the environment's own rollout and rubric, on what the transcript holds.
+    """Scores a transcript by the environment's own rollout and rubric (a scorer).
 
     Attributes:
         played: the environment.
-        scale: of the rubric's reward.
-        read: what of a reply it is shown.
+        scale: range of the rubric's reward.
+        read: selects the part of a reply that the environment receives.
     """
 
     played: Played
@@ -279,7 +297,7 @@ class RubricScorer:
     read: Read
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns the score; whatever the environment raises is left to `judge`, which makes it an ERROR."""
+        """Returns the score; an exception of the environment is left to `judge`, which makes it an ERROR."""
         shown = self.read(transcript.reply)
         if shown is None:
             return unread(self.read)
@@ -305,7 +323,7 @@ class RubricScorer:
 
 
 def between(completion: Sequence[Any]) -> list[list[Any]]:
-    """Returns what an environment said after each turn of the model."""
+    """Returns the environment's messages after each turn of the model."""
     found: list[list[Any]] = []
     for message in completion:
         if message.role == "assistant":
@@ -316,13 +334,13 @@ def between(completion: Sequence[Any]) -> list[list[Any]]:
 
 
 def shown(messages: Sequence[Any]) -> str:
-    """Returns messages of an environment as the words that go into an exchange."""
+    """Returns the text by which an environment's messages appear in an exchange."""
     said = [message.content if isinstance(message.content, str) else "" for message in messages]
     return "\n".join(("", *said, "")) if said else ""
 
 
 class Turns:
-    """Opens exchanges with an environment of several turns.
+    """A verifiers environment of several turns (an Environment).
 
     Args:
         played: the environment.
@@ -330,24 +348,22 @@ class Turns:
     """
 
     def __init__(self, played: Played, stop: tuple[str, ...]) -> None:
-        """Remembers both."""
         self.played = played
         self.stop = stop
 
     def open(self, problem: Problem) -> "TurnSession":
-        """Returns a session about a problem."""
+        """Returns a session for a problem."""
         return TurnSession(self.played, problem)
 
 
 class TurnSession:
-    """Answers the model's turn. It has no state: the turns so far stand in the transcript, and are played again."""
+    """Answers the model's turns (a Session). It is stateless: it replays the turns in the transcript."""
 
     def __init__(self, played: Played, problem: Problem) -> None:
-        """Remembers who is asked about what."""
         self._played, self._problem = played, problem
 
     async def reply(self, transcript: Transcript) -> Reply | None:
-        """Returns what the environment says after the model's last turn; None where it has ended without a word.
+        """Returns the environment's reply to the model's last turn; None if the environment ended without a message.
 
         Raises:
             EnvironmentFailure: the environment failed.
@@ -362,8 +378,8 @@ class TurnSession:
         return Reply(Span(Author.ENVIRONMENT, last), done=True) if last else None
 
     def fork(self) -> "TurnSession":
-        """Returns another session about the same problem: what was said so far stands in the transcript."""
+        """Returns another session for the same problem; the transcript contains the turns so far."""
         return TurnSession(self._played, self._problem)
 
     def close(self) -> None:
-        """Holds nothing that could be freed."""
+        """Does nothing: the session has no resources."""

@@ -1,14 +1,14 @@
-"""verl's rows and `compute_score`.
+"""Adapter of verl's rows and `compute_score`.
 
     from datasets import Dataset
     from poziomka.tasks.adapters import from_verl
 
     task = from_verl("gsm8k", Dataset.from_parquet("train.parquet"), compute_score)
 
-A row has a `prompt` of chat messages, a `data_source`, `reward_model["ground_truth"]` and perhaps `extra_info`. The
+A row has a `prompt` of chat messages, a `data_source`, `reward_model["ground_truth"]` and optionally `extra_info`. The
 function is called by keyword as verl's naive reward manager calls it, with `data_source`, `solution_str`,
 `ground_truth` and `extra_info`; it may be a coroutine. It returns a number, or a mapping with the number `score`, whose
-other numbers are kept as parts. What it raises is an ERROR.
+other numbers are stored as parts of the score. An exception is an ERROR.
 """
 
 import inspect
@@ -37,14 +37,14 @@ def from_verl(
     read: Read = whole,
     gold: Gold = None,
 ) -> Task:
-    """Returns verl's rows and scoring function as a task.
+    """Makes a task from verl's rows and scoring function.
 
     Args:
-        name: of the task.
-        rows: a data set, or one a split, by name; without splits, one prompt in eight is held out for "test".
-        compute_score: called with data_source, solution_str, ground_truth and extra_info.
+        name: name of the task.
+        rows: a data set, or one for each split, by name; without splits, one prompt in eight is held out for "test".
+        compute_score: function of data_source, solution_str, ground_truth and extra_info.
         scale: range of its scores; None: 0 to 1. A score outside is a failed check and is never clipped.
-        read: what of a reply it is shown; `whole` is what verl shows.
+        read: selects the part of a reply that the function receives; `whole` is as in verl.
         gold: the column of the right answer as the model should write it, or a function of the row; None: unknown.
 
     Raises:
@@ -54,7 +54,7 @@ def from_verl(
 
     def source(split: str, index: int, level: int | None = None) -> Problem:
         problem = shelf.source(split, index, level)
-        _given(problem)  # so that a row without a right answer is named before anybody attempts it
+        _given(problem)  # raises for a row without a right answer before it is attempted
         return problem
 
     scorer = Computed(compute_score, Scale() if scale is None else scale, read)
@@ -62,7 +62,7 @@ def from_verl(
 
 
 def _given(problem: Problem) -> dict[str, Any]:
-    """Returns what is handed on of a row.
+    """Returns the arguments of `compute_score` that come from a row.
 
     Raises:
         TaskError: the row has no data_source or no ground truth.
@@ -78,12 +78,12 @@ def _given(problem: Problem) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Computed:
-    """A scorer: what `compute_score` says.
+    """Scores a reply by `compute_score` (a scorer).
 
     Attributes:
-        compute_score: of verl, or of whoever wrote one for it.
-        scale: of its scores.
-        read: what of a reply it is shown.
+        compute_score: scoring function with verl's signature.
+        scale: range of its scores.
+        read: selects the part of a reply that the function receives.
     """
 
     compute_score: Callable[..., Any]
@@ -91,7 +91,7 @@ class Computed:
     read: Read
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns the score; whatever the function raises is left to `judge`, which makes it an ERROR."""
+        """Returns the score; an exception of the function is left to `judge`, which makes it an ERROR."""
         shown = self.read(transcript.reply)
         if shown is None:
             return unread(self.read)
