@@ -38,7 +38,7 @@ def attempts_in(groups: Sequence[Group], opinions: Mapping[str, Score], *, grade
     Args:
         groups: groups of one step or of one evaluation.
         opinions: the audit's scores by rollout id.
-        graded: whether the audit gives partial credit; if not, it may refuse only answers that the scorer accepts.
+        graded: whether the audit gives partial credit; if not, it may refuse only answers judged CORRECT.
     """
     common = most_common_answer(groups)
 
