@@ -305,8 +305,7 @@ class PipedConsole:
         """Runs code; see Console.
 
         Raises:
-            EnvironmentFailure: no process can be set up, the machine is too busy, or a replayed call gives another
-                output.
+            EnvironmentFailure: no process can be set up, the machine is too busy, or the output of a replay differs.
         """
         held = self._ready()
         try:

@@ -1,7 +1,8 @@
 """Runs CPython in a Docker container; the image needs Python 3.11 or later, for example `docker:python:3.11-slim`.
 
-The container has no network, no capabilities and no user of the host, and its file system is read-only except for a
-folder in memory. It runs `worker`, passed as text, so no file of the host is mounted. Images are never pulled.
+The container has no network and no capabilities, runs as the user nobody (65534), and its file system is read-only
+except for a folder in memory. It runs `worker`, passed as text, so no file of the host is mounted. Images are never
+pulled.
 """
 
 import re

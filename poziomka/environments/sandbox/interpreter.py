@@ -39,7 +39,7 @@ class Isolation:
     Attributes:
         name: name of the interpreter.
         held: for each surface, the mechanism that protects it, in a few words.
-        not_protected: sentences about everything that code can still do.
+        not_protected: sentences, each about something that code can do despite the isolation.
     """
 
     name: str
@@ -98,4 +98,4 @@ class Interpreter(Protocol):
         """Returns a fresh console. Many may be open at a time."""
 
     def close(self) -> None:
-        """Ends the spare processes that are kept ready; may be called twice."""
+        """Ends the processes that are kept ready for consoles; may be called twice."""

@@ -92,9 +92,9 @@ def readable() -> tuple[str, ...]:
 
 @cache
 def opened() -> dict[str, str]:
-    """Returns the paths that `worker` makes readable, one a line, by the name of its argument (`read.folders`, …).
+    """Returns the paths of `readable` that `worker` makes accessible, one a line, by argument name (`read.folders`, …).
 
-    Folders of other packages, and of this one, are excluded from `readable`.
+    Folders of installed packages other than PACKAGES are excluded, and so is this package's own.
     """
     lib = sysconfig.get_path("stdlib")
     others = [

@@ -35,7 +35,7 @@ class Ran:
 
     Attributes:
         output: standard output of the program.
-        fault: error in one line, with which the output cannot be correct; "" if the program ended normally.
+        fault: error in one line, because of which no output is correct; "" if the program ended normally.
         seconds: duration of the run.
         memory: peak bytes of the process; 0 if it did not end by itself.
         read: whether the program is valid Python.
@@ -104,7 +104,7 @@ class Sandlocked:
         Args:
             source: the program.
             text: its standard input.
-            seconds: time that is left for it, up to the limit; None: the limit.
+            seconds: timeout, at most the limit; None: the limit.
 
         Raises:
             EnvironmentFailure: the program could not be run, through no fault of its own.

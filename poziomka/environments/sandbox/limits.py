@@ -18,7 +18,7 @@ class Limits:
         processes: number of processes and threads.
 
     Raises:
-        SettingsError: a limit is not positive.
+        SettingsError: a limit is not positive, or `file` is negative.
     """
 
     seconds: float = 3.0

@@ -133,7 +133,9 @@ class Index:
         return None
 
     def find(self, query: str, count: int = 3) -> list[Found]:
-        """Returns the best matches by BM25, best first: more of the query's words, rarer ones, among fewer others.
+        """Returns the excerpts that best match a query by BM25, best first.
+
+        Excerpts rank higher with more of the query's words, with rarer ones, and with less other text.
 
         Args:
             query: words to search for.

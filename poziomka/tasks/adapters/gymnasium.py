@@ -240,7 +240,7 @@ class EpisodeSession:
         self._played, self._problem = played, problem
 
     async def reply(self, transcript: Transcript) -> Reply | None:
-        """Returns the next observation as text; NO_ACTION if the reply has no valid action, which takes a turn, too.
+        """Returns the next observation as text; NO_ACTION if the reply has no valid action, which counts as a turn.
 
         Raises:
             EnvironmentFailure: the environment raised an exception.

@@ -12,7 +12,7 @@ Rewards are summed with their weights, as in `trace.reward`; metrics are stored 
 
 An endless taskset becomes an endless task. A taskset without splits is split by prompt, one in eight to "test"; an
 endless one, which can only be read in order, to "validation" as well. If a task declares `validate`, it is called for
-the right answers of the first tasks, and a taskset of which one is denied is refused.
+the right answers of the first tasks, and an error is raised if it denies one.
 
 Tasks that need more than a reply raise an error with the reason: a container, tools, `setup` or `finalize` in a
 runtime, a reward that needs the runtime, or a user who writes first.

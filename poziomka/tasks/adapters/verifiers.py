@@ -183,7 +183,7 @@ def _noting(function: Callable[..., Any], failures: list[str]) -> Iterator[None]
 
 
 class Listening(logging.Logger):
-    """Logger that records a rubric's messages about failed checks, which count as 0, and passes all messages on.
+    """Logger that records a rubric's messages about failed checks, which count as 0, and forwards to its own logger.
 
     Args:
         log: the rubric's own logger.

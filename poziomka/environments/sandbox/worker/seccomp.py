@@ -1,8 +1,8 @@
 """Builds the system call filters of sandboxed processes, as classic BPF for seccomp; `worker` installs them.
 
 In addition to the calls that sandlock refuses by name, they refuse calls by argument: those that reach or count other
-processes, and those by which a process can leave state on a file for another process to see. Every refused call fails
-with EPERM, whether or not its target exists.
+processes, and those by which a process can leave state on a file for another process to see. A refused call fails with
+the same error (EPERM; for a few calls ENOSYS) whether or not its target exists.
 """
 
 from collections.abc import Sequence

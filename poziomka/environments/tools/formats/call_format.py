@@ -137,7 +137,7 @@ def unmarked(text: str, marks: Sequence[str]) -> str:
 
 
 def value_of(text: str, tool: Tool) -> dict[str, Any]:
-    """Returns the arguments of a call whose text is its only argument: the first parameter.
+    """Returns the arguments of a call whose text is the value of the tool's first parameter; {} if it has none.
 
     The text is parsed as JSON unless the parameter is a string; it stays a string if that fails.
     """
