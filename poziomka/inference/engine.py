@@ -61,7 +61,7 @@ class EngineLimits:
     context: int | None = None  # maximum tokens of a transcript; None: the model's own limit
     cached: int = 65_536  # maximum tokens in the prefix cache
     cached_bytes: int = 1 << 30  # maximum bytes of the states in the prefix cache
-    park_all: bool = field(default=False)  # cache every finished reply's state, not only those that a tool answers
+    park_all: bool = field(default=False)  # cache all finished replies, not only those that ended at a stop string
 
 
 class Engine:
@@ -212,7 +212,7 @@ class Engine:
         self._shrink()
 
     def _shrink(self) -> None:
-        """Shrinks the decode cache when it is much larger than the batch: the learner needs the memory."""
+        """Shrinks the decode cache if it is much larger than the batch needs, to free memory for the learner."""
         memory = self._memory
         if memory.nbytes <= KEPT_IDLE:
             return
@@ -321,7 +321,7 @@ class Engine:
         return memory
 
     def _park(self, number: int, row: Row) -> None:
-        """Stores a finished sequence's state in the prefix cache if it may be continued.
+        """Stores a finished sequence's state in the prefix cache: after a stop string, or always with `park_all`.
 
         The key leaves out the last token, which the model has not read. A state that older weights computed in part is
         not stored, because a later request would not be sampled from the current weights alone.

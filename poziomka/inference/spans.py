@@ -10,7 +10,7 @@ from poziomka.models.text.tokenizer import Tokenizer
 
 
 def marks_of(tokenizer: Tokenizer) -> Marks:
-    """Returns a tokenizer's end tokens and the tokens that open and close a thought."""
+    """Returns a tokenizer's control tokens: end tokens, and the tokens that open and close a thought."""
     return Marks(tokenizer.ends, tokenizer.think, tokenizer.close, tokenizer.spelled)
 
 

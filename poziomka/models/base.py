@@ -94,7 +94,7 @@ class Architecture(nn.Module, ABC):
         self.unused = torch.tensor(rows, dtype=torch.long, device=self.device) if rows else None
 
     def through(self, block: Callable[..., Tensor], *arguments: object) -> Tensor:
-        """Applies a block, with gradient checkpointing where `checkpointing` is set and gradients are enabled.
+        """Applies a block, with gradient checkpointing if `checkpointing` is set and gradients are enabled.
 
         Checkpointing (Chen et al. 2016, arXiv 1604.06174) keeps the activations between blocks and of one block at a
         time, at the cost of one more forward pass.

@@ -11,7 +11,7 @@ from poziomka.models.layers.rotary import RopeScaling
 
 @dataclass(frozen=True, kw_only=True)
 class SlidingWindow:
-    """Sliding-window attention: the layers that use it, and the window's size."""
+    """Sliding-window attention: size of the window, and the layers that use it."""
 
     tokens: int = setting(4096, "how many tokens a token sees, itself included", low=1)
     layers: tuple[int, ...] | None = setting(None, "numbers of these layers, from 0; none: all")

@@ -39,7 +39,7 @@ def load_foreign(folder: Path, dtype: torch.dtype, kind: object) -> "Foreign":
             adapted, or its config describes more weights than its files have or than memory can hold.
     """
     try:
-        import transformers  # noqa: PLC0415 an extra, and seconds
+        import transformers  # noqa: PLC0415 an optional dependency that takes seconds to import
     except ModuleNotFoundError as error:
         message = f"config.json in {folder} says model_type {kind!r}, which is no family of ours; {MISSING}"
         raise ModelError(message) from error

@@ -71,7 +71,7 @@ class Transformer(Architecture):
     shares_prefixes = True
 
     def __init__(self, settings: TransformerSettings, vocabulary: int) -> None:
-        """Initialises weights as GPT-2 does: normal, 0.02, residual outputs scaled down by depth."""
+        """Initialises matrices as GPT-2: standard deviation 0.02, divided by sqrt(2 layers) for residual outputs."""
         super().__init__()
         settings.demand_whole()
         self.settings, self.vocabulary, self.context = settings, vocabulary, settings.context

@@ -131,7 +131,7 @@ def _level(axes: "Axes", reached: Estimate, xs: Sequence[float]) -> list[Point]:
 
 
 def _reference_levels(axes: "Axes", reading: Reading, xs: Sequence[float]) -> list[Named]:
-    """Draws the exact accuracy of the task's reference policies at the compared budget; returns the lines' names."""
+    """Draws the exact accuracy of the task's reference policies at the compared budget; returns the named lines."""
     low, high = xs[0], xs[-1] if len(xs) > 1 else axes.get_xlim()[1]
     found = []
     for name, points in reading.references.items():
@@ -145,7 +145,7 @@ def _reference_levels(axes: "Axes", reading: Reading, xs: Sequence[float]) -> li
 
 
 def _thinking_length(axes: "Axes", xs: Sequence[float], points: Sequence[Point]) -> list[Point]:
-    """Draws the mean thinking tokens on a second axis, muted because they explain the result and are not the result.
+    """Draws the mean thinking tokens on a second axis, in a muted colour because they only explain the result.
 
     Returns the points in the coordinates of the first axis.
     """

@@ -24,7 +24,7 @@ class Point:
     """One evaluation on held-out problems.
 
     Attributes:
-        x: cost: FLOPs of reinforcement, or thinking tokens per problem.
+        x: cost, in FLOPs of reinforcement or thinking tokens per problem.
         accuracy: share of correct attempts, with its interval.
         label: a budget, a number of attempts, or a step.
         thinking: mean thinking tokens per attempt; None if not measured.

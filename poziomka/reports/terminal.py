@@ -1,4 +1,4 @@
-"""Console output with rich that removes escape sequences from untrusted text."""
+"""Console output with rich that makes escape sequences in untrusted text visible and harmless."""
 
 import sys
 

@@ -107,8 +107,8 @@ EXPORTS: dict[str, type[TensorBoard] | type[WeightsAndBiases]] = {"tensorboard":
 def _tensorboard() -> tuple[Any, Any, Any, Any]:
     """Imports the parts of `tensorboard` that write event files; lazily, because it is an optional dependency."""
     try:
-        from tensorboard.compat.proto import event_pb2, summary_pb2  # noqa: PLC0415 an extra
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter  # noqa: PLC0415 an extra
+        from tensorboard.compat.proto import event_pb2, summary_pb2  # noqa: PLC0415 an optional dependency
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter  # noqa: PLC0415 an optional dependency
     except ModuleNotFoundError as error:
         raise _missing(name="tensorboard") from error
     return event_pb2.Event, event_pb2.SessionLog, summary_pb2.Summary, EventFileWriter
@@ -117,7 +117,7 @@ def _tensorboard() -> tuple[Any, Any, Any, Any]:
 def _wandb() -> Any:
     """Imports the client of Weights & Biases; lazily, because it is an optional dependency."""
     try:
-        import wandb  # noqa: PLC0415 an extra
+        import wandb  # noqa: PLC0415 an optional dependency
     except ModuleNotFoundError as error:
         raise _missing(name="wandb") from error
     return wandb

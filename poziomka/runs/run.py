@@ -26,7 +26,7 @@ PROVENANCE = "provenance.json"
 
 
 class Run:
-    """A run's folder: open it for writing with `Run.open`, or read-only with `Run.read`. A context manager.
+    """A run's folder, opened for writing with `Run.open` or read-only with `Run.read`; use it as a context manager.
 
     Attributes:
         folder: the run's folder.
@@ -187,9 +187,10 @@ class Run:
         """Writes scored groups of rollouts to journal/`name`.parquet, atomically.
 
         Args:
-            name: "step-000123", "warm-start".
+            name: name of the journal, such as "step-000123" or "warm-start".
             groups: the rollouts.
-            advantages: by rollout id, one value for each MODEL token of its first branch.
+            advantages: one value for each MODEL token, by the rollout's id for its first branch and by "id#k" for
+                branch k; None for none.
             step: step of the rollouts; a run that resumes from an earlier step deletes the file.
 
         Raises:

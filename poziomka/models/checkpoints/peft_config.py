@@ -9,7 +9,7 @@ OFF: tuple[Any, ...] = (None, False, [], {}, "")  # values of a setting that is 
 READ = {"r", "lora_alpha", "lora_dropout", "target_modules", "base_model_name_or_path"}
 SILENT = {  # settings without effect on the output of trained adapters
     *("inference_mode", "peft_version", "auto_mapping", "megatron_core", "qalora_group_size", "eva_config"),
-    "layers_pattern",  # of layers_to_transform, which is refused
+    "layers_pattern",  # used only with layers_to_transform, which is rejected
 }
 ALLOWED: dict[str, tuple[Any, ...]] = {  # values beside OFF; every other setting must be off
     "peft_type": ("LORA",),

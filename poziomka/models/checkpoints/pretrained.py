@@ -27,7 +27,7 @@ WIDENED = (
     "this processor has no instructions that multiply bfloat16, so the model runs in float32: "
     "faster for several texts at once, in twice the memory"
 )
-FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt")  # of a repository on the hub
+FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt")  # files to download from the hub
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ def load_pretrained(
     """Loads a model with its tokenizer and chat format.
 
     Args:
-        name: a folder in the hub's layout, a path to a .gguf file, `smollm2`, or `organisation/name` on the hub.
+        name: a folder in the Hugging Face layout (a checkpoint or PEFT adapters), a path to a .gguf file, `smollm2`,
+            or `organisation/name` on the hub.
         dtype: dtype of the weights, float32 or bfloat16. On a processor without bfloat16 instructions the model is
             loaded in float32 instead, with a note.
         opens_thought: begin every reply with "<think>", for a model that thinks or is trained to.
@@ -190,7 +191,7 @@ def _carried(package: str, version: str, file: str) -> Path:
 def _fetched(name: str, files: tuple[str, ...] = FILES) -> Path:
     """Returns the local copy of a repository on the hub, downloading it if needed."""
     try:
-        from huggingface_hub import snapshot_download  # noqa: PLC0415 an extra, needed for a name of the hub only
+        from huggingface_hub import snapshot_download  # noqa: PLC0415 optional, for models on the hub only
     except ModuleNotFoundError as error:
         message = (
             f"there is no folder {name!r} here, and fetching from the hub needs huggingface_hub: "

@@ -98,7 +98,7 @@ def load_weights(folder: Path, model: Architecture) -> None:
 
 
 def _demand_same(config: Mapping[str, Any], model: Architecture) -> None:
-    """Raises RuntimeError if a folder's config describes a model that computes another function of the same weights."""
+    """Raises RuntimeError if a config describes a model that would compute other outputs with the same weights."""
     found: Mapping[str, Any] = config
     if isinstance(model, Transformer) and config.get("model_type") in FAMILIES:
         settings, vocabulary = from_config(config)

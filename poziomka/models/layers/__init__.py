@@ -1,1 +1,1 @@
-"""The parts that architectures are made of."""
+"""Layers of the architectures: attention, feed-forward, recurrence, norms, rotary embeddings."""

@@ -57,7 +57,7 @@ class Recurrence(nn.Module):
             return self._step(x, inputs, state, real)
         own = torch.cat(
             [visible.new_ones(batch, length, TAPS - 1) & visible[:, :, :1], visible], 2
-        )  # the past is row 0's
+        )  # the earlier inputs belong to the sequence of token 0
         taps = torch.arange(length, device=x.device).unsqueeze(1) + TAPS - 1 - torch.arange(TAPS, device=x.device)
         seen = own.gather(2, taps.expand(batch, -1, -1)).unsqueeze(-1)
         mixed = nn.functional.silu((inputs[:, taps] * seen * self.taps).sum(2))

@@ -68,7 +68,7 @@ class Sharing(NamedTuple):
 
 
 class _Queries(torch.autograd.Function):
-    """Gather of queries; the backward pass reads one entry for each position, as those of the padding are zero."""
+    """Gather of queries; the backward pass reads each position's own entry, as gradients of padding are zero."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, home: Tensor, *asks: Tensor) -> tuple[Tensor, ...]:

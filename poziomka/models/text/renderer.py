@@ -31,7 +31,7 @@ COMMAND = "from poziomka.models.text.renderer import serve; serve()"
 
 
 class Refused(Exception):
-    """A template raised an error; carries its message."""
+    """A template raised an error; its message is that of the template's error."""
 
 
 class Renderer:
@@ -179,7 +179,7 @@ def environment() -> ImmutableSandboxedEnvironment:
     made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation])
     made.filters["tojson"] = _to_json
     made.globals["raise_exception"] = _raise
-    del made.filters["random"], made.globals["lipsum"]  # a prompt must repeat
+    del made.filters["random"], made.globals["lipsum"]  # prompts must be reproducible
     return made
 
 

@@ -97,7 +97,7 @@ class TemplateFormat:
         names = dict(tokenizer.files.names) if tokenizer.files else {}
         self._variables = variables
         self._plain_style = Style.of(Template(source or PLAIN, names | dict(variables or {}), moment=moment))
-        self._styles: dict[str, Style] = {}  # with tools, by their schemas
+        self._styles: dict[str, Style] = {}  # styles with tools, by the JSON of the tools' schemas
         self._encoded: dict[tuple[str, bool, str], list[int]] = {}
         self.tokenizer = tokenizer
         after = self._plain_style.template.take_apart(("user", "assistant"), generation=False).tail
@@ -170,7 +170,7 @@ class TemplateFormat:
             own = self._introduced(transcript.tools, own)
         turns = self._turns(own)
         for turn in turns:
-            if turn.known:  # a tool's answer inside the reply, a forced word
+            if turn.known:  # such as a tool's result inside a reply, or forced text
                 spans += [self._plain(span) for span in turn.spans if span.tokens is None]
         if any(not turn.known for turn in turns):
             spans += self._rendered(turns, spans, style)
@@ -242,7 +242,7 @@ class TemplateFormat:
             turn = turns[piece.message]
             text = self._after(piece.text, before) if before and number == 0 else piece.text
             words = turn.spans[0].text.lstrip() if piece.strip_left else turn.spans[0].text
-            space = " " if text.endswith(" ") and not words[:1].isspace() else ""  # " word" is one token for most
+            space = " " if text.endswith(" ") and not words[:1].isspace() else ""  # " word" is usually one token
             text = text.removesuffix(space)
             spans += self._literal(text, follows="" if space else words[:1], opening=not before and not spans)
             spans += self._words(turn, piece, space)

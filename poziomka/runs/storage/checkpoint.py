@@ -21,7 +21,7 @@ BLOCK = 1 << 20  # bytes hashed at a time
 
 
 class OtherVersion(CheckpointError):
-    """A checkpoint is intact but has another schema version, so an older one must not replace it."""
+    """A checkpoint is intact but has another schema version, so the run must not fall back to an older one."""
 
 
 @dataclass(frozen=True)

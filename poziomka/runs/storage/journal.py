@@ -54,7 +54,8 @@ def write_journal(
     Args:
         path: the file, replaced if it exists.
         groups: the rollouts.
-        advantages: by rollout id, one value for each MODEL token of its first branch; None for none.
+        advantages: one value for each MODEL token, by the rollout's id for its first branch and by "id#k" for branch k;
+            None for none.
         step: training step of the rollouts.
 
     Raises:
@@ -117,8 +118,8 @@ def journal_step(path: Path) -> int:
 
 def _arrow() -> tuple[Any, Any]:
     """Imports pyarrow lazily, because the import takes longer than everything else in opening a run."""
-    import pyarrow as pa  # noqa: PLC0415 opening a run takes longer with it than all the rest
-    import pyarrow.parquet as pq  # noqa: PLC0415 opening a run takes longer with it than all the rest
+    import pyarrow as pa  # noqa: PLC0415 the slowest part of opening a run
+    import pyarrow.parquet as pq  # noqa: PLC0415 the slowest part of opening a run
 
     return pa, pq
 
@@ -270,7 +271,7 @@ def _span_row(span: Span) -> dict[str, Any]:
 
 
 def _advantages(row: Mapping[str, Any]) -> Iterator[tuple[str, list[float] | None]]:
-    """Yields the key and the advantages of each branch of a row; journals of older versions have those of the first."""
+    """Yields the key and advantages of each branch of a row; older journals have those of the first branch only."""
     yield row["id"], row["advantages"]
     for index, branch in enumerate(row["branches"], 1):
         yield f"{row['id']}#{index}", branch.get("advantages")

@@ -133,7 +133,7 @@ def paired(rows: np.ndarray, head: int) -> np.ndarray:
     return rows.reshape(-1, 2, head // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
-# ------------------------------------------------------------------------------------------------------- the shape
+# ------------------------------------------------------------------------------------------------------- settings
 def shape_of(file: GGUFFile) -> tuple[TransformerSettings, int]:
     """Returns the transformer settings and vocabulary size of a GGUF file's model.
 
@@ -195,7 +195,7 @@ def _settings(facts: Mapping[str, Any], file: GGUFFile, kind: str) -> Transforme
         head_width=head,
         inner=whole(facts, "feed_forward_length", WIDTH),
         tied="output.weight" not in file.stored,
-        epsilon=float(f"{real(facts, 'attention.layer_norm_rms_epsilon', zero=True):.6g}"),  # 1e-5 is stored in fp32
+        epsilon=float(f"{real(facts, 'attention.layer_norm_rms_epsilon', zero=True):.6g}"),  # 1e-5, stored in fp32
         rope_base=real(facts, "rope.freq_base", 10_000.0),
         rope_scaling=_scaling(facts, file, head),
         window=_near(facts, layers) if gemma else None,
@@ -265,7 +265,7 @@ def _llama3(file: GGUFFile, base: float, head: int) -> RopeScaling:
 
 # ------------------------------------------------------------------------------------------------------- the cache
 def _marks(folder: Path) -> dict[str, list[int]]:
-    """Returns each file's size and checksum: the sum of its eight-byte words, which is as fast as reading memory."""
+    """Returns the size and checksum of each file; summing eight-byte words is as fast as reading memory."""
     marks = {}
     for path in sorted(folder.iterdir()):
         if path.name != SEAL:
