@@ -183,7 +183,7 @@ class Engine:
 
     def _demand_awake(self) -> None:
         if self.resting:
-            message = "the engine has given back the memory of its weights: let it adopt the new ones first"
+            message = "the engine has given back the memory of its weights: load weights first"
             raise SamplerError(message)
 
     def weights(self) -> dict[str, Tensor]:

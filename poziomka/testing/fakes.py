@@ -41,11 +41,11 @@ class ScriptedSampler(Sampler):
     Args:
         script: texts, used in the order of the requests and repeated cyclically; or a function of (transcript,
             sampling). Repeated requests with the same text and seed get the same reply.
-        policy: version in the spans until `adopt` is called.
+        policy: version in the spans until `load_weights` is called.
 
     Attributes:
         requests: all requests so far, oldest first.
-        versions: `policy` and all adopted versions, oldest first.
+        versions: `policy` and all loaded versions, oldest first.
 
     Raises:
         SettingsError: the script is empty, or a single string.

@@ -19,8 +19,8 @@ def decode(tokens):
     return "".join(TEXTS[token] for token in tokens)
 
 
-def row_of(*, thinking, hear=None, **sampling):
-    return Row(Request(array("i", [8]), Sampling(**sampling), 0, thinking, lambda pieces: None, hear=hear))
+def row_of(*, thinking, on_token=None, **sampling):
+    return Row(Request(array("i", [8]), Sampling(**sampling), 0, thinking, lambda pieces: None, on_token=on_token))
 
 
 def write(row, *tokens):
@@ -66,7 +66,7 @@ def test_no_spelling_closes_a_thought_below_its_least_length(before, forbidden):
 
 def test_every_token_is_heard_with_its_author():
     heard = []
-    row = row_of(thinking=True, think_most=1, hear=lambda author, token: heard.append((author, token)) or True)
+    row = row_of(thinking=True, think_most=1, on_token=lambda author, token: heard.append((author, token)) or True)
     write(row, 8)
     row.force(MARKS.close)
     write(row, 4, 2, 3, 8)
@@ -74,12 +74,12 @@ def test_every_token_is_heard_with_its_author():
 
 
 def test_who_listens_may_break_off_and_keeps_what_came():
-    row = row_of(thinking=False, hear=lambda author, token: token != 2)
+    row = row_of(thinking=False, on_token=lambda author, token: token != 2)
     assert write(row, 8, 2) == [False, True]
     assert (list(row.pieces[0].tokens), row.pieces[0].stop) == ([8, 2], Stop.LENGTH)
 
 
 def test_a_reply_that_ends_as_it_is_broken_off_has_ended():
-    row = row_of(thinking=False, hear=lambda author, token: False)
+    row = row_of(thinking=False, on_token=lambda author, token: False)
     assert write(row, 0) == [True]
     assert row.pieces[0].stop is Stop.END
