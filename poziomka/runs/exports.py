@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from poziomka.core.errors import RunError, SettingsError, nearest
+from poziomka.runs.run import Run
 from poziomka.runs.storage.disk import in_words
 from poziomka.runs.storage.metrics import OWN
-from poziomka.runs.run import Run
 
 Listener = Callable[[str, Mapping[str, Any]], None]
 

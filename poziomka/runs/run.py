@@ -10,13 +10,13 @@ from typing import Any, Self
 
 from poziomka.core.errors import CheckpointError, RunError
 from poziomka.core.rollout import Group
+from poziomka.runs.provenance import provenance
+from poziomka.runs.recipe import RECIPE, as_toml, demand_same, read_recipe
 from poziomka.runs.storage import checkpoint as checkpoints
 from poziomka.runs.storage.checkpoint import Checkpoint
 from poziomka.runs.storage.disk import TEMPORARY, Lock, clear_temporaries, in_words, replace_file, sync
 from poziomka.runs.storage.journal import Journal, journal_step, read_journal, write_journal
 from poziomka.runs.storage.metrics import line_of, read_metrics, trim_metrics
-from poziomka.runs.provenance import provenance
-from poziomka.runs.recipe import RECIPE, as_toml, demand_same, read_recipe
 from poziomka.runs.storage.results import read_json, write_json
 
 METRICS, NOTES, LOCK = "metrics.jsonl", "notes.log", ".lock"

@@ -209,7 +209,9 @@ def test_a_result_is_read_back(run):
     assert json.loads((run.folder / "results/evaluation.json").read_text())["schema_version"] == 1
 
 
-@pytest.mark.parametrize(("text", "words"), [('{"a"', "is damaged"), ("[]", "must hold an object"), ("{}", "no schema_version")])
+@pytest.mark.parametrize(
+    ("text", "words"), [('{"a"', "is damaged"), ("[]", "must hold an object"), ("{}", "no schema_version")]
+)
 def test_a_damaged_result_is_said(run, text, words):
     (run.folder / "results/evaluation.json").write_text(text)
     with pytest.raises(RunError, match=words):

@@ -10,8 +10,8 @@ import pytest
 
 from poziomka.core.errors import CheckpointError, PoziomkaError, RunError
 from poziomka.runs import Run
-from poziomka.runs.storage.checkpoint import Checkpoint
 from poziomka.runs.feedback import read_scores
+from poziomka.runs.storage.checkpoint import Checkpoint
 
 DEEP = "[" * 100_000
 STRANGE = [None, True, -1, 1.5, "x", [], {}, [[]]]
@@ -70,13 +70,15 @@ def test_a_device_in_the_place_of_a_checkpoints_file_is_damage(saved):
     files = json.loads((saved / "manifest.json").read_text())["files"]
     (saved / "zero").symlink_to("/dev/zero")
     sealed(saved, files={**files, "zero": [0, hashlib.sha256(b"").hexdigest()]})
-    with pytest.raises(CheckpointError, match="zero cannot be read .*is a device"):
+    with pytest.raises(CheckpointError, match=r"zero cannot be read .*is a device"):
         Checkpoint.read(saved)
 
 
 @pytest.mark.fault("E16")
 @pytest.mark.parametrize("harm", [lambda path: path.write_text(DEEP), lambda path: (path.unlink(), os.mkfifo(path))])
-@pytest.mark.parametrize("name", ["provenance.json", "results/gate.json", "recipe.toml", "checkpoints/step-000001/manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["provenance.json", "results/gate.json", "recipe.toml", "checkpoints/step-000001/manifest.json"]
+)
 def test_deep_json_and_pipes_are_refused(run, weights, harm, name):
     run.record("gate", {"a": 1})
     run.save(1, weights(), {"a": 1})

@@ -14,8 +14,8 @@ from typing import Any
 from poziomka.core.errors import RunError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Group, Rollout
-from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, Tried, compact, compact_floats
 from poziomka.core.safety.untrusted import open_regular, parse_json
+from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, Tried, compact, compact_floats
 from poziomka.runs.storage.disk import in_words, replace_file
 from poziomka.runs.storage.schema import SCHEMA, demand_schema
 
