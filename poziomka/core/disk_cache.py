@@ -1,4 +1,4 @@
-"""Where what was worked out once is kept for the next start."""
+"""Path of the on-disk cache."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,6 @@ from poziomka.core.safety.untrusted import expanded
 
 
 def cache_folder() -> Path:
-    """Returns the folder: `~/.cache/poziomka`, or what POZIOMKA_CACHE names."""
+    """Returns the cache folder: the value of the environment variable POZIOMKA_CACHE, or `~/.cache/poziomka`."""
     chosen = os.environ.get("POZIOMKA_CACHE")
     return Path(chosen) if chosen else expanded("~", ModelError) / ".cache" / "poziomka"

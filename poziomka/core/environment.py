@@ -1,4 +1,4 @@
-"""What a model talks to while it answers: tools, games, worlds. A session forks, or says that it cannot."""
+"""Environment interface: sessions that reply to a model during a rollout (tools, games), and how they are opened."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,18 +12,18 @@ from poziomka.core.transcript import Author, Span, Transcript
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a session says back.
+    """Reply of a session to one turn of the model.
 
     Attributes:
-        span: its words; the author is ENVIRONMENT.
-        reward: what this turn earned, 0 to 1; None where the scorer alone judges.
-        done: nothing more will be said.
-        feedback: advice in words, for methods that learn from it.
-        more: further spans of the environment, each a message of its own where the chat format has such: the other
-            results of a turn in which the model called several tools.
+        span: text of the reply; its author is ENVIRONMENT.
+        reward: reward of this turn, -1 to 1; None if only the scorer assigns rewards.
+        done: whether the conversation ends with this reply.
+        feedback: textual feedback, for methods that learn from it.
+        more: further ENVIRONMENT spans, each a separate message if the chat format has tool messages: the remaining
+            results of a turn with several tool calls.
 
     Raises:
-        EnvironmentFailure: a span claims another author.
+        EnvironmentFailure: a span has another author.
     """
 
     span: Span
@@ -34,11 +34,11 @@ class Reply:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """The spans in order; the first has the reward and the feedback of the turn."""
+        """All spans in order; the first carries the reward and the feedback of the turn."""
         return (replace(self.span, reward=self.reward, feedback=self.feedback), *self.more)
 
     def __post_init__(self) -> None:
-        """Checks the authors of the spans."""
+        """Raises EnvironmentFailure if a span has an author other than ENVIRONMENT."""
         for span in (self.span, *self.more):
             if span.author is not Author.ENVIRONMENT:
                 message = f"a session speaks as 'environment': received a span by {span.author.value!r}"
@@ -47,45 +47,45 @@ class Reply:
 
 @runtime_checkable
 class Session(Protocol):
-    """One exchange about one problem.
+    """Interface of one conversation about one problem.
 
-    A session is asked for an answer when the model wrote one of the environment's stop strings. One that has an
-    attribute `after_end` which is true is asked too when the model ended its turn itself, as models do that were
-    trained to call tools so; it returns None where that turn was the last word.
+    `reply` is called when the model has written one of the environment's stop strings. If the session has a true
+    attribute `after_end`, `reply` is also called when the model ended its turn with its end token, as models trained
+    on native tool calls do; it then returns None if that turn is the final answer.
 
-    A session may have a method `unfinished(transcript)`: whether the stop string that the model wrote last is part of
-    something that goes on, a string inside a call for one. Then the model goes on, and is not answered yet.
+    A session may define `unfinished(transcript) -> bool`: whether the last stop string is part of unfinished output,
+    for example of a string literal inside a tool call. The model then continues without a reply.
     """
 
     async def reply(self, transcript: Transcript) -> Reply | None:
-        """Answers the model's last words; None where there is nothing to answer."""
+        """Returns the reply to the model's last turn; None if there is none."""
 
     def fork(self) -> "Session":
-        """Returns a session that shares the past and none of the future, or raises EnvironmentFailure."""
+        """Returns an independent copy of the session in its present state; raises EnvironmentFailure if unsupported."""
 
     def close(self) -> None:
-        """Frees what the session holds; may be called twice."""
+        """Frees the resources of the session; may be called twice."""
 
 
 @runtime_checkable
 class Game(Protocol):
-    """A session of several players, each of whom sees a transcript of its own.
+    """Interface of a game of several players, each with a transcript of its own.
 
-    A strategy lets the players move in the order of `roles`, again and again, until there is an outcome.
+    A strategy requests moves in the order of `roles`, in turn, until `outcome` returns the rewards.
     """
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Names of the players, in the order in which they move."""
+        """Names of the players, in the order of their moves."""
 
     def view(self, role: str) -> Transcript:
-        """Returns the transcript that a player continues with its next move: its own moves, and all that it may see."""
+        """Returns the transcript that a player's next move continues: its own moves and what is visible to it."""
 
     async def move(self, role: str, transcript: Transcript) -> None:
-        """Takes a player's move, which ends `transcript`; a move against the rules is an outcome, not an error."""
+        """Applies a player's move, the end of `transcript`; an illegal move is an outcome of the game, not an error."""
 
     def outcome(self) -> Mapping[str, float] | None:
-        """Returns the reward of each player, -1 to 1; None while the game goes on."""
+        """Returns the reward of each player by its name, -1 to 1; None until the game is over."""
 
     def close(self) -> None:
         """Frees the resources of the session; may be called twice."""
@@ -93,28 +93,28 @@ class Game(Protocol):
 
 @runtime_checkable
 class Environment(Protocol):
-    """Opens sessions.
+    """Interface of an environment: it opens sessions.
 
-    An environment of tools also has an attribute `described` of type Tools: chat formats describe these tools to the
-    model before the first message (see `opening`).
+    An environment with tools also has an attribute `described` of type Tools, which the chat format renders into the
+    prompt (see `opening`).
     """
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Strings after which the model waits for an answer; () where only its turn's end is one."""
+        """Stop strings after which the session replies; () if it replies only at the end of a turn."""
 
     def open(self, problem: Problem) -> Session:
-        """Returns a fresh session about `problem`."""
+        """Returns a new session for `problem`."""
 
 
 def goes_on(session: Session, transcript: Transcript) -> bool:
-    """Whether the model must go on after the stop string that it wrote last (see Session)."""
+    """Returns whether the model continues after its last stop string without a reply (see Session)."""
     unfinished = getattr(session, "unfinished", None)
     return unfinished is not None and bool(unfinished(transcript))
 
 
 def opening(problem: Problem, environment: Environment | None) -> Transcript:
-    """Returns the transcript that an exchange about a problem begins with: its prompt, and the environment's tools."""
+    """Returns the initial transcript of a rollout: the problem's prompt and the environment's tools."""
     return Transcript.of(problem.prompt, getattr(environment, "described", None))
 
 
@@ -123,7 +123,7 @@ def opened(open_session: Callable[[], Session]) -> Iterator[Session]:
     """Opens a session for the body of a `with` statement and closes it afterwards.
 
     Raises:
-        EnvironmentFailure: the session could not be opened or closed.
+        EnvironmentFailure: opening or closing the session raised.
     """
     try:
         session = open_session()

@@ -1,17 +1,17 @@
-"""Every error a user can meet, one class a boundary.
+"""Exception classes, one for each boundary of the library.
 
     PoziomkaError
     ├── SettingsError      (ValueError)    a recipe, a setting, an argument
     ├── TaskError          (ValueError)    a source of problems, a scorer
-    ├── EnvironmentFailure (RuntimeError)  a session that an exchange talks to
-    ├── SamplerError       (RuntimeError)  whoever writes the replies
+    ├── EnvironmentFailure (RuntimeError)  a session of an environment
+    ├── SamplerError       (RuntimeError)  a sampler
     │   └── TranscriptError                one transcript that cannot be continued
     ├── ModelError         (ValueError)    an architecture, weights, a tokenizer
-    ├── LearningError      (RuntimeError)  a loop that must not go on
+    ├── LearningError      (RuntimeError)  a training loop that must stop
     └── RunError           (RuntimeError)  the folder of a run
-        └── CheckpointError                a saved state that is damaged, or of another kind
+        └── CheckpointError                a damaged or unsupported checkpoint
 
-A message says what was wrong, what was received, and what to do.
+Messages contain the fault, the received value and a remedy.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from difflib import get_close_matches
 
 
 class PoziomkaError(Exception):
-    """Base of every error that is the user's to mend; the command line prints it as one sentence."""
+    """Base class of errors that the user can fix; the command line prints the message without a traceback."""
 
 
 class SettingsError(PoziomkaError, ValueError):
@@ -27,15 +27,15 @@ class SettingsError(PoziomkaError, ValueError):
 
 
 class TaskError(PoziomkaError, ValueError):
-    """A task's source or scorer does not keep its contract."""
+    """A task's source or scorer violates its interface."""
 
 
 class EnvironmentFailure(PoziomkaError, RuntimeError):
-    """A session failed, or cannot do what was asked of it (fork, say)."""
+    """A session failed, or does not support an operation such as `fork`."""
 
 
 class SamplerError(PoziomkaError, RuntimeError):
-    """A sampler cannot write the reply that was asked for."""
+    """A sampler cannot fulfil a request."""
 
 
 class TranscriptError(SamplerError):
@@ -47,15 +47,15 @@ class ModelError(PoziomkaError, ValueError):
 
 
 class LearningError(PoziomkaError, RuntimeError):
-    """A loop stopped itself: a gate not passed, a loss that is not a number, too many failures."""
+    """A training loop stopped: a gate was not passed, a loss is not finite, too many checks failed."""
 
 
 class RunError(PoziomkaError, RuntimeError):
-    """The folder of a run cannot be read or written, or belongs to another recipe."""
+    """The folder of a run cannot be read or written, or was made with another recipe."""
 
 
 class CheckpointError(RunError):
-    """A checkpoint is damaged, or of a kind that this version cannot read."""
+    """A checkpoint is damaged, or has a format that this version cannot read."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Problems that can be checked, and what a check says."""
+"""Problems, and the verdicts and scores of attempts at them."""
 
 import math
 from collections.abc import Mapping
@@ -10,27 +10,27 @@ from poziomka.core.transcript import Message
 
 
 class Verdict(StrEnum):
-    """What a scorer found. ERROR and TIMEOUT are failures of the check and never a reward."""
+    """Result category of a scorer. ERROR and TIMEOUT are failures of the check itself and never carry a reward."""
 
     CORRECT = "correct"
     WRONG = "wrong"
-    UNPARSED = "unparsed"  # no answer could be read
-    TRUNCATED = "truncated"  # the reply ran into its limit before it answered
+    UNPARSED = "unparsed"  # no answer could be parsed
+    TRUNCATED = "truncated"  # the reply reached its token limit without a correct answer
     ERROR = "error"  # the scorer, or the environment, raised
     TIMEOUT = "timeout"  # the scorer did not return in time
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem; plain data, saved inside every rollout.
+    """One problem of a task, as plain data; stored in every rollout.
 
     Attributes:
-        task: name of the task it comes from.
-        key: names it within the task, and is what splits must not share.
-        prompt: what the model is asked.
-        answer: the gold answer, as text; "" where many answers are right.
-        facts: anything more that the scorer needs.
-        level: difficulty, in the task's own units.
+        task: name of the task.
+        key: identifies the problem within the task; no two splits may contain the same key.
+        prompt: chat messages of the prompt.
+        answer: gold answer as text; "" if many answers are correct.
+        facts: further data for the scorer.
+        level: difficulty level, in the task's own units.
     """
 
     task: str
@@ -48,18 +48,18 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a scorer says of one transcript.
+    """Result of scoring one transcript.
 
     Attributes:
-        reward: 0 to 1; None where nothing was judged.
-        verdict: what was found.
-        answer: what was read as the answer; None where nothing could be.
-        why: one line that a person can check.
-        parts: named components of the reward.
+        reward: 0 to 1; None if nothing was judged, as after a failed check.
+        verdict: result category.
+        answer: answer that was parsed from the reply; None if there was none.
+        why: reason for the verdict, in one line.
+        parts: components of the reward by name.
 
     Raises:
-        TaskError: the reward is not a number from 0 to 1, a failed check carries one, the verdict is no Verdict, or
-            `answer` or `why` is no text.
+        TaskError: the reward is not a number from 0 to 1, a failed check has a reward, the verdict is not a Verdict,
+            or `answer` or `why` is not a string.
     """
 
     reward: float | None
@@ -69,7 +69,7 @@ class Score:
     parts: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuses a reward that no check can have given."""
+        """Checks types and ranges."""
         if not isinstance(self.verdict, Verdict):
             message = f"a verdict is one of Verdict: received {self.verdict!r:.80}"
             raise TaskError(message)
@@ -92,20 +92,20 @@ class Score:
 
     @classmethod
     def right(cls, answer: str, why: str = "") -> "Score":
-        """Reward 1."""
+        """Returns reward 1 with verdict CORRECT."""
         return cls(1.0, Verdict.CORRECT, answer, why)
 
     @classmethod
     def wrong(cls, answer: str, why: str = "") -> "Score":
-        """Reward 0, for an answer that was read and is not right."""
+        """Returns reward 0 with verdict WRONG: an answer was parsed and is not correct."""
         return cls(0.0, Verdict.WRONG, answer, why)
 
     @classmethod
     def unparsed(cls, why: str) -> "Score":
-        """Reward 0, because no answer could be read."""
+        """Returns reward 0 with verdict UNPARSED: no answer could be parsed."""
         return cls(0.0, Verdict.UNPARSED, None, why)
 
     @classmethod
     def failed(cls, verdict: Verdict, why: str) -> "Score":
-        """No reward: the check itself failed."""
+        """Returns a score without a reward, for a check that failed with ERROR or TIMEOUT."""
         return cls(None, verdict, None, why)

@@ -1,4 +1,4 @@
-"""One attempt at a problem, judged: what learning, evaluation and the inspector read."""
+"""Rollouts: scored attempts at problems, the data that training, evaluation and the inspector read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from poziomka.core.transcript import Author, Stop, Transcript
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One sequence of a rollout, from the prompt on.
+    """One sequence of a rollout: the prompt and a continuation of it.
 
     Attributes:
         transcript: the prompt and everything after it.
-        score: the scorer's result; None before it was judged. A strategy may set it: then the scorer is not called.
-        parent: index of the branch that it was forked from; None for a branch of its own.
+        score: result of the scorer; None before scoring. If a strategy sets it, the scorer is not called.
+        parent: index of the branch that this one was forked from; None if it was not forked.
         fork_at: number of tokens shared with the parent.
-        role: name of the participant whose view this is; advantages compare branches of one role.
-        trainable: whether the policy may learn from it.
+        role: name of the participant that the transcript belongs to; advantages compare branches of one role.
+        trainable: whether the policy may be trained on it.
         reward: reward that replaces the scorer's, set by a strategy: a vote, the outcome of a game.
     """
 
@@ -34,13 +34,13 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A judged attempt at a problem.
+    """One attempt at a problem, with its branches.
 
     Attributes:
-        id: its name within the run: task/split/key/attempt/step.
+        id: unique name within the run: collection name/index of the problem/key of the problem/number of the attempt.
         problem: the problem that was attempted.
-        branches: one for a single reply; many for search, votes, several players.
-        policy: version of the weights that began it; None where unknown.
+        branches: one for a single reply; several for search, votes, or several players.
+        policy: version of the weights that sampled its first token; None if unknown.
         answer: index of the branch that answers the problem.
     """
 
@@ -52,22 +52,25 @@ class Rollout:
 
     @property
     def transcript(self) -> Transcript:
-        """The transcript of the branch that answers."""
+        """Transcript of the answering branch."""
         return self.branches[self.answer].transcript
 
     @property
     def cost(self) -> int:
-        """Tokens that the model wrote in all branches; a prefix that branches share counts once."""
+        """Number of tokens sampled from the model in all branches; a shared prefix counts once."""
         return sum(branch.transcript.cost - _written(branch.transcript, branch.fork_at) for branch in self.branches)
 
     @property
     def seed(self) -> int:
-        """The seed its requests were sampled with."""
+        """Seed of the rollout's sampling requests."""
         return seed_of_rollout(self.problem, self.id)
 
     @property
     def thinking(self) -> int:
-        """Tokens the model spent on its thought, the one that closed it included; a thought left open counts whole."""
+        """Number of thinking tokens the model sampled, the closing token included.
+
+        A thought that was not closed counts in full. A forced span ends the count.
+        """
         count = 0
         for span in self.transcript:
             if span.author is Author.FORCED:
@@ -80,10 +83,10 @@ class Rollout:
 
     @property
     def score(self) -> Score:
-        """The score of the branch that answers.
+        """Score of the answering branch.
 
         Raises:
-            ValueError: it has not been judged.
+            ValueError: the branch has not been scored.
         """
         score = self.branches[self.answer].score
         if score is None:
@@ -93,7 +96,7 @@ class Rollout:
 
 
 def _written(transcript: Transcript, length: int) -> int:
-    """Returns how many of the first `length` tokens the model wrote."""
+    """Returns the number of MODEL tokens among the first `length`."""
     return sum(transcript.by(Author.MODEL)[:length]) if length else 0
 
 
@@ -101,18 +104,18 @@ Group = Sequence[Rollout]  # attempts at one problem
 
 
 class Judged(Protocol):
-    """Anything with a score: a rollout, or one branch of it."""
+    """Interface of an object with a score: a rollout, or one branch of it."""
 
     @property
     def score(self) -> Score:
-        """The scorer's result."""
+        """Result of the scorer."""
 
 
 def rewards_of(group: Sequence[Judged]) -> list[float]:
-    """Returns the rewards of the attempts whose check did not fail."""
+    """Returns the rewards of a group, without attempts whose check failed."""
     return [attempt.score.reward for attempt in group if attempt.score.reward is not None]
 
 
 def seed_of_rollout(problem: Problem, rollout: str) -> int:
-    """Returns the seed of the rollout called `rollout`."""
+    """Returns the sampling seed of the rollout with id `rollout`."""
     return seed_of("rollout", problem.task, rollout)

@@ -13,20 +13,21 @@ from poziomka.core.transcript import Author, Transcript
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """Settings of one request.
+    """Sampling parameters of one request.
 
     Attributes:
-        temperature: divides the logits; 0 takes the likeliest token.
-        top_k: sample among the k likeliest tokens; None for all.
-        top_p: sample among the likeliest tokens that hold this probability together; 1 for all.
-        tokens: most tokens to write in this request, in and after the thought.
-        stop: strings that end the reply once written; they are kept.
-        think_least: thinking tokens before which the thought may not close.
-        think_most: thinking tokens after which the thought is closed by a forced "</think>"; None for no limit.
-        seed: names the randomness of this request.
+        temperature: divides the logits; 0 for greedy decoding.
+        top_k: sample among the k most probable tokens; None for all.
+        top_p: nucleus sampling: sample among the most probable tokens with this total probability; 1 for all.
+        tokens: maximum number of sampled tokens, thinking tokens included.
+        stop: strings that end the reply; they are kept in its text.
+        think_least: minimum number of thinking tokens: the thought cannot be closed before.
+        think_most: maximum number of thinking tokens: the thought is then closed by a forced "</think>"; None for no
+            limit.
+        seed: seed of this request.
 
     Raises:
-        SettingsError: a value is out of its range.
+        SettingsError: a value is out of range.
     """
 
     temperature: float = 1.0
@@ -39,7 +40,7 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Checks the ranges."""
+        """Raises SettingsError for a value out of range."""
         _demand(self.temperature >= 0, "temperature", self.temperature, "0 or more")
         _demand(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "1 or more, or None")
         _demand(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
@@ -51,9 +52,9 @@ class Sampling:
 
     @property
     def plain(self) -> bool:
-        """Whether tokens are drawn from the model's own distribution at `temperature`, nothing cut away.
+        """Whether tokens are sampled from the model's full distribution at a positive `temperature`.
 
-        Only then are the stored log-probabilities those of the sampling distribution, which reinforcement needs.
+        Only then are the stored log-probabilities those of the sampling distribution, which the policy gradient needs.
         """
         return self.temperature > 0 and self.top_k is None and self.top_p == 1 and self.think_least == 0
 
@@ -64,8 +65,8 @@ def _demand(holds: bool, name: str, value: object, range_: str) -> None:
         raise SettingsError(message)
 
 
-OnToken = Callable[[Author, int | str], bool]  # takes each token (its text where there is no id); False ends the reply
-OnBranchToken = Callable[[int, Author, int | str], bool]  # the same, after the index of the branch
+OnToken = Callable[[Author, int | str], bool]  # (author, token id, or text without ids) → False to end the reply
+OnBranchToken = Callable[[int, Author, int | str], bool]  # as OnToken, with the index of the branch first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,7 @@ class Capabilities:
         logprobs: model spans have log-probabilities.
         scoring: `score` works.
         context: maximum length of a transcript, in tokens; None for no limit or an unknown one.
-        dtype: type that weights are multiplied in, the coarsest of them, "bfloat16" for example; None if unknown.
+        dtype: lowest precision in which weights are multiplied, "bfloat16" for example; None if unknown.
     """
 
     token_ids: bool = False
@@ -88,7 +89,7 @@ class Capabilities:
 
 
 class Sampler(ABC):
-    """Continues transcripts: the local engine, llama.cpp, a remote endpoint, a script, or a wrapper of one of them."""
+    """Interface of a sampler: the local engine, llama.cpp, a remote endpoint, a script, or a wrapper of a sampler."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -137,18 +138,18 @@ class Sampler(ABC):
 
 @runtime_checkable
 class WeightHost(Protocol):
-    """Samples with weights that a trainer replaces: the trainer's interface to a sampler."""
+    """Interface of a sampler whose weights a trainer replaces."""
 
     async def load_weights(self, version: str, weights: Mapping[str, Any]) -> None:
-        """Replaces the weights; spans written from now on have `version` as their policy.
+        """Replaces the weights; spans sampled from now on have `version` as their policy.
 
         Args:
-            version: name of the weights, "step-000012" for example.
-            weights: tensors by the names of the model's state.
+            version: version of the weights, "step-000012" for example.
+            weights: tensors by their names in the model's state dict.
 
         Raises:
             SamplerError: the weights do not fit the model.
         """
 
     async def release_weights(self) -> None:
-        """Frees the memory of the weights until the next `load_weights`, where the sampler can."""
+        """Releases weight memory until the next `load_weights`, if the sampler supports it."""

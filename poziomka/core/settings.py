@@ -1,6 +1,6 @@
-"""Settings: frozen dataclasses read from TOML, changed by name, checked by type and range, and written back.
+"""Settings: frozen dataclasses parsed from TOML, overridden by name, checked for types and ranges, and serialized.
 
-This module knows no settings class: each lives beside the code it sets.
+Each settings class is defined beside the code that it configures; this module is generic.
 """
 
 import copy
@@ -23,15 +23,25 @@ SHOWN = 200  # characters of a value that an error quotes
 
 
 def setting(default: Any, about: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """Declares a field with its meaning, unit and inclusive range."""
+    """Declares a settings field.
+
+    Args:
+        default: default value.
+        about: meaning and unit, as `poziomka settings` prints it.
+        low: minimum, inclusive; None for no minimum.
+        high: maximum, inclusive; None for no maximum.
+
+    Returns:
+        A dataclass field.
+    """
     return dataclasses.field(default=default, metadata={"about": about, "low": low, "high": high})
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Returns a TOML file's contents.
+    """Returns the parsed contents of a TOML file.
 
     Raises:
-        SettingsError: the file is missing, unreadable or not TOML.
+        SettingsError: the file is missing, unreadable or not valid TOML.
     """
     try:
         return tomllib.loads(read_regular(path, SettingsError).decode())
@@ -45,16 +55,22 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(message) from error
     except SettingsError:
         raise
-    except (ValueError, RecursionError) as error:  # no TOML, a number of thousands of digits, [[[[…
+    except (ValueError, RecursionError) as error:  # invalid TOML, an integer of thousands of digits, deep nesting
         message = f"{path} is not valid TOML: {str(error).partition(';')[0]}"
         raise SettingsError(message) from error
 
 
 def build(kind: type[T], values: Mapping[str, Any], where: str = "settings") -> T:
-    """Returns `kind` made from plain values.
+    """Returns a settings object built from plain values.
+
+    Args:
+        kind: settings dataclass.
+        values: values by field name; nested settings are nested mappings.
+        where: path of the table, for error messages.
 
     Raises:
-        SettingsError: an unknown name (with the nearest known one), a wrong type, a value out of range.
+        SettingsError: a name is unknown (the message suggests the nearest), a field without a default is missing, or a
+            value has a wrong type or is out of range.
     """
     if not isinstance(values, Mapping):
         message = f"{where} must be a table of settings: received {values!r}"
@@ -91,10 +107,12 @@ def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
 
 
 def check(value: Any, kind: Any, where: str) -> Any:
-    """Returns `value` as `kind`; an integer is taken where a float is wanted, nothing else is converted.
+    """Returns `value` checked against the type hint `kind`.
+
+    Integers become floats if `kind` is float, sequences become tuples, and mappings become settings objects.
 
     Raises:
-        SettingsError: the value is of another type.
+        SettingsError: the value has another type.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
@@ -124,10 +142,10 @@ def check(value: Any, kind: Any, where: str) -> Any:
 
 
 def shown(value: Any) -> str:
-    """Returns a value as an error quotes it, cut where it is long."""
+    """Returns the repr of a value for an error message, truncated to SHOWN characters."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits, or lists in lists
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or deep nesting
         return f"a {type(value).__name__} too long to be shown"
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
@@ -149,10 +167,14 @@ def _check_union(value: Any, kinds: Sequence[Any], where: str) -> Any:
 
 
 def override(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """Returns nested `values` with changes written `name=value` or `table.name=value`; values are TOML, or bare words.
+    """Returns a copy of nested `values` with overrides applied.
+
+    Args:
+        values: nested plain values.
+        changes: overrides `name=value` or `table.name=value`; values are TOML, bare words, or "none".
 
     Raises:
-        SettingsError: a change without "=", or a path through something that is no table.
+        SettingsError: an override has no "=", or its path leads through a value that is not a table.
     """
     changed: dict[str, Any] = copy.deepcopy(dict(values))
     for change in changes:
@@ -174,12 +196,12 @@ def override(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any
 def _parse(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):  # no TOML, a number of thousands of digits, [[[[…
+    except (ValueError, RecursionError):  # as in read_toml
         return None if text == "none" else text
 
 
 def plain(settings: Any) -> dict[str, Any]:
-    """Returns a settings dataclass as nested plain values, None left out (absence means None)."""
+    """Returns a settings dataclass as nested plain values, without those that are None."""
 
     def strip(value: Any) -> Any:
         if isinstance(value, dict):
@@ -190,7 +212,7 @@ def plain(settings: Any) -> dict[str, Any]:
 
 
 def to_toml(values: Mapping[str, Any], table: str = "") -> str:
-    """Returns nested plain values as TOML text that `read_toml` reads back equal."""
+    """Serializes nested plain values as TOML; `read_toml` parses the text back to equal values."""
     lines = [f"{_key(name)} = {_literal(value)}" for name, value in values.items() if not isinstance(value, Mapping)]
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -207,7 +229,7 @@ def _literal(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON allows it bare, TOML does not
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # DEL: in JSON, not in TOML
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_key(name)} = {_literal(item)}" for name, item in value.items()) + "}"
     if isinstance(value, int | float):

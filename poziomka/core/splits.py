@@ -1,4 +1,4 @@
-"""The validation split: which of a task's training problems are never trained on and choose between models."""
+"""The validation split: training problems that are held out, to choose between checkpoints."""
 
 from collections.abc import Callable
 
@@ -8,49 +8,51 @@ from poziomka.core.seeds import seed_of
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
-ONE_IN = 10  # one kind of training problem in this many is a validation problem
-STRIDE = 2**43 - 57  # a prime: an endless source is asked again at an index that no run deals by itself
-TRIES = 1000  # problems drawn before a split counts as empty
+ONE_IN = 10  # one kind of training problem in this many is in the validation split
+STRIDE = 2**43 - 57  # a prime: further indices tried at an endless source are far beyond those that a run uses
+TRIES = 1000  # draws after which a split counts as empty
 
 
 def hashed_to_validation(task: str, kind: str) -> bool:
-    """Whether a kind of training problem is one of those, one in ONE_IN, that are for validation."""
+    """Returns whether the hash of a kind assigns it to validation, as for one kind in ONE_IN."""
     return seed_of("validation", task, kind) % ONE_IN == 0
 
 
-Draw = Callable[[int, int | None], Problem]  # (index, level) → a training problem as the source gives it
+Draw = Callable[[int, int | None], Problem]  # (index, level) → a training problem of the source
 
 
 class Carving:
-    """Deals the problems of a source's train split to train and to validation, by their kinds.
+    """Divides the problems of a source's train split into train and validation, by their kinds.
 
-    A kind is a validation kind where a hash of it is divisible by ONE_IN. Where that holds for none or for all of the
-    kinds (few problems), only the kind with the least hash is; a single kind stays in train, and validation is empty.
+    A kind belongs to validation if its hash is divisible by ONE_IN. If that assigns all kinds of a small task to one
+    split, only the kind with the least hash belongs to validation; a single kind stays in train, and validation is
+    empty.
 
     Args:
-        name: of the task; names the hash.
-        draw: the source's train split.
-        size: how many problems that split has; None for endless.
-        kind: what problems of both splits must not share.
+        name: name of the task, part of the hash.
+        draw: returns problems of the source's train split.
+        size: number of problems in that split; None for endless.
+        kind: returns the kind of a problem; the two splits share no kind.
     """
 
     def __init__(self, name: str, draw: Draw, size: int | None, kind: "Callable[[Problem], str]") -> None:
-        """Draws nothing yet."""
+        """Draws no problem yet."""
         self.name, self.draw, self.size, self.kind = name, draw, size, kind
-        self._only: frozenset[str] | None = None  # the validation kinds, where a hash does not tell them
+        self._only: frozenset[str] | None = None  # the validation kinds, if the hash alone does not decide
         self._dealt: dict[str, list[int]] | None = None  # indices of a finite source, by split
-        self._tries: dict[tuple[str, int, int | None], int] = {}  # at which try an endless source gave a problem
+        self._tries: dict[tuple[str, int, int | None], int] = {}  # (split, index, level) → draws before the right one
         self._known = False
 
     def count(self, split: str) -> int | None:
-        """Returns how many problems the split has; None for endless."""
+        """Returns the number of problems in a split; None for endless."""
         return None if self.size is None else len(self._indices(split, self.size))
 
     def problem(self, split: str, index: int, level: int | None = None) -> Problem:
         """Returns a problem of train or validation.
 
         Raises:
-            TaskError: the source gave no problem of the split: an endless one among TRIES, a finite one at this level.
+            TaskError: the source returned no problem of the split: an endless source in TRIES draws, a finite one at
+                this level.
         """
         size, own = self.size, () if self.size is None else self._indices(split, self.size)
         place = split, index, level
@@ -58,7 +60,7 @@ class Carving:
         for attempt in range(self._tries.get(place, 0), tries):
             if size is None:
                 at = index + attempt * STRIDE
-            else:  # the split's own problems first: at another level they may be of another kind
+            else:  # the split's own indices first: at another level their problems may be of another kind
                 at = own[(index + attempt) % len(own)] if attempt < len(own) else (index + attempt) % size
             problem = self.draw(at, level)
             self._know(TRIES)
@@ -82,7 +84,7 @@ class Carving:
         return self._dealt[split]
 
     def _know(self, draws: int) -> None:
-        """Draws until both splits have a kind by its hash; where that never comes, settles on at most one kind."""
+        """Draws until the hash has assigned kinds to both splits; after `draws`, sets the validation kinds itself."""
         if self._known:
             return
         kinds: dict[str, bool] = {}

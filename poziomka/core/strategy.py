@@ -20,12 +20,12 @@ class Attempt:
     """The branches of one attempt at a problem.
 
     Attributes:
-        branches: every line that was sampled; a branch that was forked comes after its parent.
+        branches: all sampled sequences; a forked branch comes after its parent.
         answer: index of the branch that answers the problem.
-        failure: reason why the attempt could not be finished; it is recorded as a failed check, never as a reward.
+        failure: reason why the attempt could not be finished; it is recorded as a failed check without a reward.
 
     Raises:
-        ValueError: there is no branch, `answer` names none, or a branch comes before its parent.
+        ValueError: there is no branch, `answer` is out of range, or a branch comes before its parent.
     """
 
     branches: tuple[Branch, ...]
@@ -51,11 +51,11 @@ class Attempt:
 
 
 class Strategy(ABC):
-    """A way to attempt a problem: a single reply, a conversation, votes, a search, a game of several players.
+    """Interface of a strategy: a single reply, a conversation, majority voting, a search, a game of several players.
 
-    Reinforcement learning trains through any strategy, and evaluation runs any. A strategy samples with the sampler
-    that it is given and with the request's own parameters; further requests of one attempt take seeds of
-    `seed_of(params.seed, name of the strategy, number)`, so that a run repeats.
+    Training and evaluation run with any strategy. A strategy uses the sampler and the parameters that it receives; the
+    seeds of further requests in one attempt are `seed_of(params.seed, name of the strategy, number)`, so that a run
+    repeats.
     """
 
     @abstractmethod
@@ -72,15 +72,15 @@ class Strategy(ABC):
 
         Args:
             sampler: continues transcripts.
-            prompt: opening messages, and the tools that the model can call.
+            prompt: initial messages, and the tools that the model can call.
             params: parameters of each request.
-            open_session: opens a session of the task's environment; every vote, leaf or player opens or forks its own,
-                and the strategy closes it. None where the task has no environment.
-            problem: the problem in training; None in evaluation and serving, which give no gold answers.
+            open_session: opens a session of the task's environment; each vote, leaf or player opens or forks its own,
+                and the strategy closes it. None if the task has no environment.
+            problem: the problem, when rollouts are collected; None through Thinker (chat), without a gold answer.
 
         Raises:
             EnvironmentFailure: a session failed; recorded as a failed check of this attempt.
-            TranscriptError: the transcript cannot be continued, likewise.
+            TranscriptError: the transcript cannot be continued; recorded likewise.
             SamplerError: the sampler cannot sample at all; ends the collection.
         """
 
@@ -93,7 +93,7 @@ class Strategy(ABC):
         open_session: OpenSession | None = None,
         problem: Problem | None = None,
     ) -> list[Attempt]:
-        """Returns one attempt for each of `params`, made concurrently; failed ones carry their reason."""
+        """Returns one attempt for each of `params`, made concurrently; failed attempts have `failure` set."""
 
         async def one(how: Sampling) -> Attempt:
             try:

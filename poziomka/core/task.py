@@ -1,4 +1,4 @@
-"""A task: a source of problems, their scorer, and the environment that they need."""
+"""Tasks: a source of problems, their scorer, and the environment that they need."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,30 +16,32 @@ Scorer = Callable[[Problem, Transcript], Score]
 
 @dataclass(frozen=True)
 class Task:
-    """Problems whose answers check themselves: a source and a scorer.
+    """A source of problems and the scorer of attempts at them.
 
     Attributes:
-        name: how the command line and the journal call it.
-        source: pure in (split, index, level); level None draws from the task's own mixture.
-        scorer: plain synchronous code.
-        environment: opens the session that the exchange with a problem needs; None for a single reply.
-        size: number of problems, the same in every split or by the split's name (0 where there is no such split: a
-            task that is for evaluation only has none to train on); None for endless.
-        levels: lowest and highest level that a problem can be asked for at; None where none can.
-        trusted: the scorer is known to return quickly for any input, so it runs inline; others run in
-            a worker process with a time limit.
-        demonstration: a written-out solution of a problem as (thought, answer); None where there is none.
-        mistakes: answers to a problem that are certainly wrong and earn nothing, each by what is wrong with it, for the
-            trial of the scorer; give it where more than one answer is right. None: the trial changes the gold answer.
-        audit: a second scorer, written in another way, by which monitors see whether a rising reward is earned;
-            None: an answer that says the gold one and no other (core/rollouts/cross_check.py).
-        limits: sentences that say what a result on this task does not show; they go into every report.
-        symbols: every symbol of prompts, thoughts and answers, where a model from nothing is to learn them; else ().
-        splits: the splits that the source itself keeps apart. Where "validation" is not among them, or is empty, one
-            kind in ten of the source's training problems is the validation split, and not in "train" (core/splits.py).
-        kind: what a training problem and a validation problem must not share; None for the key.
-        references: returns, for a problem and a number T, the chance that each known policy solves the problem within
-            0, 1, … T thinking tokens, by the policy's name; reports draw them beside the model. None where unknown.
+        name: name of the task on the command line and in the journal.
+        source: returns the problem of (split, index, level), deterministically; level None samples a level from the
+            task's own mixture.
+        scorer: returns the Score of (problem, transcript); synchronous.
+        environment: returns the environment of a problem, or None for a single reply; None if no problem has one.
+        size: number of problems in every split, or a function of the split's name (0 for a split that does not exist,
+            as "train" of a task for evaluation only); None for endless.
+        levels: lowest and highest level that can be requested; None if the task has no levels.
+        trusted: whether the scorer returns quickly for any input, so that it runs inline; other scorers run in a
+            worker process with a time limit.
+        demonstration: returns a worked solution of a problem as (thought, answer); None if there is none.
+        mistakes: returns wrong answers to a problem, which must earn no reward, by a description of the error, for
+            `poziomka tasks check`; needed where several answers are correct. None: the check alters the gold answer.
+        audit: second scorer, implemented independently, with which monitors verify rewards; None for the comparison
+            with the gold answer in core/rollouts/cross_check.py.
+        limits: sentences about what results on this task do not show; printed in every report.
+        symbols: all symbols of prompts, thoughts and answers, from which the tokenizer of a model trained from scratch
+            is built; else ().
+        splits: the splits that the source keeps disjoint. If "validation" is not among them, or is empty, one kind in
+            ten of the training problems is moved from "train" to "validation" (core/splits.py).
+        kind: returns the kind of a problem; train and validation share no kind. None for the key.
+        references: returns, for a problem and a number T, the probability that each reference policy solves the problem
+            within 0, 1, … T thinking tokens, by the policy's name; reports draw them beside the model. None if unknown.
     """
 
     name: str
@@ -68,17 +70,22 @@ class Task:
         return split in (TRAIN, VALIDATION) and not own
 
     def count(self, split: str) -> int | None:
-        """Returns how many problems a split has, each in one split only; None for endless."""
+        """Returns the number of problems in a split, each in one split only; None for endless."""
         return self._carving.count(split) if self._carved(split) else self._size(split)
 
     def _size(self, split: str) -> int | None:
         return self.size(split) if callable(self.size) else self.size
 
     def problem(self, split: str, index: int, level: int | None = None) -> Problem:
-        """Returns a problem of a split ("train", "validation", "test", …).
+        """Returns a problem of a split.
+
+        Args:
+            split: "train", "validation", "test", or another split of the source.
+            index: from 0.
+            level: difficulty level; None for the source's own mixture.
 
         Raises:
-            TaskError: the index is outside the split, the level outside `levels`, or the source raised.
+            TaskError: the index is outside the split, the level is outside `levels`, or the source raised.
         """
         count = self.count(split)
         if index < 0 or (count is not None and index >= count):
@@ -91,7 +98,7 @@ class Task:
         return self._carving.problem(split, index, level) if self._carved(split) else self._drawn(split, index, level)
 
     def _drawn(self, split: str, index: int, level: int | None) -> Problem:
-        """Returns what the source gives; an error of the source becomes a TaskError."""
+        """Returns the problem of the source; raises TaskError if the source raises or returns something else."""
         try:
             problem = self.source(split, index, level)
         except TaskError:
@@ -108,10 +115,10 @@ class Task:
         return problem
 
     def take(self, split: str, start: int, count: int, level: int | None = None) -> list[Problem]:
-        """Returns `count` problems from index `start`, going round at the end of a finite split.
+        """Returns `count` problems from index `start`; indices wrap around at the end of a finite split.
 
         Raises:
-            TaskError: the split is empty, or as `problem`.
+            TaskError: the split is empty; otherwise as `problem`.
         """
         wrap = self.count(split)
         if wrap == 0:
@@ -120,15 +127,15 @@ class Task:
         return [self.problem(split, (start + i) % wrap if wrap else start + i, level) for i in range(count)]
 
     def first(self, split: str, count: int) -> list[Problem]:
-        """Returns the first `count` problems of a split, or all that there are; raises as `take`."""
+        """Returns the first `count` problems of a split, or all of a smaller one; raises as `take`."""
         there = self.count(split)
         return self.take(split, 0, count if there is None else min(count, there))
 
 
 def asked(task: Task, problem: Problem) -> Transcript:
-    """Returns the transcript that an exchange about a task's problem begins with.
+    """Returns the initial transcript of a rollout of a task's problem, tools included.
 
-    Where the environment cannot be made it is the prompt alone, with which `collect` records the failure.
+    If the environment cannot be created, returns the prompt alone, as `collect` does when it records that failure.
     """
     try:
         return opening(problem, task.environment(problem) if task.environment else None)

@@ -1,4 +1,4 @@
-"""The record everything shares: a transcript only grows, and every token knows its author."""
+"""Transcripts: append-only sequences of spans, each with an author from which training masks are derived."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,25 +11,25 @@ THINK, CLOSE = "<think>", "</think>"  # around a thought
 
 
 class Author(StrEnum):
-    """Who wrote a span. Every training mask is derived from this."""
+    """Author of a span. All training masks are derived from it."""
 
     SYSTEM = "system"
     USER = "user"
-    MODEL = "model"  # sampled by the policy at hand
-    TEACHER = "teacher"  # somebody else's words in the model's place
+    MODEL = "model"  # sampled from the policy
+    TEACHER = "teacher"  # assistant text from another source: a demonstration, a few-shot example
     ENVIRONMENT = "environment"  # a tool's output, a game's move, a page
-    FORCED = "forced"  # words a strategy put in the model's mouth, "</think>" for one
+    FORCED = "forced"  # inserted into the model's reply without sampling, "</think>" for example
     TEMPLATE = "template"  # tokens of the chat format
 
 
 class Stop(StrEnum):
-    """Why a model span ended."""
+    """Stop reason of a model span."""
 
-    END = "end"  # the model wrote its end token, which is kept in `tokens`
-    LENGTH = "length"  # it ran into a limit of tokens
-    PHRASE = "phrase"  # it wrote one of the request's stop strings
-    THOUGHT = "thought"  # it closed its thought, and goes on in the next span
-    SWAP = "swap"  # nothing ended: new weights were adopted, and the next span goes on
+    END = "end"  # the end token was sampled; it is kept in `tokens`
+    LENGTH = "length"  # a limit of tokens was reached
+    PHRASE = "phrase"  # one of the request's stop strings was sampled
+    THOUGHT = "thought"  # the thought was closed; the reply continues in the next span
+    SWAP = "swap"  # the sampler loaded new weights; the reply continues in the next span
 
 
 def compact(tokens: Iterable[int]) -> "array[int]":
@@ -44,20 +44,20 @@ def compact_floats(values: Iterable[float]) -> "array[float]":
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of one author's words.
+    """A contiguous part of a transcript by one author.
 
     Attributes:
-        author: who wrote it.
-        text: what a person reads; an end token is in `tokens` and not here.
-        tokens: ids, written once by the sampler; None where the writer has no ids (a remote endpoint,
-            an environment before the sampler has read it).
-        logprobs: natural log of the probability each token was sampled with, at the sampling
-            temperature; model spans only.
-        stop: why it ended; model spans only.
-        policy: the version of the weights that wrote it; model spans only.
-        seconds: wall-clock time it took to write.
-        reward: reward of this turn, -1 to 1; environment spans only, None where only the scorer judges.
-        feedback: advice in words; environment spans only.
+        author: author of the span.
+        text: readable text; an end token is in `tokens` but not in the text.
+        tokens: token ids, set once by the sampler; None if there are none (a remote endpoint, or text that no sampler
+            has tokenized yet).
+        logprobs: natural log-probability of each token when it was sampled, at the sampling temperature; model spans
+            only.
+        stop: stop reason; model spans only.
+        policy: version of the weights that sampled it; model spans only.
+        seconds: wall-clock time that it took to produce.
+        reward: reward of this turn, -1 to 1; environment spans only, None if only the scorer assigns rewards.
+        feedback: textual feedback; environment spans only.
 
     Raises:
         ValueError: `logprobs` and `tokens` differ in length.
@@ -74,7 +74,7 @@ class Span:
     feedback: str | None = None
 
     def __post_init__(self) -> None:
-        """Checks the one invariant that masks and losses rely on."""
+        """Checks that there is one log-probability per token, which masks and losses rely on."""
         if self.logprobs is not None and (self.tokens is None or len(self.tokens) != len(self.logprobs)):
             count = None if self.tokens is None else len(self.tokens)
             message = (
@@ -83,13 +83,13 @@ class Span:
             raise ValueError(message)
 
     def __len__(self) -> int:
-        """Number of tokens; 0 where there are no ids."""
+        """Number of tokens; 0 without token ids."""
         return 0 if self.tokens is None else len(self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What a strategy put aside: the spans that followed the first `fork_at` tokens of the transcript."""
+    """A continuation that a strategy discarded: the spans after the first `fork_at` tokens of the transcript."""
 
     fork_at: int
     spans: tuple[Span, ...]
@@ -97,7 +97,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One chat message, as every API of the field spells it: `role` is system, user, assistant or tool."""
+    """One chat message; `role` is system, user, assistant or tool."""
 
     role: str
     content: str
@@ -105,14 +105,14 @@ class Message:
 
 @dataclass(frozen=True)
 class Tools:
-    """The tools that a model can call in a conversation, as a chat format describes them to the model.
+    """Descriptions of the tools that a model can call, for the chat format.
 
     Attributes:
-        schemas: one JSON schema a tool, as the `tools` variable of chat templates takes them.
-        signs: a chat template that holds one of these strings describes calls in the format that will be parsed; ()
-            for a format that no chat template describes.
-        prompt: the description in words, for a system message where the template does not describe the tools.
-        examples: messages with calls, put after that system message.
+        schemas: one JSON schema per tool, for the `tools` variable of chat templates.
+        signs: substrings that identify a chat template whose call format the parser reads; () for a call format that
+            no chat template describes.
+        prompt: textual description, for a system message if the template does not describe the tools.
+        examples: example messages with calls, inserted after that system message.
     """
 
     schemas: tuple[Mapping[str, Any], ...] = field(hash=False)
@@ -123,13 +123,13 @@ class Tools:
 
 @dataclass(frozen=True)
 class Transcript:
-    """Spans in order. `transcript + span` is a longer transcript that shares its prefix.
+    """An immutable sequence of spans. `transcript + span` returns a longer transcript with the same prefix.
 
     Attributes:
-        spans: the words, oldest first.
-        tokenizer: fingerprint of the tokenizer behind `tokens`; None before a sampler has read it.
-        tried: what strategies considered and put aside, so that `cost` is honest.
-        tools: what the model can call; a chat format describes them when it reads the first message. None: nothing.
+        spans: all spans, oldest first.
+        tokenizer: fingerprint of the tokenizer of `tokens`; None before tokenization.
+        tried: continuations that strategies discarded; their tokens count in `cost`.
+        tools: tools that the model can call, rendered by the chat format with the first message; None for no tools.
     """
 
     spans: tuple[Span, ...] = ()
@@ -139,7 +139,11 @@ class Transcript:
 
     @classmethod
     def of(cls, messages: "Sequence[Message]", tools: Tools | None = None) -> "Transcript":
-        """Opens a transcript with chat messages, and with tools that the model can call.
+        """Returns a transcript of chat messages.
+
+        Args:
+            messages: chat messages, in order.
+            tools: tools that the model can call.
 
         Raises:
             ValueError: a role is none of system, user, assistant, tool.
@@ -147,12 +151,12 @@ class Transcript:
         return cls(tuple(Span(author_of(message.role), message.content) for message in messages), tools=tools)
 
     def __add__(self, more: "Span | Iterable[Span]") -> "Transcript":
-        """Returns this transcript with one or more spans after it."""
+        """Returns this transcript with one or more spans appended."""
         spans = (more,) if isinstance(more, Span) else tuple(more)
         return replace(self, spans=self.spans + spans)
 
     def aside(self, tried: Iterable[Tried]) -> "Transcript":
-        """Returns this transcript with more put-aside attempts counted in."""
+        """Returns this transcript with further discarded continuations in `tried`."""
         return replace(self, tried=self.tried + tuple(tried))
 
     def __iter__(self) -> Iterator[Span]:
@@ -165,7 +169,7 @@ class Transcript:
 
     @cached_property
     def tokens(self) -> "array[int]":
-        """Exactly what the model saw, in order; spans without ids contribute nothing."""
+        """Token ids of all spans, exactly as the model's input; spans without ids contribute none."""
         ids = array("i")
         for span in self.spans:
             if span.tokens is not None:
@@ -174,14 +178,14 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        """Everything a person reads, joined."""
+        """Concatenated text of all spans."""
         return "".join(span.text for span in self.spans)
 
     @cached_property
     def reply(self) -> str:
-        """All text after the user (or the system) last spoke, or a tool answered a turn that the model had ended.
+        """Text after the last user or system span, or after the last tool result that followed the end of a turn.
 
-        What a tool said inside a turn is part of it.
+        Tool results within a turn are part of the reply.
         """
         start, over = 0, False
         for number, span in enumerate(self.spans):
@@ -193,7 +197,7 @@ class Transcript:
 
     @cached_property
     def heard(self) -> list[Span]:
-        """What an environment said to the model's words, oldest first; tool messages of the prompt are not among it."""
+        """ENVIRONMENT spans after the first MODEL span, oldest first; tool messages of the prompt are not included."""
         said, spoken = [], False
         for span in self.spans:
             spoken = spoken or span.author is Author.MODEL
@@ -203,7 +207,7 @@ class Transcript:
 
     @property
     def stop(self) -> Stop | None:
-        """Why the last model span ended; None where the model has not written."""
+        """Stop reason of the last model span; None without a model span."""
         for span in reversed(self.spans):
             if span.author is Author.MODEL:
                 return span.stop
@@ -211,21 +215,21 @@ class Transcript:
 
     @property
     def cost(self) -> int:
-        """Tokens the model wrote, here and in what was put aside."""
+        """Number of MODEL tokens, discarded continuations (`tried`) included."""
         aside = sum(len(span) for tried in self.tried for span in tried.spans if span.author is Author.MODEL)
         return aside + sum(len(span) for span in self.spans if span.author is Author.MODEL)
 
     def by(self, *authors: Author) -> list[bool]:
-        """Returns, for each token, whether one of `authors` wrote it."""
+        """Returns a mask over tokens: whether the span's author is one of `authors`."""
         mask: list[bool] = []
         for span in self.spans:
             mask.extend([span.author in authors] * len(span))
         return mask
 
     def cut(self, length: int) -> "Transcript":
-        """Returns the first `length` tokens; a span that is cut keeps the matching part of its log-probabilities.
+        """Returns the first `length` tokens; a truncated span keeps the log-probabilities of its remaining tokens.
 
-        The text of a cut span is dropped, because only a tokenizer could shorten it; `tried` is dropped too.
+        The text of a truncated span is dropped, because only a tokenizer could shorten it; `tried` is dropped too.
 
         Raises:
             ValueError: the transcript is shorter than `length`, or `length` is negative.
@@ -255,7 +259,7 @@ ROLES = {
 
 
 def author_of(role: str) -> Author:
-    """Returns the author that a chat role stands for.
+    """Returns the author of a chat role.
 
     Raises:
         ValueError: the role is unknown.
