@@ -1,4 +1,4 @@
-"""Reading an answer out of a reply: strictly, in one pass, and without ever raising."""
+"""Answer parsers: strict, linear in the reply's length, and never raising."""
 
 import re
 from collections.abc import Collection
@@ -9,11 +9,11 @@ from poziomka.core.transcript import CLOSE, THINK
 
 
 def split_thought(reply: str) -> tuple[str, str | None]:
-    """Splits a reply into its thought (all of them, where tools interrupt it) and what follows.
+    """Splits a reply into (thought, answer) at the last "</think>".
 
-    What follows is None while a thought is still open: words in a thought are never an answer. It is None too
-    where "</think>" closes what was closed already: a model could else go on thinking after its budget was spent.
-    A reply that never opened a thought is all answer.
+    The thought contains all thoughts of a reply that tool calls interrupt. A reply without a thought is all answer.
+    The answer is None while a thought is open, because text inside a thought is never an answer, and None if a
+    "</think>" closes no open thought: else a model could continue to think after its thinking budget.
     """
     if CLOSE not in reply:
         before, opened, inside = reply.partition(THINK)
@@ -25,9 +25,9 @@ def split_thought(reply: str) -> tuple[str, str | None]:
 
 
 def read_integer(reply: str) -> int | None:
-    """Returns the integer that is the whole answer after the thought; None for anything else.
+    """Returns the integer that is the whole answer after the thought, else None.
 
-    Strict on purpose: two numbers, words around the number, or digits of another script are no answer.
+    Strict on purpose: two numbers, words around the number, or digits of another script give None.
     """
     answer = split_thought(reply)[1]
     if answer is None or len(answer) > 40:
@@ -36,18 +36,18 @@ def read_integer(reply: str) -> int | None:
     return int(answer) if digits.isascii() and digits.isdigit() else None
 
 
-LONGEST = 400  # characters of an answer in which a number is looked for
+LONGEST = 400  # maximum length of an answer to parse, in characters
 NUMERAL = re.compile(
-    r"[=(\[{*_\"'`\\$:#]*"  # what may stand before: an equals sign, a bracket, Markdown, a currency
+    r"[=(\[{*_\"'`\\$:#]*"  # allowed before the number: an equals sign, a bracket, Markdown, a currency
     r"([+-]?)\\?[$£€]?(\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.(\d+))?\\?%?°?"
     r"[)\]}*_\"'`\\$£€.,;:!]*",
     re.ASCII,
 )
-OPERATORS = re.compile(r"[+\-*/^<>×÷−–·≠≈~]+")  # a word of these beside a number makes it another number
-AROUND = "=:.,;!#*_\"'`()[]{}\\$"  # marks around a word that leave it the same
+OPERATORS = re.compile(r"[+\-*/^<>×÷−–·≠≈~]+")  # a word of these characters beside a number makes a formula
+AROUND = "=:.,;!#*_\"'`()[]{}\\$"  # punctuation stripped from words
 HALVES = {"½": ".5", "¼": ".25", "¾": ".75", "⅕": ".2", "⅖": ".4", "⅗": ".6", "⅘": ".8", "⅛": ".125", "⅜": ".375"}
 HALVES |= {"⅝": ".625", "⅞": ".875"}  # "½" is a number; thirds are no decimals
-SPELLINGS = (  # other spellings of the same
+SPELLINGS = (  # (pattern, replacement): normalises spellings of numbers and units
     (re.compile(r"(?<=\d)(?:\{,\}|,?\\[,!:; ]|,?[~\u00a0\u2009\u202f])(?=\d{3}(?!\d))"), ","),
     (TEXT, r" \1 "),
     (re.compile(r"</?answer>"), " "),
@@ -55,7 +55,7 @@ SPELLINGS = (  # other spellings of the same
     (
         re.compile(r"(?<![^\s=(\[{*_\"'`\\$:#])[−–](?=\\?[$£€]?\.?\d)"),
         "-",
-    ),  # a minus sign, or a dash that is meant for one
+    ),  # a minus sign, or a dash used as one
     (re.compile(rf"(?<![\d.,])(\d*)([{''.join(HALVES)}])"), lambda found: found[1] + HALVES[found[2]]),
     (re.compile(r"(?<![^\s(\[{*_\"'`\\$:])([A-Za-z]+)="), r"\1 = "),
     (re.compile(rf"(?<=\d)({'|'.join(sorted(ATTACHED, key=len, reverse=True))})(?![\w^])", re.IGNORECASE), r" \1"),
@@ -64,19 +64,20 @@ SPELLINGS = (  # other spellings of the same
 
 
 def read_number(reply: str, question: str = "") -> str | None:
-    r"""Returns the only number in the answer after the thought, in its shortest form; None for anything else.
+    r"""Returns the only number in the answer after the thought, in its shortest form, else None.
 
-    Words may stand around it: "12", "12.", "= 12", "The answer is 12.", "$1,200.50", "**12**", "12%", "x = 12",
-    "12 km" and "\boxed{12}" are read, as "12", "1200.5" and so on. They are words of the lists in
-    core/rollouts/number_words.py, or of the question; so "half of 12", "12 millions", "nicht 12" and "12 or thirteen"
-    are none. A box says what the answer is, where what stands around it leaves it as it is. Two numbers, even two equal
-    ones, a formula ("3/4", "1e3", "- 3"), a number in words, digits of another script, a number that is denied or asked
-    ("It is not 12.", "12?") and an answer longer than LONGEST characters are none, as a reward must not depend on which
-    of them is picked.
+    Accepted, as "12", "1200.5" and so on: "12", "12.", "= 12", "The answer is 12.", "$1,200.50", "**12**", "12%",
+    "x = 12", "12 km" and "\boxed{12}". The words around the number must be in the lists of
+    core/rollouts/number_words.py or in the question; so "half of 12", "12 millions", "nicht 12" and "12 or thirteen"
+    give None. The content of a box is the answer, if the text around the box does not change its value.
+
+    None too, because the reward must not depend on which number is chosen: two numbers, even two equal ones; a formula
+    ("3/4", "1e3", "- 3"); a number in words; digits of another script; a number that is denied or questioned ("It is
+    not 12.", "12?"); an answer longer than LONGEST characters.
 
     Args:
-        reply: what the model wrote.
-        question: its words may stand around the number.
+        reply: text of the reply.
+        question: text of the question, whose words are accepted around the number.
     """
     answer = split_thought(reply)[1]
     if answer is None or len(answer) > LONGEST:
@@ -119,17 +120,17 @@ def _bare(word: str) -> str:
 
 
 def _is_beside(word: str, question: Collection[str]) -> bool:
-    """Whether a word may stand beside the number, punctuation around it aside."""
+    """Returns whether a word, stripped of punctuation, is accepted beside the number."""
     if OPERATORS.fullmatch(word):
         return False
     return all(is_harmless(part, question) for part in re.split(r"[-–/]", _bare(word)) if _bare(word))
 
 
 def read_boxed(reply: str) -> str | None:
-    r"""Returns what stands in the only \boxed{…} of the answer after the thought; None for anything else.
+    r"""Returns the content of the only \boxed{…} in the answer after the thought, else None.
 
-    Braces inside are matched, so "\boxed{\frac{1}{2}}" is read as "\frac{1}{2}". Two boxes, a box that never closes,
-    one inside another, an empty one and an answer longer than LONGEST characters are none.
+    Nested braces are matched: "\boxed{\frac{1}{2}}" gives "\frac{1}{2}". Two boxes, an unclosed box, nested boxes, an
+    empty box and an answer longer than LONGEST characters give None.
     """
     answer = split_thought(reply)[1]
     if answer is None or len(answer) > LONGEST:

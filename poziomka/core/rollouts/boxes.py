@@ -1,4 +1,4 @@
-r"""The box that holds an answer, "\boxed{12}", and whether what stands around it leaves the answer as it is."""
+r"""Parser of boxed answers such as "\boxed{12}", and checks of the text before a box."""
 
 import re
 from collections.abc import Collection
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from poziomka.core.rollouts.number_words import HEDGES, is_denial, is_harmless, is_number_word, leads_to_number
 
-LOOKED_AT = 300  # characters before a box
+LOOKED_AT = 300  # characters before a box that are checked
 BOX = re.compile(r"\\(?:f|frame)?boxed|\\framebox|\\fbox|boxed")
 TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm|mathbf|operatorname)\s*\{([^{}]*)\}")
 MARKUP_AT_END = re.compile(r"(?:\\[()\[\],;:! \\]|\\quad|\\qquad|\\displaystyle|[$*_`\"'“”‘’(\[{#~&]|\s)+$")
@@ -15,14 +15,20 @@ OPERATOR = re.compile(r"[-+/^<>|×÷−–·!≠≈]$")
 LEADS = (r"\implies", r"\Rightarrow", r"\Longrightarrow", r"\rightarrow", r"\to", r"\therefore", r"\in")
 CLAUSE = re.compile(r"[.!?;:\n=。，：；]|,\s")
 ARROW = re.compile(r"(?:^|\n)\s*[-=]>$")
-CLAIM = re.compile(r"(?<![<>!≠~≈:/+\-*^])(?:=|:=)$|[:.!,;。：，；⇒→∴∈]$")  # what says that an answer follows
+CLAIM = re.compile(r"(?<![<>!≠~≈:/+\-*^])(?:=|:=)$|[:.!,;。：，；⇒→∴∈]$")  # ends of text that introduce an answer
 IS = frozenset(["ist", "est", "es", "è", "é", "jest", "är", "er", "是", "为", "為", "答案是", "答案为", "答案為"])
 WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 
 @dataclass(frozen=True)
 class Box:
-    """The one box of an answer: what it holds, and what stands before and after it."""
+    """The only box of an answer.
+
+    Attributes:
+        inside: content of the box, stripped.
+        before: text before the box.
+        after: text after the box.
+    """
 
     inside: str
     before: str
@@ -30,7 +36,7 @@ class Box:
 
 
 def open_box(text: str) -> Box | str:
-    """Returns the one box of a text, braces within braces included; or why there is none."""
+    """Returns the only box of a text, with nested braces matched; or the reason why there is none."""
     boxes = list(BOX.finditer(text))
     if len(boxes) != 1 or not boxes[0][0].startswith("\\"):
         return f"there are {len(boxes)} boxes" if boxes else "there is no box"
@@ -49,13 +55,13 @@ def open_box(text: str) -> Box | str:
 
 
 def trouble_before(before: str, question: Collection[str] = ()) -> str:
-    r"""Returns why what stands before a box changes or denies what it holds; "" where it does not.
+    r"""Returns the reason why the text before a box changes or denies its value; "" if it does not.
 
-    "-\boxed{12}", "x > \boxed{12}", "half of \boxed{12}" and "It is not \boxed{12}" do not say that the answer is 12.
+    In "-\boxed{12}", "x > \boxed{12}", "half of \boxed{12}" and "It is not \boxed{12}" the answer is not 12.
 
     Args:
-        before: the answer up to the box.
-        question: what `words_in` returned for the question.
+        before: text of the answer before the box.
+        question: stems of the question's words (`words_in`).
     """
     lead = TEXT.sub(r" \1 ", before[-LOOKED_AT:])
     bare = MARKUP_AT_END.sub("", lead)
@@ -71,7 +77,7 @@ def trouble_before(before: str, question: Collection[str] = ()) -> str:
 
 
 def _introduces(bare: str, words: list[str], question: Collection[str], *, new_line: bool) -> bool:
-    """Whether the last word before a box is one that an answer follows."""
+    """Returns whether the last word before a box introduces an answer."""
     if COMMAND.search(bare):
         return False
     if not bare[-1].isalpha():

@@ -1,4 +1,4 @@
-"""From problems to judged groups of rollouts: sampling by a strategy, then scoring of every branch."""
+"""Rollout collection: a strategy samples attempts at problems, and the scorer judges every branch."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -36,13 +36,13 @@ def collect(
     `Collector`.
 
     Args:
-        sampler: writes the attempts.
-        task: whose environment and scorer to use.
+        sampler: samples the attempts.
+        task: provides the environment and the scorer.
         problems: problems to attempt.
         sampling: parameters of every request; the seed is replaced by one of the problem, the attempt and `name`.
         attempts: rollouts per problem.
-        name: prefix of the rollouts' ids and of their seeds ("train/step-12"): the same name repeats exactly.
-        scoring: scorer's workers, kept alive between calls; None opens and closes its own.
+        name: prefix of the rollouts' ids ("train/step-12"), from which seeds derive; the same name repeats exactly.
+        scoring: the scorer's workers, to reuse between calls; None for workers of this call.
     """
     if scoring is None:
         with Scoring(task) as own:
@@ -51,7 +51,7 @@ def collect(
 
 
 def wait_for(work: Coroutine[Any, Any, T]) -> T:
-    """Returns the result of a coroutine; inside a running event loop (a notebook's), it runs in a thread of its own."""
+    """Runs a coroutine and returns its result; in a new thread if an event loop is running, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -62,11 +62,11 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
 
 @dataclass(frozen=True)
 class Collector:
-    """Attempts problems with a strategy and judges every branch.
+    """Collects rollouts of a task with a strategy and scores every branch.
 
     Attributes:
         sampler: continues transcripts.
-        scoring: workers of the task's scorer; its task has the environment.
+        scoring: workers of the task's scorer; `scoring.task` provides the environment.
         strategy: makes the attempts.
     """
 
@@ -88,7 +88,7 @@ class Collector:
     async def groups(
         self, problems: Sequence[Problem], sampling: Sampling, attempts: int = 1, name: str = "collect"
     ) -> AsyncIterator[tuple[int, Group]]:
-        """Yields (index of the problem, judged group) as groups are finished.
+        """Yields (index of the problem, judged group) in the order of completion.
 
         All problems are attempted concurrently. Unfinished groups are cancelled when the iterator is closed early.
         """
@@ -107,7 +107,7 @@ class Collector:
     async def _group(
         self, number: int, problem: Problem, sampling: Sampling, attempts: int, name: str
     ) -> tuple[int, Group]:
-        """Returns the judged attempts at one problem, after its index."""
+        """Returns (index of the problem, judged attempts at it)."""
         ids = [f"{name}/{number}/{problem.key}/{attempt}" for attempt in range(attempts)]
         params = [replace(sampling, seed=seed_of_rollout(problem, rollout)) for rollout in ids]
         found = await self._attempts(problem, params)
@@ -115,7 +115,7 @@ class Collector:
         return number, await asyncio.gather(*judged)
 
     async def _attempts(self, problem: Problem, params: Sequence[Sampling]) -> list[Attempt]:
-        """Returns an attempt for each of `params`; where the environment cannot be made, each is a failure."""
+        """Returns one attempt for each of `params`; all are failures if the environment cannot be created."""
         task = self.scoring.task
         try:
             environment = task.environment(problem) if task.environment else None
@@ -140,7 +140,7 @@ class Collector:
         return Rollout(rollout, problem, tuple(branches), policy, attempt.answer)
 
     async def _scored(self, branch: Branch, problem: Problem) -> Branch:
-        """Returns the branch with a score: its own, else the scorer's, with the strategy's reward where it set one."""
+        """Returns the branch with its own score, else the scorer's; a reward of the strategy replaces the score's."""
         score = branch.score or await self.scoring.score(problem, branch.transcript)
         if branch.reward is not None and score.reward is not None:
             score = replace(score, reward=branch.reward)

@@ -1,4 +1,4 @@
-"""Conversations of a sampler and a session, and the default strategy: a single reply, or one conversation."""
+"""Conversations between a sampler and a session, and SingleReply, the default strategy."""
 
 import time
 from collections.abc import Sequence
@@ -23,19 +23,19 @@ async def converse(
     """Alternates between a sampler and a session until one of them ends the conversation.
 
     Args:
-        sampler: writes the model's turns.
-        session: answers them; the caller closes it.
+        sampler: samples the model's turns.
+        session: replies to them; the caller closes it.
         transcript: the conversation so far.
         sampling: parameters of each turn; `sampling.tokens` bounds the model's tokens over all turns. A turn without
-            token ids (of a remote endpoint) counts as one token, so that the conversation ends.
+            token ids (from a remote endpoint) counts as one token, so that the conversation terminates.
         on_token: as for `Sampler.extend`.
 
     Returns:
-        The transcript with the model's turns and the session's replies; the first span of a reply has the seconds that
-        it took, its reward and its feedback.
+        The transcript with the model's turns and the session's replies; the first span of a reply has its wall-clock
+        seconds, reward and feedback.
 
     Raises:
-        EnvironmentFailure: the session raised, or returned something else than a Reply.
+        EnvironmentFailure: the session raised, or returned neither a Reply nor None.
     """
     left = sampling.tokens
     waits = (Stop.PHRASE, Stop.END) if getattr(session, "after_end", False) else (Stop.PHRASE,)
@@ -63,7 +63,7 @@ async def converse(
 
 
 async def _reply(session: Session, transcript: Transcript) -> Reply | None:
-    """Returns the session's reply, with the seconds that it took."""
+    """Returns the session's reply with its wall-clock seconds; None if the session returns None."""
     began = time.perf_counter()
     reply = await session.reply(transcript)
     if reply is None:
@@ -75,7 +75,7 @@ async def _reply(session: Session, transcript: Transcript) -> Reply | None:
 
 
 class SingleReply(Strategy):
-    """One reply to the prompt, or one conversation where the task has an environment: the default strategy."""
+    """The default strategy: one reply to the prompt, or one conversation if the task has an environment."""
 
     async def attempt(
         self,
@@ -86,7 +86,7 @@ class SingleReply(Strategy):
         open_session: OpenSession | None = None,
         problem: Problem | None = None,
     ) -> Attempt:
-        """Returns an attempt of one branch; see Strategy."""
+        """Returns an attempt with one branch; see Strategy."""
         if open_session is None:
             return Attempt((Branch(await sampler.extend(prompt, params)),))
         with opened(open_session) as session:
@@ -102,7 +102,7 @@ class SingleReply(Strategy):
         open_session: OpenSession | None = None,
         problem: Problem | None = None,
     ) -> list[Attempt]:
-        """Returns one attempt for each of `params`; without an environment, the sampler reads the prompt once."""
+        """Returns one attempt for each of `params`; without an environment, they share one `Sampler.branch` call."""
         if open_session is not None:
             return await super().attempts(sampler, prompt, params, open_session=open_session, problem=problem)
         try:

@@ -1,10 +1,9 @@
-"""A second opinion on what was rewarded: whether an answer says the gold one and no other.
+"""Cross-check of rewards by a second scorer, which detects exploits of the first.
 
-A reward can be earned by whatever a scorer overlooks. So monitors ask a second scorer, which shares no code with the
-first: the task's own (`Task.audit`; where rewards are graded, its rewards must be too), or else the one here, which
-reads answers in a way of its own: it gathers every value that an answer names, where core/rollouts/answers.py looks for
-the one form that an answer may have. It is no reward and is never learned from. A problem that has neither an audit nor
-a gold answer has no second opinion, and none is made up.
+Monitors compare the reward with the score of a second scorer that shares no code with the first: `Task.audit` (graded
+if the rewards are graded), or else `says_gold`, which collects all values that an answer contains, whereas
+core/rollouts/answers.py parses one accepted form. The second score is never used as a reward. A problem with neither an
+audit nor a gold answer has no second score.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ from poziomka.core.rollouts.scoring import Scoring, judge
 from poziomka.core.task import Task
 from poziomka.core.transcript import CLOSE, THINK, Transcript
 
-LONGEST = 1000  # characters of an answer, beside twice those of the gold one: whoever says more says something else
+LONGEST = 1000  # maximum characters of an answer, in addition to twice those of the gold answer
 WRAPPING = " \t\r\n.,;:!?'\"`*_$()[]{}\\="
 NUMBER = re.compile(r"([+-]|\N{MINUS SIGN})?\$?(\d{1,3}(?:,\d{3})+|\d+)?(?:\.(\d+))?(?:/(\d+))?", re.ASCII)
 OPERATORS = frozenset("+-*/^%<>\N{MINUS SIGN}\N{MULTIPLICATION SIGN}\N{DIVISION SIGN}")
@@ -30,21 +29,21 @@ LEADS = frozenset(
 )
 NEGATIONS = ("not", "never", "neither", "nor", "isn't", "except", "or", "minus", "negative")
 SCALES = ("plus", "times", "half", "dozen", "hundred", "thousand", "million", "billion", "trillion")
-TURNS = frozenset((*NEGATIONS, *SCALES))  # words that make another answer of the number they stand beside
+TURNS = frozenset((*NEGATIONS, *SCALES))  # words that change the value of a number beside them
 
 
 def auditable(task: Task, problem: Problem) -> bool:
-    """Whether there is a second opinion on answers to a problem."""
+    """Returns whether rewards of a problem can be cross-checked: by the task's audit, or by a gold answer."""
     return task.audit is not None or problem.answer.strip() != ""
 
 
 def audit(task: Task, groups: Sequence[Group], seconds: float = 10.0) -> dict[str, Score]:
-    """Returns the second opinion on every judged rollout, by id; those that nothing is known of are left out.
+    """Returns the second score of every judged rollout, by id; rollouts that cannot be cross-checked are left out.
 
     Args:
-        task: whose audit to ask; it runs where the task's scorer does, inline or in processes of its own.
-        groups: judged rollouts; one whose check failed has no reward that could be doubted, and is left out.
-        seconds: time limit of one audit that is not trusted.
+        task: provides the audit, which runs inline if the task is trusted, else in worker processes.
+        groups: judged rollouts; those whose check failed have no reward to verify, and are left out.
+        seconds: time limit of one audit in a worker process.
     """
     rollouts = [r for group in groups for r in group if r.score.reward is not None and auditable(task, r.problem)]
     scorer = task.audit or says_gold
@@ -61,11 +60,11 @@ async def _outside(task: Task, rollouts: Sequence[Rollout], seconds: float) -> l
 
 
 def says_gold(problem: Problem, transcript: Transcript) -> Score:
-    """CORRECT where the answer after the thought says the gold answer and no other.
+    """Scores an answer as CORRECT if it contains the gold answer and no other answer.
 
-    Where the gold answer is a number, every number that the answer (or, if it has boxes, its boxes) names must equal
-    it in value; other words may stand around it, except those that change it ("not", "minus", "million"). Where it is
-    anything else, the answer must be that text, and around it only words that lead up to an answer ("the answer is").
+    If the gold answer is a number, every number in the answer (or in its boxes, if it has any) must equal it in value;
+    words around it are allowed, except those that change the value ("not", "minus", "million"). Otherwise the answer
+    must be the gold text (case and punctuation aside) with only introductory words around it ("the answer is").
     """
     gold, answer = problem.answer.strip(), _answer(transcript.reply)
     if answer is None:
@@ -104,12 +103,12 @@ def _says_text(gold: str, answer: str) -> Score:
 
 
 def _bare(words: Sequence[str]) -> Iterator[str]:
-    """Yields words without the punctuation around them; what is only punctuation is passed over."""
+    """Yields words stripped of punctuation, without those that are only punctuation."""
     return (bare for word in words if (bare := word.strip(WRAPPING)))
 
 
 def _answer(reply: str) -> str | None:
-    """Returns what stands after the last thought; None while one is open, or where one was closed twice."""
+    """Returns the text after the last thought; None if a thought is open, or was closed twice."""
     _, closed, answer = reply.rpartition(CLOSE)
     if THINK in answer or (closed and reply.count(CLOSE) > max(1, reply.count(THINK))):
         return None
@@ -117,7 +116,7 @@ def _answer(reply: str) -> str | None:
 
 
 def _boxes(text: str) -> list[str]:
-    r"""Returns what stands in each \boxed{…}, braces counted."""
+    r"""Returns the content of each \boxed{…}, with nested braces matched."""
     found = []
     for part in text.split("\\boxed")[1:]:
         depth, inside = 0, ""
@@ -132,7 +131,7 @@ def _boxes(text: str) -> list[str]:
 
 @lru_cache(4096)
 def _value(word: str) -> Fraction | None:
-    """Returns the number that a word spells, or the ratio of two; None for anything else, such as a sum left undone."""
+    """Returns the value of a word that is a number or a fraction, else None, as for an unevaluated sum."""
     found = NUMBER.fullmatch(word.lstrip(WRAPPING.replace(".", "")).rstrip(WRAPPING + "%"))
     if found is None:
         return None
@@ -141,5 +140,5 @@ def _value(word: str) -> Fraction | None:
         return None
     value = Fraction(int(whole.replace(",", "") + part), 10 ** len(part)) / int(below or 1)
     if below and value.denominator == 1:
-        return None  # "24/2" is a question, and no way to write 12
+        return None  # "24/2" is an unevaluated division, not a spelling of 12
     return value if sign in ("", "+") else -value

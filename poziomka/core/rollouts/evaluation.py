@@ -1,4 +1,4 @@
-"""Accuracy with its interval, pass@k and majority voting, from judged groups; standard library only."""
+"""Evaluation metrics of judged groups: accuracy with confidence interval, pass@k, majority@k. Standard library only."""
 
 import math
 from collections import Counter
@@ -18,14 +18,14 @@ from poziomka.core.task import Task
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean with its 95 % interval."""
+    """A mean with its confidence interval, of 95 % by default."""
 
     mean: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        """As it is printed: `0.87 [0.84, 0.90]`."""
+        """Returns the estimate as `0.87 [0.84, 0.90]`."""
         return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
@@ -36,11 +36,11 @@ def proportion(groups: Sequence[Sequence[float]], confidence: float = 0.95) -> E
     Miller 2024 (arXiv 2411.00640): it stays inside 0..1 and does not collapse near the ends.
 
     Args:
-        groups: values by problem; problems are independent, attempts at one are not.
+        groups: values by problem; problems are independent, attempts at one problem are not.
         confidence: coverage of the interval.
 
     Raises:
-        TaskError: there is no value.
+        TaskError: all groups are empty.
     """
     groups = [group for group in groups if group]
     if not groups:
@@ -56,7 +56,7 @@ def proportion(groups: Sequence[Sequence[float]], confidence: float = 0.95) -> E
 
 
 def wilson(mean: float, count: float, confidence: float = 0.95) -> Estimate:
-    """Returns Wilson's interval for a proportion `mean` of `count` independent trials."""
+    """Returns the Wilson score interval for a proportion `mean` of `count` independent trials."""
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     denominator = 1 + z * z / count
     centre = (mean + z * z / (2 * count)) / denominator
@@ -68,6 +68,10 @@ def paired_gain(after: Sequence[Sequence[float]], before: Sequence[Sequence[floa
     """Returns the mean difference over the same problems, with a normal 95 % interval.
 
     A problem without a judged attempt in one of the lists is left out.
+
+    Args:
+        after: values by problem.
+        before: values by problem, in the same order.
 
     Raises:
         TaskError: the two lists differ in length, or share fewer than two problems with judged attempts.
@@ -86,9 +90,14 @@ def paired_gain(after: Sequence[Sequence[float]], before: Sequence[Sequence[floa
 
 
 def pass_at(correct: int, attempts: int, k: int) -> float:
-    """Returns the unbiased chance that one of `k` attempts is right, given `correct` of `attempts`.
+    """Returns the unbiased estimate of pass@k: the probability that at least one of `k` attempts is correct.
 
     Chen et al. 2021 (arXiv 2107.03374), equation 1.
+
+    Args:
+        correct: number of correct attempts.
+        attempts: number of attempts.
+        k: attempts per trial.
 
     Raises:
         ValueError: `k` is not from 1 to `attempts`, or `correct` not from 0 to `attempts`.
@@ -101,30 +110,31 @@ def pass_at(correct: int, attempts: int, k: int) -> float:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Judged attempts at a split's problems, and what they say.
+    """Judged attempts at the problems of a split, and metrics of them.
 
-    Failed checks (ERROR, TIMEOUT) are counted in `failures`. They are left out of `accuracy`, whose `bounds` count them
-    as wrong and as right; in `pass_at` and `majority_at` every problem counts, a failed check as no right answer.
+    Failed checks (ERROR, TIMEOUT) are counted in `failures` and left out of `accuracy`; `bounds` gives the accuracy if
+    they are all wrong and if they are all correct. In `pass_at` and `majority_at` every problem counts, and a failed
+    check is not a correct answer.
     """
 
     groups: Sequence[Group]
 
     @property
     def rewards(self) -> list[list[float]]:
-        """Rewards by problem, failures left out."""
+        """Rewards by problem, without failed checks."""
         return [[r.score.reward for r in group if r.score.reward is not None] for group in self.groups]
 
     @property
     def corrects(self) -> list[list[float]]:
-        """1.0 for a CORRECT attempt and 0.0 for any other, by problem, failures left out."""
+        """1.0 for a CORRECT attempt and 0.0 for any other, by problem, without failed checks."""
         return [[float(r.score.correct) for r in group if r.score.reward is not None] for group in self.groups]
 
     @property
     def accuracy(self) -> Estimate:
-        """Share of right attempts (avg@k, which the field also calls pass@1 over k).
+        """Share of correct attempts (avg@k, also called pass@1 over k samples).
 
         Raises:
-            TaskError: every check failed, so nothing is known.
+            TaskError: all checks failed.
         """
         if not any(self.corrects):
             failed = [rollout for group in self.groups for rollout in group]
@@ -135,7 +145,7 @@ class Evaluation:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The accuracy if every failed check were a wrong answer, and if every one were a right answer.
+        """Accuracy if every failed check is counted as wrong, and if every one is counted as correct.
 
         Raises:
             TaskError: there is no attempt.
@@ -145,41 +155,41 @@ class Evaluation:
 
     @property
     def problems(self) -> int:
-        """Problems with at least one judged attempt: those that the accuracy is of."""
+        """Number of problems with at least one judged attempt, over which the accuracy is taken."""
         return sum(map(bool, self.corrects))
 
     def _rights(self, failed: float) -> list[list[float]]:
-        """Returns rights and wrongs by problem, a failed check as `failed`."""
+        """Returns 1.0 for a CORRECT attempt, 0.0 for a wrong one and `failed` for a failed check, by problem."""
         return [
             [float(r.score.correct) if r.score.reward is not None else failed for r in group] for group in self.groups
         ]
 
     @property
     def failures(self) -> int:
-        """Attempts whose check failed."""
+        """Number of attempts whose check failed."""
         return sum(r.score.reward is None for group in self.groups for r in group)
 
     @property
     def tokens(self) -> float:
-        """Mean tokens the model wrote in an attempt."""
+        """Mean number of MODEL tokens per attempt."""
         return fmean(r.transcript.cost for group in self.groups for r in group)
 
     @property
     def thinking(self) -> float:
-        """Mean tokens the model spent on its thought in an attempt."""
+        """Mean number of thinking tokens per attempt."""
         return fmean(r.thinking for group in self.groups for r in group)
 
     def verdicts(self) -> dict[str, int]:
-        """How often each verdict was given."""
+        """Returns the number of attempts of each verdict, without verdicts that did not occur."""
         counts = Counter(r.score.verdict for group in self.groups for r in group)
         return {verdict.value: counts[verdict] for verdict in Verdict if counts[verdict]}
 
     def pass_at(self, k: int, *, failed: float = 0.0) -> Estimate:
-        """Chance that one of `k` attempts is right (an oracle picks it).
+        """Returns pass@k: the probability that at least one of `k` attempts is correct.
 
         Args:
-            k: attempts.
-            failed: what a failed check counts as: 0 for wrong, 1 for right, which bound what is not known.
+            k: attempts per problem.
+            failed: value of a failed check: 0 for wrong, 1 for correct; the two bound the unknown result.
 
         Raises:
             TaskError: no problem has `k` attempts.
@@ -189,14 +199,15 @@ class Evaluation:
         return proportion([[pass_at(int(sum(group)), len(group), k)] for group in groups])
 
     def majority_at(self, k: int, *, failed: float | None = None) -> Estimate:
-        """Accuracy of the most common answer of `k` attempts; ties are broken at random, never by the gold answer.
+        """Returns majority@k: the accuracy of the most frequent answer of `k` attempts.
 
-        Each problem's attempts are cut into disjoint ballots of `k`; replies without an answer do not vote.
+        The attempts at each problem are divided into disjoint ballots of `k`; replies without an answer do not vote.
+        Ties are broken at random, never by the gold answer.
 
         Args:
-            k: attempts.
-            failed: None: an attempt whose check failed does not vote; 0 or 1: what a ballot with one counts as, which
-                bound what is not known.
+            k: attempts per ballot.
+            failed: None if attempts whose check failed do not vote; 0 or 1 for the value of a ballot that contains one;
+                the two bound the unknown result.
 
         Raises:
             TaskError: no problem has `k` attempts.
@@ -240,7 +251,20 @@ def evaluate(
     split: str = "test",
     scoring: Scoring | None = None,
 ) -> Evaluation:
-    """Attempts the first `problems` of a split and returns what came of it; the same call repeats exactly."""
+    """Evaluates a sampler on the first problems of a split; the same call repeats exactly.
+
+    Args:
+        sampler: samples the attempts.
+        task: provides the problems, the environment and the scorer.
+        sampling: parameters of every request, seeds aside.
+        problems: number of problems, from index 0; all of a smaller split.
+        attempts: attempts per problem.
+        split: name of the split.
+        scoring: the scorer's workers, to reuse between calls; None for workers of this call.
+
+    Raises:
+        TaskError: the split is empty.
+    """
     drawn = task.first(split, problems)
     return Evaluation(
         collect(sampler, task, drawn, sampling, attempts=attempts, name=f"evaluate/{split}", scoring=scoring)

@@ -1,7 +1,7 @@
-"""Words that may stand beside a number in an answer, and words that make it another number or deny it.
+"""Word lists of the number parser: words accepted beside a number, and words that change or deny its value.
 
-The lists are closed on purpose: "half of 12", "12 millions", "nicht 12" and "12 or thirteen" are no 12, and no list of
-forbidden words is ever complete. A word that is in no list may stand beside a number only if the question uses it.
+Only listed words and words of the question are accepted, because no list of forbidden words is complete: "half of 12",
+"12 millions", "nicht 12" and "12 or thirteen" are not 12.
 """
 
 import re
@@ -13,7 +13,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 NUMBERS = _words(
-    # words that are numbers, scale one, or compute with one
+    # numbers in words, and words that scale a number or compute with it
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty thirty forty fourty fifty sixty seventy eighty ninety hundred thousand grand million "
     "billion trillion quadrillion lakh crore mio mln mil bn mn k dozen gross myriad googol "
@@ -26,31 +26,31 @@ NUMBERS = _words(
     "miljoen miljard milioni miliardi"
 )
 DENIALS = _words(
-    # words that deny or doubt what their clause says
+    # words that deny or doubt their clause
     "not no nor neither never none nothing nobody cannot cant dont isnt wasnt arent wont nope wrong incorrect false "
     "untrue impossible mistaken maybe may might could perhaps possibly hardly barely unlikely doubt doubtful unknown "
     "unclear nicht kein keine keinen keiner nie niemals pas jamais non ne ni nunca tampoco nao não niet geen inte ikke "
     "ei не нет ни 不 不是 非"
 )
 HEDGES = _words(
-    # words that exclude what follows, say that it is near, or add another
+    # words that exclude the following number, make it approximate, or add an alternative
     "but except excluding excludes instead rather unless unlike besides or either far almost nearly about "
     "approximately approx roughly around circa ca if else versus vs"
 )
 BEFORE = _words(
-    # words after which a number is a bound, a part or a step of something else
+    # words after which a number is a bound, a part or an intermediate step
     "than least most over under above below beyond past after before until till by per and without between within "
     "exceeds exceeding exceed less fewer more up down"
 )
-AFTER = _words("and or to plus over under below score scores point")  # a number before these may go on
+AFTER = _words("and or to plus over under below score scores point")  # after a number, these continue the expression
 OF = _words(
-    # what "of" may follow: "a total of 12" is 12, "a share of 12" is not
+    # nouns that "of" may follow: "a total of 12" is 12, "a share of 12" is not
     "total number amount sum cost price value profit average mean answer result area length width height perimeter "
     "volume weight age distance speed rate balance change bill salary income revenue remainder temperature count "
     "maximum minimum population"
 )
 PLAIN = _words(
-    # what an answer is said with
+    # ordinary words of answer sentences
     "a an the this that these those it its it's he she they we i you his her hers their theirs our my your there here "
     "him them us many much "
     "is are was were be been being will would should must has have had do does did get gets got getting "
@@ -100,26 +100,26 @@ def stem(word: str) -> str:
 
 
 def words_in(question: str) -> frozenset[str]:
-    """Returns the stems of a question's words; single letters are names of variables, and left out."""
+    """Returns the stems of a question's words, without single letters, which are names of variables."""
     return frozenset(stem(word) for word in WORD.findall(question.lower()) if len(word) > 1)
 
 
 def is_number_word(word: str) -> bool:
-    """Whether a word, in small letters, is a number or makes the number beside it another one."""
+    """Returns whether a lower-case word is a number or changes the value of a number beside it."""
     return word in NUMBERS or word.removesuffix("s") in NUMBERS or word.removesuffix("th") in NUMBERS
 
 
 def is_denial(word: str) -> bool:
-    """Whether a word, in small letters, denies or doubts what its clause says."""
+    """Returns whether a lower-case word denies or doubts its clause."""
     return word in DENIALS or NOT.search(word) is not None
 
 
 def is_harmless(word: str, question: Collection[str] = ()) -> bool:
-    """Whether a word, in small letters, may stand beside a number without making it another.
+    """Returns whether a lower-case word beside a number leaves its value unchanged.
 
     Args:
-        word: without punctuation around it.
-        question: what `words_in` returned for the question.
+        word: word stripped of punctuation.
+        question: stems of the question's words (`words_in`).
     """
     if word in SYMBOLS:
         return True
@@ -129,7 +129,7 @@ def is_harmless(word: str, question: Collection[str] = ()) -> bool:
 
 
 def leads_to_number(words: Sequence[str]) -> bool:
-    """Whether a number may follow the last of some words, all of which are harmless: not after "than" or "share of"."""
+    """Returns whether a number after these harmless words is an answer: not after "than" or "share of"."""
     if not words:
         return True
     last = words[-1]
@@ -139,7 +139,7 @@ def leads_to_number(words: Sequence[str]) -> bool:
 
 
 def strange_word(unit: str, question: Collection[str] = ()) -> str:
-    """Returns the first word of a unit, such as "cm^2" or "square inch", that may not stand beside a number; or ""."""
+    """Returns the first word of a unit ("cm^2", "square inch") that is not accepted beside a number; "" if all are."""
     words = (word.lower() for word in re.split(r"[ /]|\^\d+", unit))
     return next((word for word in words if word and not _is_unit(word, question)), "")
 

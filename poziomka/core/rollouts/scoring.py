@@ -1,9 +1,9 @@
-"""Judging transcripts so that a failing check is a verdict and never a reward.
+"""Scoring of transcripts, inline or in worker processes with a time limit; failed checks never carry a reward.
 
-A trusted scorer runs inline. Any other runs in a worker process of its own, which is killed and replaced
-when it does not answer in time: that holds for pure loops, C extensions and catastrophic regular expressions,
-in any thread, without signals; what it started goes with it. The worker is a fork, so scorers may be closures; it
-shares the machine with us and is no sandbox: it protects from hanging, raising and hoarding memory, not from malice.
+A trusted scorer runs inline. Any other runs in a worker process, which is killed and replaced when it exceeds the time
+limit. That works for pure loops, C extensions and catastrophic regular expressions, from any thread and without
+signals; child processes of the worker are killed with it. The worker is forked, so scorers may be closures. It is not a
+sandbox: it protects from hanging, raising and excessive memory, not from malicious code.
 """
 
 import asyncio
@@ -30,24 +30,24 @@ from poziomka.core.task import Scorer, Task
 from poziomka.core.transcript import Stop, Transcript
 
 WORN = 5_000  # checks after which a worker is replaced
-KILLS = 2  # times that a worker is killed before it is left behind
-DYING = 5.0  # seconds within which a killed worker is gone
-MEMORY = 2 << 30  # bytes that a worker may take beyond what it begins with
+KILLS = 2  # attempts to kill a worker before it is abandoned
+DYING = 5.0  # seconds to wait for the exit of a killed worker
+MEMORY = 2 << 30  # bytes that a worker may allocate beyond its size at the start
 
-_UNDER_WAY: dict[int, tuple[str, float]] = {}  # checks that run now: a number of its own → problem, begun when
+_UNDER_WAY: dict[int, tuple[str, float]] = {}  # running checks: serial number → (problem key, start time)
 _NUMBERS = count()
-_STARTING = threading.Lock()  # one worker at a time: a sibling forked meanwhile would hold its end of the line open
+_STARTING = threading.Lock()  # serialises forks: a worker forked meanwhile would inherit and keep open the other's pipe
 
 
 def under_way() -> list[tuple[str, float]]:
-    """Returns (key of the problem, seconds so far) of every check that runs now, for whoever watches this process."""
+    """Returns (problem key, elapsed seconds) of every running check, for the stall watchdog."""
     now = time.monotonic()
     return [(key, now - began) for key, began in list(_UNDER_WAY.values())]
 
 
 @contextmanager
 def _told(problem: Problem) -> Iterator[None]:
-    """Lets `under_way` tell of a check."""
+    """Registers a check for `under_way` while it runs."""
     number = next(_NUMBERS)
     _UNDER_WAY[number] = (problem.key, time.monotonic())
     try:
@@ -57,12 +57,19 @@ def _told(problem: Problem) -> Iterator[None]:
 
 
 def judge(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
-    """Runs a scorer and turns whatever goes wrong into a verdict; a cut-off reply is TRUNCATED."""
+    """Runs a scorer and returns its score.
+
+    An exception, or a result that is not a Score, becomes a score with verdict ERROR. WRONG and UNPARSED become
+    TRUNCATED if the reply ended at its token limit.
+
+    Raises:
+        KeyboardInterrupt: the user interrupted the scorer.
+    """
     try:
         score = scorer(problem, transcript)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 a scorer may raise anything, and all of it is a verdict
+    except BaseException as error:  # noqa: BLE001 a scorer may raise anything; all of it becomes verdict ERROR
         return Score.failed(Verdict.ERROR, f"the scorer raised {type(error).__name__}: {error}"[:500])
     if not isinstance(score, Score):
         return Score.failed(Verdict.ERROR, f"the scorer returned {type(score).__name__}, not a Score")
@@ -72,9 +79,9 @@ def judge(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
 
 
 def _serve(line: Line, scorer: Scorer, parent: int, memory: int) -> None:
-    """The worker's life: receive, judge, send, until the line closes or the parent is gone."""
-    _STARTING.release()  # our copy of it: a scorer may have workers of its own
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    """Main loop of a worker: receives, scores and sends until the line closes or the parent exits."""
+    _STARTING.release()  # the forked copy: a scorer may start workers of its own
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     keep_orphans()
     _bound_memory(memory)
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
@@ -87,8 +94,8 @@ def _serve(line: Line, scorer: Scorer, parent: int, memory: int) -> None:
 
 def _answer(scorer: Scorer, asked: bytes) -> bytes:
     try:
-        problem, transcript = pickle.loads(asked)  # noqa: S301 our parent wrote it
-    except Exception as error:  # noqa: BLE001 it raises whatever the pickled objects raise
+        problem, transcript = pickle.loads(asked)  # noqa: S301 from the parent process
+    except Exception as error:  # noqa: BLE001 unpickling runs code of the pickled objects, which may raise anything
         why = f"cannot be read in the scorer's process: {type(error).__name__}: {error}"
         return pickle.dumps(Score.failed(Verdict.ERROR, why[:500]))
     try:
@@ -98,7 +105,7 @@ def _answer(scorer: Scorer, asked: bytes) -> bytes:
 
 
 def _bound_memory(more: int) -> None:
-    """Lets this process take so many bytes more than it has: else one answer could take the machine's memory."""
+    """Limits the data segment of this process to `more` bytes beyond its present size."""
     try:
         status = Path("/proc/self/status").read_text(encoding="latin-1")
         has = int(status.partition("VmData:")[2].split()[0]) * 1024
@@ -108,7 +115,10 @@ def _bound_memory(more: int) -> None:
 
 
 def _leave_with(parent: int) -> None:
-    """Ends a worker whose parent was killed: its line does not tell, as its siblings hold copies of the other end."""
+    """Exits the worker, with its descendants, when its parent has died.
+
+    End of file on the line does not show that, because sibling workers inherited the parent's end.
+    """
     while os.getppid() == parent:
         time.sleep(1.0)
     for process in descendants(os.getpid()):
@@ -117,15 +127,15 @@ def _leave_with(parent: int) -> None:
 
 
 def _end(process: BaseProcess) -> None:
-    """Kills a process, waits, kills again where it is not gone, and gives its handle back once it is.
+    """Kills a process with its descendants, up to KILLS times, and closes its handle once it has exited.
 
-    A join may return before the process is gone: where its end is collected by another thread, or the machine is busy.
-    A process that survives two kills waits in the kernel; it ends as soon as it may run, and its handle is kept by
-    multiprocessing.
+    `join` may return before the exit if another thread reaps the process or the machine is busy. A process that
+    survives both kills is blocked in the kernel: it exits as soon as it is scheduled, and multiprocessing keeps its
+    handle.
     """
     for _ in range(KILLS):
         if process.exitcode is None and process.pid is not None and is_child(process.pid):
-            with suppress(OSError):  # what it started is not found; the process itself is killed
+            with suppress(OSError):  # descendants cannot be listed; the process itself is killed
                 end_tree(process.pid)
             process.join(DYING)
     with suppress(ValueError):  # it is still running
@@ -133,17 +143,17 @@ def _end(process: BaseProcess) -> None:
 
 
 class _Worker:
-    """One process that judges one transcript at a time."""
+    """A worker process that scores one transcript at a time."""
 
     def __init__(self, scorer: Scorer, memory: int) -> None:
-        """Remembers the scorer; the process starts with the first transcript."""
+        """Stores the scorer; the process starts with the first transcript."""
         self.scorer, self.memory = scorer, memory
         self.process: BaseProcess | None = None
         self.line: Line | None = None
-        self.checks = 0  # by the process that lives now
+        self.checks = 0  # of the present process
 
     def start(self) -> Line:
-        """Returns the line to a living worker."""
+        """Returns the line to the worker process; starts the process if it is not running."""
         if self.process is None or self.line is None or not self.process.is_alive():
             self.stop()
             context = multiprocessing.get_context("fork")
@@ -157,7 +167,7 @@ class _Worker:
         return self.line
 
     def stop(self) -> None:
-        """Kills the process, with all that it started, and closes the line; never raises, however slowly it dies."""
+        """Kills the process with its descendants and closes the line; never raises."""
         process, line = self.process, self.line
         self.process = self.line = None
         self.checks = 0
@@ -167,7 +177,10 @@ class _Worker:
             _end(process)
 
     def judge(self, problem: Problem, transcript: Transcript, seconds: float) -> Score:
-        """Judges in the worker, at most `seconds` long."""
+        """Scores a transcript in the worker process.
+
+        Exceeding `seconds` gives verdict TIMEOUT, the death of the process verdict ERROR.
+        """
         try:
             asked = pickle.dumps((problem, transcript))
             line = self.start()
@@ -180,33 +193,33 @@ class _Worker:
         except (EOFError, OSError) as error:
             self.stop()
             return Score.failed(Verdict.ERROR, f"the scorer's process died: {type(error).__name__}")
-        except Exception as error:  # noqa: BLE001 pickling raises whatever the pickled objects raise
+        except Exception as error:  # noqa: BLE001 pickling runs code of the pickled objects, which may raise anything
             self.stop()
             return Score.failed(Verdict.ERROR, f"cannot be sent to the scorer's process or back: {error}"[:500])
         self.checks += 1
         if self.checks >= WORN or MemoryError.__name__ in score.why:
-            self.stop()  # so that what a scorer keeps for itself does not grow without end
+            self.stop()  # bounds the memory that a scorer accumulates
         return score
 
 
 class Scoring:
-    """Judges the transcripts of one task; use it as a context manager.
+    """Scores the transcripts of one task; a context manager.
 
     Args:
-        task: whose scorer to run.
-        seconds: time limit of one check of an untrusted scorer.
-        workers: processes for an untrusted scorer.
-        memory: bytes that one of them may take beyond what it begins with (where the system can tell).
+        task: provides the scorer.
+        seconds: time limit of one check by an untrusted scorer.
+        workers: number of worker processes for an untrusted scorer.
+        memory: bytes that a worker may allocate beyond its size at the start, on systems with /proc.
 
     Attributes:
-        spent: seconds that checks took so far, those in other processes added up.
+        spent: total seconds of all checks, summed over workers.
 
     Raises:
-        TaskError: the limits make no sense.
+        TaskError: `seconds` is not positive, or `workers` is below 1.
     """
 
     def __init__(self, task: Task, seconds: float = 10.0, workers: int = 2, memory: int = MEMORY) -> None:
-        """Starts nothing until the first untrusted check."""
+        """Creates the workers; their processes start with the first check of an untrusted scorer."""
         if seconds <= 0 or workers < 1:
             message = f"scoring needs a positive time limit and a worker: received {seconds} s, {workers} workers"
             raise TaskError(message)
@@ -222,13 +235,13 @@ class Scoring:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Leaves no process behind."""
+        """Waits for running checks and kills the worker processes."""
         self._threads.shutdown(wait=True)
         for worker in self._idle:
             worker.stop()
 
     async def score(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns what the scorer says, or the verdict of its failure."""
+        """Returns the score of a transcript; a failed check gives verdict ERROR or TIMEOUT."""
         began = time.perf_counter()
         if self.task.trusted:
             with _told(problem):
@@ -238,7 +251,7 @@ class Scoring:
         loop = asyncio.get_running_loop()
         try:
             score, seconds = await loop.run_in_executor(self._threads, self._outside, problem, transcript)
-        except Exception as error:  # noqa: BLE001 a pool without threads is a failed check, and not the end of a run
+        except Exception as error:  # noqa: BLE001 a failing thread pool is a failed check, not the end of the run
             return _unjudged(error)
         self.spent += seconds
         return score
@@ -249,7 +262,7 @@ class Scoring:
         try:
             with _told(problem):
                 score = worker.judge(problem, transcript, self.seconds)
-        except Exception as error:  # noqa: BLE001 whatever a worker fails with, another takes its place
+        except Exception as error:  # noqa: BLE001 after any failure a new worker replaces this one
             worker = _Worker(self.task.scorer, self._memory)
             score = _unjudged(error)
         finally:
