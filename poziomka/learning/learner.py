@@ -1,4 +1,4 @@
-"""One learner for every method: it knows weights on tokens, not where they come from."""
+"""The learner: computes the loss of weighted tokens and takes optimizer steps, for every training method."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,12 +26,12 @@ from poziomka.models.flops import training_flops
 from poziomka.models.lora import copied_adapters, merged, other_adapters
 from poziomka.models.seeding import seeded
 
-SMALL = 8192  # vocabulary up to which one plain expression is as quick as a head in chunks
+SMALL = 8192  # vocabulary size up to which computing all logits at once is as fast as a chunked head
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerSettings:
-    """How a batch becomes a step."""
+    """Settings of an optimizer step: loss, optimizer, and memory use of a pass."""
 
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
@@ -51,25 +51,26 @@ class LearnerSettings:
 
 
 class Learner:
-    """Holds the weights that learn and their optimizer.
+    """Trains a model on batches of weighted tokens.
 
-    Weights in bfloat16 learn through masters in fp32 (learning/optim/master_weights.py); logits are summed and kept in
-    fp32.
+    Weights in bfloat16 are trained with master weights in fp32 (learning/optim/master_weights.py); logits are summed
+    and stored in fp32.
 
     Args:
-        model: learns in place.
+        model: trained in place.
         settings: optimizer, surrogate, divergence, size of a pass.
-        temperature: the sampler's; log-probabilities of what it wrote are taken at it. Imitation is at 1.
-        seed: of dropout, where there is any; each pass draws from its own name.
-        reference: to whom `settings.divergence` holds the model; None: no divergence is paid for. It may be the model
-            itself where it has adapters: while it is the reference, it has those in `begun`.
+        temperature: sampling temperature, at which log-probabilities of sampled tokens are computed; the next-token
+            loss uses 1.
+        reference: reference model of the divergence term; None without that term. It may be `model` itself if it has
+            adapters: the reference pass then uses the adapters in `begun`.
+        seed: seed of dropout; each pass derives its own.
 
     Attributes:
-        begun: the adapters that the model has as its own reference, at first copies; None where another is.
-        taken: optimizer steps so far; they name the dropout.
+        begun: adapters of the reference pass, at first copies of `model`'s; None unless it is its own reference.
+        taken: optimizer steps so far; part of the dropout seeds.
 
     Raises:
-        SettingsError: a divergence is asked for and there is no reference.
+        SettingsError: the settings have a divergence term and `reference` is None.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Learner:
         reference: Architecture | None = None,
         seed: int = 0,
     ) -> None:
-        """Starts with a fresh optimizer."""
+        """Creates the optimizer and the master weights."""
         if settings.divergence.wanted and reference is None:
             message = (
                 f"learner.divergence is {settings.divergence.kind!r}, and there is no reference to be near to: "
@@ -94,12 +95,12 @@ class Learner:
         self.optimizer = optimizer_of(self.masters.named, settings.optimizer)
         self.terms = terms_of(settings.surrogate, settings.correction)
         self.seed, self.taken = seed, 0
-        self.part: tuple[int, int] | None = None  # which part of how many is learned from now, for whoever watches
+        self.part: tuple[int, int] | None = None  # (current pass, number of passes), for the stall watchdog
 
     def pack(self, examples: Sequence[Example]) -> Batch:
-        """Returns examples as a batch, laid out as the settings say and the architecture can.
+        """Packs examples into a batch, in the layout of the settings if the architecture supports it.
 
-        Tokens beyond what the model reads are cut off: a tool's last answer, for one, after which nothing was written.
+        Examples are truncated to the model's context, which a tool's last result may exceed.
         """
         examples = [example.cut(self.model.context) for example in examples]
         if self.settings.layout == "shared" and self.model.shares_prefixes:
@@ -107,10 +108,10 @@ class Learner:
         return Batch.pack(examples)
 
     def with_old(self, batches: Sequence[Batch]) -> list[Batch]:
-        """Returns batches with the log-probabilities of their tokens under the weights as they stand.
+        """Returns the batches with the log-probabilities of their tokens under the present weights, as `Batch.old`.
 
-        Passes are cut, laid out and (with dropout) drawn as those of `step` will be, and gradients are on, without
-        which attention sums in another order: so the first step's ratios are 1 exactly, in bfloat16 too.
+        Passes have the same split, layout and dropout seeds as those of `step`. Gradients are enabled, because
+        attention sums in another order without them: so the ratios of the first step are exactly 1, also in bfloat16.
         """
         found = []
         for number, batch in enumerate(batches, self.taken):
@@ -123,11 +124,14 @@ class Learner:
         return found
 
     def step(self, batch: Batch, rate: float) -> dict[str, float]:
-        """Takes one optimizer step and returns its metrics; a batch without any weight changes nothing.
+        """Takes one optimizer step on a batch and returns its metrics; no step if all token weights are 0.
+
+        Args:
+            batch: samples from `pack`.
+            rate: learning rate.
 
         Raises:
-            LearningError: the loss or the gradient is not a number, and the weights are left as they were; or the
-                step itself overflowed.
+            LearningError: as `optim_step`.
         """
         if not self._learned_from(batch).any():
             return {"tokens/trained": 0.0}
@@ -159,8 +163,8 @@ class Learner:
             The norm of the gradient before it was clipped.
 
         Raises:
-            LearningError: the loss or the gradient is not finite, and the weights are left as they were; or the weights
-                are not finite after the step.
+            LearningError: the loss or the gradient is not finite, and the weights are unchanged; or the weights are not
+                finite after the step.
         """
         norm = self.clip()
         if not torch.isfinite(torch.tensor([norm, sums.policy_loss, sums.next_token_loss, sums.divergence])).all():
@@ -185,12 +189,12 @@ class Learner:
         return norm
 
     def flops(self, batch: Batch) -> float:
-        """Returns the operations of a step on a batch (see training_flops); 0 for one without any weight."""
+        """Returns the FLOPs of a step on a batch (see training_flops); 0 if all its weights are 0."""
         learned = int(self._learned_from(batch)[:, 1:].sum())
         return training_flops(self.model, batch.stretches, learned) if learned else 0.0
 
     def _passes(self, batch: Batch) -> Iterator[tuple[int, Batch]]:
-        """Yields the parts of a batch, on the model's device, and the seed of the dropout in each one's pass."""
+        """Yields (dropout seed, part on the model's device) for each pass over a batch."""
         self.model.train()
         parts = list(batch.split(self.settings.places))
         draw = self.taken if batch.draw is None else batch.draw
@@ -200,22 +204,22 @@ class Learner:
         self.part = None
 
     def clip(self) -> float:
-        """Returns the gradient's norm, and cuts the gradient to the bound where it is longer."""
+        """Clips the gradient to `settings.optimizer.clip` and returns its norm before clipping."""
         gradients = [master.grad for master in self.masters.masters if master.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         bound = self.settings.optimizer.clip or torch.inf
-        if float(norm) + 1e-6 > bound:  # as clip_grads_with_norm_ has it; below, it would multiply with 1
+        if float(norm) + 1e-6 > bound:  # the condition of clip_grads_with_norm_, without its multiplication by 1
             nn.utils.clip_grads_with_norm_(self.masters.masters, bound, norm)
         return float(norm)
 
     def _learned_from(self, batch: Batch) -> Tensor:
-        """Returns [B, T] which tokens carry a weight that counts."""
+        """Returns a mask [B, T] of tokens with a weight in any active loss term."""
         weights = [batch.policy_weight, batch.imitate_weight]
         weights += [batch.match_weight] if self.settings.divergence.wanted else []
         return torch.stack([weight != 0 for weight in weights]).any(0)
 
     def _accumulate(self, part: Batch, sums: Sums) -> None:
-        """Adds a part's gradient; logits are made only where a token is learned from."""
+        """Adds the gradient of one pass; logits are computed only for tokens with a weight."""
         learned = self._learned_from(part)[:, 1:]
         tokens = self._learned(part, learned)
         reference = self._of_reference(part, learned)
@@ -230,11 +234,11 @@ class Learner:
 
     @property
     def _opaque(self) -> bool:
-        """Whether nothing is known of a head, the model's or the reference's, but what it gives."""
+        """Whether the head of the model or of the reference is not a plain matrix, so that only its outputs exist."""
         return any(matrix_of(model) is None for model in (self.model, self.reference or self.model))
 
     def _said_of(self, part: Batch) -> Tensor:
-        """Returns [B, T], on the CPU, the log-probabilities of a part's learned tokens; 0 elsewhere."""
+        """Returns log-probabilities [B, T], on the CPU, of the tokens with a weight; 0 elsewhere."""
         learned = self._learned_from(part)[:, 1:]
         hidden = self.model(part.tokens, packing=part.packing)[:, :-1][learned].detach()
         said = torch.zeros_like(part.logprobs)
@@ -243,7 +247,7 @@ class Learner:
 
     @torch.no_grad()
     def _said(self, hidden: Tensor, tokens: Learned) -> Tensor:
-        """Returns [M] the log-probabilities of tokens after hidden states [M, D], as a step computes them."""
+        """Returns log-probabilities [M] of tokens given hidden states [M, D], computed as in a step."""
         if self.model.vocabulary > SMALL and not self._opaque:
             matrix = matrix_of(self.model)
             assert matrix is not None
@@ -251,12 +255,12 @@ class Learner:
         return torch.cat([self._logprobs(hidden[rows], tokens[rows])[1] for rows in self._stretches(len(hidden))])
 
     def _stretches(self, count: int) -> list[slice]:
-        """Returns which rows' logits exist at once."""
+        """Returns slices of rows whose logits are computed at once."""
         rows = self.settings.head_rows if self.model.vocabulary > SMALL else max(count, 1)
         return [slice(start, start + rows) for start in range(0, max(count, 1), rows)]
 
     def _with_sequences(self, tokens: Learned, hidden: Tensor) -> Learned:
-        """Adds what surrogate and correction ask for of whole sequences, which chunks of tokens do not show."""
+        """Adds the per-sequence log-ratios of GSPO and of the sequence correction, which chunks cannot compute."""
         by_ratio = self.settings.surrogate.kind == "gspo"
         by_product = self.settings.correction.kind == "sequence"
         if not by_ratio and not by_product:
@@ -274,16 +278,16 @@ class Learner:
     def _learned(self, part: Batch, learned: Tensor) -> Learned:
         fields = (part.tokens, part.policy_weight, part.imitate_weight, part.match_weight, part.logprobs)
         target, policy, imitate, match, logq = (tensor[:, 1:][learned] for tensor in fields)
-        taught = (policy == 0) & (imitate != 0)  # who imitates was not sampled from
+        taught = (policy == 0) & (imitate != 0)  # demonstrations were not sampled: temperature 1
         temperature = torch.where(taught, 1.0, self.temperature)
         match, sequence = match * self.settings.divergence.weight, part.packing.sequence[:, 1:][learned]
         old = None if part.old is None else part.old[:, 1:][learned]
         return Learned(target, temperature, policy, imitate, match, logq, sequence, old)
 
     def _of_reference(self, part: Batch, learned: Tensor) -> Tensor | None:
-        """Returns the reference's hidden states [M, D] before the learned tokens, where a divergence is paid for.
+        """Returns the reference's hidden states [M, D] before the learned tokens; None without a divergence term.
 
-        Gradients are on, as in the learner's own pass, without which attention sums in another order.
+        Gradients are enabled as in the learner's pass, because attention sums in another order without them.
         """
         if self.reference is None or not self.settings.divergence.wanted:
             return None
@@ -291,11 +295,11 @@ class Learner:
             return self.reference(part.tokens, packing=part.packing)[:, :-1][learned].detach()
 
     def _as_reference(self) -> AbstractContextManager[None]:
-        """Where the reference is the model itself, it has the adapters meanwhile that it began with."""
+        """Swaps in the initial adapters for the body of a `with` statement, if the model is its own reference."""
         return nullcontext() if self.begun is None else other_adapters(self.model, self.begun)
 
     def _plain(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
-        """Loss and gradient through one expression over all logits at once."""
+        """Computes loss and gradient from all logits at once."""
         logprobs, logp = self._logprobs(hidden, tokens)
         divergence, apart = self.settings.divergence, None
         if reference is not None and self.reference is not None:
@@ -313,21 +317,21 @@ class Learner:
             sums.add(terms, tokens, logp, (logprobs.exp() * logprobs).sum(1))
 
     def _piecewise(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
-        """The same a few rows at a time, for a head of which nothing is known but what it gives."""
+        """Computes loss and gradient in chunks of rows through autograd, for a head that is not a plain matrix."""
         back = torch.empty_like(hidden)
         for rows in self._stretches(len(hidden)):
             own = hidden[rows].detach().requires_grad_()
             self._plain(own, tokens[rows], None if reference is None else reference[rows], sums)
-            back[rows] = own.grad  # type: ignore[assignment]  # backward has just filled it
+            back[rows] = own.grad  # type: ignore[assignment]  # set by backward
         hidden.backward(back)
 
     def _logprobs(self, hidden: Tensor, tokens: Learned) -> tuple[Tensor, Tensor]:
-        """Returns log-probabilities [M, V] of everything, and [M] of the tokens."""
+        """Returns log-probabilities [M, V] of the vocabulary and [M] of the target tokens."""
         logprobs = torch.log_softmax(self.model.logits(hidden) / tokens.temperature.unsqueeze(1), -1)
         return logprobs, logprobs.gather(1, tokens.target.unsqueeze(1)).squeeze(1)
 
     def _in_chunks(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
-        """Loss and gradient by a few rows of logits at a time (learning/objectives/logprob_head.py)."""
+        """Computes loss and gradient in chunks of rows with the fused head (learning/objectives/logprob_head.py)."""
         matrix, divergence, other = matrix_of(self.model), self.settings.divergence, None
         assert matrix is not None
         head = Head(matrix, self.settings.head_rows, self.model.unused)
@@ -364,14 +368,14 @@ class Learner:
         return metrics
 
     def weights(self) -> Mapping[str, Tensor]:
-        """Returns the weights as they are now, for a sampler to copy; adapters are merged in, in copies."""
+        """Returns the present weights by name, for a sampler to copy; adapters are merged into copies."""
         return merged(self.model)
 
     def state(self, *, copied: bool = True) -> dict[str, Any]:
-        """Returns the optimizer's state, masters and adapters included, and how many steps were taken.
+        """Returns the optimizer's state, with master weights, and the number of steps taken.
 
         Args:
-            copied: whether the tensors are copies; else they go on changing with the next step.
+            copied: whether to copy the tensors; otherwise the next step changes them in place.
         """
         state = {**self.optimizer.state_dict(), "taken": self.taken}
         for number, master in self.masters.kept(self.optimizer.param_groups):
@@ -379,7 +383,7 @@ class Learner:
         return copy.deepcopy(state) if copied else state
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes a copy of a state that `state` returned; masters it does not hold start from the weights."""
+        """Loads a copy of a state from `state`; master weights missing from it are initialised from the weights."""
         own = copy.deepcopy(dict(state))
         self.taken = int(own.pop("taken", 0))
         self.masters.reset()

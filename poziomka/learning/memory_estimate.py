@@ -1,9 +1,9 @@
-"""What a learner's step needs of memory, before it is taken.
+"""Estimate of the peak memory of a training step, by component.
 
-weights      as they stand
-optimizer    gradients and what the optimizer keeps, in fp32, with masters where the weights are no fp32
-activations  what forward keeps for backward, counted on short texts, and one block's gradients
-head         logits, a chunk at a time where the vocabulary is large, and a stripe of the head's gradient
+weights      parameters, in the model's dtype
+optimizer    gradients and optimizer state in fp32, with master weights for parameters that are not fp32
+activations  tensors saved for backward, measured on short sequences, and the gradients of one block
+head         logits (one chunk, if the vocabulary is large) and a stripe of the head's weight gradient
 """
 
 import numpy as np
@@ -14,23 +14,23 @@ from poziomka.learning.objectives.logprob_head import STRIPE
 from poziomka.learning.optim.optimizers import kept_bytes
 from poziomka.models.base import Architecture, Packing
 
-LENGTHS = (16, 32, 64)  # of the texts that activations are counted on: their cost is a + b n of n tokens each
+LENGTHS = (16, 32, 64)  # sequence lengths n at which activations are measured; a token costs a + b n bytes
 
 
 def step_bytes(model: Architecture, settings: LearnerSettings, places: int, longest: int) -> dict[str, float]:
-    """Returns the bytes at the peak of a step, by what holds them; the program and its libraries come on top.
+    """Returns the peak bytes of a step by component, without the memory of the program and its libraries.
 
     Args:
-        model: as it will learn: in its precision, with its adapters.
-        settings: of its learner.
-        places: of the batch; `settings.places` bounds a pass.
-        longest: tokens of a row.
+        model: model to be trained, in its precision and with its adapters.
+        settings: settings of the learner.
+        places: tokens in the batch, padding included; `settings.places` bounds those of one pass.
+        longest: maximum length of a sequence, in tokens.
     """
     learned = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     gradients = 4 * sum(p.numel() for p in learned.values())
     apart = [
         p.numel() for p in learned.values() if p.dtype != torch.float32
-    ]  # with masters, and gradients of their own
+    ]  # with master weights, and gradients in their own dtype
     places = min(places, max(settings.places, longest))
     return {
         "weights": float(sum(p.numel() * p.element_size() for p in model.parameters())),
@@ -45,9 +45,9 @@ def step_bytes(model: Architecture, settings: LearnerSettings, places: int, long
 def _head(model: Architecture, settings: LearnerSettings, places: int) -> int:
     size = next(iter(model.parameters())).element_size()
     if model.vocabulary <= SMALL:
-        return places * model.vocabulary * 16  # logits, their logarithms, and gradients of both
+        return places * model.vocabulary * 16  # logits, log-probabilities, and gradients of both
     logits = min(places, settings.head_rows) * (2 if settings.divergence.wanted else 1)
-    stripe = int(_width(model)) * min(model.vocabulary, STRIPE) if size < 4 else 0  # of the weight in fp32
+    stripe = int(_width(model)) * min(model.vocabulary, STRIPE) if size < 4 else 0  # of the head's weight, cast to fp32
     return 4 * (model.vocabulary * logits + stripe)
 
 
@@ -58,12 +58,12 @@ def _width(model: Architecture) -> int:
 
 
 def _kept_a_place(model: Architecture, longest: int, *, checkpointing: bool) -> float:
-    """Returns the bytes kept for one place of rows of `longest` tokens, one block's gradients included."""
+    """Returns activation bytes per token in sequences of `longest` tokens, with the gradients of one block."""
     layers = max(1, int(str(model.config().get("num_hidden_layers", 1))))
     was, model.checkpointing = model.checkpointing, False
     try:
         whole = _at(model, longest)
-        block = 2 * whole / layers  # what a block keeps, and the gradients of that
+        block = 2 * whole / layers  # activations of one block and their gradients
         if not checkpointing:
             return whole + block / 2
         model.checkpointing = True
@@ -73,14 +73,14 @@ def _kept_a_place(model: Architecture, longest: int, *, checkpointing: bool) -> 
 
 
 def _at(model: Architecture, longest: int) -> float:
-    """Returns what a place of a row of `longest` tokens keeps, from counts on short rows."""
+    """Returns saved bytes per token at length `longest`, extrapolated linearly from LENGTHS."""
     kept = [_kept(model, length) / length for length in LENGTHS]
     slope, start = np.polyfit(LENGTHS, kept, 1)
     return float(start + slope * longest)
 
 
 def _kept(model: Architecture, length: int) -> int:
-    """Returns the bytes that a forward pass over one row keeps, the weights aside."""
+    """Returns the bytes that a forward pass over one sequence saves for backward, without parameters."""
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     storages: dict[int, int] = {}
 
@@ -95,5 +95,5 @@ def _kept(model: Architecture, length: int) -> int:
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         hidden = model(torch.zeros_like(position), packing=packing)
     kept = sum(storages.values())
-    del hidden  # until here it held what was counted
+    del hidden  # keeps the graph alive while storages are counted
     return kept

@@ -1,4 +1,4 @@
-"""How far a run has come, what it has spent, and when that is logged and saved: the same for every loop."""
+"""Training session: progress, compute totals, logging and checkpoints, shared by all training loops."""
 
 import shlex
 import time
@@ -24,35 +24,35 @@ from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.runs.run import Run
 
 OPTIMIZER = "optimizer.safetensors"
-TAKEN = "taken"  # the tensor in it that counts the optimizer steps
+TAKEN = "taken"  # name of the tensor with the number of optimizer steps
 UNFIT = (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError, SafetensorError)
 
 
 class Interrupted(PoziomkaError):
-    """The user asked to stop; everything was saved first."""
+    """The user requested a stop; a checkpoint was saved first."""
 
 
 class Progress:
-    """Stands between a loop and its run.
+    """State of a training session: connects a training loop to its run.
 
     Args:
-        run: where everything is written.
-        learner: whose weights and optimizer a checkpoint holds.
-        tokenizer: saved beside the weights.
-        every: steps between two checkpoints.
-        listener: told of every logged line, for a person who watches.
+        run: receives metrics, rollouts, notes and checkpoints.
+        learner: its weights and optimizer state are saved in checkpoints.
+        tokenizer: saved with the weights.
+        every: steps between checkpoints.
+        listener: callback (stage, metrics) for each logged line, for live display.
 
     Attributes:
-        step: optimizer steps taken over all stages.
-        spent: running totals (FLOPs, tokens), by metric name; they go into every logged line.
-        seconds: wall-clock time by phase; kept in checkpoints and not part of what must repeat.
-        score: accuracy at validation problems of the weights as they stand, None where exactly these were not measured;
-            the checkpoint with the highest is kept beside the newest.
-        again: what a person does to go on with this run.
-        base: folder or name of the model that adapters go onto, where adapters learn.
-        stop: set to save and stop after the step that is under way.
+        step: training steps over all stages.
+        spent: cumulative totals (FLOPs, tokens) by metric name, added to every logged line.
+        seconds: wall-clock time by phase; saved in checkpoints, and not reproducible between runs.
+        score: validation accuracy of the present weights; None if these weights were not evaluated. The checkpoint with
+            the highest score is kept beside the newest.
+        again: command or instruction that resumes this run.
+        base: folder or name of the base model, if adapters are trained; else "".
+        stop: set to True to save and stop after the current step.
         monitors: further monitors of reinforcement learning, beside the standard ones.
-        alarms: who watches whether rewards are earned; None before a loop asks for them.
+        alarms: monitor of reward hacking; None until a loop creates it.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class Progress:
         every: int = 50,
         listener: Callable[[str, Mapping[str, Any]], None] | None = None,
     ) -> None:
-        """Starts at step 0 with nothing spent."""
+        """Starts at step 0 with empty totals."""
         self.run, self.learner, self.tokenizer, self.every = run, learner, tokenizer, every
         self.listener = listener
         self.step = 0
         self.spent: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
-        # what loops and wiring add to a checkpoint, by name
+        # state that loops and monitors add to checkpoints, by name
         self.extra: dict[str, Callable[[], Mapping[str, Any]]] = {}
         self._measured: tuple[int, float | None] = (0, None)
         self.stop = False
@@ -80,7 +80,7 @@ class Progress:
 
     @property
     def score(self) -> float | None:
-        """The accuracy that was measured after this step; None after a step without a measurement."""
+        """Validation accuracy measured after this step; None if it was not measured."""
         step, score = self._measured
         return score if step == self.step else None
 
@@ -90,23 +90,23 @@ class Progress:
 
     @property
     def version(self) -> str:
-        """Names the weights as they stand."""
+        """Version of the present weights, "step-000012" for example."""
         return self.version_of(self.step)
 
     @staticmethod
     def version_of(step: int) -> str:
-        """Names the weights after a step."""
+        """Returns the version of the weights after a step."""
         return f"step-{step:06d}"
 
     def publish_weights(self, host: WeightHost) -> None:
-        """Loads the present weights into a sampler."""
+        """Loads the present weights into a sampler, with `version` as their policy."""
         wait_for(host.load_weights(self.version, self.learner.weights()))
 
     def restore(self) -> Mapping[str, Any]:
-        """Goes on from the run's newest checkpoint; returns its state ({} where there is none).
+        """Loads the run's newest checkpoint and returns its state; {} if there is none.
 
         Raises:
-            CheckpointError: the checkpoint lacks something, or does not fit the model.
+            CheckpointError: the checkpoint is incomplete, or does not fit the model.
         """
         saved = self.run.latest()
         if saved is None:
@@ -123,13 +123,13 @@ class Progress:
         return saved.state
 
     def spend(self, **amounts: float) -> None:
-        """Adds to the running totals; `reinforce_flops=…` is logged as compute/reinforce_flops."""
+        """Adds amounts to the cumulative totals; `reinforce_flops=…` is logged as compute/reinforce_flops."""
         for name, amount in amounts.items():
             key = f"compute/{name}"
             self.spent[key] = self.spent.get(key, 0.0) + amount
 
     def log(self, stage: str, metrics: Mapping[str, float]) -> None:
-        """Writes a line of metrics for this step, totals included, and tells the listener."""
+        """Writes the metrics of this step, with the cumulative totals, and calls the listener."""
         line = dict(metrics) | self.spent
         for name, value in metrics.items():
             if name.startswith("time/"):
@@ -140,14 +140,14 @@ class Progress:
             self.listener(stage, {"step": self.step, **line})
 
     def keep(self, groups: Sequence[Group], advantages: Mapping[str, Sequence[float]]) -> None:
-        """Writes this step's rollouts into the journal."""
+        """Writes this step's rollouts to the journal."""
         self.run.keep(self.version, groups, advantages, self.step)
 
     def done(self, *, last: bool = False) -> None:
-        """Ends a step: saves where one is due.
+        """Ends a step: saves a checkpoint every `every` steps, when `last`, and when `stop` is set.
 
         Raises:
-            Interrupted: `stop` was set; the state is saved.
+            Interrupted: `stop` is set; the checkpoint was saved.
         """
         if last or self.stop or self.step % self.every == 0:
             self.save()
@@ -156,7 +156,7 @@ class Progress:
             raise Interrupted(message)
 
     def save(self) -> None:
-        """Writes a checkpoint of everything a loop needs to go on."""
+        """Writes a checkpoint from which a loop can resume."""
         state = {name: dict(give()) for name, give in self.extra.items()}
         self.run.save(self.step, self._write, {"spent": self.spent, "seconds": self.seconds, **state}, self.score)
 
@@ -166,7 +166,14 @@ class Progress:
 
 
 def watch_over(progress: Progress, task: Task, settings: AlarmSettings, seconds: float = 10.0) -> Alarms:
-    """Returns the alarms that watch a run, as its checkpoint left them where it goes on from one."""
+    """Returns the session's monitor of reward hacking, restored from the checkpoint if the run was resumed.
+
+    Args:
+        progress: training session; the monitor is created once and saved in its checkpoints.
+        task: provides the audit.
+        settings: thresholds of the alarms.
+        seconds: time limit of one audit in a worker process.
+    """
     if progress.alarms is None:
         progress.alarms = Alarms(task, settings, seconds)
         saved = progress.run.latest()
@@ -177,22 +184,22 @@ def watch_over(progress: Progress, task: Task, settings: AlarmSettings, seconds:
 
 
 class Clock:
-    """Seconds by phase of one step."""
+    """Stopwatch of the phases of one step; `seconds` has the metrics."""
 
     def __init__(self) -> None:
-        """Starts now."""
+        """Starts the first phase."""
         self.seconds: dict[str, float] = {}
         self._since = time.perf_counter()
 
     def lap(self, phase: str) -> None:
-        """Ends a phase."""
+        """Ends a phase, records it as `time/{phase}_seconds`, and starts the next."""
         now = time.perf_counter()
         self.seconds[f"time/{phase}_seconds"] = now - self._since
         self._since = now
 
 
 def _flatten(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an optimizer's tensors by name; its settings are the recipe's and are not repeated."""
+    """Returns an optimizer's state as tensors by name, without its settings, which the recipe contains."""
     tensors = {
         f"{number}.{name}": tensor.contiguous()
         for number, tensors in state["state"].items()
@@ -202,7 +209,7 @@ def _flatten(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unflatten(tensors: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an optimizer's state from `_flatten`'s tensors and a fresh optimizer's settings."""
+    """Returns an optimizer's state from the tensors of `_flatten` and the settings of a new optimizer."""
     state: dict[int, dict[str, Any]] = {}
     taken = int(tensors.get(TAKEN, 0))  # older checkpoints have none
     for key, tensor in tensors.items():

@@ -1,4 +1,4 @@
-"""Fine-tuning: next-token prediction of a teacher's words. The loop of a warm start, and of replay later."""
+"""Supervised fine-tuning (SFT): next-token prediction on demonstrations."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,19 +17,23 @@ def finetune(
     authors: Sequence[Author] = (Author.TEACHER,),
     after: Callable[[int], None] | None = None,
 ) -> None:
-    """Takes `updates` steps on demonstrations, from `start` on.
+    """Trains on demonstrations, from update `start` + 1 to `updates`.
 
-    Learned from: the tokens by `authors`, each with weight 1 / (number of them in the batch). Prompts and template
-    tokens are read and not learned from. The loop logs every step and saves as `progress` says.
+    The loss is the mean negative log-likelihood of the batch's tokens by `authors`. Other tokens, such as those of
+    prompts and of the chat template, have no loss. The loop logs every step, and `progress` saves checkpoints.
 
     Args:
-        progress: logs, saves, stops; its learner takes the steps.
-        lessons: demonstrations of an update, a pure function of its number (1 … updates).
-        updates: how many in all.
-        start: updates done before, when resumed.
-        stage: names the lines in the metrics.
-        authors: whose words are learned.
-        after: called with the update's number after it was logged and before it is saved.
+        progress: training session; its learner takes the steps.
+        lessons: returns the demonstrations of an update, deterministically, by its number from 1 to `updates`.
+        updates: number of updates, those before a resume included.
+        start: number of updates done before a resume.
+        stage: name of the stage in the metrics.
+        authors: authors whose tokens are trained on.
+        after: callback with the update's number, after it is logged and before the checkpoint.
+
+    Raises:
+        LearningError: a loss is not finite.
+        Interrupted: the user requested a stop.
     """
     learner = progress.learner
     schedule = learner.settings.optimizer
