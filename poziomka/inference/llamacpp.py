@@ -1,8 +1,8 @@
-"""A GGUF file behind the waist, run by llama.cpp: one quantised stream at a time, for chat and serving.
+"""LlamaCppSampler: the sampler interface over llama.cpp, for chat and serving with a GGUF file, one request at a time.
 
-llama.cpp computes the logits; drawing, budgets of thought and stop strings are the engine's own code, so a request
-means here what it means there, and log-probabilities are those of the quantised weights. It hosts no weights of a
-trainer. For many streams at once the engine is faster.
+llama.cpp computes the logits. Token sampling, thinking budgets and stop strings are the engine's code, so a request has
+the same meaning as there; log-probabilities are those of the quantised weights. The sampler is no WeightHost. For many
+concurrent requests the engine is faster.
 """
 
 import asyncio
@@ -26,26 +26,27 @@ from poziomka.inference.token_sampling import choose, uniforms
 from poziomka.models.base import masked
 from poziomka.models.text.chat import ChatFormat
 
-READ_AT_ONCE = 512  # prompt tokens in one pass; llama.cpp keeps a buffer of logits for as many
+READ_AT_ONCE = 512  # prompt tokens in one pass; llama.cpp allocates a buffer of logits for as many
 
 
 class LlamaCppSampler(Sampler):
-    """Writes with a GGUF file.
+    """Samples from a GGUF file.
 
-    Requests are answered one after the other, in a thread, so the event loop stays free. A request that goes on where
-    the last one ended, the next turn of a conversation for one, reads only what is new. Any other is read whole:
-    llama.cpp rounds some 1e-3 nats otherwise where a text is read in other pieces, and the same request must repeat.
-    For that reason it does not score.
+    Requests run one after the other in a thread, so the event loop is not blocked. A request that extends the last
+    one, such as the next turn of a conversation, prefills only its new tokens. Any other is prefilled from its first
+    token: with another division of the prefill, llama.cpp's log-probabilities differ by some 1e-3 nats, and equal
+    requests must repeat. For the same reason the sampler does not score.
 
     Args:
-        path: the file.
-        chat: tokenizer and format of the same model.
-        policy: names the weights on spans; None for the file's name.
-        context: most tokens of a transcript; None for as many as the model reads.
-        threads: of computation; None for one a core.
+        path: path of the GGUF file.
+        chat: tokenizer and chat format of the same model.
+        policy: version of the weights, recorded on spans; None for the file's name.
+        context: maximum length of a transcript, in tokens; None for the model's context length.
+        threads: number of CPU threads; None for one per core.
 
     Raises:
-        SamplerError: llama-cpp-python is not installed, the file cannot be loaded, or its vocabulary is another.
+        SamplerError: llama-cpp-python is not installed, the file cannot be loaded, or its vocabulary differs from the
+            tokenizer's.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class LlamaCppSampler(Sampler):
         unused = chat.tokenizer.unused(self._llama.n_vocab())
         self._unused = torch.tensor(unused, dtype=torch.long) if unused else None
         self.marks = marks_of(chat.tokenizer)
-        self._read: array[int] = array("i")  # the tokens whose states llama.cpp holds
+        self._read: array[int] = array("i")  # tokens in llama.cpp's KV cache
         self._lock = Lock()
 
     def _open(self, path: Path, context: int | None, threads: int) -> Any:
@@ -82,7 +83,7 @@ class LlamaCppSampler(Sampler):
             raise SamplerError(message) from error
 
     def _demand_vocabulary(self, path: Path) -> None:
-        """Refuses a file whose tokens are not the tokenizer's: its replies would be read as other words."""
+        """Raises SamplerError if the file's vocabulary differs from the tokenizer's, which would decode other text."""
         vocabulary = self._library.llama_model_get_vocab(self._llama.model)
         size, inner = self._llama.n_vocab(), self.chat.tokenizer.inner
         text = self._library.llama_vocab_get_text
@@ -97,7 +98,7 @@ class LlamaCppSampler(Sampler):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Token ids and log-probabilities."""
+        """Token ids and log-probabilities; no scoring."""
         return Capabilities(token_ids=True, logprobs=True, context=self.context)
 
     async def extend(self, transcript: Transcript, sampling: Sampling, on_token: OnToken | None = None) -> Transcript:
@@ -116,7 +117,7 @@ class LlamaCppSampler(Sampler):
         return transcript + spans_of(pieces, self.chat.tokenizer.decode, time.perf_counter() - started)
 
     def _write(self, request: Request) -> None:
-        """Writes token after token until the request is over, or nobody waits for it."""
+        """Samples tokens until the request is finished or cancelled."""
         with self._lock:
             row, sampling = Row(request, self.context), request.sampling
             over = row.full
@@ -133,7 +134,7 @@ class LlamaCppSampler(Sampler):
         request.done(row.pieces)
 
     def _choose(self, logits: Tensor, row: Row, sampling: Sampling) -> tuple[int, float]:
-        """Returns the coming token, forced or drawn, and its log-probability."""
+        """Returns the next token, forced or sampled, and the log-probability of the sampled one."""
         uniform = uniforms(np.array([row.seed], np.uint64), np.array([row.place], np.uint64))
         token, logprob = choose(
             logits,
@@ -150,13 +151,13 @@ class LlamaCppSampler(Sampler):
         return (row.forced[0] if row.forced else int(token)), float(logprob)
 
     def _logits(self, tokens: "array[int]") -> Tensor:
-        """Returns the logits [1, V] after `tokens`, of which only those are read that llama.cpp does not hold yet.
+        """Returns the logits [1, V] after `tokens`; computes only tokens that are not in llama.cpp's KV cache.
 
-        Rows for which the tokenizer has no token have no probability.
+        Logits of ids that are not in the tokenizer are masked.
         """
         held = len(self._read)
         shared = held if held < len(tokens) and tokens[:held] == self._read else 0
-        self._read = array("i")  # if reading fails, nobody knows what is held
+        self._read = array("i")  # if eval fails, the cache is in an unknown state
         self._llama.n_tokens = shared
         self._llama.eval(tokens[shared:])
         self._read = array("i", tokens)
@@ -165,13 +166,13 @@ class LlamaCppSampler(Sampler):
         return masked(logits, self._unused)
 
     def close(self) -> None:
-        """Gives the memory back."""
+        """Frees the model's memory."""
         with self._lock:
             self._llama.close()
 
 
 def _llama_cpp() -> Any:
-    """Imports llama-cpp-python: here only, because it is an extra."""
+    """Imports and returns llama-cpp-python, an optional dependency; raises SamplerError if it is not installed."""
     try:
         import llama_cpp  # noqa: PLC0415 an extra
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The local engine behind the waist: transcripts in, longer transcripts out."""
+"""LocalSampler: the sampler interface over the engine, with a model in this process."""
 
 import asyncio
 import time
@@ -16,26 +16,29 @@ from poziomka.inference.spans import marks_of, read_by, spans_of, thought_in
 from poziomka.models.base import Architecture
 from poziomka.models.text.chat import ChatFormat
 
-SETTLED = 4  # rounds of the event loop without a new request after which everybody who is ready has asked
+SETTLED = 4  # event-loop iterations without a new request after which the engine steps
 
 
 class LocalSampler(Sampler):
-    """Writes with a model in this process.
+    """Samples from a model in this process, with continuous batching.
 
-    The engine steps between rounds of the caller's event loop, once everybody who is ready has asked: so which
-    requests share a batch does not hang on the clock, and a run repeats bit for bit.
+    The engine steps between iterations of the caller's event loop, after all tasks that can run have submitted their
+    requests. So the composition of batches does not depend on timing, and a run repeats bit for bit.
 
     Args:
-        model: an architecture; the sampler works on its own copy of the weights.
-        chat: tokenizer and format.
-        policy: names the version of the weights.
-        limits: rows, context, cached prefixes.
+        model: architecture with weights, of which the sampler keeps its own copy.
+        chat: tokenizer and chat format.
+        policy: version of the weights.
+        limits: batch size, context length and prefix cache; None for the defaults.
+
+    Raises:
+        SamplerError: the tokenizer has more tokens than the model.
     """
 
     def __init__(
         self, model: Architecture, chat: ChatFormat, policy: str = "initial", limits: EngineLimits | None = None
     ) -> None:
-        """Copies the model."""
+        """Creates the engine with a copy of the model."""
         tokenizer = chat.tokenizer
         if model.vocabulary < len(tokenizer):
             message = f"a model of {model.vocabulary} tokens cannot write with a tokenizer of {len(tokenizer)}"
@@ -48,17 +51,17 @@ class LocalSampler(Sampler):
 
     @property
     def policy(self) -> str:
-        """Version of the weights that write now."""
+        """Version of the present weights."""
         return self.engine.policy
 
     @property
     def context(self) -> int | None:
-        """Most tokens of a transcript; a reply that comes so far ends there. None for any number."""
+        """Maximum length of a transcript, in tokens, at which a reply ends; None for no maximum."""
         return self.engine.context
 
     @property
     def capabilities(self) -> Capabilities:
-        """All of them; the dtype is that of the coarsest weights."""
+        """Token ids, log-probabilities and scoring; the dtype is the lowest precision among the weights."""
         coarsest = max((weight.dtype for weight in self.engine.model.parameters()), key=lambda d: torch.finfo(d).eps)
         dtype = str(coarsest).removeprefix("torch.")
         return Capabilities(token_ids=True, logprobs=True, scoring=True, context=self.context, dtype=dtype)
@@ -88,26 +91,26 @@ class LocalSampler(Sampler):
         return transcript + spans_of(pieces, self.chat.tokenizer.decode, time.perf_counter() - started)
 
     def _wake(self) -> None:
-        """Sees to it that somebody steps the engine in this event loop."""
+        """Starts the task that steps the engine, if none is running in this event loop."""
         self._asked += 1
         loop = asyncio.get_running_loop()
         if self._pump is None or self._pump.done() or self._pump.get_loop() is not loop:
             self._pump = loop.create_task(self._run())
 
     async def _run(self) -> None:
-        """Steps the engine until nobody waits; a step that fails is raised to everybody who does."""
+        """Steps the engine until all requests are finished; a failing step raises its error in all pending requests."""
         while self.engine.busy:
             await self._settle()
             try:
                 self.engine.step()
-            except Exception as error:  # noqa: BLE001 those who wait must hear of it, whatever it is
+            except Exception as error:  # noqa: BLE001 any error must reach the pending requests
                 self.engine.forget()
                 for future in self._asking:
                     if not future.done():
                         future.set_exception(error)
 
     async def _settle(self) -> None:
-        """Waits until no new request has come for some rounds of the event loop."""
+        """Waits until SETTLED event-loop iterations have passed without a new request."""
         quiet = 0
         while quiet < SETTLED:
             before = self._asked
@@ -115,24 +118,24 @@ class LocalSampler(Sampler):
             quiet = quiet + 1 if self._asked == before else 0
 
     async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
-        """See Sampler."""
+        """Returns the log-probability of each token; see Sampler."""
         return self.engine.score(self.read(transcript).tokens, temperature)
 
     def read(self, transcript: Transcript) -> Transcript:
-        """Returns the transcript with tokens on every span, as it will be gone on from.
+        """Returns the transcript with tokens on every span, as `extend` continues it.
 
         Raises:
-            TranscriptError: the format or the vocabulary refuses its words.
+            TranscriptError: the chat format rejects the messages, or the tokenizer cannot encode the text.
         """
         return read_by(self.chat, transcript)
 
     async def load_weights(self, version: str, weights: Mapping[str, Any]) -> None:
-        """Replaces the weights; replies under way go on with the new ones, in a span of their own. See WeightHost."""
+        """Replaces the weights; unfinished replies continue with the new ones in a new span. See WeightHost."""
         if not isinstance(weights, Mapping):
             message = f"weights are tensors by name: received {type(weights).__name__} for version {version!r}"
             raise SamplerError(message)
         self.engine.adopt(version, weights)
 
     async def release_weights(self) -> None:
-        """Frees the memory of weights that are laid out for sampling, unless requests are under way. See WeightHost."""
+        """Releases weight memory until the next `load_weights`, unless requests are pending. See WeightHost."""
         self.engine.rest()

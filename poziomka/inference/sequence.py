@@ -1,4 +1,4 @@
-"""One request on its way through the engine."""
+"""Requests of the engine, their state during generation, and the control tokens of thoughts and ends."""
 
 from array import array
 from collections import deque
@@ -8,13 +8,21 @@ from dataclasses import dataclass, field
 from poziomka.core.sampler import OnToken, Sampling
 from poziomka.core.transcript import CLOSE, THINK, Author, Stop
 
-CHARACTER = 4  # most bytes of a character, each of which may be a token
-HALF = "\ufffd"  # what bytes read as that are no character
+CHARACTER = 4  # maximum bytes of a UTF-8 character, each of which may be a token
+HALF = "\ufffd"  # replacement character, to which incomplete UTF-8 sequences decode
 
 
 @dataclass(slots=True)
 class Piece:
-    """What one author wrote under one policy: becomes a span."""
+    """Generated tokens of one author and one policy, which become a span.
+
+    Attributes:
+        author: MODEL or FORCED.
+        policy: version of the weights.
+        tokens: token ids.
+        logprobs: log-probability of each sampled token; empty for FORCED.
+        stop: stop reason; None for FORCED, and while the piece is unfinished.
+    """
 
     author: Author
     policy: str
@@ -25,16 +33,16 @@ class Piece:
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """A prefix to be continued.
+    """A request to continue a prefix.
 
     Attributes:
-        tokens: the prefix, at least one token.
-        sampling: its settings.
-        thought: thinking tokens written so far, in thoughts that were closed too.
-        thinking: whether a thought is open.
-        done: called once with the pieces that were written.
-        cancelled: nobody waits for it any more.
-        on_token: called with the author and the id of each token as it is written; False ends the reply.
+        tokens: token ids of the prefix, at least one.
+        sampling: sampling parameters.
+        thought: thinking tokens in the prefix that count toward the budget, those of closed thoughts included.
+        thinking: whether a thought is open at the end of the prefix.
+        done: callback, called once with the generated pieces.
+        cancelled: set when the caller no longer awaits the reply.
+        on_token: callback (author, token id) for each generated token; if it returns False, the reply ends.
     """
 
     tokens: "array[int]"
@@ -48,14 +56,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Token sequences with a meaning: the end tokens, and how a thought is opened and closed.
+    """Control tokens: end tokens, and the token sequences that open and close a thought.
 
-    A vocabulary of pieces can spell "</think>" in many ways (".</" + "think" + ">"), so there the text decides.
+    A subword vocabulary can tokenize "</think>" in many ways (".</" + "think" + ">"), so the decoded text is matched
+    there.
 
     Attributes:
-        end: any of them ends a reply.
-        open, close: how a thought is opened and closed when we write it.
-        spelled: tokens that can be the last of a mark spelled otherwise, with their texts.
+        end: ids of tokens that end a reply.
+        open: token ids of the canonical "<think>".
+        close: token ids of the canonical "</think>", used to force the end of a thought.
+        spelled: text by id of tokens that can be the last of another tokenization of a mark.
     """
 
     end: frozenset[int]
@@ -65,17 +75,23 @@ class Marks:
 
     @property
     def reach(self) -> int:
-        """Most tokens that a mark is made of."""
+        """Maximum number of tokens in a mark."""
         return max(len(self.open), len(self.close), len(CLOSE) if self.spelled else 0)
 
     def found(self, words: tuple[int, ...], decode: "Callable[[list[int]], str]", *, thinking: bool) -> bool:
-        """Whether `words` end with the mark that is awaited: the close where one thinks, else the opening."""
+        """Returns whether `words` end with the closing mark if `thinking`, else with the opening mark.
+
+        Args:
+            words: latest token ids, at most `reach`.
+            decode: decodes token ids into text.
+            thinking: whether a thought is open.
+        """
         if _ends(words, self.close if thinking else self.open):
             return True
         return words[-1] in self.spelled and (CLOSE if thinking else THINK) in decode(list(words))
 
     def closing(self, words: tuple[int, ...], decode: "Callable[[list[int]], str]") -> list[int]:
-        """Returns the tokens that would close a thought after `words`."""
+        """Returns the ids of next tokens that would close a thought after `words`."""
         tokens = [self.close[-1]] if _ends(words, self.close[:-1]) else []
         text = decode(list(words)) if self.spelled else ""
         if "<" in text:
@@ -84,7 +100,23 @@ class Marks:
 
 
 class Row:
-    """A request while it is being written."""
+    """State of a request during generation, one row of the batch.
+
+    Attributes:
+        request: the request.
+        pieces: pieces generated so far.
+        next: token id that the model reads in the next step.
+        place: position of the next token in the transcript.
+        seed: seed of the request, as an unsigned 64-bit integer.
+        left: number of tokens that may still be sampled.
+        context: maximum length of the transcript, in tokens; None for no maximum.
+        thought: thinking tokens that count toward the budget.
+        thinking: whether a thought is open.
+        swapped: whether the weights changed since the first token was read.
+        forced: token ids to insert next.
+        words: latest MODEL token ids, as many as a mark may have, to find marks.
+        tail: latest MODEL token ids, to find stop strings.
+    """
 
     __slots__ = (
         "context",
@@ -103,25 +135,25 @@ class Row:
     )
 
     def __init__(self, request: Request, context: int | None = None) -> None:
-        """Starts after the request's tokens; the reply ends where the transcript has `context` tokens."""
+        """Starts after the request's tokens; the reply ends when the transcript has `context` tokens."""
         sampling = request.sampling
         self.request = request
         self.pieces: list[Piece] = []
-        self.next = request.tokens[-1]  # the token to read in the coming step
-        self.place = len(request.tokens)  # where the coming token will stand
+        self.next = request.tokens[-1]
+        self.place = len(request.tokens)
         self.seed = sampling.seed % 2**64
         self.left = sampling.tokens
         self.context = context
         self.thought, self.thinking = request.thought, request.thinking
-        self.swapped = False  # whether the weights changed since its first token was read
+        self.swapped = False
         self.forced: deque[int] = deque()
-        self.words: tuple[int, ...] = ()  # the model's latest tokens, as many as open or close a thought
+        self.words: tuple[int, ...] = ()
         longest = max((len(stop.encode("utf-8", "replace")) for stop in sampling.stop), default=0)
-        self.tail: deque[int] = deque(maxlen=longest + CHARACTER)  # a token that can be read has a byte at least
+        self.tail: deque[int] = deque(maxlen=longest + CHARACTER)  # a token with text has a byte or more
 
     @property
     def written(self) -> "array[int]":
-        """All tokens so far, the prefix included."""
+        """Token ids so far, those of the prefix included."""
         tokens = array("i", self.request.tokens)
         for piece in self.pieces:
             tokens.extend(piece.tokens)
@@ -129,11 +161,11 @@ class Row:
 
     @property
     def full(self) -> bool:
-        """Whether the transcript has as many tokens as the context."""
+        """Whether the transcript has reached the context length."""
         return self.context is not None and self.place >= self.context
 
     def force(self, close: tuple[int, ...]) -> None:
-        """Queues the end of the thought once its budget is spent."""
+        """Queues the tokens `close` if a thought is open and its budget (`think_most`) is spent."""
         most = self.request.sampling.think_most
         if self.thinking and most is not None and self.thought >= most and not self.forced:
             self.forced.extend(close)
@@ -142,7 +174,7 @@ class Row:
             self.tail.clear()
 
     def forbids(self, marks: Marks, decode: "Callable[[list[int]], str]") -> list[int]:
-        """Returns the tokens that may not come next: those that would end a thought below its least length."""
+        """Returns the ids of tokens that are not allowed next: those that would end a thought before `think_least`."""
         if not self.thinking or self.thought >= self.request.sampling.think_least:
             return []
         return [*marks.end, *marks.closing(self.words, decode)]
@@ -150,7 +182,15 @@ class Row:
     def write(
         self, token: int, logprob: float, policy: str, marks: Marks, decode: "Callable[[list[int]], str]"
     ) -> bool:
-        """Takes the coming token; returns whether the request is finished."""
+        """Appends the next token, updates the state, and returns whether the request is finished.
+
+        Args:
+            token: token id, sampled or forced.
+            logprob: log-probability of a sampled token; ignored for a forced one.
+            policy: version of the weights.
+            marks: control tokens.
+            decode: decodes token ids into text, to find marks and stop strings.
+        """
         forced = bool(self.forced)
         author = Author.FORCED if forced else Author.MODEL
         piece = self.pieces[-1] if self.pieces else None
@@ -176,9 +216,9 @@ class Row:
         return piece.stop not in (None, Stop.THOUGHT)
 
     def _think(self, token: int, marks: Marks, decode: "Callable[[list[int]], str]") -> bool:
-        """Counts a token of the thought; returns whether it closed it.
+        """Updates the state of the thought with a sampled token; returns whether the token closed it.
 
-        A thought that is opened again goes on with what it has spent, so that no budget can be had twice.
+        A thought that is opened again continues the count, so that the budget bounds all thoughts together.
         """
         self.words = (*self.words, token)[-marks.reach :]
         found = marks.found(self.words, decode, thinking=self.thinking)
@@ -196,7 +236,7 @@ class Row:
             return Stop.END
         closed = self._think(token, marks, decode)
         if self.request.sampling.stop:
-            if decode([token]):  # one that reads as nothing must not push others out
+            if decode([token]):  # tokens without text must not displace others from the tail
                 self.tail.append(token)
             if _holds(list(self.tail), self.request.sampling.stop, decode):
                 return Stop.PHRASE
@@ -206,10 +246,10 @@ class Row:
 
 
 def _holds(tail: list[int], stops: Sequence[str], decode: Callable[[list[int]], str]) -> bool:
-    """Whether the text of the latest tokens holds one of `stops`.
+    """Returns whether the text of the latest tokens contains one of `stops`.
 
-    A vocabulary with bytes as a fallback reads a run of them as nothing but U+FFFD where the run begins in the middle
-    of a character, so the run is also read from each of the next bytes on.
+    With byte-fallback tokens, a run of bytes that begins inside a character decodes to U+FFFD only, so decoding is
+    repeated from each of the next bytes.
     """
     for start in range(CHARACTER):
         text = decode(tail[start:])
@@ -221,10 +261,10 @@ def _holds(tail: list[int], stops: Sequence[str], decode: Callable[[list[int]], 
 
 
 def nothing(policy: str) -> Piece:
-    """Returns the piece of a model that had no room to write a token."""
+    """Returns the empty piece, with Stop.LENGTH, of a reply to a prompt that fills the context."""
     return Piece(Author.MODEL, policy, stop=Stop.LENGTH)
 
 
 def _ends(words: tuple[int, ...], phrase: tuple[int, ...]) -> bool:
-    """Whether `words` end with `phrase`."""
+    """Returns whether `words` end with `phrase`."""
     return not phrase or words[-len(phrase) :] == phrase

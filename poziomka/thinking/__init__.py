@@ -1,1 +1,1 @@
-"""Strategies: samplers made of samplers."""
+"""Strategies at test time: thinking budgets, majority voting, and Thinker, which makes a sampler of a strategy."""

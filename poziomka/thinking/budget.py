@@ -1,6 +1,6 @@
-"""Thinking budgets: bounds on the thinking tokens of an attempt, and accuracy at many budgets from one long thought.
+"""Thinking budgets: bounds on the thinking tokens of an attempt, and evaluation at many budgets from one long thought.
 
-Budget forcing as in s1 (Muennighoff et al. 2025, arXiv 2501.19393), by the samplers' own parameters.
+Budget forcing as in s1 (Muennighoff et al. 2025, arXiv 2501.19393), by parameters of the sampling request.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from poziomka.core.transcript import CLOSE, THINK, Author, Span, Transcript
 
 @dataclass(frozen=True)
 class Budget(Strategy):
-    """Attempts whose thoughts have at least `least` and at most `most` tokens, whatever the request's own limits.
+    """Bounds the thinking tokens of a strategy's attempts; overrides the request's own bounds.
 
     Attributes:
-        most: thinking tokens after which the thought is closed by a forced "</think>"; None for no limit.
-        least: thinking tokens before which the thought may not close.
+        most: maximum number of thinking tokens: the thought is then closed by a forced "</think>"; None for no limit.
+        least: minimum number of thinking tokens: the thought cannot be closed before.
         inner: strategy that makes the attempts.
     """
 
@@ -63,23 +63,24 @@ class Budget(Strategy):
 
 
 async def fork(sampler: Sampler, long: Transcript, sampling: Sampling, budget: int) -> Transcript:
-    """Returns the reply the model would have given within `budget` thinking tokens, from one with a longer budget.
+    """Returns the reply that the model gives with a smaller thinking budget, from a reply with a larger one.
 
-    Exact where a thought closes with one token and randomness is named by a token's place, as in the local engine:
-    the shorter thought is then the longer one's beginning. A reply whose thought ended in time is returned as it is;
-    one that opened its thought again is written anew, since only its sampler knows where its budget was spent.
+    The long thought is truncated to `budget` tokens and closed by a forced "</think>", and the sampler continues. That
+    is exact if a thought closes with one token and random numbers depend on a token's position, as in the local engine:
+    the short thought is then a prefix of the long one. A reply whose thought ended within the budget is returned
+    unchanged. A reply that opened a second thought is sampled again, because only the sampler counts its budget.
 
     Args:
-        sampler: wrote the long reply.
-        long: the transcript with the long thought; the model's first span is the thought.
-        sampling: the settings it was written with, seed included.
+        sampler: sampler of the long reply.
+        long: transcript with the long thought, which is its first MODEL span.
+        sampling: parameters of the long reply, seed included.
         budget: thinking tokens.
     """
     first = next((number for number, span in enumerate(long) if span.author is Author.MODEL), None)
     if first is None:
         return long
     before = sum(map(len, long.spans[:first]))
-    if len(long.spans[first]) <= budget:  # the token that closed it included: the next one would be forced to close
+    if len(long.spans[first]) <= budget:  # closing token included: at `budget`, the next is forced
         if any(THINK in span.text for span in long.spans[first + 1 :]):
             return await sampler.extend(long.cut(before), replace(sampling, think_most=budget))
         return long
@@ -97,10 +98,23 @@ def at_budgets(
     attempts: int = 1,
     scoring: Scoring | None = None,
 ) -> dict[int, Evaluation]:
-    """Evaluates the test split at many thinking budgets: thinks once, at the largest, and forks at each smaller one.
+    """Evaluates the test split at many thinking budgets: samples once at the largest, and forks at each smaller one.
+
+    Args:
+        sampler: samples the replies.
+        task: task without an environment.
+        sampling: parameters of every request, seeds and `think_most` aside.
+        budgets: thinking tokens, 0 or more each.
+        problems: number of problems, from index 0; all of a smaller split.
+        attempts: attempts per problem.
+        scoring: the scorer's workers, to reuse between calls; None for workers of this call.
+
+    Returns:
+        The evaluation of each budget.
 
     Raises:
-        SettingsError: no budgets, or a task whose environment speaks inside the thought, which cannot be cut.
+        SettingsError: there are no budgets, one is negative, or the task has an environment, whose replies inside a
+            thought cannot be cut.
     """
     if not budgets or min(budgets) < 0:
         message = f"budgets are thinking tokens, 0 or more: received {list(budgets)}"

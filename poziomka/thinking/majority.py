@@ -1,4 +1,4 @@
-"""Majority voting: several replies to one prompt, answered by the answer that most of them give."""
+"""Majority voting (self-consistency): several replies to one prompt, and the most frequent answer among them."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from poziomka.core.transcript import Transcript
 
 
 def last_words(transcript: Transcript) -> str | None:
-    """Returns the text after the thought without white space around it; None where there is none."""
+    """Returns the stripped text after the thought; None if there is none."""
     return split_thought(transcript.reply)[1].strip() or None
 
 
@@ -28,7 +28,7 @@ class Majority(Strategy):
     Attributes:
         votes: replies per attempt, 1 or more.
         read: returns the answer of a reply; None for a reply without one, which has no vote.
-        reward_agreement: reward of a reply is 1 where its answer won the vote, else 0.
+        reward_agreement: whether the reward of a reply is 1 if its answer won the vote, else 0.
     """
 
     votes: int
@@ -44,7 +44,7 @@ class Majority(Strategy):
         open_session: OpenSession | None = None,
         problem: Problem | None = None,
     ) -> Attempt:
-        """Returns an attempt with a branch per vote; among equally frequent answers, the first sampled wins."""
+        """Returns an attempt with one branch per vote; among equally frequent answers, the first sampled wins."""
         seeds = [seed_of(params.seed, "majority", vote) for vote in range(self.votes)]
         requests = [replace(params, seed=seed) for seed in seeds]
         found = await SINGLE_REPLY.attempts(sampler, prompt, requests, open_session=open_session, problem=problem)
@@ -60,6 +60,6 @@ class Majority(Strategy):
 
 
 def _most_frequent(answers: Sequence[str | None]) -> str | None:
-    """Returns the most frequent answer, the first of several; None where no reply has an answer."""
+    """Returns the most frequent answer, the first of equally frequent ones; None if no reply has an answer."""
     counts = Counter(answer for answer in answers if answer is not None)
     return max(counts, key=lambda answer: counts[answer]) if counts else None

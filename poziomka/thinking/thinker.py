@@ -1,4 +1,4 @@
-"""A strategy as a sampler: evaluation, chat and serving run any strategy by way of it."""
+"""Thinker: a strategy behind the sampler interface, for evaluation, chat and serving."""
 
 from dataclasses import dataclass
 
@@ -22,13 +22,16 @@ class Thinker(Sampler):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Those of the inner sampler."""
+        """Features of the inner sampler."""
         return self.sampler.capabilities
 
     async def extend(self, transcript: Transcript, sampling: Sampling, on_token: OnToken | None = None) -> Transcript:
-        """Returns the branch that answers; the other branches are in its `tried`.
+        """Returns the transcript of the answering branch, with the other branches in its `tried`.
 
-        `on_token` gets the tokens of the answer alone, once it is chosen; its result is ignored.
+        Args:
+            transcript: the prompt, or a conversation so far.
+            sampling: parameters of each request of the strategy.
+            on_token: called for the tokens of the answering branch only, after the attempt; its result is ignored.
 
         Raises:
             SamplerError: as the inner sampler.
@@ -51,7 +54,7 @@ class Thinker(Sampler):
 
 
 def _shared(one: Transcript, other: Transcript) -> int:
-    """Returns how many spans two transcripts begin with that have the same author and text."""
+    """Returns the number of leading spans in which two transcripts agree in author, text and stop reason."""
     count = 0
     for a, b in zip(one, other, strict=False):
         if (a.author, a.text, a.stop) != (b.author, b.text, b.stop):
@@ -61,6 +64,6 @@ def _shared(one: Transcript, other: Transcript) -> int:
 
 
 def _put_aside(answer: Transcript, other: Transcript) -> Tried:
-    """Returns the part of a branch that the answer does not share."""
+    """Returns the part of a branch after the spans that it shares with the answer."""
     count = _shared(answer, other)
     return Tried(sum(map(len, answer.spans[:count])), other.spans[count:])

@@ -1,19 +1,19 @@
-"""Learning from rollouts that were served before and judged later, by a sampler that goes on running.
+"""Off-policy updates from the journal: rollouts that were sampled earlier and scored later.
 
-    1  rollouts of a journal; who was not judged, whose check failed and who was learned from before are left out
-    2  attempts at one problem are a group; attempts without mates are one group together, that of their task, so the
-       baseline of a lone attempt is the mean reward of its task's lone attempts
-    3  A_i as in reinforcement; each token the model wrote gets weight A_i / (problems × tokens of its problem)
-    4  refuse where KL(writer ‖ learner) is above the bound, in nats a token
-    5  one AdamW step on  - Σ weight · sg(min(ρ, cap)) · log π(token);  ρ is to the writer's stored probabilities
+    1  rollouts of a journal, without those that are unscored, failed their check or were trained on before
+    2  attempts at one problem are a group; single attempts form one group per task, whose mean reward is their
+       baseline
+    3  A_i as in on-policy training; each MODEL token gets weight A_i / (problems × tokens of its problem)
+    4  refuse if KL(sampling policy ‖ learner) is above the bound, in nats per token
+    5  one AdamW step on  - Σ weight · sg(min(ρ, cap)) · log π(token);  ρ is relative to the stored probabilities
     6  log, keep, save; the sampler loads the new weights
 
-Older weights may have written what is learned from, unlike in reinforcement: the truncated importance weight of (5)
-corrects for that (MiniMax 2025, arXiv 2506.13585, eq. 4), and (4) bounds how far it has to reach. A lone baseline is
-not a group's: it does not know how hard a problem is, so easy problems get credit for being easy.
+Unlike in on-policy training, older weights may have sampled the rollouts: the truncated importance weight of (5)
+corrects for that (MiniMax 2025, arXiv 2506.13585, eq. 4), and (4) bounds the correction. The baseline of single
+attempts does not account for a problem's difficulty, so attempts at easy problems get a positive advantage.
 
-Log-probabilities must be those of the learner's temperature with nothing cut away (`Sampling.plain`). A journal does
-not say how it was sampled: another temperature shows as mismatch, top-k and top-p do not.
+Stored log-probabilities must be at the learner's temperature, of the full distribution (`Sampling.plain`). A journal
+does not record the sampling parameters: another temperature increases the measured KL, top-k and top-p do not.
 """
 
 import math
@@ -41,13 +41,13 @@ from poziomka.learning.session import Clock, Progress
 from poziomka.runs.feedback import Judged
 from poziomka.runs.run import Run
 
-STAGE = "learn"  # of the lines in the metrics
-EXAMPLES = 3  # damaged rollouts that a note names
+STAGE = "learn"  # name of the stage in the metrics
+EXAMPLES = 3  # damaged rollouts listed in a note
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServedSettings:
-    """How served rollouts become an update."""
+    """Settings of an off-policy update from stored rollouts."""
 
     steps: int = setting(1, "updates from the same rollouts; saved together or not at all", low=1)
     rate: float | None = setting(None, "learning rate; the optimizer's highest where none is given", low=0.0)
@@ -56,12 +56,18 @@ class ServedSettings:
     aggregation: Aggregation = setting("prompt", "prompt, token, sequence or constant")
 
     def __post_init__(self) -> None:
-        """Refuses an unknown name before anything is trained."""
+        """Raises SettingsError for an unknown advantage estimator, before training."""
         advantage_named(self.advantage)
 
 
 class Chosen(NamedTuple):
-    """What there is to learn from, and what was left out."""
+    """Rollouts to train on, and notes and counts of those left out.
+
+    Attributes:
+        rollouts: rollouts to train on.
+        notes: one sentence for each reason for which rollouts were left out.
+        counts: number of rollouts by kind, as metrics.
+    """
 
     rollouts: list[Rollout]
     notes: list[str]
@@ -71,26 +77,29 @@ class Chosen(NamedTuple):
 def learn_from(
     progress: Progress, host: WeightHost | None, judged: Judged, settings: ServedSettings | None = None
 ) -> dict[str, float]:
-    """Takes an update from rollouts and lets the sampler adopt it; returns the metrics of the last step.
+    """Takes off-policy updates from stored rollouts and loads the new weights into the sampler.
 
-    A serving process calls this in the thread of its event loop: replies under way go on with the new weights, in a
-    span of their own. All or nothing: killed before the end, the run stands where it stood.
+    A serving process calls this in the thread of its event loop: unfinished replies continue with the new weights, in a
+    new span. The update is atomic: if the process is killed before the end, the run is unchanged.
 
     Args:
-        progress: the run's books and its learner.
-        host: loads the new weights; None where no sampler runs.
-        judged: rollouts with tokens, log-probabilities and policy, and their scores as far as there are any.
-        settings: see there.
+        progress: training session; its learner takes the steps.
+        host: loads the new weights; None if no sampler is running.
+        judged: rollouts with tokens, log-probabilities and policy, and the scores that exist.
+        settings: steps, learning rate, bound on the KL, advantage estimator; None for the defaults.
+
+    Returns:
+        Metrics of the last step.
 
     Logged besides reinforcement's metrics: rollouts/used, and rollouts/unjudged, rollouts/failed,
     rollouts/without_tokens, rollouts/damaged, rollouts/learned_before and rollouts/overlong, which were left out;
-    scores/unknown, scores/duplicate and scores/refused where scores came later; policy/age_mean and policy/age_most, in
-    steps, over rollouts whose policy names a step of this run, and policy/age_unknown, the share of the others.
+    scores/unknown, scores/duplicate and scores/refused, if there are late scores; policy/age_mean and policy/age_most,
+    in steps, over rollouts whose policy is a step of this run, and policy/age_unknown, the share of the others.
 
     Raises:
-        LearningError: another tokenizer's or a later policy's rollouts, nothing to learn from, writers
-            further from the learner than `mismatch`, or a loss that is not a number; nothing was saved.
-        SettingsError: the learner's settings correct nothing, or its surrogate is right for one step only.
+        LearningError: a rollout is of another tokenizer or of a later policy, no rollout has an advantage, the KL is
+            above `settings.mismatch`, or a loss is not finite; nothing was saved.
+        SettingsError: the learner's correction is "none", or its surrogate "reinforce", which is on-policy only.
     """
     settings = settings or ServedSettings()
     _demand_correcting(progress.learner)
@@ -129,12 +138,12 @@ def learn_from(
     return metrics
 
 
-# ------------------------------------------------------------------------------------------------- what is learned from
+# --------------------------------------------------------------------------------------------------- choice of rollouts
 def choose(progress: Progress, rollouts: Sequence[Rollout]) -> Chosen:
-    """Returns the rollouts that can be learned from, with a sentence and a number for each kind of those left out.
+    """Returns the rollouts that can be trained on, with notes and counts of those left out.
 
     Raises:
-        LearningError: a rollout has another tokenizer's tokens, or names a policy that this run has not reached.
+        LearningError: a rollout has tokens of another tokenizer, or a policy later than this run's step.
     """
     before = learned_before(progress.run)
     kinds: dict[str, list[Rollout]] = {
@@ -177,24 +186,24 @@ def _kind(rollout: Rollout, before: set[str], context: int | None) -> str:
 
 
 def _damage(rollout: Rollout, vocabulary: set[int]) -> str:
-    """Returns what no sampler of this run can have written in a rollout; "" where there is nothing of the kind."""
+    """Returns a description of tokens or log-probabilities that no sampler of this run can produce; "" if none."""
     spans = [span for branch in rollout.branches for span in branch.transcript]
     strange = next((token for span in spans for token in span.tokens or () if token not in vocabulary), None)
     if strange is not None:
         return f"rollout {rollout.id!r} holds the token {strange}, outside the vocabulary of {len(vocabulary):,}"
     values = (value for span in spans for value in span.logprobs or ())
-    wrong = next((value for value in values if not -math.inf < value <= 1e-3), None)  # rounding may go above 0
+    wrong = next((value for value in values if not -math.inf < value <= 1e-3), None)  # rounding may exceed 0
     return "" if wrong is None else f"rollout {rollout.id!r} holds {wrong:g} as the logarithm of a probability"
 
 
 def learned_before(run: Run) -> set[str]:
-    """Returns the ids of rollouts that earlier updates of this kind learned from; one whose journal is gone is said."""
+    """Returns the ids of rollouts that earlier off-policy updates used; adds a note for each unreadable journal."""
     ids: set[str] = set()
     for step in sorted({line["step"] for line in run.metrics() if line["stage"] == STAGE}):
         try:
             ids.update(run.journal(f"step-{step:06d}").advantages)
         except RunError as error:
-            if "there is no journal" not in str(error):  # of several updates taken together, the last one has it
+            if "there is no journal" not in str(error):  # of several updates, only the last has one
                 run.note(f"what step {step} learned from is not known: {error}")
     return ids
 
@@ -239,7 +248,7 @@ def _demand_something(examples: Sequence[Example], chosen: Chosen, notes: Sequen
 
 
 def by_problem(rollouts: Iterable[Rollout]) -> list[Group]:
-    """Returns the attempts at each problem, in the order of their first."""
+    """Groups rollouts by problem, in the order of each problem's first rollout."""
     groups: dict[tuple[str, str], list[Rollout]] = {}
     for rollout in rollouts:
         groups.setdefault((rollout.problem.task, rollout.problem.key), []).append(rollout)
@@ -247,11 +256,11 @@ def by_problem(rollouts: Iterable[Rollout]) -> list[Group]:
 
 
 def advantages_of(groups: Sequence[Group], name: str) -> Advantages:
-    """Returns the advantage of each attempt; those without mates are compared within their task.
+    """Returns the advantage of each attempt; single attempts at a problem are compared within their task.
 
     Args:
         groups: attempts by problem.
-        name: of the estimator.
+        name: name of the advantage estimator.
     """
     lone: dict[str, list[Rollout]] = {}
     for group in groups:
@@ -270,13 +279,13 @@ def _longest(rollouts: Iterable[Rollout]) -> int:
     return max((rollout.transcript.cost for rollout in rollouts), default=1)
 
 
-# -------------------------------------------------------------------------------------------- how far the writers are
+# ------------------------------------------------------------------------------------------- KL to the sampling policy
 def _mismatch(learner: Learner, examples: Iterable[Example]) -> float:
-    """Returns the k3 estimate of KL(writers ‖ learner), the mean over the tokens to be learned from."""
+    """Returns the k3 estimate of KL(sampling policies ‖ learner), the mean over tokens with a policy weight."""
     total, count = 0.0, 0
     for example in examples:
         own = torch.tensor(example.policy) != 0
-        own[0] = False  # nothing is said of the first token
+        own[0] = False  # the first token has no log-probability
         logp = logprobs_of(learner.model, example.tokens, learner.temperature, own)
         total += float(mismatch_kl(logp, torch.tensor(example.logprobs)[own].to(logp.device)))
         count += len(logp)
@@ -292,19 +301,19 @@ def _too_far(far: float, settings: ServedSettings, rollouts: Sequence[Rollout], 
 
 
 def _policies(rollouts: Iterable[Rollout]) -> list[str | None]:
-    """Returns the policies that wrote, in order of appearance."""
+    """Returns the distinct policies of MODEL spans, in order of appearance."""
     spans = (span for rollout in rollouts for span in rollout.transcript if span.author is Author.MODEL)
     return list(dict.fromkeys(span.policy for span in spans))
 
 
 def _step_of(policy: str | None) -> int | None:
-    """Returns the step that a policy's name tells; None where it tells none."""
+    """Returns the step in a policy's name, 12 for "step-000012"; None for any other name."""
     named = re.fullmatch(r"step-(\d+)", policy or "")
     return int(named[1]) if named else None
 
 
 def ages(rollouts: Iterable[Rollout], step: int) -> Mapping[str, float]:
-    """Returns how many steps old the policies are that wrote the rollouts, the oldest of each counted."""
+    """Returns metrics of the age of rollouts, in steps behind `step`, by the oldest policy of each rollout."""
     oldest = [[_step_of(policy) for policy in _policies([rollout])] for rollout in rollouts]
     known = [step - min(s for s in steps if s is not None) for steps in oldest if steps and None not in steps]
     found = {"policy/age_unknown": 1 - len(known) / max(len(oldest), 1)}

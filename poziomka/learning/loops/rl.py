@@ -1,26 +1,26 @@
-"""Reinforcement learning from checked answers, on-policy.
+"""On-policy reinforcement learning with verifiable rewards (RLVR).
 
     for each step:
-        1  P problems; G attempts of each by exactly these weights, every thought closed at the thinking budget
+        1  P problems; G attempts at each, sampled with the present weights, every thought closed at the thinking budget
         2  A_i = (R_i - mean of the group's R) / std of these differences over the batch
-        3  each token the model wrote gets weight A_i / (groups × tokens of its group)      others get none
+        3  each MODEL token gets weight A_i / (groups × tokens of its group), other tokens 0
         4  c = min(p_old / q, cap): the learner's probability of a token before the step, over the sampler's
         5  one AdamW step on  - Σ weight · c · sg(min(ρ, cap)) · log π(token),  ρ = π / p_old
         6  the sampler loads the new weights
 
-These are the defaults; settings choose other advantages (2), aggregations (3), corrections (4) and surrogates (5) by
-name, and whether groups are dealt into several minibatches and learned from for several epochs: then (5) is a step for
-each minibatch and epoch, and p_old is computed for all of them before the first. With one, p_old is what the step's
-own forward pass finds, so ρ is 1, nothing is clipped, and all surrogates have one gradient.
+These are the defaults. Settings select other advantages (2), aggregations (3), corrections (4) and surrogates (5) by
+name, and several minibatches and epochs: then (5) is a step for each minibatch and epoch, and p_old is computed for all
+of them before the first. With one minibatch and epoch, p_old comes from the step's own forward pass, so ρ is 1, nothing
+is clipped, and all surrogates have the same gradient.
 
 A group whose rewards are all equal, and an attempt whose check failed, get no advantage: they are left out of the
 standard deviation, of the normaliser and of the batch, but are logged and kept in the journal. With tools, an attempt
-with a void turn counts in (2) and is left out of (3): see learning/samples/turns.py. A step without a single advantage
-changes no weight. In (3) "the model wrote" excludes prompt, template, tools' output and the "</think>" that the budget
-forces (learning/samples/weighting.py).
+with a void turn counts in (2) and is left out of (3): see learning/samples/turns.py. A step without any advantage
+changes no weight. In (3), prompt, template, tool output and the "</think>" that the budget forces are not MODEL tokens
+(learning/samples/weighting.py).
 
-Staleness is 0: attempts by other weights are refused. So c departs from 1 by rounding only; its cap and
-`policy/mismatch_kl` are there for samplers that compute otherwise than the learner. There is no KL term by default, no
+The staleness is 0: rollouts of other weights are refused. So c differs from 1 by rounding only; its cap and
+`policy/mismatch_kl` matter for samplers whose numerics differ from the learner's. There is no KL term by default, no
 value network and no length penalty.
 """
 
@@ -56,7 +56,7 @@ from poziomka.models.flops import sampling_flops
 
 @dataclass(frozen=True, kw_only=True)
 class ReinforceSettings:
-    """One stage of reinforcement."""
+    """Settings of one stage of reinforcement learning."""
 
     steps: int = setting(45, "most steps, each from a batch of fresh attempts", low=0)
     flops: float | None = setting(
@@ -82,26 +82,26 @@ class ReinforceSettings:
     learner: LearnerSettings = field(default_factory=LearnerSettings)
 
     def __post_init__(self) -> None:
-        """Refuses an unknown name before anything is trained."""
+        """Raises SettingsError for an unknown advantage estimator, before training."""
         advantage_named(self.advantage)
 
     @property
     def sampling(self) -> Sampling:
-        """How attempts are sampled."""
+        """Sampling parameters of the attempts."""
         return Sampling(temperature=self.temperature, tokens=self.tokens, think_most=self.budget)
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How the model that learns makes attempts, and where its weights go after each step.
+    """The policy in training: its sampler, its strategy, and the host of its weights.
 
     Attributes:
         sampler: continues transcripts with the weights of `host`.
         strategy: makes the attempts.
-        host: takes the new weights after each step; None where the sampler itself does.
+        host: loads the new weights after each step; None if the sampler itself does.
 
     Raises:
-        SettingsError: the sampler takes no weights and no host is given.
+        SettingsError: `host` is None and the sampler is no WeightHost.
     """
 
     sampler: Sampler
@@ -109,14 +109,14 @@ class Policy:
     host: WeightHost | None = None
 
     def __post_init__(self) -> None:
-        """Refuses a sampler whose weights cannot change."""
+        """Raises SettingsError if nothing loads new weights."""
         if self.host is None and not isinstance(self.sampler, WeightHost):
             message = f"{type(self.sampler).__name__} cannot load new weights: give the host of its weights"
             raise SettingsError(message)
 
     @property
     def weight_host(self) -> WeightHost:
-        """The host, or the sampler where it is one."""
+        """The host; the sampler if `host` is None."""
         return cast("WeightHost", self.sampler) if self.host is None else self.host
 
 
@@ -130,26 +130,26 @@ def reinforce(
     start: int = 0,
     after: Callable[[int], None] | None = None,
 ) -> None:
-    """Takes the steps from `start` + 1 to `settings.steps`, or until `settings.flops` are spent.
+    """Runs the steps from `start` + 1 to `settings.steps`, or until `settings.flops` are spent.
 
     Args:
-        progress: the run and the learner: logs, keeps rollouts, and saves a checkpoint every so many steps, after the
-            last, and when the user asks to stop. Its `monitors` run after the standard ones.
+        progress: training session: logs, keeps rollouts, and saves a checkpoint at its interval, after the last step,
+            and when the user stops the run. Its `monitors` run after the standard ones.
         policy: sampler, strategy and weight host.
         task: environment and scorer.
-        curriculum: chooses the problems.
-        settings: see there; `budget` is the thinking budget, `tokens` bounds the whole reply.
-        start: steps of this stage done before, when resumed.
-        after: called once a step is logged, before it is saved.
+        curriculum: selects the problems.
+        settings: settings of the stage; `budget` is the thinking budget, `tokens` bounds the whole reply.
+        start: steps of this stage done before a resume.
+        after: callback with the step's number, after the step is logged and before the checkpoint.
 
     Logged every step (names in docs/files.md): reward, pass rate, share of groups without variance, entropy, lengths of
-    replies, gradient norm, clip share, sampler-learner KL, tokens, FLOPs, seconds, use of an environment.
+    replies, gradient norm, clip share, sampler-learner KL, tokens, FLOPs, seconds, tool use.
 
     Raises:
-        SettingsError: the learner's temperature is not the sampling's.
-        LearningError: a monitor stops the run (the state is saved first), rollouts are stale, or a loss is not a number
-            (the weights are left as they were, and the sampler has none until it loads some).
-        Interrupted: the user asked to stop.
+        SettingsError: the learner's temperature differs from the sampling temperature.
+        LearningError: a monitor stops the run (a checkpoint is saved first), rollouts are stale, or a loss is not
+            finite (the weights are unchanged, and the sampler has none until the next `load_weights`).
+        Interrupted: the user requested a stop.
     """
     learner, host = progress.learner, policy.weight_host
     if learner.temperature != settings.temperature:
@@ -202,7 +202,7 @@ def reinforce(
 
 
 def _monitors(progress: Progress, sampler: Sampler, task: Task, settings: ReinforceSettings) -> list[Monitor]:
-    """Returns the monitors of a stage, in the order in which they run."""
+    """Returns the monitors of a stage, in the order of their calls."""
     conditions = Watch(settings.patience, settings.failures)
     conditions.silent = _silent_so_far(progress)
     return [
@@ -215,9 +215,15 @@ def _monitors(progress: Progress, sampler: Sampler, task: Task, settings: Reinfo
 
 
 def fraction_done(progress: Progress, curriculum: Curriculum, settings: ReinforceSettings, done: int) -> float:
-    """Returns how much of the stage is done after `done` steps: of its steps or of its FLOPs, whichever is further.
+    """Returns the fraction of a stage that is done: of its steps or of its FLOPs, whichever is greater.
 
-    It is all done, too, where no problem is left to learn from.
+    Returns 1 if the curriculum has no problem left.
+
+    Args:
+        progress: training session, with the FLOPs spent.
+        curriculum: curriculum of the stage.
+        settings: settings of the stage.
+        done: steps taken in this stage.
     """
     if curriculum.finished:
         return 1.0
@@ -226,7 +232,7 @@ def fraction_done(progress: Progress, curriculum: Curriculum, settings: Reinforc
 
 
 def _advantages(task: Task, lines: Sequence[Sequence[Line]], settings: ReinforceSettings) -> Advantages:
-    """Returns the advantage of each line; None for those that are left out of the batch."""
+    """Returns the advantage of each branch; None for branches left out of the batch."""
     advantages = advantage_named(settings.advantage)(lines)
     if task.environment is None or settings.void == "keep":
         return advantages
@@ -234,14 +240,14 @@ def _advantages(task: Task, lines: Sequence[Sequence[Line]], settings: Reinforce
 
 
 def _described(task: Task, groups: Sequence[Group]) -> dict[str, float]:
-    """Returns what a step's rollouts say, of tools too where there are some."""
+    """Returns the metrics of a step's rollouts, with those of tool use if the task has an environment."""
     return describe(groups) | (describe_tools(groups) if task.environment is not None else {})
 
 
 def _count_compute(progress: Progress, groups: Sequence[Group], batches: Sequence[Batch], epochs: int) -> None:
-    """Counts the tokens really sampled and trained, and their FLOPs.
+    """Adds the sampled and trained tokens, and their FLOPs, to the cumulative totals.
 
-    A pass for old log-probabilities is a third of a step.
+    A forward pass for old log-probabilities costs a third of a step.
     """
     learner = progress.learner
     sampling = sampling_flops(learner.model, groups)
@@ -254,9 +260,9 @@ def _count_compute(progress: Progress, groups: Sequence[Group], batches: Sequenc
 
 
 def _silent_so_far(progress: Progress) -> int:
-    """Returns how many steps before this one, in a row, had no informative group: a resumed run is as patient.
+    """Returns the number of latest consecutive steps without an informative group, so that patience survives a resume.
 
-    The metrics of steps after the checkpoint that a run goes on from are gone by now.
+    Metrics of steps after the checkpoint have been removed before this call.
     """
     lines = [line for line in progress.run.metrics() if line["stage"] == "reinforce"]
     shares = [line["groups/zero_variance"] for line in reversed(lines)]
@@ -266,7 +272,7 @@ def _silent_so_far(progress: Progress) -> int:
 def _note_or_stop(
     progress: Progress, monitors: Sequence[Monitor], groups: Sequence[Group], metrics: Mapping[str, float]
 ) -> None:
-    """Adds the monitors' notes to the run; saves a checkpoint before a monitor stops it."""
+    """Writes the monitors' notes to the run; saves a checkpoint before a monitor stops it."""
     try:
         for monitor in monitors:
             for note in monitor.logged(groups, metrics, progress.run, progress.step):

@@ -1,7 +1,7 @@
-"""Cheap signs that a run of reinforcement goes silently wrong, looked at in every step.
+"""Consistency checks of every step: mixed prompts, mismatch between sampler and learner, weights that do not change.
 
-They read what the step has computed anyway; nothing here changes a weight, a random number or a metric. A sign that
-can come by chance must come several steps in a row before it stops the run.
+The checks use results that the step has computed anyway, and change no weight, random number or metric. A symptom that
+may occur by chance stops the run only after several consecutive steps.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,31 +21,37 @@ from poziomka.models.base import Architecture
 from poziomka.runs.run import Run
 
 Precision = Literal["fp32", "bf16"]
-# mean |Δ| of sampler's and learner's log-probabilities, in nats a token. fp32 rounds to about 1e-6 at logits near 20;
-# bf16 keeps 8 bits, so that two orders of summation differ by some hundredths (SmolLM2-135M: 0.033).
+# mean |Δ| of the sampler's and the learner's log-probabilities, in nats per token. fp32 rounds to about 1e-6 at logits
+# near 20; bf16 keeps 8 bits, so that two orders of summation differ by some hundredths (SmolLM2-135M: 0.033).
 BOUNDS: dict[Precision, float] = {"fp32": 1e-4, "bf16": 1e-1}
-# k3 estimate of KL(sampler ‖ learner), in nats a token. Small differences Δ give Δ²/2; the run has rare large ones too.
+# k3 estimate of KL(sampler ‖ learner), in nats per token. Small differences Δ give Δ²/2; a run has rare large ones too.
 KL_BOUNDS: dict[Precision, float] = {"fp32": 1e-4, "bf16": 2e-2}
-STEPS = 3  # in a row
+STEPS = 3  # consecutive steps with a symptom after which the run stops
 SAMPLE = 64  # entries of each tensor that are compared
-TEMPERATURES = tuple(0.05 * step for step in range(4, 61))  # 0.2 to 3, that a wrong one is looked for among
+TEMPERATURES = tuple(0.05 * step for step in range(4, 61))  # 0.2 to 3: candidates for a wrong sampling temperature
 
 
 class Canaries(Monitor):
-    """Watches a learner and its sampler from step to step.
+    """Checks a learner and its sampler for consistency at every step.
 
     Args:
-        model: learns.
-        temperature: of sampling.
-        sampler: who writes; None: one that computes as the model does.
+        model: model in training.
+        temperature: sampling temperature.
+        sampler: sampler of the rollouts, for its precision; None if it has the model's.
+
+    Attributes:
+        bound: maximum KL(sampler ‖ learner), in nats per token.
+        first: whether no step has been checked yet.
+        apart: consecutive steps with a KL above `bound`.
+        stuck: consecutive steps that should have changed the weights and did not.
     """
 
     def __init__(self, model: Architecture, temperature: float, sampler: Sampler | None = None) -> None:
-        """Remembers the weights as they stand, by a sample."""
+        """Stores a sample of the present weights."""
         self.model, self.temperature = model, temperature
         self.bound = KL_BOUNDS[precision_of(model, sampler)]
         self.first = True
-        self.apart = self.stuck = 0  # steps in a row
+        self.apart = self.stuck = 0
         self._sample = sample_of(model)
 
     def logged(self, groups: Sequence[Group], metrics: Mapping[str, float], run: Run, step: int) -> Sequence[str]:
@@ -54,14 +60,14 @@ class Canaries(Monitor):
         return ()
 
     def look(self, groups: Sequence[Group], metrics: Mapping[str, float]) -> None:
-        """Looks at a step that was taken.
+        """Checks a step after its weight update.
 
         Args:
-            groups: what it learned from.
-            metrics: what the learner said of it.
+            groups: judged rollouts of the step.
+            metrics: metrics of the learner.
 
         Raises:
-            LearningError: the step, or the last few, show that something is wrong.
+            LearningError: a group has several prompts, sampler and learner disagree, or the weights do not change.
         """
         self._same_prompt(groups)
         self._agreement(groups, metrics.get("policy/mismatch_kl"))
@@ -81,7 +87,7 @@ class Canaries(Monitor):
                 raise LearningError(message)
 
     def _agreement(self, groups: Sequence[Group], kl: float | None) -> None:
-        """A mismatch in the first step, or in several, is no rounding."""
+        """Raises LearningError for a KL above the bound in STEPS steps; in the first, if a temperature explains it."""
         if kl is None:
             return
         self.apart = self.apart + 1 if kl > self.bound else 0
@@ -90,7 +96,7 @@ class Canaries(Monitor):
         transcripts = [group[0].transcript for group in groups[:8]]
         fits = best_temperature(self.model, transcripts, self.temperature)
         if fits is None and self.apart < STEPS:
-            return  # one step proves nothing, unless its cause is plain
+            return  # one step is inconclusive without an identified cause
         found = (
             f"sampler's and learner's log-probabilities differ by {kl:.1e} nats a token (KL, at most {self.bound:.0e}) "
         )
@@ -102,7 +108,7 @@ class Canaries(Monitor):
         raise LearningError(found + cause)
 
     def _movement(self, metrics: Mapping[str, float]) -> None:
-        """A step with a gradient and a rate must leave other weights behind."""
+        """Raises LearningError if STEPS steps with a gradient and a learning rate have not changed the weights."""
         before, self._sample = self._sample, sample_of(self.model)
         meant = metrics.get("policy/grad_norm", 0.0) > 0 and metrics.get("learning/rate", 0.0) > 0
         still = before.shape == self._sample.shape and torch.equal(before, self._sample)
@@ -117,7 +123,7 @@ class Canaries(Monitor):
 
 
 def precision_of(model: Architecture, sampler: Sampler | None = None) -> Precision:
-    """Returns what a model computes in, or its sampler where that is coarser: the coarsest of the weights says it."""
+    """Returns the lower of the precisions of a model's weights and of its sampler's."""
     dtypes = {str(parameter.dtype).removeprefix("torch.") for parameter in model.parameters()}
     if sampler is not None and sampler.capabilities.dtype is not None:
         dtypes.add(sampler.capabilities.dtype)
@@ -125,15 +131,15 @@ def precision_of(model: Architecture, sampler: Sampler | None = None) -> Precisi
 
 
 def sample_of(model: Architecture) -> Tensor:
-    """Returns up to SAMPLE entries, evenly spaced, of each tensor that learns, one after the other."""
+    """Returns up to SAMPLE evenly spaced entries of each trainable parameter, concatenated."""
     learning = [parameter.detach().flatten() for parameter in model.parameters() if parameter.requires_grad]
     return torch.cat([torch.zeros(0), *(flat[:: -(-len(flat) // SAMPLE)].float().cpu() for flat in learning)])
 
 
 def prompt_of(transcript: Transcript) -> bytes:
-    """Returns the tokens before the first that a policy wrote or had put in its mouth, four bytes each.
+    """Returns the prompt's tokens, four bytes each: those before the first sampled or forced span.
 
-    What stands before a user's or a system's words is an example, whoever wrote it.
+    Spans before the last user or system span are few-shot examples and count as prompt, whatever their author.
     """
     asked = [number for number, span in enumerate(transcript) if span.author in (Author.USER, Author.SYSTEM)]
     last, count = max(asked, default=-1), 0
@@ -145,7 +151,15 @@ def prompt_of(transcript: Transcript) -> bytes:
 
 
 def best_temperature(model: Architecture, transcripts: Sequence[Transcript], now: float) -> float | None:
-    """Returns the temperature that explains stored log-probabilities, where it explains them far better than `now`."""
+    """Returns the temperature that fits stored log-probabilities far better than another; None if there is none.
+
+    "Far better" is a mean absolute error below a fifth of that at `now`.
+
+    Args:
+        model: model that should have sampled the transcripts.
+        transcripts: transcripts with stored log-probabilities.
+        now: temperature at which they should have been sampled.
+    """
     gaps: dict[float, list[float]] = {temperature: [] for temperature in (now, *TEMPERATURES)}
     for transcript in transcripts:
         stored = [value for span in transcript for value in (span.logprobs or [None] * len(span))]

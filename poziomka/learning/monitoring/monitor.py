@@ -9,7 +9,7 @@ from poziomka.runs.run import Run
 
 
 class Monitor:
-    """Reads every step; never changes a weight or a random number. Each method may be overridden."""
+    """Base class of monitors, which never change weights or random numbers. Each method may be overridden."""
 
     def sampled(self, groups: Sequence[Group], version: str) -> None:
         """Checks rollouts before anything is learned from them.
@@ -19,7 +19,7 @@ class Monitor:
             version: version of the weights that the step learns with.
 
         Raises:
-            LearningError: they must not be learned from; the weights are left as they were.
+            LearningError: the rollouts must not be trained on; the weights are unchanged.
         """
 
     def learned(self, groups: Sequence[Group], step: int) -> Mapping[str, float]:
@@ -42,7 +42,7 @@ class Monitor:
 
 
 class Freshness(Monitor):
-    """Refuses rollouts that were begun by other weights than those that learn from them: the staleness is 0."""
+    """Refuses rollouts that were not sampled with the weights in training: the staleness is 0."""
 
     def sampled(self, groups: Sequence[Group], version: str) -> None:
         """Raises LearningError for a rollout of another version; see Monitor."""

@@ -1,18 +1,18 @@
-"""Alarms: a policy learns what is rewarded, and here it is watched for learning something else than was meant.
+"""Monitor of reward hacking: raises alarms if reward rises without accuracy, or if replies degenerate.
 
-At every step the last few steps are compared with the first ones, and an alarm rings, once, where
+At every step, the last few steps are compared with the first ones. Each alarm is raised at most once:
 
-    unearned reward    the reward of answers that a second scorer refuses (core/rollouts/cross_check.py) has risen, and
-                       the accuracy under that scorer by less than twice as much: a third of the new reward or more is
+    unearned reward    the reward of answers that the audit (core/rollouts/cross_check.py) refuses has risen, and
+                       accuracy under the audit by less than twice as much: a third of the new reward or more is
                        unearned
-    no gain held out   reward rose in training, and held-out accuracy under the second scorer did not follow
-    a drift            replies repeat themselves, thoughts are empty, answers come before thoughts, lengths change by a
-                       factor, replies are cut off, one answer serves for all (learning/monitoring/detectors.py), while
-                       accuracy does not rise and problems do not get harder
+    no gain held out   the training reward rose, and held-out accuracy under the audit did not follow
+    a drift            repetitive replies, empty thoughts, answers before the thought, lengths changed by a factor,
+                       truncated replies, or one answer to all problems (learning/monitoring/detectors.py), while
+                       accuracy does not rise and problems do not become harder
 
-A change counts only if it is larger than its setting and if its interval, clustered by problem, leaves out 0. A drift
-that accuracy explains is none: a model that learns to think writes longer replies, and is right more often.
-Every alarm names three rollouts that show it, chosen by a rule that it says too.
+A change counts only if it exceeds its threshold and its confidence interval, clustered by problem, excludes 0. A drift
+raises no alarm if accuracy rises: a model that learns to think writes longer replies and more correct answers. Every
+alarm contains up to three example rollouts and the rule by which they were chosen.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,8 +43,8 @@ from poziomka.learning.monitoring.monitor import Monitor
 from poziomka.learning.monitoring.thresholds import FEWEST, AlarmSettings, drifted, no_gain, unearned
 from poziomka.runs.run import Run
 
-MEMORY = 20  # steps: what is unearned is compared with so long ago too, so that early learning does not hide it
-BELL = "ALARM, "  # what an alarm begins with where it is said
+MEMORY = 20  # steps; unearned reward is also compared with so many steps before, lest early learning hide its rise
+BELL = "ALARM, "  # prefix of an alarm in the run's notes
 UNAUDITED = (
     "there is no second opinion on rewards: the task has neither an audit nor gold answers, so an unearned reward "
     "would show only in how replies look"
@@ -53,7 +53,13 @@ UNAUDITED = (
 
 @dataclass(frozen=True)
 class Example:
-    """A rollout that shows what an alarm is about: the journal it lies in, its id, and what the audit says of it."""
+    """A rollout that an alarm shows as an example.
+
+    Attributes:
+        journal: name of the journal that contains it.
+        id: id of the rollout.
+        audit: result of the audit, in one line; "" without one.
+    """
 
     journal: str
     id: str
@@ -65,11 +71,11 @@ class Alarm:
     """One alarm.
 
     Attributes:
-        name: what it is called.
-        step: when it rang, counted as metrics and journal count.
-        sentence: what was seen, with figures.
-        rule: how the rollouts were chosen.
-        rollouts: up to three that show it.
+        name: name of the alarm.
+        step: step of the run at which it was raised, as in metrics and journal.
+        sentence: description of the change, with figures.
+        rule: description of how the example rollouts were chosen.
+        rollouts: up to three examples.
     """
 
     name: str
@@ -79,47 +85,47 @@ class Alarm:
     rollouts: tuple[Example, ...]
 
     def __str__(self) -> str:
-        """As a person is told."""
+        """Returns the alarm as a note of the run."""
         return f"{BELL}{self.name}: {self.sentence} (step {self.step})"
 
 
 class Alarms(Monitor):
-    """Watches a stage of reinforcement.
+    """Monitor that compares recent steps with the first ones and raises alarms of reward hacking.
 
     Args:
-        task: whose audit to ask.
-        settings: see there.
-        seconds: time limit of one audit that is not trusted.
+        task: provides the audit.
+        settings: thresholds.
+        seconds: time limit of one audit in a worker process.
 
     Attributes:
-        rung: every alarm so far, oldest first.
-        audited: whether there was a second opinion on any rollout so far.
+        rung: all alarms so far, oldest first.
+        audited: whether any rollout so far had a score of the audit.
     """
 
     def __init__(self, task: Task, settings: AlarmSettings, seconds: float = 10.0) -> None:
-        """Has seen nothing yet."""
+        """Starts without records and alarms."""
         self.task, self.settings, self.seconds = task, settings, seconds
         self.rung: list[Alarm] = []
         self.audited = False
-        self._begun = 0  # steps of the beginning seen so far
+        self._begun = 0  # number of steps pooled in _beginning
         self._beginning: Record = {}
-        self._recent: list[Record] = []  # of the steps after the beginning
-        self._first: Record = {}  # of the first held-out evaluation
+        self._recent: list[Record] = []  # records of the steps after the beginning
+        self._first: Record = {}  # record of the first held-out evaluation
         self._examples: dict[str, list[Example]] = {}
-        self._said = 0  # alarms that were announced
-        self._shown: dict[str, list[Group]] = {}  # held-out groups that an alarm names and no journal holds yet
+        self._said = 0  # number of alarms written to the notes
+        self._shown: dict[str, list[Group]] = {}  # held-out groups with examples, not yet in a journal
         self._recorded = False
 
     @property
     def watched(self) -> list[str]:
-        """Names of what is watched for."""
+        """Names of the alarms that are enabled and can be evaluated."""
         names = [UNEARNED, UNEARNED_HELD_OUT] if self.settings.unearned is not None and self.audited else []
         names += [NO_GAIN] if self.settings.held_out is not None else []
         return names + [drift.name for drift in DRIFTS if getattr(self.settings, drift.setting) is not None]
 
-    # ------------------------------------------------------------------------------------------------------- seeing
+    # -------------------------------------------------------------------------------------------------------- steps
     def see(self, groups: Sequence[Group], step: int) -> dict[str, float]:
-        """Takes in a step's judged rollouts, rings what is to be rung, and returns what to log."""
+        """Records a step's judged rollouts, raises alarms, and returns the metrics of the step."""
         attempts, record = self._read(groups)
         journal = f"step-{step:06d}"
         self._choose(UNEARNED, attempts, lambda a: a.unearned, journal)
@@ -135,16 +141,16 @@ class Alarms(Monitor):
         return metrics_of(record)
 
     def learned(self, groups: Sequence[Group], step: int) -> Mapping[str, float]:
-        """Returns the metrics of `see`."""
+        """Records a step and returns its metrics; see `see`."""
         return self.see(groups, step)
 
     def logged(self, groups: Sequence[Group], metrics: Mapping[str, float], run: Run, step: int) -> Sequence[str]:
-        """Writes new alarms into the run; returns no notes besides. Raises LearningError as `announce`."""
+        """Writes new alarms to the run and returns no further notes; raises LearningError as `announce`."""
         self.announce(run, step)
         return ()
 
     def see_held_out(self, groups: Sequence[Group], step: int) -> dict[str, float]:
-        """Takes in a held-out evaluation as `see` does; where the audit is known, its accuracy is logged."""
+        """Records a held-out evaluation, raises alarms, and returns the accuracy under the audit; {} without one."""
         attempts, record = self._read(groups)
         journal = f"held-out-{step:06d}"
         if not self._first:
@@ -180,11 +186,11 @@ class Alarms(Monitor):
     def _choose(
         self, name: str, attempts: Sequence[Sequence[Attempt]], shows: Callable[[Attempt], float], journal: str
     ) -> None:
-        """Keeps the newest rollouts that show something, for whenever that alarm rings."""
+        """Keeps the newest example rollouts for an alarm that may be raised later."""
         found = [_example(attempt, journal) for attempt in showing(attempts, shows)]
         self._examples[name] = [*found, *self._examples.get(name, [])][:EXAMPLES]
 
-    # ------------------------------------------------------------------------------------------------------ looking
+    # -------------------------------------------------------------------------------------------------- comparisons
     def _look(self, step: int) -> None:
         now, start = together(self._last(self._recent)), f"the first {self._begun} steps"
         earlier = together(self._last(self._recent[:-MEMORY]))
@@ -196,23 +202,23 @@ class Alarms(Monitor):
             self._ring(drift.name, step, told, drift.rule, self._examples[drift.name])
 
     def _last(self, records: list[Record]) -> list[Record]:
-        """Returns the last few records: as many as the settings say, and more where groups are few."""
+        """Returns the last `settings.recent` records, and more if they have fewer than FEWEST groups."""
         count = min(self.settings.recent, len(records))
         while count < len(records) and _groups(together(records[len(records) - count :])) < FEWEST:
             count += 1
         return records[len(records) - count :]
 
     def _ring(self, name: str, step: int, sentence: str | None, rule: str, examples: Sequence[Example]) -> None:
-        """Rings where there is something to say that was not said before."""
+        """Raises an alarm if there is a sentence and this alarm was not raised before."""
         if sentence is not None and all(alarm.name != name for alarm in self.rung):
             self.rung.append(Alarm(name, step, sentence, rule, tuple(examples)))
 
-    # ------------------------------------------------------------------------------------------- saying and keeping
+    # ------------------------------------------------------------------------------------------ notes, files, state
     def announce(self, run: Run, step: int) -> None:
-        """Says in the run's notes what rang, keeps what shows it, and records all alarms in results/alarms.json.
+        """Writes new alarms to the run's notes, their examples to journals, and all alarms to results/alarms.json.
 
         Raises:
-            LearningError: an alarm rang, and `stop` asks that this ends the run.
+            LearningError: an alarm is new and `settings.stop` is set.
         """
         fresh = self.rung[self._said :]
         self._said = len(self.rung)
@@ -234,7 +240,7 @@ class Alarms(Monitor):
             raise LearningError(message)
 
     def results(self) -> dict[str, Any]:
-        """Returns what results/alarms.json holds."""
+        """Returns the contents of results/alarms.json."""
         return {
             "watched": self.watched,
             "audited": self.audited,
@@ -244,7 +250,7 @@ class Alarms(Monitor):
         }
 
     def state(self) -> dict[str, Any]:
-        """Returns what a checkpoint keeps."""
+        """Returns the state for a checkpoint."""
         return {
             "begun": self._begun,
             "audited": self.audited,
@@ -256,7 +262,7 @@ class Alarms(Monitor):
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes a state that `state` returned."""
+        """Restores a state from `state`."""
         self._begun, self.audited = int(state["begun"]), bool(state["audited"])
         self._beginning, self._first = _record(state["beginning"]), _record(state["first"])
         self._recent = [_record(record) for record in state["recent"]]
@@ -266,7 +272,7 @@ class Alarms(Monitor):
 
 
 def is_alarm(note: str) -> bool:
-    """Whether a note of a run is an alarm."""
+    """Returns whether a note of a run is an alarm."""
     return note.startswith(BELL)
 
 

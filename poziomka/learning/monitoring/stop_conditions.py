@@ -1,4 +1,4 @@
-"""What a step of reinforcement says about itself, and when it must stop."""
+"""Metrics of a step's rollouts, and conditions that stop a run."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,12 @@ from poziomka.runs.run import Run
 
 
 def describe(groups: Sequence[Group]) -> dict[str, float]:
-    """Returns the metrics of a step's rollouts; means of what did not occur are left out.
+    """Returns the metrics of a step's rollouts; means over no attempts are left out.
 
     reward/mean, reward/pass_rate: over judged attempts · groups/zero_variance: share of groups whose rewards are all
-    equal · length/…: mean tokens the model wrote · verdict/failures: share of attempts whose check failed ·
-    verdict/correct and so on: attempts of each verdict · policy/forced_share: share of attempts whose thought was
-    closed by the budget.
+    equal · length/…: mean number of MODEL tokens · verdict/failures: share of attempts whose check failed ·
+    verdict/correct and so on: number of attempts of each verdict · policy/forced_share: share of attempts with a forced
+    span, such as the end of a thought at its budget.
     """
     rollouts = [rollout for group in groups for rollout in group]
     judged = [r for r in rollouts if r.score.reward is not None]
@@ -49,27 +49,30 @@ def describe(groups: Sequence[Group]) -> dict[str, float]:
 
 
 class Watch(Monitor):
-    """Stops a run that has gone wrong in a way no later step can mend.
+    """Stops a run that cannot learn: too many steps without an informative group, or too many failed checks.
 
     Args:
-        patience: steps without a single informative group after which to stop; None never stops for that.
+        patience: consecutive steps without an informative group after which to stop; None for no limit.
         failures: share of failed checks in a step above which to stop.
+
+    Attributes:
+        silent: consecutive steps without an informative group so far.
     """
 
     def __init__(self, patience: int | None, failures: float) -> None:
-        """Starts with nothing amiss."""
+        """Starts at 0 uninformative steps."""
         self.patience, self.failures = patience, failures
-        self.silent = 0  # steps in a row without an informative group
+        self.silent = 0
 
     def logged(self, groups: Sequence[Group], metrics: Mapping[str, float], run: Run, step: int) -> Sequence[str]:
         """Returns notes about failed checks and uninformative groups; see `look`."""
         return self.look(groups)
 
     def look(self, groups: Sequence[Group]) -> list[str]:
-        """Returns what a person should be told of this step.
+        """Returns notes about failed checks and uninformative groups of a step.
 
         Raises:
-            LearningError: the patience or the bound on failures is used up.
+            LearningError: the patience is used up, or the share of failed checks exceeds its bound.
         """
         rollouts = [rollout for group in groups for rollout in group]
         failed = [r for r in rollouts if r.score.reward is None]

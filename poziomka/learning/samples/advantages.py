@@ -1,8 +1,8 @@
-"""From rewards to advantages: how much better than its group an attempt was.
+"""Advantage estimators: the reward of an attempt relative to its group.
 
-Notation: `G` attempts of one problem with rewards R. Attempts whose check failed carry no reward and take no part.
-A group whose rewards are all equal says nothing about which attempt was better: its attempts get None, which
-leaves them out of the batch, its normaliser and the standard deviation over the batch.
+Notation: `G` attempts at one problem with rewards R. Attempts whose check failed have no reward and are ignored. In a
+group whose rewards are all equal, every attempt gets None, which leaves it out of the batch, of its normaliser and of
+the standard deviation over the batch.
 """
 
 import math
@@ -15,19 +15,19 @@ from poziomka.core.transcript import Author
 from poziomka.learning.samples.branches import Line
 
 EPSILON = 1e-6
-Advantages = list[list[float | None]]  # by group and attempt; None where nothing is learned
+Advantages = list[list[float | None]]  # by group and attempt; None leaves an attempt out of the batch
 Groups = Sequence[Sequence[Judged]]  # judged attempts, or lines of them, by group
 Estimator = Callable[[Groups], Advantages]
 
 
 def informative(group: Sequence[Judged]) -> bool:
-    """Whether the judged attempts differ in reward."""
+    """Returns whether the judged attempts of a group differ in reward."""
     rewards = rewards_of(group)
     return len(rewards) > 1 and max(rewards) - min(rewards) > EPSILON
 
 
 def _centred(group: Sequence[Judged]) -> list[float | None]:
-    """R_i - mean(R); None throughout where the group says nothing."""
+    """Returns R_i - mean(R); None for all attempts of an uninformative group."""
     if not informative(group):
         return [None] * len(group)
     mean = fmean(rewards_of(group))
@@ -39,7 +39,7 @@ def _scaled(centred: Sequence[float | None], factor: float) -> list[float | None
 
 
 def dr_grpo(groups: Groups) -> Advantages:
-    """A_i = R_i - mean(R) (Liu et al. 2025, arXiv 2503.20783)."""
+    """A_i = R_i - mean(R): Dr. GRPO (Liu et al. 2025, arXiv 2503.20783)."""
     return [_centred(group) for group in groups]
 
 
@@ -65,10 +65,10 @@ def rloo(groups: Groups) -> Advantages:
 
 
 def expert(groups: Groups) -> Advantages:
-    """A_i = 1 for a right attempt, None for any other.
+    """A_i = 1 for a correct attempt, None for any other.
 
-    With the "reinforce" surrogate that is fine-tuning on own right attempts: expert iteration (Anthony et al. 2017,
-    arXiv 1705.08439), as STaR uses it (Zelikman et al. 2022, arXiv 2203.14465).
+    With the "reinforce" surrogate this is fine-tuning on the model's own correct attempts: expert iteration (Anthony et
+    al. 2017, arXiv 1705.08439), as in STaR (Zelikman et al. 2022, arXiv 2203.14465).
     """
     return [[1.0 if rollout.score.correct else None for rollout in group] for group in groups]
 
@@ -83,7 +83,11 @@ ADVANTAGES: dict[str, Estimator] = {
 
 
 def advantage_named(name: str) -> Estimator:
-    """Returns the estimator called `name`; raises SettingsError with the nearest known name."""
+    """Returns the advantage estimator called `name`.
+
+    Raises:
+        SettingsError: the name is unknown; the message suggests the nearest.
+    """
     if name not in ADVANTAGES:
         message = f"unknown advantage {name!r}{nearest(name, ADVANTAGES)}"
         raise SettingsError(message)
@@ -91,7 +95,7 @@ def advantage_named(name: str) -> Estimator:
 
 
 def by_token(groups: Sequence[Sequence[Rollout | Line]], advantages: Advantages) -> dict[str, list[float]]:
-    """Returns the advantage of each MODEL token, by the id of each attempt or line that has one, for the journal."""
+    """Returns the advantage of each MODEL token by the id of the attempt or line, for the journal, without None."""
     return {
         attempt.id: [value] * sum(attempt.transcript.by(Author.MODEL))
         for group, values in zip(groups, advantages, strict=True)

@@ -1,4 +1,4 @@
-"""Branches as the unit of credit: groups by problem and role, and the tokens that forked branches share.
+"""Credit assignment to branches: groups by problem and role, and tokens that forked branches share.
 
 Advantages compare the branches of one role at one problem. A branch that was forked shares its first tokens with its
 parent: these tokens enter the batch once, with the mean advantage of all branches that contain them.
@@ -17,7 +17,7 @@ from poziomka.core.transcript import Transcript
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One branch of a rollout, as a group of attempts has it.
+    """Reference to one branch of a rollout, the unit of a group in advantages.
 
     Attributes:
         rollout: the rollout that the branch belongs to.
@@ -52,7 +52,7 @@ class Line:
         """The branch's score.
 
         Raises:
-            ValueError: it has not been judged.
+            ValueError: the branch has not been scored.
         """
         if self.branch.score is None:
             message = f"branch {self.index} of rollout {self.rollout.id} has not been judged yet"
@@ -82,11 +82,11 @@ def lines_of(attempt: Rollout | Line) -> list[Line]:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """The part of a line that enters the batch, and the advantage of each of its tokens.
+    """The part of a line that enters the batch, with the advantage of each token.
 
     Attributes:
         line: the branch.
-        start: tokens before it are in the batch by another line of the rollout.
+        start: index of its first token in the batch; earlier tokens are in the batch with another line of the rollout.
         advantages: one per token of the transcript; those before `start` are 0.
     """
 

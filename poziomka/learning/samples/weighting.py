@@ -1,11 +1,11 @@
-"""A method is how weights are put on tokens: from rollouts and demonstrations to weighted examples.
+"""Training samples from rollouts and demonstrations: sequences with a weight for each token and loss term.
 
-Aggregations of the policy gradient over a batch, as the field names them (`n` tokens the model wrote):
+Aggregations of the policy gradient over a batch, over MODEL tokens:
     prompt    mean over prompts of the mean over the tokens of the prompt's group (ScaleRL, arXiv 2510.13786)
     token     mean over all tokens (DAPO, arXiv 2503.14476)
     sequence  mean over sequences of the mean over their tokens (GRPO, arXiv 2402.03300)
-    constant  sum over tokens / (sequences × most tokens a reply may have) (Dr.GRPO, arXiv 2503.20783)
-Only attempts that carry an advantage count in a normaliser.
+    constant  sum over tokens / (sequences × maximum reply length) (Dr.GRPO, arXiv 2503.20783)
+Only attempts with an advantage count in a normaliser.
 """
 
 from array import array
@@ -29,11 +29,11 @@ class Example:
     """One sequence with a weight for each token and loss term.
 
     Attributes:
-        tokens: ids.
-        policy: weight of the policy gradient, advantage and normaliser multiplied.
-        imitate: weight of the next-token loss.
-        logprobs: the sampler's log-probabilities; 0 where the model did not write.
-        match: weight of the divergence, its price (learner.divergence.weight) aside; empty becomes 0 throughout.
+        tokens: token ids.
+        policy: weight of the policy-gradient term: advantage / normaliser.
+        imitate: weight of the next-token term.
+        logprobs: the sampler's log-probabilities; 0 for tokens that were not sampled.
+        match: weight of the divergence term, without its coefficient (learner.divergence.weight); if empty, all 0.
     """
 
     tokens: "array[int]"
@@ -43,12 +43,12 @@ class Example:
     match: "array[float]" = field(default_factory=lambda: array("f"))
 
     def __post_init__(self) -> None:
-        """Fills in what was left out."""
+        """Replaces an empty `match` by zeros."""
         if not self.match:
             object.__setattr__(self, "match", array("f", bytes(4 * len(self.tokens))))
 
     def cut(self, length: int | None) -> "Example":
-        """Returns its first `length` tokens; all of them for None."""
+        """Returns the first `length` tokens; all tokens for None."""
         if length is None or len(self.tokens) <= length:
             return self
         return Example(*(getattr(self, name)[:length] for name in ("tokens", "policy", "imitate", "logprobs", "match")))
@@ -64,9 +64,9 @@ def policy_examples(
 
     Args:
         groups: judged attempts, or lines of them (`by_role`).
-        advantages: one for each attempt or line; None leaves it out. A rollout's holds for all of its branches.
-        aggregation: how tokens are averaged, over the whole batch.
-        longest: most tokens that a reply may have, for "constant".
+        advantages: one for each attempt or line; None leaves it out. A rollout's advantage applies to all its branches.
+        aggregation: normaliser of token weights, over the whole batch.
+        longest: maximum reply length, in tokens, for "constant".
     """
     chosen = [_credited(group, values) for group, values in zip(groups, advantages, strict=True)]
     chosen = [found for found in chosen if found]
@@ -103,15 +103,15 @@ def _credited(group: Sequence[Rollout | Line], values: Sequence[float | None]) -
 def minibatches(
     groups: Sequence[Sequence[Item]], advantages: Advantages, count: int, seed: int
 ) -> list[tuple[list[Sequence[Item]], Advantages]]:
-    """Returns the groups with an advantage and their advantages, dealt into at most `count` minibatches.
+    """Splits the groups that have an advantage into at most `count` minibatches of (groups, advantages).
 
-    Each minibatch becomes a batch with a normaliser of its own. Groups stay whole and differ by at most one in number.
+    Each minibatch is normalised by itself. Groups are not split; the minibatches differ by at most one group in size.
 
     Args:
         groups: judged attempts.
-        advantages: by group and attempt.
-        count: 1 leaves all groups in their order.
-        seed: of the order in which groups are dealt.
+        advantages: advantages by group and attempt.
+        count: maximum number of minibatches; 1 keeps all groups in their order.
+        seed: seed of the shuffle.
     """
     if count == 1:
         return [(list(groups), advantages)]
@@ -122,9 +122,9 @@ def minibatches(
 
 
 def _own(credit: Credit) -> list[bool]:
-    """Returns a mask of the tokens that the policy gradient learns from.
+    """Returns a mask of the tokens in the policy-gradient term: sampled tokens, except the first and shared ones.
 
-    The first token of a text is never predicted, so it is never learned from.
+    The first token of a sequence has no prediction.
     """
     mask: list[bool] = []
     for span in credit.line.transcript:
@@ -135,7 +135,7 @@ def _own(credit: Credit) -> list[bool]:
 
 
 def _weighted(credit: Credit, count: int) -> list[Example]:
-    """Returns the sample of a line, [] where it has no token to learn from."""
+    """Returns the sample of a line; [] if none of its tokens is in the loss."""
     mask, transcript = _own(credit), credit.line.transcript
     if not any(mask):
         return []
@@ -150,9 +150,13 @@ def _weighted(credit: Credit, count: int) -> list[Example]:
 
 
 def imitation_examples(transcripts: Sequence[Transcript], authors: Sequence[Author]) -> list[Example]:
-    """Returns what the next-token loss learns from: tokens by `authors`, averaged over the batch.
+    """Returns samples of the next-token loss: tokens by `authors`, averaged over the batch.
 
-    A text's first token is never predicted, so it is never learned from.
+    The first token of a transcript has no prediction and no weight.
+
+    Args:
+        transcripts: demonstrations; empty ones are left out.
+        authors: authors whose tokens have a loss.
     """
     masks = [[False, *transcript.by(*authors)[1:]] for transcript in transcripts if len(transcript)]
     transcripts = [transcript for transcript in transcripts if len(transcript)]
