@@ -1,9 +1,9 @@
-# The environment makes itself: nothing has to be installed but Python 3.11 or later.
+# Needs only Python 3.11 or later; every target creates .venv first.
 #
-#   make demo      trains the demonstration and names its report          (at most 6 minutes on 2 cores)
+#   make demo      trains the demonstration and prints its report's path  (at most 6 minutes on 2 cores)
 #   make test      the fast tests, with .venv only                        (at most 5 minutes on 2 cores)
-#   make test-all  every test but soak and peers, with the coverage gate; .ci/run runs it
-#   make peers     comparisons with peers, in environments of their own, which it makes first
+#   make test-all  all tests except soak and peers, with the coverage gate; .ci/run runs it
+#   make peers     comparisons with other libraries, in separate environments, which it creates first
 #   make soak      the long tests
 #   make check     lint, format, types, documents
 
@@ -13,10 +13,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 
-# Tiers of tests, by their marks: what `make test` leaves to .ci/run, and what .ci/run leaves to targets of its own.
+# Marks of the tests that `make test` leaves out, and of those that only their own targets run.
 SLOWER := slow or sandbox or documents or wheel
 ELSEWHERE := soak or peers
-# Two files at a time, one thread each.
+# Two test files in parallel, one thread each.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 PEERS := .envs/verifiers/.installed .envs/verifiers_legacy/.installed .envs/verl/.installed
@@ -51,7 +51,7 @@ documents: $(INSTALLED)
 soak: $(INSTALLED)
 	$(BIN)/python -m pytest -m soak
 
-# The lock is installed without resolving, so that the same packages arrive everywhere.
+# The lock is installed without dependency resolution, so every machine gets the same packages.
 $(INSTALLED): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { \
 		echo "Poziomka needs Python 3.11 or later: found $$(python3 --version 2>/dev/null || echo none);" \
@@ -62,7 +62,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(PIP) --no-build-isolation -e .
 	@touch $@
 
-# What adapters are shown on, and what cannot live beside our own packages: each in an environment of its own.
+# Separate environments for the libraries that the adapters' tests import and that conflict with our own packages.
 .envs/%/.installed: tests/adapters/%-requirements.lock | $(INSTALLED)
 	@test -n "$(PYTHON)" || { echo "Poziomka needs Python 3.11 or later on the PATH." >&2; exit 1; }
 	@echo "Making .envs/$* from $< (once, half a minute) …"
