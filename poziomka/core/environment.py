@@ -79,7 +79,7 @@ class Game(Protocol):
         """Names of the players, in the order of their moves."""
 
     def view(self, role: str) -> Transcript:
-        """Returns the transcript that a player's next move continues: its own moves and what is visible to it."""
+        """Returns the transcript that a player's next move continues: its own moves and all that it may see."""
 
     async def move(self, role: str, transcript: Transcript) -> None:
         """Applies a player's move, the end of `transcript`; an illegal move is an outcome of the game, not an error."""

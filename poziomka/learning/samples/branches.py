@@ -113,7 +113,7 @@ def credits_of(pairs: Sequence[tuple[Line, float]]) -> list[Credit]:
 
 
 def _shared(one: Line, other: Line) -> int:
-    """Returns how many tokens two branches of a rollout share by their forks; all of them for one and the same."""
+    """Returns the number of tokens that two branches of a rollout share by forks, its length for one with itself."""
     ours, theirs = _ancestors(one), _ancestors(other)
     return max((min(ours[index], theirs[index]) for index in ours.keys() & theirs.keys()), default=0)
 
