@@ -1,1 +1,1 @@
-"""The vocabulary: transcripts, problems, samplers, sessions, rollouts. Standard library only."""
+"""Core types: transcripts, problems, tasks, samplers, strategies, environments, rollouts. Standard library only."""

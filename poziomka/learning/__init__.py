@@ -1,1 +1,1 @@
-"""Batches, advantages, losses, the learner, and the loops."""
+"""Training: samples, loss terms, optimizers, the learner, training loops and their monitors."""

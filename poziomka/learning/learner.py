@@ -189,7 +189,7 @@ class Learner:
         return norm
 
     def flops(self, batch: Batch) -> float:
-        """Returns the FLOPs of a step on a batch (see training_flops); 0 if all its weights are 0."""
+        """Returns the FLOPs of a step on a batch (see training_flops); 0 if all token weights are 0."""
         learned = int(self._learned_from(batch)[:, 1:].sum())
         return training_flops(self.model, batch.stretches, learned) if learned else 0.0
 

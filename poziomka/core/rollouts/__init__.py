@@ -1,1 +1,1 @@
-"""From problems to judged rollouts: collecting, reading answers, scoring, evaluating."""
+"""Rollout collection: sampling with a strategy, answer parsing, scoring, evaluation."""

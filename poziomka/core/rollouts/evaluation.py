@@ -115,6 +115,9 @@ class Evaluation:
     Failed checks (ERROR, TIMEOUT) are counted in `failures` and left out of `accuracy`; `bounds` gives the accuracy if
     they are all wrong and if they are all correct. In `pass_at` and `majority_at` every problem counts, and a failed
     check is not a correct answer.
+
+    Attributes:
+        groups: judged attempts by problem.
     """
 
     groups: Sequence[Group]

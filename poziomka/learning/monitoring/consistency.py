@@ -151,7 +151,7 @@ def prompt_of(transcript: Transcript) -> bytes:
 
 
 def best_temperature(model: Architecture, transcripts: Sequence[Transcript], now: float) -> float | None:
-    """Returns the temperature that fits stored log-probabilities far better than another; None if there is none.
+    """Returns the temperature that fits stored log-probabilities far better than `now` does; None if there is none.
 
     "Far better" is a mean absolute error below a fifth of that at `now`.
 

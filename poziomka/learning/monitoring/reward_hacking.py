@@ -68,7 +68,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Alarm:
-    """One alarm.
+    """An alarm of reward hacking, with its evidence.
 
     Attributes:
         name: name of the alarm.

@@ -95,7 +95,7 @@ def advantage_named(name: str) -> Estimator:
 
 
 def by_token(groups: Sequence[Sequence[Rollout | Line]], advantages: Advantages) -> dict[str, list[float]]:
-    """Returns the advantage of each MODEL token by the id of the attempt or line, for the journal, without None."""
+    """Returns the advantages of MODEL tokens by id of the attempt or line, for the journal; None is left out."""
     return {
         attempt.id: [value] * sum(attempt.transcript.by(Author.MODEL))
         for group, values in zip(groups, advantages, strict=True)
