@@ -2,7 +2,7 @@
 
 weights      parameters, in the model's dtype
 optimizer    gradients and optimizer state in fp32, with master weights for parameters that are not fp32
-activations  tensors saved for backward, measured on short sequences, and the gradients of one block
+activations  tensors saved for backward, measured on short rows, and the gradients of one block
 head         logits (one chunk, if the vocabulary is large) and a stripe of the head's weight gradient
 """
 
@@ -14,7 +14,7 @@ from poziomka.learning.objectives.logprob_head import STRIPE
 from poziomka.learning.optim.optimizers import kept_bytes
 from poziomka.models.base import Architecture, Packing
 
-LENGTHS = (16, 32, 64)  # sequence lengths n at which activations are measured; a token costs a + b n bytes
+LENGTHS = (16, 32, 64)  # tokens n of the rows on which activations are measured; each token costs a + b n bytes
 
 
 def step_bytes(model: Architecture, settings: LearnerSettings, places: int, longest: int) -> dict[str, float]:
@@ -24,7 +24,7 @@ def step_bytes(model: Architecture, settings: LearnerSettings, places: int, long
         model: model to be trained, in its precision and with its adapters.
         settings: settings of the learner.
         places: tokens in the batch, padding included; `settings.places` bounds those of one pass.
-        longest: maximum length of a sequence, in tokens.
+        longest: tokens in the longest row of the batch.
     """
     learned = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     gradients = 4 * sum(p.numel() for p in learned.values())
@@ -58,7 +58,7 @@ def _width(model: Architecture) -> int:
 
 
 def _kept_a_place(model: Architecture, longest: int, *, checkpointing: bool) -> float:
-    """Returns activation bytes per token in sequences of `longest` tokens, with the gradients of one block."""
+    """Returns activation bytes per token in rows of `longest` tokens, with the gradients of one block."""
     layers = max(1, int(str(model.config().get("num_hidden_layers", 1))))
     was, model.checkpointing = model.checkpointing, False
     try:
@@ -73,14 +73,14 @@ def _kept_a_place(model: Architecture, longest: int, *, checkpointing: bool) -> 
 
 
 def _at(model: Architecture, longest: int) -> float:
-    """Returns saved bytes per token at length `longest`, extrapolated linearly from LENGTHS."""
+    """Returns saved bytes per token in rows of `longest` tokens, extrapolated linearly from LENGTHS."""
     kept = [_kept(model, length) / length for length in LENGTHS]
     slope, start = np.polyfit(LENGTHS, kept, 1)
     return float(start + slope * longest)
 
 
 def _kept(model: Architecture, length: int) -> int:
-    """Returns the bytes that a forward pass over one sequence saves for backward, without parameters."""
+    """Returns the bytes that a forward pass over one row saves for backward, without parameters."""
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     storages: dict[int, int] = {}
 
