@@ -1,17 +1,20 @@
 """From problems to judged groups."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from poziomka.core.environment import Reply
-from poziomka.core.errors import SamplerError
+from poziomka.core.environment import Reply, opened
+from poziomka.core.errors import EnvironmentFailure, SamplerError
 from poziomka.core.problem import Problem, Score, Verdict
-from poziomka.core.rollouts.collect import collect, wait_for
+from poziomka.core.rollout import Branch
+from poziomka.core.rollouts.collect import Collector, collect, wait_for
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampling
+from poziomka.core.strategy import Attempt, Strategy
 from poziomka.core.task import Task
-from poziomka.core.transcript import Author, Span
+from poziomka.core.transcript import Author, Span, Transcript
 from poziomka.testing import ScriptedSampler
 
 PROBLEMS = [Problem.ask("sums", f"{number}+1", f"{number} + 1 ?", str(number + 1)) for number in range(3)]
@@ -165,3 +168,99 @@ def test_collecting_works_inside_a_running_event_loop():
         return wait_for(asyncio.sleep(0, 7))
 
     assert asyncio.run(cell()) == 7
+
+
+class Twice(Strategy):
+    """Replies twice; the second reply answers, and the strategy's own rewards replace the scorer's."""
+
+    def __init__(self, **branch):
+        self.branch = branch
+
+    async def attempt(self, sampler, prompt, params, *, open_session=None, problem=None):
+        found = [await sampler.extend(prompt, replace(params, seed=params.seed + turn)) for turn in (0, 1)]
+        return Attempt((Branch(found[0]), Branch(found[1], **self.branch)), answer=1)
+
+
+def attempted(strategy, *script, judge=scorer, room=None, attempts=1):
+    judged = Task("sums", None, judge, environment=room and (lambda problem: room), trusted=True)
+    with Scoring(judged) as scoring:
+        ((*found,),) = Collector(ScriptedSampler(script), scoring, strategy).collect(PROBLEMS[:1], Sampling(), attempts)
+    return found
+
+
+def test_every_branch_is_judged_and_the_answer_is_the_one_that_the_strategy_names():
+    (rollout,) = attempted(Twice(), " 9", " 1")
+    assert [branch.score.correct for branch in rollout.branches] == [False, True]
+    assert rollout.score.answer == rollout.transcript.reply.strip() == "1"
+    assert rollout.cost == 4
+
+
+def test_a_strategys_reward_replaces_the_scorers():
+    (rollout,) = attempted(Twice(reward=0.25), " 9", " 1")
+    assert (rollout.score.reward, rollout.score.verdict) == (0.25, Verdict.CORRECT)
+
+
+def test_a_branch_that_the_strategy_judged_is_not_judged_again():
+    (rollout,) = attempted(Twice(score=Score.wrong("lost")), " 9", " 1")
+    assert rollout.score.answer == "lost"
+
+
+def test_a_failed_check_stays_a_failure_whatever_reward_the_strategy_sets():
+    def broken(problem, transcript):
+        raise KeyError(problem.key)
+
+    (rollout,) = attempted(Twice(reward=1.0), " 9", " 1", judge=broken)
+    assert (rollout.score.reward, rollout.score.verdict) == (None, Verdict.ERROR)
+
+
+class Opens(Strategy):
+    """Opens a session for each attempt."""
+
+    async def attempt(self, sampler, prompt, params, *, open_session=None, problem=None):
+        with opened(open_session) as session:
+            await session.reply(prompt)
+        return Attempt((Branch(prompt),))
+
+
+@pytest.mark.parametrize("part", ["open", "reply", "close"])
+def test_a_session_that_fails_in_a_strategy_fails_its_attempt(part):
+    class Broken(Room):
+        async def reply(self, transcript):
+            try:
+                return await super().reply(transcript)
+            except RuntimeError as error:
+                raise EnvironmentFailure(str(error)) from error
+
+    found = attempted(Opens(), " 1", room=Broken(fails=part), attempts=2)
+    assert [rollout.score.verdict for rollout in found] == [Verdict.ERROR] * 2
+    assert f"no {part}" in found[0].score.why
+
+
+def test_an_attempt_names_one_of_its_branches_and_parents_come_first():
+    branch = Branch(Transcript.of(PROBLEMS[0].prompt))
+    with pytest.raises(ValueError, match="one of its 1 branches: received index 1"):
+        Attempt((branch,), answer=1)
+    with pytest.raises(ValueError, match="a parent comes before its forks"):
+        Attempt((replace(branch, parent=0),))
+
+
+def test_groups_come_as_they_are_finished_and_an_early_end_cancels_the_rest():
+    asked = []
+
+    class Slow(ScriptedSampler):
+        async def extend(self, transcript, sampling, on_token=None):
+            asked.append(transcript.text)
+            if transcript.text.startswith("0"):
+                await asyncio.sleep(3600)
+            return await super().extend(transcript, sampling, on_token)
+
+    async def first():
+        with Scoring(task()) as scoring:
+            groups = Collector(Slow([" 2"]), scoring).groups(PROBLEMS, Sampling())
+            found = await anext(groups)
+            await groups.aclose()
+        return found
+
+    number, _ = asyncio.run(asyncio.wait_for(first(), 60))
+    assert number in (1, 2)
+    assert len(asked) == 3

@@ -15,6 +15,7 @@ from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, co
 from poziomka.environments.tools.calculator import Calculator
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.samples.batch import Batch
+from poziomka.learning.samples.branches import by_role
 from poziomka.learning.samples.weighting import imitation_examples, policy_examples
 from poziomka.models.text.chat import PlainFormat
 from poziomka.models.text.tokenizer import Tokenizer
@@ -201,3 +202,33 @@ def test_the_first_token_is_in_no_imitations_normaliser():
 def test_nothing_chosen_weighs_nothing(mixed):
     (example,) = imitation_examples([mixed.transcript, Transcript()], [])
     assert not any(example.imitate)
+
+
+def test_tokens_that_forks_share_have_the_mean_advantage_of_the_branches_that_contain_them(rollout):
+    """Branch 1 forks after two of the model's four tokens, branch 2 from branch 1 after its first own token."""
+    one = rollout(own=4)
+    first = forked(one.transcript, 4, -0.1, -0.2)
+    second = replace(forked(first.transcript, 5, -0.3), parent=1)
+    family = replace(one, branches=(*one.branches, first, second))
+    lines = by_role([[family]])
+    assert [line.id for line in lines[0]] == ["r", "r#1", "r#2"]
+    root, middle, leaf = policy_examples(lines, [[3.0, 6.0, -3.0]], "token")
+    count = 4 + 2 + 1
+    assert list(root.policy) == pytest.approx([0, 0, *[2.0 / count] * 2, *[3.0 / count] * 2])
+    assert list(middle.policy) == pytest.approx([0, 0, 0, 0, 1.5 / count, 6.0 / count])
+    assert list(leaf.policy) == pytest.approx([0, 0, 0, 0, 0, -3.0 / count])
+
+
+def test_a_shared_prefix_is_learned_from_where_its_own_branch_is_left_out(rollout):
+    one = rollout(own=4)
+    family = replace(one, branches=(*one.branches, forked(one.transcript, 4, -0.1)))
+    (fork,) = policy_examples(by_role([[family]]), [[None, 1.0]], "token")
+    assert list(fork.policy) == pytest.approx([0, 0, *[1 / 3] * 3])
+
+
+def test_roles_are_compared_apart_and_what_is_not_trainable_is_in_no_group(rollout):
+    one = rollout(own=2)
+    players = [replace(one.branches[0], role=role) for role in ("first", "second")]
+    rival = replace(one.branches[0], role="first", trainable=False)
+    group = [replace(one, id=f"g{n}", branches=(*players, rival)) for n in range(2)]
+    assert [[line.id for line in lines] for lines in by_role([group])] == [["g0", "g1"], ["g0#1", "g1#1"]]

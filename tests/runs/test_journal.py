@@ -37,7 +37,8 @@ def spans(draw):
     logprobs = array("f", draw(st.lists(LOGPROBS, min_size=len(tokens), max_size=len(tokens)))) if known else None
     author, stop = draw(st.sampled_from(Author)), draw(st.none() | st.sampled_from(Stop))
     ids = None if tokens is None else compact(tokens)
-    return Span(author, draw(WORDS), ids, logprobs, stop, draw(NAMES), draw(st.floats(0, 9)))
+    turn = draw(st.none() | st.floats(-1, 1)), draw(NAMES)
+    return Span(author, draw(WORDS), ids, logprobs, stop, draw(NAMES), draw(st.floats(0, 9)), *turn)
 
 
 SPANS = st.lists(spans(), max_size=3).map(tuple)
@@ -47,11 +48,12 @@ JUDGED = st.sampled_from([Verdict.CORRECT, Verdict.WRONG, Verdict.UNPARSED, Verd
 PARTS = st.dictionaries(WORDS, st.floats(allow_nan=False, allow_infinity=False), max_size=2)
 SCORES = st.builds(Score, st.none() | st.floats(0, 1), JUDGED, NAMES, WORDS, PARTS)
 INDEX = st.integers(0, 9)
-BRANCHES = st.builds(Branch, TRANSCRIPTS, st.none() | SCORES, st.none() | INDEX, INDEX, WORDS, st.booleans())
+FORKED = (st.none() | INDEX, INDEX, WORDS, st.booleans(), st.none() | st.floats(-1, 1))
+BRANCHES = st.builds(Branch, TRANSCRIPTS, st.none() | SCORES, *FORKED)
 FACTS = st.dictionaries(WORDS, st.none() | st.integers() | WORDS | st.lists(st.floats(allow_nan=False)), max_size=2)
 PROMPTS = st.lists(st.builds(Message, st.sampled_from(["user", "system"]), WORDS), max_size=2).map(tuple)
 PROBLEMS = st.builds(Problem, WORDS, WORDS, PROMPTS, WORDS, FACTS, st.integers(-5, 5))
-ROLLOUTS = st.builds(Rollout, WORDS, PROBLEMS, st.lists(BRANCHES, min_size=1, max_size=3).map(tuple), NAMES)
+ROLLOUTS = st.builds(Rollout, WORDS, PROBLEMS, st.lists(BRANCHES, min_size=1, max_size=3).map(tuple), NAMES, INDEX)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -190,3 +192,21 @@ def test_branches_share_their_prefix_when_read_back(path, rollout):
     back = read_journal(path).rollouts[0]
     assert back.branches[1:] == forks
     assert all(a.transcript.tokens == b.transcript.tokens[:-1] for a, b in pairwise(back.branches[1:]))
+
+
+def test_every_branch_keeps_its_advantages(path, rollout):
+    one = rollout()
+    two = replace(one, branches=(*one.branches, Branch(one.transcript, Score.wrong("4"))), answer=1)
+    count = sum(one.transcript.by(Author.MODEL))
+    write_journal(path, [[two]], {two.id: [0.5] * count, f"{two.id}#1": [-0.5] * count})
+    back = read_journal(path)
+    assert back.advantages == {two.id: [0.5] * count, f"{two.id}#1": [-0.5] * count}
+    assert back.rollouts[0].score.answer == "4"
+
+
+def test_a_journal_without_the_newer_columns_is_read(path, rollout):
+    one = rollout()
+    write_journal(path, [[one]])
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["chosen", "strategy_reward"]), path)
+    assert read_journal(path).rollouts == [one]
