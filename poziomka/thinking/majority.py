@@ -15,7 +15,7 @@ from poziomka.core.transcript import Transcript
 
 def last_words(transcript: Transcript) -> str | None:
     """Returns the stripped text after the thought; None if there is none."""
-    return split_thought(transcript.reply)[1].strip() or None
+    return (split_thought(transcript.reply)[1] or "").strip() or None
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def taken_back(parts: Parts, version: str) -> Iterator[None]:
         parts.learner.restore(state)
         parts.learner.masters.clear()
         parts.model.train(training)
-        wait_for(parts.sampler.load_weights(version, parts.learner.weights()))
+        wait_for(parts.host.load_weights(version, parts.learner.weights()))
 
 
 def rehearse(bench: Bench) -> list[Finding]:
@@ -185,7 +185,7 @@ def _update(bench: Bench, favoured: Sequence[Rollout]) -> Finding:
     rate = max(parts.learner.settings.optimizer.rate, CANARY_RATE)
     for _ in range(CANARY_STEPS):
         parts.learner.step(batch, rate)
-    wait_for(parts.sampler.load_weights(REHEARSED, parts.learner.weights()))
+    wait_for(parts.host.load_weights(REHEARSED, parts.learner.weights()))
     rise = _likely(parts, favoured) - learner
     figure = f"log-probability of what was rewarded: learner {rise:+.2g}"
     if rise <= 0:

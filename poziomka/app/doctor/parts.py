@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from poziomka.app.settings.recipe import Recipe
+from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Group, Rollout, rewards_of
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Sampler
+from poziomka.core.sampler import Sampler, WeightHost
 from poziomka.core.task import Task, asked
 from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.learner import Learner
@@ -53,6 +54,18 @@ class Parts:
     recipe: Recipe | None = None
     collect: Callable[..., list[Group]] = collect
     weigh: Callable[..., list[Example]] = policy_examples
+
+    @property
+    def host(self) -> WeightHost:
+        """The sampler as the host of the weights that the learner publishes.
+
+        Raises:
+            SettingsError: the sampler cannot load weights.
+        """
+        if isinstance(self.sampler, WeightHost):
+            return self.sampler
+        message = f"{type(self.sampler).__name__} cannot load new weights: give a sampler that is a WeightHost"
+        raise SettingsError(message)
 
     @property
     def precision(self) -> Precision:

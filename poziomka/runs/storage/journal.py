@@ -316,5 +316,5 @@ def _span(row: Mapping[str, Any], seconds: Iterator[float]) -> Span:
     span = Span(Author(row["author"]), row["text"], stop=row["stop"] and Stop(row["stop"]), policy=row["policy"])
     tokens = None if row["tokens"] is None else compact(row["tokens"])
     logprobs = None if row["logprobs"] is None else compact_floats(row["logprobs"])
-    said = {"reward": row.get("reward"), "feedback": row.get("feedback")}
-    return replace(span, tokens=tokens, logprobs=logprobs, seconds=next(seconds), **said)
+    turn = replace(span, reward=row.get("reward"), feedback=row.get("feedback"))
+    return replace(turn, tokens=tokens, logprobs=logprobs, seconds=next(seconds))
