@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from random import Random
 from statistics import fmean
 
-from poziomka import Problem, Sampling, Score, Task, Transcript
+from poziomka import Problem, Sampling, Score, Task, Transcript, Verdict
 from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.seeds import seed_of
 from poziomka.inference.local import LocalSampler
@@ -36,10 +37,11 @@ def source(split: str, index: int, _level: int | None) -> Problem:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Scores a reply: the share of symbols in their places."""
-    said, gold = transcript.reply.split(), problem.answer.split()
-    right = sum(one == two for one, two in zip(said, gold, strict=False)) / len(gold)
-    return Score.right(transcript.reply) if right == 1 else Score(right, Score.wrong("").verdict, transcript.reply)
+    """Scores the text after the thought: the share of symbols in their places."""
+    answer = (split_thought(transcript.reply)[1] or "").strip()
+    pairs = zip(answer.split(), problem.answer.split(), strict=False)
+    right = sum(one == two for one, two in pairs) / len(problem.answer.split())
+    return Score(right, Verdict.CORRECT if right == 1 else Verdict.WRONG, answer)
 
 
 task = Task("repeat", source, scorer, trusted=True, symbols=SYMBOLS)

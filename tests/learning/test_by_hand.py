@@ -21,6 +21,7 @@ def example():
 
 def test_its_curve_is_that_of_the_loop(example, open_run):
     by_hand = example["grpo"](example["Parts"].build(), 12)
+    assert min(by_hand) > 0
     parts, run = example["Parts"].build(), open_run()
     sampling = {"problems": 8, "attempts": 8, "tokens": 2, "budget": 0, "retire_at": None}
     settings = ReinforceSettings(steps=12, advantage="group", learner=parts.learner.settings, **sampling)

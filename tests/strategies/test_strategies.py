@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from poziomka.core.problem import Problem, Score
+from poziomka.core.problem import Problem, Score, Verdict
+from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.collect import Collector, wait_for
 from poziomka.core.rollouts.evaluation import evaluate, paired_gain
 from poziomka.core.rollouts.scoring import Scoring
@@ -47,11 +48,10 @@ def source(split, index, level):
 
 
 def shares(problem, transcript):
-    """The share of the two symbols that are in their places."""
-    said = transcript.reply.rpartition("</think>")[2].split()
-    right = sum(one == two for one, two in zip(said, problem.answer.split(), strict=False))
-    answer = " ".join(said)
-    return Score.right(answer) if said == problem.answer.split() else replace(Score.wrong(answer), reward=right / 2)
+    """The share of symbols that are in their places, of the longer of answer and gold answer."""
+    said, gold = (split_thought(transcript.reply)[1] or "").split(), problem.answer.split()
+    right = sum(one == two for one, two in zip(said, gold, strict=False)) / max(len(said), len(gold))
+    return Score(right, Verdict.CORRECT if right == 1 else Verdict.WRONG, " ".join(said))
 
 
 pairs = Task(
