@@ -30,6 +30,40 @@ def test_a_pair_of_the_recurrence_is_in_one_split_whatever_is_asked_of_it():
     assert 40 < len(pairs("validation")) < 140  # of about 900 pairs that are not for test
 
 
+@pytest.mark.parametrize(
+    "name", ["caesar_cipher", "emoji_mystery", "figlet_font", "letter_jumble", "sentence_reordering"]
+)
+def test_no_hidden_text_of_reasoning_gym_is_in_two_splits(name):
+    share_nothing(task_named(f"reasoning_gym:{name}"), lambda problem: problem.answer)
+
+
+@pytest.mark.parametrize("name", ["countdown", "puzzle24"])
+def test_no_set_of_numbers_of_reasoning_gym_is_in_two_splits(name):
+    share_nothing(
+        task_named(f"reasoning_gym:{name}"),
+        lambda problem: (*sorted(problem.facts["numbers"]), "to", problem.facts["target"]),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["arc_agi", "rearc"])
+def test_no_task_of_arc_is_in_two_splits(name):
+    share_nothing(task_named(f"reasoning_gym:{name}"), lambda problem: problem.facts["id"])
+
+
+def test_a_question_of_reasoning_gym_is_in_one_split_whatever_its_answer_is():
+    share_nothing(task_named("reasoning_gym:coin_flip"), lambda problem: problem.prompt[0].content)
+
+
+def share_nothing(task, kind):
+    seen = {}
+    for split, count in (("train", 300), ("validation", 60), ("test", 60)):
+        found = {kind(problem) for problem in task.first(split, count)}
+        assert found, split
+        assert not found & seen.keys(), split
+        seen |= dict.fromkeys(found, split)
+
+
 def test_levels_leave_validation_as_it_is_and_out_of_training():
     task = task_named("recurrence")
     easy = of_levels(task, 2, 3)

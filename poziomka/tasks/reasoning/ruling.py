@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from poziomka.core.problem import Problem
 from poziomka.tasks.reasoning import forms
 
 Item = dict[str, Any]  # of the package: question, answer, metadata
@@ -26,7 +27,7 @@ class Ruling:
         mistake: makes a certainly wrong answer of a right one, given the facts.
         gold: returns the gold answer of an item; None for the package's.
         more: a sentence added to the question where the form of its answer is ambiguous.
-        kind: returns what problems of two splits must not share; None for the question.
+        kind: returns what two problems of different splits must not share; None for the question.
         finite: the data set has so few problems that they are listed.
         longest: characters of an answer with a judge.
     """
@@ -39,7 +40,7 @@ class Ruling:
     mistake: Callable[[Facts, str], str] | None = None
     gold: Callable[[Item], str] | None = None
     more: str = ""
-    kind: Callable[[Item], str] | None = None
+    kind: Callable[[Problem], str] | None = None
     finite: bool = False
     longest: int = LONGEST
 
