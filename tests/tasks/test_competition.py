@@ -14,7 +14,6 @@ from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks import shipped, task_named
 from poziomka.tasks.competition import SAMPLE, boxed, competition, problem_of
-from poziomka.tasks.competition_audit import audit
 from poziomka.testing import check_task
 
 ROW = {"problem": "How many?", "answer": "1"}
@@ -238,72 +237,6 @@ def test_a_right_answer_is_right_in_every_clear_spelling(gold, inside):
 )
 def test_a_full_stop_ends_what_is_in_a_box(gold, inside):
     assert judged(asked("What is it?", gold), boxed(inside)).correct
-
-
-@pytest.mark.fault("E9")
-@pytest.mark.parametrize("box", [r"\boxed{%s}", r"\fbox{%s}", r"\boxed {%s}"])
-@pytest.mark.parametrize(
-    ("gold", "inside"),
-    [
-        *(("-5", "−5"), ("-5", "–5"), ("90", "90°"), (r"\frac{1}{2}", "½"), (r"\frac{3}{2}", "1½"), ("12", r"\(12\)")),
-        *(
-            (r"2\pi", "2π"),
-            (r"\sqrt{2}", "√2"),
-            (r"\sqrt{10}", "√10"),
-            (r"3\sqrt{2}", "3√2"),
-            ("x^2", "x²"),
-            ("12", "12."),
-        ),
-        *(("1234", r"1\,234"), ("1234", "1{,}234"), ("1234", "x=1234"), ("1234", "1234km"), ("1234", "1234 km")),
-        *(("18", r"\text{18 dollars}"), ("18", r"18\text{ dollars}"), ("12", "12 cm^2"), ("12", r"12\text{ cm}^2")),
-        *(
-            (r"\emptyset", r"\varnothing"),
-            (r"\emptyset", r"\{\}"),
-            (r"\{1,2\}", "{2, 1}"),
-            ("x=5", "5"),
-            ("1,2", "x=1, x=2"),
-        ),
-        *(
-            ("x>3", "3<x"),
-            (r"x\le 3", "x ≤ 3"),
-            (r"x\leq 3", r"x \leqslant 3"),
-            ("y=2x", "2x=y"),
-            ("[-2,7]", r"x \in [-2,7]"),
-        ),
-        *(("3,5", r"3 \text{ or } 5"), ("3,5", r"3\text{ and }5")),
-    ],
-)
-def test_the_audit_accepts_every_spelling_that_the_scorer_does(gold, inside, box):
-    problem = asked("What is it?", gold)
-    assert judged(problem, box % inside).correct
-    assert judged(problem, box % inside, audit).correct
-
-
-@pytest.mark.fault("E9")
-@pytest.mark.parametrize("answer", ["The answer is −1234", "x = -1234", r"-1\,234", "-1234 km", "–1,234."])
-def test_the_audit_reads_a_number_without_a_box(answer):
-    problem = asked("What is it?", "-1234")
-    assert judged(problem, answer).correct
-    assert judged(problem, answer, audit).correct
-    assert not judged(asked("What is it?", "1234"), answer, audit).correct
-
-
-@pytest.mark.parametrize(
-    ("gold", "inside"),
-    [
-        *(
-            ("12", r"12\text{ million}"),
-            ("12", "12 dozen"),
-            ("12", r"12 \text{ or } 13"),
-            ("12", "-12"),
-            ("12", "13km"),
-        ),
-        *(("x=5", "y=5"), ("5", "x=6"), ("x>3", "x<3"), ("x>3", "3>x"), ("1,2", "x=1, y=2"), ("(1,2)", "(2,1)")),
-        *(("[1,2]", "(1,2)"), (r"2\pi", "3π"), ("1234", r"1\,235"), (r"\sqrt{2}", "√3"), (r"\frac{3}{2}", "½")),
-    ],
-)
-def test_the_audit_catches_a_scorer_that_pays_for_another_value(gold, inside):
-    assert not judged(asked("What is it?", gold), boxed(inside), audit).correct
 
 
 @pytest.mark.parametrize(
