@@ -140,9 +140,7 @@ def _names_of_code(nodes: Sequence[ast.AST]) -> set[str]:
         if isinstance(node, ast.ImportFrom) and node.module in MODULES:
             held = {alias.asname or alias.name: getattr(MODULES[node.module], alias.name, None) for alias in node.names}
             names |= {name for name, value in held.items() if callable(value)}
-    found = True
-    while found:
-        found = {name for name, value in bindings if value is not None and _is_code(value, names)} - names
+    while found := {name for name, value in bindings if value is not None and _is_code(value, names)} - names:
         names |= found
     return names
 
