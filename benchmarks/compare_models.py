@@ -68,6 +68,8 @@ def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=3, help="rounds in which each side runs once")
+    names = list(DECODERS)
+    parser.add_argument("--sides", nargs="+", choices=names, default=names, metavar="SIDE", help="of streams, prefix")
     parser.add_argument("--repeats", type=int, default=2, help="counted runs of each number of streams in a round")
     parser.add_argument("--steps", type=int, default=4, help="counted steps of a run of reinforcement")
     parser.add_argument("--threads", type=int, default=2)
@@ -156,7 +158,7 @@ def decode_streams(book, part):
     tokens, repeats, streams = (4, 1, STREAMS[-2:]) if quick else (96, book.options.repeats, STREAMS)
     how = ["--prefix", PREFIX[part], "--prompt", 60, "--tokens", tokens, "--repeats", repeats, "--batches", *streams]
     for number in range(book.options.rounds):
-        sides = list(DECODERS.items())
+        sides = [(side, script) for side, script in DECODERS.items() if side in book.options.sides]
         for side, script in sides[::-1] if number % 2 else sides:
             book.add(part, side, number, [script, *how])
 
@@ -257,10 +259,11 @@ def summary_of_streams(runs):
     """Returns, by part: peak memory by side; by measure and number of streams the medians, and each round's ratios."""
     found = {}
     for part in PREFIX:
-        if sides := sides_of(runs, part, *DECODERS):
-            peaks = [max(run["peak_gib"] for run in side) for side in sides]
-            found[part] = {"peak_gib": dict(zip(DECODERS, peaks, strict=True))}
-            streams = [each for each in sides[0][0]["batches"] if all(each in side[0]["batches"] for side in sides)]
+        sides = {side: runs[part][side] for side in DECODERS if runs.get(part, {}).get(side)}
+        if len(sides) > 1 and "ours" in sides:
+            found[part] = {"peak_gib": {name: max(run["peak_gib"] for run in side) for name, side in sides.items()}}
+            batches = [side[0]["batches"] for side in sides.values()]
+            streams = [each for each in batches[0] if all(each in others for others in batches)]
             for measure in MEASURES:
                 found[part][measure] = {each: rates(sides, each, measure) for each in streams}
     return found
@@ -268,11 +271,9 @@ def summary_of_streams(runs):
 
 def rates(sides, streams, measure):
     """Returns the median of each side, and `ours / SIDE`: the ratio in each round, least first."""
-    values = {
-        name: [run["batches"][streams][measure] for run in side] for name, side in zip(DECODERS, sides, strict=True)
-    }
+    values = {name: [run["batches"][streams][measure] for run in side] for name, side in sides.items()}
     row = {name: median(each) for name, each in values.items()}
-    for name in list(DECODERS)[1:]:
+    for name in list(sides)[1:]:
         row[f"ours / {name}"] = sorted(a / b for a, b in zip(values["ours"], values[name], strict=False))
     return row
 
@@ -303,16 +304,18 @@ def table(rows):
 
 def table_of_streams(found):
     """Returns the rates of one part as Markdown: medians, and the median of the rounds' ratios (least to most)."""
-    others = list(DECODERS)[1:]
-    lines = [("measure", "streams", *DECODERS, *(f"ours / {name}" for name in others)), ("---",) * 7]
+    sides = list(found["peak_gib"])
+    others = sides[1:]
+    lines = [("measure", "streams", *sides, *(f"ours / {name}" for name in others))]
+    lines.append(("---",) * len(lines[0]))
     for measure, words in MEASURES.items():
         for streams, row in found[measure].items():
             ratios = [row[f"ours / {name}"] for name in others]
             shown = [f"{median(each):.2f} ({each[0]:.2f} to {each[-1]:.2f})" for each in ratios]
-            lines.append((words, streams, *(f"{row[name]:.4g}" for name in DECODERS), *shown))
+            lines.append((words, streams, *(f"{row[name]:.4g}" for name in sides), *shown))
     peaks = found["peak_gib"]
     shares = [f"{peaks['ours'] / peaks[name]:.2f}" for name in others]
-    lines.append(("peak memory, GiB", "all", *(f"{peaks[name]:.2f}" for name in DECODERS), *shares))
+    lines.append(("peak memory, GiB", "all", *(f"{peaks[name]:.2f}" for name in sides), *shares))
     return joined(lines)
 
 

@@ -179,6 +179,7 @@ BESIDE_NUMBERS = (  # "{}" is the place of a number
     *("{} and a half", "{} or thirteen", "{} and so on", "{} squared", "{} plus one", "{} point five", "{} doubled"),
     *("can't be {}", "nicht {}", "pas {}", "never {}", "{} is wrong", "{}? No.", "Is it {}?", "maybe {}"),
     *("about {}", "at least {}", "at most {}", "more than {}", "less than {}", "up to {}", "> {}", "x > {}", "x ≠ {}"),
+    *("{} dollars and more", "square {}", "times {}"),
 )
 IN_BOXES = (
     "{} million",
@@ -201,7 +202,8 @@ BESIDE_BOXES = (  # "{}" is the place of a box
         "anything but {}",
     ),
     *("-{}", "1{}", r"2\cdot{}", r"$2 \cdot {}$", r"\frac{{1}}{{2}}{}", "2 * {}", "x > {}", r"x \neq {}", r"x \le {}"),
-    *("{}^2", "{}0", "{} million", "{} or 13", "{}? No.", r"\sqrt{{{}}}"),
+    *("{}^2", "{}0", "{} million", "{} or 13", "{} and more", "{}? No.", r"\sqrt{{{}}}"),
+    *("square {}", "It is not true that x = {}"),
 )
 
 

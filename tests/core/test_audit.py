@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.rollouts.answers import read_number
 from poziomka.core.rollouts.cross_check import audit, auditable, says_gold
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Transcript
@@ -68,6 +69,160 @@ def test_what_says_the_gold_answer_is_accepted(gold, reply):
 @pytest.mark.parametrize(("gold", "reply"), REFUSED)
 def test_what_says_another_or_more_is_refused(gold, reply):
     assert says(gold, reply) in (Verdict.WRONG, Verdict.UNPARSED)
+
+
+# ---------------------------------------------------------------------------- every spelling that the scorers accept
+AROUND = (
+    ["", "The answer is ", "So x = ", "A total of ", "the grand total is ", "Area in cm² is ", "* ", "- ", "half of "],
+    [
+        "{}",
+        r"\boxed{{{}}}",
+        r"$\fbox{{{}}}$",
+        r"\[\boxed{{{}}}\]",
+        r"**\boxed{{{}}}**",
+        r"2 * \boxed{{{}}}",
+        r"-\boxed{{{}}}",
+    ],
+    [
+        "",
+        ".",
+        "!",
+        " dollars.",
+        " more",
+        " and more",
+        " times a week",
+        " is the grand total",
+        " or 13",
+        " in total.",
+        " k",
+    ],
+)
+SPELLED = {
+    "12": [
+        *("12km", "12 km", "12°", r"12^\circ", r"12^{\circ}", "x=12", "x = 12", "12 cm²", "12 cm^2", "12%", r"12\%"),
+        *(
+            r"\fbox{12}",
+            r"\framebox{12}",
+            r"\boxed {12}",
+            r"12\text{ dollars}",
+            r"\text{12}",
+            r"\text{12 dollars}",
+            "12 $",
+        ),
+        *(
+            "#### 12",
+            "####12",
+            "€12",
+            "12€",
+            r"\$12",
+            "<answer>12</answer>",
+            "12 times",
+            "12 km/h",
+            r"\(12\)",
+            r"\[12\]",
+        ),
+        *(
+            "12 square feet",
+            r"12\text{ cm}^2",
+            "12 m²",
+            r"12\text{ m}^2",
+            "Area in cm² is 12",
+            "Area of the square: 12",
+            "The grand total is 12.",
+            "12 %",
+        ),
+        *(
+            r"**Answer:** **\boxed{12}**.",
+            r"* \boxed{12}",
+            "\n=> \\boxed{12}",
+            r"5 + 7 = \boxed{12}\%",
+            r"\[\boxed{12}\]",
+        ),
+    ],
+    "-12": ["–12", "−12", "-$12", r"-\$12", r"\boxed{-12}"],
+    "1234": ["1,234", r"1\,234", "1{,}234", "1~234", "1\u202f234", r"1\ 234", r"1,\!234", "1234km", "x=1234", "£1,234"],
+    "0.5": ["½", ".5", "$.50", "½ km"],
+    "1.5": ["1½", r"\boxed{1½}"],
+}
+SPELLINGS = [(gold, reply) for gold, replies in SPELLED.items() for reply in replies]
+QUESTION = "How many dollars or km is it, times 7, in the area of a square?"
+
+
+@pytest.mark.fault("E9")
+@pytest.mark.parametrize(("gold", "reply"), SPELLINGS)
+def test_every_spelling_that_a_scorer_reads_as_the_gold_number_is_accepted(gold, reply):
+    assert read_number(reply, QUESTION) == gold
+    assert says(gold, reply) is Verdict.CORRECT
+    for other in ("13", "-1", f"{gold}1", gold[1:] if gold[0] == "-" else f"-{gold}"):
+        assert says(other, reply) is not Verdict.CORRECT
+
+
+@pytest.mark.fault("E9")
+@pytest.mark.parametrize(
+    ("gold", "reply"),
+    [
+        *(("1000", "1e3"), ("1.23e+04", "1.23E4"), ("0x1f", "0X1F"), ("0x1f", "0x01f"), ("3/4", r"$\frac{3}{4}$")),
+        *(("[[1, 2], [3, 4]]", "[[1,2],[3,4]]"), ("a, b, c", "a,b,c"), ("1 days, 03:20", "1 day, 03:20")),
+    ],
+)
+def test_other_forms_that_scorers_read_are_accepted(gold, reply):
+    assert says(gold, reply) is Verdict.CORRECT
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(
+            "12 and more",
+            "12 dollars and more",
+            "square 12",
+            "times 12",
+            "12 grand",
+            "12k",
+            "12th",
+            "12 k",
+            "x > 12",
+            "x≠12",
+        ),
+        *(
+            r"-\boxed{12}",
+            r"2 \cdot \boxed{12}",
+            "2 * \\boxed{12}",
+            r"1\boxed{12}",
+            r"x \le \boxed{12}",
+            r"half of \boxed{12}",
+        ),
+        *(
+            r"\boxed{12}^2",
+            r"\boxed{12}0",
+            r"\boxed{12} million",
+            r"\boxed{12}\% and more",
+            r"not \boxed{12}",
+            "12^2",
+            "12²",
+        ),
+        *(
+            r"\boxed{12\text{ million}}",
+            r"\sqrt{\boxed{12}}",
+            "1\\,2",
+            "12 ½",
+            r"1\frac{1}{2}",
+            "0x12",
+            "twice 12",
+            "12e1",
+        ),
+    ],
+)
+def test_a_scorer_that_pays_for_another_value_is_caught(reply):
+    assert says("12", reply) is not Verdict.CORRECT
+
+
+@given(st.sampled_from(SPELLINGS), *(st.sampled_from(words) for words in AROUND))
+def test_whatever_the_reader_of_numbers_reads_as_the_gold_one_is_accepted(spelled, before, box, after):
+    gold, spelling = spelled
+    reply = before + (spelling if "box" in spelling else box.format(spelling)) + after
+    if read_number(reply, QUESTION) == gold:
+        assert says(gold, reply) is Verdict.CORRECT
 
 
 @given(st.text(max_size=300), st.sampled_from(["12", "a", "-1/3", "("]))

@@ -1,5 +1,6 @@
 """A box is opened at the brace that closes it, and what stands before it is looked at."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +33,14 @@ def test_a_word_that_nobody_knows_before_a_box_is_trouble_unless_the_question_ha
 def test_a_denial_counts_in_its_clause_only():
     assert "denies or doubts" in trouble_before("The answer is certainly not the number ")
     assert trouble_before("As 6 is not prime, the answer is ") == ""
+
+
+@pytest.mark.fault("E7")
+def test_an_equation_is_denied_by_what_governs_it():
+    for lead in ("It is not true that x = ", "We cannot have x = ", "I doubt that x = ", "that x is not = "):
+        assert "denies or doubts" in trouble_before(lead)
+    for lead in ("As n is not prime x = ", "n is not even and so x = ", "a share that does not depend on n, x = "):
+        assert trouble_before(lead) == ""
 
 
 def test_white_space_before_a_box_takes_no_time():

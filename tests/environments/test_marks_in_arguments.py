@@ -72,6 +72,32 @@ def test_a_fence_inside_a_string_closes_no_block_of_python(mark):
     assert format_named("fenced").read("```python\n1\n``` and ```", {"python": PYTHON}) == []
 
 
+QUOTED = ["```tool_code\nf()\n```\n", "```tool_code \n", "so\n```tool_code\necho(text='b')\n```\nand ```tool_code\n"]
+
+
+@pytest.mark.fault("B13")
+@pytest.mark.parametrize("quoted", QUOTED)
+@pytest.mark.parametrize("quote", ['"""', "'''"])
+def test_a_line_that_opens_a_block_opens_none_inside_a_string(quoted, quote):
+    block = f"```tool_code\necho(text={quote}\n{quoted}{quote})\n```"
+    calls = format_named("gemma").read(f"{block}\nand\n{block}", TOOLS)
+    assert [(call.fault, call.arguments) for call in calls] == [("", {"text": f"\n{quoted}"})] * 2
+
+
+@pytest.mark.fault("B13")
+def test_a_line_that_opens_a_block_of_python_opens_none_inside_a_string():
+    code = 'print("""\n```python\n1\n```\n""")\n'
+    (call,) = format_named("fenced").read(f"```python\n{code}```\n```output", {"python": PYTHON})
+    assert call.arguments == {"code": code}
+    assert format_named("fenced").unclosed('```python\nx = """\n```python\n```output')
+
+
+def test_a_block_that_is_no_python_ends_at_its_first_fence():
+    one, two = format_named("gemma").read("```tool_code\necho(\n```\nand\n```tool_code\necho(text='b')\n```", TOOLS)
+    assert (bool(two.fault), two.arguments) == (False, {"text": "b"})
+    assert one.arguments != {"text": "b"}
+
+
 def test_calls_after_one_that_is_no_json_are_read():
     broken = '<tool_call>{"name": "echo</tool_call>'
     good = '<tool_call>{"name": "echo", "arguments": {"text": "b"}}</tool_call>'

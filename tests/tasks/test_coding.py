@@ -187,6 +187,20 @@ def test_a_problem_whose_tests_have_names_of_their_own_is_kept(tmp_path, test):
     assert judged(task, problem, "def f(x):\n    return 2").reward == (1.0 if "except" in test else 0.0)
 
 
+PASS_CODE = [
+    ("def g(x):\n    return x", "assert f(g) == 1"),
+    ("g = lambda x: x", "assert f(g) == 1"),
+    ("", "g = lambda x: x\nassert f([2, g]) == 1"),
+    ("", "for g in (abs, len):\n    assert f(g) == 1"),
+    ("from operator import add", "assert f(add, 1) == 1"),
+    ("import operator", "assert f(operator.add) == 1"),
+    ("", "assert f(str.lower) == 1"),
+    ("class P:\n    pass", "assert f(P()) == 1"),
+    ("", "assert f(range(3)) == 1"),
+    ("def check(x):\n    return f(lambda: x)", "assert f(1) == check(3)"),
+]
+
+
 @pytest.mark.fault("E17")
 def test_problems_that_are_left_out_are_counted_among_the_limits(tmp_path):
     code = "def f(g):\n    return g(1)"
@@ -200,6 +214,16 @@ def test_problems_that_are_left_out_are_counted_among_the_limits(tmp_path):
     assert len([each for each in limits if each.startswith("3 of ") and "mbpp/12, mbpp/13, mbpp/14." in each]) == 1
     assert len([each for each in limits if each.startswith("1 of ") and "mbpp/601." in each]) == 1
     assert len([each for each in limits if each.startswith("1 of ") and "mbpp/5000." in each]) == 1
+
+
+@pytest.mark.fault("E17")
+@pytest.mark.parametrize(("setup", "test"), PASS_CODE)
+def test_a_problem_whose_tests_pass_code_in_another_way_is_left_out_too(tmp_path, setup, test):
+    code = "def f(*all, **named):\n    return 1"
+    rows = [row(11), row(12, "Write F.", code=code, tests=[test], setup=setup)]
+    task = mbpp(str(written(tmp_path, *rows)))
+    assert task.count("test") == 1
+    assert any(each.startswith("1 of ") and "mbpp/12." in each for each in task.limits)
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,25 @@ def test_a_right_answer_is_right_in_every_clear_spelling(gold, inside):
     assert judged(asked("What is it?", gold), boxed(inside)).correct
 
 
+@pytest.mark.fault("E9")
+@pytest.mark.parametrize(
+    ("gold", "inside"),
+    [
+        *(
+            ("12", "12."),
+            ("[1,2]", "[1,2]."),
+            (r"10\%", r"10\%."),
+            ("90", "90°."),
+            ("90", r"$90^\circ.$"),
+            ("12", "$12.$"),
+        ),
+        *((r"\{1,2\}", r"\{2,1\}."), (r"\frac{1}{2}", "½."), ("5!", "5!."), ("x^2", "x².")),
+    ],
+)
+def test_a_full_stop_ends_what_is_in_a_box(gold, inside):
+    assert judged(asked("What is it?", gold), boxed(inside)).correct
+
+
 @pytest.mark.parametrize(
     "answer",
     [

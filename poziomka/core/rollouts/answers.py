@@ -1,10 +1,18 @@
 """Answer parsers: strict, linear in the reply's length, and never raising."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from poziomka.core.rollouts.boxes import BOX, TEXT, open_box, trouble_before
-from poziomka.core.rollouts.number_words import AFTER, ATTACHED, is_harmless, leads_to_number, words_in
+from poziomka.core.rollouts.number_words import (
+    ATTACHED,
+    LENGTHS,
+    goes_on,
+    is_harmless,
+    leads_to_number,
+    without_sizes,
+    words_in,
+)
 from poziomka.core.transcript import CLOSE, THINK
 
 
@@ -43,11 +51,19 @@ NUMERAL = re.compile(
     r"[)\]}*_\"'`\\$£€.,;:!]*",
     re.ASCII,
 )
-OPERATORS = re.compile(r"[+\-*/^<>×÷−–·≠≈~]+")  # a word of these characters beside a number makes a formula
-AROUND = "=:.,;!#*_\"'`()[]{}\\$"  # punctuation stripped from words
+OPERATORS = re.compile(r"[+\-*/^<>×÷−–·≠≈~]+")  # a word of these beside a number makes it another number
+POWERS = ("square", "cube")
+AROUND = "=:.,;!#*_\"'`()[]{}\\$"  # marks around a word that leave it the same
 HALVES = {"½": ".5", "¼": ".25", "¾": ".75", "⅕": ".2", "⅖": ".4", "⅗": ".6", "⅘": ".8", "⅛": ".125", "⅜": ".375"}
 HALVES |= {"⅝": ".625", "⅞": ".875"}  # "½" is a number; thirds are no decimals
-SPELLINGS = (  # (pattern, replacement): normalises spellings of numbers and units
+
+
+def _either(words: Collection[str]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))
+
+
+POWER = r"\s*(?:\^\s*\{?[23]\}?|[²³])(?!\w)"
+SPELLINGS = (  # other spellings of the same
     (re.compile(r"(?<=\d)(?:\{,\}|,?\\[,!:; ]|,?[~\u00a0\u2009\u202f])(?=\d{3}(?!\d))"), ","),
     (TEXT, r" \1 "),
     (re.compile(r"</?answer>"), " "),
@@ -58,8 +74,9 @@ SPELLINGS = (  # (pattern, replacement): normalises spellings of numbers and uni
     ),  # a minus sign, or a dash used as one
     (re.compile(rf"(?<![\d.,])(\d*)([{''.join(HALVES)}])"), lambda found: found[1] + HALVES[found[2]]),
     (re.compile(r"(?<![^\s(\[{*_\"'`\\$:])([A-Za-z]+)="), r"\1 = "),
-    (re.compile(rf"(?<=\d)({'|'.join(sorted(ATTACHED, key=len, reverse=True))})(?![\w^])", re.IGNORECASE), r" \1"),
-    (re.compile(r"(?<=[A-Za-z])(?:\^\{?[23]\}?|[²³])(?!\w)"), ""),  # "cm²" is a unit
+    (re.compile(rf"(?<=\d)\s*m{POWER}"), " meters "),
+    (re.compile(rf"(?<![A-Za-z\\])({_either(LENGTHS)}){POWER}"), r"\1 "),
+    (re.compile(rf"(?<=\d)({_either(ATTACHED)})(?![\w^])", re.IGNORECASE), r" \1"),
 )
 
 
@@ -86,10 +103,10 @@ def read_number(reply: str, question: str = "") -> str | None:
     box = open_box(answer)
     if isinstance(box, str):
         return None if BOX.search(answer) else _only_number(answer, known)
-    after = box.after.split()
     if trouble_before(box.before, known) or any(map(str.isnumeric, box.after)):
         return None
-    return _only_number(box.inside, known) if all(_is_beside(word, known) for word in after) else None
+    after = box.after.lstrip("*_`$").split()  # Markdown around the box ends here
+    return _only_number(box.inside, known) if _may_follow(after, known) else None
 
 
 def _only_number(answer: str, question: Collection[str]) -> str | None:
@@ -104,10 +121,7 @@ def _only_number(answer: str, question: Collection[str]) -> str | None:
     before, after = words[: places[0]], words[places[0] + 1 :]
     if len(before) > 1 and before[-1] == "=" and re.fullmatch(r"[({\[$\\*]*[A-Za-z]", before[-2]):
         before = before[:-2]  # "x = 12"
-    if not all(_is_beside(word, question) for word in before + after):
-        return None
-    sentence = " ".join(before).rpartition(". ")[2].split()
-    if not leads_to_number([_bare(word) for word in sentence]) or (after and _bare(after[0]) in AFTER):
+    if not _may_lead(before, question) or not _may_follow(after, question):
         return None
     sign, whole, part = found.groups(default="")
     whole, part = whole.replace(",", "").lstrip("0") or "0", part.rstrip("0")
@@ -115,15 +129,33 @@ def _only_number(answer: str, question: Collection[str]) -> str | None:
     return f"-{number}" if sign == "-" and number != "0" else number
 
 
+def _may_lead(words: Sequence[str], question: Collection[str]) -> bool:
+    """Whether words may stand before the number."""
+    if not _are_beside(words, without_sizes([_bare(word) for word in words]), question):
+        return False
+    sentence = " ".join(words).rpartition(". ")[2].split()
+    if sentence and sentence[-1].endswith(":") and _bare(sentence[-1]) in POWERS:
+        return True  # "area of the square: 12"
+    return leads_to_number([_bare(word) for word in sentence])
+
+
+def _may_follow(words: Sequence[str], question: Collection[str]) -> bool:
+    """Whether words may stand after the number."""
+    bare = [_bare(word) for word in words]
+    told = [word for word in bare if word]
+    return _are_beside(words, [*bare[:1], *without_sizes(bare[1:])], question) and not goes_on(told, question)
+
+
 def _bare(word: str) -> str:
     return word.strip(AROUND).lower()
 
 
-def _is_beside(word: str, question: Collection[str]) -> bool:
-    """Returns whether a word, stripped of punctuation, is accepted beside the number."""
-    if OPERATORS.fullmatch(word):
+def _are_beside(words: Sequence[str], bare: Sequence[str], question: Collection[str]) -> bool:
+    """Whether words may stand beside the number, which punctuation around them leaves as they are."""
+    if any(map(OPERATORS.fullmatch, words)):
         return False
-    return all(is_harmless(part, question) for part in re.split(r"[-–/]", _bare(word)) if _bare(word))
+    parts = [part for word in bare for part in re.split(r"[-–/]", word)]
+    return all(is_harmless(part, question) for part in parts if part)
 
 
 def read_boxed(reply: str) -> str | None:

@@ -17,6 +17,10 @@ CLAUSE = re.compile(r"[.!?;:\n=。，：；]|,\s")
 ARROW = re.compile(r"(?:^|\n)\s*[-=]>$")
 CLAIM = re.compile(r"(?<![<>!≠~≈:/+\-*^])(?:=|:=)$|[:.!,;。：，；⇒→∴∈]$")  # ends of text that introduce an answer
 IS = frozenset(["ist", "est", "es", "è", "é", "jest", "är", "er", "是", "为", "為", "答案是", "答案为", "答案為"])
+JOINTS = frozenset(["so", "then", "thus", "hence", "therefore", "and", "but"])  # a clause begins after them
+INNER = frozenset(
+    ["that", "which", "who", "since", "as", "because", "if", "when", "where", "for", "of"]
+)  # or with them
 WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 
@@ -68,12 +72,22 @@ def trouble_before(before: str, question: Collection[str] = ()) -> str:
     new_line = "\n" in lead[len(bare) :]
     claims = not bare or CLAIM.search(bare) is not None or bare.endswith(LEADS) or ARROW.search(bare) is not None
     words = [word.lower() for word in WORD.findall(CLAUSE.split(bare.rstrip(":=, "))[-1])]
-    denial = next((word for word in (words[-2:] if bare.endswith("=") else words) if is_denial(word)), None)
+    denial = next((word for word in (_governing(words) if bare.endswith("=") else words) if is_denial(word)), None)
     if denial is not None:
         return f"{denial!r} before the box denies or doubts it"
     if claims or _introduces(bare, words, question, new_line=new_line):
         return ""
     return f"{bare[-20:].strip()!r} stands before the box"
+
+
+def _governing(words: list[str]) -> list[str]:
+    """Returns the words before an equation by which it can be denied: the last two, and those before an inner clause.
+
+    "It is not true that x = 12" denies what "the chance that it does not rain today = 0.4" says.
+    """
+    begun = max((place + 1 for place, word in enumerate(words) if word in JOINTS), default=0)
+    inner = next((place for place, word in enumerate(words) if place >= begun and word in INNER), len(words))
+    return [*words[begun:inner], *words[-2:]]
 
 
 def _introduces(bare: str, words: list[str], question: Collection[str], *, new_line: bool) -> bool:

@@ -8,10 +8,12 @@ audit nor a gold answer has no second score.
 
 import asyncio
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Group, Rollout
@@ -20,16 +22,44 @@ from poziomka.core.rollouts.scoring import Scoring, judge
 from poziomka.core.task import Task
 from poziomka.core.transcript import CLOSE, THINK, Transcript
 
-LONGEST = 1000  # maximum characters of an answer, in addition to twice those of the gold answer
-WRAPPING = " \t\r\n.,;:!?'\"`*_$()[]{}\\="
-NUMBER = re.compile(r"([+-]|\N{MINUS SIGN})?\$?(\d{1,3}(?:,\d{3})+|\d+)?(?:\.(\d+))?(?:/(\d+))?", re.ASCII)
-OPERATORS = frozenset("+-*/^%<>\N{MINUS SIGN}\N{MULTIPLICATION SIGN}\N{DIVISION SIGN}")
+LONGEST = 1000  # characters of an answer, beside twice those of the gold one: whoever says more says something else
+LOOKED_AT = 60  # characters before and after a box
+WRAPPING = " \t\r\n.,;:!?'\"`*_$£€#()[]{}\\="
+MARKUP = " \t\r\n$`*_{([~&#\"'“”‘’"  # between a box and what stands before it
+NUMBER = re.compile(
+    r"([+-]|[−–])?\\?[$£€]?(\d{1,3}(?:,\d{3})+|\d+)?(?:\.(\d+))?(?:e([+-]?\d{1,3})|/(\d+))?", re.ASCII | re.IGNORECASE
+)
+HEXADECIMAL = re.compile(r"([+-]?)0x([0-9a-f]+)", re.ASCII | re.IGNORECASE)
+FRACTION_SIGN = re.compile(r"(\d*)([¼-¾⅐-⅞])", re.ASCII)
+UNIT = r"(?:[kcdm]m|in|ft|yd|mi|inch(?:es)?|foot|feet|yards?|miles?|(?:kilo|centi|milli)?met(?:er|re)s?|units?)"
+REWRITTEN = tuple(
+    (re.compile(pattern, re.ASCII), better)
+    for pattern, better in (  # other ways to write a number and what stands beside it, one after the other
+        (r"\\(?:text[a-z]*|mbox|mathrm|mathbf|operatorname)\s*\{([^{}]*)\}", r" \1 "),
+        (r"</?answer>|[ \t\r\n]+", " "),
+        (r"(\d)(?:\{,\}|,?\\[,:;! ]|,?[~\u00a0\u2009\u202f])(?=\d{3}(?!\d))", r"\1"),  # marks between thousands
+        (r"(?<![\d}\s])(\s*)\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}", r"\1\2/\3 "),
+        (r"\^?\s*\{?\s*(?:\\circ|\\degree|°)\s*\}?", " "),
+        (r"(?<=\d) ?m ?(?:\^ ?\{?[23]\}?|[²³])(?!\w)", " metres "),
+        (rf"(?<![A-Za-z\\])({UNIT})\s*(?:\^\s*\{{?[23]\}}?|[²³])(?!\w)", r"\1 "),  # square centimetres
+        (r"(?<=\d)(?=[A-WYZa-wyz][A-Za-z]+(?![\w^]))", " "),  # "12km", but not "0xff"
+        (r"(?<![<>!:=≠≈~])=(?!=)", " = "),
+    )
+)
+COMPARED = frozenset("<>≠≤≥≈~")
+OPERATORS = frozenset("+-*/^×÷−–·") | COMPARED
 LEADS = frozenset(
     ("a", "an", "answer", "final", "hence", "is", "it", "it's", "my", "result", "so", "the", "therefore", "thus")
 )
-NEGATIONS = ("not", "never", "neither", "nor", "isn't", "except", "or", "minus", "negative")
-SCALES = ("plus", "times", "half", "dozen", "hundred", "thousand", "million", "billion", "trillion")
-TURNS = frozenset((*NEGATIONS, *SCALES))  # words that change the value of a number beside them
+NEGATIONS = ("not", "never", "neither", "nor", "isn't", "except", "or", "minus", "negative", "cannot", "can't", "nicht")
+LARGE = ("dozen", "hundred", "thousand", "million", "billion", "trillion")
+SCALES = ("plus", "half", "twice", "double", "squared", *LARGE)
+TURNS = frozenset((*NEGATIONS, *SCALES))  # words that make another answer of the number they stand beside
+BEFORE = frozenset(["times", "square", "cube"])  # words that do so right before it
+COMMANDS = frozenset(rf"\{name}" for name in ["cdot", "div", "pm", "neq", "ne", "le", "leq", "ge", "geq", "lt", "gt"])
+COMMANDS |= {r"\approx", r"\sqrt", r"\frac", r"\dfrac", r"\tfrac"}  # and commands of LaTeX
+ENDINGS = ("th", "st", "nd", "rd")
+AFTER = frozenset(("and", "to", "k", "mil", "mn", "bn", "mio", "grand", "gross", *ENDINGS))  # right after it
 
 
 def auditable(task: Task, problem: Problem) -> bool:
@@ -71,25 +101,75 @@ def says_gold(problem: Problem, transcript: Transcript) -> Score:
         return Score.unparsed("the thought never ended, or ended twice")
     if len(answer) > LONGEST + 2 * len(gold):
         return Score.unparsed(f"the answer has {len(answer)} characters")
-    value = _value(gold)
-    said = " ".join(_boxes(answer)) or answer
+    value, boxes = _value(gold), list(_boxes(answer))
     if value is None:
-        return _says_text(gold, said)
-    words = said.split()
+        return _says_text(gold, " ".join(inside for _, inside, _ in boxes) or answer)
+    said, turned = answer, ""
+    if boxes:
+        said = " ".join(inside for _, inside, _ in boxes)
+        turned = next(filter(None, (_turned_outside(before, after) for before, _, after in boxes)), "")
+    words = _plainly(said).split()
     claims = [_value(word) for word in words if any(letter.isnumeric() for letter in word)]
     if not claims:
         return Score.unparsed("the answer names no number")
     others = sorted({"what is no number" if claim is None else str(claim) for claim in claims if claim != value})
     if others:
         return Score.wrong(said[:100], f"the answer names {', '.join(others[:4])}, where only {gold} is right")
-    turned = [word for word in words if word.strip(WRAPPING).lower() in TURNS or set(word) <= OPERATORS]
+    turned = turned or _turned(words)
     if turned:
-        return Score.wrong(said[:100], f"{turned[0]!r} makes something else of {gold}")
+        return Score.wrong(said[:100], f"{turned!r} makes something else of {gold}")
     return Score.right(gold, f"the answer says {gold} and nothing else")
 
 
+def _plainly(text: str) -> str:
+    """Returns a text with its numbers in digits and their units apart from them."""
+    for pattern, better in REWRITTEN:
+        text = pattern.sub(better, text)
+    return FRACTION_SIGN.sub(lambda found: str(int(found[1] or 0) + _tenths(found[2])), text)
+
+
+def _tenths(sign: str) -> Fraction:
+    return Fraction(unicodedata.numeric(sign)).limit_denominator(10)
+
+
+def _turned(words: Sequence[str]) -> str:
+    """Returns the first word that makes another answer of the number among some words; "" where none does."""
+    bare = [word.strip(WRAPPING).lower() for word in words]
+    for place, word in enumerate(words):
+        if bare[place] in TURNS or set(word) <= OPERATORS or set(word) & COMPARED or word in COMMANDS:
+            return word
+        if any(letter.isnumeric() for letter in word):
+            led = [before for before in words[place - 1 : place] if _leads(before)]
+            turned = [*led, *({*bare[place + 1 : place + 2]} & AFTER)]
+            if turned:
+                return turned[0]
+    return "and more" if ("and", "more") in pairwise(bare) else ""
+
+
+def _leads(word: str) -> bool:
+    """Whether a word makes another answer of a number right after it; "square:" is a heading."""
+    return word.strip(WRAPPING.replace(":", "")).lower() in BEFORE
+
+
+def _turned_outside(before: str, after: str) -> str:
+    """Returns what stands right before or after a box and makes another answer of it; "" where nothing does."""
+    before = before[-LOOKED_AT:]
+    factor = re.search(r"\d$|[\d)}]\s*\*\s*\$?$", before)
+    if factor is not None:
+        return factor[0]
+    before = before.rstrip(MARKUP).removesuffix("\\").rstrip(MARKUP)
+    before = before[:-2] if before.endswith(("->", "=>")) else before
+    *_, other, last = ["", *re.split(r"\s|(?=\\)", before)]
+    last = other if last == "of" else last  # "half of"
+    turned = last in COMMANDS or _leads(last) or last.strip(WRAPPING).lower() in TURNS
+    if before.endswith((*OPERATORS, "!=")) or turned:
+        return last
+    sentence = re.split(r"[.!?](?:\s|$)", _plainly(after[:LOOKED_AT]).lstrip(" $`*_)]}\\\"'"))[0]
+    return sentence[0] if re.match(r"[\d^]", sentence) else _turned(["0", *sentence.split()])
+
+
 def _says_text(gold: str, answer: str) -> Score:
-    wanted, said = gold.casefold().split(), answer.casefold().split()
+    wanted, said = (_spaced(text).split() for text in (gold, answer))
     if said == wanted:
         return Score.right(gold, "the answer is the gold one")
     wanted, said = list(_bare(wanted)), list(_bare(said))
@@ -100,6 +180,11 @@ def _says_text(gold: str, answer: str) -> Score:
         if said[start : start + size] == wanted and {*said[:start], *said[start + size :]} <= LEADS - set(wanted):
             return Score.right(gold, "the answer says the gold one and nothing else")
     return Score.wrong(answer[:100], f"the answer is not {gold[:100]!r}, or says more")
+
+
+def _spaced(text: str) -> str:
+    """Returns a text in small letters, with one space after each comma and "1 day" as "1 days"."""
+    return re.sub(r"\b1 day\b", "1 days", re.sub(r"\s*,\s*", ", ", text.casefold()))
 
 
 def _bare(words: Sequence[str]) -> Iterator[str]:
@@ -115,30 +200,35 @@ def _answer(reply: str) -> str | None:
     return answer.strip()
 
 
-def _boxes(text: str) -> list[str]:
-    r"""Returns the content of each \boxed{…}, with nested braces matched."""
-    found = []
-    for part in text.split("\\boxed")[1:]:
+def _boxes(text: str) -> Iterator[tuple[str, str, str]]:
+    r"""Yields of each \boxed{…} and \fbox{…} what stands before it, in it and after it, braces counted."""
+    before, *parts = re.split(r"\\(?:f|frame)?boxed|\\(?:fbox|framebox)", text)
+    for part in parts:
         depth, inside = 0, ""
         for letter in part.lstrip():
             depth += (letter == "{") - (letter == "}")
             if depth == 0:
                 break
             inside += letter
-        found.append(inside[1:])
-    return found
+        after = part.lstrip()[len(inside) + 1 :]
+        yield before, inside[1:], after
+        before = after
 
 
 @lru_cache(4096)
 def _value(word: str) -> Fraction | None:
-    """Returns the value of a word that is a number or a fraction, else None, as for an unevaluated sum."""
-    found = NUMBER.fullmatch(word.lstrip(WRAPPING.replace(".", "")).rstrip(WRAPPING + "%"))
+    """Returns the number that a word spells, or the ratio of two; None for anything else, such as a sum left undone."""
+    word = word.lstrip(WRAPPING.replace(".", "")).rstrip(WRAPPING + "%")
+    hexadecimal, found = HEXADECIMAL.fullmatch(word), NUMBER.fullmatch(word)
+    if hexadecimal is not None:
+        return Fraction(int("".join(hexadecimal.groups()), 16))
     if found is None:
         return None
-    sign, whole, part, below = found.groups(default="")
+    sign, whole, part, power, below = found.groups(default="")
     if not (whole or part) or (below and not int(below)):
         return None
-    value = Fraction(int(whole.replace(",", "") + part), 10 ** len(part)) / int(below or 1)
+    value = Fraction(int(whole.replace(",", "") + part), 10 ** len(part)) * Fraction(10) ** int(power or 0)
+    value /= int(below or 1)
     if below and value.denominator == 1:
         return None  # "24/2" is an unevaluated division, not a spelling of 12
     return value if sign in ("", "+") else -value

@@ -6,6 +6,7 @@ Only listed words and words of the question are accepted, because no list of for
 
 import re
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 
 
 def _words(text: str) -> frozenset[str]:
@@ -38,9 +39,9 @@ HEDGES = _words(
     "approximately approx roughly around circa ca if else versus vs"
 )
 BEFORE = _words(
-    # words after which a number is a bound, a part or an intermediate step
+    # words after which a number is a bound, a part, a power or a step of something else
     "than least most over under above below beyond past after before until till by per and without between within "
-    "exceeds exceeding exceed less fewer more up down"
+    "exceeds exceeding exceed less fewer more up down square sq cube cubic times"
 )
 AFTER = _words("and or to plus over under below score scores point")  # after a number, these continue the expression
 OF = _words(
@@ -49,6 +50,7 @@ OF = _words(
     "volume weight age distance speed rate balance change bill salary income revenue remainder temperature count "
     "maximum minimum population"
 )
+SIZES = _words("grand gross")  # numbers after a number ("12 grand"), but not before a noun ("the grand total is 12")
 PLAIN = _words(
     # ordinary words of answer sentences
     "a an the this that these those it its it's he she they we i you his her hers their theirs our my your there here "
@@ -69,12 +71,15 @@ PLAIN = _words(
     "per day daily hourly weekly monthly yearly once old new own same both later earlier longer away high long tall "
     "wide deep big small same whole over first last next end start back "
     "maximum minimum largest smallest greatest possible different distinct such "
-    "people person persons men women man woman boys boy girls girl children child kids kid students student adults "
-    "friends friend animals animal items item things thing objects pieces piece units unit boxes bags bag balls ball "
-    "books book cards card eggs egg apples apple ways way steps step points sides side "
     # "the answer is", in other languages
     "die antwort ist das ergebnis lautet la réponse est le résultat respuesta es el resultado risposta il risultato "
     "resposta é antwoord 答案 答案是 是 为 為"
+)
+NOUNS = _words(
+    # what is often counted
+    "people person persons men women man woman boys boy girls girl children child kids kid students student adults "
+    "friends friend animals animal items item things thing objects pieces piece units unit boxes bags bag balls ball "
+    "books book cards card eggs egg apples apple ways way steps step points sides side"
 )
 UNITS = _words(
     "dollar dollars cent cents buck bucks euro euros pound pounds penny pennies usd eur gbp percent percentage degree "
@@ -85,6 +90,11 @@ UNITS = _words(
     "mg lb lbs ounce ounces oz ton tons tonne tonnes liter liters litre litres ml milliliter milliliters gallon "
     "gallons quart quarts pint pints cup cups teaspoon teaspoons tablespoon tablespoons calorie calories watt watts "
     "volt volts joule joules newton newtons radian radians rad square cubic sq"
+)
+LENGTHS = _words(
+    # units that are squared and cubed, "12 cm²", where "x²" is another number
+    "km kilometer kilometers kilometre kilometres meter meters metre metres cm centimeter centimeters centimetre "
+    "centimetres mm mi mile miles yd yard yards ft foot feet in inch inches unit units"
 )
 ATTACHED = _words("km cm mm kg mg ml lb lbs oz ft mi mph kph kmh hr hrs min mins sec secs usd eur gbp deg rad sq")
 SYMBOLS = frozenset(("°", "°c", "°f", "%", "€", "£", "$"))
@@ -125,7 +135,32 @@ def is_harmless(word: str, question: Collection[str] = ()) -> bool:
         return True
     if is_number_word(word) or is_denial(word) or word in HEDGES:
         return False
-    return word in PLAIN or word in UNITS or (len(word) > 1 and stem(word) in question)
+    return word in PLAIN or word in NOUNS or word in UNITS or (len(word) > 1 and stem(word) in question)
+
+
+def goes_on(words: Sequence[str], question: Collection[str] = ()) -> bool:
+    """Whether the words after a number may add to it: "12 and more", "12 dollars and more"; not "12 boys and girls".
+
+    Args:
+        words: in small letters, without punctuation around them, all of them harmless.
+        question: what `words_in` returned for the question.
+    """
+    if words and words[0] in AFTER:
+        return True
+    return any(word == "and" and not _is_counted(more, question) for word, more in pairwise((*words, "")))
+
+
+def _is_counted(word: str, question: Collection[str]) -> bool:
+    return word in NOUNS or word in UNITS or (word not in PLAIN and stem(word) in question)
+
+
+def without_sizes(words: Sequence[str]) -> list[str]:
+    """Returns words without "grand" and "gross" before a noun such as "total", where they are no numbers.
+
+    Args:
+        words: in small letters, without punctuation around them.
+    """
+    return [word for word, noun in pairwise((*words, "")) if not (word in SIZES and noun in OF)]
 
 
 def leads_to_number(words: Sequence[str]) -> bool:

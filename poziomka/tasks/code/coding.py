@@ -10,9 +10,7 @@ HumanEval: Chen et al. 2021, arXiv 2107.03374. MBPP: Austin et al. 2021, arXiv 2
 """
 
 import ast
-import builtins
 import re
-import symtable
 import sys
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -31,6 +29,7 @@ from poziomka.environments.sandbox.landlock_runner import Sandlocked
 from poziomka.environments.sandbox.limits import Limits
 from poziomka.environments.sandbox.test_runner import Exam, Examiner
 from poziomka.tasks.code.coding_negatives import mistakes
+from poziomka.tasks.code.coding_tests import functions_of, passes_code, python_of
 from poziomka.tasks.rows import OLD_HUB_NAME, Row, read_hub_rows, read_rows, text_of, texts_of
 
 LONGEST = 50_000  # characters of a program
@@ -152,9 +151,9 @@ def humaneval_problem(row: Row) -> Problem:
     """
     names = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
     key, prompt, name, solution, test = (text_of(row, each) for each in names)
-    _python(prompt, f"the prompt of {row[0]}")
+    python_of(prompt, f"the prompt of {row[0]}")
     check = f"{test}\n\ncheck({name})\n"
-    _python(check, f"the test of {row[0]}")
+    python_of(check, f"the test of {row[0]}")
     question = (
         "Complete this Python function. Answer with the whole function in one block of code; what stands above it is "
         f"given.\n\n{FENCE}python\n{prompt.strip()}\n{FENCE}"
@@ -194,77 +193,8 @@ def _file(path: Path, *names: str) -> Path:
     return (found or [path / names[0]])[0] if path.is_dir() else path
 
 
-def _python(code: str, what: str) -> ast.Module:
-    try:
-        return ast.parse(code)
-    except (SyntaxError, ValueError) as error:
-        message = f"{what} is no Python: {error}"
-        raise TaskError(message) from error
-
-
 # ---------------------------------------------------------------------------------------------------------------- MBPP
 MBPP_HOW = f"name the file mbpp.jsonl, mbpp:PATH, or the hub's mbpp:{MBPP}"
-
-
-def functions_of(code: str, setup: str, tests: Sequence[str], where: str) -> tuple[list[str], int]:
-    """Returns the names that the tests need from a program, and the number of arguments of the main function.
-
-    The main function is the first one that the first test calls; its name comes first. A name is needed if the tests
-    use it and neither Python nor the tests define it, or if the solution defines it: some functions have the name of a
-    Python builtin.
-
-    Raises:
-        TaskError: the code is not valid Python, or the first test calls no such function.
-    """
-    trees = [_python(code, f"a test of {where}") for code in (setup, *tests)]
-    tables = [_names(code, f"a test of {where}") for code in (setup, *tests)]
-    used, bound = (set[str]().union(*names) for names in zip(*tables, strict=True))
-    known = {*dir(builtins), *sys.stdlib_module_names, *bound}
-    solved = {node.name for node in _python(code, f"the code of {where}").body if isinstance(node, ast.FunctionDef)}
-    needed = (used - known) | (used & solved)
-    for node in ast.walk(trees[1]) if tests else ():
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in needed:
-            first = node.func.id
-            return [first, *sorted(needed - {first})], len(node.args) + len(node.keywords)
-    message = f"the first test of {where} must call a function that the program defines: received {tests[:1]}"
-    raise TaskError(message)
-
-
-def _names(code: str, what: str) -> tuple[set[str], set[str]]:
-    """Returns the global names that code reads, and the names that it binds at module level.
-
-    Raises:
-        TaskError: the code is not valid Python.
-    """
-    try:
-        top = symtable.symtable(code, what, "exec")
-    except (SyntaxError, ValueError) as error:
-        message = f"{what} is no Python: {error}"
-        raise TaskError(message) from error
-    used = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_referenced()}
-    bound = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
-    waiting = top.get_children()
-    while waiting:
-        inner = waiting.pop()
-        used |= {symbol.get_name() for symbol in inner.get_symbols() if symbol.is_global() and symbol.is_referenced()}
-        waiting += inner.get_children()
-    return used, bound
-
-
-def passes_code(tests: Sequence[str], name: str) -> bool:
-    """Whether tests pass a function to the function `name` of the program: functions are not plain data."""
-    nodes = [node for test in tests for node in ast.walk(ast.parse(test))]
-    functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
-    functions |= {name for name, held in vars(builtins).items() if callable(held) and not isinstance(held, type)}
-
-    def is_code(node: ast.expr) -> bool:
-        if isinstance(node, ast.List | ast.Tuple):
-            return any(map(is_code, node.elts))
-        return isinstance(node, ast.Lambda) or (isinstance(node, ast.Name) and node.id in functions)
-
-    calls = [node for node in nodes if isinstance(node, ast.Call)]
-    calls = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == name]
-    return any(is_code(value) for call in calls for value in (*call.args, *(pair.value for pair in call.keywords)))
 
 
 def mbpp_problem(row: Row) -> Problem | None:
@@ -280,7 +210,7 @@ def mbpp_problem(row: Row) -> Problem | None:
         message = f"{where} must have a number 'task_id', and 'text' and 'code': received {number!r}"
         raise TaskError(message)
     names, arguments = functions_of(code, setup, tests, where)
-    if len(names) > 1 or passes_code(tests, names[0]):
+    if len(names) > 1 or passes_code(tests, names[0], setup):
         return None
     used = {node.id for test in tests for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Name)}
     modules = sorted(used & sys.stdlib_module_names)

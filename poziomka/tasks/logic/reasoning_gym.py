@@ -3,11 +3,11 @@
 `reasoning_gym("chain_sum")` is the task named reasoning_gym:chain_sum. The package generates the questions. This
 project adds
 
-- seeds: a problem's seed is a hash of its name, so that neighbours share nothing (reasoning/drawing.py),
-- splits: questions are held out by a hash of their content (this module),
-- levels: steps of the package's curricula (reasoning/levels.py),
-- scorers: 1 for a right answer and 0 for any other (reasoning/scoring_table.py, by data set),
-- filters: problems with a wrong answer of the package are left out (reasoning/item_filters.py).
+- the randomness: a problem's seed is made of its name, so that neighbours share nothing (reasoning/drawing.py),
+- the splits: what a question asks is held out by its digest, for validation as for the test (here),
+- the levels: steps of the package's curricula (reasoning/steps.py),
+- the scorers: 1 for a right answer and else 0 (reasoning/rulings.py says how, data set by data set),
+- and what is not asked, as the package's answer is wrong (reasoning/soundness.py).
 """
 
 from collections.abc import Mapping
@@ -121,7 +121,8 @@ class Generator:
         except Exception as error:  # the package documents no exceptions
             message = f"{type(error).__name__}: {error}"
             raise Unsound(message) from error
-        return self.asked(item, level or 0), is_test(self.name, self._kind(item))
+        problem = self.asked(item, level or 0)
+        return problem, is_test(self.name, item["question"] if self.ruling.kind is None else self.kind(problem))
 
     def _check(self, item: Item) -> None:
         """Raises an error for items that must not be used; replaces wrong gold answers."""
@@ -136,8 +137,9 @@ class Generator:
             message = f"it has more than {LONGEST} characters"
             raise Unsound(message)
 
-    def _kind(self, item: Item) -> str:
-        return item["question"] if self.ruling.kind is None else self.ruling.kind(item)
+    def kind(self, problem: Problem) -> str:
+        """Returns what two problems of different splits do not share: the question, or what it disguises."""
+        return problem.prompt[-1].content if self.ruling.kind is None else self.ruling.kind(problem)
 
     def asked(self, item: Item, level: int = 0) -> Problem:
         """Converts an item of reasoning-gym into a problem."""
@@ -225,11 +227,16 @@ def reasoning_gym(name: str) -> Task:
         demonstration=generator.example if many else None,
         mistakes=generator.mistakes if many else None,
         limits=(*LIMITS, *((EXAMPLES,) if many else ())),
+        kind=generator.kind,
     )
 
 
+SHARED = (
+    "Held-out problems share no question with training; of hidden texts no text, of ARC no task, of given numbers no "
+    "set. All patterns occur in training, and a question in other words, names or order may be in two splits."
+)
 LIMITS = (
     "Questions and answers are the package's; those known to be wrong are not asked, the others are taken as they are.",
-    "Held-out problems share no question with training (of texts no text, of ARC no task), but all of its patterns.",
+    SHARED,
 )
 EXAMPLES = "The demonstration is one of many right answers, and has no thought."

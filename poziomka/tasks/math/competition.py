@@ -191,11 +191,15 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def undressed(formula: str) -> str:
-    r"""Returns a formula without its enclosing dollar signs or \( \), and without a final full stop."""
+    """Returns a formula without the dollars around it and the full stop at its end, in them or after them."""
+    dressed = re.fullmatch(r"\$+([^$]*[^$\\])\$+|\\\((.*)\\\)", _unstopped(formula), re.DOTALL)
+    return _unstopped(dressed[1] or dressed[2] or "") if dressed else _unstopped(formula)
+
+
+def _unstopped(formula: str) -> str:
+    r"""Returns a formula without the full stop at its end; the one of "\right." is none."""
     formula = formula.strip()
-    formula = formula[:-1].rstrip() if re.search(r"[\w})$]\.$", formula) else formula
-    dressed = re.fullmatch(r"\$+([^$]*[^$\\])\$+|\\\((.*)\\\)", formula, re.DOTALL)
-    return (dressed[1] or dressed[2] or "").strip() if dressed else formula
+    return formula[:-1].rstrip() if re.search(r"(?<!\\right)(?<![\s.,;:])\.$", formula) else formula
 
 
 def _read_reply(found: str, gold: Formula, question: str) -> Formula:

@@ -1,19 +1,24 @@
 r"""Audit scorer of competition problems, independent of the main scorer.
 
-It shares no code with tasks/math/formulas. Regular expressions rewrite the answer into a Python expression, which
-`ast` parses (it is never executed) and which is evaluated in floats at random points. It takes the last box, or else
-the last number of the answer, and is lenient about forms: an answer that the scorer rewards and the audit finds wrong
-was misread by one of the two. Answers that cannot be rewritten are compared as text without white space; if the texts
-differ, the verdict is ERROR.
+It shares no code with tasks/formulas: the answer is rewritten to an expression of Python by substitution, text by text,
+which `ast` parses (it is never run), and evaluated at random points in floats. It takes the last box, or else the whole
+answer, and is not strict about forms: an answer that the scorer rewards and that this finds wrong was read wrongly by
+one of them. What it cannot rewrite it compares as text without white space; where that differs too it gives no opinion.
+An answer without a box is left to core/audit.py.
 """
 
 import ast
 import cmath
+import copy
 import math
 import re
+import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 
 from poziomka.core.problem import Problem, Score, Verdict
+from poziomka.core.rollouts.cross_check import AFTER, TURNS, says_gold
 from poziomka.core.seeds import random_of
 from poziomka.core.transcript import Transcript
 
@@ -21,6 +26,16 @@ LONGEST = 2000  # characters of an answer
 POINTS = 5
 CLOSE = 1e-12
 LARGEST = 1e80
+JOINTS = frozenset(("and", "or", "to"))
+BOX = re.compile(r"\\?(?:boxed|\\fbox|\\framebox)\s*\{")
+WORDS = r"\\(?:text(?:bf|it|rm)?|mbox|mathrm|mathbf|operatorname)\s*\{([^{}]*)\}"
+UNIT = re.compile(r"(?<=[\d})])\s*((?!pi\b)[A-Za-z]{2,}(?:[ /][A-Za-z]{1,20})*)\s*(?:\^\s*\{?\d\}?)?\s*$")
+SIGNS = {"−": "-", "–": "-", "×": r"\times", "·": r"\cdot", "÷": "/", "±": r"\pm", "π": r"\pi", "∞": r"\infty"}
+SIGNS |= {"∪": r"\cup", "∈": r"\in", "≤": r"\le", "≥": r"\ge", "≠": r"\ne", "°": r"\circ"}
+NAMED = re.compile(r"(^|,)\s*([A-Za-z])\s*(?:=|\\in(?![a-z]))")
+MIRRORED = {"=": "=", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+RELATIONS = {r"\lt": "<", r"\gt": ">", r"\ne": "!=", r"\neq": "!=", r"\le": "<=", r"\ge": ">="}
+RELATIONS |= {r"\leq": "<=", r"\geq": ">=", r"\leqslant": "<=", r"\geqslant": ">="}
 STEPS = (
     (r"(?<!\\)\\[,;:! ]|\\left|\\right|\\displaystyle|~|\\\$|\$", " "),
     (r"\\text(?:bf|rm|it)?\s*\{[^{}]*\}(?:\s*\^\s*\{?\d\}?)?|\\mbox\s*\{[^{}]*\}(?:\s*\^\s*\{?\d\}?)?|\\?%", " "),
@@ -47,7 +62,7 @@ FUNCTIONS: dict[str, Callable[[complex], complex]] = {
     "log": cmath.log10,
     "exp": cmath.exp,
 }
-SPLIT = re.compile(r",|\\cup|\\in(?![a-z])|<=?|>=?|=|\\(?:le|ge|leq|geq|ne|neq)(?![a-z])|\\\\|&")
+SPLIT = re.compile(r",|\\cup|\\in(?![a-z])|<=?|>=?|=|\\(?:[lg]t|[lg]e(?:q|qslant)?|neq?)(?![a-z])|\\\\|&")
 WRAPPING = re.compile(r"\\begin\{.matrix\}|\\end\{.matrix\}|\\langle|\\rangle|\\[{}]")
 
 
@@ -58,28 +73,37 @@ class NotUnderstoodError(ValueError):
 def audit(problem: Problem, transcript: Transcript) -> Score:
     """Returns CORRECT if the last box after the thought has the gold answer's values, ERROR if that is unknown."""
     answer = transcript.reply.rpartition("</think>")[2].strip()
-    said = _last_box(answer[-LONGEST:])
     gold = _last_box(problem.answer)
+    said = _last_box(answer[-LONGEST:])
+    if said is None or gold is None:
+        return says_gold(replace(problem, answer=problem.answer if gold is None else gold), transcript)
     if _bare(said) == _bare(gold):
         return Score.right(said, "the same text")
+    turned = _turns(said) - _turns(gold)
+    if turned:
+        return Score.wrong(said, f"{min(turned)!r} makes something else of {gold[:60]}")
+    plain, wanted = _plainly(said), _plainly(gold)
+    plain, wanted = _unnamed(plain, wanted), _unnamed(wanted, plain)
     try:
-        theirs, ours = _Reading(said), _Reading(gold)
+        ours, theirs = _Reading(wanted), _Reading(plain if _has_names(wanted) else UNIT.sub("", plain))
     except (NotUnderstoodError, ArithmeticError, ValueError, RecursionError, MemoryError) as error:
         return Score.failed(Verdict.ERROR, f"no second opinion: {error}"[:200])
-    if theirs.brackets != ours.brackets or len(theirs.values) != len(ours.values):
+    forms = [theirs, theirs.mirrored()] if theirs.relations else [theirs]
+    forms = [form for form in forms if form.brackets == ours.brackets and len(form.values) == len(ours.values)]
+    if not forms:
         return Score.wrong(said, f"{said[:60]} and {gold[:60]} have other forms")
-    orders = [theirs.values] if ours.ordered else [theirs.values, theirs.like(ours)]
+    orders = [form.values for form in forms] if ours.ordered else [theirs.values, theirs.like(ours)]
     if any(all(map(_close, order, ours.values)) for order in orders):
         return Score.right(said, "the same values at random points")
     return Score.wrong(said, f"{said[:60]} and {gold[:60]} have other values")
 
 
-def _last_box(text: str) -> str:
-    """Returns the content of the last box, up to its closing brace; without a box, the last number of the text."""
-    _, opened, rest = text.rpartition("boxed{")
-    if not opened:
-        numbers = re.findall(r"-?\d[\d,]*\.?\d*", text)
-        return numbers[-1].strip(".,") if numbers else text
+def _last_box(text: str) -> str | None:
+    """Returns what follows the last box's opening, up to the brace that closes it; None without a box."""
+    boxes = list(BOX.finditer(text))
+    if not boxes:
+        return None
+    rest = text[boxes[-1].end() :]
     depth = 1
     for place, letter in enumerate(rest):
         depth += (letter == "{") - (letter == "}")
@@ -89,32 +113,85 @@ def _last_box(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    return re.sub(r"\s|\\[,;:!]|\\left|\\right", "", text).replace("dfrac", "frac").replace("tfrac", "frac")
+    text = re.sub(r"\s|\\[,;:!]|\\left|\\right", "", text).replace("dfrac", "frac").replace("tfrac", "frac")
+    return r"\{\}" if text in (r"\emptyset", r"\varnothing", "∅", "{}") else text
+
+
+def _turns(text: str) -> set[str]:
+    """Returns the words of a text that make something else of a number: "million", "or"."""
+    return {word.lower() for word in re.findall(r"(?<!\\)\b[A-Za-z]{2,}", text)} & (TURNS | AFTER) - JOINTS
+
+
+def _has_names(text: str) -> bool:
+    """Whether a formula has letters, those of commands and of texts aside."""
+    return re.search(r"[A-Za-z]", re.sub(rf"{WORDS}|\\[A-Za-z]+", "", text)) is not None
+
+
+def _unnamed(text: str, other: str) -> str:
+    """Returns a formula without the one name that is said to have its values, "x =", where another has no relation."""
+    named = {found[2] for found in NAMED.finditer(text)}
+    return NAMED.sub(r"\1", text) if len(named) == 1 and set(SPLIT.findall(other)) <= {",", r"\cup"} else text
+
+
+def _plainly(text: str) -> str:
+    """Returns a formula with signs such as "½" and "√2" in LaTeX and its thousands without marks between them."""
+    text = re.sub(r"√\s*(\d+(?:\.\d+)?|[A-Za-z])", r"\\sqrt{\1}", text)
+    text = re.sub(r"√\s*[({]([^(){}]*)[)}]", r"\\sqrt{\1}", text)
+    text = re.sub(r"(\d*)([¼-¾⅐-⅞])", lambda found: _mixed(int(found[1] or 0), found[2]), text)
+    text = re.sub(r"[²³]", lambda found: f"^{unicodedata.digit(found[0])}", text)
+    text = "".join(f"{SIGNS[letter]} " if letter in SIGNS else letter for letter in text)
+    text = re.sub(r"(\d)(?:\{,\}|,?\\[,:;! ]|,?~)(?=\d\d\d(?!\d))", r"\1", text)
+    text = re.sub(r"\\[()]|\^?\s*(?:\\circ|\\degree)(?![a-z])", " ", text)
+    text = re.sub(WORDS, lambda found: _unworded(found[0], found[1]), text)
+    return re.sub(r"[\s.$]+$", "", text)
+
+
+def _unworded(command: str, words: str) -> str:
+    """Returns what stands for words in a formula: a number in them, or a comma for "and"; else themselves."""
+    if words.strip() in JOINTS:
+        return ","
+    return f" {words} " if re.search(r"\d", words) else command
+
+
+def _mixed(whole: int, sign: str) -> str:
+    part = Fraction(unicodedata.numeric(sign)).limit_denominator(10)
+    return f"(({whole})+({part}))"
 
 
 class _Reading:
     """An answer as the values of its parts at random points.
 
     Attributes:
-        values: one tuple per part, with a value for each point.
-        brackets: brackets around tuples and intervals, and relation signs, sorted.
-        ordered: whether the order of the parts matters.
+        values: one tuple a piece.
+        relations: "=", "<" and the like, in their order.
+        brackets: those around tuples and intervals, and the relations, in the order of the alphabet.
+        ordered: whether the order of the pieces means something.
     """
 
     def __init__(self, text: str) -> None:
-        """Evaluates a text; raises NotUnderstoodError if it cannot be rewritten."""
-        text = WRAPPING.sub(" ", text)
+        """Reads a text; raises NotUnderstoodError."""
+        text = WRAPPING.sub(" ", re.sub(r"^\s*\{(.*,.*)\}\s*$", r"\1", text, flags=re.DOTALL))
         for pattern, better in STEPS[:4]:
             text = re.sub(pattern, better, text)
         text, brackets = _unwrapped(text)
-        relations = [found for found in SPLIT.findall(text) if found != ","]
+        relations = [RELATIONS.get(found, found) for found in SPLIT.findall(text) if found != ","]
         pieces = [piece for piece in SPLIT.split(text) if piece.strip()]
         if not pieces or len(pieces) > 60:
             message = "no value, or too many"
             raise NotUnderstoodError(message)
         self.values = [value for piece in pieces for value in _both(piece)]
+        self.relations = relations
         self.brackets = sorted([*brackets, *relations])
         self.ordered = bool(self.brackets) and "\\cup" not in relations
+
+    def mirrored(self) -> "_Reading":
+        """Returns the same read from right to left: "3 < x" for "x > 3"."""
+        other = copy.copy(self)
+        other.values = self.values[::-1]
+        other.relations = [MIRRORED.get(relation, relation) for relation in self.relations[::-1]]
+        brackets = [each for each in self.brackets if each not in self.relations]
+        other.brackets = sorted([*brackets, *other.relations])
+        return other
 
     def like(self, other: "_Reading") -> list[tuple[complex, ...]]:
         """Returns the values in the order of the other reading's values, each matched to the nearest."""

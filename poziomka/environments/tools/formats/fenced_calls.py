@@ -29,9 +29,8 @@ class Gemma:
     opened = re.compile(r"```tool_code[^\S\n]*\n")  # the mark ends its line, which it does not inside a string
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
-        """See CallFormat: parses the calls of every block, in order."""
-        blocks = [_block(part) for part in self.opened.split(words)[1:]]
-        return [call for body in blocks for call in _calls_in(body, tools)]
+        """See CallFormat: the calls of every block, in order."""
+        return [call for start, end in _blocks(self.opened, words) for call in _calls_in(words[start:end], tools)]
 
     def unclosed(self, words: str) -> bool:
         """See CallFormat."""
@@ -85,14 +84,16 @@ class Fenced:
     def unclosed(self, words: str) -> bool:
         """See CallFormat: whether the code ends inside a string."""
         before, stopped, _ = words.rpartition("```output")
-        block = self._last(before)
-        return bool(stopped) and not block.endswith(FENCE) and _ends_in_string(block)
+        said = before.rstrip()
+        parts = [(said[start:end], said[start:]) for start, end in _blocks(self.opened, said)]
+        within = any(not _is_python(block) and _ends_in_string(rest) for block, rest in parts)
+        return bool(stopped) and not said.endswith(FENCE) and within
 
     def _last(self, words: str) -> str:
         """Returns the last block, from its first line to the stop string; "" if there is none."""
         said = words.rstrip().removesuffix("```output").rstrip()
-        *_, last = ["", *self.opened.split(said)[1:]]
-        return last
+        *_, start = [len(said), *(start for start, _ in _blocks(self.opened, said))]
+        return said[start:]
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
         """See CallFormat."""
@@ -116,14 +117,24 @@ class Fenced:
         return "" if tool.name == "python" else "its blocks are code for the tool 'python'"
 
 
-def _block(text: str) -> str:
-    """Returns a block of Python up to its closing fence: the first fence before which the code is valid.
+def _blocks(opened: re.Pattern[str], words: str) -> Iterator[tuple[int, int]]:
+    """Yields where each block of Python begins and ends: what opens a block inside a string of another opens none."""
+    found = opened.search(words)
+    while found is not None:
+        end = _end(words, found.end())
+        yield found.end(), end
+        found = opened.search(words, end)
 
-    A fence inside a string does not close the block. If the code is valid before no fence, the first fence is taken.
+
+def _end(words: str, start: int) -> int:
+    """Returns the place of the fence that closes a block: the first before which its code is whole.
+
+    A fence inside a string closes nothing. Where no beginning is Python, the first fence is taken; without a fence the
+    block goes on to the end of the words.
     """
-    ends = [found.start() for found, _ in zip(re.finditer(FENCE, text), range(FENCES), strict=False)]
-    whole = next((end for end in ends if _is_python(text[:end])), None)
-    return text[: ends[0] if whole is None else whole] if ends else text
+    ends = [found.start() for found, _ in zip(re.compile(FENCE).finditer(words, start), range(FENCES), strict=False)]
+    whole = next((end for end in ends if _is_python(words[start:end])), None)
+    return whole if whole is not None else ends[0] if ends else len(words)
 
 
 def _is_python(code: str) -> bool:

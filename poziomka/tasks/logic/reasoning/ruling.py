@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from poziomka.core.problem import Problem
 from poziomka.tasks.logic.reasoning.checks import answer_parsers as forms
 
 Item = dict[str, Any]  # the package's items: question, answer, metadata
@@ -26,8 +27,8 @@ class Ruling:
         example: returns a right answer from the facts; None if the gold answer is the only right one.
         mistake: turns a right answer into one that is certainly wrong, given the facts.
         gold: returns the gold answer of an item; None for the package's.
-        more: a sentence added to the question if the format of its answer is ambiguous.
-        kind: returns a property of an item that no two splits share; None for the question.
+        more: a sentence added to the question where the form of its answer is ambiguous.
+        kind: returns what two problems of different splits must not share; None for the question.
         finite: the data set has so few problems that they are listed.
         longest: maximal length in characters of an answer that a judge scores.
     """
@@ -40,7 +41,7 @@ class Ruling:
     mistake: Callable[[Facts, str], str] | None = None
     gold: Callable[[Item], str] | None = None
     more: str = ""
-    kind: Callable[[Item], str] | None = None
+    kind: Callable[[Problem], str] | None = None
     finite: bool = False
     longest: int = LONGEST
 

@@ -7,9 +7,11 @@ docs/log.md and tests/tasks/test_reasoning_gym_flaws.py show answers that it acc
 """
 
 import json
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
+from poziomka.core.problem import Problem
 from poziomka.tasks.logic.reasoning.checks import answer_parsers as forms
 from poziomka.tasks.logic.reasoning.checks import antiderivatives, approximations, logic, puzzles
 from poziomka.tasks.logic.reasoning.checks import board_puzzles as boards
@@ -84,13 +86,13 @@ def _numbers(item: Item) -> dict[str, Any]:
     return {**meta(item, numbers="numbers"), "target": item["metadata"].get("target", 24), "example": item["answer"]}
 
 
-def _sorted_numbers(item: Item) -> str:
-    return f"{sorted(item['metadata']['numbers'])} {item['metadata'].get('target', 24)}"
+def _sorted_numbers(problem: Problem) -> str:
+    return f"{sorted(cast('Sequence[int]', problem.facts['numbers']))} {problem.facts['target']}"
 
 
-def _answer(item: Item) -> str:
-    """Returns the kind of a text problem, which is the text: no two splits share a text in different forms."""
-    return str(item["answer"])
+def _answer(problem: Problem) -> str:
+    """Of texts: the same one in another disguise must not be in two splits."""
+    return problem.answer
 
 
 TURNS = (
@@ -102,6 +104,7 @@ ANTIDERIVATIVE = (
 )
 UNCHECKED = "ours: the package does not look whether the numbers are the given ones, and runs the answer as code"
 
+ARC: dict[str, Any] = {"facts": lambda item: meta(item, id="task_id"), "kind": lambda problem: problem.facts["id"]}
 RULINGS: dict[str, Ruling] = {
     # algebra
     "complex_arithmetic": spelled(forms.complex_number, "ours, exactly: the package pays by distance"),
@@ -148,10 +151,8 @@ RULINGS: dict[str, Ruling] = {
         puzzles.judge_colors,
         "ours, as strict as the package's, with one color a vertex",
         lambda item: {
-            **{
-                ours: item["metadata"]["puzzle"][theirs]
-                for ours, theirs in (("vertices", "vertices"), ("edges", "edges"))
-            },
+            "vertices": item["metadata"]["puzzle"]["vertices"],
+            "edges": item["metadata"]["puzzle"]["edges"],
             "colors": item["metadata"]["puzzle"]["color_options"],
             "example": json.dumps(item["metadata"]["possible_answer"]),
         },
@@ -170,7 +171,7 @@ RULINGS: dict[str, Ruling] = {
         mistake=cut,
     ),
     "letter_counting": one(forms.number, SUBSTRING),
-    "letter_jumble": one(forms.text, PARTLY),
+    "letter_jumble": one(forms.text, PARTLY, kind=_answer),
     "manipulate_matrix": one(forms.grid, SUBSTRING, more=TURNS),
     "number_filtering": spelled(forms.values, SUBSTRING),
     "number_sorting": spelled(forms.values, "ours, exactly: the package lets every number be off by 1"),
@@ -197,10 +198,7 @@ RULINGS: dict[str, Ruling] = {
     "string_insertion": one(forms.text, EVALUATES),
     "string_manipulation": one(forms.text, SUBSTRING),
     "string_splitting": one(forms.row, SUBSTRING),
-    "string_synthesis": one(
-        forms.row,
-        SUBSTRING,
-    ),
+    "string_synthesis": one(forms.row, SUBSTRING),
     "word_ladder": many(
         journeys.judge_ladder,
         "ours, known words only: the package pays for words that it does not know",
@@ -212,8 +210,8 @@ RULINGS: dict[str, Ruling] = {
     "word_sorting": one(forms.words, PARTLY),
     # arc
     "arc_1d": one(forms.row, SUBSTRING),
-    "arc_agi": one(forms.grid, SPACES, kind=lambda item: item["metadata"]["task_id"]),
-    "rearc": one(forms.grid, SPACES),
+    "arc_agi": one(forms.grid, SPACES, **ARC),
+    "rearc": one(forms.grid, SPACES, **ARC),
     # arithmetic
     "basic_arithmetic": one(forms.number, SUBSTRING),
     "bitwise_arithmetic": one(forms.hexadecimal, "ours: the package takes a number of any base"),
@@ -246,7 +244,7 @@ RULINGS: dict[str, Ruling] = {
     "bf": one(forms.text, SUBSTRING),
     # cognition
     "color_cube_rotation": one(forms.word, "ours, as the package's"),
-    "figlet_font": one(forms.word, PARTLY),
+    "figlet_font": one(forms.word, PARTLY, kind=_answer),
     "modulo_grid": one(forms.grid, SUBSTRING),
     "needle_haystack": one(forms.word, "ours: the package passes over spaces within the name"),
     "number_sequence": one(forms.number, SUBSTRING),
