@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
+from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
@@ -11,6 +13,8 @@ from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.seeds import seed_of
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Transcript
+
+Reward = Literal["scorer", "vote", "agreement"]
 
 
 def last_words(transcript: Transcript) -> str | None:
@@ -22,18 +26,33 @@ def last_words(transcript: Transcript) -> str | None:
 class Majority(Strategy):
     """Self-consistency: samples `votes` replies and answers with the most frequent answer.
 
-    Wang et al. 2022 (arXiv 2203.11171). With `reward_agreement`, each reply is rewarded for agreeing with the vote
-    instead of by the scorer, which needs no gold answers: TTRL (Zuo et al. 2025, arXiv 2504.16084).
+    Wang et al. 2022 (arXiv 2203.11171). The rewards of the replies in training are named by `reward`:
+        scorer     those of the task's scorer
+        vote       1 for every reply if the vote equals the gold answer, else 0: the attempt is rewarded as a whole
+        agreement  1 for replies that agree with the vote, else 0, without gold answers: TTRL (Zuo et al. 2025, arXiv
+                   2504.16084)
 
     Attributes:
         votes: replies per attempt, 1 or more.
         read: returns the answer of a reply; None for a reply without one, which has no vote.
-        reward_agreement: whether the reward of a reply is 1 if its answer won the vote, else 0.
+        reward: scorer, vote or agreement.
+
+    Raises:
+        SettingsError: there is no vote, or no reward of that name.
     """
 
     votes: int
     read: Callable[[Transcript], str | None] = last_words
-    reward_agreement: bool = False
+    reward: Reward = "scorer"
+
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        if self.votes < 1:
+            message = f"a majority needs at least 1 vote: received {self.votes}"
+            raise SettingsError(message)
+        if self.reward not in get_args(Reward):
+            message = f"unknown reward of votes {self.reward!r}{nearest(self.reward, get_args(Reward))}"
+            raise SettingsError(message)
 
     async def attempt(
         self,
@@ -52,11 +71,19 @@ class Majority(Strategy):
         answers = [self.read(vote.branches[0].transcript) for vote in found]
         winner = _most_frequent(answers)
         chosen = answers.index(winner)
-        branches = [vote.branches[0] for vote in found]
-        if self.reward_agreement:
-            agree = [float(answer is not None and answer == winner) for answer in answers]
-            branches = [replace(branch, reward=reward) for branch, reward in zip(branches, agree, strict=True)]
+        rewards = self._rewards(answers, winner, problem)
+        branches = [replace(vote.branches[0], reward=reward) for vote, reward in zip(found, rewards, strict=True)]
         return Attempt(tuple(branches), chosen, failure)
+
+    def _rewards(
+        self, answers: Sequence[str | None], winner: str | None, problem: Problem | None
+    ) -> list[float] | list[None]:
+        """Returns the reward of each reply; None leaves it to the scorer, as without a problem, outside training."""
+        if self.reward == "agreement":
+            return [float(answer is not None and answer == winner) for answer in answers]
+        if self.reward == "vote" and problem is not None:
+            return [float(winner == problem.answer)] * len(answers)
+        return [None] * len(answers)
 
 
 def _most_frequent(answers: Sequence[str | None]) -> str | None:

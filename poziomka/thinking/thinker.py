@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.core.sampler import Capabilities, OnToken, Sampler, Sampling
 from poziomka.core.strategy import Strategy
-from poziomka.core.transcript import Transcript, Tried
+from poziomka.core.transcript import Author, Span, Transcript, Tried
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Thinker(Sampler):
         answer = attempt.branches[attempt.answer].transcript
         others = [branch.transcript for branch in attempt.branches if branch.transcript is not answer]
         if on_token is not None:
-            for span in answer.spans[_shared(answer, transcript) :]:
+            for span in _written(answer)[len(_written(transcript)) :]:
                 for token in span.tokens or [span.text]:
                     on_token(span.author, token)
         return answer.aside(_put_aside(answer, other) for other in others)
@@ -51,6 +51,11 @@ class Thinker(Sampler):
     async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
         """Returns the log-probabilities of the inner sampler; see Sampler."""
         return await self.sampler.score(transcript, temperature)
+
+
+def _written(transcript: Transcript) -> list[Span]:
+    """Returns the spans of the model and those forced into its replies."""
+    return [span for span in transcript if span.author in (Author.MODEL, Author.FORCED)]
 
 
 def _shared(one: Transcript, other: Transcript) -> int:

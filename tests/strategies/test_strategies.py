@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.collect import Collector, wait_for
@@ -14,12 +15,11 @@ from poziomka.core.rollouts.evaluation import evaluate, paired_gain
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampling
 from poziomka.core.task import Task, asked
-from poziomka.core.transcript import Span
+from poziomka.core.transcript import Author
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
-from poziomka.learning.loops.sft import finetune
 from poziomka.learning.optim.optimizers import OptimizerSettings
 from poziomka.learning.samples.branches import by_role
 from poziomka.learning.session import Progress
@@ -28,23 +28,30 @@ from poziomka.models.text.chat import PlainFormat
 from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
 from poziomka.runs import Run
+from poziomka.testing import ScriptedSampler
 from poziomka.thinking.budget import Budget
 from poziomka.thinking.majority import Majority
 from poziomka.thinking.thinker import Thinker
 
 torch.set_num_threads(1)
+pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 GAME, TREE = (runpy.run_path(str(EXAMPLES / name)) for name in ("03_self_play.py", "04_tree_search.py"))
 SelfPlay, heap_game, single_moves, Tree = GAME["SelfPlay"], GAME["heap_game"], GAME["single_moves"], TREE["Tree"]
 SEEDS = (0, 1, 2)
 DEFAULTS = {"problems": 8, "attempts": 4, "budget": None, "retire_at": None}
-PAIRS = [f"{one}{two}" for one in "ab" for two in "ab"]
 
 
-def source(split, index, level):
-    pair = PAIRS[index % len(PAIRS)]
-    return Problem.ask("pairs", f"{split}{index}", f" {pair[0]} {pair[1]}", f"{pair[0]} {pair[1]}")
+def repeat(name, words):
+    """A task whose answer repeats the prompt."""
+
+    def source(split, index, level):
+        said = words[index % len(words)]
+        return Problem.ask(name, f"{split}{index}", f" {said}", said)
+
+    how = {"trusted": True, "symbols": ("a", "b")}
+    return Task(name, source, shares, **how)
 
 
 def shares(problem, transcript):
@@ -54,9 +61,21 @@ def shares(problem, transcript):
     return Score(right, Verdict.CORRECT if right == 1 else Verdict.WRONG, " ".join(said))
 
 
-pairs = Task(
-    "pairs", source, shares, trusted=True, symbols=("a", "b"), demonstration=lambda problem: ("", problem.answer)
-)
+single, pairs = repeat("single", ["a", "b"]), repeat("pairs", ["a a", "a b", "b a", "b b"])
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Makes models to train, each in a run of its own, which is closed at the end."""
+    opened = []
+
+    def make(task, seed, **settings):
+        opened.append(Trained(tmp_path / f"run{len(opened)}", task, seed, **settings))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.progress.run.close()
 
 
 class Trained:
@@ -76,12 +95,6 @@ class Trained:
             **({"problems": 8, "attempts": 4, "budget": None, "retire_at": None} | settings)
         )
 
-    def imitate(self, updates):
-        """Takes some steps on demonstrations, so that right answers are the most frequent ones."""
-        problems = self.task.take("train", 0, 8)
-        told = [self.chat.read(asked(self.task, p) + Span("teacher", f" {p.answer}")) for p in problems]
-        finetune(self.progress, lambda update: told, updates)
-
     def reinforce(self, strategy):
         curriculum = Curriculum(self.task, seed=0, retire_at=None)
         reinforce(self.progress, Policy(self.sampler, strategy), self.task, curriculum, self.settings)
@@ -94,56 +107,70 @@ class Trained:
         return evaluate(sampler, task, sampling, problems=60, attempts=4).corrects
 
 
-def gain(trained, strategy, task, evaluated_with=None):
-    before = trained.corrects(task, evaluated_with)
-    trained.reinforce(strategy)
-    return paired_gain(trained.corrects(task, evaluated_with), before)
+def gain(model, strategy, task, evaluated_with=None):
+    before = model.corrects(task, evaluated_with)
+    model.reinforce(strategy)
+    return paired_gain(model.corrects(task, evaluated_with), before)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_thinking_budget_trains(tmp_path, seed):
-    trained = Trained(tmp_path / "run", pairs, seed, steps=40, tokens=5)
-    assert gain(trained, Budget(most=1), pairs, Budget(most=1)).low > 0
-    journal = trained.progress.run.journal(40)
-    assert all(rollout.thinking <= 1 for rollout in journal.rollouts)
+def test_a_thinking_budget_trains(trained, seed):
+    model = trained(single, seed, steps=40, attempts=8, tokens=4)
+    assert gain(model, Budget(most=1), single, Budget(most=1)).low > 0
+    assert all(rollout.thinking <= 1 for rollout in model.progress.run.journal("step-000040").rollouts)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_vote_that_is_rewarded_trains_without_gold_answers(tmp_path, seed):
-    unknown = replace(pairs, scorer=lambda problem, transcript: Score.wrong("not looked at"))
-    trained = Trained(tmp_path / "run", unknown, seed, steps=30, tokens=2, budget=0)
-    trained.imitate(6)
-    found = gain(trained, Majority(8, reward_agreement=True), pairs)
-    assert found.low > 0
+def test_a_vote_that_is_rewarded_trains(trained, seed):
+    model = trained(single, seed, steps=40, attempts=8, tokens=2, budget=0)
+    assert gain(model, Majority(3, reward="vote"), single).low > 0
+    (group, *_) = model.progress.run.journal("step-000001").groups
+    assert all(len({branch.score.reward for branch in rollout.branches}) == 1 for rollout in group)
+
+
+def test_agreement_with_the_vote_is_rewarded_without_gold_answers():
+    replies = iter([" a", " b", " b", " ", " b"])
+    sampler = ScriptedSampler(lambda transcript, sampling: next(replies))
+    unknown = replace(single, scorer=lambda problem, transcript: Score.wrong("not looked at"))
+    with Scoring(unknown) as scoring:
+        collector = Collector(sampler, scoring, Majority(5, reward="agreement"))
+        ((rollout,),) = collector.collect(unknown.take("test", 0, 1), Sampling(tokens=2))
+    assert [branch.score.reward for branch in rollout.branches] == [0, 1, 1, 0, 1]
+    assert rollout.answer == 1
+
+
+@pytest.mark.parametrize("wrong", [{"votes": 0}, {"votes": 3, "reward": "votes"}])
+def test_a_vote_that_cannot_be_taken_is_refused(wrong):
+    with pytest.raises(SettingsError):
+        Majority(**wrong)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_game_of_two_players_trains_towards_its_optimum(tmp_path, seed):
-    trained = Trained(tmp_path / "run", heap_game, seed, steps=60, problems=7, attempts=16, tokens=1, budget=0)
-    assert gain(trained, SelfPlay(), single_moves).low > 0
-    roles = {line.branch.role for group in by_role(trained.progress.run.journal(60).groups) for line in group}
+def test_a_game_of_two_players_trains_towards_its_optimum(trained, seed):
+    model = trained(heap_game, seed, steps=60, problems=7, attempts=16, tokens=1, budget=0)
+    assert gain(model, SelfPlay(), single_moves).low > 0
+    roles = {line.branch.role for group in by_role(model.progress.run.journal("step-000060").groups) for line in group}
     assert roles == {"first", "second"}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_tree_search_whose_leaves_are_judged_trains(tmp_path, seed):
-    trained = Trained(tmp_path / "run", pairs, seed, steps=30, tokens=2, budget=0)
+def test_a_tree_search_whose_leaves_are_judged_trains(trained, seed):
+    model = trained(pairs, seed, steps=30, tokens=2, budget=0)
     tree = Tree(trunks=2, leaves=3, depth=1)
-    assert gain(trained, tree, pairs).low > 0
+    assert gain(model, tree, pairs).low > 0
     with Scoring(pairs) as scoring:
-        ((rollout, *_),) = Collector(trained.sampler, scoring, tree).collect(
-            pairs.take("test", 0, 1), Sampling(tokens=2)
-        )
+        ((rollout, *_),) = Collector(model.sampler, scoring, tree).collect(pairs.take("test", 0, 1), Sampling(tokens=2))
     assert [branch.parent for branch in rollout.branches] == [None, 0, 0, None, 3, 3]
     assert all(branch.score is not None for branch in rollout.branches)
 
 
-def test_the_answer_of_a_strategy_is_streamed_and_the_rest_is_put_aside(tmp_path):
-    trained = Trained(tmp_path / "run", pairs, 0, steps=0, tokens=2, budget=0)
+def test_the_answer_of_a_strategy_is_streamed_and_the_rest_is_put_aside(trained):
+    model = trained(pairs, 0, steps=0, tokens=2, budget=0)
     heard = []
     prompt = asked(pairs, pairs.problem("test", 0))
-    thinker = Thinker(trained.sampler, Majority(5))
+    thinker = Thinker(model.sampler, Majority(5))
     reply = wait_for(thinker.extend(prompt, Sampling(tokens=2), lambda author, token: heard.append(token) or True))
-    assert heard == [token for span in reply.spans[-1:] for token in span.tokens]
+    assert heard == [token for span in reply.spans if span.author is Author.MODEL for token in span.tokens]
     assert len(reply.tried) == 4
-    assert reply.cost == 10
+    aside = [span for tried in reply.tried for span in tried.spans if span.author is Author.MODEL]
+    assert reply.cost == len(heard) + sum(map(len, aside)) > len(heard)
