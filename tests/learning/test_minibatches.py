@@ -34,7 +34,7 @@ def texts(count=6, seed=0, words=7):
 
 
 def gradient(learner, batch):
-    sums = learner.accumulate(batch)
+    sums = learner.forward_backward(batch)
     return sums, torch.cat([master.grad.flatten() for master in learner.masters.masters])
 
 
