@@ -74,8 +74,8 @@ def share(sampler, task, settings, steps):
     with Scoring(task, settings.scorer_seconds) as scoring:
         for step in range(steps + 1):
             before, began = scoring.spent, time.perf_counter()
-            problems = task.take("train", step * settings.problems, settings.problems)
-            collect(sampler, task, problems, settings.sampling, attempts=settings.attempts, scoring=scoring)
+            problems = task.take("train", step * settings.prompts_per_step, settings.prompts_per_step)
+            collect(sampler, task, problems, settings.sampling, attempts=settings.group_size, scoring=scoring)
             found.append((time.perf_counter() - began, scoring.spent - before))
     return found[1:]  # the first one warms up
 

@@ -65,7 +65,7 @@ def prompts(built):
     sampler = LocalSampler(built.model, built.chat)
     problem = built.task.problem("train", 0)
     ((rollout,),) = collect(sampler, built.task, [problem], Sampling(tokens=4), attempts=1)
-    shown = Lessons(built.task, built.chat, LessonSettings(tokens=1), 0)._shown(problem, "", "")
+    shown = Lessons(built.task, built.chat, LessonSettings(tokens_per_step=1), 0)._shown(problem, "", "")
     return prompt_of(built.chat, rollout.transcript), prompt_of(built.chat, shown)
 
 
@@ -131,7 +131,7 @@ class Silence:
 @pytest.mark.fault("C1")
 def test_nothing_is_learned_from_the_examples_of_tools(values, checkpoint):
     built = build(recipe(values, checkpoint, tools="calculator"))
-    lesson = Lessons(built.task, built.chat, LessonSettings(tokens=1), 0)._shown(
+    lesson = Lessons(built.task, built.chat, LessonSettings(tokens_per_step=1), 0)._shown(
         built.task.problem("train", 0), "", "7"
     )
     assert "156" in "".join(span.text for span in lesson if span.author is Author.FORCED)

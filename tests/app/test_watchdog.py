@@ -122,7 +122,7 @@ def test_an_engine_tells_its_rows_and_tokens(training):
 
 def test_a_learner_tells_which_part_of_a_batch(training):
     learner, told = training.progress.learner, []
-    learner.settings = type(learner.settings)(places=8)
+    learner.settings = type(learner.settings)(microbatch_tokens=8)
     lessons = training.task.take("train", 0, 8)
     transcripts = [training.chat.demonstrate(Transcript.of(p.prompt), *training.task.demonstration(p)) for p in lessons]
     from poziomka.learning.samples.weighting import imitation_examples

@@ -22,7 +22,13 @@ def example():
 def test_its_curve_is_that_of_the_loop(example, open_run):
     by_hand = example["grpo"](example["Parts"].build(), 12)
     parts, run = example["Parts"].build(), open_run()
-    sampling = {"problems": 8, "attempts": 8, "tokens": 2, "budget": 0, "retire_at": None}
+    sampling = {
+        "prompts_per_step": 8,
+        "group_size": 8,
+        "max_tokens": 2,
+        "max_thinking_tokens": 0,
+        "drop_solved_above": None,
+    }
     settings = ReinforceSettings(steps=12, advantage="group", learner=parts.learner.settings, **sampling)
     progress = Progress(run, parts.learner, parts.sampler.chat.tokenizer, 1000)
     task = example["task"]

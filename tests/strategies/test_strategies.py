@@ -37,7 +37,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 GAME, TREE = (runpy.run_path(str(EXAMPLES / name)) for name in ("03_self_play.py", "04_tree_search.py"))
 SelfPlay, heap_game, single_moves, Tree = GAME["SelfPlay"], GAME["heap_game"], GAME["single_moves"], TREE["Tree"]
 SEEDS = (0, 1, 2)
-DEFAULTS = {"problems": 8, "attempts": 4, "budget": None, "retire_at": None}
+DEFAULTS = {"prompts_per_step": 8, "group_size": 4, "max_thinking_tokens": None, "drop_solved_above": None}
 PAIRS = [f"{one}{two}" for one in "ab" for two in "ab"]
 
 
@@ -67,13 +67,16 @@ class Trained:
         tokenizer = Tokenizer.of_symbols(task.symbols)
         self.chat = PlainFormat(tokenizer)
         self.model = build_model("transformer", TransformerSettings(width=32, layers=1, heads=2), len(tokenizer), seed)
-        optimizer = OptimizerSettings(rate=1e-2, warmup=0, decay=0.0, clip=1.0)
+        optimizer = OptimizerSettings(learning_rate=1e-2, warmup_steps=0, decay_ratio=0.0, max_grad_norm=1.0)
         learner = Learner(self.model, LearnerSettings(optimizer=optimizer), 1.0, None)
         self.progress = Progress(Run.open(folder, {"name": f"seed {seed}"}), learner, tokenizer, 1000)
         self.sampler = LocalSampler(self.model, self.chat)
         self.task = task
         self.settings = ReinforceSettings(
-            **({"problems": 8, "attempts": 4, "budget": None, "retire_at": None} | settings)
+            **(
+                {"prompts_per_step": 8, "group_size": 4, "max_thinking_tokens": None, "drop_solved_above": None}
+                | settings
+            )
         )
 
     def imitate(self, updates):
@@ -90,7 +93,7 @@ class Trained:
         """1.0 or 0.0 for each of 4 attempts at 60 problems of the test split."""
         self.progress.publish_weights(self.sampler)
         sampler = self.sampler if strategy is None else Thinker(self.sampler, strategy)
-        sampling = Sampling(tokens=self.settings.tokens, think_most=self.settings.budget)
+        sampling = Sampling(tokens=self.settings.max_tokens, think_most=self.settings.max_thinking_tokens)
         return evaluate(sampler, task, sampling, problems=60, attempts=4).corrects
 
 

@@ -54,7 +54,7 @@ def seconds(bench: Bench) -> Finding:
     Without a recipe, only the time of reinforcement is estimated.
     """
     settings, taken = bench.parts.settings, bench.seconds
-    rows = settings.problems * settings.attempts
+    rows = settings.prompts_per_step * settings.group_size
     learning = taken["learning"] * rows / sum(len(group) for group in bench.few)
     low, high = (amount + learning for amount in _sampling(bench, [rows]))
     stage = (low * settings.steps, high * settings.steps)

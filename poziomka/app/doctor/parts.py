@@ -92,7 +92,7 @@ class Bench:
     def problems(self) -> list[Problem]:
         """The first problems of the training split."""
         settings, task = self.parts.settings, self.parts.task
-        count = max(2, min(PROBLEMS, settings.problems, SAMPLED // (self.attempts * settings.tokens)))
+        count = max(2, min(PROBLEMS, settings.prompts_per_step, SAMPLED // (self.attempts * settings.max_tokens)))
         return task.take("train", 0, count)
 
     @property
@@ -103,7 +103,7 @@ class Bench:
     @property
     def attempts(self) -> int:
         """Number of attempts at each problem."""
-        return min(ATTEMPTS, self.parts.settings.attempts)
+        return min(ATTEMPTS, self.parts.settings.group_size)
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -149,7 +149,7 @@ class Bench:
 
     def examples(self, groups: Sequence[Group], advantages: Advantages) -> list[Example]:
         """Returns the weighted sequences of groups and advantages, with the recipe's aggregation."""
-        return self.parts.weigh(groups, advantages, self.parts.settings.aggregation, self.parts.settings.tokens)
+        return self.parts.weigh(groups, advantages, self.parts.settings.aggregation, self.parts.settings.max_tokens)
 
 
 def _in_turn(group: Group) -> Group:

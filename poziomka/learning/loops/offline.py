@@ -50,7 +50,7 @@ class ServedSettings:
     """Settings of an off-policy update from stored rollouts."""
 
     steps: int = setting(1, "updates from the same rollouts; saved together or not at all", low=1)
-    rate: float | None = setting(None, "learning rate; the optimizer's highest where none is given", low=0.0)
+    learning_rate: float | None = setting(None, "learning rate; the optimizer's highest where none is given", low=0.0)
     mismatch: float = setting(0.1, "most nats a token that the writers may lie from the learner", low=0.0)
     advantage: str = setting("batch", "batch, group, rloo, dr_grpo or expert")
     aggregation: Aggregation = setting("prompt", "prompt, token, sequence or constant")
@@ -108,7 +108,9 @@ def learn_from(
     advantages = advantages_of(groups, settings.advantage)
     examples = policy_examples(groups, advantages, settings.aggregation, _longest(chosen.rollouts))
     _demand_something(examples, chosen, judged.notes)
-    rate = progress.learner.settings.optimizer.rate if settings.rate is None else settings.rate
+    rate = (
+        progress.learner.settings.optimizer.learning_rate if settings.learning_rate is None else settings.learning_rate
+    )
     metrics: dict[str, float] = {}
     batch = progress.learner.pack(examples)
     if settings.steps > 1:

@@ -62,11 +62,11 @@ class ReinforceSettings:
     flops: float | None = setting(
         None, "most FLOPs, sampling and learning together; the stage ends after the step that spends them", low=1.0
     )
-    problems: int = setting(32, "problems a step", low=1)
-    attempts: int = setting(8, "attempts a problem", low=2)
+    prompts_per_step: int = setting(32, "problems a step", low=1)
+    group_size: int = setting(8, "attempts a problem", low=2)
     temperature: float = setting(1.0, "of sampling", low=1e-6)
-    tokens: int = setting(70, "most tokens of a reply, thought included", low=1)
-    budget: int | None = setting(64, "most thinking tokens; the thought is closed there", low=0)
+    max_tokens: int = setting(70, "most tokens of a reply, thought included", low=1)
+    max_thinking_tokens: int | None = setting(64, "most thinking tokens; the thought is closed there", low=0)
     advantage: str = setting("batch", "batch, group, rloo, dr_grpo or expert")
     aggregation: Aggregation = setting("prompt", "prompt, token, sequence or constant")
     minibatches: int = setting(1, "parts that a step's groups are dealt into, an optimizer step each", low=1)
@@ -74,7 +74,9 @@ class ReinforceSettings:
     void: Literal["drop", "keep"] = setting(
         "drop", "with tools, attempts that end in a turn without call and answer: drop keeps them in the baseline only"
     )
-    retire_at: float | None = setting(0.9, "pass rate at which a finite task's problem is retired", low=0.0, high=1.0)
+    drop_solved_above: float | None = setting(
+        0.9, "pass rate at which a finite task's problem is retired", low=0.0, high=1.0
+    )
     patience: int | None = setting(20, "steps in a row without an informative group after which to stop", low=1)
     failures: float = setting(0.1, "share of failed checks in a step above which to stop", low=0.0, high=1.0)
     scorer_seconds: float = setting(10.0, "time limit of one check by an untrusted scorer", low=0.001)
@@ -88,7 +90,7 @@ class ReinforceSettings:
     @property
     def sampling(self) -> Sampling:
         """Sampling parameters of the attempts."""
-        return Sampling(temperature=self.temperature, tokens=self.tokens, think_most=self.budget)
+        return Sampling(temperature=self.temperature, tokens=self.max_tokens, think_most=self.max_thinking_tokens)
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def reinforce(
         policy: sampler, strategy and weight host.
         task: environment and scorer.
         curriculum: selects the problems.
-        settings: settings of the stage; `budget` is the thinking budget, `tokens` bounds the whole reply.
+        settings: settings of the stage; `max_thinking_tokens` is the thinking budget, `max_tokens` bounds the whole
+            reply.
         start: steps of this stage done before a resume.
         after: callback with the step's number, after the step is logged and before the checkpoint.
 
@@ -165,9 +168,9 @@ def reinforce(
                 break
             clock = Clock()
             # 1 attempts
-            problems = curriculum.take(settings.problems)
+            problems = curriculum.take(settings.prompts_per_step)
             name = f"train/{curriculum.seed}/{step}"
-            groups = collector.collect(problems, settings.sampling, settings.attempts, name)
+            groups = collector.collect(problems, settings.sampling, settings.group_size, name)
             for monitor in monitors:
                 monitor.sampled(groups, progress.version)
             clock.lap("sampling")
@@ -175,7 +178,9 @@ def reinforce(
             lines = by_role(groups)
             advantages = _advantages(task, lines, settings)
             parts = minibatches(lines, advantages, settings.minibatches, seed_of("minibatches", name))
-            batches = [learner.pack(policy_examples(*part, settings.aggregation, settings.tokens)) for part in parts]
+            batches = [
+                learner.pack(policy_examples(*part, settings.aggregation, settings.max_tokens)) for part in parts
+            ]
             clock.lap("packing")
             # 4, 5, 6 the old probabilities, a step for each minibatch and epoch, the new weights
             wait_for(host.release_weights())

@@ -33,7 +33,7 @@ class Example:
         policy: weight of the policy-gradient term: advantage / normaliser.
         imitate: weight of the next-token term.
         logprobs: the sampler's log-probabilities; 0 for tokens that were not sampled.
-        match: weight of the divergence term, without its coefficient (learner.divergence.weight); if empty, all 0.
+        match: weight of the divergence term, without its coefficient (kl.weight); if empty, all 0.
     """
 
     tokens: "array[int]"

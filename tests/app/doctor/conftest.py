@@ -21,7 +21,14 @@ from poziomka.models.transformer import TransformerSettings
 torch.set_num_threads(1)
 
 DIGITS = tuple("0123456789")
-SETTINGS = {"steps": 3, "problems": 4, "attempts": 4, "tokens": 12, "budget": 6, "temperature": 0.8}
+SETTINGS = {
+    "steps": 3,
+    "prompts_per_step": 4,
+    "group_size": 4,
+    "max_tokens": 12,
+    "max_thinking_tokens": 6,
+    "temperature": 0.8,
+}
 
 
 def source(split, index, level):
