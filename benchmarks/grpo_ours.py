@@ -35,7 +35,7 @@ from poziomka.core.transcript import Transcript
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.optim.optimizers import OptimizerSettings
 from poziomka.learning.session import Progress
 from poziomka.models.checkpoints.pretrained import load_pretrained
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> tuple[list[float], list[dict[str, Any]],
         learning_rate=options.learning_rate, warmup_steps=0, decay_ratio=0.0, moments=options.moments
     )
     how = LearnerSettings(optimizer=optimizer, layout=options.layout, microbatch_tokens=options.places)
-    settings = ReinforceSettings(
+    settings = RLSettings(
         steps=options.steps + 1,
         prompts_per_step=options.problems,
         group_size=options.attempts,

@@ -7,7 +7,8 @@ import torch
 from poziomka.core.errors import ModelError
 from poziomka.core.transcript import Transcript
 from poziomka.inference.engine import READ_AT_ONCE, EngineLimits
-from poziomka.learning.loops.rl import ReinforceSettings
+from poziomka.learning.loops.distill import DistillSettings
+from poziomka.learning.loops.rl import RLSettings
 from poziomka.learning.memory_estimate import step_bytes
 from poziomka.models.base import Architecture
 from poziomka.models.cache import room_for
@@ -26,7 +27,7 @@ def needs(
     model: Architecture,
     chat: ChatFormat,
     prompts: Sequence[Transcript],
-    settings: ReinforceSettings,
+    settings: RLSettings | DistillSettings,
     *,
     context: int | None = None,
     turns: bool = False,

@@ -17,6 +17,7 @@ from poziomka.learning.objectives.logprob_head import Head, matrix_of
 from poziomka.learning.objectives.loss_inputs import Learned, terms_of
 from poziomka.learning.objectives.losses import CorrectionSettings, SurrogateSettings, over_sequence
 from poziomka.learning.objectives.step_sums import Sums
+from poziomka.learning.objectives.teacher import ContextTeacher
 from poziomka.learning.optim.master_weights import Masters
 from poziomka.learning.optim.optimizers import OptimizerSettings, optimizer_of
 from poziomka.learning.samples.batch import Batch
@@ -80,7 +81,7 @@ class Learner:
         model: Architecture,
         settings: LearnerSettings,
         temperature: float = 1.0,
-        reference: Architecture | None = None,
+        reference: Architecture | ContextTeacher | None = None,
         seed: int = 0,
     ) -> None:
         """Creates the optimizer and the master weights."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from poziomka.learning.curriculum.curriculum import Curriculum
-from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.session import Progress
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "02_grpo_by_hand.py"
@@ -29,7 +29,7 @@ def test_its_curve_is_that_of_the_loop(example, open_run):
         "max_thinking_tokens": 0,
         "drop_solved_above": None,
     }
-    settings = ReinforceSettings(steps=12, advantage="group", learner=parts.learner.settings, **sampling)
+    settings = RLSettings(steps=12, advantage="group", optimizer=parts.learner.settings.optimizer, **sampling)
     progress = Progress(run, parts.learner, parts.sampler.chat.tokenizer, 1000)
     task = example["task"]
     reinforce(progress, Policy(parts.sampler), task, Curriculum(task, seed=0), settings)

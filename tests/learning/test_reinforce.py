@@ -18,7 +18,7 @@ from poziomka.core.transcript import Author
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner
-from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.objectives.losses import SurrogateSettings
 from poziomka.learning.session import Interrupted, Progress
 
@@ -58,7 +58,7 @@ class Stage:
 def stage(open_run, build, chat, echo, learner_of):
     def stage(name="run", task=echo, every=1000, seed=0, kind="cispo", rate=1e-2, **changes):
         model = build(seed=seed)
-        settings = ReinforceSettings(**(SETTINGS | changes))
+        settings = RLSettings(**(SETTINGS | changes))
         how = {"surrogate": SurrogateSettings(kind=kind)}
         learner = learner_of(model, settings.temperature, learner=how, learning_rate=rate, max_grad_norm=1.0)
         return Stage(open_run(name), model, chat, task, learner, settings, every)
@@ -114,7 +114,7 @@ def test_random_rewards_do_not(stage, echo):
 
 def test_a_recurrent_model_learns_by_the_same_loop(open_run, build, chat, echo, learner_of):
     model = build(architecture="recurrent")
-    settings = ReinforceSettings(**SETTINGS)
+    settings = RLSettings(**SETTINGS)
     learning = Stage(
         open_run(), model, chat, echo, learner_of(model, learning_rate=1e-2, max_grad_norm=1.0), settings
     ).go()
@@ -325,7 +325,7 @@ def test_a_learner_at_another_temperature_is_refused(stage, build, learner_of):
 
 def test_an_unknown_advantage_is_refused_before_anything_is_trained():
     with pytest.raises(SettingsError, match="unknown advantage 'batsh'; did you mean 'batch'"):
-        ReinforceSettings(advantage="batsh")
+        RLSettings(advantage="batsh")
 
 
 def test_problems_that_are_solved_are_retired(stage, echo):

@@ -13,7 +13,7 @@ from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, co
 from poziomka.environments.tools.registry import toolbox_named
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
-from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.samples.advantages import batch_std
 from poziomka.learning.samples.demonstrations import Lessons, LessonSettings
 from poziomka.learning.samples.turns import describe_tools, rate_by_level, void, without_void
@@ -209,7 +209,7 @@ def test_reinforcement_learns_nothing_from_void_attempts_unless_told_to(
     lines = {}
     for kind in ("drop", "keep"):
         model = build(len(large_chat.tokenizer))
-        settings = ReinforceSettings(
+        settings = RLSettings(
             steps=1, prompts_per_step=8, group_size=4, max_tokens=8, max_thinking_tokens=None, void=kind
         )
         progress = Progress(open_run(kind), learner_of(model), large_chat.tokenizer)

@@ -17,7 +17,7 @@ from poziomka.core.transcript import Span
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.loops.sft import finetune
 from poziomka.learning.optim.optimizers import OptimizerSettings
 from poziomka.learning.samples.branches import by_role
@@ -72,7 +72,7 @@ class Trained:
         self.progress = Progress(Run.open(folder, {"name": f"seed {seed}"}), learner, tokenizer, 1000)
         self.sampler = LocalSampler(self.model, self.chat)
         self.task = task
-        self.settings = ReinforceSettings(
+        self.settings = RLSettings(
             **(
                 {"prompts_per_step": 8, "group_size": 4, "max_thinking_tokens": None, "drop_solved_above": None}
                 | settings

@@ -39,7 +39,9 @@ from poziomka.core.settings import setting
 from poziomka.core.strategy import Strategy
 from poziomka.core.task import Task
 from poziomka.learning.curriculum.curriculum import Curriculum
+from poziomka.learning.curriculum.levels import CurriculumSettings
 from poziomka.learning.learner import LearnerSettings
+from poziomka.learning.loops.stage import NAME, StageSettings
 from poziomka.learning.monitoring.consistency import Canaries
 from poziomka.learning.monitoring.monitor import Freshness, Monitor
 from poziomka.learning.monitoring.stop_conditions import Watch, describe
@@ -55,9 +57,11 @@ from poziomka.models.flops import sampling_flops
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReinforceSettings:
+class RLSettings(LearnerSettings, StageSettings):
     """Settings of one stage of reinforcement learning."""
 
+    kind: Literal["rl"] = "rl"
+    name: str = setting("rl", NAME)
     steps: int = setting(45, "most steps, each from a batch of fresh attempts", low=0)
     flops: float | None = setting(
         None, "most FLOPs, sampling and learning together; the stage ends after the step that spends them", low=1.0
@@ -80,11 +84,12 @@ class ReinforceSettings:
     patience: int | None = setting(20, "steps in a row without an informative group after which to stop", low=1)
     failures: float = setting(0.1, "share of failed checks in a step above which to stop", low=0.0, high=1.0)
     scorer_seconds: float = setting(10.0, "time limit of one check by an untrusted scorer", low=0.001)
+    curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
-    learner: LearnerSettings = field(default_factory=LearnerSettings)
 
     def __post_init__(self) -> None:
         """Raises SettingsError for an unknown advantage estimator, before training."""
+        super().__post_init__()
         advantage_named(self.advantage)
 
     @property
@@ -127,7 +132,7 @@ def reinforce(
     policy: Policy,
     task: Task,
     curriculum: Curriculum,
-    settings: ReinforceSettings,
+    settings: RLSettings,
     *,
     start: int = 0,
     after: Callable[[int], None] | None = None,
@@ -198,7 +203,7 @@ def reinforce(
             for monitor in monitors:
                 seen |= monitor.learned(groups, progress.step)
             clock.lap("monitoring")
-            progress.log("reinforce", seen | dealt | metrics | clock.seconds)
+            progress.log(settings.name, seen | dealt | metrics | clock.seconds)
             progress.keep(groups, by_token(lines, advantages))
             if after is not None:
                 after(step)
@@ -206,10 +211,10 @@ def reinforce(
             progress.done(last=fraction_done(progress, curriculum, settings, step) >= 1)
 
 
-def _monitors(progress: Progress, sampler: Sampler, task: Task, settings: ReinforceSettings) -> list[Monitor]:
+def _monitors(progress: Progress, sampler: Sampler, task: Task, settings: RLSettings) -> list[Monitor]:
     """Returns the monitors of a stage, in the order of their calls."""
     conditions = Watch(settings.patience, settings.failures)
-    conditions.silent = _silent_so_far(progress)
+    conditions.silent = _silent_so_far(progress, settings.name)
     return [
         Freshness(),
         watch_over(progress, task, settings.alarms, settings.scorer_seconds),
@@ -219,7 +224,7 @@ def _monitors(progress: Progress, sampler: Sampler, task: Task, settings: Reinfo
     ]
 
 
-def fraction_done(progress: Progress, curriculum: Curriculum, settings: ReinforceSettings, done: int) -> float:
+def fraction_done(progress: Progress, curriculum: Curriculum, settings: RLSettings, done: int) -> float:
     """Returns the fraction of a stage that is done: of its steps or of its FLOPs, whichever is greater.
 
     Returns 1 if the curriculum has no problem left.
@@ -232,11 +237,11 @@ def fraction_done(progress: Progress, curriculum: Curriculum, settings: Reinforc
     """
     if curriculum.finished:
         return 1.0
-    spent = progress.spent.get("compute/reinforce_flops", 0.0)
+    spent = progress.spent_since_entry("compute/reinforce_flops")
     return max(done / settings.steps, spent / settings.flops if settings.flops else 0.0)
 
 
-def _advantages(task: Task, lines: Sequence[Sequence[Line]], settings: ReinforceSettings) -> Advantages:
+def _advantages(task: Task, lines: Sequence[Sequence[Line]], settings: RLSettings) -> Advantages:
     """Returns the advantage of each branch; None for branches left out of the batch."""
     advantages = advantage_named(settings.advantage)(lines)
     if task.environment is None or settings.void == "keep":
@@ -264,12 +269,12 @@ def _count_compute(progress: Progress, groups: Sequence[Group], batches: Sequenc
     progress.spend(sampled_tokens=float(sampled), trained_tokens=float(trained))
 
 
-def _silent_so_far(progress: Progress) -> int:
+def _silent_so_far(progress: Progress, stage: str) -> int:
     """Returns the number of latest consecutive steps without an informative group, so that patience survives a resume.
 
     Metrics of steps after the checkpoint have been removed before this call.
     """
-    lines = [line for line in progress.run.metrics() if line["stage"] == "reinforce"]
+    lines = [line for line in progress.run.metrics() if line["stage"] == stage]
     shares = [line["groups/zero_variance"] for line in reversed(lines)]
     return next((count for count, share in enumerate(shares) if share < 1), len(shares))
 

@@ -167,3 +167,15 @@ def imitation_examples(transcripts: Sequence[Transcript], authors: Sequence[Auth
         imitate = array("f", [weight if chosen else 0.0 for chosen in mask])
         examples.append(Example(transcript.tokens, nothing, imitate, nothing))
     return examples
+
+
+def match_examples(transcripts: Sequence[Transcript], authors: Sequence[Author]) -> list[Example]:
+    """Returns what the divergence learns from: tokens by `authors`, averaged over the batch.
+
+    A text's first token is never predicted, so it is never learned from.
+    """
+    examples = []
+    for each in imitation_examples(transcripts, authors):
+        nothing = array("f", bytes(4 * len(each.tokens)))
+        examples.append(Example(each.tokens, nothing, nothing, nothing, each.imitate))
+    return examples
