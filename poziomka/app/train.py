@@ -152,8 +152,12 @@ class Training:
         return Watchdog(self.recipe.watchdog, lambda: self.watcher.heard, tell, asked)
 
     # ------------------------------------------------------------------------------------------------------- stages
-    def run_stage(self, name: str) -> None:
+    def run_stage(self, name: str, *, prepare: bool = True) -> None:
         """Runs a stage from where it was interrupted; a stage that is done is skipped.
+
+        Args:
+            name: name of the stage.
+            prepare: measure what the stage begins with, and demand what it requires.
 
         Raises:
             LearningError: the model does not reach what the stage requires, or training failed.
@@ -162,7 +166,7 @@ class Training:
         stage, stages = self.recipe.named(name), self.progress.stages
         if name in stages.ended:
             return
-        if not stages.taken.get(name):
+        if prepare and not stages.taken.get(name):
             self.prepare(stage)
             self.demand_gate(stage)
         if name not in stages.taken and self._fresh != name:

@@ -96,7 +96,7 @@ def test_a_scorer_that_sleeps_is_named_with_its_problem(trusted, tmp_path):
 @pytest.fixture
 def training(tmp_path):
     """The whole wiring of a tiny recipe."""
-    changes = ("threads=1", "watchdog=0.05", "model.width=16", "model.layers=1", "model.heads=2")
+    changes = ("threads=1", "watchdog=0.05", "model.new.width=16", "model.new.layers=1", "model.new.heads=2")
     recipe = recipe_of({}, changes)
     with Run.open(tmp_path / "run", {"name": "run"}) as run:
         yield Training(recipe, run, quiet=True)

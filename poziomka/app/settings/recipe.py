@@ -162,6 +162,9 @@ def recipe_of(values: Mapping[str, Any], changes: tuple[str, ...] = (), where: s
         (own if first in stages and first not in known else others).append(change)
     stages, given = override(stages, own), override(given, others)
     demand_own_names(Recipe, given, where)
+    if strange := next((name for name in given if name not in known), None):
+        message = f"unknown setting {strange!r} in {where}{nearest(strange, [*known, *stages])}"
+        raise SettingsError(message)
     if isinstance(given.get("tools"), str):
         message = f"{where}.tools must be a table: received {shown(given['tools'])}; write tools.python={{}} for one"
         raise SettingsError(message)
@@ -225,8 +228,14 @@ def _stages_by_name(given: Any, where: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _stage(name: str, values: Mapping[str, Any], kind: Kind, where: str) -> Stage:
+def _stage(name: str, values: Any, kind: Kind, where: str) -> Stage:
     """Returns a stage of parsed values, completed with the defaults of its kind and of the kind of training."""
-    made = STAGES[values["kind"]]
+    if not isinstance(values, Mapping):
+        message = f"{where} must be a table of settings: received {shown(values)}"
+        raise SettingsError(message)
+    made = STAGES.get(values["kind"])
+    if made is None:
+        message = f"{where}.kind must be one of {', '.join(STAGES)}: received {shown(values['kind'])}"
+        raise SettingsError(message)
     demand_own_names(made, values, where, name)
     return build(made, completed(values, kind), where)

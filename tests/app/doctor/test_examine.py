@@ -64,7 +64,7 @@ def test_a_step_too_large_for_memory_ends_the_examination(parts_of, monkeypatch)
     monkeypatch.setattr(cost, "free_memory", lambda device: 10_000)
     (finding,) = examine(Bench(parts_of()))
     assert (finding.name, finding.status) == ("memory", Status.FAIL)
-    assert "fewer reinforce.problems" in finding.advice
+    assert "a smaller prompts_per_step" in finding.advice
 
 
 def test_the_estimate_grows_with_what_is_asked_for(parts_of):
