@@ -156,7 +156,8 @@ def recipe_of(values: Mapping[str, Any], changes: tuple[str, ...] = (), where: s
     given = dict(values)
     stages = _stages_by_name(given.pop("stage", None), where)
     known = {each.name for each in fields(Recipe)} - {"stage"}
-    own, others = [], []
+    own: list[str] = []
+    others: list[str] = []
     for change in changes:
         first = change.partition("=")[0].strip().partition(".")[0]
         (own if first in stages and first not in known else others).append(change)

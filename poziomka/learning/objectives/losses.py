@@ -97,8 +97,8 @@ def policy_gradient(
         return loss, (ratio > settings.importance_cap).sum()
     if settings.kind == "dppo":
         moved = (logp.detach().exp() - old.exp()) * weight.sign()
-        return -(torch.where(moved > settings.trust_region_region, 0.0, ratio) * weight).sum(), (
-            moved > settings.trust_region_region
+        return -(torch.where(moved > settings.trust_region, 0.0, ratio) * weight).sum(), (
+            moved > settings.trust_region
         ).sum()
     return _clipped(
         ratio, weight, settings.clip_low, settings.clip_high if settings.kind == "dapo" else settings.clip_low

@@ -86,7 +86,7 @@ class Lessons:
         return said + [f"{others} demonstrations were left out for other reasons"] * (others > 0)
 
     def at(self, update: int, updates: int) -> list[Transcript]:
-        """Returns the demonstrations of one update, at least `settings.tokens_per_step_per_step` tokens of them.
+        """Returns the demonstrations of one update, at least `settings.tokens_per_step` tokens of them.
 
         Args:
             update: number of the update, 1 to `updates`.
@@ -100,7 +100,7 @@ class Lessons:
         grown = progress / max(self.settings.skill_share * self.settings.grow_share, 1e-9)
         lessons: list[Transcript] = []
         tokens = draws = shown = 0
-        while tokens < self.settings.tokens_per_step_per_step:
+        while tokens < self.settings.tokens_per_step:
             random = random_of("lesson", self.seed, update, draws)
             draws += 1
             level = self._level(min(1.0, grown), random.random())
