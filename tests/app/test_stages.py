@@ -227,7 +227,7 @@ def test_a_distillation_needs_a_teacher(tmp_path):
         train(recipe(DISTILL), tmp_path, keep_watch=False)
 
 
-# ------------------------------------------------------------------------------------------------------ runs of schema 1
+# ---------------------------------------------------------------------------------------------------- runs of schema 1
 OLD = """
 schema_version = 1
 name = "tiny"
