@@ -145,8 +145,7 @@ def reinforce(
         policy: sampler, strategy and weight host.
         task: environment and scorer.
         curriculum: selects the problems.
-        settings: settings of the stage; `max_thinking_tokens` is the thinking budget, `max_tokens` bounds the whole
-            reply.
+        settings: settings of the stage; `max_tokens` bounds thought and answer together.
         start: steps of this stage done before a resume.
         after: callback with the step's number, after the step is logged and before the checkpoint.
 
@@ -183,9 +182,7 @@ def reinforce(
             lines = by_role(groups)
             advantages = _advantages(task, lines, settings)
             parts = minibatches(lines, advantages, settings.minibatches, seed_of("minibatches", name))
-            batches = [
-                learner.pack(policy_examples(*part, settings.aggregation, settings.max_tokens)) for part in parts
-            ]
+            batches = [learner.pack(policy_examples(*p, settings.aggregation, settings.max_tokens)) for p in parts]
             clock.lap("packing")
             # 4, 5, 6 the old probabilities, a step for each minibatch and epoch, the new weights
             wait_for(host.release_weights())
