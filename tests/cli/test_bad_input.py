@@ -112,7 +112,7 @@ def test_a_folder_of_somebody_elses_files_is_left_alone(poziomka, tiny, tmp_path
 def test_a_folder_of_another_recipe_is_left_alone(poziomka, tiny, finished, bytes_of):
     before = bytes_of(finished)
     answer = poziomka("train", tiny, "--run", finished, "--set", "seed=1", "--set", "model.new.width=64")
-    refused(answer, "another recipe", "seed (0 there, 1 here)", "model.width (32 there, 64 here)")
+    refused(answer, "another recipe", "seed (0 there, 1 here)", "model.new.width (32 there, 64 here)")
     assert untouched(before, bytes_of(finished))
 
 

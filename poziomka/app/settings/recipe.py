@@ -179,13 +179,13 @@ def recipe_of(values: Mapping[str, Any], changes: tuple[str, ...] = (), where: s
 
 def _demand_version(values: Mapping[str, Any], where: str) -> None:
     version = values.get("schema_version", SCHEMA)
-    if version == 1:
+    if version == 1 and not isinstance(version, bool):
         message = (
             f"{where} has schema_version 1, and this version of poziomka reads {SCHEMA}: "
-            f"`poziomka recipes convert OLD [NEW]` writes it anew"
+            f"`poziomka recipes convert {where} [NEW]` converts it"
         )
         raise SettingsError(message)
-    if version != SCHEMA:
+    if version != SCHEMA or isinstance(version, bool):
         message = (
             f"{where} has schema_version {version!r}, and this version of poziomka reads {SCHEMA}: "
             "use the version that wrote it, or write the recipe anew"
