@@ -43,7 +43,7 @@ def counted(learner, batch):
     """Returns the operations of products with weights, and of the core of attention."""
     in_place = {torch.ops.aten.addmm_: addmm}  # PyTorch counts the others itself
     with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
-        learner.accumulate(batch)
+        learner.forward_backward(batch)
     found = {str(name): flops for name, flops in counter.get_flop_counts()["Global"].items()}
     assert {*found} <= {"aten.mm", "aten.addmm", "aten.addmm_", "aten.bmm", "aten.baddbmm"}
     core = found.pop("aten.bmm") + found.pop("aten.baddbmm")

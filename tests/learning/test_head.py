@@ -42,7 +42,7 @@ def batch_of(seed=0, count=6, spread=0.3):
 
 
 def taken(learner, batch):
-    sums = learner.accumulate(batch)
+    sums = learner.forward_backward(batch)
     return sums, {name: master.grad for name, master in learner.masters.named.items()}
 
 

@@ -13,7 +13,12 @@ from poziomka.learning.samples.batch import Batch
 from poziomka.learning.samples.weighting import Example, minibatches
 
 KINDS = ["cispo", "ppo", "dapo", "gspo", "dppo", "reinforce"]
-SURROGATE = {"cap": 1.05, "sequence_low": 0.01, "sequence_high": 0.02, "trust": 0.01}  # so that some tokens are clipped
+SURROGATE = {
+    "importance_cap": 1.05,
+    "sequence_low": 0.01,
+    "sequence_high": 0.02,
+    "trust_region": 0.01,
+}  # so that some tokens are clipped
 
 
 def texts(count=6, seed=0, words=7):
@@ -34,7 +39,7 @@ def texts(count=6, seed=0, words=7):
 
 
 def gradient(learner, batch):
-    sums = learner.accumulate(batch)
+    sums = learner.forward_backward(batch)
     return sums, torch.cat([master.grad.flatten() for master in learner.masters.masters])
 
 

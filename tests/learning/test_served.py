@@ -138,7 +138,7 @@ def test_a_reply_under_way_goes_on_with_the_new_weights_in_a_span_of_its_own(pro
 def test_the_step_is_logged_kept_and_saved_like_any_other(progress, served):
     learn_from(progress, None, judged(served))
     (line,) = progress.run.metrics()
-    assert (line["stage"], line["step"]) == ("learn", 1)
+    assert (line["stage"], line["step"]) == ("offline", 1)
     for name in (
         "reward/mean",
         "policy/mismatch_kl",

@@ -184,7 +184,7 @@ def test_loss_and_gradient_are_those_of_trl(trl, ours, groups, method, beta):
 
     settings = LearnerSettings(surrogate=surrogate, kl=DivergenceSettings(kind="k3", weight=beta))
     learner = Learner(ours, settings, TEMPERATURE, reference)
-    sums = learner.accumulate(batch_of(groups, advantages, aggregation))
+    sums = learner.forward_backward(batch_of(groups, advantages, aggregation))
 
     assert sums.loss == pytest.approx(wanted, rel=1e-5, abs=1e-6)
     gradients = {name: parameter.grad for name, parameter in other.named_parameters()}
@@ -207,7 +207,7 @@ def test_a_truncated_correction_is_that_of_trl(trl, ours, groups, method, kind):
 
     settings = LearnerSettings(surrogate=surrogate, correction=CorrectionSettings(kind=kind, importance_cap=cap))
     learner = Learner(ours, settings, TEMPERATURE)
-    sums = learner.accumulate(batch_of(groups, advantages, aggregation, apart))
+    sums = learner.forward_backward(batch_of(groups, advantages, aggregation, apart))
 
     assert (sums.cut > 0) == (kind == "sequence")
     assert sums.loss == pytest.approx(wanted, rel=1e-5, abs=1e-6)
@@ -237,5 +237,5 @@ def test_the_batch_of_the_comparison_has_clipped_tokens_and_others(ours, groups,
     """Else the comparison above would not see where anything is clipped."""
     surrogate, aggregation, _ = METHODS[method]
     learner = Learner(ours, LearnerSettings(surrogate=surrogate), TEMPERATURE)
-    sums = learner.accumulate(batch_of(groups, group_std(groups), aggregation))
+    sums = learner.forward_backward(batch_of(groups, group_std(groups), aggregation))
     assert 0 < sums.clipped < sums.policy_tokens

@@ -88,7 +88,7 @@ def test_nothing_is_learned_by_them_and_every_figure_is_a_number(kind, way, monk
     tokens = array("i", [1, 5, 9, 3, 7, 2])
     each = array("f", [0.0, *[1.0] * 5])
     nothing = array("f", bytes(4 * 6))
-    sums = learner.accumulate(Batch.pack([Example(tokens, each, nothing, array("f", [0.0, *[-2.0] * 5]), each)]))
+    sums = learner.forward_backward(Batch.pack([Example(tokens, each, nothing, array("f", [0.0, *[-2.0] * 5]), each)]))
     assert all(math.isfinite(value) for value in vars(sums).values())
     assert sums.entropy <= 5 * math.log(TOKENS)
     gradient = learner.masters.named["embedding.weight"].grad
