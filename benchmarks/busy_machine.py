@@ -20,10 +20,10 @@ from pathlib import Path
 from statistics import median
 
 CHANGES = {
-    "warm_start.updates": "40",
-    "reinforce.steps": "2",
-    "gate.margin": "-1",
-    "gate.problems": "20",
+    "sft.steps": "40",
+    "rl.steps": "2",
+    "rl.require.thinking_gain": "-1",
+    "rl.require.problems": "20",
     "evaluate.problems": "20",
     "evaluate.vote_problems": "10",
     "evaluate.curve_problems": "20",

@@ -35,7 +35,7 @@ from poziomka.core.transcript import Transcript
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.optim.optimizers import OptimizerSettings
 from poziomka.learning.session import Progress
 from poziomka.models.checkpoints.pretrained import load_pretrained
@@ -70,15 +70,17 @@ def task_of(reward: str) -> Task:
 def run(options: argparse.Namespace) -> tuple[list[float], list[dict[str, Any]], str, int]:
     """Runs the loop; returns when each step ended, the start first, its metrics, and a prompt with its length."""
     loaded = load_pretrained(options.model, options.dtype)
-    optimizer = OptimizerSettings(rate=options.learning_rate, warmup=0, decay=0.0, moments=options.moments)
-    how = LearnerSettings(optimizer=optimizer, layout=options.layout, places=options.places)
-    settings = ReinforceSettings(
+    optimizer = OptimizerSettings(
+        learning_rate=options.learning_rate, warmup_steps=0, decay_ratio=0.0, moments=options.moments
+    )
+    how = LearnerSettings(optimizer=optimizer, layout=options.layout, microbatch_tokens=options.places)
+    settings = RLSettings(
         steps=options.steps + 1,
-        problems=options.problems,
-        attempts=options.attempts,
-        tokens=options.tokens,
-        budget=None,
-        retire_at=None,
+        prompts_per_step=options.problems,
+        group_size=options.attempts,
+        max_tokens=options.tokens,
+        max_thinking_tokens=None,
+        drop_solved_above=None,
         patience=None,
         learner=how,
     )

@@ -1,6 +1,6 @@
 """Our side of the comparison with a peer: seconds of a step of reinforcement on the recurrence, as JSON.
 
-    .venv/bin/python benchmarks/our_step.py --steps 6 --model runs/demo/models/warm-start
+    .venv/bin/python benchmarks/our_step.py --steps 6 --model runs/demo/models/sft
 
 A step is everything the loop does: problems, 32 × 8 attempts, checking, advantages, packing, the optimizer step,
 adopting the weights, the metrics line and the journal. The first step is a warm-up and is not counted.
@@ -39,16 +39,17 @@ def coin(problem: Problem, transcript: Transcript) -> Score:
 
 def recipe_for(arguments: argparse.Namespace) -> Recipe:
     """Returns the recurrence's reinforcement as both sides do it."""
-    optimizer = {"rate": arguments.learning_rate, "warmup": 0, "decay": 0.0}
-    stage = {"steps": arguments.steps + 1, "tokens": 66, "budget": 64, "learner": {"optimizer": optimizer}}
-    return recipe_of({"threads": arguments.threads, "seed": arguments.seed, "reinforce": stage})
+    optimizer = {"learning_rate": arguments.learning_rate, "warmup_steps": 0, "decay_ratio": 0.0}
+    sizes = {"steps": arguments.steps + 1, "max_tokens": 66, "max_thinking_tokens": 64}
+    stages = [{"kind": "rl", **sizes, "optimizer": optimizer}]
+    return recipe_of({"threads": arguments.threads, "seed": arguments.seed, "stage": stages})
 
 
 def lines_of(arguments: argparse.Namespace) -> tuple[list[float], list[dict[str, Any]]]:
     """Runs the loop; returns when each step ended, the start first, and the metrics of each."""
     recipe, ends, lines = recipe_for(arguments), [0.0], []
     if arguments.model:
-        recipe = replace(recipe, start=str(arguments.model))
+        recipe = replace(recipe, model=replace(recipe.model, start=str(arguments.model)))
     task = task_named("recurrence")
     if arguments.reward == "coin":
         task = replace(task, scorer=coin)
@@ -59,10 +60,10 @@ def lines_of(arguments: argparse.Namespace) -> tuple[list[float], list[dict[str,
 
     with tempfile.TemporaryDirectory() as folder, Run.open(Path(folder), plain(recipe)) as run:
         training = Training(recipe, run, build(recipe, task), quiet=True)
-        training.progress.learner = Learner(training.model, recipe.reinforce.learner)
+        training.progress.learner = Learner(training.model, recipe.named("rl").learner)
         training.progress.listener, training.progress.every = hear, 10**9
         ends[0] = time.perf_counter()
-        reinforce(training.progress, Policy(training.sampler), task, training.curriculum, recipe.reinforce)
+        reinforce(training.progress, Policy(training.sampler), task, training.curriculum, recipe.named("rl"))
     return ends, lines
 
 

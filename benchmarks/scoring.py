@@ -74,8 +74,8 @@ def share(sampler, task, settings, steps):
     with Scoring(task, settings.scorer_seconds) as scoring:
         for step in range(steps + 1):
             before, began = scoring.spent, time.perf_counter()
-            problems = task.take("train", step * settings.problems, settings.problems)
-            collect(sampler, task, problems, settings.sampling, attempts=settings.attempts, scoring=scoring)
+            problems = task.take("train", step * settings.prompts_per_step, settings.prompts_per_step)
+            collect(sampler, task, problems, settings.sampling, attempts=settings.group_size, scoring=scoring)
             found.append((time.perf_counter() - began, scoring.spent - before))
     return found[1:]  # the first one warms up
 
@@ -98,7 +98,7 @@ def shares(run, recipe, steps):
     print("\n| model | scorer | s a step's sampling | ms of checks | share |\n| --- | --- | --- | --- | --- |")
     for name, found, task, sampler in parts:
         for where, trusted in (("inline", True), ("in processes", False)):
-            times = share(sampler, replace(task, trusted=trusted), found.reinforce, steps)
+            times = share(sampler, replace(task, trusted=trusted), found.named("rl"), steps)
             whole, checks = (statistics.median(column) for column in zip(*times, strict=True))
             rows.append({"model": name, "where": where, "seconds": whole, "checks": checks})
             print(f"| {name} | {where} | {whole:.2f} | {1000 * checks:.1f} | {checks / whole:.2%} |", flush=True)

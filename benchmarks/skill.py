@@ -51,10 +51,10 @@ def main() -> None:
     tokenizer = Tokenizer.of_symbols(task.symbols)
     chat = PlainFormat(tokenizer)
     model = build_model(settings.architecture, TransformerSettings(qk_norm=settings.qk_norm), len(tokenizer), 0)
-    optimizer = OptimizerSettings(rate=settings.rate, warmup=50, decay=0.3)
+    optimizer = OptimizerSettings(learning_rate=settings.rate, warmup_steps=50, decay_ratio=0.3)
     learner = Learner(model, LearnerSettings(optimizer=optimizer))
     lessons = Lessons(task, chat, LessonSettings(skill_share=1.0), 0)
-    held_in = Lessons(task, chat, LessonSettings(tokens=8000, grow_share=0.0, skill_share=1.0), 99)
+    held_in = Lessons(task, chat, LessonSettings(tokens_per_step=8000, grow_share=0.0, skill_share=1.0), 99)
     test = Batch.pack(imitation_examples(held_in.at(1, 1), TEACHER))
     began = time.perf_counter()
     for update in range(1, settings.updates + 1):

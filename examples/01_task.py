@@ -28,4 +28,4 @@ def demonstration(problem):
 
 symbols = (*map(str, range(24)), *(f"wait{n}" for n in range(13)))
 task = Task("clock", source, scorer, levels=(1, 12), demonstration=demonstration, symbols=symbols)
-print(train_task(task, Path("runs/clock"), "warm_start.updates=300", "reinforce.steps=20"))
+print(train_task(task, Path("runs/clock"), "sft.steps=300", "rl.steps=20"))

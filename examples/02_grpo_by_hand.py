@@ -60,7 +60,7 @@ class Parts:
         tokenizer = Tokenizer.of_symbols(SYMBOLS)
         settings = TransformerSettings(width=32, layers=1, heads=2)
         model = build_model("transformer", settings, len(tokenizer), seed)
-        optimizer = OptimizerSettings(rate=LEARNING_RATE, warmup=0, decay=0.0)
+        optimizer = OptimizerSettings(learning_rate=LEARNING_RATE, warmup_steps=0, decay_ratio=0.0)
         return cls(LocalSampler(model, PlainFormat(tokenizer)), Learner(model, LearnerSettings(optimizer=optimizer)))
 
 

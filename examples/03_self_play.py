@@ -23,7 +23,7 @@ from poziomka.core.transcript import Author, Message, Span, Transcript
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.optim.optimizers import OptimizerSettings
 from poziomka.learning.session import Progress
 from poziomka.models.checkpoints.weights import build_model
@@ -119,8 +119,8 @@ def train(folder, steps=60, seed=0):
     tokenizer = Tokenizer.of_symbols(heap_game.symbols)
     model = build_model("transformer", TransformerSettings(width=32, layers=1, heads=2), len(tokenizer), seed)
     sampler = LocalSampler(model, PlainFormat(tokenizer))
-    learner = Learner(model, LearnerSettings(optimizer=OptimizerSettings(rate=1e-2, warmup=0)))
-    settings = ReinforceSettings(steps=steps, problems=LARGEST, attempts=16, tokens=1, budget=0)
+    learner = Learner(model, LearnerSettings(optimizer=OptimizerSettings(learning_rate=1e-2, warmup_steps=0)))
+    settings = RLSettings(steps=steps, prompts_per_step=LARGEST, group_size=16, max_tokens=1, max_thinking_tokens=0)
     one = Sampling(tokens=1, think_most=0)
     before = evaluate(sampler, single_moves, one, problems=70, attempts=4).accuracy
     with Run.open(Path(folder), {"name": "heap"}) as run:

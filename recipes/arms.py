@@ -3,7 +3,7 @@
     .venv/bin/python recipes/arms.py recipes/string_splitting --runs runs/string-splitting-study
 
 The folder's arms.toml names the arms and how each changes the folder's recipe.toml. For each seed there is one warm
-start; every arm begins with it and reinforces until `reinforce.flops` are spent. Then all of them, the warm start too,
+start; every arm begins with it and reinforces until `rl.flops` are spent. Then all of them, the warm start too,
 attempt the same held-out problems, those of each level. What was done before is not done again: an interrupted study
 goes on. Arms with tools are told apart in tools.py.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from study import over_seeds
+from study import over_seeds, reinforced
 
 from poziomka.app.settings.recipe import Recipe, read_recipe
 from poziomka.app.train import Training
@@ -40,7 +40,7 @@ def judged(training: Training, most: int = PROBLEMS) -> Found:
     """Returns how the model as it stands does at the held-out problems of each level, at most so many."""
     task, low_high = training.task, training.task.levels or (0, 0)
     training.progress.publish_weights(training.sampler)
-    how, corrects, calls = training.sampling(most=training.recipe.reinforce.budget), {}, {}
+    how, corrects, calls = training.sampling(most=training.recipe.sampling.think_most), {}, {}
     for level in range(low_high[0], low_high[1] + 1):
         drawn = {problem.key: problem for problem in task.take("test", 0, 10 * most, level)}
         problems = list(drawn.values())[:most]
@@ -50,21 +50,20 @@ def judged(training: Training, most: int = PROBLEMS) -> Found:
     return {"corrects": corrects, **({} if task.environment is None else {"calls": calls})}
 
 
-def arm(name: str, recipe: Recipe, folder: Path, most: int = PROBLEMS) -> Found:
-    """Runs one arm, or the warm start; returns its figures."""
+def arm(name: str, recipe: Recipe, folder: Path, most: int = PROBLEMS, stages: Sequence[str] = ("rl",)) -> Found:
+    """Runs stages of one arm, or of the warm start; returns its figures."""
     known = folder / "arm.json"
     if known.exists():
         return dict(json.loads(known.read_text()))
     print(f"seed {recipe.seed}: {name}", flush=True)
     with Run.open(folder, plain(recipe)) as run:
         training = Training(recipe, run, quiet=True)
-        training.warm_start()
-        if recipe.start is not None:
-            training.reinforce()
+        for stage in stages:
+            training.run_stage(stage)
         found = judged(training, most)
         lines = run.metrics()
         seconds = sum(training.progress.seconds.values())
-    steps = [line for line in lines if line["stage"] == "reinforce"]
+    steps = [line for line in lines if line["stage"] == "rl"]
     flops = [line.get("compute/reinforce_flops", 0.0) for line in steps]
     found |= {
         "flops": flops[-1] if flops else 0.0,
@@ -91,11 +90,10 @@ def one_seed(seed: int, root: Path, path: Path, arms: Mapping[str, Sequence[str]
     folder = root / f"seed-{seed}"
     warm = replace(read_recipe(path), seed=seed)
     found: Found = {"seed": seed, "arms": {}}
-    found["arms"]["warm start"] = arm("warm start", warm, folder / "warm-start", most)
-    start = str(folder / "warm-start" / "models" / "warm-start")
+    found["arms"]["warm start"] = arm("warm start", warm, folder / "warm-start", most, ("sft",))
+    start = folder / "warm-start" / "models" / "sft"
     for name, changes in arms.items():
-        recipe = replace(read_recipe(path, tuple(changes)), seed=seed, start=start)
-        recipe = replace(recipe, reinforce=replace(recipe.reinforce, steps=10**6))  # FLOPs end it, however small a step
+        recipe = reinforced(replace(read_recipe(path, tuple(changes)), seed=seed), start, steps=10**6)  # FLOPs end it
         found["arms"][name] = arm(name, recipe, folder / name.replace(" ", "-"), most)
     return found
 

@@ -40,7 +40,7 @@ def behaviour(evaluation: Evaluation) -> dict[str, Any]:
 
 def course(run: Run) -> dict[str, list[float | None]]:
     """Returns a control's metrics of `COURSE`, a value a step of reinforcement; None where a step has none."""
-    lines = [line for line in run.metrics() if line.get("stage") == "reinforce"]
+    lines = [line for line in run.metrics() if line.get("stage") == "rl"]
     return {name: [line.get(name) for line in lines] for name in COURSE}
 
 

@@ -56,7 +56,7 @@ def judged(training: Training, task: Task, *, made_to_think: bool = False) -> Ev
     """Returns the evaluation of a model as it stands on test problems, at the budget at which gains are measured."""
     wait_for(training.sampler.load_weights("judged", training.progress.learner.weights()))
     recipe = training.recipe
-    budget = judged_budget(recipe.evaluate, recipe.reinforce.budget)
+    budget = judged_budget(recipe.evaluate, recipe.sampling.think_most)
     how = training.sampling(least=min(budget, int(made_to_think)), most=budget)
     settings = recipe.evaluate
     return evaluate(training.sampler, task, how, problems=settings.problems, attempts=settings.attempts)
@@ -65,19 +65,20 @@ def judged(training: Training, task: Task, *, made_to_think: bool = False) -> Ev
 def random_reward(training: Training) -> None:
     """Reinforces with coin tosses."""
     training.task = coin_toss(training.task, training.recipe.seed)
-    training.reinforce()
+    training.run_stage("rl", prepare=False)
 
 
 def expert_iteration(training: Training) -> None:
     """Fine-tunes on own right attempts."""
-    training.reinforce()
+    training.run_stage("rl", prepare=False)
 
 
 def more_finetuning(training: Training) -> None:
     """Goes on with the mixture of the warm start's end, at the rate it ended with."""
-    recipe, flops = training.recipe, training.recipe.reinforce.flops or 0.0
-    lessons = Lessons(training.taught, training.chat, recipe.warm_start.lessons, recipe.seed)
-    end = recipe.warm_start.updates
+    recipe = training.recipe
+    sft, flops = recipe.named("sft"), recipe.named("rl").flops or 0.0
+    lessons = Lessons(training.taught, training.chat, sft.demonstrations, recipe.seed)
+    end = sft.steps
     learner = training.progress.learner
     one = learner.flops(learner.pack(imitation_examples(lessons.at(end, end), (Author.TEACHER,))))
     finetune(training.progress, lambda update: lessons.at(end + update, end), max(1, round(flops / one)))
@@ -103,14 +104,16 @@ def control(name: str, recipe: Recipe, start: Path, folder: Path, flops: float |
         return found
     shutil.rmtree(folder, ignore_errors=True)
     act, changes = CONTROLS[name]
-    settings = replace(recipe.reinforce, patience=None, **changes)
+    changes = {"patience": None, **changes}
     if flops is not None:
-        settings = replace(settings, steps=10**6, flops=flops)
+        changes |= {"steps": 10**6, "flops": flops}
     if "advantage" in changes:
-        surrogate = replace(settings.learner.surrogate, kind="reinforce")
-        settings = replace(settings, learner=replace(settings.learner, surrogate=surrogate))
+        changes["surrogate"] = replace(recipe.named("rl").surrogate, kind="reinforce")
     evaluating = replace(recipe.evaluate, every=10**6)
-    recipe = replace(recipe, start=str(start), reinforce=settings, evaluate=evaluating, save_every=10**6)
+    sft = recipe.named("sft")
+    recipe = reinforced(replace(recipe, evaluate=evaluating, save_every=10**6), start, **changes)
+    if act is more_finetuning:
+        recipe = replace(recipe, stage=(sft, *recipe.stage))
     with Run.open(folder, plain(recipe)) as run:
         training = Training(recipe, run, quiet=True)
         task = training.task  # with its own scorer, whatever the control puts in its place
@@ -134,6 +137,12 @@ def control(name: str, recipe: Recipe, start: Path, folder: Path, flops: float |
     return found
 
 
+def reinforced(recipe: Recipe, start: Path, **changes: object) -> Recipe:
+    """Returns a recipe whose only stage is reinforcement with changed settings, from the weights of `start`."""
+    rl = replace(recipe.named("rl"), **changes)
+    return replace(recipe, model=replace(recipe.model, start=str(start)), stage=(rl,))
+
+
 def one_seed(seed: int, root: Path, recipe: Recipe, controls: Sequence[str]) -> dict[str, object]:
     """Returns the figures of one seed: the run, and its controls."""
     folder = root / f"seed-{seed}"
@@ -144,7 +153,7 @@ def one_seed(seed: int, root: Path, recipe: Recipe, controls: Sequence[str]) -> 
     flops = cost["flops"]["sampling"] + cost["flops"]["learning"]
     before, after = curves["warm start"]["budgets"], curves["trained"]["budgets"]
     gains = run.results("gains")
-    start = folder / "models" / "warm-start"
+    start = folder / "models" / "sft"
     found = {
         "seed": seed,
         "gate": run.results("gate"),

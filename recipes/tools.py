@@ -2,7 +2,7 @@
 
     .venv/bin/python recipes/tools.py recipes/large_numbers --runs runs/large-numbers-study
 
-As arms.py: for each seed one warm start, from which every arm of arms.toml reinforces until `reinforce.flops` are
+As arms.py: for each seed one warm start, from which every arm of arms.toml reinforces until `rl.flops` are
 spent; then all of them attempt the same held-out problems of each level. Here it is also told how often a tool was
 called, at which level, and what the tools' own time was of a step. What was done before is not done again.
 """
@@ -63,7 +63,7 @@ def steps_of(folder: Path) -> list[dict[int, float]]:
 
 def costs_of(folder: Path) -> dict[str, float]:
     """Returns seconds of all steps, those in tools among them, calls, and the mean share of void attempts."""
-    lines = [line for line in Run.read(folder).metrics() if line["stage"] == "reinforce"]
+    lines = [line for line in Run.read(folder).metrics() if line["stage"] == "rl"]
     seconds = sum(value for line in lines for name, value in line.items() if name.startswith("time/"))
     used = [line for line in lines if "tools/seconds" in line]
     return {

@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 
 from poziomka.app.memory_allocator import keep_freed_memory
-from poziomka.app.settings.recipe import Recipe, moment_of, recipe_of
+from poziomka.app.settings.convert import converted
+from poziomka.app.settings.model import moment_of
+from poziomka.app.settings.recipe import Recipe, Stage, recipe_of
 from poziomka.app.tool_formats import calls_of, suited
 from poziomka.core.errors import ModelError, RunError, SettingsError, TaskError
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import shown
-from poziomka.core.splits import VALIDATION
 from poziomka.core.task import Task
 from poziomka.environments.tools.formats.registry import format_named
 from poziomka.environments.tools.registry import tools_named
@@ -23,17 +24,22 @@ from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.curriculum.levels import of_levels
 from poziomka.learning.curriculum.prompt_limits import Fitting, fitting
-from poziomka.learning.learner import Learner, LearnerSettings
+from poziomka.learning.learner import Learner
+from poziomka.learning.loops.distill import DistillSettings, TeacherSettings
+from poziomka.learning.loops.rl import RLSettings
+from poziomka.learning.loops.sft import SFTSettings
+from poziomka.learning.objectives.teacher import ContextTeacher
 from poziomka.learning.samples.demonstrations import Lessons
 from poziomka.learning.session import Progress
 from poziomka.models.base import Architecture
 from poziomka.models.checkpoints.pretrained import Pretrained, load_pretrained
 from poziomka.models.checkpoints.weights import build_model, load_weights
-from poziomka.models.lora import attach, base_of, has_adapters, start_from, stored_adapters
+from poziomka.models.lora import attach, base_of, has_adapters, load_learned, start_from, stored_adapters
 from poziomka.models.text.chat import ChatFormat, PlainFormat
 from poziomka.models.text.template import TemplateFormat
 from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.runs import Run
+from poziomka.runs.recipe import OLDER, RECIPE
 from poziomka.tasks import is_task, task_named
 from poziomka.tasks.tools import demand_no_environment, with_tools
 
@@ -46,10 +52,10 @@ class Built:
         task: problems and scorer.
         chat: chat format, which tokenizes spans; includes the tokenizer.
         model: the model to train.
-        source: folder of the pretrained model; "" for a randomly initialized one.
+        source: folder of the loaded model; "" for a randomly initialized one.
         notes: sentences about the model for the user.
         scripted: whether a script passed the task, so that only the script can resume the run.
-        base: folder of the adapters' base model, the pretrained one or the recipe's start; "" for none.
+        base: folder of the adapters' base model, the loaded one or the recipe's start; "" for none.
     """
 
     task: Task
@@ -84,21 +90,38 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
     scripted = task is not None
     task = task or task_named(recipe.task)
     tools = tools_of(recipe, task)
-    if recipe.pretrained is not None:
-        loaded = load_pretrained(
-            recipe.pretrained, recipe.precision, opens_thought=recipe.thinks, variables=recipe.variables
-        )
+    wanted = recipe.model
+    if wanted.load is not None:
+        name = weights_of(wanted.load)
+        loaded = load_pretrained(name, wanted.precision, opens_thought=wanted.thinks, variables=wanted.variables)
         base = begin(recipe, loaded, saved)
         task = equipped(recipe, task, tools, loaded.chat)
         return Built(task, loaded.chat, loaded.model, str(loaded.source), loaded.notes, scripted, base)
     demand_from_nothing(recipe, task)
-    weights = saved or (None if recipe.start is None else Path(recipe.start))
+    weights = saved or (None if wanted.start is None else Path(wanted.start))
     tokenizer = Tokenizer.of_symbols(task.symbols)
-    model = build_model(recipe.architecture, recipe.model, len(tokenizer), seed_of("weights", recipe.seed))
+    new = wanted.made
+    model = build_model(new.architecture, new.shape, len(tokenizer), seed_of("weights", recipe.seed))
     if weights is not None:
         load_weights(weights, model)
     chat = PlainFormat(tokenizer)
     return Built(equipped(recipe, task, tools, chat), chat, model, scripted=scripted)
+
+
+def weights_of(name: str) -> str:
+    """Returns the folder of a run's newest checkpoint where `name` is the folder of a run, else `name`.
+
+    Raises:
+        RunError: the run has no checkpoint, or none that is sound.
+    """
+    folder = Path(name)
+    if not (folder / RECIPE).is_file():
+        return name
+    saved = Run.read(folder).latest()
+    if saved is None:
+        message = f"the run {folder}, which model.load names, has no checkpoint yet: train it first"
+        raise RunError(message)
+    return str(saved.folder)
 
 
 def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
@@ -107,7 +130,7 @@ def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
     Adapters of a checkpoint are loaded on top of the recipe's start.
 
     Args:
-        recipe: recipe with `start` and `lora`.
+        recipe: recipe with `model.start` and `model.lora`.
         loaded: the pretrained model, whose weights are replaced.
         saved: folder of a checkpoint of the run; None for none.
 
@@ -117,14 +140,15 @@ def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
     Raises:
         ModelError: the weights do not fit, or adapters are to be trained on top of a start that has adapters itself.
     """
-    start = None if recipe.start is None else Path(recipe.start)
-    if start is not None and recipe.lora is not None and base_of(start) is not None:
+    start = None if recipe.model.start is None else Path(recipe.model.start)
+    lora = recipe.model.lora
+    if start is not None and lora is not None and base_of(start) is not None:
         message = (
             f"adapters cannot learn on top of the start {start}, which holds adapters itself: merge those first, with "
             "`poziomka export --folder`"
         )
         raise ModelError(message)
-    if start is not None and (saved is None or recipe.lora is not None):
+    if start is not None and (saved is None or lora is not None):
         start_from(start, loaded.model)
     if saved is not None:
         start_from(saved, loaded.model)
@@ -140,13 +164,13 @@ def demand_from_nothing(recipe: Recipe, task: Task) -> None:
     """
     if not task.symbols:
         message = (
-            f"the task {task.name!r} is for a model that reads already: name one with pretrained, "
+            f"the task {task.name!r} is for a model that reads already: name one with model.load, "
             "smollm2 for example, or take a task with a vocabulary of its own, recurrence for example"
         )
         raise TaskError(message)
-    if recipe.precision != "float32" or recipe.lora is not None:
-        what = "precision" if recipe.lora is None else "lora"
-        message = f"a model from nothing learns all its weights in float32: received {what} without pretrained"
+    if recipe.model.precision != "float32" or recipe.model.lora is not None:
+        what = "model.precision" if recipe.model.lora is None else "model.lora"
+        message = f"a new model learns all its weights in float32: received {what} without model.load"
         raise ModelError(message)
 
 
@@ -158,12 +182,13 @@ def tools_of(recipe: Recipe, task: Task) -> list[Tool]:
         EnvironmentFailure: a tool cannot run on this machine, with the reason.
         TaskError: the task has an environment of its own.
     """
-    if recipe.tools is None:
+    names = None if recipe.tools is None else recipe.tools.names
+    if recipe.tools is None or names is None:
         return []
-    if recipe.tool_format is not None:
-        format_named(recipe.tool_format)
+    if recipe.tools.format is not None:
+        format_named(recipe.tools.format)
     demand_no_environment(task)
-    return tools_named(recipe.tools)
+    return tools_named(names)
 
 
 def equipped(recipe: Recipe, task: Task, tools: list[Tool], chat: ChatFormat) -> Task:
@@ -178,39 +203,84 @@ def equipped(recipe: Recipe, task: Task, tools: list[Tool], chat: ChatFormat) ->
     Raises:
         SettingsError: the tools cannot be called in that format.
     """
-    if tools:
-        return with_tools(task, Toolbox(tools, recipe.tool_format or calls_of(chat, tools)), recipe.tool_cost)
+    if tools and recipe.tools is not None:
+        return with_tools(task, Toolbox(tools, recipe.tools.format or calls_of(chat, tools)), recipe.tools.cost)
     return suited(task, chat)
 
 
 def adapt(recipe: Recipe, model: Architecture) -> None:
     """Attaches the recipe's LoRA adapters, if any; create the sampler first, since it copies the model without them."""
-    if recipe.lora is not None:
-        attach(model, recipe.lora, seed_of("adapters", recipe.seed))
+    if recipe.model.lora is not None:
+        attach(model, recipe.model.lora, seed_of("adapters", recipe.seed))
 
 
-def learner_of(recipe: Recipe, model: Architecture, settings: LearnerSettings, begun: Path | None = None) -> Learner:
-    """Returns a new learner, with a reference model if the settings have a divergence term.
+def learner_of(recipe: Recipe, built: Built, stage: Stage, begun: Path | None = None) -> Learner:
+    """Returns a new learner for a stage, with a reference if the stage's loss has a divergence.
 
-    The reference is the model at the start of reinforcement: a copy or, with adapters, the model itself with the
-    adapters of that time.
+    The reference is the stage's teacher, else the model as it entered the stage: a copy or, with adapters, the model
+    itself with the adapters of that time.
 
     Args:
-        recipe: recipe with the sampling temperature and the seed.
-        model: the model to train.
-        settings: settings of the learner.
-        begun: folder of the weights at the start of reinforcement; if None or missing, the present ones of `model`.
+        recipe: recipe with the seed.
+        built: components of the run, with the model to train.
+        stage: the stage.
+        begun: folder of the weights at the entry of the stage; if None or missing, the present ones of the model.
     """
+    model, settings = built.model, stage.learner
+    begun = begun if begun is not None and begun.is_dir() else None
+    temperature = 1.0 if isinstance(stage, SFTSettings) else stage.temperature
+    seed = seed_in(recipe, stage)
+    if isinstance(stage, DistillSettings):
+        return Learner(model, settings, temperature, teacher_of(built, stage.teacher, begun), seed)
     reference: Architecture | None = None
-    if settings.divergence.wanted:
+    if settings.kl.wanted:
         reference = model if has_adapters(model) else copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
-    learner = Learner(model, settings, recipe.reinforce.temperature, reference, recipe.seed)
-    if reference is not None and begun is not None and begun.is_dir():
+    learner = Learner(model, settings, temperature, reference, seed)
+    if reference is not None and begun is not None:
         if reference is model:
             learner.begun = stored_adapters(begun, model)
         else:
             load_weights(begun, reference)
     return learner
+
+
+def teacher_of(built: Built, teacher: TeacherSettings, begun: Path | None) -> Architecture | ContextTeacher:
+    """Returns the teacher of a distillation: another checkpoint, or a copy of the model as it entered the stage.
+
+    Raises:
+        SettingsError: the teacher is the model itself, with no more context.
+        ModelError: the checkpoint cannot be read, or has another tokenizer than the model.
+    """
+    if teacher.load is None and teacher.context is None:
+        message = "a distillation needs a teacher: give teacher.load, teacher.context, or both"
+        raise SettingsError(message)
+    if teacher.load is not None:
+        model = _other_model(built, teacher)
+    else:
+        model = copy.deepcopy(built.model)
+        if begun is not None:
+            load_learned(begun, model)
+    model = model.eval().requires_grad_(requires_grad=False)
+    return model if teacher.context is None else ContextTeacher(model, built.chat, teacher.context)
+
+
+def _other_model(built: Built, teacher: TeacherSettings) -> Architecture:
+    folder = weights_of(str(teacher.load))
+    if isinstance(built.chat, PlainFormat) and built.chat.tokenizer.files is None:  # a vocabulary of the task's
+        model = copy.deepcopy(built.model)
+        load_weights(Path(folder), model)
+        return model
+    loaded = load_pretrained(folder, teacher.precision)
+    if loaded.tokenizer.fingerprint != built.tokenizer.fingerprint:
+        message = f"the teacher {teacher.load} has another tokenizer than the model: take one of the same family"
+        raise ModelError(message)
+    return loaded.model
+
+
+def seed_in(recipe: Recipe, stage: Stage) -> int:
+    """Returns the seed of a stage: the recipe's for the first stage of its kind, one by name for each further one."""
+    first = next((each for each in recipe.stage if each.kind == stage.kind), stage)
+    return recipe.seed if first.name == stage.name else seed_of("stage", recipe.seed, stage.name)
 
 
 def sampler_of(recipe: Recipe, built: Built, policy: str = "initial") -> LocalSampler:
@@ -221,12 +291,12 @@ def sampler_of(recipe: Recipe, built: Built, policy: str = "initial") -> LocalSa
         built: components of the run.
         policy: version name of the weights.
     """
-    return LocalSampler(built.model, built.chat, policy, EngineLimits(context=recipe.context))
+    return LocalSampler(built.model, built.chat, policy, EngineLimits(context=recipe.model.context))
 
 
 def context_of(recipe: Recipe, model: Architecture) -> int | None:
     """Returns the token limit of a transcript: the smaller of the recipe's and the model's context; None for none."""
-    return min((most for most in (recipe.context, model.context) if most is not None), default=None)
+    return min((most for most in (recipe.model.context, model.context) if most is not None), default=None)
 
 
 def taught(recipe: Recipe, built: Built) -> Fitting:
@@ -236,16 +306,18 @@ def taught(recipe: Recipe, built: Built) -> Fitting:
         TaskError: the task has no problem of these levels, or none whose prompt fits the context.
     """
     task = built.task if recipe.levels is None else of_levels(built.task, *recipe.levels)
-    return fitting(task, built.chat, context_of(recipe, built.model), recipe.reinforce.tokens)
+    return fitting(task, built.chat, context_of(recipe, built.model), recipe.sampling.tokens)
 
 
 def demand_problems(recipe: Recipe, built: Built) -> None:
-    """Raises TaskError if the levels or the validation split have no problems, or the warm start no demonstrations."""
-    built.task.first(VALIDATION, 1)
+    """Raises TaskError if levels or the validation split have no problems, or a stage on demonstrations has none."""
+    built.task.first(recipe.evaluate.split, 1)
     task = taught(recipe, built).task
-    Curriculum(task, recipe.seed, settings=recipe.curriculum)
-    if recipe.warm_updates:
-        Lessons(task, built.chat, recipe.warm_start.lessons, recipe.seed)
+    for stage in recipe.stage:
+        if isinstance(stage, RLSettings | DistillSettings):
+            Curriculum(task, recipe.seed, settings=stage.curriculum)
+        elif isinstance(stage, SFTSettings) and stage.steps:
+            Lessons(task, built.chat, stage.demonstrations, recipe.seed)
 
 
 def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
@@ -255,7 +327,7 @@ def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
         RunError: the folder has no run or no checkpoint, or the run's task is defined in a script.
     """
     run = Run.read(folder)
-    recipe = recipe_of(run.recipe, where=str(folder))
+    recipe = recipe_in(run)
     saved = run.latest()
     if saved is None:
         message = f"the run {folder} has no checkpoint yet: train it first, with poziomka train --resume {folder}"
@@ -265,6 +337,16 @@ def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
         raise RunError(message)
     built = settled(recipe, build(recipe, saved=saved.folder), run)
     return recipe, built.task, sampler_of(recipe, built, Progress.version_of(saved.step))
+
+
+def recipe_in(run: Run) -> Recipe:
+    """Returns the recipe of a run; one of an older schema is converted, in memory only.
+
+    Raises:
+        SettingsError: the recipe cannot be used.
+    """
+    old = run.recipe.get("schema_version") == OLDER
+    return recipe_of(converted(run.recipe) if old else run.recipe, where=str(run.folder))
 
 
 def settled(recipe: Recipe, built: Built, run: Run) -> Built:
@@ -277,7 +359,7 @@ def settled(recipe: Recipe, built: Built, run: Run) -> Built:
     """
     if not isinstance(built.chat, TemplateFormat) or not built.chat.reads_clock:
         return built
-    began = recipe.template_time or run.provenance().get("started")
+    began = recipe.model.template_time or run.provenance().get("started")
     try:
         moment = moment_of(str(began))
     except SettingsError as error:

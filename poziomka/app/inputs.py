@@ -10,11 +10,13 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
-from poziomka.app.build import Built
+from poziomka.app.build import Built, weights_of
 from poziomka.app.settings.recipe import Recipe
 from poziomka.core.errors import RunError, TaskError
 from poziomka.core.safety.untrusted import expanded
 from poziomka.core.task import Task
+from poziomka.learning.loops.distill import DistillSettings
+from poziomka.learning.loops.offline import OfflineSettings
 from poziomka.runs import Run
 
 RECORD = "inputs"  # name in the run's results
@@ -49,12 +51,21 @@ def demand_same_inputs(recipe: Recipe, built: Built, run: Run) -> None:
 def inputs_of(recipe: Recipe, built: Built) -> dict[str, str]:
     """Returns the digests of a run's inputs by a readable name, such as "the data FOLDER"."""
     found = {"the task's problems": _digest_of_problems(built.task)}
-    if recipe.pretrained is not None:
-        own = expanded(recipe.pretrained, RunError)
-        found[f"the model {recipe.pretrained}"] = digest_of(own if own.exists() else Path(built.source), MODEL)
-    if recipe.start is not None:
-        found[f"the checkpoint {recipe.start}"] = digest_of(Path(recipe.start), MODEL)
-    for path in _paths_in(recipe.task, recipe.tools or ""):
+    wanted = recipe.model
+    if wanted.load is not None:
+        own = expanded(weights_of(wanted.load), RunError)
+        found[f"the model {wanted.load}"] = digest_of(own if own.exists() else Path(built.source), MODEL)
+    if wanted.start is not None:
+        found[f"the checkpoint {wanted.start}"] = digest_of(Path(wanted.start), MODEL)
+    for stage in recipe.stage:
+        if isinstance(stage, DistillSettings) and stage.teacher.load is not None:
+            teacher = Path(weights_of(stage.teacher.load))
+            if teacher.exists():
+                found[f"the teacher {stage.teacher.load}"] = digest_of(teacher, MODEL)
+        elif isinstance(stage, OfflineSettings):
+            names = (stage.journal, stage.scores)
+            found |= {f"the data {name}": digest_of(Path(name)) for name in names if name and Path(name).exists()}
+    for path in _paths_in(recipe.task, (recipe.tools and recipe.tools.names) or ""):
         found[f"the data {path}"] = digest_of(path)
     return found
 

@@ -11,6 +11,8 @@ from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation, evaluate, paired_gain
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.task import Task
+from poziomka.learning.loops.stage import RequireSettings
+from poziomka.learning.session import Progress
 from poziomka.reports.reading import AFTER, BEFORE, FORCED
 from poziomka.runs import Run
 from poziomka.thinking.budget import at_budgets
@@ -85,7 +87,7 @@ def measured(
 
 def record(model: Measured, run: Run, task: Task, recipe: Recipe) -> None:
     """Adds a model's measurements to a run's results, and updates the gains between the models measured so far."""
-    budget = judged_budget(recipe.evaluate, recipe.reinforce.budget)
+    budget = judged_budget(recipe.evaluate, recipe.sampling.think_most)
     rights = (run.results("by_problem") or {}).get("rights", {})
     rights |= {name: by_problem(found[budget]) for name, found in model.found.items() if found}
     run.record("by_problem", {"budget": budget, "rights": rights})
@@ -144,7 +146,7 @@ def reference_points(problems: Sequence[Problem], task: Task, recipe: Recipe) ->
         name: [fmean(chances) for chances in zip(*(each[name] for each in found), strict=True)] for name in found[0]
     }
     return {
-        "budget": judged_budget(recipe.evaluate, recipe.reinforce.budget),
+        "budget": judged_budget(recipe.evaluate, recipe.sampling.think_most),
         "curves": {
             name: [
                 {
@@ -161,7 +163,7 @@ def reference_points(problems: Sequence[Problem], task: Task, recipe: Recipe) ->
 
 def opens_thoughts(recipe: Recipe) -> bool:
     """Whether replies begin with an open thought, so that sampling can make the model think or answer at once."""
-    return recipe.pretrained is None or recipe.thinks
+    return recipe.model.load is None or recipe.model.thinks
 
 
 def always_thinks(found: Evaluation) -> bool:
@@ -250,3 +252,106 @@ def _bounds(found: Evaluation, measure: str, k: int) -> dict[str, Any]:
     wrong, right = (getattr(found, measure)(k, failed=failed).mean for failed in (0.0, 1.0))
     problems = len(found.groups)
     return {"failures": {"checks": found.failures, "problems": problems, "as_wrong": wrong, "as_right": right}}
+
+
+def ends(accuracy: Estimate) -> tuple[tuple[str, float], ...]:
+    """Returns the suffixes of metric names and the values of an estimate: mean, low, high."""
+    return ("", accuracy.mean), ("_low", accuracy.low), ("_high", accuracy.high)
+
+
+def failed_checks(found: Evaluation) -> dict[str, float]:
+    """Returns the number of failed checks, and the accuracy if all were wrong or all correct; {} for none."""
+    if not found.failures:
+        return {}
+    wrong, right = found.bounds
+    return {
+        "evaluate/failed_checks": float(found.failures),
+        "evaluate/accuracy_as_wrong": wrong,
+        "evaluate/accuracy_as_right": right,
+    }
+
+
+def gate_of(
+    stage: str, wanted: RequireSettings, direct: Evaluation, thinking: Evaluation, *, thinks: bool
+) -> dict[str, Any]:
+    """Returns results/gate.json: whether a model reaches what a stage requires.
+
+    Args:
+        stage: name of the stage.
+        wanted: what it requires.
+        direct: the model made to answer at once.
+        thinking: the model made to think.
+        thinks: whether the model may think in the stage, which can otherwise not unlearn it.
+    """
+    gain = thinking.accuracy.mean - direct.accuracy.mean
+    gains = not thinks or wanted.thinking_gain is None or gain >= wanted.thinking_gain
+    solves = wanted.accuracy is None or thinking.accuracy.mean >= wanted.accuracy
+    return {
+        "stage": stage,
+        "direct": held_out(direct),
+        "thinking": held_out(thinking),
+        "margin": wanted.thinking_gain,
+        "gain": gain,
+        "accuracy": wanted.accuracy,
+        "passed": gains and solves,
+    }
+
+
+def refusal(stage: str, wanted: RequireSettings, gate: Mapping[str, Any]) -> str:
+    """Returns a sentence on what a model lacks of what a stage requires.
+
+    Args:
+        stage: name of the stage.
+        wanted: what it requires.
+        gate: `gate_of`.
+    """
+    conditions = {"thinking_gain": wanted.thinking_gain, "accuracy": wanted.accuracy}
+    asks = [f"{name} = {value:.2f}" for name, value in conditions.items() if value is not None]
+    return (
+        f"the stage {stage!r} requires {' and '.join(asks)}, and the model gains {gate['gain']:+.2f} of accuracy from "
+        f"thinking ({gate['direct']['mean']:.2f} answering at once, {gate['thinking']['mean']:.2f} thinking): train it "
+        f"longer before the stage, or lower {stage}.require"
+    )
+
+
+# phase of a run → the names of its totals of FLOPs and of tokens, and its clocks by kind of stage
+PHASES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], Mapping[str, Sequence[str]]]] = {
+    "warm start": (("finetune_flops",), ("finetune_tokens",), {"sft": ("data", "learning")}),
+    "sampling": (("sampling_flops",), ("sampled_tokens",), {"rl": ("sampling",), "distill": ("sampling",)}),
+    "learning": (
+        ("training_flops", "learn_flops"),
+        ("trained_tokens", "learn_tokens"),
+        {
+            "rl": ("packing", "learning", "monitoring"),
+            "distill": ("packing", "learning"),
+            "offline": ("checking", "learning"),
+        },
+    ),
+    "evaluation": (("evaluation_flops",), (), {}),
+}
+
+
+def costs(progress: Progress, recipe: Recipe, parameters: int) -> dict[str, Any]:
+    """Returns the FLOPs, tokens and seconds of each phase of a run.
+
+    Args:
+        progress: running totals and clocks of the run.
+        recipe: recipe with the stages and threads.
+        parameters: number of the model's weights.
+    """
+    spent = {name.removeprefix("compute/"): amount for name, amount in progress.spent.items()}
+    clocks = {phase: _clocks(recipe, kinds) for phase, (_, _, kinds) in PHASES.items()}
+    clocks["evaluation"] = ["evaluate: evaluating", "evaluating"]
+    return {
+        "flops": {phase: sum(spent.get(name, 0.0) for name in names) for phase, (names, _, _) in PHASES.items()},
+        "tokens": {
+            phase: sum(spent.get(name, 0.0) for name in names) for phase, (_, names, _) in PHASES.items() if names
+        },
+        "seconds": {phase: sum(progress.seconds.get(name, 0.0) for name in names) for phase, names in clocks.items()},
+        "parameters": parameters,
+        "threads": recipe.threads,
+    }
+
+
+def _clocks(recipe: Recipe, kinds: Mapping[str, Sequence[str]]) -> list[str]:
+    return [f"{stage.name}: {clock}" for stage in recipe.stage for clock in kinds.get(stage.kind, ())]

@@ -7,7 +7,8 @@ import torch
 from poziomka.core.errors import ModelError
 from poziomka.core.transcript import Transcript
 from poziomka.inference.engine import READ_AT_ONCE, EngineLimits
-from poziomka.learning.loops.rl import ReinforceSettings
+from poziomka.learning.loops.distill import DistillSettings
+from poziomka.learning.loops.rl import RLSettings
 from poziomka.learning.memory_estimate import step_bytes
 from poziomka.models.base import Architecture
 from poziomka.models.cache import room_for
@@ -17,8 +18,8 @@ from poziomka.models.text.chat import ChatFormat
 from poziomka.reports.words import scaled
 
 ADVICE = (
-    "take a smaller model or LoRA, fewer reinforce.problems or reinforce.attempts, fewer reinforce.tokens, "
-    "a smaller reinforce.learner.places, or set reinforce.learner.checkpointing"
+    "take a smaller model or LoRA, a smaller prompts_per_step or group_size, fewer max_tokens, "
+    "fewer microbatch_tokens, or set gradient_checkpointing"
 )
 
 
@@ -26,7 +27,7 @@ def needs(
     model: Architecture,
     chat: ChatFormat,
     prompts: Sequence[Transcript],
-    settings: ReinforceSettings,
+    settings: RLSettings | DistillSettings,
     *,
     context: int | None = None,
     turns: bool = False,
@@ -44,12 +45,12 @@ def needs(
         context: largest number of tokens of a transcript; None for the model's own limit.
         turns: whether attempts wait for an environment, so that their caches are kept meanwhile.
     """
-    rows = settings.problems * settings.attempts
+    rows = settings.prompts_per_step * settings.group_size
     longest = max(_length(chat, prompt) for prompt in prompts)
     bounds = [most for most in (context, model.context) if most is not None]
-    length = min(longest + settings.tokens, *bounds) if bounds else longest + settings.tokens
+    length = min(longest + settings.max_tokens, *bounds) if bounds else longest + settings.max_tokens
     learning = step_bytes(model, settings.learner, rows * length, length)
-    sampling = learning["weights"] + remembered_bytes(model, rows, length, settings.problems, longest)
+    sampling = learning["weights"] + remembered_bytes(model, rows, length, settings.prompts_per_step, longest)
     if turns:
         limits = EngineLimits()
         sampling += min(limits.cached_bytes, min(rows * length, limits.cached) * bytes_a_token(model))

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from poziomka.app.settings.recipe import Recipe
+from poziomka.app.settings.recipe import Recipe, Stage
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Rollout
@@ -20,11 +20,12 @@ from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.splits import VALIDATION
 from poziomka.core.task import Task
 from poziomka.learning.monitoring.reward_hacking import Alarm, is_alarm
+from poziomka.learning.session import Progress
 from poziomka.reports import terminal
 
 QUESTIONS = 3  # fixed validation problems, from easy to hard
 PLAIN_EVERY = 15.0  # least seconds between two lines of metrics without a live panel
-NAMES = {"warm_start": "warm start", "reinforce": "reinforcement"}
+GUESS = {"sft": 0.06}  # seconds a step until the first one is measured, by the kind of stage; 1 for others
 
 
 class Watcher:
@@ -41,10 +42,9 @@ class Watcher:
         """Starts the clock; entering the context starts the live panel."""
         self.recipe, self.folder, self.quiet = recipe, folder, quiet
         self.console = console or terminal.console()
-        self.totals = {
-            "warm_start": recipe.warm_updates,
-            "reinforce": recipe.reinforce.steps,
-        }
+        self.stages = {stage.name: stage for stage in recipe.stage}
+        self.done = dict.fromkeys(self.stages, 0)  # steps of each stage so far
+        self.ended: set[str] = set()
         self.step = 0
         self.doing = "starting"
         self.facts: dict[str, float] = {}
@@ -53,7 +53,7 @@ class Watcher:
         self.notes: Sequence[str] = ()  # notes of the run to print; grows
         self.alarms: Sequence[Alarm] = ()  # alarms so far; grows
         self._told = 0
-        self.pace: dict[str, list[float]] = {"warm_start": [], "reinforce": []}
+        self.pace: dict[str, list[float]] = {name: [] for name in self.stages}
         self._began = self._spoke = self.heard = time.monotonic()
         self._live: Live | None = None
 
@@ -84,19 +84,32 @@ class Watcher:
         self.doing = doing
         self._say(f"{doing} …", due=True)
 
+    def restored(self, progress: Progress) -> None:
+        """Takes over how far a run has come that goes on."""
+        self.step = progress.step
+        self.done |= progress.stages.taken
+        self.ended = {*progress.stages.ended}
+
+    def begin(self, stage: Stage) -> None:
+        """Shows a stage that begins or goes on; those before it are over."""
+        names = list(self.stages)
+        self.ended |= {*names[: names.index(stage.name)]}
+        self.stage(f"stage {stage.name}, {stage.kind}")
+
     def hear(self, stage: str, line: Mapping[str, Any]) -> None:
         """Updates the display with a logged line.
 
         Args:
-            stage: name of the stage: "warm_start", "reinforce", "evaluate", ….
+            stage: name of the stage, or "evaluate".
             line: metrics of the line by name, with "step".
         """
         self.tell()
         self.heard = time.monotonic()
         self.step = int(line["step"])
         self.facts |= {name: float(value) for name, value in line.items() if isinstance(value, int | float)}
-        if stage in NAMES:
-            self.doing = NAMES[stage]
+        if stage in self.stages:
+            self.doing = stage
+            self.done[stage] += 1
             seconds = sum(value for name, value in line.items() if name.startswith("time/"))
             self.pace[stage].append(seconds)
             self._say(self._line(stage))
@@ -116,14 +129,11 @@ class Watcher:
 
     def left(self) -> float | None:
         """Returns the estimated seconds until the end of the run; None if no steps are left."""
-        done = {"warm_start": min(self.step, self.totals["warm_start"])}
-        done["reinforce"] = self.step - done["warm_start"]
-        guess = {"warm_start": 0.06, "reinforce": 1.0}  # seconds per step until the first one is measured
         seconds = 0.0
-        for stage, total in self.totals.items():
-            seen = self.pace[stage][-50:]
-            pace = sum(seen) / len(seen) if seen else guess[stage]
-            seconds += max(0, total - done[stage]) * pace
+        for name, stage in self.stages.items():
+            seen = self.pace[name][-50:]
+            pace = sum(seen) / len(seen) if seen else GUESS.get(stage.kind, 1.0)
+            seconds += 0.0 if name in self.ended else max(0, stage.steps - self.done[name]) * pace
         return seconds * 1.3 + 20 if seconds else None  # rough allowance for evaluation
 
     def tell(self) -> None:
@@ -136,12 +146,13 @@ class Watcher:
             self._say(note, due=True)
 
     def _line(self, stage: str) -> str:
-        done = self.step - (self.totals["warm_start"] if stage == "reinforce" else 0)
-        fact = "loss/next_token" if stage == "warm_start" else "reward/mean"
+        fact = "loss/next_token" if self.stages[stage].kind == "sft" else "reward/mean"
         name = {"loss/next_token": "loss", "reward/mean": "reward"}[fact]
         value = f", {name} {self.facts[fact]:.3f}" if fact in self.facts else ""
         left = self.left()
-        return f"{NAMES[stage]} {done}/{self.totals[stage]}{value}" + (f", about {left:.0f} s left" if left else "")
+        return f"{stage} {self.done[stage]}/{self.stages[stage].steps}{value}" + (
+            f", about {left:.0f} s left" if left else ""
+        )
 
     def _say(self, line: str, *, due: bool = False) -> None:
         """Prints a line if there is no live panel; lines that are not `due` are printed every PLAIN_EVERY seconds."""
@@ -154,8 +165,8 @@ class Watcher:
     def panel(self) -> RenderableType:
         """Returns the live panel."""
         table = Table.grid(padding=(0, 2))
-        stage = next((stage for stage, name in NAMES.items() if name == self.doing), None)
-        table.add_row("now", Text(self._line(stage) if stage else self.doing, style="bold"))
+        now = self._line(self.doing) if self.doing in self.stages else self.doing
+        table.add_row("now", Text(now, style="bold"))
         if self.points:
             trail = " → ".join(f"{accuracy:.2f}" for accuracy, _ in self.points[-8:])
             table.add_row("held-out accuracy", trail)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from poziomka.app.build import demand_from_nothing, tools_of
+from poziomka.app.build import demand_from_nothing, tools_of, weights_of
 from poziomka.app.settings.recipe import Recipe
 from poziomka.core.errors import SettingsError
 from poziomka.learning.curriculum.levels import of_levels
@@ -27,10 +27,11 @@ def demand_resolvable(recipe: Recipe, exports: Sequence[str] = ()) -> None:
     tools_of(recipe, task)
     if recipe.levels is not None:
         of_levels(task, *recipe.levels)
-    if recipe.pretrained is None:
+    wanted = recipe.model
+    if wanted.load is None:
         demand_from_nothing(recipe, task)
     else:
-        demand_there(recipe.pretrained)
-    if recipe.start is not None and not Path(recipe.start).is_dir():
-        message = f"there is no folder {recipe.start}, which the recipe names as its start: give a checkpoint's folder"
+        demand_there(weights_of(wanted.load))
+    if wanted.start is not None and not Path(wanted.start).is_dir():
+        message = f"there is no folder {wanted.start}, which the recipe names as its start: give a checkpoint's folder"
         raise SettingsError(message)

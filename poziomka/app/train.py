@@ -1,4 +1,4 @@
-"""Runs a recipe from initial weights to a report: warm start, gate, reinforcement, evaluation. Wiring only."""
+"""Runs a recipe from initial weights to a report: its stages, gates, evaluation. Wiring only."""
 
 import shutil
 import time
@@ -10,7 +10,6 @@ from poziomka.app.build import (
     Built,
     adapt,
     build,
-    context_of,
     demand_problems,
     learner_of,
     sampler_of,
@@ -20,24 +19,23 @@ from poziomka.app.build import (
 from poziomka.app.forgetting import record_knowledge
 from poziomka.app.inputs import demand_same_inputs
 from poziomka.app.interrupt import interruptible
-from poziomka.app.measure import held_out, measured, opens_thoughts, record
+from poziomka.app.measure import costs, ends, failed_checks, gate_of, measured, opens_thoughts, record, refusal
 from poziomka.app.preflight import demand_memory, needs
 from poziomka.app.progress_display import Watcher
-from poziomka.app.settings.recipe import Recipe, recipe_of
+from poziomka.app.settings.recipe import Recipe, Sampled, Stage, recipe_of
+from poziomka.app.stages import StageParts, curriculum_of, run_stage, saved_stage
 from poziomka.app.watchdog import Watchdog, learning, sampling, scoring
 from poziomka.core.errors import LearningError
-from poziomka.core.rollouts.evaluation import Estimate, Evaluation, evaluate
+from poziomka.core.rollouts.evaluation import Evaluation, evaluate
 from poziomka.core.sampler import Sampling
 from poziomka.core.settings import plain
-from poziomka.core.splits import VALIDATION
 from poziomka.core.task import Task, asked
-from poziomka.learning.curriculum.curriculum import Curriculum
-from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.loops.rl import Policy, fraction_done, reinforce
-from poziomka.learning.loops.sft import finetune
-from poziomka.learning.samples.demonstrations import Lessons
+from poziomka.learning.learner import Learner
+from poziomka.learning.loops.rl import RLSettings
+from poziomka.learning.loops.sft import SFTSettings
+from poziomka.learning.monitoring.reward_hacking import Alarms
 from poziomka.learning.samples.turns import describe_tools
-from poziomka.learning.session import Progress, watch_over
+from poziomka.learning.session import Progress
 from poziomka.models.flops import sampling_flops
 from poziomka.models.lora import save_learned
 from poziomka.reports.page import write
@@ -59,48 +57,71 @@ class Training:
     def __init__(self, recipe: Recipe, run: Run, built: Built | None = None, *, quiet: bool = False) -> None:
         """Builds all parts and restores the newest checkpoint, if there is one."""
         self.recipe, self.run = recipe, run
-        built = built or build(recipe)
+        built = self.built = built or build(recipe)
         self.task, self.chat, self.model, self.tokenizer = built.task, built.chat, built.model, built.tokenizer
-        self.warm_updates = recipe.warm_updates
         self.sampler = sampler_of(recipe, built)
         adapt(recipe, self.model)
-        if recipe.pretrained is not None:
-            prompts = [asked(self.task, problem) for problem in self.task.take("train", 0, 8)]
-            turns = self.task.environment is not None
-            needed = needs(self.model, self.chat, prompts, recipe.reinforce, context=recipe.context, turns=turns)
-            demand_memory(needed, self.model.device)
+        self._demand_memory()
         found = taught(recipe, built)
         self.taught = found.task
-        self.curriculum = Curriculum(self.taught, recipe.seed, recipe.reinforce.retire_at, recipe.curriculum)
         self.watcher = Watcher(recipe, run.folder, quiet=quiet)
         self.watcher.notes = run.notes
         self.progress = self._restored()
         self.progress.base = built.base
-        self.alarms = watch_over(self.progress, self.task, recipe.reinforce.alarms, recipe.reinforce.scorer_seconds)
-        self.watcher.alarms = self.alarms.rung
         for note in (*built.notes, *found.notes):
             run.note(note)
         if built.scripted:
             self.progress.again = "the script that began it"
 
+    def _demand_memory(self) -> None:
+        """Raises ModelError if a step of a stage that samples needs more memory than is free; loaded models only."""
+        if self.recipe.model.load is None:
+            return
+        prompts = [asked(self.task, problem) for problem in self.task.take("train", 0, 8)]
+        turns = self.task.environment is not None
+        for stage in self.recipe.sampled:
+            needed = needs(self.model, self.chat, prompts, stage, context=self.recipe.model.context, turns=turns)
+            demand_memory(needed, self.model.device)
+
     def _restored(self) -> Progress:
         """Returns the restored progress of the run, with the learner of its present stage."""
         saved = self.run.latest()
-        reinforcing = saved is not None and saved.step > self.warm_updates
-        settings = self.recipe.reinforce.learner if reinforcing else self.recipe.warm_start.learner
-        learner = self.learner(settings)
-        every = self.recipe.save_every
-        progress = Progress(self.run, learner, self.tokenizer, every, self.watcher.hear)
-        progress.extra["curriculum"] = self.curriculum.state
+        name = "" if saved is None else saved_stage(saved.state)
+        stage = self.recipe.named(name) if name else self.recipe.stage[0]
+        self._fresh = "" if saved is not None else stage.name  # the stage whose learner is new
+        progress = Progress(self.run, self.learner(stage), self.tokenizer, self.recipe.save_every, self.watcher.hear)
         state = progress.restore()
-        if state:
+        progress.extra["curriculum"] = self._curriculum_state
+        before = progress.stages.sampled
+        waiting = [each for each in self.recipe.sampled if each.name not in progress.stages.ended]
+        self._sample_for(progress, next(iter(waiting or self.recipe.sampled[-1:]), None))
+        if state and before == progress.stages.sampled:
             self.curriculum.restore(state["curriculum"])
-        self.watcher.step = progress.step
+            self.alarms.restore(state["alarms"])
+        self.watcher.restored(progress)
         return progress
 
-    def learner(self, settings: LearnerSettings) -> Learner:
-        """Returns a new learner; its reference, if any, is the model at the end of the warm start."""
-        return learner_of(self.recipe, self.model, settings, self.run.folder / "models" / "warm-start")
+    def _curriculum_state(self) -> dict[str, Any]:
+        return self.curriculum.state()
+
+    def _sample_for(self, progress: Progress, stage: Sampled | None) -> None:
+        """Begins curriculum and alarms for a stage that samples; None: for none, with the defaults."""
+        self.curriculum = curriculum_of(self.recipe, stage or self.recipe.stage[0], self.taught)
+        settings = stage if isinstance(stage, RLSettings) else RLSettings()
+        self.alarms = Alarms(self.task, settings.alarms, settings.scorer_seconds)
+        progress.alarms = self.alarms
+        progress.extra["alarms"] = self.alarms.state
+        progress.stages.sampled = stage.name if stage is not None else ""
+        self.watcher.alarms = self.alarms.rung
+
+    def learner(self, stage: Stage) -> Learner:
+        """Returns a new learner for a stage; its reference, if any, is the model as it entered the stage."""
+        return learner_of(self.recipe, self.built, stage, self.run.folder / "models" / self._before(stage))
+
+    def _before(self, stage: Stage) -> str:
+        """Returns the name of the model that a stage begins with: the stage before it, or "start"."""
+        index = self.recipe.stage.index(stage)
+        return self.recipe.stage[index - 1].name if index else START
 
     def finish(self) -> Path:
         """Runs all remaining stages; returns the path of the report."""
@@ -109,9 +130,8 @@ class Training:
                 if self.progress.step == 0:
                     self.measure_knowledge(START)
                 with interruptible(self.progress):
-                    self.warm_start()
-                    self.demand_gate()
-                    self.reinforce()
+                    for stage in self.recipe.stage:
+                        self.run_stage(stage.name)
                 self.measure_knowledge(AFTER)
                 self.evaluate(AFTER)  # everything is saved, so Ctrl-C stops at once from here on
                 self.record_cost()
@@ -131,60 +151,96 @@ class Training:
         asked = (lambda: sampling(self.sampler), scoring, lambda: learning(self.progress.learner))
         return Watchdog(self.recipe.watchdog, lambda: self.watcher.heard, tell, asked)
 
-    def warm_start(self) -> None:
-        """Fine-tunes on demonstrations, then measures the gate, the first point and the curves of the warm start."""
-        updates = self.warm_updates
-        if self.progress.step >= updates > 0:
-            return
-        if not updates:
-            if self.progress.step == 0 and self.run.results("gate") is None:
-                self._measure_warm_start()
-            return
-        context = context_of(self.recipe, self.model)
-        lessons = Lessons(self.taught, self.chat, self.recipe.warm_start.lessons, self.recipe.seed, context)
+    # ------------------------------------------------------------------------------------------------------- stages
+    def run_stage(self, name: str, *, prepare: bool = True) -> None:
+        """Runs a stage from where it was interrupted; a stage that is done is skipped.
 
-        def after(update: int) -> None:
-            if update == updates:
-                for note in lessons.notes:
-                    self.run.note(note)
-                self._measure_warm_start()
-            elif update % max(1, updates // 8) == 0:
+        Args:
+            name: name of the stage.
+            prepare: measure what the stage begins with, and demand what it requires.
+
+        Raises:
+            LearningError: the model does not reach what the stage requires, or training failed.
+            Interrupted: the user asked to stop; the state is saved.
+        """
+        stage, stages = self.recipe.named(name), self.progress.stages
+        if name in stages.ended:
+            return
+        if prepare and not stages.taken.get(name):
+            self.prepare(stage)
+            self.demand_gate(stage)
+        if name not in stages.taken and self._fresh != name:
+            self.progress.learner = self.learner(stage)
+        self._fresh = ""
+        start = self.progress.enter(name)
+        if stage.steps:
+            self.watcher.begin(stage)
+            parts = StageParts(
+                self.recipe, self.progress, self.task, self.taught, self.chat, self.sampler, self.curriculum
+            )
+            run_stage(parts, stage, start, lambda step, last: self._after(stage, step, last=last))
+        if name not in stages.ended:
+            stages.ended.append(name)
+
+    def _after(self, stage: Stage, step: int, *, last: bool) -> None:
+        """Measures what a step asks for, before it is saved; the last step, what the next stage begins with too."""
+        self.progress.stages.taken[stage.name] = step
+        index, sft = self.recipe.stage.index(stage), isinstance(stage, SFTSettings)
+        following = self.recipe.stage[index + 1 :]
+        if not last:
+            if sft and step % max(1, stage.steps // 8) == 0:
                 self.show()
+            elif not sft and step % self.recipe.evaluate.every == 0:
+                self.log_point()
+            return
+        if not sft or not following:
+            self.log_point()
+        self.progress.stages.ended.append(stage.name)
+        for each in following:
+            self.prepare(each)
+            if each.steps:
+                break
 
-        finetune(
-            self.progress, lambda update: lessons.at(update, updates), updates, start=self.progress.step, after=after
-        )
+    def prepare(self, stage: Stage) -> None:
+        """Measures and keeps the model that a stage begins with, once.
 
-    def _measure_warm_start(self) -> None:
-        self._keep_model("warm-start")  # old checkpoints are deleted; the reference of reinforcement must stay
-        if self.warm_updates:
+        The first stage that is not sft begins with an evaluation, with which the trained model is compared.
+        """
+        stages, compared = self.progress.stages, stage.name == self.recipe.compared
+        if stage.name in stages.prepared:
+            return
+        stages.prepared.append(stage.name)
+        if compared or self._before(stage) != START:
+            self._keep_model(self._before(stage))  # old checkpoints are deleted; the reference of a loss must stay
+        if isinstance(stage, Sampled) and stages.sampled != stage.name:
+            self._sample_for(self.progress, stage)
+        if compared and self.progress.step:
             self.measure_knowledge(BEFORE)
-        self._measure_gate()
-        self.log_point()
-        self.evaluate(BEFORE)
+        self._measure_gate(stage)
+        if compared:
+            self.log_point()
+            self.evaluate(BEFORE)
 
     def measure_knowledge(self, when: str) -> None:
-        """Records a pretrained model's log-probability of answers to general questions (forgetting.py)."""
-        if self.recipe.pretrained is not None:
+        """Records a loaded model's log-probability of answers to general questions (forgetting.py)."""
+        if self.recipe.model.load is not None:
             record_knowledge(when, self.model, self.chat, self.run)
 
-    def _measure_gate(self) -> None:
-        gate, budget = self.recipe.gate, self.recipe.reinforce.budget
+    def _gate(self, stage: Stage) -> str:
+        """Returns the name of a stage's gate in the results: "gate" for the first stage with one."""
+        first = next((each.name for each in self.recipe.stage if each.require is not None), "")
+        return "gate" if stage.name == first else f"gate-{stage.name}"
+
+    def _measure_gate(self, stage: Stage) -> None:
+        """Records whether the model reaches what a stage requires, if it requires anything."""
+        wanted, budget = stage.require, self.recipe.sampling.think_most
+        if wanted is None:
+            return
         self.watcher.stage("measuring what thought is worth")
-        direct = self._evaluation(gate.problems, 2, most=0)
-        # with a budget of 0 the model does not think, so reinforcement cannot unlearn thinking
-        thinking = direct if budget == 0 else self._evaluation(gate.problems, 2, least=1, most=budget)
-        gain = thinking.accuracy.mean - direct.accuracy.mean
-        self.run.record(
-            "gate",
-            {
-                "direct": held_out(direct),
-                "thinking": held_out(thinking),
-                "margin": gate.margin,
-                "gain": gain,
-                "passed": budget == 0 or gain >= gate.margin,
-            },
-        )
+        direct = self._evaluation(wanted.problems, 2, most=0)
+        # with a budget of 0 the model does not think, so a stage cannot unlearn thinking
+        thinking = direct if budget == 0 else self._evaluation(wanted.problems, 2, least=1, most=budget)
+        self.run.record(self._gate(stage), gate_of(stage.name, wanted, direct, thinking, thinks=budget != 0))
 
     def _keep_model(self, name: str) -> None:
         """Writes the present model to models/`name` atomically."""
@@ -196,65 +252,47 @@ class Training:
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
 
-    def demand_gate(self) -> None:
-        """Raises an error if thinking does not help the warm-started model: reinforcement would unlearn thinking.
-
-        A missing measurement is repeated, unless reinforcement has begun, which implies that the gate was passed.
+    def demand_gate(self, stage: Stage) -> None:
+        """Raises an error if the model does not reach what a stage requires; a lost measurement is repeated.
 
         Raises:
-            LearningError: the gain in accuracy from thinking is below the margin.
+            LearningError: the gain in accuracy from thinking, or the accuracy, is below what is required.
         """
-        if self.run.results("gate") is None and self.progress.step == self.warm_updates:
-            self._measure_gate()
-        gate = self.run.results("gate")
-        if gate is not None and not gate["passed"]:
-            message = (
-                f"the warm start gains {gate['gain']:+.2f} of accuracy from thought ({gate['direct']['mean']:.2f} "
-                f"answering at once, {gate['thinking']['mean']:.2f} thinking), and the gate asks for "
-                f"{gate['margin']:.2f}: "
-                "reinforcement would unlearn thinking; raise warm_start.updates, or lower gate.margin"
-            )
+        if stage.require is None:
+            return
+        if self.run.results(self._gate(stage)) is None:
+            self._measure_gate(stage)
+        gate = self.run.results(self._gate(stage)) or {}
+        if not gate["passed"]:
+            message = refusal(stage.name, stage.require, gate)
             raise LearningError(message)
 
-    def reinforce(self) -> None:
-        """Runs reinforcement, with a point of the learning curve every `evaluate.every` steps and at the end."""
-        settings, every = self.recipe.reinforce, self.recipe.evaluate.every
-        self.watcher.stage("reinforcing")
-        start = self.progress.step - self.warm_updates
-        if start == 0:
-            self.progress.learner = self.learner(settings.learner)
-
-        def after(step: int) -> None:
-            if step % every == 0 or fraction_done(self.progress, self.curriculum, settings, step) >= 1:
-                self.log_point()
-
-        policy = Policy(self.sampler)
-        reinforce(self.progress, policy, self.task, self.curriculum, settings, start=start, after=after)
-
     def _evaluation(self, problems: int, attempts: int, least: int = 0, most: int | None = None) -> Evaluation:
-        """Evaluates the present model on validation problems; decisions during a run never use the test split."""
+        """Evaluates the present model on held-out problems; decisions during a run never use the test split."""
         self.progress.publish_weights(self.sampler)
         how = self.sampling(least, most)
-        return evaluate(self.sampler, self.task, how, problems=problems, attempts=attempts, split=VALIDATION)
+        return evaluate(
+            self.sampler, self.task, how, problems=problems, attempts=attempts, split=self.recipe.evaluate.split
+        )
 
     def sampling(self, least: int = 0, most: int | None = None) -> Sampling:
         """Returns the sampling settings of held-out problems, with `least` to `most` thinking tokens."""
-        settings = self.recipe.reinforce
-        answer = settings.tokens - (settings.budget or 0)
-        tokens = max(settings.tokens, answer + max(self.recipe.evaluate.budgets))
-        return Sampling(temperature=settings.temperature, tokens=tokens, think_least=least, think_most=most)
+        own = self.recipe.sampling
+        answer = own.tokens - (own.think_most or 0)
+        tokens = max(own.tokens, answer + max(self.recipe.evaluate.budgets))
+        return Sampling(temperature=own.temperature, tokens=tokens, think_least=least, think_most=most)
 
     def log_point(self) -> None:
         """Measures and logs a point of the learning curve, then shows the fixed problems."""
         began, settings = time.perf_counter(), self.recipe.evaluate
-        found = self._evaluation(settings.curve_problems, settings.curve_attempts, most=self.recipe.reinforce.budget)
+        found = self._evaluation(settings.curve_problems, settings.curve_attempts, most=self.recipe.sampling.think_most)
         accuracy = found.accuracy
         audited = self.alarms.see_held_out(found.groups, self.progress.step)
         self.progress.score = found.bounds[0]  # lower bound: failed checks must not make a checkpoint the best
         self.progress.spend(reinforce_flops=0.0, evaluation_flops=sampling_flops(self.model, found.groups))
         self.progress.log(
             "evaluate",
-            {f"evaluate/accuracy{end}": value for end, value in _ends(accuracy)}
+            {f"evaluate/accuracy{end}": value for end, value in ends(accuracy)}
             | {
                 "evaluate/thinking_tokens": found.thinking,
                 "evaluate/problems": float(len(found.groups)),
@@ -262,25 +300,26 @@ class Training:
             }
             | ({"evaluate/tools_rate": describe_tools(found.groups)["tools/rate"]} if self.task.environment else {})
             | self._made_to_think()
-            | _failed(found)
+            | failed_checks(found)
             | audited,
         )
         self.show()
 
     def _made_to_think(self) -> dict[str, float]:
         """Returns the accuracy of the model made to think, at the first point of the curve; {} at later points."""
-        budget, settings = self.recipe.reinforce.budget, self.recipe.evaluate
-        if self.progress.step > self.warm_updates or budget == 0 or not opens_thoughts(self.recipe):
+        budget, settings = self.recipe.sampling.think_most, self.recipe.evaluate
+        begun = self.recipe.compared in self.progress.stages.taken
+        if begun or not self.recipe.compared or budget == 0 or not opens_thoughts(self.recipe):
             return {}
         found = self._evaluation(settings.curve_problems, settings.curve_attempts, least=1, most=budget)
         self.progress.spend(evaluation_flops=sampling_flops(self.model, found.groups))
-        return {f"evaluate/made_to_think{end}": value for end, value in _ends(found.accuracy)}
+        return {f"evaluate/made_to_think{end}": value for end, value in ends(found.accuracy)}
 
     def show(self) -> None:
         """Samples and shows replies to the fixed problems, unless the run is quiet."""
         if not self.watcher.quiet:
             self.progress.publish_weights(self.sampler)
-            self.watcher.answers(self.sampler, self.task, self.sampling(most=self.recipe.reinforce.budget))
+            self.watcher.answers(self.sampler, self.task, self.sampling(most=self.recipe.sampling.think_most))
 
     def evaluate(self, name: str) -> None:
         """Records the curves of the present model under `name`, and saves rollouts for the report.
@@ -302,51 +341,8 @@ class Training:
 
     def record_cost(self) -> None:
         """Records FLOPs, tokens and seconds of each phase of the run, and the limits of its task."""
-        spent = {name.removeprefix("compute/"): amount for name, amount in self.progress.spent.items()}
-        self.run.record(
-            "cost",
-            {
-                "flops": {phase: spent.get(flops, 0.0) for phase, (flops, _, _) in PHASES.items()},
-                "tokens": {phase: spent.get(tokens, 0.0) for phase, (_, tokens, _) in PHASES.items() if tokens},
-                "seconds": {
-                    phase: sum(self.progress.seconds.get(name, 0.0) for name in names)
-                    for phase, (_, _, names) in PHASES.items()
-                },
-                "parameters": self.model.parameters_count,
-                "threads": self.recipe.threads,
-            },
-        )
+        self.run.record("cost", costs(self.progress, self.recipe, self.model.parameters_count))
         self.run.record("notes", {"not_shown": list(self.task.limits)})
-
-
-def _ends(accuracy: Estimate) -> tuple[tuple[str, float], ...]:
-    """Returns the suffixes of metric names and the values of an estimate: mean, low, high."""
-    return ("", accuracy.mean), ("_low", accuracy.low), ("_high", accuracy.high)
-
-
-def _failed(found: Evaluation) -> dict[str, float]:
-    """Returns the number of failed checks, and the accuracy if all were wrong or all correct; {} for none."""
-    if not found.failures:
-        return {}
-    wrong, right = found.bounds
-    return {
-        "evaluate/failed_checks": float(found.failures),
-        "evaluate/accuracy_as_wrong": wrong,
-        "evaluate/accuracy_as_right": right,
-    }
-
-
-# phase of a run → the names of its totals of FLOPs and of tokens, and of its clocks
-PHASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "warm start": ("finetune_flops", "finetune_tokens", ("warm_start: data", "warm_start: learning")),
-    "sampling": ("sampling_flops", "sampled_tokens", ("reinforce: sampling",)),
-    "learning": (
-        "training_flops",
-        "trained_tokens",
-        ("reinforce: packing", "reinforce: learning", "reinforce: monitoring"),
-    ),
-    "evaluation": ("evaluation_flops", "", ("evaluate: evaluating", "evaluating")),
-}
 
 
 def train(

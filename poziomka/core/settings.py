@@ -212,13 +212,26 @@ def plain(settings: Any) -> dict[str, Any]:
 
 
 def to_toml(values: Mapping[str, Any], table: str = "") -> str:
-    """Serializes nested plain values as TOML; `read_toml` parses the text back to equal values."""
-    lines = [f"{_key(name)} = {_literal(value)}" for name, value in values.items() if not isinstance(value, Mapping)]
+    """Serializes nested plain values as TOML; `read_toml` parses the text back to equal values.
+
+    A list of tables becomes an array of tables, [[name]].
+    """
+    lines = [f"{_key(name)} = {_literal(value)}" for name, value in values.items() if not _tables(value)]
     for name, value in values.items():
-        if isinstance(value, Mapping):
-            path = f"{table}.{_key(name)}" if table else _key(name)
-            lines += ["", f"[{path}]", to_toml(value, path)]
+        path = f"{table}.{_key(name)}" if table else _key(name)
+        for each in _tables(value):
+            only_tables = bool(each) and all(_tables(inner) for inner in each.values())
+            header = [] if each is value and only_tables else [f"[{path}]" if each is value else f"[[{path}]]"]
+            lines += ["", *header, to_toml(each, path)]
     return "\n".join(lines).strip() + ("" if table else "\n")
+
+
+def _tables(value: Any) -> list[Mapping[str, Any]]:
+    """Returns the tables that a value is written as: itself, or the tables of a list; [] for a plain value."""
+    if isinstance(value, Mapping):
+        return [value]
+    listed = isinstance(value, list | tuple) and all(isinstance(each, Mapping) for each in value)
+    return list(value) if listed else []
 
 
 def _key(name: str) -> str:

@@ -17,6 +17,7 @@ from poziomka.learning.objectives.logprob_head import Head, matrix_of
 from poziomka.learning.objectives.loss_inputs import Learned, terms_of
 from poziomka.learning.objectives.losses import CorrectionSettings, SurrogateSettings, over_sequence
 from poziomka.learning.objectives.step_sums import Sums
+from poziomka.learning.objectives.teacher import ContextTeacher
 from poziomka.learning.optim.master_weights import Masters
 from poziomka.learning.optim.optimizers import OptimizerSettings, optimizer_of
 from poziomka.learning.samples.batch import Batch
@@ -36,18 +37,20 @@ class LearnerSettings:
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
     correction: CorrectionSettings = field(default_factory=CorrectionSettings)
-    divergence: DivergenceSettings = field(default_factory=DivergenceSettings)
-    places: int = setting(8192, "most places in one forward and backward pass; a batch of more is accumulated", low=1)
+    kl: DivergenceSettings = field(default_factory=DivergenceSettings)
+    microbatch_tokens: int = setting(
+        8192, "most places in one forward and backward pass; a batch of more is accumulated", low=1
+    )
     layout: Literal["rows", "shared"] = setting(
         "rows", "rows: short texts beside each other; shared: one row, where a prompt that attempts share stands once"
     )
-    checkpointing: bool = setting(
+    gradient_checkpointing: bool = setting(
         False, "keep nothing inside a block and make it again backward: less memory, a third more time (transformer)"
     )
     dropout: bool = setting(
         False, "keep the dropout that a model's own configuration asks for (models that run through transformers)"
     )
-    head_rows: int = setting(512, "most places whose logits exist at once, where the vocabulary is large", low=1)
+    logit_chunk: int = setting(512, "most places whose logits exist at once, where the vocabulary is large", low=1)
 
 
 class Learner:
@@ -78,19 +81,19 @@ class Learner:
         model: Architecture,
         settings: LearnerSettings,
         temperature: float = 1.0,
-        reference: Architecture | None = None,
+        reference: Architecture | ContextTeacher | None = None,
         seed: int = 0,
     ) -> None:
         """Creates the optimizer and the master weights."""
-        if settings.divergence.wanted and reference is None:
+        if settings.kl.wanted and reference is None:
             message = (
-                f"learner.divergence is {settings.divergence.kind!r}, and there is no reference to be near to: "
-                "give one, or set learner.divergence.kind to 'none'"
+                f"learner.kl is {settings.kl.kind!r}, and there is no reference to be near to: "
+                "give one, or set learner.kl.kind to 'none'"
             )
             raise SettingsError(message)
         self.model, self.settings, self.temperature, self.reference = model, settings, temperature, reference
         self.begun = copied_adapters(model) if reference is model else None
-        model.checkpointing, model.dropout = settings.checkpointing, settings.dropout
+        model.checkpointing, model.dropout = settings.gradient_checkpointing, settings.dropout
         self.masters = Masters(model.named_parameters())
         self.optimizer = optimizer_of(self.masters.named, settings.optimizer)
         self.terms = terms_of(settings.surrogate, settings.correction)
@@ -104,7 +107,7 @@ class Learner:
         """
         examples = [example.cut(self.model.context) for example in examples]
         if self.settings.layout == "shared" and self.model.shares_prefixes:
-            return Batch.share(examples, self.settings.places)
+            return Batch.share(examples, self.settings.microbatch_tokens)
         return Batch.pack(examples)
 
     def with_old(self, batches: Sequence[Batch]) -> list[Batch]:
@@ -140,7 +143,7 @@ class Learner:
         return self._metrics(batch, sums, norm, rate)
 
     def forward_backward(self, batch: Batch) -> Sums:
-        """Computes the gradient of the loss on a batch, in passes of at most `settings.places` tokens.
+        """Computes the gradient of the loss on a batch, in passes of at most `settings.microbatch_tokens` tokens.
 
         Returns:
             The loss, its terms, and the sums that metrics are computed from. The gradient is in `masters`.
@@ -196,7 +199,7 @@ class Learner:
     def _passes(self, batch: Batch) -> Iterator[tuple[int, Batch]]:
         """Yields (dropout seed, part on the model's device) for each pass over a batch."""
         self.model.train()
-        parts = list(batch.split(self.settings.places))
+        parts = list(batch.split(self.settings.microbatch_tokens))
         draw = self.taken if batch.draw is None else batch.draw
         for number, part in enumerate(parts, 1):
             self.part = (number, len(parts))
@@ -204,10 +207,10 @@ class Learner:
         self.part = None
 
     def clip(self) -> float:
-        """Clips the gradient to `settings.optimizer.clip` and returns its norm before clipping."""
+        """Clips the gradient to `settings.optimizer.max_grad_norm` and returns its norm before clipping."""
         gradients = [master.grad for master in self.masters.masters if master.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        bound = self.settings.optimizer.clip or torch.inf
+        bound = self.settings.optimizer.max_grad_norm or torch.inf
         if float(norm) + 1e-6 > bound:  # the condition of clip_grads_with_norm_, without its multiplication by 1
             nn.utils.clip_grads_with_norm_(self.masters.masters, bound, norm)
         return float(norm)
@@ -215,7 +218,7 @@ class Learner:
     def _learned_from(self, batch: Batch) -> Tensor:
         """Returns a mask [B, T] of tokens with a weight in any active loss term."""
         weights = [batch.policy_weight, batch.imitate_weight]
-        weights += [batch.match_weight] if self.settings.divergence.wanted else []
+        weights += [batch.match_weight] if self.settings.kl.wanted else []
         return torch.stack([weight != 0 for weight in weights]).any(0)
 
     def _accumulate(self, part: Batch, sums: Sums) -> None:
@@ -251,12 +254,12 @@ class Learner:
         if self.model.vocabulary > SMALL and not self._opaque:
             matrix = matrix_of(self.model)
             assert matrix is not None
-            return Head(matrix, self.settings.head_rows, self.model.unused).logprobs(hidden, tokens)
+            return Head(matrix, self.settings.logit_chunk, self.model.unused).logprobs(hidden, tokens)
         return torch.cat([self._logprobs(hidden[rows], tokens[rows])[1] for rows in self._stretches(len(hidden))])
 
     def _stretches(self, count: int) -> list[slice]:
         """Returns slices of rows whose logits are computed at once."""
-        rows = self.settings.head_rows if self.model.vocabulary > SMALL else max(count, 1)
+        rows = self.settings.logit_chunk if self.model.vocabulary > SMALL else max(count, 1)
         return [slice(start, start + rows) for start in range(0, max(count, 1), rows)]
 
     def _with_sequences(self, tokens: Learned, hidden: Tensor) -> Learned:
@@ -280,7 +283,7 @@ class Learner:
         target, policy, imitate, match, logq = (tensor[:, 1:][learned] for tensor in fields)
         taught = (policy == 0) & (imitate != 0)  # demonstrations were not sampled: temperature 1
         temperature = torch.where(taught, 1.0, self.temperature)
-        match, sequence = match * self.settings.divergence.weight, part.packing.sequence[:, 1:][learned]
+        match, sequence = match * self.settings.kl.weight, part.packing.sequence[:, 1:][learned]
         old = None if part.old is None else part.old[:, 1:][learned]
         return Learned(target, temperature, policy, imitate, match, logq, sequence, old)
 
@@ -289,7 +292,7 @@ class Learner:
 
         Gradients are enabled as in the learner's pass, because attention sums in another order without them.
         """
-        if self.reference is None or not self.settings.divergence.wanted:
+        if self.reference is None or not self.settings.kl.wanted:
             return None
         with self._as_reference():
             return self.reference(part.tokens, packing=part.packing)[:, :-1][learned].detach()
@@ -301,7 +304,7 @@ class Learner:
     def _plain(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
         """Computes loss and gradient from all logits at once."""
         logprobs, logp = self._logprobs(hidden, tokens)
-        divergence, apart = self.settings.divergence, None
+        divergence, apart = self.settings.kl, None
         if reference is not None and self.reference is not None:
             with torch.no_grad():
                 theirs = torch.log_softmax(self.reference.logits(reference) / tokens.temperature.unsqueeze(1), -1)
@@ -332,9 +335,9 @@ class Learner:
 
     def _in_chunks(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
         """Computes loss and gradient in chunks of rows with the fused head (learning/objectives/logprob_head.py)."""
-        matrix, divergence, other = matrix_of(self.model), self.settings.divergence, None
+        matrix, divergence, other = matrix_of(self.model), self.settings.kl, None
         assert matrix is not None
-        head = Head(matrix, self.settings.head_rows, self.model.unused)
+        head = Head(matrix, self.settings.logit_chunk, self.model.unused)
         if reference is not None and self.reference is not None:
             other_matrix = matrix_of(self.reference)
             assert other_matrix is not None
@@ -361,7 +364,7 @@ class Learner:
             "tokens/real_share": batch.real_share,
         }
         metrics |= sums.metrics()
-        if self.settings.divergence.wanted:
+        if self.settings.kl.wanted:
             metrics["loss/divergence"] = sums.divergence
         if sums.tokens > sums.policy_tokens:
             metrics["loss/next_token"] = sums.next_token_loss

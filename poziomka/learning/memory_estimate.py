@@ -23,7 +23,7 @@ def step_bytes(model: Architecture, settings: LearnerSettings, places: int, long
     Args:
         model: model to be trained, in its precision and with its adapters.
         settings: settings of the learner.
-        places: tokens in the batch, padding included; `settings.places` bounds those of one pass.
+        places: tokens in the batch, padding included; `settings.microbatch_tokens` bounds those of one pass.
         longest: tokens in the longest row of the batch.
     """
     learned = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -31,13 +31,13 @@ def step_bytes(model: Architecture, settings: LearnerSettings, places: int, long
     apart = [
         p.numel() for p in learned.values() if p.dtype != torch.float32
     ]  # with master weights, and gradients in their own dtype
-    places = min(places, max(settings.places, longest))
+    places = min(places, max(settings.microbatch_tokens, longest))
     return {
         "weights": float(sum(p.numel() * p.element_size() for p in model.parameters())),
         "optimizer": float(
             gradients + kept_bytes(learned, settings.optimizer) + 4 * sum(apart) + 2 * max(apart, default=0)
         ),
-        "activations": places * _kept_a_place(model, longest, checkpointing=settings.checkpointing),
+        "activations": places * _kept_a_place(model, longest, checkpointing=settings.gradient_checkpointing),
         "head": float(_head(model, settings, places)),
     }
 
@@ -46,7 +46,7 @@ def _head(model: Architecture, settings: LearnerSettings, places: int) -> int:
     size = next(iter(model.parameters())).element_size()
     if model.vocabulary <= SMALL:
         return places * model.vocabulary * 16  # logits, log-probabilities, and gradients of both
-    logits = min(places, settings.head_rows) * (2 if settings.divergence.wanted else 1)
+    logits = min(places, settings.logit_chunk) * (2 if settings.kl.wanted else 1)
     stripe = int(_width(model)) * min(model.vocabulary, STRIPE) if size < 4 else 0  # of the head's weight, cast to fp32
     return 4 * (model.vocabulary * logits + stripe)
 

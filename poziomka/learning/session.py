@@ -3,6 +3,7 @@
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,27 @@ class Interrupted(PoziomkaError):
     """The user requested a stop; a checkpoint was saved first."""
 
 
+@dataclass
+class StageRecord:
+    """How far a run has come in its stages, by their names; part of every checkpoint.
+
+    Attributes:
+        present: the stage that took the newest step; "" before the first.
+        taken: steps of each stage that has begun.
+        ended: stages that are done.
+        prepared: stages whose entry was measured.
+        spent: running totals at the entry of the present stage.
+        sampled: the stage that curriculum and alarms are of; "" for none.
+    """
+
+    present: str = ""
+    taken: dict[str, int] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
+    prepared: list[str] = field(default_factory=list)
+    spent: dict[str, float] = field(default_factory=dict)
+    sampled: str = ""
+
+
 class Progress:
     """State of a training session: connects a training loop to its run.
 
@@ -44,6 +66,7 @@ class Progress:
 
     Attributes:
         step: training steps over all stages.
+        stages: progress of the run in each of its stages.
         spent: cumulative totals (FLOPs, tokens) by metric name, added to every logged line.
         seconds: wall-clock time by phase; saved in checkpoints, and not reproducible between runs.
         score: validation accuracy of the present weights; None if these weights were not evaluated. The checkpoint with
@@ -67,6 +90,7 @@ class Progress:
         self.run, self.learner, self.tokenizer, self.every = run, learner, tokenizer, every
         self.listener = listener
         self.step = 0
+        self.stages = StageRecord()
         self.spent: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
         # state that loops and monitors add to checkpoints, by name
@@ -115,6 +139,7 @@ class Progress:
             load_learned(saved.folder, self.learner.model)
             self.learner.restore(_unflatten(load_file(saved.folder / OPTIMIZER), self.learner.state(copied=False)))
             self.step, self.spent = saved.step, dict(saved.state["spent"])
+            self.stages = StageRecord(**saved.state.get("stages", {}))
             self.score = saved.score
             self.seconds = dict(saved.state["seconds"])
         except UNFIT as error:
@@ -127,6 +152,17 @@ class Progress:
         for name, amount in amounts.items():
             key = f"compute/{name}"
             self.spent[key] = self.spent.get(key, 0.0) + amount
+
+    def enter(self, stage: str) -> int:
+        """Begins a stage, or goes on with it; returns how many of its steps were taken before."""
+        if stage not in self.stages.taken:
+            self.stages.taken[stage], self.stages.spent = 0, dict(self.spent)
+        self.stages.present = stage
+        return self.stages.taken[stage]
+
+    def spent_since_entry(self, name: str) -> float:
+        """Returns how much of a running total the present stage has spent, by the metric's name."""
+        return self.spent.get(name, 0.0) - self.stages.spent.get(name, 0.0)
 
     def log(self, stage: str, metrics: Mapping[str, float]) -> None:
         """Writes the metrics of this step, with the cumulative totals, and calls the listener."""
@@ -158,7 +194,12 @@ class Progress:
     def save(self) -> None:
         """Writes a checkpoint from which a loop can resume."""
         state = {name: dict(give()) for name, give in self.extra.items()}
-        self.run.save(self.step, self._write, {"spent": self.spent, "seconds": self.seconds, **state}, self.score)
+        self.run.save(
+            self.step,
+            self._write,
+            {"spent": self.spent, "seconds": self.seconds, "stages": asdict(self.stages), **state},
+            self.score,
+        )
 
     def _write(self, folder: Path) -> None:
         save_learned(folder, self.learner.model, self.tokenizer, self.base)

@@ -79,7 +79,7 @@ def _capital(text: Any) -> str:
 
 def _checks(reading: Reading) -> str:
     """Returns a table of reinforcement attempts by verdict; "" if the metrics do not contain verdicts."""
-    lines = reading.stage("reinforce")
+    lines = reading.stage("rl")
     counts = {verdict: sum(finite(line.get(f"verdict/{verdict}")) or 0.0 for line in lines) for verdict in Verdict}
     total = sum(counts.values())
     if not total:
@@ -89,8 +89,16 @@ def _checks(reading: Reading) -> str:
         for verdict, count in counts.items()
         if count or verdict in (Verdict.ERROR, Verdict.TIMEOUT)
     ]
-    settings = reading.recipe.get("reinforce")
-    most = finite(settings.get("failures")) if isinstance(settings, Mapping) else None
+    most = finite(_reinforced(reading).get("failures"))
     limit = f"; more than {percent(most)} of them in one step stop the run" if most is not None else ""
     said = tag("p", f"A failed check is no reward, and nothing is learned from it{limit}.", kind="muted")
     return table("Attempts of reinforcement, by verdict", ("verdict", "attempts", "share", ""), rows, "checks") + said
+
+
+def _reinforced(reading: Reading) -> Table:
+    """Returns the settings of the first stage of reinforcement; {} if the run's recipe has none."""
+    stages = reading.recipe.get("stage")
+    tables = [each for each in stages if isinstance(each, Mapping)] if isinstance(stages, list) else []
+    older = reading.recipe.get("reinforce")  # runs of schema 1
+    found = [each for each in tables if each.get("kind") == "rl"]
+    return found[0] if found else older if isinstance(older, Mapping) else {}

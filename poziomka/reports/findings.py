@@ -56,7 +56,7 @@ def failures(point: Point) -> str:
 def headline(reading: Reading) -> str:
     """Returns the result of the run in one sentence, or a sentence that there is none yet."""
     before, after = (_by_budget(reading.curve(model).budgets) for model in (BEFORE, AFTER))
-    if after and reading.lines and not reading.stage("reinforce"):
+    if after and reading.lines and not reading.stage("rl"):
         return (
             f"This run took no step of reinforcement: its model reaches {interval(after[-1].accuracy)} of held-out "
             f"problems at a budget of {after[-1].label} thinking tokens."
@@ -189,7 +189,7 @@ def curriculum(reading: Reading) -> str:
     """Returns a sentence on the range of problem levels over reinforcement; "" if none was logged."""
     ranges = [
         (int(low), int(high))
-        for line in reading.stage("reinforce")
+        for line in reading.stage("rl")
         if (low := finite(line.get("curriculum/level_low"))) is not None
         and (high := finite(line.get("curriculum/level_high"))) is not None
     ]
@@ -200,7 +200,7 @@ def curriculum(reading: Reading) -> str:
     said = f"Reinforcement began with problems of {_levels(low, high)} and ended with {_levels(last_low, last_high)}"
     if top > last_high:
         said += f", after it had reached up to level {top}"
-    rates = [rate for line in reading.stage("reinforce") if (rate := finite(line.get(EDGE))) is not None]
+    rates = [rate for line in reading.stage("rl") if (rate := finite(line.get(EDGE))) is not None]
     if rates:
         said += f"; in its last steps {percent(fmean(rates[-10:]))} of attempts at the highest level were right"
     return said + "."

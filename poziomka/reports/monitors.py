@@ -16,36 +16,36 @@ if TYPE_CHECKING:
 COLUMNS, SIZE = 4, (3.15, 2.2)  # plots in a row, and the size of a plot in inches
 
 Lines = tuple[tuple[str, str, str], ...]  # (metric, name of the line, colour)
-Monitor = tuple[str, str, Lines]  # (title, stage, lines)
+Monitor = tuple[str, str, Lines]  # (title, kind of stage, lines)
 MONITORS: tuple[Monitor, ...] = (
     (
         "reward",
-        "reinforce",
+        "rl",
         (
             ("reward/mean", "mean", AFTER),
             ("reward/pass_rate", "pass rate", MUTED),
             ("reward/audit_pass_rate", "audit", WRONG),
         ),
     ),
-    ("groups without variance (share)", "reinforce", (("groups/zero_variance", "", AFTER),)),
+    ("groups without variance (share)", "rl", (("groups/zero_variance", "", AFTER),)),
     (
         "length (tokens)",
-        "reinforce",
+        "rl",
         (("length/right", "right", RIGHT), ("length/wrong", "wrong", WRONG), ("length/truncated", "truncated", MUTED)),
     ),
-    ("entropy of the policy (nats)", "reinforce", (("policy/entropy", "", AFTER),)),
-    ("gradient norm", "reinforce", (("policy/grad_norm", "", AFTER),)),
-    ("mismatch KL, sampler to learner", "reinforce", (("policy/mismatch_kl", "", AFTER),)),
-    ("clipped tokens (share)", "reinforce", (("policy/clip_share", "", AFTER),)),
+    ("entropy of the policy (nats)", "rl", (("policy/entropy", "", AFTER),)),
+    ("gradient norm", "rl", (("policy/grad_norm", "", AFTER),)),
+    ("mismatch KL, sampler to learner", "rl", (("policy/mismatch_kl", "", AFTER),)),
+    ("clipped tokens (share)", "rl", (("policy/clip_share", "", AFTER),)),
     (
         "attempts with a call (share)",
-        "reinforce",
+        "rl",
         (("tools/rate", "with a call", AFTER), ("rollouts/void", "with a void turn", WRONG)),
     ),
-    ("warm start: next-token loss (nats)", "warm_start", (("loss/next_token", "", BEFORE),)),
+    ("fine-tuning: next-token loss (nats)", "sft", (("loss/next_token", "", BEFORE),)),
     (
         "levels dealt from",
-        "reinforce",
+        "rl",
         (
             ("curriculum/level_high", "highest", AFTER),
             ("curriculum/level_mean", "mean", MUTED),
@@ -62,10 +62,10 @@ def monitors_of(reading: Reading) -> list[Monitor]:
 
 def _lines_of(reading: Reading, monitor: Monitor) -> list[tuple[str, str, list[tuple[float, float]]]]:
     """Returns (name, colour, [(step, value), …]) of each line of a monitor that has values."""
-    _, stage, wanted = monitor
+    _, kind, wanted = monitor
     found = []
     for metric, name, colour in wanted:
-        values = [(float(line["step"]), finite(line.get(metric))) for line in reading.stage(stage)]
+        values = [(float(line["step"]), finite(line.get(metric))) for line in reading.stage(kind)]
         numbers = [(step, value) for step, value in values if value is not None]
         if numbers:
             found.append((name, colour, numbers))

@@ -264,6 +264,9 @@ def _settings(values: Table, where: str = "") -> Iterator[tuple[str, str]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _settings(value, f"{where}{name}.")
+        elif isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+            for each in value:  # stages, known by their names
+                yield from _settings(each, f"{where}{each.get('name', name)}.")
         else:
             yield f"{where}{name}", brief(value)
 

@@ -9,6 +9,7 @@ from poziomka.core.errors import PoziomkaError
 from poziomka.core.rollout import Rollout
 from poziomka.core.rollouts.evaluation import Estimate
 from poziomka.reports.words import finite
+from poziomka.runs.recipe import stage_kinds
 from poziomka.runs.run import Run
 
 BEFORE, AFTER = "warm start", "trained"  # the two models that a report compares
@@ -129,9 +130,11 @@ class Reading:
     notes: Sequence[str] = ()
     missing: list[str] = field(default_factory=list)
 
-    def stage(self, name: str) -> list[Table]:
-        """Returns the metrics of one stage, oldest first."""
-        return [line for line in self.lines if str(line.get("stage")).replace("-", "_") == name]
+    def stage(self, kind: str) -> list[Table]:
+        """Returns the metrics of all stages of a kind ("sft", "rl", …), or of "evaluate", oldest first."""
+        kinds = stage_kinds(self.recipe)
+        named = [(line, str(line.get("stage")).replace("-", "_")) for line in self.lines]
+        return [line for line, name in named if kinds.get(str(line.get("stage")), kinds.get(name, name)) == kind]
 
     def curve(self, model: str) -> Curve:
         """Returns the curve of a model; an empty curve if there is none."""

@@ -7,9 +7,12 @@ from typing import Any
 
 from poziomka.core.errors import RunError, SettingsError
 from poziomka.core.settings import read_toml, to_toml
-from poziomka.runs.storage.schema import SCHEMA, demand_schema
+from poziomka.runs.storage.schema import demand_schema
 
 RECIPE = "recipe.toml"
+SCHEMA, OLDER = 2, 1  # schema versions of recipe.toml: the present one, and the one that is still read
+# Kinds of the stages that runs of schema 1 have; "learn" is that of `poziomka learn` in runs of any schema.
+FIXED = {"warm_start": "sft", "reinforce": "rl", "learn": "offline"}
 
 
 def as_toml(recipe: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
@@ -25,7 +28,7 @@ def as_toml(recipe: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
         RunError: a value has no TOML type, or the recipe has another schema version.
     """
     values = {name: value for name, value in recipe.items() if name != "schema_version"}
-    demand_schema(recipe.get("schema_version", SCHEMA), "the recipe")
+    demand_schema(recipe.get("schema_version", SCHEMA), "the recipe", known=SCHEMA)
     try:
         data = to_toml({"schema_version": SCHEMA, **values}).encode()
         plain = tomllib.loads(data.decode())
@@ -37,10 +40,10 @@ def as_toml(recipe: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
 
 
 def read_recipe(folder: Path) -> dict[str, Any]:
-    """Returns the recipe of the run in `folder`, without its schema_version.
+    """Returns the recipe of the run in `folder`, without its schema_version unless that is OLDER.
 
     Raises:
-        RunError: there is no run, its recipe is damaged, or the recipe has another schema version.
+        RunError: there is no run, its recipe is damaged, or the recipe has an unknown schema version.
     """
     path = folder / RECIPE
     if not path.is_file():
@@ -51,8 +54,27 @@ def read_recipe(folder: Path) -> dict[str, Any]:
     except SettingsError as error:
         message = f"the run {folder} cannot be read: {error}"
         raise RunError(message) from error
-    demand_schema(recipe.pop("schema_version", None), str(path))
+    if recipe.get("schema_version") == OLDER:
+        return recipe
+    demand_schema(recipe.pop("schema_version", None), str(path), known=SCHEMA)
     return recipe
+
+
+def demand_present(folder: Path, recipe: Mapping[str, Any]) -> None:
+    """Raises RunError for a run of an older schema, which can be read and not continued."""
+    if recipe.get("schema_version") == OLDER:
+        message = (
+            f"the run {folder} has a recipe of schema_version {OLDER}: it can be read (report, show, evaluate, chat), "
+            f"not continued; `poziomka recipes convert {folder / RECIPE} NEW.toml` writes a recipe for another run"
+        )
+        raise RunError(message)
+
+
+def stage_kinds(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the kind of each stage that a run's metrics may name, by the stage's name."""
+    stages = recipe.get("stage")
+    tables = [each for each in stages if isinstance(each, Mapping)] if isinstance(stages, list) else []
+    return FIXED | {str(each.get("name", each.get("kind"))): str(each.get("kind")) for each in tables}
 
 
 def demand_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
@@ -83,6 +105,9 @@ def _flat(values: Mapping[str, Any], table: str = "") -> dict[str, Any]:
     for name, value in values.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{table}{name}.")
+        elif isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+            for number, each in enumerate(value):  # stages, known by their names
+                flat |= _flat(each, f"{each.get('name', f'{table}{name}[{number}]')}.")
         else:
             flat[f"{table}{name}"] = value
     return flat

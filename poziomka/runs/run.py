@@ -11,7 +11,7 @@ from typing import Any, Self
 from poziomka.core.errors import CheckpointError, RunError
 from poziomka.core.rollout import Group
 from poziomka.runs.provenance import provenance
-from poziomka.runs.recipe import RECIPE, as_toml, demand_same, read_recipe
+from poziomka.runs.recipe import RECIPE, as_toml, demand_present, demand_same, read_recipe
 from poziomka.runs.storage import checkpoint as checkpoints
 from poziomka.runs.storage.checkpoint import Checkpoint
 from poziomka.runs.storage.disk import TEMPORARY, Lock, clear_temporaries, in_words, replace_file, sync
@@ -101,7 +101,9 @@ class Run:
         """Creates missing files and folders, or resets the folder to the newest checkpoint; needs the lock."""
         clear_temporaries(self.folder)
         if (self.folder / RECIPE).exists():
-            _, there = as_toml(resolve(read_recipe(self.folder)))
+            before = read_recipe(self.folder)
+            demand_present(self.folder, before)
+            _, there = as_toml(resolve(before))
             demand_same(self.folder, there, self.recipe)
         else:
             replace_file(self.folder / RECIPE, written)
@@ -168,7 +170,7 @@ class Run:
 
         Args:
             step: step of the metrics.
-            stage: stage of the run ("warm-start", "reinforce", …).
+            stage: name of the stage ("sft", "rl", …), or "evaluate".
             metrics: values by name, with units in the name ("reward/mean", "time/sampling_seconds").
 
         Raises:

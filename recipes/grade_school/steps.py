@@ -4,7 +4,7 @@
 
 Prints a table of the steps and writes the same, with the settings of the run, to results.json beside this file, or to
 the file that --results names. Weights are compared as they are stored, in the run's precision: those of
-models/warm-start, where reinforcement began, with those of the newest checkpoint.
+models/sft, where reinforcement began, with those of the newest checkpoint.
 """
 
 import argparse
@@ -27,7 +27,7 @@ NAMES = {
 
 def steps_of(run: Run) -> list[dict[str, Any]]:
     """Returns a row a step of reinforcement; no gradient where no group could be learned from."""
-    lines = [line for line in run.metrics() if line["stage"] == "reinforce"]
+    lines = [line for line in run.metrics() if line["stage"] == "rl"]
     return [
         {"step": number}
         | {name: line.get(metric) for name, metric in NAMES.items()}
@@ -77,8 +77,8 @@ def main() -> None:
     saved = run.latest()
     if saved is None:
         parser.error(f"the run {folder} has no checkpoint yet: train it first")
-    steps, weights = steps_of(run), changed(folder / "models" / "warm-start", saved.folder)
-    warm = [line["loss/next_token"] for line in run.metrics() if line["stage"] == "warm_start"]
+    steps, weights = steps_of(run), changed(folder / "models" / "sft", saved.folder)
+    warm = [line["loss/next_token"] for line in run.metrics() if line["stage"] == "sft"]
     found = {
         "schema_version": 1,
         "recipe": run.recipe,

@@ -33,7 +33,7 @@ def main() -> None:
     rollouts = run.journal("trained").rollouts
     wrong = [rollout for rollout in rollouts if not rollout.score.correct]
     places = Counter(first_error(rollout.problem, rollout.transcript.reply) for rollout in wrong)
-    rewards = [line["reward/mean"] for line in run.metrics() if line["stage"] == "reinforce"][-10:]
+    rewards = [line["reward/mean"] for line in run.metrics() if line["stage"] == "rl"][-10:]
     print(f"{len(wrong)} of {len(rollouts)} held-out attempts wrong; first wrong number at place: {dict(places)}")
     print(f"training reward, mean of the last ten steps: {sum(rewards) / len(rewards):.2f}")
 

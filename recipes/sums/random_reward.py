@@ -38,11 +38,11 @@ Found = dict[str, Any]
 def cell(recipe: Recipe, seed: int, root: Path) -> Found:
     """Returns the figures of one seed."""
     recipe, folder = replace(recipe, seed=seed), root / f"seed-{seed}"
-    start = folder / "warm" / "models" / "warm-start"
+    start = folder / "warm" / "models" / "sft"
     if not (folder / "warm.done").exists():
         few = replace(recipe.evaluate, problems=8, votes=(1,), vote_problems=8, curve_problems=8)
         with Run.open(folder / "warm", plain(replace(recipe, evaluate=few))) as run:
-            Training(replace(recipe, evaluate=few), run, quiet=True).warm_start()
+            Training(replace(recipe, evaluate=few), run, quiet=True).run_stage("sft")
         (folder / "warm.done").touch()
     return {"seed": seed} | control("random reward", recipe, start, folder / "random-reward", None)
 

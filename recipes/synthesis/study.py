@@ -25,7 +25,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the studies share
-from study import coin_toss, over_seeds
+from study import coin_toss, over_seeds, reinforced
 
 from poziomka.app.build import load
 from poziomka.app.settings.recipe import Recipe, read_recipe
@@ -77,7 +77,7 @@ def judge(found: Found, folder: Path) -> None:
     if found["corrects"].keys() >= SETS.keys():
         return
     recipe, task, sampler = load(folder)
-    how = Sampling(tokens=recipe.reinforce.tokens, think_most=recipe.reinforce.budget)
+    how = Sampling(tokens=recipe.sampling.tokens, think_most=recipe.sampling.think_most)
     for name, (split, start, level) in SETS.items():
         if name not in found["corrects"]:
             problems = task.take(split, start, PROBLEMS, level)
@@ -98,16 +98,16 @@ def arm(name: str, recipe: Recipe, folder: Path) -> Found:
         clocked = Clocked(task)
         training.task = replace(task, scorer=clocked)
         if name == START:
-            training.warm_start()
+            training.run_stage("sft")
         else:
             training.log_point()
             clocked.seconds = 0.0
             if name == "random reward":
                 training.task = coin_toss(task, recipe.seed)
-            training.reinforce()
+            training.run_stage("rl", prepare=False)
         testing = clocked.seconds
         lines, seconds = run.metrics(), dict(training.progress.seconds)
-    steps = [line for line in lines if line["stage"] == "reinforce"]
+    steps = [line for line in lines if line["stage"] == "rl"]
     flops = [line["compute/reinforce_flops"] for line in steps]
     points = [line for line in lines if line["stage"] == "evaluate"]
     found = {
@@ -130,15 +130,14 @@ def one_seed(seed: int, root: Path) -> Found:
     folder = root / f"seed-{seed}"
     recipe = replace(read_recipe(FOLDER / "recipe.toml"), seed=seed)
     found: Found = {"seed": seed, "arms": {START: arm(START, recipe, folder / "warm-start")}}
-    recipe = replace(recipe, start=str(folder / "warm-start" / "models" / "warm-start"))
-    for name, changes in ARMS.items():
-        settings = replace(recipe.reinforce, **changes)
+    start = folder / "warm-start" / "models" / "sft"
+    for name, given in ARMS.items():
+        changes = dict(given)
         if name != FIRST:
-            settings = replace(settings, steps=10**6, flops=found["arms"][FIRST]["flops"])
+            changes |= {"steps": 10**6, "flops": found["arms"][FIRST]["flops"]}
         if "advantage" in changes:
-            surrogate = replace(settings.learner.surrogate, kind="reinforce")
-            settings = replace(settings, learner=replace(settings.learner, surrogate=surrogate))
-        found["arms"][name] = arm(name, replace(recipe, reinforce=settings), folder / name.replace(" ", "-"))
+            changes["surrogate"] = replace(recipe.named("rl").surrogate, kind="reinforce")
+        found["arms"][name] = arm(name, reinforced(recipe, start, **changes), folder / name.replace(" ", "-"))
     for name, each in found["arms"].items():
         judge(each, folder / name.replace(" ", "-"))
     return found

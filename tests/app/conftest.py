@@ -6,6 +6,7 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
+from poziomka.app.cli.main import main
 from poziomka.models.checkpoints.weights import build_model, save_model
 from poziomka.models.config import TransformerSettings
 from poziomka.models.text.tokenizer import Tokenizer
@@ -39,24 +40,29 @@ def values(checkpoint):
     """A recipe that ends within seconds."""
     return {
         "task": "small_sums",
-        "pretrained": str(checkpoint),
-        "precision": "bfloat16",
         "threads": 1,
         "save_every": 2,
-        "warm_start": {
-            "updates": 2,
-            "lessons": {"tokens": 300},
-            "learner": {"layout": "shared", "optimizer": {"rate": 1e-3}},
-        },
-        "gate": {"margin": -1.0, "problems": 10},
-        "reinforce": {
-            "steps": 3,
-            "problems": 2,
-            "attempts": 4,
-            "tokens": 12,
-            "budget": 8,
-            "learner": {"layout": "shared", "optimizer": {"rate": 1e-3}},
-        },
+        "model": {"load": str(checkpoint), "precision": "bfloat16"},
+        "stage": [
+            {
+                "kind": "sft",
+                "steps": 2,
+                "demonstrations": {"tokens_per_step": 300},
+                "layout": "shared",
+                "optimizer": {"learning_rate": 1e-3},
+            },
+            {
+                "kind": "rl",
+                "require": {"thinking_gain": -1.0, "problems": 10},
+                "steps": 3,
+                "prompts_per_step": 2,
+                "group_size": 4,
+                "max_tokens": 12,
+                "max_thinking_tokens": 8,
+                "layout": "shared",
+                "optimizer": {"learning_rate": 1e-3},
+            },
+        ],
         "evaluate": {
             "budgets": [2, 8],
             "problems": 10,
@@ -68,3 +74,16 @@ def values(checkpoint):
             "curve_attempts": 1,
         },
     }
+
+
+@pytest.fixture
+def poziomka(capsys):
+    """Runs `poziomka …` in this process; returns exit status, standard output, standard error."""
+
+    def poziomka(*arguments):
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return poziomka

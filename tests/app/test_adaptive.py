@@ -22,14 +22,29 @@ def recipe():
     return recipe_of(
         {
             "name": "climbing",
-            "threads": 1,
             "task": "recurrence",
+            "threads": 1,
             "save_every": 3,
-            "model": {"width": 16, "layers": 1, "heads": 2},
-            "warm_start": {"updates": 0},
-            "gate": {"margin": -1.0, "problems": 10},
-            "curriculum": {"kind": "adaptive", "start": [1, 2], "attempts": 4, "widen_at": 0.05, "narrow_at": 0.0},
-            "reinforce": {"steps": STEPS, "problems": 4, "attempts": 4, "tokens": 6, "budget": 2},
+            "model": {"new": {"width": 16, "layers": 1, "heads": 2}},
+            "stage": [
+                {"kind": "sft", "steps": 0},
+                {
+                    "kind": "rl",
+                    "require": {"thinking_gain": -1.0, "problems": 10},
+                    "steps": STEPS,
+                    "prompts_per_step": 4,
+                    "group_size": 4,
+                    "max_tokens": 6,
+                    "max_thinking_tokens": 2,
+                    "curriculum": {
+                        "kind": "adaptive",
+                        "start": [1, 2],
+                        "attempts": 4,
+                        "widen_at": 0.05,
+                        "narrow_at": 0.0,
+                    },
+                },
+            ],
             "evaluate": {
                 "budgets": [2],
                 "problems": 10,
@@ -45,7 +60,7 @@ def recipe():
 
 def steps(folder):
     """The metrics of reinforcement, without what a clock read."""
-    lines = [line for line in Run.read(folder).metrics() if line["stage"] == "reinforce"]
+    lines = [line for line in Run.read(folder).metrics() if line["stage"] == "rl"]
     return [{name: value for name, value in line.items() if not name.startswith("time/")} for line in lines]
 
 
@@ -60,9 +75,9 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(recipe, tmp_path):
     with Run.open(stopped, plain(recipe)) as run:
         training = Training(recipe, run, quiet=True)
         training.progress.listener = lambda stage, line: setattr(training.progress, "stop", line["step"] == 5)
-        training.warm_start()
+        training.run_stage("sft")
         with pytest.raises(Interrupted):
-            training.reinforce()
+            training.run_stage("rl")
     assert len(steps(stopped)) == 5
     train(recipe, stopped, keep_watch=False)
     assert steps(stopped) == steps(whole)

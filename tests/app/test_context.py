@@ -19,10 +19,26 @@ from poziomka.tasks import task_named
 SMALL = {
     "name": "small",
     "threads": 1,
-    "model": {"width": 16, "layers": 1, "heads": 2, "context": 40},
-    "warm_start": {"updates": 2, "lessons": {"tokens": 100}},
-    "gate": {"margin": -1.0, "problems": 10},
-    "reinforce": {"steps": 2, "problems": 4, "attempts": 2, "tokens": 12, "budget": 8},
+    "model": {
+        "new": {
+            "width": 16,
+            "layers": 1,
+            "heads": 2,
+            "context": 40,
+        }
+    },
+    "stage": [
+        {"kind": "sft", "steps": 2, "demonstrations": {"tokens_per_step": 100}},
+        {
+            "kind": "rl",
+            "require": {"thinking_gain": -1.0, "problems": 10},
+            "steps": 2,
+            "prompts_per_step": 4,
+            "group_size": 2,
+            "max_tokens": 12,
+            "max_thinking_tokens": 8,
+        },
+    ],
     "evaluate": {
         "budgets": [2, 8],
         "problems": 10,
@@ -57,7 +73,7 @@ def test_a_run_over_some_overlong_prompts_ends_with_a_report(tmp_path, size):
     report = train(recipe_of(SMALL), tmp_path, task, keep_watch=False)
     run = Run.read(tmp_path)
     assert report.is_file()
-    assert [line["step"] for line in run.metrics() if line["stage"] == "reinforce"] == [3, 4]
+    assert [line["step"] for line in run.metrics() if line["stage"] == "rl"] == [3, 4]
     noted = (tmp_path / "notes.log").read_text() if (tmp_path / "notes.log").is_file() else ""
     if size is None:
         assert "prompts are left out" not in noted
@@ -71,15 +87,15 @@ def test_a_run_over_some_overlong_prompts_ends_with_a_report(tmp_path, size):
 
 @pytest.mark.fault("A1")
 def test_a_reply_longer_than_the_context_is_cut_there(tmp_path):
-    """The reported input, `reinforce.tokens=5000`, with a context of 40 instead of 4,096."""
-    train(recipe_of(SMALL, ("reinforce.tokens=5000", "reinforce.budget=4000")), tmp_path, keep_watch=False)
+    """The reported input, 5,000 tokens of a reply, with a context of 40 instead of 4,096."""
+    train(recipe_of(SMALL, ("rl.max_tokens=5000", "rl.max_thinking_tokens=4000")), tmp_path, keep_watch=False)
     lengths = [line["length/mean"] for line in Run.read(tmp_path).metrics() if "length/mean" in line]
     assert max(lengths, default=0) <= 40
 
 
 @pytest.mark.parametrize(("asked", "wanted"), [(None, 40), (30, 30), (5000, 40)])
 def test_the_context_comes_from_the_model_and_the_recipe(asked, wanted):
-    recipe = recipe_of(SMALL | ({"context": asked} if asked else {}))
+    recipe = recipe_of(SMALL | {"model": SMALL["model"] | ({"context": asked} if asked else {})})
     assert sampler_of(recipe, build(recipe)).context == wanted
 
 
@@ -87,7 +103,7 @@ def test_the_context_comes_from_the_model_and_the_recipe(asked, wanted):
 def test_a_prompt_that_cannot_be_read_does_not_end_the_estimate_of_memory():
     built = build(recipe_of(SMALL))
     prompts = [Transcript.of([Message("user", text)]) for text in ("eleven", "1 2 3")]
-    settings = recipe_of(SMALL).reinforce
+    settings = recipe_of(SMALL).named("rl")
     assert needs(built.model, built.chat, prompts, settings) == needs(built.model, built.chat, prompts[1:], settings)
 
 
@@ -100,13 +116,13 @@ def test_prompts_that_the_chat_format_refuses_do_not_end_a_run(values, tmp_path)
         return Problem.ask("echo", f"{split}{index}", words, str(index))
 
     task = Task("echo", source, lambda problem, transcript: Score.wrong(""), size=40)
-    train(recipe_of(values, ("warm_start.updates=0", "reinforce.failures=1")), tmp_path, task, keep_watch=False)
+    train(recipe_of(values, ("sft.steps=0", "rl.failures=1")), tmp_path, task, keep_watch=False)
     assert Run.read(tmp_path).latest().step == 3
 
 
 @pytest.mark.fault("A12")
 def test_the_doctor_counts_memory_within_the_recipes_context():
-    parts = parts_of(recipe_of(SMALL | {"context": 20}, ("reinforce.tokens=5000", "reinforce.budget=4000")))
+    parts = parts_of(recipe_of(SMALL, ("model.context=20", "rl.max_tokens=5000", "rl.max_thinking_tokens=4000")))
     bench = Bench(parts)
     within = needs(parts.model, parts.chat, bench.prompts, parts.settings, context=20)
     assert within != needs(parts.model, parts.chat, bench.prompts, parts.settings)

@@ -45,9 +45,7 @@ def telling(checkpoint, tmp_path):
 
 
 def recipe(values, folder, **changes):
-    return recipe_of(
-        values | {"pretrained": str(folder), "precision": "float32", "warm_start": {"updates": 0}} | changes
-    )
+    return recipe_of(values | {"model": {"load": str(folder), "precision": "float32"}} | changes, ("sft.steps=0",))
 
 
 def prompt_of(chat, transcript):
@@ -65,7 +63,7 @@ def prompts(built):
     sampler = LocalSampler(built.model, built.chat)
     problem = built.task.problem("train", 0)
     ((rollout,),) = collect(sampler, built.task, [problem], Sampling(tokens=4), attempts=1)
-    shown = Lessons(built.task, built.chat, LessonSettings(tokens=1), 0)._shown(problem, "", "")
+    shown = Lessons(built.task, built.chat, LessonSettings(tokens_per_step=1), 0)._shown(problem, "", "")
     return prompt_of(built.chat, rollout.transcript), prompt_of(built.chat, shown)
 
 
@@ -73,7 +71,7 @@ def prompts(built):
 @pytest.mark.parametrize("how", ["recipe", "toolbox"])
 def test_a_template_that_knows_tools_describes_them_in_training(how, values, telling):
     if how == "recipe":
-        built, name = build(recipe(values, telling, tools="calculator")), "calculator"
+        built, name = build(recipe(values, telling, tools={"calculator": {}})), "calculator"
     else:
         toolbox = Toolbox([tool(triple)])
         task = replace(task_named("small_sums"), environment=lambda problem: toolbox)
@@ -98,7 +96,7 @@ def test_a_template_without_tools_has_them_in_a_system_message_in_training(value
 
 @pytest.mark.fault("C1")
 def test_training_and_chat_tell_a_model_of_its_tools_in_the_same_words(values, checkpoint):
-    built = build(recipe(values, checkpoint, tools="calculator"))
+    built = build(recipe(values, checkpoint, tools={"calculator": {}}))
     sampled, shown = prompts(built)
     problem = built.task.problem("train", 0)
     talk = Talk(LocalSampler(built.model, built.chat), Sampling(tokens=4), toolbox=built.task.environment(problem))
@@ -130,8 +128,8 @@ class Silence:
 
 @pytest.mark.fault("C1")
 def test_nothing_is_learned_from_the_examples_of_tools(values, checkpoint):
-    built = build(recipe(values, checkpoint, tools="calculator"))
-    lesson = Lessons(built.task, built.chat, LessonSettings(tokens=1), 0)._shown(
+    built = build(recipe(values, checkpoint, tools={"calculator": {}}))
+    lesson = Lessons(built.task, built.chat, LessonSettings(tokens_per_step=1), 0)._shown(
         built.task.problem("train", 0), "", "7"
     )
     assert "156" in "".join(span.text for span in lesson if span.author is Author.FORCED)
@@ -160,7 +158,7 @@ def test_the_doctor_fails_where_nothing_mentions_the_tools(values, checkpoint):
 
 def test_the_doctor_passes_tools_that_are_described(values, checkpoint, telling):
     for folder in (checkpoint, telling):
-        parts = parts_of(recipe(values, folder, tools="calculator"))
+        parts = parts_of(recipe(values, folder, tools={"calculator": {}}))
         found = {finding.name: finding for finding in examine(Bench(parts))}
         assert found["tools"].status == "pass"
         assert "groups" in found
@@ -169,9 +167,15 @@ def test_the_doctor_passes_tools_that_are_described(values, checkpoint, telling)
 
 def test_a_model_from_nothing_is_told_nothing():
     built = build(
-        recipe_of({"task": "large_numbers", "tools": "calculator", "model": {"width": 16, "layers": 1, "heads": 2}})
+        recipe_of(
+            {
+                "task": "large_numbers",
+                "tools": {"calculator": {}},
+                "model": {"new": {"width": 16, "layers": 1, "heads": 2}},
+            }
+        )
     )
-    bare = build(recipe_of({"task": "large_numbers", "model": {"width": 16, "layers": 1, "heads": 2}}))
+    bare = build(recipe_of({"task": "large_numbers", "model": {"new": {"width": 16, "layers": 1, "heads": 2}}}))
     sampler = LocalSampler(built.model, built.chat)
     problem = built.task.problem("train", 0)
     ((rollout,),) = collect(sampler, built.task, [problem], Sampling(tokens=4), attempts=1)

@@ -62,13 +62,13 @@ def test_a_text_beyond_the_context_is_left_out(loaded):
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", [None, {"rank": 2}])
 def test_a_run_measures_start_warm_start_and_end(values, tmp_path, lora):
-    recipe = recipe_of(values | ({"lora": lora} if lora else {}))
+    recipe = recipe_of(values | {"model": values["model"] | ({"lora": lora} if lora else {})})
     train(recipe, tmp_path, keep_watch=False)
     run = Run.read(tmp_path)
     found = run.results("forgetting")
     assert found["questions"] == 12
     assert list(found["logprobs"]) == ["start", "warm start", "trained"]
-    base = load_pretrained(recipe.pretrained, recipe.precision)
+    base = load_pretrained(recipe.model.load, recipe.model.precision)
     assert isinstance(base.chat, TemplateFormat)
     assert found["logprobs"]["start"] == pytest.approx(mean_logprob(base.model, texts_of(base.chat)), abs=1e-6)
     assert found["logprobs"]["warm start"] != found["logprobs"]["start"]
@@ -78,6 +78,6 @@ def test_a_run_measures_start_warm_start_and_end(values, tmp_path, lora):
 
 @pytest.mark.slow
 def test_without_a_warm_start_there_are_two_points(values, tmp_path):
-    recipe = recipe_of(values, ("warm_start.updates=0",))
+    recipe = recipe_of(values, ("sft.steps=0",))
     train(recipe, tmp_path, keep_watch=False)
     assert list(Run.read(tmp_path).results("forgetting")["logprobs"]) == ["start", "trained"]

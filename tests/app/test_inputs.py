@@ -49,8 +49,8 @@ def prompt_of(chat):
 
 
 def run_of(values, folder, **changes):
-    own = {"pretrained": str(folder), "warm_start": {"updates": 0}}
-    return recipe_of(values | own | changes)
+    model = {name: changes.pop(name) for name in ("thinks", "template_time", "template_variables") if name in changes}
+    return recipe_of(values | {"model": values["model"] | {"load": str(folder)} | model} | changes, ("sft.steps=0",))
 
 
 # ----------------------------------------------------------------------------------------------------- B2: the clock
@@ -65,7 +65,7 @@ def test_a_run_keeps_the_time_at_which_it_began(values, with_template, tmp_path)
     path.write_text(json.dumps(told | {"started": began.isoformat()}))
     sampler = load(tmp_path / "run")[2]
     assert "Today is 03 February 2001, 04:05<|end|>" in prompt_of(sampler.chat)
-    longer = run_of(values, recipe.pretrained)
+    longer = run_of(values, recipe.model.load)
     (tmp_path / "run" / "results" / "frontier.json").unlink()  # something is left to do
     train(longer, tmp_path / "run", keep_watch=False)
     asked = {
@@ -86,7 +86,7 @@ def test_a_recipe_may_name_the_time(values, with_template, tmp_path):
     with Run.open(tmp_path / "run", plain(recipe)) as run:
         assert "Today is 04 March 2002, 05:06" in prompt_of(settled(recipe, build(recipe), run).chat)
     with pytest.raises(SettingsError, match="template_time must be a time such as"):
-        run_of(values, recipe.pretrained, template_time="today")
+        run_of(values, recipe.model.load, template_time="today")
 
 
 @pytest.mark.fault("B2")
@@ -104,7 +104,7 @@ def reading(values, with_template, tmp_path):
     docs = tmp_path / "docs"
     docs.mkdir()
     (docs / "one.txt").write_text("The lake is deep.")
-    return run_of(values, model, tools=f"search:{docs}")
+    return run_of(values, model, tools={"search": {"folder": str(docs)}})
 
 
 @pytest.mark.slow
@@ -173,7 +173,7 @@ def test_template_variables_are_part_of_the_recipe(values, with_template, tmp_pa
     body = BODY + "{% if add_generation_prompt %}<|start|>assistant\n[{{ mood }}{{ level }}]{% endif %}"
     recipe = run_of(values, with_template(body), template_variables={"mood": "calm", "level": 2})
     (tmp_path / "recipe.toml").write_text(to_toml(plain(recipe)))
-    again = read_recipe(tmp_path, ("template_variables.level=3",))
+    again = read_recipe(tmp_path, ("model.template_variables.level=3",))
     assert prompt_of(build(recipe).chat).endswith("[calm2]<think>")
     assert prompt_of(build(again).chat).endswith("[calm3]<think>")
 

@@ -20,14 +20,29 @@ from poziomka.tasks import task_named
 VALUES = {
     "threads": 1,
     "save_every": 1,
-    "model": {"width": 32, "layers": 1, "heads": 2},
-    "warm_start": {
-        "updates": 30,
-        "lessons": {"tokens": 200, "skill_share": 0.0, "direct_share": 0.5},
-        "learner": {"optimizer": {"rate": 0.01}},
-    },
-    "gate": {"margin": -1.0, "problems": 10},
-    "reinforce": {"steps": 5, "problems": 4, "attempts": 4, "tokens": 12, "budget": 8},
+    "model": {"new": {"width": 32, "layers": 1, "heads": 2}},
+    "stage": [
+        {
+            "kind": "sft",
+            "steps": 30,
+            "demonstrations": {"tokens_per_step": 200, "skill_share": 0.0, "direct_share": 0.5},
+            "optimizer": {
+                "learning_rate": 0.01,
+                "warmup_steps": 5,
+                "decay_ratio": 0.5,
+                "min_lr_ratio": 0.05,
+            },
+        },
+        {
+            "kind": "rl",
+            "require": {"thinking_gain": -1.0, "problems": 10},
+            "steps": 5,
+            "prompts_per_step": 4,
+            "group_size": 4,
+            "max_tokens": 12,
+            "max_thinking_tokens": 8,
+        },
+    ],
     "evaluate": {
         "budgets": [0, 2, 8],
         "problems": 12,
@@ -82,8 +97,9 @@ def test_gains_are_paired_by_problem_at_the_recipes_budget(folder):
 
 @pytest.mark.fault("D1")
 def test_a_model_that_always_thinks_has_one_line(tmp_path):
-    lessons = {"tokens": 200, "direct_share": 0.0, "haste": 0.0}
-    always = recipe_of(VALUES | {"warm_start": {**VALUES["warm_start"], "lessons": lessons, "updates": 60}})
+    lessons = {"tokens_per_step": 200, "direct_share": 0.0, "cutoff_prob": 0.0}
+    sft, rl = VALUES["stage"]
+    always = recipe_of(VALUES | {"stage": [sft | {"demonstrations": lessons, "steps": 60}, rl]})
     train(always, tmp_path, keep_watch=False)
     run = Run.read(tmp_path)
     curves = run.results("frontier")["curves"]
@@ -122,11 +138,11 @@ def test_only_the_final_figures_are_of_test_problems(tmp_path):
     built = build(chosen)
     with Run.open(tmp_path, plain(chosen)) as run:
         training = Training(chosen, run, replace(built, task=replace(built.task, source=source)), quiet=True)
-        training.warm_start()  # measures the gate, a point, and the warm start's final figures
+        training.run_stage("sft")  # measures the gate, a point, and the warm start's final figures
         asked.clear()
         (run.folder / "results" / "gate.json").unlink()
         training.demand_gate()
-        training.reinforce()
+        training.run_stage("rl")
         training.show()
     assert set(asked) == {"train"}
     curve = [line for line in run.metrics() if line["stage"] == "evaluate"]

@@ -34,6 +34,12 @@ def coin():
     return replace(task_named("small_sums"), scorer=heads_or_tails)
 
 
+def of_model(values, **changes):
+    """The values with changes to the model; None takes a setting away."""
+    model = {name: value for name, value in (values["model"] | changes).items() if value is not None}
+    return values | {"model": model}
+
+
 def finish(recipe, folder, stop_after=None):
     """Trains; with `stop_after`, as Ctrl-C in that step of reinforcement would have it."""
     with Run.open(folder, plain(recipe)) as run:
@@ -55,7 +61,7 @@ def newest(folder):
 @pytest.mark.fault("A6")
 @pytest.mark.parametrize("lora", [None, {"rank": 2}, {"rank": 2, "dropout": 0.3}])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(values, tmp_path, lora):
-    recipe = recipe_of(values | ({"lora": lora} if lora else {}))
+    recipe = recipe_of(of_model(values, lora=lora))
     finish(recipe, tmp_path / "whole")
     with pytest.raises(Interrupted):
         finish(recipe, tmp_path / "stopped", stop_after=3)
@@ -69,12 +75,12 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(values, tmp_path, lora)
 
 
 def test_what_learned_is_what_evaluates_and_what_is_exported(values, tmp_path):
-    recipe = recipe_of(values | {"lora": {"rank": 2}})
+    recipe = recipe_of(of_model(values, lora={"rank": 2}))
     finish(recipe, tmp_path / "run")
     _, task, sampler = load(tmp_path / "run")
     assert task.name == "small_sums"
     assert not has_adapters(sampler.engine.model)
-    before = load_pretrained(values["pretrained"], "bfloat16").model.state_dict()
+    before = load_pretrained(values["model"]["load"], "bfloat16").model.state_dict()
     after = sampler.engine.weights()
     changed = {name for name in after if not torch.equal(before[name], after[name])}
     assert changed == {name for name in after if "attention." in name or "feedforward." in name}
@@ -98,10 +104,10 @@ def test_an_exported_folder_holds_the_model_and_not_the_books(values, tmp_path):
 
 
 def test_another_run_starts_from_adapters(values, tmp_path):
-    finish(recipe_of(values | {"lora": {"rank": 2}}), tmp_path / "first")
-    start = tmp_path / "first" / "models" / "warm-start"
-    built = build(recipe_of(values | {"start": str(start)}))
-    plain_one = load_pretrained(values["pretrained"], "bfloat16").model
+    finish(recipe_of(of_model(values, lora={"rank": 2})), tmp_path / "first")
+    start = tmp_path / "first" / "models" / "sft"
+    built = build(recipe_of(of_model(values, start=str(start))))
+    plain_one = load_pretrained(values["model"]["load"], "bfloat16").model
     names = {n for n, t in built.model.state_dict().items() if not torch.equal(t, plain_one.state_dict()[n])}
     assert names
     assert all(".attention." in name or ".feedforward." in name for name in names)
@@ -110,7 +116,7 @@ def test_another_run_starts_from_adapters(values, tmp_path):
 @pytest.fixture
 def start(values, tmp_path):
     """A checkpoint with other weights throughout, which a run may start from."""
-    loaded = load_pretrained(values["pretrained"], "bfloat16")
+    loaded = load_pretrained(values["model"]["load"], "bfloat16")
     with torch.no_grad():
         for number, weight in enumerate(loaded.model.parameters()):
             weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(number)), alpha=0.1)
@@ -121,7 +127,7 @@ def start(values, tmp_path):
 
 @pytest.mark.fault("A5")
 def test_adapters_on_top_of_a_start_are_evaluated_and_exported_with_it(values, start, tmp_path):
-    finish(recipe_of(values | {"start": str(start), "lora": {"rank": 2}}), tmp_path / "run")
+    finish(recipe_of(of_model(values, start=str(start), lora={"rank": 2})), tmp_path / "run")
     after = load(tmp_path / "run")[2].engine.weights()
     began = load_pretrained(str(start), "bfloat16").model.state_dict()
     changed = {name for name in after if not torch.equal(began[name], after[name])}
@@ -133,11 +139,11 @@ def test_adapters_on_top_of_a_start_are_evaluated_and_exported_with_it(values, s
 
 
 def test_adapters_on_top_of_adapters_are_refused_before_a_folder_is_made(values, tmp_path):
-    built = build(recipe_of(values | {"lora": {"rank": 2}}))
-    adapt(recipe_of(values | {"lora": {"rank": 2}}), built.model)
+    built = build(recipe_of(of_model(values, lora={"rank": 2})))
+    adapt(recipe_of(of_model(values, lora={"rank": 2})), built.model)
     (tmp_path / "start").mkdir()
     save_learned(tmp_path / "start", built.model, built.tokenizer, built.base)
-    recipe = recipe_of(values | {"start": str(tmp_path / "start"), "lora": {"rank": 2}})
+    recipe = recipe_of(of_model(values, start=str(tmp_path / "start"), lora={"rank": 2}))
     with pytest.raises(ModelError, match="holds adapters itself: merge those first"):
         train(recipe, tmp_path / "run", keep_watch=False)
     assert not (tmp_path / "run").exists()
@@ -147,10 +153,10 @@ def test_adapters_on_top_of_adapters_are_refused_before_a_folder_is_made(values,
 @pytest.mark.parametrize(("kind", "layout"), [("k3", "rows"), ("reverse", "shared"), ("forward", "rows")])
 @pytest.mark.parametrize("lora", [None, {"rank": 2}])
 def test_a_divergence_holds_the_model_to_where_reinforcement_began(values, tmp_path, lora, kind, layout):
-    values["reinforce"]["learner"] |= {"layout": layout, "divergence": {"kind": kind, "weight": 0.1}}
-    recipe = recipe_of(values | ({"lora": lora} if lora else {}))
+    values["stage"][1] |= {"layout": layout, "kl": {"kind": kind, "weight": 0.1}}
+    recipe = recipe_of(of_model(values, lora=lora))
     finish(recipe, tmp_path)
-    lines = [line for line in Run.read(tmp_path).metrics() if line["stage"] == "reinforce"]
+    lines = [line for line in Run.read(tmp_path).metrics() if line["stage"] == "rl"]
     found = [line["loss/divergence"] for line in lines if "loss/divergence" in line]
     assert found
     assert found[0] == 0.0
@@ -160,14 +166,14 @@ def test_a_divergence_holds_the_model_to_where_reinforcement_began(values, tmp_p
 @pytest.mark.fault("A5")
 @pytest.mark.parametrize("lora", [None, {"rank": 2}])
 def test_a_resumed_run_is_held_to_where_reinforcement_began(values, tmp_path, lora):
-    values["reinforce"]["learner"]["divergence"] = {"kind": "reverse", "weight": 0.1}
-    recipe = recipe_of(values | ({"lora": lora} if lora else {}))
+    values["stage"][1]["kl"] = {"kind": "reverse", "weight": 0.1}
+    recipe = recipe_of(of_model(values, lora=lora))
     finish(recipe, tmp_path / "whole")
     with pytest.raises(Interrupted):
         finish(recipe, tmp_path / "stopped", stop_after=4)
     finish(recipe, tmp_path / "stopped")
     one, other = (
-        [line.get("loss/divergence") for line in Run.read(tmp_path / name).metrics() if line["stage"] == "reinforce"]
+        [line.get("loss/divergence") for line in Run.read(tmp_path / name).metrics() if line["stage"] == "rl"]
         for name in ("whole", "stopped")
     )
     assert one == other
@@ -176,26 +182,27 @@ def test_a_resumed_run_is_held_to_where_reinforcement_began(values, tmp_path, lo
 def test_replies_of_a_pretrained_model_begin_with_a_thought(values):
     built = build(recipe_of(values))
     assert built.chat.opens_thought
-    assert not build(recipe_of(values | {"thinks": False})).chat.opens_thought
+    assert not build(recipe_of(of_model(values, thinks=False))).chat.opens_thought
 
 
 @pytest.mark.parametrize(
     ("changes", "kind", "sentence"),
     [
-        ({"pretrained": None}, TaskError, "is for a model that reads already: name one with pretrained"),
-        ({"pretrained": None, "task": "recurrence"}, ModelError, "received precision without pretrained"),
+        ({"load": None}, TaskError, "is for a model that reads already: name one with model.load"),
+        ({"load": None, "task": "recurrence"}, ModelError, "received model.precision without model.load"),
         (
-            {"pretrained": None, "task": "recurrence", "precision": "float32", "lora": {}},
+            {"load": None, "task": "recurrence", "precision": "float32", "lora": {}},
             ModelError,
-            "received lora without pretrained",
+            "received model.lora without model.load",
         ),
-        ({"pretrained": "nowhere"}, ModelError, "there is no model 'nowhere'"),
+        ({"load": "nowhere"}, ModelError, "there is no model 'nowhere'"),
         ({"start": "nowhere"}, ModelError, "nowhere"),
         ({"levels": [1, 99]}, TaskError, "it cannot be trained on levels 1 to 99"),
     ],
 )
 def test_what_cannot_be_built_is_said_before_a_folder_is_made(values, tmp_path, changes, kind, sentence):
-    given = {name: value for name, value in (values | changes).items() if value is not None}
+    top = {name: changes[name] for name in ("task", "levels") if name in changes}
+    given = of_model(values, **{name: value for name, value in changes.items() if name not in top}) | top
     with pytest.raises(kind, match=sentence):
         train(recipe_of(given), tmp_path / "run", keep_watch=False)
     assert not (tmp_path / "run").exists()

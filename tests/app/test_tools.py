@@ -12,13 +12,21 @@ pytestmark = pytest.mark.slow
 
 TINY = {
     "task": "large_numbers",
-    "tools": "calculator",
-    "tool_cost": 0.1,
     "threads": 1,
-    "model": {"width": 16, "layers": 1, "heads": 2},
-    "warm_start": {"updates": 2, "lessons": {"tokens": 400, "skill_share": 1.0}},
-    "gate": {"margin": -1.0, "problems": 10},
-    "reinforce": {"steps": 2, "problems": 4, "attempts": 4, "tokens": 24, "budget": 16},
+    "model": {"new": {"width": 16, "layers": 1, "heads": 2}},
+    "tools": {"calculator": {}, "cost": 0.1},
+    "stage": [
+        {"kind": "sft", "steps": 2, "demonstrations": {"tokens_per_step": 400, "skill_share": 1.0}},
+        {
+            "kind": "rl",
+            "require": {"thinking_gain": -1.0, "problems": 10},
+            "steps": 2,
+            "prompts_per_step": 4,
+            "group_size": 4,
+            "max_tokens": 24,
+            "max_thinking_tokens": 16,
+        },
+    ],
     "evaluate": {
         "budgets": [4, 16],
         "problems": 10,
@@ -44,7 +52,7 @@ def test_a_model_from_nothing_writes_its_calls_digit_by_digit():
 
 
 def test_a_pretrained_model_writes_them_plainly(checkpoint):
-    task = build(recipe(task="large_numbers_in_words", pretrained=str(checkpoint))).task
+    task = build(recipe(task="large_numbers_in_words", model={"load": str(checkpoint)})).task
     assert task.environment(task.problem("train", 0)).format.name == "plain"
 
 
@@ -55,12 +63,12 @@ def test_without_tools_nothing_answers():
 
 def test_an_unknown_tool_is_refused_with_the_nearest():
     with pytest.raises(SettingsError, match="calculator"):
-        build(recipe(tools="calculater"))
+        build(recipe(tools={"calculater": {}}))
 
 
 def test_the_price_of_a_call_is_a_share():
-    with pytest.raises(SettingsError, match="tool_cost"):
-        recipe(tool_cost=1.5)
+    with pytest.raises(SettingsError, match=r"tools\.cost"):
+        recipe(tools={"calculator": {}, "cost": 1.5})
 
 
 def test_a_task_that_is_given_tools_twice_is_refused():
@@ -72,7 +80,7 @@ def test_a_run_with_tools_goes_from_nothing_to_a_report(tmp_path):
     report = train(recipe(), tmp_path / "run", keep_watch=False)
     run = Run.read(tmp_path / "run")
     assert report.exists()
-    steps = [line for line in run.metrics() if line["stage"] == "reinforce"]
+    steps = [line for line in run.metrics() if line["stage"] == "rl"]
     points = [line for line in run.metrics() if line["stage"] == "evaluate"]
     assert all({"tools/rate", "tools/calls", "tools/seconds", "rollouts/void"} <= set(line) for line in steps)
     assert all("evaluate/tools_rate" in line for line in points)

@@ -14,25 +14,40 @@ from poziomka.runs import Run
 
 pytestmark = pytest.mark.slow
 
-DIVERGENCE = {"divergence": {"kind": "reverse", "weight": 0.1}}
+DIVERGENCE = 'rl.kl={kind = "reverse", weight = 0.1}'
 
 
 @pytest.fixture
 def recipe():
     """A recipe from nothing that ends within seconds; guesses are sometimes right."""
 
-    def recipe(**changes):
+    def recipe(*changes):
         values = {
             "name": "tiny",
             "threads": 1,
-            "model": {"width": 32, "layers": 1, "heads": 2},
-            "warm_start": {
-                "updates": 24,
-                "lessons": {"tokens": 200, "skill_share": 0.0, "direct_share": 1.0},
-                "learner": {"optimizer": {"rate": 0.01}},
-            },
-            "gate": {"margin": -1.0, "problems": 10},
-            "reinforce": {"steps": 3, "problems": 4, "attempts": 4, "tokens": 12, "budget": 8},
+            "model": {"new": {"width": 32, "layers": 1, "heads": 2}},
+            "stage": [
+                {
+                    "kind": "sft",
+                    "steps": 24,
+                    "demonstrations": {"tokens_per_step": 200, "skill_share": 0.0, "direct_share": 1.0},
+                    "optimizer": {
+                        "learning_rate": 0.01,
+                        "warmup_steps": 5,
+                        "decay_ratio": 0.5,
+                        "min_lr_ratio": 0.05,
+                    },
+                },
+                {
+                    "kind": "rl",
+                    "require": {"thinking_gain": -1.0, "problems": 10},
+                    "steps": 3,
+                    "prompts_per_step": 4,
+                    "group_size": 4,
+                    "max_tokens": 12,
+                    "max_thinking_tokens": 8,
+                },
+            ],
             "evaluate": {
                 "budgets": [2, 8],
                 "problems": 10,
@@ -43,8 +58,7 @@ def recipe():
                 "every": 100,
             },
         }
-        changed = {name: values[name] | change for name, change in changes.items()}
-        return recipe_of(values | changed)
+        return recipe_of(values, changes)
 
     return recipe
 
@@ -61,18 +75,18 @@ def test_the_curve_ends_where_the_steps_do(recipe, tmp_path):
 
 
 def test_the_curve_ends_where_the_flops_are_spent(recipe, tmp_path):
-    train(recipe(reinforce={"steps": 100, "flops": 1.0}), tmp_path, keep_watch=False)
+    train(recipe("rl.steps=100", "rl.flops=1.0"), tmp_path, keep_watch=False)
     assert points(tmp_path) == [24, 25]
 
 
 # --------------------------------------------------------------------------------------------------------- the gate
 def test_a_gate_that_was_lost_is_measured_again(recipe, tmp_path):
-    refusing = recipe(gate={"margin": 1.0})
-    with pytest.raises(LearningError, match="the gate asks for"):
+    refusing = recipe("rl.require.thinking_gain=1.0")
+    with pytest.raises(LearningError, match=r"requires thinking_gain = 1\.00"):
         train(refusing, tmp_path, keep_watch=False)
     before = Run.read(tmp_path).results("gate")
     (tmp_path / "results" / "gate.json").unlink()
-    with pytest.raises(LearningError, match="the gate asks for"):
+    with pytest.raises(LearningError, match=r"requires thinking_gain = 1\.00"):
         train(refusing, tmp_path, keep_watch=False)
     assert Run.read(tmp_path).results("gate") == before
     assert points(tmp_path) == [24]
@@ -101,20 +115,20 @@ def same(one, two):
 
 
 def test_a_divergence_is_to_what_the_warm_start_left(recipe, tmp_path):
-    held = recipe(reinforce={"learner": DIVERGENCE})
+    held = recipe(DIVERGENCE)
     with Run.open(tmp_path, plain(held)) as run:
         training = Training(held, run, quiet=True)
-        training.warm_start()
+        training.run_stage("sft")
         left = copy.deepcopy(training.model)
         with torch.no_grad():
             training.model.embedding.weight.add_(1.0)  # as if reinforced
-        reference = training.learner(held.reinforce.learner).reference
+        reference = training.learner(held.named("rl")).reference
     assert same(reference, left)
     assert not same(reference, training.model)
 
 
 def test_the_doctor_rehearses_with_the_reference_too(recipe):
-    parts = parts_of(recipe(reinforce={"learner": DIVERGENCE}))
+    parts = parts_of(recipe(DIVERGENCE))
     assert same(parts.learner.reference, parts.model)
     assert parts.learner.reference is not parts.model
 
@@ -125,9 +139,9 @@ def test_a_run_that_is_older_than_a_setting_goes_on_with_its_default(recipe, tmp
     path = tmp_path / "recipe.toml"
     lines = path.read_text().splitlines(keepends=True)
     older = [line for line in lines if not line.startswith(("moments = ", "layout = "))]
-    assert len(lines) - len(older) == 4, "both learners have both"
+    assert len(lines) - len(older) == 4, "both stages have both"
     path.write_text("".join(older))
     train(recipe(), tmp_path, keep_watch=False)
     assert path.read_text() == "".join(older)
-    with pytest.raises(RunError, match=r"reinforce.learner.layout \('rows' there, 'shared' here\)"):
-        train(recipe(reinforce={"learner": {"layout": "shared"}}), tmp_path, keep_watch=False)
+    with pytest.raises(RunError, match=r"rl.layout \('rows' there, 'shared' here\)"):
+        train(recipe("rl.layout=shared"), tmp_path, keep_watch=False)

@@ -96,7 +96,7 @@ def test_a_scorer_that_sleeps_is_named_with_its_problem(trusted, tmp_path):
 @pytest.fixture
 def training(tmp_path):
     """The whole wiring of a tiny recipe."""
-    changes = ("threads=1", "watchdog=0.05", "model.width=16", "model.layers=1", "model.heads=2")
+    changes = ("threads=1", "watchdog=0.05", "model.new.width=16", "model.new.layers=1", "model.new.heads=2")
     recipe = recipe_of({}, changes)
     with Run.open(tmp_path / "run", {"name": "run"}) as run:
         yield Training(recipe, run, quiet=True)
@@ -122,7 +122,7 @@ def test_an_engine_tells_its_rows_and_tokens(training):
 
 def test_a_learner_tells_which_part_of_a_batch(training):
     learner, told = training.progress.learner, []
-    learner.settings = type(learner.settings)(places=8)
+    learner.settings = type(learner.settings)(microbatch_tokens=8)
     lessons = training.task.take("train", 0, 8)
     transcripts = [training.chat.demonstrate(Transcript.of(p.prompt), *training.task.demonstration(p)) for p in lessons]
     from poziomka.learning.samples.weighting import imitation_examples

@@ -15,32 +15,32 @@ from poziomka.app.cli.main import main
 
 # Direct answers only, so that guesses are sometimes right and reinforcement has something to learn from.
 TINY = """
+schema_version = 2
 name = "tiny"
 threads = 1
 save_every = 2
-[model]
+
+[model.new]
 width = 32
 layers = 1
 heads = 2
-[warm_start]
-updates = 24
-[warm_start.lessons]
-tokens = 200
-skill_share = 0.0
-direct_share = 1.0
-[warm_start.learner.optimizer]
-rate = 0.01
-[gate]
-margin = -1.0
-problems = 10
-[reinforce]
+
+[[stage]]
+kind = "sft"
+steps = 24
+demonstrations = { tokens_per_step = 200, skill_share = 0.0, direct_share = 1.0 }
+optimizer = { learning_rate = 0.01, warmup_steps = 5, decay_ratio = 0.5, min_lr_ratio = 0.05 }
+
+[[stage]]
+kind = "rl"
 steps = 12
-problems = 8
-attempts = 16
-tokens = 12
-budget = 8
-[reinforce.learner.optimizer]
-rate = 0.003
+prompts_per_step = 8
+group_size = 16
+max_tokens = 12
+max_thinking_tokens = 8
+require = { thinking_gain = -1.0, problems = 10 }
+optimizer = { learning_rate = 0.003 }
+
 [evaluate]
 budgets = [2, 4, 8]
 problems = 10

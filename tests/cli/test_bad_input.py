@@ -47,28 +47,28 @@ def test_a_recipe_that_is_not_toml(poziomka, tmp_path, data):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("reinforce.stpes=3", ["'stpes'", "did you mean 'steps'?"]),
-        ("reinforced.steps=3", ["'reinforced'", "did you mean 'reinforce'?"]),
+        ("rl.stpes=3", ["'stpes'", "did you mean 'steps'?"]),
+        ("rll.steps=3", ["'rll'", "did you mean 'rl'?"]),
         ("task=recurence", ["'recurence'", "did you mean 'recurrence'?"]),
-        ("reinforce.steps=many", ["reinforce.steps must be int", "'many'"]),
-        ("reinforce.steps=3.5", ["reinforce.steps must be int", "3.5"]),
-        ("reinforce.steps=true", ["reinforce.steps must be int", "True"]),
-        ("reinforce=3", ["must be a table of settings"]),
+        ("rl.steps=many", ["rl.steps must be int", "'many'"]),
+        ("rl.steps=3.5", ["rl.steps must be int", "3.5"]),
+        ("rl.steps=true", ["rl.steps must be int", "True"]),
+        ("rl=3", ["must be a table of settings"]),
         ("seed.first=3", ["seed", "first"]),
-        ("reinforce.steps=-1", ["reinforce.steps must be at least 0", "-1"]),
-        ("warm_start.learner.optimizer.rate=nan", ["optimizer.rate must be", "nan"]),
-        ("gate.margin=2", ["gate.margin must be from -1.0 to 1.0", "2"]),
-        ("architecture=transfomer", ["'transfomer'", "did you mean 'transformer'?"]),
-        ("reinforce.aggregation=tokens", ["'tokens'", "did you mean 'token'?"]),
-        ("reinforce.advantage=bach", ["'bach'", "did you mean 'batch'?"]),
-        ("model.heads=3", ["3"]),
+        ("rl.steps=-1", ["rl.steps must be at least 0", "-1"]),
+        ("sft.optimizer.learning_rate=nan", ["optimizer.learning_rate must be", "nan"]),
+        ("rl.require.thinking_gain=2", ["rl.require.thinking_gain must be from -1.0 to 1.0", "2"]),
+        ("model.new.architecture=transfomer", ["'transfomer'", "did you mean 'transformer'?"]),
+        ("rl.aggregation=tokens", ["'tokens'", "did you mean 'token'?"]),
+        ("rl.advantage=bach", ["'bach'", "did you mean 'batch'?"]),
+        ("model.new.heads=3", ["3"]),
         ("evaluate.budgets=8", ["evaluate.budgets must be", "8"]),
         ("evaluate.budgets=[]", ["budgets"]),
         ("evaluate.budgets=[-1]", ["budgets", "-1"]),
         ("evaluate.votes=[]", ["votes"]),
         ("evaluate.votes=[0]", ["votes", "0"]),
         ("name=../elsewhere", ["'../elsewhere'"]),
-        ("reinforce.steps", ["name=value", "'reinforce.steps'"]),
+        ("rl.steps", ["name=value", "'rl.steps'"]),
         ("=3", ["name=value", "'=3'"]),
     ],
 )
@@ -111,8 +111,8 @@ def test_a_folder_of_somebody_elses_files_is_left_alone(poziomka, tiny, tmp_path
 
 def test_a_folder_of_another_recipe_is_left_alone(poziomka, tiny, finished, bytes_of):
     before = bytes_of(finished)
-    answer = poziomka("train", tiny, "--run", finished, "--set", "seed=1", "--set", "model.width=64")
-    refused(answer, "another recipe", "seed (0 there, 1 here)", "model.width (32 there, 64 here)")
+    answer = poziomka("train", tiny, "--run", finished, "--set", "seed=1", "--set", "model.new.width=64")
+    refused(answer, "another recipe", "seed (0 there, 1 here)", "model.new.width (32 there, 64 here)")
     assert untouched(before, bytes_of(finished))
 
 
@@ -141,7 +141,7 @@ def test_runs_of_a_folder_that_is_not_there(poziomka, tmp_path):
 def test_a_run_of_another_schema_version(poziomka, finished, bytes_of, command, version):
     path = finished / "recipe.toml"
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("schema_version = 1", f"schema_version = {version}"), encoding="utf-8")
+    path.write_text(text.replace("schema_version = 2", f"schema_version = {version}"), encoding="utf-8")
     before = bytes_of(finished)
     refused(poziomka(*command, finished), "recipe.toml has schema_version", str(version))
     assert bytes_of(finished) == before

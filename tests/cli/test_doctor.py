@@ -11,7 +11,14 @@ from poziomka.app.doctor import Finding
 from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Score
 
-SMALL = ("threads=1", "model.width=32", "model.layers=1", "model.heads=2", "reinforce.tokens=12", "reinforce.budget=8")
+SMALL = (
+    "threads=1",
+    "model.new.width=32",
+    "model.new.layers=1",
+    "model.new.heads=2",
+    "rl.max_tokens=12",
+    "rl.max_thinking_tokens=8",
+)
 
 
 @pytest.fixture
@@ -74,7 +81,7 @@ def test_a_recipe_that_cannot_be_read_is_one_sentence(poziomka, tmp_path):
 
 def test_an_unknown_setting_is_answered_with_the_nearest(terminal):
     with pytest.raises(SettingsError, match="did you mean 'tokens'"):
-        doctor(None, ("reinforce.token=3",), as_json=False, console=terminal)
+        doctor(None, ("rl.token=3",), as_json=False, console=terminal)
 
 
 def test_on_a_terminal_what_is_learned_from_is_coloured_by_sign(terminal):

@@ -32,13 +32,13 @@ def refused(answer, *words):
         (["task=nope"], ["unknown task 'nope'"]),
         (["task=grade_school:/nowhere"], ["there is no file", "/nowhere"]),
         (["task=sums"], ["is for a model that reads already"]),
-        (["pretrained=/nope/nope"], ["there is no model '/nope/nope'"]),
-        (["pretrained=nope.gguf"], ["there is no model 'nope.gguf'"]),
-        (["pretrained=.."], ["no folder of a checkpoint"]),
-        (["precision=bfloat16"], ["without pretrained"]),
+        (["model.new=none", "model.load=/nope/nope"], ["there is no model '/nope/nope'"]),
+        (["model.new=none", "model.load=nope.gguf"], ["there is no model 'nope.gguf'"]),
+        (["model.new=none", "model.load=.."], ["no folder of a checkpoint"]),
+        (["model.precision=bfloat16"], ["without model.load"]),
         (["levels=[90, 91]"], ["90"]),
-        (["tools=hammer"], ["'hammer'"]),
-        (["start=nowhere"], ["there is no folder nowhere"]),
+        (["tools.hammer={}"], ["'hammer'"]),
+        (["model.start=nowhere"], ["there is no folder nowhere"]),
     ],
 )
 def test_a_dry_run_looks_for_all_that_a_recipe_names(poziomka, tiny, tmp_path, monkeypatch, changes, words):
@@ -51,7 +51,12 @@ def test_a_dry_run_looks_for_all_that_a_recipe_names(poziomka, tiny, tmp_path, m
 @pytest.mark.fault("C6")
 def test_a_dry_run_looks_for_a_model_on_the_hub(poziomka, tiny, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    refused(poziomka("train", tiny, "--dry-run", "--set", "pretrained=nope/nope", "--set", "task=sums"), "nope/nope")
+    refused(
+        poziomka(
+            "train", tiny, "--dry-run", "--set", "model.new=none", "--set", "model.load=nope/nope", "--set", "task=sums"
+        ),
+        "nope/nope",
+    )
 
 
 @pytest.mark.fault("C6")
@@ -147,7 +152,7 @@ def test_a_journal_that_is_not_there_is_said_without_names_of_python(poziomka, f
 
 @pytest.mark.fault("C8")
 def test_without_a_budget_for_thought_the_gate_asks_for_nothing(tiny, tmp_path):
-    changes = ("reinforce.budget=0", "gate.margin=0.3", "reinforce.steps=1", "warm_start.updates=2")
+    changes = ("rl.max_thinking_tokens=0", "rl.require.thinking_gain=0.3", "rl.steps=1", "sft.steps=2")
     train(read_recipe(tiny, changes), tmp_path / "run")
     gate = Run.read(tmp_path / "run").results("gate")
     assert (gate["gain"], gate["passed"]) == (0.0, True)
@@ -158,16 +163,16 @@ def test_without_a_budget_for_thought_the_gate_asks_for_nothing(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("lr=1e-5", "'reinforce.learner.optimizer.rate'"),
-        ("reinforce.learning_rate=1e-5", "'reinforce.learner.optimizer.rate'"),
-        ("loss=ppo", "'reinforce.learner.surrogate.kind'"),
-        ("reinforce.beta=0.1", "'reinforce.learner.divergence.weight'"),
-        ("num_generations=8", "'reinforce.attempts'"),
-        ("device=cuda", "every run computes on this machine's processor"),
-        ("warm_start.lr=1e-5", "'warm_start.learner.optimizer.rate'"),
-        ("warm_start.learner.max_grad_norm=1", "'warm_start.learner.optimizer.clip'"),
-        ("template_variables.day=2026-11-28", "template_variables.day must be text, a number"),
-        ("reinforce.stpes=3", "did you mean 'steps'?"),
+        ("lr=1e-5", "'rl.optimizer.learning_rate'"),
+        ("rl.learning_rate=1e-5", "'rl.optimizer.learning_rate'"),
+        ("loss=ppo", "'rl.surrogate.kind'"),
+        ("rl.beta=0.1", "'rl.kl.weight'"),
+        ("num_generations=8", "'rl.group_size'"),
+        ("device=cuda", "'model.device'"),
+        ("sft.lr=1e-5", "'sft.optimizer.learning_rate'"),
+        ("sft.max_grad_norm=1", "'sft.optimizer.max_grad_norm'"),
+        ("model.template_variables.day=2026-11-28", "template_variables.day must be text, a number"),
+        ("rl.stpes=3", "did you mean 'steps'?"),
     ],
 )
 def test_another_librarys_name_of_a_setting_leads_to_ours(poziomka, tiny, change, words):
@@ -176,14 +181,14 @@ def test_another_librarys_name_of_a_setting_leads_to_ours(poziomka, tiny, change
 
 @pytest.mark.fault("C5")
 def test_settings_are_listed_with_default_type_range_and_meaning(poziomka):
-    status, output, _ = poziomka("settings", "warm_start.learner.optimizer.rate")
+    status, output, _ = poziomka("settings", "sft.optimizer.learning_rate")
     assert status == 0
     first, second = output.splitlines()
-    assert first.startswith("warm_start.learner.optimizer.rate = 0.002   float, ")
+    assert first.startswith("sft.optimizer.learning_rate = 0.002   float, ")
     assert second.strip()
-    assert poziomka("settings", "lr")[1].startswith("reinforce.learner.optimizer.rate = ")
-    assert "lora.rank = " in poziomka("settings")[1]
-    refused(poziomka("settings", "reinfroce"), "no setting begins with 'reinfroce'; did you mean 'reinforce'?")
+    assert poziomka("settings", "lr")[1].startswith("rl.optimizer.learning_rate = ")
+    assert "model.lora.rank = " in poziomka("settings")[1]
+    refused(poziomka("settings", "ofline"), "no setting begins with 'ofline'; did you mean 'offline'?")
 
 
 def test_every_name_that_is_led_to_is_a_setting():

@@ -58,7 +58,7 @@ def test_without_a_command_the_help_stands_where_errors_go(poziomka):
 # ------------------------------------------------------------------------------------------------------------- train
 def test_a_dry_run_prints_a_recipe_that_reads_back_the_same_and_makes_nothing(poziomka, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    change = "reinforce.learner.optimizer.rate=0.25"
+    change = "rl.optimizer.learning_rate=0.25"
     status, output, _ = poziomka("train", tiny, "--set", "seed=7", "--set", change, "--dry-run")
     assert status == 0
     assert list(tmp_path.iterdir()) == []
@@ -68,7 +68,7 @@ def test_a_dry_run_prints_a_recipe_that_reads_back_the_same_and_makes_nothing(po
 
 def test_a_runs_own_recipe_repeats_it_in_a_folder_of_its_own(poziomka, tiny, tmp_path, monkeypatch, contents):
     monkeypatch.chdir(tmp_path)
-    short = ["--set", "warm_start.updates=2", "--set", "reinforce.steps=1"]
+    short = ["--set", "sft.steps=2", "--set", "rl.steps=1"]
     status, output, errors = poziomka("train", tiny, *short)
     assert status == 0, errors
     assert output.splitlines()[-1] == "The report is at runs/tiny/report.html"

@@ -27,7 +27,7 @@ def test_they_are_copied_to_event_files(poziomka, reference, tmp_path):
 
 @tensorboard
 def test_training_copies_them_as_they_come(poziomka, tiny, tmp_path):
-    short = ["--set", "warm_start.updates=2", "--set", "reinforce.steps=1"]
+    short = ["--set", "sft.steps=2", "--set", "rl.steps=1"]
     status, _, errors = poziomka("train", tiny, *short, "--run", tmp_path / "run", "--to", "tensorboard")
     assert status == 0, errors
     (events,) = (tmp_path / "run" / "tensorboard").iterdir()

@@ -33,7 +33,7 @@ def saved(folder) -> int:
 # ------------------------------------------------------------------------------------------ losses that are no numbers
 @pytest.mark.parametrize("rate", ["1e9", "inf"])
 def test_a_loss_that_is_no_number_stops_the_warm_start(poziomka, tiny, tmp_path, rate):
-    change = f"warm_start.learner.optimizer.rate={rate}"
+    change = f"sft.optimizer.learning_rate={rate}"
     status, _, errors = poziomka("train", tiny, "--run", tmp_path / "run", "--set", change)
     assert status == 2, errors
     assert errors.count("\n") == 1
@@ -49,7 +49,7 @@ def without_clocks(path):
 
 def test_weights_that_overflow_stop_reinforcement_and_what_was_saved_is_intact(poziomka, tiny, tmp_path):
     folder = tmp_path / "run"
-    command = ("train", tiny, "--run", folder, "--set", "reinforce.learner.optimizer.rate=inf")
+    command = ("train", tiny, "--run", folder, "--set", "rl.optimizer.learning_rate=inf")
     status, _, errors = poziomka(*command)
     assert status == 2, errors
     assert "not finite" in errors
@@ -64,7 +64,7 @@ def test_weights_that_overflow_stop_reinforcement_and_what_was_saved_is_intact(p
 @pytest.fixture(scope="module")
 def silent() -> list[str]:
     """Changes that leave no variance: the likeliest token every time."""
-    return ["--set", "reinforce.temperature=0.000001", "--set", "reinforce.patience=5"]
+    return ["--set", "rl.temperature=0.000001", "--set", "rl.patience=5"]
 
 
 def test_a_long_stretch_without_variance_stops_with_the_state_saved(poziomka, tiny, tmp_path, silent):
@@ -92,7 +92,7 @@ def test_patience_does_not_begin_anew_where_a_run_is_resumed(start, poziomka, ti
 def test_without_patience_it_goes_on(poziomka, tiny, tmp_path, silent):
     path = tmp_path / "recipe.toml"  # TOML has no word for None: a setting that is None is left out, or set to "none"
     path.write_bytes(tiny.read_bytes())
-    status, _, errors = poziomka("train", path, "--run", tmp_path / "run", *silent, "--set", "reinforce.patience=none")
+    status, _, errors = poziomka("train", path, "--run", tmp_path / "run", *silent, "--set", "rl.patience=none")
     assert status == 0, errors
     assert saved(tmp_path / "run") == 36
 
@@ -139,12 +139,12 @@ def failed(folder) -> list:
 
 def test_a_scorer_that_sometimes_raises_is_survived_recorded_and_never_a_reward(tiny, tmp_path):
     folder = tmp_path / "run"
-    reinforced(tiny, folder, raises_sometimes, "reinforce.failures=1.0")
+    reinforced(tiny, folder, raises_sometimes, "rl.failures=1.0")
     assert failed(folder)
     assert {r.score.reward for r in failed(folder)} == {None}
     assert {r.score.verdict for r in failed(folder)} == {Verdict.ERROR}
     assert "the scorer raised RuntimeError: no such table: answers); they are left out" in notes(folder)
-    shares = [line["verdict/failures"] for line in Run.read(folder).metrics() if line["stage"] == "reinforce"]
+    shares = [line["verdict/failures"] for line in Run.read(folder).metrics() if line["stage"] == "rl"]
     assert max(shares) > 0
 
 
@@ -161,7 +161,7 @@ def test_a_scorer_that_always_raises_stops_the_run_and_once_mended_it_goes_on(ti
 
 def test_a_scorer_that_hangs_is_stopped_recorded_and_survived(tiny, tmp_path):
     folder = tmp_path / "run"
-    changes = ("reinforce.failures=1.0", "reinforce.scorer_seconds=0.2", "reinforce.steps=6", "reinforce.attempts=2")
+    changes = ("rl.failures=1.0", "rl.scorer_seconds=0.2", "rl.steps=6", "rl.group_size=2")
     reinforced(tiny, folder, hangs_sometimes, *changes)
     assert {r.score.verdict for r in failed(folder)} == {Verdict.TIMEOUT}
     assert {r.score.reward for r in failed(folder)} == {None}

@@ -93,7 +93,7 @@ def test_a_run_killed_while_it_writes_ends_as_if_undisturbed(start, contents, ti
 
 @pytest.mark.soak
 def test_a_run_killed_thirty_times_ends_as_if_undisturbed(start, outside, contents, tiny, tmp_path):
-    longer = ["--set", "warm_start.updates=60", "--set", "reinforce.steps=80"]
+    longer = ["--set", "sft.steps=60", "--set", "rl.steps=80"]
     assert outside("train", tiny, "--run", tmp_path / "undisturbed", *longer)[0] == 0
     folder = tmp_path / "run"
     chance = random.Random(seed_of("kill", "soak"))
@@ -104,7 +104,7 @@ def test_a_run_killed_thirty_times_ends_as_if_undisturbed(start, outside, conten
 
 
 def test_the_reference_run_learned_something(contents, reference):
-    lines = [line for line in contents(reference)["metrics"] if line["stage"] == "reinforce"]
+    lines = [line for line in contents(reference)["metrics"] if line["stage"] == "rl"]
     assert sum(line.get("policy/grad_norm", 0.0) > 0 for line in lines) >= 3
 
 

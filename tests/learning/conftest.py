@@ -82,7 +82,7 @@ def learner_of():
     """A learner with flat rates and no clipping, but for what a test sets."""
 
     def learner_of(model, temperature=1.0, reference=None, learner=None, **optimizer):
-        how = {"rate": 1e-2, "warmup": 0, "decay": 0.0, "clip": 0.0} | optimizer
+        how = {"learning_rate": 1e-2, "warmup_steps": 0, "decay_ratio": 0.0, "max_grad_norm": 0.0} | optimizer
         settings = LearnerSettings(optimizer=OptimizerSettings(**how), **(learner or {}))
         return Learner(model, settings, temperature, reference)
 

@@ -68,7 +68,7 @@ def test_a_model_with_the_adapters_it_began_with_is_its_own_reference(adaptable,
     """Divergence 0 in the first step, and then that from a copy; what a warm start taught the adapters is in both."""
     model = adaptable()
     learner_of(model).step(batch_of(taught=True), 1e-1)
-    settings = {"divergence": DivergenceSettings(kind=kind, weight=0.5)}
+    settings = {"kl": DivergenceSettings(kind=kind, weight=0.5)}
     one, two = (
         learner_of(model, reference=model, learner=settings),
         learner_of(copied := copy.deepcopy(model), reference=copy.deepcopy(copied), learner=settings),

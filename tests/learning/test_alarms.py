@@ -15,7 +15,7 @@ from poziomka.core.transcript import Author, Span, Stop, Transcript, compact
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.monitoring.detectors import METRICS, NO_GAIN, UNEARNED, UNEARNED_HELD_OUT
 from poziomka.learning.monitoring.reward_hacking import UNAUDITED, Alarms, is_alarm
 from poziomka.learning.monitoring.thresholds import AlarmSettings
@@ -32,7 +32,15 @@ from poziomka.runs import Run
 torch.set_num_threads(1)
 
 SYMBOLS = ("a", "b", "c", "please")
-SETTINGS = {"steps": 30, "problems": 16, "attempts": 16, "tokens": 1, "budget": 0, "retire_at": None, "patience": None}
+SETTINGS = {
+    "steps": 30,
+    "prompts_per_step": 16,
+    "group_size": 16,
+    "max_tokens": 1,
+    "max_thinking_tokens": 0,
+    "drop_solved_above": None,
+    "patience": None,
+}
 
 
 def source(split, index, level):
@@ -59,8 +67,8 @@ def make(task, run, seed=0, rate=5e-3, every=1000, **changes):
     """Returns the progress of a fresh tiny model, and what reinforces it."""
     tokenizer = Tokenizer.of_symbols(SYMBOLS)
     model = build_model("transformer", TransformerSettings(width=16, layers=1, heads=2), len(tokenizer), seed)
-    settings = ReinforceSettings(**(SETTINGS | changes))
-    optimizer = OptimizerSettings(rate=rate, warmup=0, decay=0.0, clip=0.0)
+    settings = RLSettings(**(SETTINGS | changes))
+    optimizer = OptimizerSettings(learning_rate=rate, warmup_steps=0, decay_ratio=0.0, max_grad_norm=0.0)
     progress = Progress(run, Learner(model, LearnerSettings(optimizer=optimizer), 1.0), tokenizer, every)
     sampler, curriculum = LocalSampler(model, PlainFormat(tokenizer)), Curriculum(task, 0)
     progress.extra["curriculum"] = curriculum.state

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from poziomka.learning.curriculum.curriculum import Curriculum
-from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.session import Progress
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "02_grpo_by_hand.py"
@@ -23,8 +23,14 @@ def test_its_curve_is_that_of_the_loop(example, open_run):
     by_hand = example["grpo"](example["Parts"].build(), 12)
     assert min(by_hand) > 0
     parts, run = example["Parts"].build(), open_run()
-    sampling = {"problems": 8, "attempts": 8, "tokens": 2, "budget": 0, "retire_at": None}
-    settings = ReinforceSettings(steps=12, advantage="group", learner=parts.learner.settings, **sampling)
+    sampling = {
+        "prompts_per_step": 8,
+        "group_size": 8,
+        "max_tokens": 2,
+        "max_thinking_tokens": 0,
+        "drop_solved_above": None,
+    }
+    settings = RLSettings(steps=12, advantage="group", optimizer=parts.learner.settings.optimizer, **sampling)
     progress = Progress(run, parts.learner, parts.sampler.chat.tokenizer, 1000)
     task = example["task"]
     reinforce(progress, Policy(parts.sampler), task, Curriculum(task, seed=0), settings)

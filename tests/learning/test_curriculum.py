@@ -150,7 +150,7 @@ def easy(level):
 def test_an_adaptive_curriculum_begins_where_it_is_told_to(counting):
     assert {problem.level for problem in adaptive(counting).take(30)} == {1}
     assert {problem.level for problem in adaptive(counting, start=(3, 5)).take(60)} == {1, 2, 3, 4, 5}
-    assert {problem.level for problem in adaptive(counting, start=(3, 5), rehearse=0.0).take(60)} == {3, 4, 5}
+    assert {problem.level for problem in adaptive(counting, start=(3, 5), review_prob=0.0).take(60)} == {3, 4, 5}
 
 
 def test_it_gives_no_problem_of_an_endless_task_twice(counting):
@@ -189,7 +189,7 @@ def test_seeds_name_different_levels(counting):
 
 
 def test_a_finite_tasks_problems_of_a_level_come_once_each_round(graded):
-    curriculum = adaptive(graded, start=(2, 2), rehearse=0.0)
+    curriculum = adaptive(graded, start=(2, 2), review_prob=0.0)
     rounds = [keys(curriculum.take(3)) for _ in range(4)]
     assert all(sorted(each) == ["train10", "train2", "train6"] for each in rounds)
     assert len({tuple(each) for each in rounds}) > 1

@@ -13,7 +13,7 @@ from poziomka.learning.session import Interrupted, Progress
 @pytest.fixture
 def start(open_run, learner_of, build, tokenizer):
     def start(name="run", every=4, seed=0):
-        return Progress(open_run(name), learner_of(build(seed=seed), rate=1e-2), tokenizer, every)
+        return Progress(open_run(name), learner_of(build(seed=seed), learning_rate=1e-2), tokenizer, every)
 
     return start
 
@@ -70,7 +70,7 @@ def test_every_update_is_logged_with_its_stage_and_cost(start, lessons):
 
 def test_the_rate_follows_the_schedule(start, lessons, learner_of, build):
     progress = start()
-    progress.learner = learner_of(build(), rate=1e-2, warmup=2, decay=0.5)
+    progress.learner = learner_of(build(), learning_rate=1e-2, warmup_steps=2, decay_ratio=0.5)
     finetune(progress, lessons, 8)
     assert column(progress, "learning/rate") == pytest.approx([5e-3, 1e-2, 1e-2, 1e-2, 1e-2, 7.5e-3, 5e-3, 2.5e-3])
 

@@ -60,10 +60,10 @@ def both(build, learner_of, monkeypatch):
 
     def both(architecture="transformer", temperature=1.0, batch=None, **settings):
         batch = batch_of() if batch is None else batch
-        wanted = settings.get("divergence")
+        wanted = settings.get("kl")
         reference = build(WORDS, seed=5, architecture=architecture, loud=0.1) if wanted else None
         learner = learner_of(
-            build(WORDS, architecture=architecture, loud=0.1), temperature, reference, {"head_rows": ROWS} | settings
+            build(WORDS, architecture=architecture, loud=0.1), temperature, reference, {"logit_chunk": ROWS} | settings
         )
         chunks = taken(learner, batch)
         monkeypatch.setattr(learning, "SMALL", WORDS)
@@ -74,7 +74,7 @@ def both(build, learner_of, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["cispo", "ppo", "dapo", "gspo", "dppo", "reinforce"])
 def test_chunks_give_the_surrogate_s_loss_and_gradient(both, kind):
-    settings = SurrogateSettings(kind=kind, sequence_low=0.1, sequence_high=0.1, trust=1e-5)
+    settings = SurrogateSettings(kind=kind, sequence_low=0.1, sequence_high=0.1, trust_region=1e-5)
     batch = batch_of()
     chunks, whole = both(batch=replace(batch, old=batch.logprobs), surrogate=settings)
     demand_equal(chunks, whole)
@@ -86,7 +86,10 @@ def test_chunks_give_the_surrogate_s_loss_and_gradient(both, kind):
 def test_chunks_give_the_correction_s_loss_and_gradient(both, kind, moved):
     batch = batch_of()
     old = batch.logprobs + 0.1 * torch.randn(batch.logprobs.shape, generator=torch.Generator().manual_seed(1))
-    how = {"surrogate": SurrogateSettings(kind="gspo"), "correction": CorrectionSettings(kind=kind, cap=1.05)}
+    how = {
+        "surrogate": SurrogateSettings(kind="gspo"),
+        "correction": CorrectionSettings(kind=kind, importance_cap=1.05),
+    }
     chunks, whole = both(batch=replace(batch, old=old if moved else None), **how)
     demand_equal(chunks, whole)
     assert whole[0].cut > 0
@@ -95,16 +98,14 @@ def test_chunks_give_the_correction_s_loss_and_gradient(both, kind, moved):
 @pytest.mark.parametrize("kind", ["k3", "reverse", "forward"])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_chunks_give_the_divergence_s_loss_and_gradient(both, kind, temperature):
-    chunks, whole = both(temperature=temperature, divergence=DivergenceSettings(kind=kind, weight=50.0))
+    chunks, whole = both(temperature=temperature, kl=DivergenceSettings(kind=kind, weight=50.0))
     demand_equal(chunks, whole)
     assert whole[0].divergence > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["cispo", "gspo"])
 def test_a_head_of_which_nothing_is_known_is_taken_in_chunks_too(both, kind):
-    demand_equal(
-        *both("recurrent", surrogate=SurrogateSettings(kind=kind), divergence=DivergenceSettings(kind="reverse"))
-    )
+    demand_equal(*both("recurrent", surrogate=SurrogateSettings(kind=kind), kl=DivergenceSettings(kind="reverse")))
 
 
 @pytest.mark.parametrize("kind", ["reverse", "forward"])
@@ -112,7 +113,7 @@ def test_a_divergence_over_the_vocabulary_is_the_formula_s(build, learner_of, ki
     model, reference, batch = build(loud=0.1), build(seed=5, loud=0.1), batch_of(count=1)
     batch.tokens.remainder_(7)
     weight = 0.5
-    settings = {"divergence": DivergenceSettings(kind=kind, weight=weight)}
+    settings = {"kl": DivergenceSettings(kind=kind, weight=weight)}
     sums, found = taken(learner_of(model, reference=reference, learner=settings), batch)
     p, q = (torch.log_softmax(each.logits(each(batch.tokens))[0, :-1], -1) for each in (model, reference))
     first, second = (p, q.detach()) if kind == "reverse" else (q.detach(), p)

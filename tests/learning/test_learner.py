@@ -73,13 +73,13 @@ def test_an_accumulated_gradient_is_that_of_one_pass(build, learner_of, places):
     model, batch = build(loud=0.1), Batch.pack(examples(40))
     assert len(list(batch.split(places))) > 1
     whole = gradients(learner_of(model), batch)
-    assert close(gradients(learner_of(model, learner={"places": places}), batch), whole)
+    assert close(gradients(learner_of(model, learner={"microbatch_tokens": places}), batch), whole)
 
 
 def test_accumulated_metrics_are_those_of_one_pass(build, learner_of):
     batch = Batch.pack(examples(40))
     whole = learner_of(build(loud=0.1)).step(batch, 0.0)
-    parts = learner_of(build(loud=0.1), learner={"places": 1}).step(batch, 0.0)
+    parts = learner_of(build(loud=0.1), learner={"microbatch_tokens": 1}).step(batch, 0.0)
     assert parts == pytest.approx(whole, rel=1e-4)
 
 
@@ -128,7 +128,7 @@ def test_a_long_gradient_is_cut_to_the_bound_and_logged_whole(build, learner_of)
     free = gradients(learner_of(model), batch)
     norm = float(torch.cat([each.flatten() for each in free]).norm())
     bound = norm / 3
-    learner = learner_of(model, clip=bound)
+    learner = learner_of(model, max_grad_norm=bound)
     learner.forward_backward(batch)
     assert learner.clip() == pytest.approx(norm, rel=1e-4)
     assert close([parameter.grad * 3 for parameter in model.parameters()], free, 1e-4)

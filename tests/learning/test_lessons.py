@@ -17,7 +17,7 @@ def digits():
 
 
 def lessons_of(task, chat, seed=0, **settings):
-    return Lessons(task, chat, LessonSettings(**({"tokens": 600} | settings)), seed)
+    return Lessons(task, chat, LessonSettings(**({"tokens_per_step": 600} | settings)), seed)
 
 
 def levels(lessons):
@@ -36,7 +36,7 @@ def test_lessons_are_named_by_seed_and_update(counting, digits):
 
 
 def test_an_update_has_about_the_tokens_that_were_asked_for(counting, digits):
-    lessons = lessons_of(counting, digits, tokens=300).at(3, 20)
+    lessons = lessons_of(counting, digits, tokens_per_step=300).at(3, 20)
     total = sum(map(len, lessons))
     assert 300 <= total < 300 + len(lessons[-1])
 
@@ -51,7 +51,7 @@ def test_the_skill_comes_first_all_written_out(counting, digits):
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_then_come_direct_answers_in_their_share(counting, digits, share):
-    lessons = lessons_of(counting, digits, skill_share=0.0, direct_share=share, tokens=4000).at(20, 20)
+    lessons = lessons_of(counting, digits, skill_share=0.0, direct_share=share, tokens_per_step=4000).at(20, 20)
     lessons = [lesson for lesson in lessons if levels([lesson]) > [1]]  # a thought to 1 is empty
     assert sum(map(direct, lessons)) / len(lessons) == pytest.approx(share, abs=0.08)
 
@@ -59,7 +59,7 @@ def test_then_come_direct_answers_in_their_share(counting, digits, share):
 def test_hasty_thoughts_break_off_at_any_of_their_words(counting, digits):
     def thoughts(update):
         lessons = lessons_of(
-            counting, digits, skill_share=0.5, direct_share=0.0, haste=0.5, grow_share=0.0, tokens=9000
+            counting, digits, skill_share=0.5, direct_share=0.0, cutoff_prob=0.5, grow_share=0.0, tokens_per_step=9000
         )
         found = [lesson.reply.partition("</think>") for lesson in lessons.at(update, 20)]
         return [(len(thought.split()) - 1, int(answer) - 1) for thought, _, answer in found]  # written, whole
@@ -71,12 +71,14 @@ def test_hasty_thoughts_break_off_at_any_of_their_words(counting, digits):
 
 
 def test_without_haste_lessons_are_what_they_were_before_there_was_any(counting, digits):
-    plain, hasty = (lessons_of(counting, digits, skill_share=0.0, haste=haste).at(20, 20) for haste in (0.0, 1e-9))
+    plain, hasty = (
+        lessons_of(counting, digits, skill_share=0.0, cutoff_prob=haste).at(20, 20) for haste in (0.0, 1e-9)
+    )
     assert [lesson.text for lesson in plain] == [lesson.text for lesson in hasty]
 
 
 def test_the_highest_level_grows_to_its_end(counting, digits):
-    lessons = lessons_of(counting, digits, skill_share=0.8, grow_share=0.5, tokens=3000)
+    lessons = lessons_of(counting, digits, skill_share=0.8, grow_share=0.5, tokens_per_step=3000)
     tops = [max(levels(lessons.at(update, 20))) for update in (1, 5, 9, 20)]
     assert tops[0] == 1
     assert tops == sorted(tops)
@@ -84,7 +86,7 @@ def test_the_highest_level_grows_to_its_end(counting, digits):
 
 
 def test_levels_are_drawn_log_uniformly(counting, digits):
-    lessons = lessons_of(counting, digits, skill_share=0.0, grow_share=0.0, tokens=20_000).at(20, 20)
+    lessons = lessons_of(counting, digits, skill_share=0.0, grow_share=0.0, tokens_per_step=20_000).at(20, 20)
     assert sum(level < 3 for level in levels(lessons)) / len(lessons) == pytest.approx(0.477, abs=0.04)
 
 
@@ -116,7 +118,7 @@ def test_a_task_without_demonstrations_is_refused(counting, digits):
 
 # ------------------------------------------------------------------------------------------------------------ levels
 def test_lessons_may_be_of_fewer_levels_than_are_trained_on(counting, digits):
-    lessons = lessons_of(counting, digits, levels=(2, 4), grow_share=0.0, tokens=3000)
+    lessons = lessons_of(counting, digits, levels=(2, 4), grow_share=0.0, tokens_per_step=3000)
     assert set(levels(lessons.at(20, 20))) == {2, 3, 4}
 
 

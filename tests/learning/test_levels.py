@@ -11,7 +11,7 @@ from poziomka.learning.curriculum.levels import CurriculumSettings, LevelRange, 
 
 
 def range_of(levels=range(1, 10), **settings):
-    plain = {"attempts": 10, "widen_at": 0.8, "narrow_at": 0.1, "drop_at": 0.9, "rehearse": 0.1}
+    plain = {"attempts": 10, "widen_at": 0.8, "narrow_at": 0.1, "drop_at": 0.9, "review_prob": 0.1}
     return LevelRange(list(levels), CurriculumSettings(kind="adaptive", **(plain | settings)))
 
 
@@ -177,14 +177,14 @@ def drawn(levels, count=4000):
 
 
 def test_levels_of_the_range_are_drawn_alike_and_mastered_ones_rehearsed():
-    shares = drawn(range_of(start=(4, 6), rehearse=0.1))
+    shares = drawn(range_of(start=(4, 6), review_prob=0.1))
     assert list(shares) == [1, 2, 3, 4, 5, 6]
     assert sum(shares[level] for level in (1, 2, 3)) == pytest.approx(0.1, abs=0.02)
     assert all(shares[level] == pytest.approx(0.3, abs=0.03) for level in (4, 5, 6))
 
 
 def test_nothing_is_rehearsed_where_nothing_is_mastered():
-    assert list(drawn(range_of(start=(1, 2), rehearse=0.5))) == [1, 2]
+    assert list(drawn(range_of(start=(1, 2), review_prob=0.5))) == [1, 2]
 
 
 def test_levels_may_have_gaps(tried):

@@ -39,7 +39,7 @@ def test_reinforce_is_minus_the_weighted_logprob():
 
 @pytest.mark.parametrize("cap", [1.0, 5.0])
 def test_cispo_weights_the_logprob_with_the_capped_ratio_that_carries_no_gradient(cap):
-    loss, clipped, gradient = taken("cispo", cap=cap)
+    loss, clipped, gradient = taken("cispo", importance_cap=cap)
     capped = [min(ratio, cap) for ratio in RATIOS]
     wanted = -sum(c * w * (math.log(r) - 2) for c, w, r in zip(capped, WEIGHT.tolist(), RATIOS, strict=True))
     assert loss == pytest.approx(wanted, rel=1e-5)
@@ -50,8 +50,8 @@ def test_cispo_weights_the_logprob_with_the_capped_ratio_that_carries_no_gradien
 @pytest.mark.parametrize(
     ("how", "weights", "cut"),
     [
-        (CorrectionSettings(cap=2.0), [0.5, 1.0, 2.0], [False, False, True]),
-        (CorrectionSettings(kind="sequence", cap=3.0), [0.5, 1.0, 3.0], [False, False, True]),
+        (CorrectionSettings(importance_cap=2.0), [0.5, 1.0, 2.0], [False, False, True]),
+        (CorrectionSettings(kind="sequence", importance_cap=3.0), [0.5, 1.0, 3.0], [False, False, True]),
         (CorrectionSettings(kind="none"), [1.0, 1.0, 1.0], [False, False, False]),
     ],
 )
@@ -160,7 +160,7 @@ def test_a_token_without_a_weight_is_no_part_of_its_sequence_s_ratio():
 )
 def test_dppo_leaves_out_tokens_whose_probability_has_moved_too_far_their_way(p, q, weight, kept):
     logp = torch.tensor([p]).log().requires_grad_()
-    settings = SurrogateSettings(kind="dppo", trust=0.2)
+    settings = SurrogateSettings(kind="dppo", trust_region=0.2)
     loss, clipped = policy_gradient(logp, torch.tensor([q]).log(), torch.tensor([weight]), settings)
     wanted = -weight * p / q if kept else 0.0
     assert int(clipped) == (not kept)

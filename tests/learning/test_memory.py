@@ -25,7 +25,7 @@ checkpointing, dtype = sys.argv[1] == "True", getattr(torch, sys.argv[2])
 
 def learner(width, layers):
     shape = TransformerSettings(width=width, layers=layers, heads=8, key_heads=4, qk_norm=False)
-    settings = LearnerSettings(checkpointing=checkpointing, places=2048)
+    settings = LearnerSettings(gradient_checkpointing=checkpointing, microbatch_tokens=2048)
     return Learner(Transformer(shape, 9000).to(dtype), settings)
 
 def step(learner, rows):

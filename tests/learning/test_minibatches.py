@@ -13,7 +13,12 @@ from poziomka.learning.samples.batch import Batch
 from poziomka.learning.samples.weighting import Example, minibatches
 
 KINDS = ["cispo", "ppo", "dapo", "gspo", "dppo", "reinforce"]
-SURROGATE = {"cap": 1.05, "sequence_low": 0.01, "sequence_high": 0.02, "trust": 0.01}  # so that some tokens are clipped
+SURROGATE = {
+    "importance_cap": 1.05,
+    "sequence_low": 0.01,
+    "sequence_high": 0.02,
+    "trust_region": 0.01,
+}  # so that some tokens are clipped
 
 
 def texts(count=6, seed=0, words=7):
@@ -91,7 +96,7 @@ def test_after_a_step_each_surrogate_has_the_gradient_of_its_own_formula(build, 
     for kind in KINDS:
         how = {
             "surrogate": SurrogateSettings(kind=kind, **SURROGATE),
-            "correction": CorrectionSettings(kind=by, cap=1.3),
+            "correction": CorrectionSettings(kind=by, importance_cap=1.3),
         }
         sums, found[kind] = gradient(learner_of(model, learner=how), batch)
         right = wanted(model, examples, olds, kind, by)
@@ -121,7 +126,7 @@ def test_epochs_part_the_surrogates_that_one_step_does_not(build, learner_of):
 # -------------------------------------------------------------------------------------------- sampler and learner apart
 @pytest.mark.parametrize(("cap", "cut"), [(1.0, True), (1e6, False)])
 def test_a_correction_is_truncated_at_its_cap_and_counted(build, learner_of, cap, cut):
-    how = {"correction": CorrectionSettings(cap=cap)}
+    how = {"correction": CorrectionSettings(importance_cap=cap)}
     metrics = learner_of(build(loud=0.1), learner=how).step(Batch.pack(texts()), 0.0)
     assert (metrics["policy/correction_cut_share"] > 0) == cut
     assert metrics["policy/correction_mean"] <= cap
@@ -147,7 +152,7 @@ def test_one_step_with_cispo_is_what_it_was_before_there_was_a_correction(build,
 @pytest.mark.parametrize("architecture", ["transformer", "recurrent"])
 def test_before_the_first_step_every_ratio_is_one_exactly(build, learner_of, dtype, words, layout, architecture):
     model = build(words, architecture=architecture, loud=0.1).to(dtype)
-    how = {"layout": layout, "places": 40, "surrogate": SurrogateSettings(kind="gspo")}
+    how = {"layout": layout, "microbatch_tokens": 40, "surrogate": SurrogateSettings(kind="gspo")}
     learner = learner_of(model, learner=how)
     (batch,) = learner.with_old([learner.pack(texts(40, words=words))])
     assert len(list(batch.split(40))) > 1

@@ -55,7 +55,7 @@ def test_a_model_in_bfloat16_learns_what_one_in_fp32_learns(rough, learner_of, b
 
 def test_gradients_of_many_parts_add_up_in_fp32(rough, learner_of, batches):
     model, batch = rough(), batches(0)
-    whole, parts = learner_of(model), learner_of(model, learner={"places": 1})
+    whole, parts = learner_of(model), learner_of(model, learner={"microbatch_tokens": 1})
     whole.forward_backward(batch)
     parts.forward_backward(batch)
     for name, master in parts.masters.named.items():

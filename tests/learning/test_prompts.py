@@ -67,7 +67,7 @@ def test_a_task_of_overlong_prompts_only_is_refused_in_words(chat):
 @pytest.mark.fault("A1")
 def test_demonstrations_that_cannot_be_shown_are_replaced_by_others_and_counted(chat):
     texts = ["a", "b " * 40, "c", "b"]
-    lessons = Lessons(task_of(texts), chat, LessonSettings(tokens=200, direct_share=0.0), 0, 32)
+    lessons = Lessons(task_of(texts), chat, LessonSettings(tokens_per_step=200, direct_share=0.0), 0, 32)
     shown = lessons.at(1, 10)
     assert sum(map(len, shown)) >= 200
     assert max(map(len, shown)) <= 32
@@ -77,7 +77,7 @@ def test_demonstrations_that_cannot_be_shown_are_replaced_by_others_and_counted(
 
 def test_of_many_reasons_the_most_frequent_are_named_and_the_others_counted(chat):
     texts = ["a", *(f"c{number}" for number in range(40))]
-    lessons = Lessons(task_of(texts), chat, LessonSettings(tokens=50, direct_share=0.0), 0, 32)
+    lessons = Lessons(task_of(texts), chat, LessonSettings(tokens_per_step=50, direct_share=0.0), 0, 32)
     lessons.at(1, 10)
     counts = [int(note.partition(" ")[0]) for note in lessons.notes]
     assert len(counts) == 6
@@ -86,7 +86,7 @@ def test_of_many_reasons_the_most_frequent_are_named_and_the_others_counted(chat
 
 
 def test_demonstrations_that_all_fit_are_those_without_a_context(chat):
-    one, two = (Lessons(task_of(["a", "b"]), chat, LessonSettings(tokens=50), 0, most) for most in (None, 32))
+    one, two = (Lessons(task_of(["a", "b"]), chat, LessonSettings(tokens_per_step=50), 0, most) for most in (None, 32))
     assert [each.tokens for each in one.at(3, 10)] == [each.tokens for each in two.at(3, 10)]
 
 

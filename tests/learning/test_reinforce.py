@@ -18,11 +18,18 @@ from poziomka.core.transcript import Author
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner
-from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.objectives.losses import SurrogateSettings
 from poziomka.learning.session import Interrupted, Progress
 
-SETTINGS = {"steps": 30, "problems": 8, "attempts": 8, "tokens": 1, "budget": 0, "retire_at": None}
+SETTINGS = {
+    "steps": 30,
+    "prompts_per_step": 8,
+    "group_size": 8,
+    "max_tokens": 1,
+    "max_thinking_tokens": 0,
+    "drop_solved_above": None,
+}
 
 
 class Stage:
@@ -31,7 +38,7 @@ class Stage:
     def __init__(self, run, model, chat, task, learner, settings, every=1000):
         self.progress = Progress(run, learner, chat.tokenizer, every)
         self.sampler = LocalSampler(model, chat)
-        self.curriculum = Curriculum(task, seed=0, retire_at=settings.retire_at)
+        self.curriculum = Curriculum(task, seed=0, retire_at=settings.drop_solved_above)
         self.progress.extra["curriculum"] = self.curriculum.state
         self.task, self.settings = task, settings
 
@@ -51,9 +58,9 @@ class Stage:
 def stage(open_run, build, chat, echo, learner_of):
     def stage(name="run", task=echo, every=1000, seed=0, kind="cispo", rate=1e-2, **changes):
         model = build(seed=seed)
-        settings = ReinforceSettings(**(SETTINGS | changes))
+        settings = RLSettings(**(SETTINGS | changes))
         how = {"surrogate": SurrogateSettings(kind=kind)}
-        learner = learner_of(model, settings.temperature, learner=how, rate=rate, clip=1.0)
+        learner = learner_of(model, settings.temperature, learner=how, learning_rate=rate, max_grad_norm=1.0)
         return Stage(open_run(name), model, chat, task, learner, settings, every)
 
     return stage
@@ -107,8 +114,10 @@ def test_random_rewards_do_not(stage, echo):
 
 def test_a_recurrent_model_learns_by_the_same_loop(open_run, build, chat, echo, learner_of):
     model = build(architecture="recurrent")
-    settings = ReinforceSettings(**SETTINGS)
-    learning = Stage(open_run(), model, chat, echo, learner_of(model, rate=1e-2, clip=1.0), settings).go()
+    settings = RLSettings(**SETTINGS)
+    learning = Stage(
+        open_run(), model, chat, echo, learner_of(model, learning_rate=1e-2, max_grad_norm=1.0), settings
+    ).go()
     assert accuracy(learning, echo) > 0.9
 
 
@@ -120,7 +129,7 @@ def test_fresh_attempts_have_no_mismatch_and_nothing_is_clipped(stage):
 
 @pytest.mark.fault("A4")
 def test_minibatches_and_epochs_are_optimizer_steps_against_one_old_policy(stage):
-    learning = stage(steps=3, minibatches=2, epochs=2, problems=16, kind="ppo").go()
+    learning = stage(steps=3, minibatches=2, epochs=2, prompts_per_step=16, kind="ppo").go()
     informative = [round(16 * (1 - share)) for share in learning.column("groups/zero_variance")]
     assert learning.progress.learner.taken == sum(2 * min(2, groups) for groups in informative) > 3
     assert learning.progress.step == 3
@@ -302,7 +311,7 @@ class Restless(Deaf):
 
 
 def test_attempts_that_other_weights_ended_are_refused(stage):
-    learning = stage(tokens=12, budget=None, problems=1, attempts=2)
+    learning = stage(max_tokens=12, max_thinking_tokens=None, prompts_per_step=1, group_size=2)
     with pytest.raises(LearningError, match="wrote with newer instead of step-000000"):
         learning.go(Restless(learning.sampler))
 
@@ -316,18 +325,18 @@ def test_a_learner_at_another_temperature_is_refused(stage, build, learner_of):
 
 def test_an_unknown_advantage_is_refused_before_anything_is_trained():
     with pytest.raises(SettingsError, match="unknown advantage 'batsh'; did you mean 'batch'"):
-        ReinforceSettings(advantage="batsh")
+        RLSettings(advantage="batsh")
 
 
 def test_problems_that_are_solved_are_retired(stage, echo):
-    learning = stage(task=replace(echo, size=64, splits=SPLITS), retire_at=0.75, steps=20, patience=None).go()
+    learning = stage(task=replace(echo, size=64, splits=SPLITS), drop_solved_above=0.75, steps=20, patience=None).go()
     assert learning.curriculum.retired
     state = learning.progress.run.latest().state["curriculum"]
     assert sorted(learning.curriculum.retired) == state["retired"]
 
 
 def test_a_stage_ends_where_every_problem_is_retired(stage, echo):
-    learning = stage(task=replace(echo, size=2, splits=SPLITS), retire_at=0.0, steps=20, patience=None).go()
+    learning = stage(task=replace(echo, size=2, splits=SPLITS), drop_solved_above=0.0, steps=20, patience=None).go()
     assert learning.curriculum.finished
     assert learning.progress.run.latest().step < 20
 

@@ -17,7 +17,7 @@ from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Stop, Transcript, compact, compact_floats
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.learner import LearnerSettings
-from poziomka.learning.loops.offline import ServedSettings, advantages_of, by_problem, learn_from
+from poziomka.learning.loops.offline import OfflineSettings, advantages_of, by_problem, learn_from
 from poziomka.learning.objectives.losses import CorrectionSettings, SurrogateSettings
 from poziomka.learning.session import Progress
 from poziomka.models.text.tokenizer import Tokenizer
@@ -138,7 +138,7 @@ def test_a_reply_under_way_goes_on_with_the_new_weights_in_a_span_of_its_own(pro
 def test_the_step_is_logged_kept_and_saved_like_any_other(progress, served):
     learn_from(progress, None, judged(served))
     (line,) = progress.run.metrics()
-    assert (line["stage"], line["step"]) == ("learn", 1)
+    assert (line["stage"], line["step"]) == ("offline", 1)
     for name in (
         "reward/mean",
         "policy/mismatch_kl",
@@ -170,7 +170,7 @@ def test_a_kill_before_the_end_leaves_the_run_where_it_stood(
     progress.listener = die
     saved = {name: tensor.clone() for name, tensor in progress.learner.weights().items()}
     with pytest.raises(Killed):
-        learn_from(progress, None, judged(served), ServedSettings(steps=steps))
+        learn_from(progress, None, judged(served), OfflineSettings(steps=steps))
     again = Progress(open_run(), learner_of(build(seed=3)), chat.tokenizer)
     again.restore()
     assert again.step == 1
@@ -181,7 +181,7 @@ def test_a_kill_before_the_end_leaves_the_run_where_it_stood(
 
 
 def test_several_updates_come_from_the_same_rollouts(progress, served):
-    learn_from(progress, None, judged(served), ServedSettings(steps=3, mismatch=10.0))
+    learn_from(progress, None, judged(served), OfflineSettings(steps=3, mismatch=10.0))
     first, *_, last = progress.run.metrics()
     assert [line["step"] for line in progress.run.metrics()] == [1, 2, 3]
     assert first["policy/moved_kl"] == 0 < last["policy/moved_kl"]
@@ -189,7 +189,7 @@ def test_several_updates_come_from_the_same_rollouts(progress, served):
 
 
 def test_several_updates_end_where_the_writers_are_too_far_behind(progress, served):
-    learn_from(progress, None, judged(served), ServedSettings(steps=9, mismatch=1e-3))
+    learn_from(progress, None, judged(served), OfflineSettings(steps=9, mismatch=1e-3))
     assert progress.step == 1
     assert any("1 of 9 updates were taken" in note for note in progress.run.notes)
     assert progress.run.latest().step == 1
@@ -219,7 +219,7 @@ def test_weights_too_far_away_are_refused_and_nothing_changes(progress, build, c
     assert progress.step == 0
     assert progress.run.metrics() == []
     assert all(torch.equal(before[name], tensor) for name, tensor in progress.learner.weights().items())
-    metrics = learn_from(progress, None, written, ServedSettings(mismatch=100.0))
+    metrics = learn_from(progress, None, written, OfflineSettings(mismatch=100.0))
     assert metrics["policy/age_unknown"] == 1
     assert "policy/age_mean" not in metrics
 
@@ -228,7 +228,7 @@ def test_another_temperature_than_the_learners_shows_as_mismatch(progress, sampl
     progress.learner.temperature = 0.3
     served = asyncio.run(Service(sampler).serve())  # at temperature 1
     with pytest.raises(LearningError, match="at the learner's temperature"):
-        learn_from(progress, None, judged(served), ServedSettings(mismatch=1e-3))
+        learn_from(progress, None, judged(served), OfflineSettings(mismatch=1e-3))
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ METHODS = {
     "grpo": (SurrogateSettings(kind="ppo"), "sequence", {"loss_type": "grpo"}),
     "dapo": (SurrogateSettings(kind="dapo"), "token", {"loss_type": "dapo", "epsilon_high": 0.28}),
     "dr_grpo": (SurrogateSettings(kind="ppo"), "constant", {"loss_type": "dr_grpo"}),
-    "cispo": (SurrogateSettings(cap=1.5), "token", {"loss_type": "cispo", "epsilon_high": 1.5}),
+    "cispo": (SurrogateSettings(importance_cap=1.5), "token", {"loss_type": "cispo", "epsilon_high": 1.5}),
     "gspo": (
         SurrogateSettings(kind="gspo", sequence_low=0.1, sequence_high=0.15),
         "sequence",
@@ -182,7 +182,7 @@ def test_loss_and_gradient_are_those_of_trl(trl, ours, groups, method, beta):
         inputs["ref_per_token_logps"] = their_logprobs(their_model(trl, reference), inputs)
     wanted = their_loss(trl, other, theirs, inputs, beta)
 
-    settings = LearnerSettings(surrogate=surrogate, divergence=DivergenceSettings(kind="k3", weight=beta))
+    settings = LearnerSettings(surrogate=surrogate, kl=DivergenceSettings(kind="k3", weight=beta))
     learner = Learner(ours, settings, TEMPERATURE, reference)
     sums = learner.forward_backward(batch_of(groups, advantages, aggregation))
 
@@ -205,7 +205,7 @@ def test_a_truncated_correction_is_that_of_trl(trl, ours, groups, method, kind):
     on = {"use_vllm": True, "vllm_importance_sampling_correction": True}
     wanted = their_loss(trl, other, theirs | on, inputs, 0.0)
 
-    settings = LearnerSettings(surrogate=surrogate, correction=CorrectionSettings(kind=kind, cap=cap))
+    settings = LearnerSettings(surrogate=surrogate, correction=CorrectionSettings(kind=kind, importance_cap=cap))
     learner = Learner(ours, settings, TEMPERATURE)
     sums = learner.forward_backward(batch_of(groups, advantages, aggregation, apart))
 

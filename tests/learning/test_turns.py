@@ -13,7 +13,7 @@ from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, co
 from poziomka.environments.tools.registry import toolbox_named
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
-from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.samples.advantages import batch_std
 from poziomka.learning.samples.demonstrations import Lessons, LessonSettings
 from poziomka.learning.samples.turns import describe_tools, rate_by_level, void, without_void
@@ -132,7 +132,7 @@ def large_chat(task):
 
 
 def test_what_a_tool_says_in_a_demonstration_is_the_tools_and_is_not_learned_from(task, large_chat):
-    lessons = Lessons(task, large_chat, LessonSettings(skill_share=1.0, tokens=4000), 0).at(400, 400)
+    lessons = Lessons(task, large_chat, LessonSettings(skill_share=1.0, tokens_per_step=4000), 0).at(400, 400)
     called = [lesson for lesson in lessons if any(span.author is Author.ENVIRONMENT for span in lesson)]
     assert len(called) > 5
     assert len(called) == sum("<tool>" in lesson.text for lesson in lessons), "every call is answered"
@@ -150,14 +150,14 @@ def test_what_a_tool_says_in_a_demonstration_is_the_tools_and_is_not_learned_fro
 def test_a_demonstration_has_the_tokens_that_the_model_would_write(task, large_chat):
     problem = next(p for p in task.take("train", 0, 100, 3) if "<tool>" in task.demonstration(p)[0])
     only = replace(task, source=lambda *_: problem)
-    lesson = Lessons(only, large_chat, LessonSettings(skill_share=1.0, tokens=1), 0).at(1, 1)[0]
+    lesson = Lessons(only, large_chat, LessonSettings(skill_share=1.0, tokens_per_step=1), 0).at(1, 1)[0]
     whole = large_chat.tokenizer.encode(lesson.text)
     assert list(lesson.tokens)[1:-1] == whole
     assert lesson.tokens[-1] == large_chat.tokenizer.end
 
 
 def test_without_an_environment_a_demonstrated_call_stands_unanswered(large_chat):
-    lessons = Lessons(task_named("large_numbers"), large_chat, LessonSettings(skill_share=1.0, tokens=4000), 0)
+    lessons = Lessons(task_named("large_numbers"), large_chat, LessonSettings(skill_share=1.0, tokens_per_step=4000), 0)
     shown = lessons.at(400, 400)
     assert any("<tool>" in lesson.text for lesson in shown)
     assert not any(span.author is Author.ENVIRONMENT for lesson in shown for span in lesson)
@@ -209,7 +209,9 @@ def test_reinforcement_learns_nothing_from_void_attempts_unless_told_to(
     lines = {}
     for kind in ("drop", "keep"):
         model = build(len(large_chat.tokenizer))
-        settings = ReinforceSettings(steps=1, problems=8, attempts=4, tokens=8, budget=None, void=kind)
+        settings = RLSettings(
+            steps=1, prompts_per_step=8, group_size=4, max_tokens=8, max_thinking_tokens=None, void=kind
+        )
         progress = Progress(open_run(kind), learner_of(model), large_chat.tokenizer)
         reinforce(progress, Policy(LocalSampler(model, large_chat)), task, Curriculum(task, seed=0), settings)
         (lines[kind],) = progress.run.metrics()

@@ -83,7 +83,7 @@ def test_nothing_is_learned_by_them_and_every_figure_is_a_number(kind, way, monk
     model, reference = build(), build(rope_base=100.0)
     for each in (model, reference):
         each.leave_out(range(TOKENS, ROWS))
-    settings = LearnerSettings(divergence=DivergenceSettings(kind=kind, weight=0.1), head_rows=3)
+    settings = LearnerSettings(kl=DivergenceSettings(kind=kind, weight=0.1), logit_chunk=3)
     learner = Learner(model, settings, reference=reference)
     tokens = array("i", [1, 5, 9, 3, 7, 2])
     each = array("f", [0.0, *[1.0] * 5])

@@ -20,7 +20,7 @@ def steps(run):
 
 def test_a_fresh_run_writes_its_recipe_and_where_it_comes_from(run, recipe):
     written = tomllib.loads((run.folder / "recipe.toml").read_text())
-    assert written == {"schema_version": 1, **recipe}
+    assert written == {"schema_version": 2, **recipe}
     assert run.recipe == recipe
     assert run.resumed == 0
     assert run.provenance()["cores"] >= 1
@@ -194,10 +194,10 @@ def test_a_damaged_recipe_is_said(run):
         Run.read(run.folder)
 
 
-@pytest.mark.parametrize(("version", "words"), [(2, "install a newer"), (0, "older than"), ('"1"', "carries no")])
+@pytest.mark.parametrize(("version", "words"), [(3, "install a newer"), (0, "older than"), ('"1"', "carries no")])
 def test_another_schema_version_is_refused_in_words(run, version, words):
     path = run.folder / "recipe.toml"
-    path.write_text(path.read_text().replace("schema_version = 1", f"schema_version = {version}"))
+    path.write_text(path.read_text().replace("schema_version = 2", f"schema_version = {version}"))
     with pytest.raises(RunError, match=words):
         Run.read(run.folder)
 

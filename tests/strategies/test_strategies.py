@@ -19,7 +19,7 @@ from poziomka.core.transcript import Author
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.loops.rl import Policy, ReinforceSettings, reinforce
+from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.optim.optimizers import OptimizerSettings
 from poziomka.learning.samples.branches import by_role
 from poziomka.learning.session import Progress
@@ -40,7 +40,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 GAME, TREE = (runpy.run_path(str(EXAMPLES / name)) for name in ("03_self_play.py", "04_tree_search.py"))
 SelfPlay, heap_game, single_moves, Tree = GAME["SelfPlay"], GAME["heap_game"], GAME["single_moves"], TREE["Tree"]
 SEEDS = (0, 1, 2)
-DEFAULTS = {"problems": 8, "attempts": 4, "budget": None, "retire_at": None}
+DEFAULTS = {"prompts_per_step": 8, "group_size": 4, "max_thinking_tokens": None, "drop_solved_above": None}
 
 
 def repeat(name, words):
@@ -86,14 +86,12 @@ class Trained:
         tokenizer = Tokenizer.of_symbols(task.symbols)
         self.chat = PlainFormat(tokenizer)
         self.model = build_model("transformer", TransformerSettings(width=32, layers=1, heads=2), len(tokenizer), seed)
-        optimizer = OptimizerSettings(rate=1e-2, warmup=0, decay=0.0, clip=1.0)
+        optimizer = OptimizerSettings(learning_rate=1e-2, warmup_steps=0, decay_ratio=0.0, max_grad_norm=1.0)
         learner = Learner(self.model, LearnerSettings(optimizer=optimizer), 1.0, None)
         self.progress = Progress(Run.open(folder, {"name": f"seed {seed}"}), learner, tokenizer, 1000)
         self.sampler = LocalSampler(self.model, self.chat)
         self.task = task
-        self.settings = ReinforceSettings(
-            **({"problems": 8, "attempts": 4, "budget": None, "retire_at": None} | settings)
-        )
+        self.settings = RLSettings(**(DEFAULTS | settings))
 
     def reinforce(self, strategy):
         curriculum = Curriculum(self.task, seed=0, retire_at=None)
@@ -103,7 +101,7 @@ class Trained:
         """1.0 or 0.0 for each of 4 attempts at 60 problems of the test split."""
         self.progress.publish_weights(self.sampler)
         sampler = self.sampler if strategy is None else Thinker(self.sampler, strategy)
-        sampling = Sampling(tokens=self.settings.tokens, think_most=self.settings.budget)
+        sampling = Sampling(tokens=self.settings.max_tokens, think_most=self.settings.max_thinking_tokens)
         return evaluate(sampler, task, sampling, problems=60, attempts=4).corrects
 
 
@@ -115,14 +113,14 @@ def gain(model, strategy, task, evaluated_with=None):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_thinking_budget_trains(trained, seed):
-    model = trained(single, seed, steps=40, attempts=8, tokens=4)
+    model = trained(single, seed, steps=40, group_size=8, max_tokens=4)
     assert gain(model, Budget(most=1), single, Budget(most=1)).low > 0
     assert all(rollout.thinking <= 1 for rollout in model.progress.run.journal("step-000040").rollouts)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_vote_that_is_rewarded_trains(trained, seed):
-    model = trained(single, seed, steps=40, attempts=8, tokens=2, budget=0)
+    model = trained(single, seed, steps=40, group_size=8, max_tokens=2, max_thinking_tokens=0)
     assert gain(model, Majority(3, reward="vote"), single).low > 0
     (group, *_) = model.progress.run.journal("step-000001").groups
     assert all(len({branch.score.reward for branch in rollout.branches}) == 1 for rollout in group)
@@ -147,7 +145,7 @@ def test_a_vote_that_cannot_be_taken_is_refused(wrong):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_game_of_two_players_trains_towards_its_optimum(trained, seed):
-    model = trained(heap_game, seed, steps=60, problems=7, attempts=16, tokens=1, budget=0)
+    model = trained(heap_game, seed, steps=60, prompts_per_step=7, group_size=16, max_tokens=1, max_thinking_tokens=0)
     assert gain(model, SelfPlay(), single_moves).low > 0
     roles = {line.branch.role for group in by_role(model.progress.run.journal("step-000060").groups) for line in group}
     assert roles == {"first", "second"}
@@ -155,7 +153,7 @@ def test_a_game_of_two_players_trains_towards_its_optimum(trained, seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_tree_search_whose_leaves_are_judged_trains(trained, seed):
-    model = trained(pairs, seed, steps=30, tokens=2, budget=0)
+    model = trained(pairs, seed, steps=30, max_tokens=2, max_thinking_tokens=0)
     tree = Tree(trunks=2, leaves=3, depth=1)
     assert gain(model, tree, pairs).low > 0
     with Scoring(pairs) as scoring:
@@ -165,7 +163,7 @@ def test_a_tree_search_whose_leaves_are_judged_trains(trained, seed):
 
 
 def test_the_answer_of_a_strategy_is_streamed_and_the_rest_is_put_aside(trained):
-    model = trained(pairs, 0, steps=0, tokens=2, budget=0)
+    model = trained(pairs, 0, steps=0, max_tokens=2, max_thinking_tokens=0)
     heard = []
     prompt = asked(pairs, pairs.problem("test", 0))
     thinker = Thinker(model.sampler, Majority(5))

@@ -104,7 +104,7 @@ def test_a_demonstration_follows_the_rules_to_the_answer(task):
 
 def test_lessons_can_be_written_in_its_symbols(task):
     chat = PlainFormat(Tokenizer.of_symbols(task.symbols))
-    lessons = Lessons(task, chat, LessonSettings(tokens=3000, grow_share=0.0, skill_share=1.0), 0).at(5, 10)
+    lessons = Lessons(task, chat, LessonSettings(tokens_per_step=3000, grow_share=0.0, skill_share=1.0), 0).at(5, 10)
     assert sum(map(len, lessons)) >= 3000
 
 

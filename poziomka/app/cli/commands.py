@@ -44,7 +44,7 @@ def _train_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--run", type=Path, metavar="FOLDER", help="where to write; a run that is there goes on")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting: --set reinforce.steps=20"
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting: --set rl.steps=20"
     )
     parser.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with the run there, by its own recipe")
     parser.add_argument(
@@ -156,8 +156,8 @@ def _learn_options(parser: ArgumentParser) -> None:
 def _learn(given: Namespace) -> int:
     from poziomka.app.cli.learn import learn
 
-    settings = {"steps": given.steps, "rate": given.rate, "mismatch": given.mismatch}
-    for sentence in learn(given.run, given.journal, given.scores, settings):
+    settings = {"steps": given.steps, "mismatch": given.mismatch}
+    for sentence in learn(given.run, given.journal, given.scores, settings, given.rate):
         print(sentence)
     return 0
 
@@ -312,18 +312,28 @@ def _tasks(given: Namespace) -> int:
 
 
 def _recipes_options(parser: ArgumentParser) -> None:
-    """Adds nothing."""
+    parser.add_argument("action", nargs="?", default="list", metavar="list|convert", help="what to do (list)")
+    parser.add_argument("old", nargs="?", type=Path, metavar="OLD", help="convert: a recipe of schema 1")
+    parser.add_argument("new", nargs="?", type=Path, metavar="NEW", help="convert: the file to write (prints it)")
 
 
-def _recipes(_: Namespace) -> int:
-    from poziomka.app.cli.recipes import list_recipes
+def _recipes(given: Namespace) -> int:
+    from poziomka.app.cli.recipes import convert, list_recipes
 
-    print(list_recipes())
+    if given.action not in ("list", "convert"):
+        message = (
+            f"unknown action {given.action!r}{nearest(given.action, ('list', 'convert'))} write `poziomka recipes`"
+        )
+        raise SettingsError(message)
+    if (given.action == "convert") != (given.old is not None):
+        message = "write `poziomka recipes` to list them, or `poziomka recipes convert OLD [NEW]`"
+        raise SettingsError(message)
+    print(list_recipes() if given.action == "list" else convert(given.old, given.new))
     return 0
 
 
 def _settings_options(parser: ArgumentParser) -> None:
-    parser.add_argument("prefix", nargs="?", default="", metavar="PREFIX", help="reinforce.learner, lora, … (all)")
+    parser.add_argument("prefix", nargs="?", default="", metavar="PREFIX", help="rl.optimizer, model.lora, … (all)")
 
 
 def _settings(given: Namespace) -> int:
@@ -364,7 +374,9 @@ COMMANDS = {
     "export": Command("write a run's newest weights for other programs", _export_options, _export),
     "show": Command("look through a run's rollouts", _show_options, _show),
     "tasks": Command("list the tasks, show problems, answer them, try their scorers", _tasks_options, _tasks),
-    "recipes": Command("list the recipes that come along", _recipes_options, _recipes),
+    "recipes": Command(
+        "list the recipes that come along, or convert one of an older version", _recipes_options, _recipes
+    ),
     "settings": Command("list a recipe's settings, their defaults and ranges", _settings_options, _settings),
     "runs": Command("compare the runs in a folder", _runs_options, _runs),
 }

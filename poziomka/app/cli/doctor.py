@@ -45,7 +45,9 @@ def doctor(path: Path | None, changes: tuple[str, ...], *, as_json: bool, consol
     if not as_json:
         console.print(Text(_heading(recipe, bench), "bold"))
     findings = []
-    for finding in chain(held_for(interpreters_of(recipe.tools)), examine(bench)):
+    for finding in chain(
+        held_for(interpreters_of(None if recipe.tools is None else recipe.tools.names)), examine(bench)
+    ):
         findings.append(finding)
         if not as_json:
             console.print(line(finding))

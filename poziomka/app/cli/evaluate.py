@@ -109,7 +109,7 @@ def evaluate(
         recipe, task, sampler = load(folder)
     run = Run.read(folder)
     run.latest()  # adds notes about damaged checkpoints
-    settings, own = recipe.evaluate, recipe.reinforce.sampling
+    settings, own = recipe.evaluate, recipe.sampling
     budgets = sorted(set(budgets or settings.budgets))
     if budgets[0] < 0:
         message = f"budgets are thinking tokens, 0 or more: received {budgets[0]}"

@@ -1,11 +1,13 @@
 """`poziomka recipes`: the shipped recipes, in the repository's folder recipes/ or in the installed package."""
 
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
 import poziomka
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.settings import read_toml
+from poziomka.reports.words import counted
 
 REPOSITORY = Path(poziomka.__file__).resolve().parent.parent
 INSTALLED = ("share", "poziomka", "recipes")  # path in an environment's folder, set in pyproject.toml
@@ -54,3 +56,24 @@ def list_recipes() -> str:
     return "\n".join(
         [*lines, "", "`poziomka train NAME` runs one, `poziomka train NAME --dry-run` prints its settings."]
     )
+
+
+def convert(old: Path, new: Path | None) -> str:
+    """Writes a recipe of schema 1 in schema 2; returns its text, or where it was written.
+
+    Args:
+        old: file of the recipe, or a run's folder.
+        new: file to write; None to write none.
+
+    Raises:
+        SettingsError: the file is no recipe of schema 1, or the recipe in it cannot be used.
+    """
+    from poziomka.app.settings.convert import convert_file
+    from poziomka.app.settings.recipe import recipe_of
+
+    text = convert_file(old / MAIN if old.is_dir() else old)
+    recipe_of(tomllib.loads(text), where=str(old))  # a recipe that could not be run is not written
+    if new is None:
+        return text.rstrip()
+    convert_file(old / MAIN if old.is_dir() else old, new)
+    return f"{new} holds the recipe, with {counted(len(tomllib.loads(text)['stage']), 'stage')}"

@@ -1,7 +1,7 @@
-"""`poziomka settings`: lists the settings of a recipe with default, type, range and meaning."""
+"""`poziomka settings`: lists the settings of a recipe, and of each kind of stage, with default, type and meaning."""
 
 from poziomka.app.settings.aliases import ALIASES, settings_of
-from poziomka.app.settings.recipe import Recipe
+from poziomka.app.settings.recipe import STAGES, Recipe
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.reports.words import NOTHING, brief
 
@@ -15,7 +15,7 @@ def list_settings(prefix: str = "") -> str:
     Raises:
         SettingsError: no setting's name has this prefix.
     """
-    known = list(settings_of(Recipe()))
+    known = list(settings_of(Recipe(stage=tuple(made() for made in STAGES.values()))))
     found = [each for each in known if each.name.startswith(ALIASES.get(prefix, prefix))]
     if not found:
         names = {part for each in known for part in (each.name, each.name.rpartition(".")[0])} - {""}

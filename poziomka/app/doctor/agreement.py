@@ -182,7 +182,7 @@ def _update(bench: Bench, favoured: Sequence[Rollout]) -> Finding:
     name, parts = "update to sampler", bench.parts
     batch = _batch(bench, [[rollout] for rollout in favoured], [[1.0] for _ in favoured])
     learner, sampler = _likely(parts, favoured), _likely_to_sampler(parts, favoured)
-    rate = max(parts.learner.settings.optimizer.rate, CANARY_RATE)
+    rate = max(parts.learner.settings.optimizer.learning_rate, CANARY_RATE)
     for _ in range(CANARY_STEPS):
         parts.learner.step(batch, rate)
     wait_for(parts.host.load_weights(REHEARSED, parts.learner.weights()))
@@ -191,7 +191,7 @@ def _update(bench: Bench, favoured: Sequence[Rollout]) -> Finding:
     if rise <= 0:
         advice = "a step must make what was rewarded likelier: look at the sign of the loss, or lower the learning rate"
         return Finding.failed(name, f"{figure} after {CANARY_STEPS} steps at rate {rate:g}", advice)
-    how = replace(parts.settings.sampling, tokens=min(8, parts.settings.tokens))
+    how = replace(parts.settings.sampling, tokens=min(8, parts.settings.max_tokens))
     fresh = wait_for(parts.sampler.extend(asked(parts.task, favoured[0].problem), how))
     named = {str(span.policy) for span in fresh if span.author is Author.MODEL}
     advice = (

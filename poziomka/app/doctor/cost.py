@@ -9,6 +9,7 @@ from poziomka.app.doctor.parts import Bench
 from poziomka.app.doctor.plan import evaluations
 from poziomka.app.preflight import ADVICE, in_words, needs
 from poziomka.inference.engine import EngineLimits
+from poziomka.learning.loops.sft import SFTSettings
 from poziomka.learning.samples.advantages import informative
 from poziomka.models.memory_limits import free_memory
 from poziomka.reports.words import counted, duration, percent, scaled
@@ -20,7 +21,7 @@ def memory(bench: Bench) -> Finding:
     """Compares the estimated peak memory of a step with the free memory."""
     parts, name = bench.parts, "memory"
     turns = parts.task.environment is not None
-    context = None if parts.recipe is None else parts.recipe.context
+    context = None if parts.recipe is None else parts.recipe.model.context
     held = needs(parts.model, parts.chat, bench.prompts, parts.settings, context=context, turns=turns)
     there = free_memory(parts.model.device)
     figure, needed = f"{in_words(held)} at the peak of a step, of {scaled(there, 'B')}", sum(held.values())
@@ -40,7 +41,7 @@ def variance(bench: Bench) -> Finding:
     shown = f"{percent(rate)} of {len(judged)} attempts right, "
     shown += f"{percent(share)} of {len(bench.groups)} groups with different rewards"
     if not bench.parts.warmed:
-        return Finding.passed(name, f"{shown} (the warm start comes first)")
+        return Finding.passed(name, f"{shown} (another stage comes first)")
     if share == 0:
         way = "an easier task, more attempts or a warm start" if rate < 0.5 else "a harder task"
         return Finding.warned(name, shown, f"such groups teach nothing: take {way}")
@@ -54,7 +55,7 @@ def seconds(bench: Bench) -> Finding:
     Without a recipe, only the time of reinforcement is estimated.
     """
     settings, taken = bench.parts.settings, bench.seconds
-    rows = settings.problems * settings.attempts
+    rows = settings.prompts_per_step * settings.group_size
     learning = taken["learning"] * rows / sum(len(group) for group in bench.few)
     low, high = (amount + learning for amount in _sampling(bench, [rows]))
     stage = (low * settings.steps, high * settings.steps)
@@ -67,16 +68,16 @@ def seconds(bench: Bench) -> Finding:
 
 
 def _around(bench: Bench) -> dict[str, tuple[float, float]]:
-    """Returns the least and most seconds of the warm start and of all evaluations, by their description."""
+    """Returns the least and most seconds of the other stages and of all evaluations, by their description."""
     recipe = bench.parts.recipe
     if recipe is None:
         return {}
     found = {}
-    if recipe.warm_updates:
-        tokens = sum(len(rollout.transcript) for group in bench.few for rollout in group)
-        each = bench.seconds["learning"] * recipe.warm_start.lessons.tokens / tokens
-        name = f"warm start of {counted(recipe.warm_updates, 'update')}"
-        found[name] = (each * recipe.warm_updates, each * recipe.warm_updates)
+    tokens = sum(len(rollout.transcript) for group in bench.few for rollout in group)
+    for stage in recipe.stage:
+        if isinstance(stage, SFTSettings) and stage.steps:
+            each = bench.seconds["learning"] * stage.demonstrations.tokens_per_step / tokens
+            found[f"{stage.name} of {counted(stage.steps, 'step')}"] = (each * stage.steps, each * stage.steps)
     sizes = evaluations(recipe, bench.parts.task)
     found[f"evaluation of {counted(sum(sizes), 'attempt')}"] = _sampling(bench, sizes)
     return found

@@ -1,5 +1,6 @@
 """Runs the checks of the doctor in order: cheap ones and those of the worst faults first."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from poziomka.app.doctor.scorer import scorer
 from poziomka.app.doctor.tools import tools
 from poziomka.app.settings.recipe import Recipe
 from poziomka.core.errors import PoziomkaError
+from poziomka.learning.loops.rl import RLSettings
 
 Check = Callable[[Bench], Finding | list[Finding]]
 CHECKS: dict[str, Check] = {
@@ -53,14 +55,16 @@ def examine(bench: Bench) -> Iterator[Finding]:
 
 
 def parts_of(recipe: Recipe) -> Parts:
-    """Builds the components of a recipe with its initial weights, before any warm start.
+    """Builds the components of a recipe with its initial weights; its first stage of reinforcement is rehearsed.
 
     Raises:
         PoziomkaError: the recipe cannot be built.
     """
-    built, settings = build(recipe), recipe.reinforce
+    built = build(recipe)
+    settings = next((stage for stage in recipe.stage if isinstance(stage, RLSettings)), RLSettings())
     sampler = sampler_of(recipe, built)
     adapt(recipe, built.model)
-    learner = learner_of(recipe, built.model, settings.learner)
+    learner = learner_of(recipe, built, settings)
     parts = Parts(built.task, built.chat, built.model, sampler, learner, settings)
-    return replace(parts, warmed=not recipe.warm_updates, recipe=recipe)
+    earlier = itertools.takewhile(lambda stage: stage.name != settings.name, recipe.stage)
+    return replace(parts, warmed=not any(stage.steps for stage in earlier), recipe=recipe)

@@ -15,7 +15,7 @@ from poziomka.core.sampler import Sampler, WeightHost
 from poziomka.core.task import Task, asked
 from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.learner import Learner
-from poziomka.learning.loops.rl import ReinforceSettings
+from poziomka.learning.loops.rl import RLSettings
 from poziomka.learning.monitoring.consistency import Precision, precision_of
 from poziomka.learning.samples.advantages import Advantages, advantage_named, informative
 from poziomka.learning.samples.weighting import Example, policy_examples
@@ -38,7 +38,7 @@ class Parts:
         sampler: sampler with its own copy of the weights.
         learner: learner of the model.
         settings: settings of reinforcement.
-        warmed: whether reinforcement starts with the weights of `model`, without a warm start before it.
+        warmed: whether reinforcement starts with the weights of `model`, without another stage before it.
         recipe: recipe of the components; None skips the checks that need one.
         collect: function that samples judged groups.
         weigh: function that assigns weights to tokens.
@@ -49,7 +49,7 @@ class Parts:
     model: Architecture
     sampler: Sampler
     learner: Learner
-    settings: ReinforceSettings
+    settings: RLSettings
     warmed: bool = True
     recipe: Recipe | None = None
     collect: Callable[..., list[Group]] = collect
@@ -92,7 +92,7 @@ class Bench:
     def problems(self) -> list[Problem]:
         """The first problems of the training split."""
         settings, task = self.parts.settings, self.parts.task
-        count = max(2, min(PROBLEMS, settings.problems, SAMPLED // (self.attempts * settings.tokens)))
+        count = max(2, min(PROBLEMS, settings.prompts_per_step, SAMPLED // (self.attempts * settings.max_tokens)))
         return task.take("train", 0, count)
 
     @property
@@ -103,7 +103,7 @@ class Bench:
     @property
     def attempts(self) -> int:
         """Number of attempts at each problem."""
-        return min(ATTEMPTS, self.parts.settings.attempts)
+        return min(ATTEMPTS, self.parts.settings.group_size)
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -149,7 +149,7 @@ class Bench:
 
     def examples(self, groups: Sequence[Group], advantages: Advantages) -> list[Example]:
         """Returns the weighted sequences of groups and advantages, with the recipe's aggregation."""
-        return self.parts.weigh(groups, advantages, self.parts.settings.aggregation, self.parts.settings.tokens)
+        return self.parts.weigh(groups, advantages, self.parts.settings.aggregation, self.parts.settings.max_tokens)
 
 
 def _in_turn(group: Group) -> Group:

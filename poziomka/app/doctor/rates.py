@@ -17,12 +17,10 @@ def rates(bench: Bench) -> list[Finding]:
     usual = usual_rates(recipe.kind, parameters)
     what = f"{recipe.kind} of {scaled(parameters)} parameters"
     found = []
-    if recipe.warm_updates:
-        rate = recipe.warm_start.learner.optimizer.rate
-        found.append(_compared("warm-start rate", "warm_start.learner.optimizer.rate", rate, usual.warm_start, what))
-    if recipe.reinforce.steps:
-        rate = recipe.reinforce.learner.optimizer.rate
-        found.append(_compared("reinforcement rate", "reinforce.learner.optimizer.rate", rate, usual.reinforce, what))
+    for stage in recipe.stage:
+        if stage.steps:
+            rate, setting = stage.optimizer.learning_rate, f"{stage.name}.optimizer.learning_rate"
+            found.append(_compared(f"{stage.name} rate", setting, rate, usual.of(stage.kind), what))
     return found
 
 

@@ -20,24 +20,36 @@ class Rates:
     """Usual learning rates as (lowest, highest).
 
     Attributes:
-        warm_start: range for fine-tuning on demonstrations.
-        reinforce: range for reinforcement.
+        sft: range for fine-tuning on demonstrations.
+        rl: range for reinforcement learning, which distillation and learning from served rollouts share.
     """
 
-    warm_start: tuple[float, float]
-    reinforce: tuple[float, float]
+    sft: tuple[float, float]
+    rl: tuple[float, float]
+
+    def of(self, kind: str) -> tuple[float, float]:
+        """Returns the range of a kind of stage."""
+        return self.sft if kind == "sft" else self.rl
 
 
-# The defaults of Recipe itself are those of training from scratch.
-DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {
-    Kind.SCRATCH: {},
+def _optimizer(learning_rate: float, **more: float) -> dict[str, Any]:
+    return {"optimizer": {"learning_rate": learning_rate, **more}}
+
+
+# Defaults of a stage's settings by the kind of training and of the stage, where they are not those of its class.
+DEFAULTS: Mapping[Kind, Mapping[str, Mapping[str, Any]]] = {
+    Kind.SCRATCH: {"sft": _optimizer(2e-3, warmup_steps=50, decay_ratio=0.6, min_lr_ratio=0.02)},
     Kind.FULL: {
-        "warm_start": {"updates": 100, "learner": {"optimizer": {"rate": 5e-5, "warmup": 5}}},
-        "reinforce": {"learner": {"optimizer": {"rate": 1e-5}}},
+        "sft": {"steps": 100, **_optimizer(5e-5, warmup_steps=5)},
+        "rl": _optimizer(1e-5),
+        "offline": _optimizer(1e-5),
+        "distill": _optimizer(1e-5),
     },
     Kind.LORA: {  # adapters need about ten times the learning rate
-        "warm_start": {"updates": 100, "learner": {"optimizer": {"rate": 2e-4, "warmup": 5}}},
-        "reinforce": {"learner": {"optimizer": {"rate": 1e-4}}},
+        "sft": {"steps": 100, **_optimizer(2e-4, warmup_steps=5)},
+        "rl": _optimizer(1e-4),
+        "offline": _optimizer(1e-4),
+        "distill": _optimizer(1e-4),
     },
 }
 
@@ -63,14 +75,14 @@ USUAL: Mapping[Kind, tuple[tuple[float, Rates], ...]] = {
 }
 
 
-def kind_of(pretrained: object, lora: object) -> Kind:
+def kind_of(load: object, lora: object) -> Kind:
     """Returns the kind of training of a recipe.
 
     Args:
-        pretrained: the recipe's setting `pretrained`; None if absent.
-        lora: the recipe's setting `lora`; None if absent.
+        load: the recipe's setting `model.load`; None if absent.
+        lora: the recipe's setting `model.lora`; None if absent.
     """
-    if pretrained is None:
+    if load is None:
         return Kind.SCRATCH
     return Kind.FULL if lora is None else Kind.LORA
 
@@ -80,9 +92,9 @@ def usual_rates(kind: Kind, parameters: int) -> Rates:
     return next(rates for least, rates in USUAL[kind] if parameters >= least)
 
 
-def completed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a recipe's parsed values, completed with the defaults of its kind of training."""
-    return _over(DEFAULTS[kind_of(values.get("pretrained"), values.get("lora"))], values)
+def completed(stage: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+    """Returns a stage's parsed values, completed with the defaults of its kind and of the kind of training."""
+    return _over(DEFAULTS[kind].get(stage["kind"], {}), stage)
 
 
 def _over(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,61 +1,48 @@
-"""Recipe: all settings of one run, read from TOML."""
+"""Recipe: all settings of one run, a list of stages among them, read from TOML."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from poziomka.app.settings.aliases import demand_own_names
 from poziomka.app.settings.kinds import Kind, completed, kind_of
-from poziomka.core.errors import SettingsError
-from poziomka.core.safety.untrusted import DEPTH
+from poziomka.app.settings.model import ModelSettings, ToolsSettings
+from poziomka.core.errors import SettingsError, nearest
+from poziomka.core.sampler import Sampling
 from poziomka.core.settings import build, override, read_toml, setting, shown
-from poziomka.learning.curriculum.levels import CurriculumSettings
-from poziomka.learning.learner import LearnerSettings
-from poziomka.learning.loops.rl import ReinforceSettings
-from poziomka.learning.optim.optimizers import OptimizerSettings
-from poziomka.learning.samples.demonstrations import LessonSettings
-from poziomka.models.lora import LoraSettings
-from poziomka.models.transformer import TransformerSettings
+from poziomka.learning.loops.distill import DistillSettings
+from poziomka.learning.loops.offline import OfflineSettings
+from poziomka.learning.loops.rl import RLSettings
+from poziomka.learning.loops.sft import SFTSettings
+from poziomka.learning.loops.stage import RequireSettings
+from poziomka.runs.recipe import FIXED, SCHEMA
 
-SCHEMA = 1  # schema version of recipe.toml
-WARM_START = OptimizerSettings(rate=2e-3, warmup=50, decay=0.6, floor=0.02)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WarmStartSettings:
-    """Supervised fine-tuning on demonstrations before reinforcement."""
-
-    updates: int = setting(1200, "optimizer steps", low=0)
-    lessons: LessonSettings = field(default_factory=LessonSettings)
-    learner: LearnerSettings = field(default_factory=lambda: LearnerSettings(optimizer=WARM_START))
-
-
-@dataclass(frozen=True, kw_only=True)
-class GateSettings:
-    """Gate between warm start and reinforcement: thinking must raise held-out accuracy by a margin."""
-
-    margin: float = setting(
-        0.3,
-        "least gain of accuracy, forced to think over forced to answer; -1, or reinforce.budget=0: asks for nothing",
-        low=-1.0,
-        high=1.0,
-    )
-    problems: int = setting(200, "held-out problems to measure it on", low=10)
+Stage = SFTSettings | RLSettings | OfflineSettings | DistillSettings
+Sampled = RLSettings | DistillSettings  # stages that sample replies
+STAGES: dict[str, type[Stage]] = {
+    "sft": SFTSettings,
+    "rl": RLSettings,
+    "offline": OfflineSettings,
+    "distill": DistillSettings,
+}
+DEFAULT = ({"kind": "sft"}, {"kind": "rl", "require": {"thinking_gain": 0.3}})  # stages of a recipe that names none
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
     """Held-out evaluation: thinking budgets, majority votes and the learning curve."""
 
+    split: Literal["validation", "train"] = setting(
+        "validation", "problems of the learning curve, the best checkpoint and the gates; final figures are of test"
+    )
     budgets: tuple[int, ...] = setting((2, 4, 8, 16, 32, 64), "thinking tokens")
     problems: int = setting(400, "held-out problems of the final evaluation", low=10)
     attempts: int = setting(4, "attempts a problem, at each budget", low=1)
     votes: tuple[int, ...] = setting((1, 2, 4, 8, 16, 32), "attempts that vote, and that an oracle picks from")
     vote_problems: int = setting(100, "held-out problems of the vote", low=10)
     vote_budget: int = setting(8, "thinking tokens of an attempt that votes", low=0)
-    every: int = setting(5, "reinforcement steps between two points of the learning curve", low=1)
+    every: int = setting(5, "steps between two points of the learning curve", low=1)
     curve_problems: int = setting(250, "held-out problems of a point of the learning curve", low=10)
     curve_attempts: int = setting(2, "attempts a problem at such a point", low=1)
 
@@ -70,7 +57,11 @@ class EvaluateSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All settings of one run, from initial weights to a report."""
+    """All settings of one run, from initial weights to a report.
+
+    Attributes:
+        stage: the stages in their order; `[[stage]]` in TOML.
+    """
 
     schema_version: int = SCHEMA
     name: str = setting("run", "what the run is called")
@@ -78,94 +69,64 @@ class Recipe:
     levels: tuple[int, ...] | None = setting(
         None, "lowest and highest level of the problems trained on; none: all; held-out problems are of all levels"
     )
-    tools: str | None = setting(
-        None, "what the model can call while it thinks: python, calculator, python+search:FOLDER; none: nothing"
-    )
-    tool_cost: float = setting(0.0, "share of a right answer's reward that a call costs", low=0.0, high=1.0)
-    tool_format: str | None = setting(
-        None,
-        "how calls are written: plain, spelled, hermes, llama, mistral, …; none: as a pretrained model's chat template "
-        "describes them, else plain; spelled for a model from nothing",
-    )
     seed: int = setting(0, "names all randomness", low=0)
     threads: int = setting(2, "threads of tensor work; the bits of a result depend on it", low=1, high=1024)
     save_every: int = setting(200, "steps between two checkpoints", low=1)
     watchdog: float | None = setting(
         120.0, "seconds without a logged line after which a line says which part waits for what; none: never", low=0.01
     )
-    start: str | None = setting(None, "a checkpoint to begin with instead of a warm start")
-    pretrained: str | None = setting(
-        None, "smollm2, a folder in the hub's layout, a GGUF file or a hub name; none: a model from nothing"
+    model: ModelSettings = field(default_factory=ModelSettings)
+    tools: ToolsSettings | None = setting(None, "tools that the model can call while it thinks; none: nothing")
+    stage: tuple[Stage, ...] = field(
+        default_factory=lambda: (SFTSettings(), RLSettings(require=RequireSettings(thinking_gain=0.3)))
     )
-    precision: Literal["float32", "bfloat16"] = setting("float32", "of a pretrained model's weights")
-    context: int | None = setting(
-        None, "most tokens of a transcript, where a reply is cut; none: as many as the model reads", low=2
-    )
-    thinks: bool = setting(True, "a pretrained model's replies begin with <think>")
-    template_variables: Mapping[str, Any] = field(
-        default_factory=dict,
-        metadata={"about": "what a chat template may ask for; enable_thinking is true where a model thinks"},
-    )
-    template_time: str | None = setting(
-        None, "what a chat template reads from the clock, 2026-11-28T12:00:00+00:00; none: the time of the run's start"
-    )
-    architecture: Literal["transformer", "recurrent"] = setting("transformer", "transformer or recurrent")
-    lora: LoraSettings | None = setting(None, "learn adapters of a pretrained model; none: all its weights")
-    model: TransformerSettings = field(default_factory=TransformerSettings)
-    warm_start: WarmStartSettings = field(default_factory=WarmStartSettings)
-    gate: GateSettings = field(default_factory=GateSettings)
-    curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
-    reinforce: ReinforceSettings = field(default_factory=ReinforceSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
 
     def __post_init__(self) -> None:
-        """Raises SettingsError for an invalid range of levels, template time or template variable."""
+        """Raises SettingsError for an invalid range of levels, no stage, or names of stages that are not unique."""
         if self.levels is not None and (len(self.levels) != 2 or self.levels[0] > self.levels[1]):
             message = f"levels must be two numbers, the lowest and the highest: received {list(self.levels)}"
             raise SettingsError(message)
-        if self.template_time is not None:
-            moment_of(self.template_time)
-        _demand_storable(self.template_variables, "template_variables")
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        """Variables of the chat template, with `enable_thinking` if the model thinks."""
-        return ({"enable_thinking": True} if self.thinks else {}) | dict(self.template_variables)
+        names = [stage.name for stage in self.stage]
+        if not names:
+            message = f"a recipe needs a stage: write [[stage]] with a kind, one of {', '.join(STAGES)}"
+            raise SettingsError(message)
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            message = f'two stages are called {twice!r}: give each a name of its own, name = "{twice}_2" for one'
+            raise SettingsError(message)
 
     @property
     def kind(self) -> Kind:
         """Kind of training: which weights are trained, and whether they are pretrained."""
-        return kind_of(self.pretrained, self.lora)
+        return kind_of(self.model.load, self.model.lora)
 
     @property
-    def warm_updates(self) -> int:
-        """Number of updates of the warm start; 0 if the recipe starts from a checkpoint."""
-        return 0 if self.start else self.warm_start.updates
+    def sampled(self) -> tuple[Sampled, ...]:
+        """The stages that sample replies."""
+        return tuple(stage for stage in self.stage if isinstance(stage, Sampled))
 
+    @property
+    def sampling(self) -> Sampling:
+        """How held-out problems are attempted: as in the last stage that samples, with the defaults where none does."""
+        stages = self.sampled
+        return stages[-1].sampling if stages else RLSettings().sampling
 
-def _demand_storable(value: Any, where: str, depth: int = 0) -> None:
-    """Raises SettingsError for a value that a run's recipe cannot store: a date, or tables nested too deeply."""
-    if depth > DEPTH:
-        message = f"template_variables nests lists and tables deeper than {DEPTH} levels"
-        raise SettingsError(message)
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            _demand_storable(item, f"{where}.{name}", depth + 1)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _demand_storable(item, where, depth + 1)
-    elif value is not None and not isinstance(value, str | int | float):
-        message = f"{where} must be text, a number, true, false, a list or a table: received {shown(value)}"
-        raise SettingsError(message)
+    @property
+    def compared(self) -> str:
+        """Name of the first stage that is not sft, before which the model is evaluated for comparison; "" for none."""
+        return next((stage.name for stage in self.stage if not isinstance(stage, SFTSettings)), "")
 
+    def named(self, name: str) -> Stage:
+        """Returns the stage with a name.
 
-def moment_of(text: str) -> datetime:
-    """Returns the time parsed from ISO 8601 text; raises SettingsError for any other text."""
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError as error:
-        message = f"template_time must be a time such as 2026-11-28T12:00:00+00:00: received {text!r}"
-        raise SettingsError(message) from error
+        Raises:
+            SettingsError: no stage has this name.
+        """
+        found = next((stage for stage in self.stage if stage.name == name), None)
+        if found is None:
+            message = f"no stage is called {name!r}{nearest(name, [stage.name for stage in self.stage])}"
+            raise SettingsError(message)
+        return found
 
 
 def read_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
@@ -173,7 +134,7 @@ def read_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
 
     Args:
         path: the file, or a folder with recipe.toml.
-        changes: settings to change, written `name=value`.
+        changes: settings to change, written `name=value`; `rl.steps=5` is a setting of the stage called rl.
 
     Raises:
         SettingsError: the file is missing or not TOML, a name is unknown, a value has the wrong type or is out of
@@ -183,7 +144,7 @@ def read_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
     return recipe_of(values, changes, str(path))
 
 
-def recipe_of(values: dict[str, Any], changes: tuple[str, ...] = (), where: str = "recipe") -> Recipe:
+def recipe_of(values: Mapping[str, Any], changes: tuple[str, ...] = (), where: str = "recipe") -> Recipe:
     """Returns the recipe of parsed TOML values; arguments and errors as for `read_recipe`.
 
     Args:
@@ -191,13 +152,91 @@ def recipe_of(values: dict[str, Any], changes: tuple[str, ...] = (), where: str 
         changes: settings to change, written `name=value`.
         where: name of the recipe in errors.
     """
+    _demand_version(values, where)
+    given = dict(values)
+    stages = _stages_by_name(given.pop("stage", None), where)
+    known = {each.name for each in fields(Recipe)} - {"stage"}
+    own: list[str] = []
+    others: list[str] = []
+    for change in changes:
+        first = change.partition("=")[0].strip().partition(".")[0]
+        (own if first in stages and first not in known else others).append(change)
+    stages, given = override(stages, own), override(given, others)
+    demand_own_names(Recipe, given, where)
+    if strange := next((name for name in given if name not in known), None):
+        message = f"unknown setting {strange!r} in {where}{nearest(strange, [*known, *stages])}"
+        raise SettingsError(message)
+    if isinstance(given.get("tools"), str):
+        message = f"{where}.tools must be a table: received {shown(given['tools'])}; write tools.python={{}} for one"
+        raise SettingsError(message)
+    model = given.get("model")
+    if model is None or (isinstance(model, Mapping) and model.get("load") is None and "new" not in model):
+        given["model"] = {**(model or {}), "new": {}}
+    kind = _kind_of(given.get("model"))
+    built = tuple(_stage(name, stages[name], kind, f"{where}.{name}") for name in stages)
+    return build(Recipe, {**given, "stage": built}, where)
+
+
+def _demand_version(values: Mapping[str, Any], where: str) -> None:
     version = values.get("schema_version", SCHEMA)
-    if version != SCHEMA:
+    if version == 1 and not isinstance(version, bool):
+        message = (
+            f"{where} has schema_version 1, and this version of poziomka reads {SCHEMA}: "
+            f"`poziomka recipes convert {where} [NEW]` converts it"
+        )
+        raise SettingsError(message)
+    if version != SCHEMA or isinstance(version, bool):
         message = (
             f"{where} has schema_version {version!r}, and this version of poziomka reads {SCHEMA}: "
             "use the version that wrote it, or write the recipe anew"
         )
         raise SettingsError(message)
-    changed = override(values, changes)
-    demand_own_names(Recipe, changed, where)
-    return build(Recipe, completed(changed), where)
+
+
+def _kind_of(model: Any) -> Kind:
+    table = model if isinstance(model, Mapping) else {}
+    return kind_of(table.get("load"), table.get("lora"))
+
+
+def _stages_by_name(given: Any, where: str) -> dict[str, dict[str, Any]]:
+    """Returns the tables of a recipe's stages by their names, in their order, each with its kind and name.
+
+    Raises:
+        SettingsError: no list of tables, an unknown kind, a name that is taken or that no stage may have.
+    """
+    tables = DEFAULT if given is None else given
+    if not isinstance(tables, list | tuple) or not all(isinstance(each, Mapping) for each in tables):
+        message = f"{where}.stage must be a list of tables, each under [[stage]]: received {shown(given)}"
+        raise SettingsError(message)
+    found: dict[str, dict[str, Any]] = {}
+    taken = {each.name for each in fields(Recipe)} | {"start", *FIXED}
+    for number, table in enumerate(tables, 1):
+        kind = table.get("kind")
+        if kind not in STAGES:
+            hint = nearest(kind, STAGES) if isinstance(kind, str) else ""
+            message = (
+                f"{where}: stage {number} must have a kind, one of {', '.join(STAGES)}: received {shown(kind)}{hint}"
+            )
+            raise SettingsError(message)
+        name = table.get("name", kind)
+        if not isinstance(name, str) or name in taken:
+            message = f"{where}: stage {number} cannot be called {shown(name)}: another setting or part has this name"
+            raise SettingsError(message)
+        if name in found:
+            message = f'{where}: two stages are called {name!r}: give each a name of its own, name = "{name}_2" for one'
+            raise SettingsError(message)
+        found[name] = {**table, "kind": kind, "name": name}
+    return found
+
+
+def _stage(name: str, values: Any, kind: Kind, where: str) -> Stage:
+    """Returns a stage of parsed values, completed with the defaults of its kind and of the kind of training."""
+    if not isinstance(values, Mapping):
+        message = f"{where} must be a table of settings: received {shown(values)}"
+        raise SettingsError(message)
+    made = STAGES.get(values["kind"])
+    if made is None:
+        message = f"{where}.kind must be one of {', '.join(STAGES)}: received {shown(values['kind'])}"
+        raise SettingsError(message)
+    demand_own_names(made, values, where, name)
+    return build(made, completed(values, kind), where)

@@ -88,7 +88,7 @@ class CurriculumSettings:
     width: int | None = setting(
         None, "adaptive: most levels in the range; easier ones count as mastered; none: any number", low=1
     )
-    rehearse: float = setting(0.1, "adaptive: share of problems from mastered levels", low=0.0, high=0.9)
+    review_prob: float = setting(0.1, "adaptive: share of problems from mastered levels", low=0.0, high=0.9)
 
     def __post_init__(self) -> None:
         """Raises SettingsError if `start` is no range or the thresholds contradict one another."""
@@ -119,7 +119,8 @@ class LevelRange:
         lowest level    rate ≥ drop_at: mastered and removed, unless it is the only one
         mastered level  rate < widen_at: the range extends down to it again
 
-    A problem's level is drawn uniformly from the range or, with probability `rehearse`, from the mastered levels below.
+    A problem's level is drawn uniformly from the range or, with probability `review_prob`, from the mastered
+    levels below.
 
     Widening by the accuracy at the upper edge, and a bound on the width, are from RLVE (Zeng et al. 2025, arXiv
     2511.07317; .9 and 4 levels there); windows that are evaluated once, and narrowing, are from automatic domain
@@ -157,7 +158,7 @@ class LevelRange:
 
     def draw(self, random: Random) -> int:
         """Draws the level of the next problem."""
-        rehearsed = random.random() < self.settings.rehearse
+        rehearsed = random.random() < self.settings.review_prob
         if rehearsed and self._low > 0:
             return self.levels[random.randrange(self._low)]
         return self.levels[random.randint(self._low, self._high)]

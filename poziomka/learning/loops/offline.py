@@ -18,11 +18,11 @@ does not record the sampling parameters: another temperature increases the measu
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -31,7 +31,8 @@ from poziomka.core.rollout import Group, Rollout
 from poziomka.core.sampler import WeightHost
 from poziomka.core.settings import setting
 from poziomka.core.transcript import Author
-from poziomka.learning.learner import Learner
+from poziomka.learning.learner import Learner, LearnerSettings
+from poziomka.learning.loops.stage import NAME, StageSettings
 from poziomka.learning.monitoring.stop_conditions import describe
 from poziomka.learning.objectives.logprobs import logprobs_of
 from poziomka.learning.objectives.losses import mismatch_kl
@@ -41,22 +42,27 @@ from poziomka.learning.session import Clock, Progress
 from poziomka.runs.feedback import Judged
 from poziomka.runs.run import Run
 
-STAGE = "learn"  # name of the stage in the metrics
+USED = "rollouts/used"  # metric that only off-policy updates log
 EXAMPLES = 3  # damaged rollouts listed in a note
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServedSettings:
-    """Settings of an off-policy update from stored rollouts."""
+class OfflineSettings(LearnerSettings, StageSettings):
+    """Settings of a stage of off-policy learning from stored rollouts."""
 
+    kind: Literal["offline"] = "offline"
+    name: str = setting("offline", NAME)
+    journal: str | None = setting(None, "file or folder of the rollouts, in the format of a run's journal")
+    scores: str | None = setting(None, "JSON lines with scores that came later; none: those of the journal")
+    temperature: float = setting(1.0, "of the sampler that wrote the rollouts", low=1e-6)
     steps: int = setting(1, "updates from the same rollouts; saved together or not at all", low=1)
-    rate: float | None = setting(None, "learning rate; the optimizer's highest where none is given", low=0.0)
     mismatch: float = setting(0.1, "most nats a token that the writers may lie from the learner", low=0.0)
     advantage: str = setting("batch", "batch, group, rloo, dr_grpo or expert")
     aggregation: Aggregation = setting("prompt", "prompt, token, sequence or constant")
 
     def __post_init__(self) -> None:
         """Raises SettingsError for an unknown advantage estimator, before training."""
+        super().__post_init__()
         advantage_named(self.advantage)
 
 
@@ -75,7 +81,13 @@ class Chosen(NamedTuple):
 
 
 def learn_from(
-    progress: Progress, host: WeightHost | None, judged: Judged, settings: ServedSettings | None = None
+    progress: Progress,
+    host: WeightHost | None,
+    judged: Judged,
+    settings: OfflineSettings | None = None,
+    *,
+    rate: float | None = None,
+    after: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
     """Takes off-policy updates from stored rollouts and loads the new weights into the sampler.
 
@@ -86,7 +98,10 @@ def learn_from(
         progress: training session; its learner takes the steps.
         host: loads the new weights; None if no sampler is running.
         judged: rollouts with tokens, log-probabilities and policy, and the scores that exist.
-        settings: steps, learning rate, bound on the KL, advantage estimator; None for the defaults.
+        settings: steps, bound on the KL, advantage estimator; None for the defaults. Optimizer and losses are those of
+            the learner.
+        rate: learning rate; None for the highest of the learner's optimizer.
+        after: callback with the number of updates, before they are saved.
 
     Returns:
         Metrics of the last step.
@@ -101,15 +116,16 @@ def learn_from(
             above `settings.mismatch`, or a loss is not finite; nothing was saved.
         SettingsError: the learner's correction is "none", or its surrogate "reinforce", which is on-policy only.
     """
-    settings = settings or ServedSettings()
+    settings = settings or OfflineSettings()
     _demand_correcting(progress.learner)
     chosen = choose(progress, judged.rollouts)
     groups = by_problem(chosen.rollouts)
     advantages = advantages_of(groups, settings.advantage)
     examples = policy_examples(groups, advantages, settings.aggregation, _longest(chosen.rollouts))
     _demand_something(examples, chosen, judged.notes)
-    rate = progress.learner.settings.optimizer.rate if settings.rate is None else settings.rate
+    rate = progress.learner.settings.optimizer.learning_rate if rate is None else rate
     metrics: dict[str, float] = {}
+    begun = progress.step
     batch = progress.learner.pack(examples)
     if settings.steps > 1:
         (batch,) = progress.learner.with_old([batch])
@@ -128,10 +144,12 @@ def learn_from(
         progress.step += 1
         clock.lap("learning")
         progress.spend(learn_flops=progress.learner.flops(batch), learn_tokens=float(batch.real))
-        progress.log(STAGE, metrics | clock.seconds)
+        progress.log(settings.name, metrics | clock.seconds)
     progress.keep(groups, by_token(groups, advantages))
     for sentence in [*judged.notes, *chosen.notes]:
         progress.run.note(sentence)
+    if after is not None:
+        after(progress.step - begun)
     progress.save()
     if host is not None:
         progress.publish_weights(host)
@@ -199,7 +217,7 @@ def _damage(rollout: Rollout, vocabulary: set[int]) -> str:
 def learned_before(run: Run) -> set[str]:
     """Returns the ids of rollouts that earlier off-policy updates used; adds a note for each unreadable journal."""
     ids: set[str] = set()
-    for step in sorted({line["step"] for line in run.metrics() if line["stage"] == STAGE}):
+    for step in sorted({line["step"] for line in run.metrics() if USED in line}):
         try:
             ids.update(run.journal(f"step-{step:06d}").advantages)
         except RunError as error:
@@ -230,7 +248,7 @@ def _demand_correcting(learner: Learner) -> None:
     how = learner.settings
     if how.correction.kind == "none":
         message = (
-            "learner.correction.kind is 'none', and what other weights wrote needs an importance weight: set it to "
+            "correction.kind is 'none', and what other weights wrote needs an importance weight: set it to "
             "'token' or 'sequence'"
         )
         raise SettingsError(message)
@@ -292,7 +310,7 @@ def _mismatch(learner: Learner, examples: Iterable[Example]) -> float:
     return total / max(count, 1)
 
 
-def _too_far(far: float, settings: ServedSettings, rollouts: Sequence[Rollout], version: str) -> str:
+def _too_far(far: float, settings: OfflineSettings, rollouts: Sequence[Rollout], version: str) -> str:
     writers = ", ".join(str(policy) for policy in _policies(rollouts))
     return (
         f"the rollouts were written by {writers}, {far:.3g} nats a token from {version} where {settings.mismatch:g} is "

@@ -39,7 +39,9 @@ from poziomka.core.settings import setting
 from poziomka.core.strategy import Strategy
 from poziomka.core.task import Task
 from poziomka.learning.curriculum.curriculum import Curriculum
+from poziomka.learning.curriculum.levels import CurriculumSettings
 from poziomka.learning.learner import LearnerSettings
+from poziomka.learning.loops.stage import NAME, StageSettings
 from poziomka.learning.monitoring.consistency import Canaries
 from poziomka.learning.monitoring.monitor import Freshness, Monitor
 from poziomka.learning.monitoring.stop_conditions import Watch, describe
@@ -55,18 +57,20 @@ from poziomka.models.flops import sampling_flops
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReinforceSettings:
+class RLSettings(LearnerSettings, StageSettings):
     """Settings of one stage of reinforcement learning."""
 
+    kind: Literal["rl"] = "rl"
+    name: str = setting("rl", NAME)
     steps: int = setting(45, "most steps, each from a batch of fresh attempts", low=0)
     flops: float | None = setting(
         None, "most FLOPs, sampling and learning together; the stage ends after the step that spends them", low=1.0
     )
-    problems: int = setting(32, "problems a step", low=1)
-    attempts: int = setting(8, "attempts a problem", low=2)
+    prompts_per_step: int = setting(32, "problems a step", low=1)
+    group_size: int = setting(8, "attempts a problem", low=2)
     temperature: float = setting(1.0, "of sampling", low=1e-6)
-    tokens: int = setting(70, "most tokens of a reply, thought included", low=1)
-    budget: int | None = setting(64, "most thinking tokens; the thought is closed there", low=0)
+    max_tokens: int = setting(70, "most tokens of a reply, thought included", low=1)
+    max_thinking_tokens: int | None = setting(64, "most thinking tokens; the thought is closed there", low=0)
     advantage: str = setting("batch", "batch, group, rloo, dr_grpo or expert")
     aggregation: Aggregation = setting("prompt", "prompt, token, sequence or constant")
     minibatches: int = setting(1, "parts that a step's groups are dealt into, an optimizer step each", low=1)
@@ -74,21 +78,24 @@ class ReinforceSettings:
     void: Literal["drop", "keep"] = setting(
         "drop", "with tools, attempts that end in a turn without call and answer: drop keeps them in the baseline only"
     )
-    retire_at: float | None = setting(0.9, "pass rate at which a finite task's problem is retired", low=0.0, high=1.0)
+    drop_solved_above: float | None = setting(
+        0.9, "pass rate at which a finite task's problem is retired", low=0.0, high=1.0
+    )
     patience: int | None = setting(20, "steps in a row without an informative group after which to stop", low=1)
     failures: float = setting(0.1, "share of failed checks in a step above which to stop", low=0.0, high=1.0)
     scorer_seconds: float = setting(10.0, "time limit of one check by an untrusted scorer", low=0.001)
+    curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
-    learner: LearnerSettings = field(default_factory=LearnerSettings)
 
     def __post_init__(self) -> None:
         """Raises SettingsError for an unknown advantage estimator, before training."""
+        super().__post_init__()
         advantage_named(self.advantage)
 
     @property
     def sampling(self) -> Sampling:
         """Sampling parameters of the attempts."""
-        return Sampling(temperature=self.temperature, tokens=self.tokens, think_most=self.budget)
+        return Sampling(temperature=self.temperature, tokens=self.max_tokens, think_most=self.max_thinking_tokens)
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,7 @@ def reinforce(
     policy: Policy,
     task: Task,
     curriculum: Curriculum,
-    settings: ReinforceSettings,
+    settings: RLSettings,
     *,
     start: int = 0,
     after: Callable[[int], None] | None = None,
@@ -138,7 +145,7 @@ def reinforce(
         policy: sampler, strategy and weight host.
         task: environment and scorer.
         curriculum: selects the problems.
-        settings: settings of the stage; `budget` is the thinking budget, `tokens` bounds the whole reply.
+        settings: settings of the stage; `max_tokens` bounds thought and answer together.
         start: steps of this stage done before a resume.
         after: callback with the step's number, after the step is logged and before the checkpoint.
 
@@ -165,9 +172,9 @@ def reinforce(
                 break
             clock = Clock()
             # 1 attempts
-            problems = curriculum.take(settings.problems)
+            problems = curriculum.take(settings.prompts_per_step)
             name = f"train/{curriculum.seed}/{step}"
-            groups = collector.collect(problems, settings.sampling, settings.attempts, name)
+            groups = collector.collect(problems, settings.sampling, settings.group_size, name)
             for monitor in monitors:
                 monitor.sampled(groups, progress.version)
             clock.lap("sampling")
@@ -175,7 +182,7 @@ def reinforce(
             lines = by_role(groups)
             advantages = _advantages(task, lines, settings)
             parts = minibatches(lines, advantages, settings.minibatches, seed_of("minibatches", name))
-            batches = [learner.pack(policy_examples(*part, settings.aggregation, settings.tokens)) for part in parts]
+            batches = [learner.pack(policy_examples(*p, settings.aggregation, settings.max_tokens)) for p in parts]
             clock.lap("packing")
             # 4, 5, 6 the old probabilities, a step for each minibatch and epoch, the new weights
             wait_for(host.release_weights())
@@ -193,7 +200,7 @@ def reinforce(
             for monitor in monitors:
                 seen |= monitor.learned(groups, progress.step)
             clock.lap("monitoring")
-            progress.log("reinforce", seen | dealt | metrics | clock.seconds)
+            progress.log(settings.name, seen | dealt | metrics | clock.seconds)
             progress.keep(groups, by_token(lines, advantages))
             if after is not None:
                 after(step)
@@ -201,10 +208,10 @@ def reinforce(
             progress.done(last=fraction_done(progress, curriculum, settings, step) >= 1)
 
 
-def _monitors(progress: Progress, sampler: Sampler, task: Task, settings: ReinforceSettings) -> list[Monitor]:
+def _monitors(progress: Progress, sampler: Sampler, task: Task, settings: RLSettings) -> list[Monitor]:
     """Returns the monitors of a stage, in the order of their calls."""
     conditions = Watch(settings.patience, settings.failures)
-    conditions.silent = _silent_so_far(progress)
+    conditions.silent = _silent_so_far(progress, settings.name)
     return [
         Freshness(),
         watch_over(progress, task, settings.alarms, settings.scorer_seconds),
@@ -214,7 +221,7 @@ def _monitors(progress: Progress, sampler: Sampler, task: Task, settings: Reinfo
     ]
 
 
-def fraction_done(progress: Progress, curriculum: Curriculum, settings: ReinforceSettings, done: int) -> float:
+def fraction_done(progress: Progress, curriculum: Curriculum, settings: RLSettings, done: int) -> float:
     """Returns the fraction of a stage that is done: of its steps or of its FLOPs, whichever is greater.
 
     Returns 1 if the curriculum has no problem left.
@@ -227,11 +234,11 @@ def fraction_done(progress: Progress, curriculum: Curriculum, settings: Reinforc
     """
     if curriculum.finished:
         return 1.0
-    spent = progress.spent.get("compute/reinforce_flops", 0.0)
+    spent = progress.spent_since_entry("compute/reinforce_flops")
     return max(done / settings.steps, spent / settings.flops if settings.flops else 0.0)
 
 
-def _advantages(task: Task, lines: Sequence[Sequence[Line]], settings: ReinforceSettings) -> Advantages:
+def _advantages(task: Task, lines: Sequence[Sequence[Line]], settings: RLSettings) -> Advantages:
     """Returns the advantage of each branch; None for branches left out of the batch."""
     advantages = advantage_named(settings.advantage)(lines)
     if task.environment is None or settings.void == "keep":
@@ -259,12 +266,12 @@ def _count_compute(progress: Progress, groups: Sequence[Group], batches: Sequenc
     progress.spend(sampled_tokens=float(sampled), trained_tokens=float(trained))
 
 
-def _silent_so_far(progress: Progress) -> int:
+def _silent_so_far(progress: Progress, stage: str) -> int:
     """Returns the number of latest consecutive steps without an informative group, so that patience survives a resume.
 
     Metrics of steps after the checkpoint have been removed before this call.
     """
-    lines = [line for line in progress.run.metrics() if line["stage"] == "reinforce"]
+    lines = [line for line in progress.run.metrics() if line["stage"] == stage]
     shares = [line["groups/zero_variance"] for line in reversed(lines)]
     return next((count for count, share in enumerate(shares) if share < 1), len(shares))
 

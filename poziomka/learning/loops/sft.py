@@ -1,10 +1,30 @@
 """Supervised fine-tuning (SFT): next-token prediction on demonstrations."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
+from poziomka.core.settings import setting
 from poziomka.core.transcript import Author, Transcript
+from poziomka.learning.learner import LearnerSettings
+from poziomka.learning.loops.stage import NAME, StageSettings
+from poziomka.learning.optim.optimizers import OptimizerSettings
+from poziomka.learning.samples.demonstrations import LessonSettings
 from poziomka.learning.samples.weighting import imitation_examples
 from poziomka.learning.session import Clock, Progress
+
+OPTIMIZER = OptimizerSettings(learning_rate=2e-3, warmup_steps=50, decay_ratio=0.6, min_lr_ratio=0.02)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFTSettings(LearnerSettings, StageSettings):
+    """A stage of supervised fine-tuning on demonstrations."""
+
+    kind: Literal["sft"] = "sft"
+    name: str = setting("sft", NAME)
+    steps: int = setting(1200, "optimizer steps", low=0)
+    demonstrations: LessonSettings = field(default_factory=LessonSettings)
+    optimizer: OptimizerSettings = field(default_factory=lambda: OPTIMIZER)
 
 
 def finetune(
@@ -13,7 +33,7 @@ def finetune(
     updates: int,
     *,
     start: int = 0,
-    stage: str = "warm_start",
+    stage: str = "sft",
     authors: Sequence[Author] = (Author.TEACHER,),
     after: Callable[[int], None] | None = None,
 ) -> None:

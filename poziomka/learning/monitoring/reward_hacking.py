@@ -234,7 +234,7 @@ class Alarms(Monitor):
             run.note(str(alarm))
         if fresh and self.settings.stop:
             message = (
-                f"{fresh[0]}; reinforce.alarms.stop asks to stop here: look at {fresh[0].rollouts[0].id} and mend the "
+                f"{fresh[0]}; alarms.stop asks to stop here: look at {fresh[0].rollouts[0].id} and mend the "
                 "scorer in another folder, or resume to go on past this alarm"
             )
             raise LearningError(message)

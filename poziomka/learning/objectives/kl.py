@@ -1,7 +1,7 @@
 """KL divergence of the policy from a reference model or a teacher: the third loss term.
 
 Notation: `M` trained tokens, `V` vocabulary; p the learner's distribution, q the reference's; w [M] the weight of each
-token: divergence.weight (TRL's `beta`) times the normaliser of the policy gradient.
+token: kl.weight (TRL's `beta`) times the normaliser of the policy gradient.
 """
 
 from dataclasses import dataclass

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from poziomka.learning.objectives.kl import Divergence
 from poziomka.learning.objectives.loss_inputs import Learned, TermsOf
 from poziomka.learning.optim.master_weights import add
-from poziomka.models.base import Architecture, masked
+from poziomka.models.base import masked
 
 BLOCK = 8  # rows of fp32 logits that stay in a CPU's cache; a GPU works on the whole chunk
 STRIPE = 8192  # rows of the weight, or of its gradient, that are converted to fp32 at once
@@ -164,7 +164,7 @@ def _turn(
     return torch.stack([logp, entropy, apart])
 
 
-def matrix_of(model: Architecture) -> Tensor | None:
+def matrix_of(model: nn.Module) -> Tensor | None:
     """Returns the output matrix [V, D] of a model; None if its head is more than one matrix."""
     matrix = getattr(model, "head_weight", None)
     return matrix if isinstance(matrix, Tensor) else None

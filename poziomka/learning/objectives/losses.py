@@ -27,26 +27,26 @@ class SurrogateSettings:
     """
 
     kind: Surrogate = setting("cispo", "cispo, ppo, dapo, gspo, dppo or reinforce")
-    cap: float = setting(5.0, "cispo: most that the ratio may count", low=1.0)
+    importance_cap: float = setting(5.0, "cispo: most that the ratio may count", low=1.0)
     clip_low: float = setting(0.2, "ppo, dapo: how far below 1 the ratio may count", low=0.0, high=1.0)
     clip_high: float = setting(0.28, "dapo: how far above 1 the ratio may count (ppo uses clip_low)", low=0.0)
     sequence_low: float = setting(3e-4, "gspo: how far below 1 a sequence's ratio may count", low=0.0, high=1.0)
     sequence_high: float = setting(4e-4, "gspo: how far above 1 a sequence's ratio may count", low=0.0)
-    trust: float = setting(0.2, "dppo: how far a token's probability may have moved its way", low=0.0, high=1.0)
+    trust_region: float = setting(0.2, "dppo: how far a token's probability may have moved its way", low=0.0, high=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorrectionSettings:
     """Importance-sampling correction of the difference between sampler and learner, independent of the surrogate.
 
-    A token's weight is multiplied by min(c, cap), c = exp(old - logq): truncated importance sampling (Ionides 2008;
-    Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training").
+    A token's weight is multiplied by min(c, importance_cap), c = exp(old - logq): truncated importance sampling
+    (Ionides 2008; Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training").
     """
 
     kind: Correction = setting(
         "token", "token: each token's own ratio; sequence: the product over its sequence; none: no correction"
     )
-    cap: float = setting(5.0, "most that the ratio may be", low=1.0)
+    importance_cap: float = setting(5.0, "most that the ratio may be", low=1.0)
 
 
 def correction(apart: Tensor, settings: CorrectionSettings) -> tuple[Tensor, Tensor]:
@@ -59,7 +59,7 @@ def correction(apart: Tensor, settings: CorrectionSettings) -> tuple[Tensor, Ten
     if settings.kind == "none":
         return torch.ones_like(apart), torch.zeros_like(apart, dtype=torch.bool)
     ratio = apart.exp()
-    return ratio.clamp(max=settings.cap), ratio > settings.cap
+    return ratio.clamp(max=settings.importance_cap), ratio > settings.importance_cap
 
 
 def policy_gradient(
@@ -74,15 +74,15 @@ def policy_gradient(
         settings: the surrogate and its clip range.
         level: [M] mean log-ratio of each token's sequence, for gspo only (see `over_sequence`).
 
-    cispo      -sg(min(ρ, cap)) w logp: the ratio is truncated, and every token keeps its gradient
+    cispo      -sg(min(ρ, importance_cap)) w logp: the ratio is truncated, and every token keeps its gradient
                (MiniMax 2025, arXiv 2506.13585, eq. 4)
     ppo, dapo  -min(ρ w, clip(ρ, 1 - clip_low, 1 + clip_high) w) (Schulman et al. 2017, arXiv 1707.06347, eq. 7;
                with clip_high above clip_low it is DAPO's clip-higher, arXiv 2503.14476)
     gspo       as ppo, with the sequence's ratio s = exp(mean of log ρ over its tokens) in place of ρ, clipped to
                1 - sequence_low, 1 + sequence_high; log s = sg(mean log ρ) + logp - sg(logp), so that every token
                carries its own gradient (Zheng et al. 2025, arXiv 2507.18071, eq. 5 and GSPO-token, eq. 14)
-    dppo       -ρ w, unless p = exp(logp) has already moved from p0 = exp(old) by more than `trust` in the direction
-               that w pushes it (w > 0 and p - p0 > trust, or w < 0 and p0 - p > trust): a trust region on the total
+    dppo       -ρ w, unless p = exp(logp) has already moved from p0 = exp(old) by more than τ = `trust_region` in the
+               direction that w pushes it (w > 0 and p - p0 > τ, or w < 0 and p0 - p > τ): a trust region on the total
                variation of "this token or another" (DPPO, arXiv 2602.04879, its binary form)
     reinforce  -w logp: no ratio; correct only in the first step on a batch (Williams 1992)
     """
@@ -93,11 +93,13 @@ def policy_gradient(
     if settings.kind == "reinforce":
         return -(weight * logp).sum(), torch.zeros((), device=logp.device)
     if settings.kind == "cispo":
-        loss = -(ratio.clamp(max=settings.cap).detach() * weight * logp).sum()
-        return loss, (ratio > settings.cap).sum()
+        loss = -(ratio.clamp(max=settings.importance_cap).detach() * weight * logp).sum()
+        return loss, (ratio > settings.importance_cap).sum()
     if settings.kind == "dppo":
         moved = (logp.detach().exp() - old.exp()) * weight.sign()
-        return -(torch.where(moved > settings.trust, 0.0, ratio) * weight).sum(), (moved > settings.trust).sum()
+        return -(torch.where(moved > settings.trust_region, 0.0, ratio) * weight).sum(), (
+            moved > settings.trust_region
+        ).sum()
     return _clipped(
         ratio, weight, settings.clip_low, settings.clip_high if settings.kind == "dapo" else settings.clip_low
     )

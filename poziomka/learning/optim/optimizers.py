@@ -27,14 +27,14 @@ class OptimizerSettings:
     """
 
     kind: Literal["adamw", "muon"] = setting("adamw", "adamw or muon")
-    rate: float = setting(2e-4, "highest learning rate", low=0.0)
-    warmup: int = setting(5, "steps over which the rate rises linearly", low=0)
-    decay: float = setting(0.5, "last share of the steps, over which the rate falls linearly", low=0.0, high=1.0)
-    floor: float = setting(0.05, "share of the highest rate that is left at the end", low=0.0, high=1.0)
+    learning_rate: float = setting(2e-4, "highest learning rate", low=0.0)
+    warmup_steps: int = setting(5, "steps over which the rate rises linearly", low=0)
+    decay_ratio: float = setting(0.5, "last share of the steps, over which the rate falls linearly", low=0.0, high=1.0)
+    min_lr_ratio: float = setting(0.05, "share of the highest rate that is left at the end", low=0.0, high=1.0)
     beta1: float = setting(0.9, "decay of the mean gradient", low=0.0, high=1.0)
     beta2: float = setting(0.95, "decay of the mean squared gradient", low=0.0, high=1.0)
     weight_decay: float = setting(0.0, "decay of matrices; norms and biases never decay", low=0.0)
-    clip: float = setting(1.0, "largest norm of the gradient", low=0.0)
+    max_grad_norm: float = setting(1.0, "largest norm of the gradient", low=0.0)
     moments: Literal["float32", "bfloat16"] = setting(
         "float32", "what AdamW keeps its two moments in; bfloat16 halves them, and wants a beta2 of at most 0.99"
     )
@@ -49,15 +49,17 @@ class OptimizerSettings:
             raise SettingsError(message)
 
     def rate_at(self, step: int, share: float) -> float:
-        """Returns the learning rate of a step: linear warm-up, constant, then linear decay to `floor` × `rate`.
+        """Returns the learning rate of a step: linear warm-up, constant, then linear decay to its floor.
+
+        The floor is `min_lr_ratio` × `learning_rate`.
 
         Args:
             step: number of the step, from 1.
             share: share of the stage that was done before the step, 0 to 1.
         """
-        rise = min(1.0, step / self.warmup) if self.warmup else 1.0
-        left = (1.0 - share) / self.decay if self.decay else 1.0
-        return self.rate * rise * max(self.floor, min(1.0, left))
+        rise = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
+        left = (1.0 - share) / self.decay_ratio if self.decay_ratio else 1.0
+        return self.learning_rate * rise * max(self.min_lr_ratio, min(1.0, left))
 
 
 class Optimizers:
@@ -127,15 +129,15 @@ def optimizer_of(parameters: Mapping[str, nn.Parameter], settings: OptimizerSett
     betas = (settings.beta1, settings.beta2)
     adamw: torch.optim.Optimizer
     if settings.moments == "bfloat16":
-        adamw = RoundedAdamW(groups, settings.rate, betas)
+        adamw = RoundedAdamW(groups, settings.learning_rate, betas)
     else:
         large = sum(parameter.numel() for parameter in rest) > LARGE
-        adamw = torch.optim.AdamW(groups, settings.rate, betas, fused=large, foreach=not large)
+        adamw = torch.optim.AdamW(groups, settings.learning_rate, betas, fused=large, foreach=not large)
     if not inner:
         return Optimizers([adamw])
     matrices = [parameter for name, parameter in parameters.items() if name in inner]
     decay = settings.weight_decay
-    muon = torch.optim.Muon(matrices, lr=settings.rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+    muon = torch.optim.Muon(matrices, lr=settings.learning_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
     return Optimizers([muon, adamw])
 
 

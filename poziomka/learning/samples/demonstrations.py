@@ -28,11 +28,11 @@ REASONS = 5  # most frequent reasons that `Lessons.notes` lists
 class LessonSettings:
     """Demonstrations of a warm start: first written-out solutions, then mostly direct answers."""
 
-    tokens: int = setting(1000, "tokens of demonstrations in an update", low=1)
+    tokens_per_step: int = setting(1000, "tokens of demonstrations in an update", low=1)
     skill_share: float = setting(0.8, "first share of the updates: all written out", low=0.0, high=1.0)
     grow_share: float = setting(0.6, "share of those over which the highest level grows to its end", low=0.0, high=1.0)
     direct_share: float = setting(0.85, "share of direct answers in the updates after", low=0.0, high=1.0)
-    haste: float = setting(
+    cutoff_prob: float = setting(
         0.0, "chance, in the updates after, that a thought breaks off, at each of its words", low=0.0, high=1.0
     )
     levels: tuple[int, ...] | None = setting(
@@ -86,7 +86,7 @@ class Lessons:
         return said + [f"{others} demonstrations were left out for other reasons"] * (others > 0)
 
     def at(self, update: int, updates: int) -> list[Transcript]:
-        """Returns the demonstrations of one update, at least `settings.tokens` tokens of them.
+        """Returns the demonstrations of one update, at least `settings.tokens_per_step` tokens of them.
 
         Args:
             update: number of the update, 1 to `updates`.
@@ -100,7 +100,7 @@ class Lessons:
         grown = progress / max(self.settings.skill_share * self.settings.grow_share, 1e-9)
         lessons: list[Transcript] = []
         tokens = draws = shown = 0
-        while tokens < self.settings.tokens:
+        while tokens < self.settings.tokens_per_step:
             random = random_of("lesson", self.seed, update, draws)
             draws += 1
             level = self._level(min(1.0, grown), random.random())
@@ -144,12 +144,12 @@ class Lessons:
         return self.chat.demonstrate(begun, thought, answer)
 
     def _hurried(self, thought: str, random: Random) -> str:
-        """Returns the thought, "" with probability `direct_share`, or cut at each word with probability `haste`."""
+        """Returns the thought; "" with probability `direct_share`, cut at each word with probability `cutoff_prob`."""
         if random.random() < self.settings.direct_share:
             return ""
-        if not self.settings.haste:
+        if not self.settings.cutoff_prob:
             return thought
-        return " ".join(takewhile(lambda _: random.random() >= self.settings.haste, thought.split()))
+        return " ".join(takewhile(lambda _: random.random() >= self.settings.cutoff_prob, thought.split()))
 
     def _level(self, grown: float, draw: float) -> int | None:
         """Returns a log-uniform level up to a top that grows from the lowest to the highest level; None without levels.

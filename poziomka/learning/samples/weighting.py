@@ -33,7 +33,7 @@ class Example:
         policy: weight of the policy-gradient term: advantage / normaliser.
         imitate: weight of the next-token term.
         logprobs: the sampler's log-probabilities; 0 for tokens that were not sampled.
-        match: weight of the divergence term, without its coefficient (learner.divergence.weight); if empty, all 0.
+        match: weight of the divergence term, without its coefficient (kl.weight); if empty, all 0.
     """
 
     tokens: "array[int]"
@@ -166,4 +166,16 @@ def imitation_examples(transcripts: Sequence[Transcript], authors: Sequence[Auth
         nothing = array("f", bytes(4 * len(mask)))
         imitate = array("f", [weight if chosen else 0.0 for chosen in mask])
         examples.append(Example(transcript.tokens, nothing, imitate, nothing))
+    return examples
+
+
+def match_examples(transcripts: Sequence[Transcript], authors: Sequence[Author]) -> list[Example]:
+    """Returns what the divergence learns from: tokens by `authors`, averaged over the batch.
+
+    A text's first token is never predicted, so it is never learned from.
+    """
+    examples = []
+    for each in imitation_examples(transcripts, authors):
+        nothing = array("f", bytes(4 * len(each.tokens)))
+        examples.append(Example(each.tokens, nothing, nothing, nothing, each.imitate))
     return examples

@@ -12,7 +12,7 @@ from poziomka.core.task import Task
 from poziomka.environments.tools.calculator import Calculator
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.loops.rl import ReinforceSettings
+from poziomka.learning.loops.rl import RLSettings
 from poziomka.models.checkpoints.weights import build_model
 from poziomka.models.text.chat import PlainFormat
 from poziomka.models.text.tokenizer import Tokenizer
@@ -21,7 +21,14 @@ from poziomka.models.transformer import TransformerSettings
 torch.set_num_threads(1)
 
 DIGITS = tuple("0123456789")
-SETTINGS = {"steps": 3, "problems": 4, "attempts": 4, "tokens": 12, "budget": 6, "temperature": 0.8}
+SETTINGS = {
+    "steps": 3,
+    "prompts_per_step": 4,
+    "group_size": 4,
+    "max_tokens": 12,
+    "max_thinking_tokens": 6,
+    "temperature": 0.8,
+}
 
 
 def source(split, index, level):
@@ -72,7 +79,7 @@ def parts_of(task, build):
 
     def parts_of(task=task, sampler=LocalSampler, chat=PlainFormat, settings=None, **changes):
         tokenizer = Tokenizer.of_symbols(task.symbols)
-        model, how = build(len(tokenizer)), ReinforceSettings(**(SETTINGS | (settings or {})))
+        model, how = build(len(tokenizer)), RLSettings(**(SETTINGS | (settings or {})))
         learner = Learner(model, LearnerSettings(), how.temperature)
         format_ = chat(tokenizer)
         return Parts(task, format_, model, sampler(model, format_), learner, how, **changes)

@@ -64,12 +64,12 @@ def test_a_step_too_large_for_memory_ends_the_examination(parts_of, monkeypatch)
     monkeypatch.setattr(cost, "free_memory", lambda device: 10_000)
     (finding,) = examine(Bench(parts_of()))
     assert (finding.name, finding.status) == ("memory", Status.FAIL)
-    assert "fewer reinforce.problems" in finding.advice
+    assert "a smaller prompts_per_step" in finding.advice
 
 
 def test_the_estimate_grows_with_what_is_asked_for(parts_of):
     def needed(tokens):
-        parts = parts_of(settings={"tokens": tokens})
+        parts = parts_of(settings={"max_tokens": tokens})
         return sum(needs(parts.model, parts.chat, Bench(parts).prompts, parts.settings).values())
 
     assert needed(400) > 2 * needed(12)

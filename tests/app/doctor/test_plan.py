@@ -16,10 +16,23 @@ pytestmark = pytest.mark.fault("C3")
 VALUES = {
     "threads": 1,
     "save_every": 10,
-    "model": {"width": 32, "layers": 1, "heads": 2},
-    "warm_start": {"updates": 4, "lessons": {"tokens": 100, "skill_share": 0.0, "direct_share": 0.5}},
-    "gate": {"margin": -1.0, "problems": 10},
-    "reinforce": {"steps": 3, "problems": 2, "attempts": 4, "tokens": 12, "budget": 8},
+    "model": {"new": {"width": 32, "layers": 1, "heads": 2}},
+    "stage": [
+        {
+            "kind": "sft",
+            "steps": 4,
+            "demonstrations": {"tokens_per_step": 100, "skill_share": 0.0, "direct_share": 0.5},
+        },
+        {
+            "kind": "rl",
+            "require": {"thinking_gain": -1.0, "problems": 10},
+            "steps": 3,
+            "prompts_per_step": 2,
+            "group_size": 4,
+            "max_tokens": 12,
+            "max_thinking_tokens": 8,
+        },
+    ],
     "evaluate": {
         "budgets": [8],
         "problems": 12,
@@ -46,12 +59,13 @@ def attempted(recipe, folder):
         task = replace(built.task, scorer=counting)
         training = Training(recipe, run, replace(built, task=task), quiet=True)
         training.finish()
-    return len(judged) - recipe.reinforce.steps * recipe.reinforce.problems * recipe.reinforce.attempts
+    rl = recipe.named("rl")
+    return len(judged) - rl.steps * rl.prompts_per_step * rl.group_size
 
 
 @pytest.mark.parametrize("budget", [0, 8])
 def test_the_evaluations_planned_are_those_that_a_run_makes(tmp_path, budget):
-    recipe = recipe_of(VALUES, (f"reinforce.budget={budget}",))
+    recipe = recipe_of(VALUES, (f"rl.max_thinking_tokens={budget}",))
     assert sum(evaluations(recipe, build(recipe).task)) == attempted(recipe, tmp_path)
 
 
@@ -59,15 +73,15 @@ def test_the_estimate_names_warm_start_evaluation_and_the_whole(tmp_path):
     recipe = recipe_of(VALUES)
     (found,) = [finding for finding in examine(Bench(parts_of(recipe))) if finding.name == "time"]
     parts = found.figure.split("; ")
-    assert [part.split(" of ")[0].split(" steps")[0] for part in parts[:3]] == ["a step", "3", "warm start"]
+    assert [part.split(" of ")[0].split(" steps")[0] for part in parts[:3]] == ["a step", "3", "sft"]
     attempts = sum(evaluations(recipe, parts_of(recipe).task))
-    assert parts[2].startswith("warm start of 4 updates ")
+    assert parts[2].startswith("sft of 4 steps ")
     assert parts[3].startswith(f"evaluation of {attempts} attempts ")
     assert parts[4].startswith("in all ")
 
 
 def test_without_a_warm_start_none_is_estimated():
-    recipe = recipe_of(VALUES, ("warm_start.updates=0",))
+    recipe = recipe_of(VALUES, ("sft.steps=0",))
     (found,) = [finding for finding in examine(Bench(parts_of(recipe))) if finding.name == "time"]
-    assert "warm start" not in found.figure
+    assert "sft" not in found.figure
     assert "evaluation of" in found.figure

@@ -25,7 +25,7 @@ def examined(parts_of):
     """Returns what is found of the rates that changes of a recipe give, by name."""
 
     def examined(*changes, parameters=LARGE, **values):
-        recipe = recipe_of({"pretrained": "smollm2", **values}, changes)
+        recipe = recipe_of({"model": {"load": "smollm2", **values}}, changes)
         parts = replace(parts_of(), model=Sized(parameters), recipe=recipe)
         return {finding.name: finding for finding in rates(Bench(parts))}
 
@@ -33,48 +33,48 @@ def examined(parts_of):
 
 
 def test_rates_from_scratch_fail_for_a_pretrained_model_by_name_with_the_usual_range(examined):
-    found = examined("warm_start.learner.optimizer.rate=2e-3", "reinforce.learner.optimizer.rate=2e-4")
+    found = examined("sft.optimizer.learning_rate=2e-3", "rl.optimizer.learning_rate=2e-4")
     assert [finding.status for finding in found.values()] == [Status.FAIL, Status.FAIL]
-    warm = found["warm-start rate"]
+    warm = found["sft rate"]
     assert warm.figure.startswith("0.002, where 5e-06 to 0.0002 is usual for full fine-tuning of 135")
-    assert "lower warm_start.learner.optimizer.rate to 0.0002 or less" in warm.advice
-    assert "lower reinforce.learner.optimizer.rate to 3e-05 or less" in found["reinforcement rate"].advice
+    assert "lower sft.optimizer.learning_rate to 0.0002 or less" in warm.advice
+    assert "lower rl.optimizer.learning_rate to 3e-05 or less" in found["rl rate"].advice
 
 
 def test_a_rate_a_little_outside_is_a_warning(examined):
-    assert examined("warm_start.learner.optimizer.rate=5e-4")["warm-start rate"].status is Status.WARN
-    low = examined("warm_start.learner.optimizer.rate=1e-7")["warm-start rate"]
+    assert examined("sft.optimizer.learning_rate=5e-4")["sft rate"].status is Status.WARN
+    low = examined("sft.optimizer.learning_rate=1e-7")["sft rate"]
     assert low.status is Status.WARN
-    assert "raise warm_start.learner.optimizer.rate to 5e-06 or more" in low.advice
+    assert "raise sft.optimizer.learning_rate to 5e-06 or more" in low.advice
 
 
 def test_what_is_too_much_for_all_weights_is_usual_for_adapters(examined):
-    change = "reinforce.learner.optimizer.rate=2e-4"
-    assert examined(change, lora={})["reinforcement rate"].status is Status.PASS
-    assert examined(change)["reinforcement rate"].status is Status.FAIL
+    change = "rl.optimizer.learning_rate=2e-4"
+    assert examined(change, lora={})["rl rate"].status is Status.PASS
+    assert examined(change)["rl rate"].status is Status.FAIL
 
 
 def test_what_is_usual_for_a_small_model_is_too_much_for_a_large_one(examined):
-    change = "warm_start.learner.optimizer.rate=2e-4"
-    assert examined(change)["warm-start rate"].status is Status.PASS
-    assert examined(change, parameters=7_000_000_000)["warm-start rate"].status is Status.WARN
+    change = "sft.optimizer.learning_rate=2e-4"
+    assert examined(change)["sft rate"].status is Status.PASS
+    assert examined(change, parameters=7_000_000_000)["sft rate"].status is Status.WARN
 
 
 def test_a_stage_without_a_step_is_not_compared(examined):
-    assert set(examined("warm_start.updates=0")) == {"reinforcement rate"}
-    assert set(examined("reinforce.steps=0")) == {"warm-start rate"}
+    assert set(examined("sft.steps=0")) == {"rl rate"}
+    assert set(examined("rl.steps=0")) == {"sft rate"}
 
 
 @pytest.mark.parametrize("kind", [Kind.FULL, Kind.LORA])
 @pytest.mark.parametrize("parameters", [1_000, LARGE, 7_000_000_000])
 def test_the_defaults_are_usual(kind, parameters):
     usual = usual_rates(kind, parameters)
-    for stage in ("warm_start", "reinforce"):
-        low, high = getattr(usual, stage)
-        assert low <= DEFAULTS[kind][stage]["learner"]["optimizer"]["rate"] <= high
+    for stage in ("sft", "rl"):
+        low, high = usual.of(stage)
+        assert low <= DEFAULTS[kind][stage]["optimizer"]["learning_rate"] <= high
 
 
 @pytest.mark.parametrize("kind", Kind)
 def test_larger_models_never_take_higher_rates(kind):
-    highest = [(rates.warm_start[1], rates.reinforce[1]) for _, rates in USUAL[kind]]
+    highest = [(rates.sft[1], rates.rl[1]) for _, rates in USUAL[kind]]
     assert highest == sorted(highest)

@@ -207,7 +207,7 @@ class Viewer:
             self._print_rollouts(place)
 
     def _print_steps(self) -> None:
-        lines = {line["step"]: line for line in self.run.metrics() if line.get("stage") == "reinforce"}
+        lines = {line["step"]: line for line in self.run.metrics() if "reward/mean" in line}
         title = Text(str(self.run.folder))
         table = Table("step", "reward", "pass rate", "thinking", "", title=title, box=None, title_justify="left")
         for number, name in enumerate(self.names):

@@ -1,0 +1,137 @@
+"""Settings of the model and of the tools that it can call."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, Literal
+
+from poziomka.core.errors import SettingsError
+from poziomka.core.safety.untrusted import DEPTH
+from poziomka.core.settings import setting, shown
+from poziomka.models.config import TransformerSettings
+from poziomka.models.lora import LoraSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewModelSettings(TransformerSettings):
+    """A randomly initialized model, which learns the vocabulary of its task."""
+
+    architecture: Literal["transformer", "recurrent"] = setting("transformer", "transformer or recurrent")
+
+    @property
+    def shape(self) -> TransformerSettings:
+        """Sizes of the model, without its architecture."""
+        return TransformerSettings(**{each.name: getattr(self, each.name) for each in fields(TransformerSettings)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """The model to train: a pretrained one (`load`), or a randomly initialized one (`new`)."""
+
+    load: str | None = setting(
+        None, "smollm2, a folder in the hub's layout, a GGUF file, a hub name or a run's folder; none: a new model"
+    )
+    new: NewModelSettings | None = setting(None, "a new model's architecture and sizes; none: the defaults")
+    start: str | None = setting(None, "a checkpoint whose weights the model begins with; none: its own")
+    precision: Literal["float32", "bfloat16"] = setting("float32", "of a loaded model's weights")
+    device: Literal["auto", "cpu"] = setting("auto", "where the model is: auto and cpu are this machine's processor")
+    lora: LoraSettings | None = setting(None, "learn adapters of a loaded model; none: all its weights")
+    context: int | None = setting(
+        None, "most tokens of a transcript, where a reply is cut; none: as many as the model reads", low=2
+    )
+    thinks: bool = setting(True, "a loaded model's replies begin with <think>")
+    template_variables: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata={"about": "what a chat template may ask for; enable_thinking is true where a model thinks"},
+    )
+    template_time: str | None = setting(
+        None, "what a chat template reads from the clock, 2026-11-28T12:00:00+00:00; none: the time of the run's start"
+    )
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError for two models at once, or an invalid template time or template variable."""
+        if self.load is not None and self.new is not None:
+            message = f"model.load and model.new are two models: give one; received load = {shown(self.load)}"
+            raise SettingsError(message)
+        if self.template_time is not None:
+            moment_of(self.template_time)
+        _demand_storable(self.template_variables, "template_variables")
+
+    @property
+    def made(self) -> NewModelSettings:
+        """Architecture and sizes of a new model."""
+        return self.new or NewModelSettings()
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Variables of the chat template, with `enable_thinking` if the model thinks."""
+        return ({"enable_thinking": True} if self.thinks else {}) | dict(self.template_variables)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonSettings:
+    """Python that the model can run."""
+
+    backend: str = setting("monty", "the interpreter that holds its code: monty, sandlock or docker:IMAGE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalculatorSettings:
+    """A calculator for integers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """Search in text files."""
+
+    folder: str = setting("", "the folder of the files")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolsSettings:
+    """Tools that the model can call while it thinks, and what a call costs."""
+
+    python: PythonSettings | None = setting(None, "Python")
+    calculator: CalculatorSettings | None = setting(None, "a calculator")
+    search: SearchSettings | None = setting(None, "search in text files")
+    cost: float = setting(0.0, "share of a right answer's reward that a call costs", low=0.0, high=1.0)
+    format: str | None = setting(
+        None,
+        "how calls are written: plain, spelled, hermes, llama, mistral, …; none: as a loaded model's chat template "
+        "describes them, else plain; spelled for a new model",
+    )
+
+    @property
+    def names(self) -> str | None:
+        """The tools by name, as `environments.tools.registry` reads them; None for none."""
+        named = []
+        if self.python is not None:
+            named.append("python" if self.python.backend == "monty" else f"python:{self.python.backend}")
+        named += [] if self.calculator is None else ["calculator"]
+        named += [] if self.search is None else [f"search:{self.search.folder}"]
+        return "+".join(named) or None
+
+
+def _demand_storable(value: Any, where: str, depth: int = 0) -> None:
+    """Raises SettingsError for a value that a run's recipe cannot store: a date, or tables nested too deeply."""
+    if depth > DEPTH:
+        message = f"template_variables nests lists and tables deeper than {DEPTH} levels"
+        raise SettingsError(message)
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _demand_storable(item, f"{where}.{name}", depth + 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _demand_storable(item, where, depth + 1)
+    elif value is not None and not isinstance(value, str | int | float):
+        message = f"{where} must be text, a number, true, false, a list or a table: received {shown(value)}"
+        raise SettingsError(message)
+
+
+def moment_of(text: str) -> datetime:
+    """Returns the time parsed from ISO 8601 text; raises SettingsError for any other text."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        message = f"template_time must be a time such as 2026-11-28T12:00:00+00:00: received {text!r}"
+        raise SettingsError(message) from error

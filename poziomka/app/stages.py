@@ -1,0 +1,134 @@
+"""Runs one stage of a recipe: a function for each kind, from the components of a run to the loop that trains."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from poziomka.app.build import context_of, seed_in
+from poziomka.app.settings.recipe import Recipe, Stage
+from poziomka.core.errors import SettingsError
+from poziomka.core.task import Task
+from poziomka.inference.local import LocalSampler
+from poziomka.learning.curriculum.curriculum import Curriculum
+from poziomka.learning.loops.distill import DistillSettings, distill
+from poziomka.learning.loops.offline import OfflineSettings, learn_from
+from poziomka.learning.loops.rl import Policy, RLSettings, fraction_done, reinforce
+from poziomka.learning.loops.sft import SFTSettings, finetune
+from poziomka.learning.samples.demonstrations import Lessons
+from poziomka.learning.session import Progress
+from poziomka.models.text.chat import ChatFormat
+from poziomka.reports.words import counted
+from poziomka.runs.feedback import Judged, judge, read_scores, rollouts_in
+
+
+@dataclass(frozen=True)
+class StageParts:
+    """Components that a stage trains with.
+
+    Attributes:
+        recipe: recipe of the run.
+        progress: the run, and the learner of the stage.
+        task: environment and scorer.
+        taught: the task restricted to what is trained on.
+        chat: chat format.
+        sampler: samples with the weights that learn.
+        curriculum: chooses the problems of stages that sample.
+    """
+
+    recipe: Recipe
+    progress: Progress
+    task: Task
+    taught: Task
+    chat: ChatFormat
+    sampler: LocalSampler
+    curriculum: Curriculum
+
+
+After = Callable[[int, bool], None]  # (steps of the stage so far, whether the stage is done), before they are saved
+
+
+def run_stage(parts: StageParts, stage: Stage, start: int, after: After) -> None:
+    """Runs a stage from its step `start` on.
+
+    Raises:
+        PoziomkaError: the stage cannot run, or training failed.
+        Interrupted: the user asked to stop; the state is saved.
+    """
+    if isinstance(stage, SFTSettings):
+        _run_sft(parts, stage, start, after)
+    elif isinstance(stage, RLSettings):
+        _run_rl(parts, stage, start, after)
+    elif isinstance(stage, DistillSettings):
+        _run_distill(parts, stage, start, after)
+    else:
+        _run_offline(parts, stage, after)
+
+
+def _run_sft(parts: StageParts, stage: SFTSettings, start: int, after: After) -> None:
+    progress, steps = parts.progress, stage.steps
+    context = context_of(parts.recipe, progress.learner.model)
+    lessons = Lessons(parts.taught, parts.chat, stage.demonstrations, seed_in(parts.recipe, stage), context)
+
+    def ended(step: int) -> None:
+        if step == steps:
+            for note in lessons.notes:
+                progress.run.note(note)
+        after(step, step == steps)
+
+    finetune(progress, lambda step: lessons.at(step, steps), steps, start=start, stage=stage.name, after=ended)
+
+
+def _run_rl(parts: StageParts, stage: RLSettings, start: int, after: After) -> None:
+    progress, curriculum = parts.progress, parts.curriculum
+
+    def ended(step: int) -> None:
+        after(step, fraction_done(progress, curriculum, stage, step) >= 1)
+
+    reinforce(progress, Policy(parts.sampler), parts.task, curriculum, stage, start=start, after=ended)
+
+
+def _run_distill(parts: StageParts, stage: DistillSettings, start: int, after: After) -> None:
+    def ended(step: int) -> None:
+        after(step, step == stage.steps)
+
+    distill(parts.progress, Policy(parts.sampler), parts.task, parts.curriculum, stage, start=start, after=ended)
+
+
+def _run_offline(parts: StageParts, stage: OfflineSettings, after: After) -> None:
+    if stage.journal is None:
+        message = f"the stage {stage.name!r} learns from served rollouts: give {stage.name}.journal, a file or a folder"
+        raise SettingsError(message)
+    judged, notes = served(Path(stage.journal), None if stage.scores is None else Path(stage.scores))
+    for note in notes:
+        parts.progress.run.note(note)
+    learn_from(parts.progress, parts.sampler, judged, stage, after=lambda step: after(step, True))
+
+
+def served(journal: Path, scores: Path | None) -> tuple[Judged, list[str]]:
+    """Returns served rollouts with their scores, and notes about rollouts that came more than once.
+
+    Raises:
+        PoziomkaError: a file cannot be read.
+    """
+    rollouts, twice = rollouts_in(journal)
+    judged = judge(rollouts, read_scores(scores)) if scores is not None else Judged(rollouts)
+    said = (
+        f"{counted(len(twice), 'rollout')} came more than once ({twice[0]!r} for one): the first counts"
+        if twice
+        else ""
+    )
+    return judged, [said] * bool(said)
+
+
+def curriculum_of(recipe: Recipe, stage: Stage, task: Task) -> Curriculum:
+    """Returns the curriculum of a stage; one of all levels for a stage that does not sample."""
+    if isinstance(stage, RLSettings):
+        return Curriculum(task, seed_in(recipe, stage), stage.drop_solved_above, stage.curriculum)
+    settings = stage.curriculum if isinstance(stage, DistillSettings) else None
+    return Curriculum(task, seed_in(recipe, stage), settings=settings)
+
+
+def saved_stage(state: Mapping[str, Any]) -> str:
+    """Returns the name of the stage that a checkpoint's state belongs to; "" for none."""
+    return str(state.get("stages", {}).get("present", ""))
