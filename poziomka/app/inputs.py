@@ -16,6 +16,7 @@ from poziomka.core.errors import RunError, TaskError
 from poziomka.core.safety.untrusted import expanded
 from poziomka.core.task import Task
 from poziomka.runs import Run
+from poziomka.tasks import files_of
 
 RECORD = "inputs"  # name in the run's results
 WHOLE = 64 << 20  # largest file that is hashed whole, bytes; of larger files, the size and three pieces are hashed
@@ -54,8 +55,11 @@ def inputs_of(recipe: Recipe, built: Built) -> dict[str, str]:
         found[f"the model {recipe.pretrained}"] = digest_of(own if own.exists() else Path(built.source), MODEL)
     if recipe.start is not None:
         found[f"the checkpoint {recipe.start}"] = digest_of(Path(recipe.start), MODEL)
+    for path in files_of(recipe.task):
+        found[f"the file {path}"] = digest_of(path)
     for path in _paths_in(recipe.task, recipe.tools or ""):
-        found[f"the data {path}"] = digest_of(path)
+        if f"the file {path}" not in found:
+            found[f"the data {path}"] = digest_of(path)
     return found
 
 

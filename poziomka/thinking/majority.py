@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from poziomka.core.problem import Problem
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.seeds import seed_of
@@ -15,7 +14,7 @@ from poziomka.core.transcript import Transcript
 
 def last_words(transcript: Transcript) -> str | None:
     """Returns the stripped text after the thought; None if there is none."""
-    return (split_thought(transcript.reply)[1] or "").strip() or None
+    return transcript.answer or None
 
 
 @dataclass(frozen=True)

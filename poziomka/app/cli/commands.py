@@ -311,6 +311,17 @@ def _tasks(given: Namespace) -> int:
     return 0
 
 
+def _init_options(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="name of the task, and of the folder that is written")
+
+
+def _init(given: Namespace) -> int:
+    from poziomka.app.cli.init import init
+
+    print(init(given.name))
+    return 0
+
+
 def _recipes_options(parser: ArgumentParser) -> None:
     """Adds nothing."""
 
@@ -364,6 +375,7 @@ COMMANDS = {
     "export": Command("write a run's newest weights for other programs", _export_options, _export),
     "show": Command("look through a run's rollouts", _show_options, _show),
     "tasks": Command("list the tasks, show problems, answer them, try their scorers", _tasks_options, _tasks),
+    "init": Command("write a task of your own, its test and a recipe that run at once", _init_options, _init),
     "recipes": Command("list the recipes that come along", _recipes_options, _recipes),
     "settings": Command("list a recipe's settings, their defaults and ranges", _settings_options, _settings),
     "runs": Command("compare the runs in a folder", _runs_options, _runs),
