@@ -168,7 +168,7 @@ def scored(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
     if isinstance(found, Score):
         return found
     if isinstance(found, Real):
-        return Score.of(found)
+        return Score.of(float(found))
     message = f"the scorer returned {type(found).__name__}, not a Score or a number"
     raise TaskError(message)
 

@@ -68,7 +68,7 @@ def judge(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
     """
     try:
         found = scorer(problem, transcript)
-        score = Score.of(found) if isinstance(found, Real) else found
+        score = Score.of(float(found)) if isinstance(found, Real) else found
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 a scorer may raise anything; all of it becomes verdict ERROR
