@@ -12,7 +12,6 @@ from statistics import fmean
 
 from poziomka import Problem, Sampling, Score, Task, Transcript, Verdict
 from poziomka.core.rollout import Branch, Rollout
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.seeds import seed_of
 from poziomka.inference.local import LocalSampler
@@ -38,7 +37,7 @@ def source(split: str, index: int, _level: int | None) -> Problem:
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Scores the text after the thought: the share of symbols in their places."""
-    answer = (split_thought(transcript.reply)[1] or "").strip()
+    answer = transcript.answer
     pairs = zip(answer.split(), problem.answer.split(), strict=False)
     right = sum(one == two for one, two in pairs) / len(problem.answer.split())
     return Score(right, Verdict.CORRECT if right == 1 else Verdict.WRONG, answer)

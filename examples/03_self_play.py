@@ -15,7 +15,6 @@ from poziomka import Sampling, evaluate
 from poziomka.core.environment import opened
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Branch
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import seed_of
 from poziomka.core.strategy import Attempt, Strategy
 from poziomka.core.task import Task
@@ -105,7 +104,7 @@ def source(split, index, _level):
 
 def scorer(problem, transcript):
     """Judges a single move from the heap of the prompt."""
-    move = (split_thought(transcript.reply)[1] or "").strip()
+    move = transcript.answer
     best = int(problem.answer) % 3
     return Score.right(move) if best and move == TAKES[best - 1] else Score.wrong(move)
 

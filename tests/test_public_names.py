@@ -1,9 +1,13 @@
 """What `import poziomka` promises: few names, each explained, and no heavy import."""
 
+import ast
 import inspect
+import pydoc
 import subprocess
 import sys
-from types import ModuleType
+from pathlib import Path
+
+import pytest
 
 import poziomka
 
@@ -17,13 +21,31 @@ print(f"{time.perf_counter() - start:.3f}", *sorted(sys.modules))
 
 
 def test_all_names_what_is_public():
-    public = [name for name, value in vars(poziomka).items() if name[0] != "_" and not isinstance(value, ModuleType)]
-    assert sorted(poziomka.__all__) == sorted(public)
+    assert dir(poziomka) == poziomka.__all__
+    assert all(hasattr(poziomka, name) for name in poziomka.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'lod'"):
+        poziomka.lod  # noqa: B018 the access is what is tested
+
+
+def test_type_checkers_see_the_same_names_from_the_same_modules():
+    stub = ast.parse(Path(poziomka.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    assert {alias.name: node.module for node in imports for alias in node.names} == poziomka._PLACES
+    (listed,) = [ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign)]
+    assert listed == poziomka.__all__ == list(poziomka._PLACES)
+
+
+def test_help_and_star_import_show_every_name():
+    shown = pydoc.plain(pydoc.render_doc(poziomka))
+    assert [name for name in poziomka.__all__ if name not in shown] == []
+    names: dict[str, object] = {}
+    exec("from poziomka import *", names)
+    assert set(poziomka.__all__) <= names.keys()
 
 
 def test_the_public_names_are_sorted_and_few():
     assert poziomka.__all__ == sorted(poziomka.__all__)
-    assert len(poziomka.__all__) <= 16
+    assert len(poziomka.__all__) <= 40
 
 
 def test_every_public_name_is_explained():

@@ -350,15 +350,20 @@ def recipe_in(run: Run) -> Recipe:
 
 
 def settled(recipe: Recipe, built: Built, run: Run) -> Built:
-    """Returns the components with the chat template's clock fixed: to `template_time`, or to the start of the run.
+    """Returns the components with the chat template's clock fixed; see `dated`."""
+    return replace(built, chat=dated(recipe, built.chat, run))
+
+
+def dated(recipe: Recipe, chat: ChatFormat, run: Run) -> ChatFormat:
+    """Returns the chat format with the template's clock fixed: to `template_time`, or to the start of the run.
 
     Templates that do not read the clock are unchanged.
 
     Raises:
         RunError: provenance.json has no valid start time.
     """
-    if not isinstance(built.chat, TemplateFormat) or not built.chat.reads_clock:
-        return built
+    if not isinstance(chat, TemplateFormat) or not chat.reads_clock:
+        return chat
     began = recipe.model.template_time or run.provenance().get("started")
     try:
         moment = moment_of(str(began))
@@ -368,4 +373,4 @@ def settled(recipe: Recipe, built: Built, run: Run) -> Built:
             f"reads: received {shown(began)}; restore the file from a copy"
         )
         raise RunError(message) from error
-    return replace(built, chat=built.chat.at(moment))
+    return chat.at(moment)

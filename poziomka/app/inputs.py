@@ -18,6 +18,7 @@ from poziomka.core.task import Task
 from poziomka.learning.loops.distill import DistillSettings
 from poziomka.learning.loops.offline import OfflineSettings
 from poziomka.runs import Run
+from poziomka.tasks import files_of
 
 RECORD = "inputs"  # name in the run's results
 WHOLE = 64 << 20  # largest file that is hashed whole, bytes; of larger files, the size and three pieces are hashed
@@ -65,8 +66,11 @@ def inputs_of(recipe: Recipe, built: Built) -> dict[str, str]:
         elif isinstance(stage, OfflineSettings):
             names = (stage.journal, stage.scores)
             found |= {f"the data {name}": digest_of(Path(name)) for name in names if name and Path(name).exists()}
+    for path in files_of(recipe.task):
+        found[f"the file {path}"] = digest_of(path)
     for path in _paths_in(recipe.task, (recipe.tools and recipe.tools.names) or ""):
-        found[f"the data {path}"] = digest_of(path)
+        if f"the file {path}" not in found:
+            found[f"the data {path}"] = digest_of(path)
     return found
 
 

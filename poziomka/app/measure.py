@@ -7,10 +7,10 @@ from typing import Any
 
 from poziomka.app.settings.recipe import EvaluateSettings, Recipe
 from poziomka.core.problem import Problem
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation, evaluate, paired_gain
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.task import Task
+from poziomka.core.transcript import split_thought
 from poziomka.learning.loops.stage import RequireSettings
 from poziomka.learning.session import Progress
 from poziomka.reports.reading import AFTER, BEFORE, FORCED

@@ -1,7 +1,7 @@
 """Problems, and the verdicts and scores of attempts at them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -20,30 +20,54 @@ class Verdict(StrEnum):
     TIMEOUT = "timeout"  # the scorer did not return in time
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Problem:
     """One problem of a task, as plain data; stored in every rollout.
 
     Attributes:
-        task: name of the task.
-        key: identifies the problem within the task; no two splits may contain the same key.
-        prompt: chat messages of the prompt.
+        prompt: chat messages of the prompt; a text becomes one message of the user.
         answer: gold answer as text; "" if many answers are correct.
+        task: name of the task; a generator may leave it out.
+        key: identifies the problem within the task; no two splits may contain the same key. A generator may leave it
+            out.
         facts: further data for the scorer.
         level: difficulty level, in the task's own units.
     """
 
+    prompt: tuple[Message, ...]
+    answer: str
     task: str
     key: str
-    prompt: tuple[Message, ...]
-    answer: str = ""
-    facts: Mapping[str, object] = field(default_factory=dict)
-    level: int = 0
+    facts: Mapping[str, object]
+    level: int
+
+    def __init__(
+        self,
+        prompt: str | Sequence[Message],
+        answer: str = "",
+        *,
+        task: str = "",
+        key: str = "",
+        facts: Mapping[str, object] | None = None,
+        level: int = 0,
+    ) -> None:
+        """Stores the fields.
+
+        Raises:
+            TaskError: the answer is no text.
+        """
+        if not isinstance(answer, str):
+            message = f"the answer of a problem is a text: received {answer!r:.80} ({type(answer).__name__})"
+            raise TaskError(message)
+        messages = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
+        values = {"prompt": messages, "answer": answer, "task": task, "key": key, "level": level}
+        for name, value in {**values, "facts": {} if facts is None else facts}.items():
+            object.__setattr__(self, name, value)
 
     @classmethod
     def ask(cls, task: str, key: str, question: str, answer: str = "", **facts: object) -> "Problem":
         """Returns a problem with one user message."""
-        return cls(task, key, (Message("user", question),), answer, facts)
+        return cls(question, answer, task=task, key=key, facts=facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +113,15 @@ class Score:
     def correct(self) -> bool:
         """Whether the verdict is CORRECT."""
         return self.verdict is Verdict.CORRECT
+
+    @classmethod
+    def of(cls, reward: float) -> "Score":
+        """Returns the score of a bare reward: CORRECT where it is 1, else WRONG.
+
+        Raises:
+            TaskError: it is not a number from 0 to 1.
+        """
+        return cls(float(reward), Verdict.CORRECT if reward == 1 else Verdict.WRONG)
 
     @classmethod
     def right(cls, answer: str, why: str = "") -> "Score":

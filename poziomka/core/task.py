@@ -3,15 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
+from typing import cast
 
 from poziomka.core.environment import Environment, opening
 from poziomka.core.errors import TaskError
+from poziomka.core.generator import GeneratedSource, Generator, is_generator
 from poziomka.core.problem import Problem, Score
-from poziomka.core.splits import TEST, TRAIN, VALIDATION, Carving
+from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION, Carving
 from poziomka.core.transcript import Transcript
 
 Source = Callable[[str, int, int | None], Problem]
-Scorer = Callable[[Problem, Transcript], Score]
+Scorer = Callable[[Problem, Transcript], Score | float]
 
 
 @dataclass(frozen=True)
@@ -20,9 +23,11 @@ class Task:
 
     Attributes:
         name: name of the task on the command line and in the journal.
-        source: returns the problem of (split, index, level), deterministically; level None samples a level from the
-            task's own mixture.
-        scorer: returns the Score of (problem, transcript); synchronous.
+        source: a generator, called as generator(rng, level) or generator(rng), whose problems the library seeds and
+            deals to disjoint splits (core/generator.py); or a source, called as source(split, index, level), which
+            returns the problem deterministically and samples level None from the task's own mixture.
+        scorer: called as scorer(problem, transcript), synchronous; reads `transcript.answer` and returns a Score, or a
+            number from 0 to 1, where 1 is a correct answer.
         environment: returns the environment of a problem, or None for a single reply; None if no problem has one.
         size: number of problems in every split, or a function of the split's name (0 for a split that does not exist,
             as "train" of a task for evaluation only); None for endless.
@@ -45,7 +50,7 @@ class Task:
     """
 
     name: str
-    source: Source
+    source: Source | Generator
     scorer: Scorer
     environment: Callable[[Problem], Environment | None] | None = None
     size: int | Callable[[str], int] | None = None
@@ -59,6 +64,19 @@ class Task:
     splits: tuple[str, ...] = (TRAIN, TEST)
     kind: Callable[[Problem], str] | None = None
     references: Callable[[Problem, int], Mapping[str, Sequence[float]]] | None = None
+
+    def __post_init__(self) -> None:
+        """Makes a source of a generator.
+
+        Raises:
+            TaskError: the generator takes a level and the task has no levels, or a size is given for a generator.
+        """
+        if is_generator(self.source):
+            object.__setattr__(self, "source", GeneratedSource(self.name, cast("Generator", self.source), self.levels))
+            object.__setattr__(self, "splits", SPLITS)
+        if isinstance(self.source, GeneratedSource) and self.size is not None:
+            message = f"the problems of a generator are counted: give task {self.name!r} no size"
+            raise TaskError(message)
 
     @cached_property
     def _carving(self) -> Carving:
@@ -74,6 +92,8 @@ class Task:
         return self._carving.count(split) if self._carved(split) else self._size(split)
 
     def _size(self, split: str) -> int | None:
+        if isinstance(self.source, GeneratedSource):
+            return self.source.count(split)
         return self.size(split) if callable(self.size) else self.size
 
     def problem(self, split: str, index: int, level: int | None = None) -> Problem:
@@ -100,7 +120,7 @@ class Task:
     def _drawn(self, split: str, index: int, level: int | None) -> Problem:
         """Returns the problem of the source; raises TaskError if the source raises or returns something else."""
         try:
-            problem = self.source(split, index, level)
+            problem = cast("Source", self.source)(split, index, level)
         except TaskError:
             raise
         except Exception as error:
@@ -128,8 +148,29 @@ class Task:
 
     def first(self, split: str, count: int) -> list[Problem]:
         """Returns the first `count` problems of a split, or all of a smaller one; raises as `take`."""
+        if isinstance(self.source, GeneratedSource):
+            return self.take(split, 0, self.source.available(split, count))
         there = self.count(split)
         return self.take(split, 0, count if there is None else min(count, there))
+
+    def score(self, problem: Problem, transcript: Transcript) -> Score:
+        """Returns what the scorer finds, a bare number as a Score; raises whatever the scorer raises."""
+        return scored(self.scorer, problem, transcript)
+
+
+def scored(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
+    """Returns the result of a scorer, a bare number as a Score; raises whatever the scorer raises.
+
+    Raises:
+        TaskError: the scorer returned something else than a Score or a number from 0 to 1.
+    """
+    found = scorer(problem, transcript)
+    if isinstance(found, Score):
+        return found
+    if isinstance(found, Real):
+        return Score.of(float(found))
+    message = f"the scorer returned {type(found).__name__}, not a Score or a number"
+    raise TaskError(message)
 
 
 def asked(task: Task, problem: Problem) -> Transcript:

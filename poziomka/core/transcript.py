@@ -195,6 +195,20 @@ class Transcript:
                 over = span.stop is Stop.END
         return "".join(span.text for span in self.spans[start:])
 
+    @property
+    def thought(self) -> str:
+        """Text of the model's thought in the reply, without "<think>" and "</think>"; "" for a reply without one."""
+        return split_thought(self.reply)[0]
+
+    @property
+    def answer(self) -> str:
+        """Text of the reply after the thought, which is what a scorer reads.
+
+        "" where there is none: the thought is still open, "</think>" closes what was closed already, or nothing
+        follows.
+        """
+        return split_thought(self.reply)[1] or ""
+
     @cached_property
     def heard(self) -> list[Span]:
         """ENVIRONMENT spans after the first MODEL span, oldest first; tool messages of the prompt are not included."""
@@ -248,6 +262,22 @@ class Transcript:
                 kept.append(replace(span, text="", tokens=span.tokens[:length], logprobs=logprobs, stop=Stop.LENGTH))
             length -= len(span)
         return Transcript(tuple(kept), self.tokenizer, tools=self.tools)
+
+
+def split_thought(reply: str) -> tuple[str, str | None]:
+    """Splits a reply into (thought, answer) at the last "</think>".
+
+    The thought contains all thoughts of a reply that tool calls interrupt. A reply without a thought is all answer.
+    The answer is None while a thought is open, because text inside a thought is never an answer, and None if a
+    "</think>" closes no open thought: else a model could continue to think after its thinking budget.
+    """
+    if CLOSE not in reply:
+        before, opened, inside = reply.partition(THINK)
+        return (inside.strip(), None) if opened else ("", before.strip())
+    thought, *between, answer = reply.split(CLOSE)
+    closed_twice = any(THINK not in words for words in between)
+    thought = CLOSE.join([thought, *between]).replace(THINK, "", 1).strip()
+    return thought, None if closed_twice or THINK in answer else answer.strip()
 
 
 ROLES = {

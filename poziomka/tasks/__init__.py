@@ -1,10 +1,13 @@
 """Tasks with automatic scorers, and the tables that map task names to functions."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from poziomka.core.errors import TaskError, nearest
-from poziomka.core.task import Task
+from poziomka.core.task import Scorer, Task
 from poziomka.environments.sandbox.registry import reasons
+from poziomka.tasks.adapters.named import taskset, verifiers
 from poziomka.tasks.code.coding import humaneval, mbpp
 from poziomka.tasks.code.list_functions import list_functions
 from poziomka.tasks.code.programs import programs
@@ -17,6 +20,9 @@ from poziomka.tasks.logic.satisfy import satisfy
 from poziomka.tasks.math.competition import competition
 from poziomka.tasks.math.grade_school import grade_school
 from poziomka.tasks.mixture import mixture, read_parts
+from poziomka.tasks.own import file_of as own_file
+from poziomka.tasks.own import is_own, own_task
+from poziomka.tasks.questions import file_of, hub, jsonl
 from poziomka.tasks.toy.arithmetic import gcd, letters, products, small_sums, sums
 from poziomka.tasks.toy.countdown import countdown
 from poziomka.tasks.toy.exact_change import exact_change
@@ -49,6 +55,8 @@ TASKS: dict[str, Callable[[], Task]] = {
     "counterexample": counterexample,
 }
 READ_TASKS: dict[str, Callable[[str], Task]] = {  # used as NAME:WHERE
+    "jsonl": jsonl,
+    "hf": hub,
     "grade_school": grade_school,
     "competition": competition,
     "humaneval": humaneval,
@@ -58,6 +66,8 @@ READ_TASKS: dict[str, Callable[[str], Task]] = {  # used as NAME:WHERE
     "list_functions": list_functions,
     "mixture": mixture_named,
     "reasoning_gym": reasoning_gym,
+    "verifiers": verifiers,
+    "taskset": taskset,
 }
 LIMITED = "limited_"
 REMOVED = [f"{LIMITED}{name}" for name in ("humaneval", "mbpp", "programs")]
@@ -82,29 +92,62 @@ SHIPPED: dict[str, Callable[[], Sequence[str]]] = {
 }
 
 
+def files_of(name: str) -> list[Path]:
+    """Returns the Python file or the JSON Lines that the name of a task of yours names; [] for other tasks."""
+    kind, _, where = name.partition(":")
+    if kind == "jsonl" and where:
+        return [file_of(where)]
+    if name in TASKS or kind in READ_TASKS or not is_own(name):
+        return []
+    found = own_file(name)
+    return [] if found is None else [found]
+
+
+def about(name: str) -> str:
+    """Returns the first line of a task's description, for its name with or without ":WHERE"."""
+    make = {**TASKS, **READ_TASKS}.get(name.partition(":")[0])
+    if make is None:
+        return f"A task of yours, {name}."
+    return (make.__doc__ or "").strip().partition("\n")[0]
+
+
 def shipped() -> list[str]:
     """Returns the full names of all tasks that need no other files; `poziomka tasks check --all` checks them."""
     return [*TASKS, *(f"{kind}:{where}" for kind, wheres in SHIPPED.items() for where in wheres())]
 
 
 def is_task(name: str) -> bool:
-    """Whether a name, with or without ":WHERE", is in one of the task tables or belonged to a removed task."""
-    return name in TASKS or name.partition(":")[0] in (*READ_TASKS, *REMOVED)
+    """Whether a name is in one of the task tables, with or without ":WHERE", belonged to a removed task, or is own."""
+    return name in TASKS or name.partition(":")[0] in (*READ_TASKS, *REMOVED) or is_own(name)
 
 
-def task_named(name: str) -> Task:
-    """Returns the task for a name: NAME, or NAME:WHERE for tasks that read their problems.
+def task_named(name: str, scorer: Scorer | None = None) -> Task:
+    """Returns the task for a name, as recipes and the command line name it.
+
+    NAME of a task that comes along; jsonl:FILE, rows with a question and an answer; hf:OWNER/NAME, such rows on the
+    hub; FILE.py:NAME or package.module:NAME, a Task of yours; NAME:WHERE for tasks that read their problems.
+
+    Args:
+        name: the name; `poziomka tasks list` lists them.
+        scorer: scorer that replaces the task's own, called as scorer(problem, transcript); see Task.
 
     Raises:
         TaskError: the name is unknown or belongs to a removed task, ":WHERE" is missing, or the problems cannot be
             read.
     """
+    task = _named(name)
+    return task if scorer is None else replace(task, scorer=scorer, trusted=False, audit=None)
+
+
+def _named(name: str) -> Task:
     if name in TASKS:
         return TASKS[name]()
     kind, _, where = name.partition(":")
     if kind in REMOVED:
         message = f"task {name!r} ran programs without a sandbox and was removed: name {name[len(LIMITED) :]!r} {HOW}"
         raise TaskError(message)
+    if kind not in READ_TASKS and is_own(name):
+        return own_task(name)
     if kind not in READ_TASKS:
         message = f"unknown task {name!r}{nearest(name, [*TASKS, *READ_TASKS])}"
         raise TaskError(message)

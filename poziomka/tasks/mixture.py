@@ -260,7 +260,7 @@ def mixture(parts: Sequence[Part], name: str = "mixture") -> Task:
 
     def scorer(problem: Problem, transcript: Transcript) -> Score:
         part = whole.of(problem)
-        return part.task.scorer(part.own(problem), transcript)
+        return part.task.score(part.own(problem), transcript)
 
     def audit(problem: Problem, transcript: Transcript) -> Score:
         part = whole.of(problem)

@@ -87,6 +87,48 @@ def read_hub_rows(name: str, file: str, how: str) -> list[Row]:
     return [(f"row {i} of {name}/{file}", row) for i, row in enumerate(table.to_pylist())]
 
 
+def hub_splits(name: str, config: str | None, how: str) -> dict[str, list[Row]]:
+    """Returns the rows of a data set on the hub by split, from its Parquet files; a split it has not is left out.
+
+    Args:
+        name: name of the data set.
+        config: folder of the Parquet files; None for a data set with one.
+        how: instruction for work without the hub; ends the message of an error.
+
+    Raises:
+        TaskError: the package huggingface_hub is not installed, the data set has no such folder or several, or its
+            files cannot be downloaded or read.
+    """
+    try:
+        from huggingface_hub import HfApi  # noqa: PLC0415 an extra, needed for a name of the hub only
+    except ImportError as error:
+        message = f"reading {name} from the hub needs the package huggingface_hub: install it, or {how}"
+        raise TaskError(message) from error
+    try:
+        listed = HfApi().list_repo_files(name, repo_type="dataset")
+    except (OSError, ValueError) as error:  # no network, no such data set
+        message = f"the hub did not list the files of {name} ({type(error).__name__}): download it yourself and {how}"
+        raise TaskError(message) from error
+    files = [file for file in sorted(listed) if file.endswith(".parquet")]
+    configs = sorted({file.rpartition("/")[0] for file in files})
+    if config is None and len(configs) == 1:
+        config = configs[0]
+    if config not in configs:
+        known = ", ".join(configs) or "no Parquet files"
+        message = f"the data set {name} has the configs {known}: name one, hf:{name}?config=NAME"
+        raise TaskError(message)
+    found: dict[str, list[Row]] = {}
+    for file in files:
+        folder, _, base = file.rpartition("/")
+        split = next((split for split in SPLITS if base.startswith(split)), None)
+        if folder == config and split is not None:
+            found.setdefault(split, []).extend(read_hub_rows(name, file, how))
+    if not found:
+        message = f"the data set {name} has no Parquet file of train, validation or test in {config!r}"
+        raise TaskError(message)
+    return found
+
+
 def _object(row: object, where: str) -> Mapping[str, object]:
     if not isinstance(row, dict):
         message = f"{where} must be an object: received a {type(row).__name__}"

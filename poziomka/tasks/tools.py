@@ -36,7 +36,7 @@ def with_tools(task: Task, toolbox: Toolbox, cost: float = 0.0) -> Task:
     demand_no_environment(task)
 
     def scorer(problem: Problem, transcript: Transcript) -> Score:
-        score, calls = task.scorer(problem, transcript), calls_in(transcript)
+        score, calls = task.score(problem, transcript), calls_in(transcript)
         if score.reward is None:
             return score
         kept = max(1.0 - calls * cost, LEAST) if score.correct else 1.0

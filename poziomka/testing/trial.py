@@ -84,7 +84,7 @@ def beside(scorer: Scorer) -> Scorer:
     """
     threads: list[ThreadPoolExecutor] = []  # created on first use, in the worker after the fork
 
-    def scored(problem: Problem, transcript: Transcript) -> Score:
+    def judged(problem: Problem, transcript: Transcript) -> Score | float:
         if not threads:
             threads.append(ThreadPoolExecutor(1))
         before = deepcopy(problem.facts)
@@ -94,7 +94,7 @@ def beside(scorer: Scorer) -> Scorer:
             raise TaskError(message)
         return score
 
-    return scored
+    return judged
 
 
 def try_scorer(

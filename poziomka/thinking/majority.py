@@ -7,7 +7,6 @@ from typing import Literal, get_args
 
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.problem import Problem
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.seeds import seed_of
@@ -19,7 +18,7 @@ Reward = Literal["scorer", "vote", "agreement"]
 
 def last_words(transcript: Transcript) -> str | None:
     """Returns the stripped text after the thought; None if there is none."""
-    return (split_thought(transcript.reply)[1] or "").strip() or None
+    return transcript.answer or None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from poziomka.core.problem import Problem
-from poziomka.core.rollouts.answers import split_thought
+from poziomka.core.transcript import split_thought
 from poziomka.runs import Run
 from poziomka.tasks.toy.recurrence import terms
 

@@ -61,7 +61,7 @@ def some_long(*, size=None):
             return problem
         (message,) = problem.prompt
         long = replace(message, content=" ".join([message.content] * 10))
-        return Problem(task.name, problem.key, (long,), problem.answer, problem.facts, problem.level)
+        return replace(problem, task=task.name, prompt=(long,))
 
     return replace(task, source=source, size=size)
 

@@ -10,10 +10,10 @@ from poziomka.app.measure import gains
 from poziomka.app.settings.recipe import recipe_of
 from poziomka.app.train import Training, train
 from poziomka.core.problem import Score, Verdict
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.evaluation import paired_gain
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import plain
+from poziomka.core.transcript import split_thought
 from poziomka.runs import Run
 from poziomka.tasks import task_named
 

@@ -12,7 +12,7 @@ from poziomka.core.transcript import Message
 
 
 def source(split, index, level):
-    return Problem("sums", f"{split}-{index}", (Message("user", "?"),), "1", level=level or 0)
+    return Problem("?", "1", task="sums", key=f"{split}-{index}", level=level or 0)
 
 
 def scorer(problem, transcript):

@@ -86,8 +86,8 @@ def says_nan(problem, transcript):
     return Score(float("nan"), Verdict.WRONG)
 
 
-def says_true(problem, transcript):
-    return True
+def says_yes(problem, transcript):
+    return "yes"
 
 
 def stays(problem, transcript):
@@ -115,7 +115,7 @@ def scores(scorer, *problems, trusted=False, seconds=5.0, workers=1):
         (cancels, "the scorer raised CancelledError"),
         (panics, "the scorer raised PanicError"),
         (says_nan, "the scorer raised TaskError: a reward lies from 0 to 1"),
-        (says_true, "the scorer returned bool, not a Score"),
+        (says_yes, "the scorer returned str, not a Score or a number"),
     ],
 )
 def test_what_goes_wrong_is_an_error_with_its_reason(scorer, why, trusted):

@@ -81,7 +81,7 @@ def test_a_validation_split_of_the_tasks_own_is_left_alone():
 def test_a_level_without_a_validation_problem_is_named():
     def leveled(split, index, level):
         kind = index % 1000 if level != 1 else 0
-        return Problem("own", f"{kind}", (), "1", level=level or 2)
+        return Problem((), "1", task="own", key=f"{kind}", level=level or 2)
 
     with pytest.raises(TaskError, match=r"problems of level 1 of task 'own'"):
         Task("own", leveled, scorer, levels=(1, 2)).problem("validation", 0, 1)
@@ -89,7 +89,7 @@ def test_a_level_without_a_validation_problem_is_named():
 
 def test_a_kind_that_a_finite_source_has_at_other_levels_stays_in_its_split():
     def leveled(split, index, level):
-        return Problem("own", f"{(index * (level or 1)) % 50}", (), "1", level=level or 1)
+        return Problem((), "1", task="own", key=f"{(index * (level or 1)) % 50}", level=level or 1)
 
     task = Task("own", leveled, scorer, size=50, levels=(1, 3))
     for level in (2, 3):

@@ -158,3 +158,20 @@ def test_what_an_environment_said_to_the_model_is_heard_and_what_stands_in_the_p
     said = Span(Author.ENVIRONMENT, " 4")
     transcript = Transcript((Span(Author.ENVIRONMENT, " before"), Span(Author.MODEL, " 2 + 2"), said))
     assert transcript.heard == [said]
+
+
+@pytest.mark.parametrize(
+    ("reply", "thought", "answer"),
+    [
+        ("<think> 1 + 1 </think> 2 ", "1 + 1", "2"),
+        (" 1 + 1 </think> 2", "1 + 1", "2"),  # the prompt opened the thought
+        ("2", "", "2"),
+        ("<think> 1 + 1", "1 + 1", ""),
+        ("<think> 1 </think> 2 </think> 3", "1 </think> 2", ""),
+        ("", "", ""),
+    ],
+)
+def test_the_thought_and_the_answer_have_names(reply, thought, answer):
+    asked = Transcript.of([Message("user", "<think> mine </think> What is 1 + 1?")])
+    transcript = asked + Span(Author.MODEL, reply)
+    assert (transcript.thought, transcript.answer) == (thought, answer)

@@ -7,10 +7,9 @@ import torch
 
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.splits import SPLITS
 from poziomka.core.task import Task
-from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
+from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats, split_thought
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.optim.optimizers import OptimizerSettings
 from poziomka.models.checkpoints.weights import build_model

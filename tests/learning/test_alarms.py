@@ -9,9 +9,8 @@ import torch
 from poziomka.core.errors import LearningError
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Branch, Rollout
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.task import Task
-from poziomka.core.transcript import Author, Span, Stop, Transcript, compact
+from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, split_thought
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings

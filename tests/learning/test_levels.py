@@ -20,7 +20,7 @@ def tried(rollout):
     """Groups at a level: so many attempts right, wrong and failed, in groups of five."""
 
     def tried(level, right, wrong=0, failed=0):
-        problem = Problem("count", "key", (), level=level)
+        problem = Problem((), task="count", key="key", level=level)
         rewards = [1.0] * right + [0.0] * wrong + [None] * failed
         made = [Rollout("r", problem, (Branch(rollout().transcript, rollout(r).score),)) for r in rewards]
         return [made[i : i + 5] for i in range(0, len(made), 5)]
@@ -164,7 +164,7 @@ def test_failed_checks_are_no_attempts(tried):
 
 def test_a_reward_that_is_not_full_is_not_solved(tried, rollout):
     levels = range_of()
-    problem = Problem("count", "key", (), level=1)
+    problem = Problem((), task="count", key="key", level=1)
     levels.learn([[Rollout("r", problem, (Branch(rollout().transcript, rollout(0.9).score),))] * 10])
     assert edges(levels) == (1, 1)
 

@@ -9,8 +9,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from poziomka.core.errors import ModelError
-from poziomka.core.rollouts.answers import split_thought
-from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, compact
+from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, compact, split_thought
 from poziomka.models.text.template import TemplateFormat
 from poziomka.models.text.tokenizer import Tokenizer
 

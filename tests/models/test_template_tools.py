@@ -229,7 +229,7 @@ def test_where_a_template_describes_no_tools_a_system_message_and_examples_do(ch
     chat, _ = chat_of(SILENT, "<|im_end|>")
     toolbox = Toolbox([toolbox_tool := tool(double)])
     assert not chat.describes(toolbox.described)
-    read = chat.read(opening(Problem("sums", "one", (Message("system", "Be brief."), Message("user", "Hi"))), toolbox))
+    read = chat.read(opening(Problem((Message("system", "Be brief."), Message("user", "Hi"))), toolbox))
     assert [(span.author, span.text) for span in read if span.text] == [
         (Author.SYSTEM, f"{toolbox.prompt()}\n\nBe brief."),
         (Author.USER, "Hi"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from poziomka.core.problem import Message, Problem, Score, Verdict
+from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.rollouts.evaluation import wilson
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
@@ -53,7 +53,7 @@ def rollout(name: str, number: int, attempt: int, *, thinks: bool, draw: random.
     a, b, k = number * 7 % 32, number * 11 % 32, 3 + number % 30
     numbers, gold = answer_of(a, b, k)
     problem = Problem.ask("recurrence", f"{a}-{b}-{k}", f"{a} {b} : {k}", str(gold))
-    problem = Problem(problem.task, problem.key, (Message("user", f"{a} {b} : {k}"),), str(gold), {}, k)
+    problem = Problem(f"{a} {b} : {k}", str(gold), task=problem.task, key=problem.key, level=k)
     shown = numbers if thinks else numbers[: draw.randrange(2)]
     cut = len(shown) > 24
     said = gold if thinks and not cut and draw.random() < 0.93 else draw.randrange(32)

@@ -52,7 +52,7 @@ FORKED = (st.none() | INDEX, INDEX, WORDS, st.booleans(), st.none() | st.floats(
 BRANCHES = st.builds(Branch, TRANSCRIPTS, st.none() | SCORES, *FORKED)
 FACTS = st.dictionaries(WORDS, st.none() | st.integers() | WORDS | st.lists(st.floats(allow_nan=False)), max_size=2)
 PROMPTS = st.lists(st.builds(Message, st.sampled_from(["user", "system"]), WORDS), max_size=2).map(tuple)
-PROBLEMS = st.builds(Problem, WORDS, WORDS, PROMPTS, WORDS, FACTS, st.integers(-5, 5))
+PROBLEMS = st.builds(Problem, PROMPTS, WORDS, task=WORDS, key=WORDS, facts=FACTS, level=st.integers(-5, 5))
 ROLLOUTS = st.builds(Rollout, WORDS, PROBLEMS, st.lists(BRANCHES, min_size=1, max_size=3).map(tuple), NAMES, INDEX)
 
 

@@ -9,7 +9,6 @@ import torch
 
 from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Problem, Score, Verdict
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.collect import Collector, wait_for
 from poziomka.core.rollouts.evaluation import evaluate, paired_gain
 from poziomka.core.rollouts.scoring import Scoring
@@ -56,7 +55,7 @@ def repeat(name, words):
 
 def shares(problem, transcript):
     """The share of symbols that are in their places, of the longer of answer and gold answer."""
-    said, gold = (split_thought(transcript.reply)[1] or "").split(), problem.answer.split()
+    said, gold = transcript.answer.split(), problem.answer.split()
     right = sum(one == two for one, two in zip(said, gold, strict=False)) / max(len(said), len(gold))
     return Score(right, Verdict.CORRECT if right == 1 else Verdict.WRONG, " ".join(said))
 

@@ -311,6 +311,17 @@ def _tasks(given: Namespace) -> int:
     return 0
 
 
+def _init_options(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="name of the task, and of the folder that is written")
+
+
+def _init(given: Namespace) -> int:
+    from poziomka.app.cli.init import init
+
+    print(init(given.name))
+    return 0
+
+
 def _recipes_options(parser: ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", default="list", metavar="list|convert", help="what to do (list)")
     parser.add_argument("old", nargs="?", type=Path, metavar="OLD", help="convert: a recipe of schema 1")
@@ -374,6 +385,7 @@ COMMANDS = {
     "export": Command("write a run's newest weights for other programs", _export_options, _export),
     "show": Command("look through a run's rollouts", _show_options, _show),
     "tasks": Command("list the tasks, show problems, answer them, try their scorers", _tasks_options, _tasks),
+    "init": Command("write a task of your own, its test and a recipe that run at once", _init_options, _init),
     "recipes": Command(
         "list the recipes that come along, or convert one of an older version", _recipes_options, _recipes
     ),

@@ -4,12 +4,12 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-import poziomka
+from poziomka import core
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.settings import read_toml
 from poziomka.reports.words import counted
 
-REPOSITORY = Path(poziomka.__file__).resolve().parent.parent
+REPOSITORY = Path(core.__file__).resolve().parents[2]
 INSTALLED = ("share", "poziomka", "recipes")  # path in an environment's folder, set in pyproject.toml
 MAIN, ARMS = "recipe.toml", "arms.toml"  # main recipe of a folder; variants that a study compares
 

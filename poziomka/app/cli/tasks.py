@@ -7,7 +7,7 @@ from typing import Any
 from poziomka.core.problem import Problem
 from poziomka.core.safety.terminal import visible
 from poziomka.core.task import Task
-from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, shipped, task_named
+from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, about, shipped, task_named
 
 NARROW, WIDE = 60, 100  # least and largest number of columns of a list
 
@@ -26,8 +26,8 @@ def list_tasks(family: str | None = None, *, as_json: bool = False) -> str:
         return _list_as_json(family)
     if family is not None:
         return _list_family(family)
-    made = [(name, _levels(make()), _about(name)) for name, make in TASKS.items()]
-    read = [(f"{name}:WHERE", _wheres(name), _about(name)) for name in READ_TASKS]
+    made = [(name, _levels(make()), about(name)) for name, make in TASKS.items()]
+    read = [(f"{name}:WHERE", _wheres(name), about(name)) for name in READ_TASKS]
     widths = [max(len(row[column]) for row in (*made, *read)) for column in (0, 1)]
     columns = max(NARROW, min(WIDE, shutil.get_terminal_size((WIDE, 24)).columns))
     lines = {
@@ -50,16 +50,16 @@ def _list_as_json(family: str | None) -> str:
     if family is not None and family not in READ_TASKS:
         task_named(family)  # raises if no task has this name
     names = [name for name in shipped() if family in (None, name, name.partition(":")[0])]
-    return json.dumps([{"task": name, "about": _about(name)} for name in names], indent=1)
+    return json.dumps([{"task": name, "about": about(name)} for name in names], indent=1)
 
 
 def _list_family(name: str) -> str:
     if name not in READ_TASKS:
         task_named(name)  # raises if no task has this name
-        return f"{name}  {_levels(task_named(name))}  {_about(name)}"
+        return f"{name}  {_levels(task_named(name))}  {about(name)}"
     wheres = SHIPPED[name]() if name in SHIPPED else ()
     listed = [f"{name}:{where}" for where in wheres] or [f"{name}:WHERE, where WHERE names files of yours"]
-    return "\n".join([_about(name), "", *listed])
+    return "\n".join([about(name), "", *listed])
 
 
 def show_task(
@@ -82,16 +82,14 @@ def show_task(
     there = task.count(split)
     if as_json:
         problems = task.take(split, 0, count if there is None else max(1, min(count, there)), level)
-        told: dict[str, Any] = {"task": task.name, "about": _about(name), "split": split, "count": there}
+        told: dict[str, Any] = {"task": task.name, "about": about(name), "split": split, "count": there}
         told |= {"levels": task.levels, "limits": task.limits, "problems": [_plain(task, each) for each in problems]}
         return json.dumps(told, indent=1)
     facts = [f"task {task.name}", _levels(task), "endless" if there is None else f"{there:,} problems"]
     count = count if there is None else max(1, min(count, there))
     shown = [_problem(task, number, problem) for number, problem in enumerate(task.take(split, 0, count, level), 1)]
     limits = "\n".join(["What a result on it does not show:", *(f"- {limit}" for limit in task.limits)])
-    return "\n\n".join(
-        [f"{_about(name)}\n{' · '.join(facts)} · split {split}", *shown, *([limits] * bool(task.limits))]
-    )
+    return "\n\n".join([f"{about(name)}\n{' · '.join(facts)} · split {split}", *shown, *([limits] * bool(task.limits))])
 
 
 def split_of(task: Task) -> str:
@@ -134,11 +132,6 @@ def _levels(task: Task) -> str:
 def _wheres(name: str) -> str:
     count = len(SHIPPED[name]()) if name in SHIPPED else 0
     return f"{count} of them" if count > 1 else "from files"
-
-
-def _about(name: str) -> str:
-    make = {**TASKS, **READ_TASKS}[name.partition(":")[0]]
-    return (make.__doc__ or "").strip().partition("\n")[0]
 
 
 def _fit(line: str, columns: int) -> str:

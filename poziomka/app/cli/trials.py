@@ -15,7 +15,7 @@ from poziomka.core.errors import PoziomkaError, TaskError, nearest
 from poziomka.core.rollouts.evaluation import Estimate
 from poziomka.core.safety.terminal import behind, visible
 from poziomka.reports.words import NOTHING, counted, duration
-from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, shipped, task_named
+from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, is_task, shipped, task_named
 from poziomka.testing.trial import Effort, trial
 from poziomka.testing.trial_record import JUNK, WORTHLESS, Trial
 
@@ -69,6 +69,8 @@ def check(names: Sequence[str], *, everything: bool, problems: int, as_json: boo
 def _named(name: str) -> list[str]:
     """Returns the full names of the tasks that a name stands for."""
     kind, colon, _ = name.partition(":")
+    if kind not in READ_TASKS and is_task(name) and kind not in TASKS:
+        return [name]
     if kind not in (READ_TASKS if colon else {**TASKS, **READ_TASKS}):
         message = f"unknown task {name!r}{nearest(name, [*TASKS, *READ_TASKS])}"
         raise TaskError(message)

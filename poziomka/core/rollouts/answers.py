@@ -13,23 +13,7 @@ from poziomka.core.rollouts.number_words import (
     without_sizes,
     words_in,
 )
-from poziomka.core.transcript import CLOSE, THINK
-
-
-def split_thought(reply: str) -> tuple[str, str | None]:
-    """Splits a reply into (thought, answer) at the last "</think>".
-
-    The thought contains all thoughts of a reply that tool calls interrupt. A reply without a thought is all answer.
-    The answer is None while a thought is open, because text inside a thought is never an answer, and None if a
-    "</think>" closes no open thought: else a model could continue to think after its thinking budget.
-    """
-    if CLOSE not in reply:
-        before, opened, inside = reply.partition(THINK)
-        return (inside.strip(), None) if opened else ("", before.strip())
-    thought, *between, answer = reply.split(CLOSE)
-    closed_twice = any(THINK not in words for words in between)
-    thought = CLOSE.join([thought, *between]).replace(THINK, "", 1).strip()
-    return thought, None if closed_twice or THINK in answer else answer.strip()
+from poziomka.core.transcript import split_thought
 
 
 def read_integer(reply: str) -> int | None:

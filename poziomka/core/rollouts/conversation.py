@@ -107,7 +107,7 @@ class SingleReply(Strategy):
             return await super().attempts(sampler, prompt, params, open_session=open_session, problem=problem)
         try:
             return [Attempt((Branch(transcript),)) for transcript in await sampler.branch(prompt, params)]
-        except TranscriptError as error:
+        except (EnvironmentFailure, TranscriptError) as error:
             return [Attempt.failed(prompt, str(error))] * len(params)
 
 

@@ -108,7 +108,7 @@ def pass_at(correct: int, attempts: int, k: int) -> float:
     return 1.0 - math.prod((attempts - correct - i) / (attempts - i) for i in range(k))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Judged attempts at the problems of a split, and metrics of them.
 
@@ -121,6 +121,16 @@ class Evaluation:
     """
 
     groups: Sequence[Group]
+
+    def __str__(self) -> str:
+        """Returns the accuracy with its interval, `0.87 [0.84, 0.90]`, and the number of failed checks if any."""
+        if not any(self.corrects):
+            return f"no attempt could be judged: {self.failures} checks failed"
+        return f"{self.accuracy}, {self.failures} checks failed" if self.failures else str(self.accuracy)
+
+    def __repr__(self) -> str:
+        """Returns the accuracy and the number of problems."""
+        return f"Evaluation({self}, {len(self.groups)} problems)"
 
     @property
     def rewards(self) -> list[list[float]]:

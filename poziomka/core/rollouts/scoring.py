@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from multiprocessing.process import BaseProcess
+from numbers import Real
 from pathlib import Path
 from typing import Self
 
@@ -66,13 +67,14 @@ def judge(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
         KeyboardInterrupt: the user interrupted the scorer.
     """
     try:
-        score = scorer(problem, transcript)
+        found = scorer(problem, transcript)
+        score = Score.of(float(found)) if isinstance(found, Real) else found
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 a scorer may raise anything; all of it becomes verdict ERROR
         return Score.failed(Verdict.ERROR, f"the scorer raised {type(error).__name__}: {error}"[:500])
     if not isinstance(score, Score):
-        return Score.failed(Verdict.ERROR, f"the scorer returned {type(score).__name__}, not a Score")
+        return Score.failed(Verdict.ERROR, f"the scorer returned {type(score).__name__}, not a Score or a number")
     if transcript.stop is Stop.LENGTH and score.verdict in (Verdict.WRONG, Verdict.UNPARSED):
         return replace(score, verdict=Verdict.TRUNCATED)
     return score

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from poziomka.core.problem import Verdict
 from poziomka.core.rollout import Group, Rollout
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.cross_check import LEADS
-from poziomka.core.transcript import CLOSE, THINK, Author, Transcript
+from poziomka.core.transcript import CLOSE, THINK, Author, Transcript, split_thought
 
 NGRAM = 4  # length of the n-grams whose repetition is counted, tokens
 SHORT = 16  # replies of fewer tokens have a repeated share of 0

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from poziomka.core.rollout import Group, Rollout
-from poziomka.core.rollouts.answers import split_thought
-from poziomka.core.transcript import Author, Transcript
+from poziomka.core.transcript import Author, Transcript, split_thought
 from poziomka.learning.samples.advantages import Advantages
 from poziomka.learning.samples.branches import Line
 

@@ -292,7 +292,7 @@ def _json(values: Mapping[str, object], what: str) -> str:
 def _rollout(row: Mapping[str, Any]) -> Rollout:
     prompt = tuple(Message(message["role"], message["content"]) for message in row["prompt"])
     facts = parse_json(row["facts"], "facts", RunError, strict=False)
-    problem = Problem(row["task"], row["key"], prompt, row["answer"], facts, row["level"])
+    problem = Problem(prompt, row["answer"], task=row["task"], key=row["key"], facts=facts, level=row["level"])
     seconds = iter(row["seconds"])
     branches = tuple(_branch(part, seconds) for part in (row, *row["branches"]))
     return Rollout(row["id"], problem, branches, row["policy"], row.get("chosen") or 0)

@@ -68,7 +68,7 @@ def from_gymnasium(
             prompt = (Message("user", question.replace("{}", played.begin(seed))),)
             key = key_of(name, prompt)
             if held_out(name, key) == (split == "test"):
-                return Problem(name, key, prompt, facts={"seed": seed})
+                return Problem(prompt, task=name, key=key, facts={"seed": seed})
         message = f"{PATIENCE} episodes begin with prompts of the other split: does {name!r} ask them all the same?"
         raise TaskError(message)
 

@@ -9,9 +9,9 @@ they cannot parse is UNPARSED, earns nothing, and is not passed to the scorer.
 from collections.abc import Callable
 
 from poziomka.core.problem import Score
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.boxes import TEXT
 from poziomka.core.rollouts.number_words import HEDGES, WORD, is_denial, is_number_word
+from poziomka.core.transcript import split_thought
 
 LONGEST = 400  # maximum characters of an answer that `one_box` accepts
 BOX = r"\boxed{"

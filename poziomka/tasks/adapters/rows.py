@@ -134,7 +134,15 @@ class Shelf:
         dealt: tuple[list[int], list[int]] = ([], [])
         for number, key in enumerate(keys):
             dealt[held_out(self.name, key)].append(number)
-        return dealt
+        return dealt if all(dealt) else self._dealt_by_rank()
+
+    def _dealt_by_rank(self) -> tuple[list[int], list[int]]:
+        """Deals few rows whose hashes are all of one split: the prompt with the least hash is held out."""
+        rows = cast("Sequence[Row]", self.rows)
+        keys = [key_of(self.name, messages_of(rows[i].get("prompt"), f"row {i}")) for i in range(len(rows))]
+        first = min(keys, key=lambda key: seed_of(self.name, "kind", key))
+        held = [number for number, key in enumerate(keys) if key == first and len(set(keys)) > 1]
+        return [number for number in range(len(keys)) if number not in held], held
 
     def _indices(self, split: str) -> Sequence[int]:
         if isinstance(self.rows, Mapping):
@@ -157,7 +165,7 @@ class Shelf:
         prompt = messages_of(row.get("prompt"), where)
         columns = plain({name: value for name, value in row.items() if name != "prompt"}, where)
         facts = {"columns": columns, "chat": not isinstance(row["prompt"], str)}
-        return Problem(self.name, key_of(self.name, prompt), prompt, self._answer(row, where), facts)
+        return Problem(prompt, self._answer(row, where), task=self.name, key=key_of(self.name, prompt), facts=facts)
 
     def _answer(self, row: Row, where: str) -> str:
         if self.answer is None:

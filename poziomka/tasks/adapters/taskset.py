@@ -28,11 +28,10 @@ from typing import Any
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Verdict
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION, hashed_to_validation
 from poziomka.core.task import Task
-from poziomka.core.transcript import Message, Stop, Transcript
+from poziomka.core.transcript import Message, Stop, Transcript, split_thought
 from poziomka.tasks.adapters.reading import LIMITS
 from poziomka.tasks.adapters.rows import held_out, key_of, messages_of
 from poziomka.tasks.adapters.scale import SHOWN, Scale
@@ -80,7 +79,7 @@ def from_taskset(
 
     def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 there are no levels
         data, prompt = (drawn.get(split) or drawn[""]).at(split, index)
-        return Problem(name, key_of(name, prompt), prompt, gold(data) if gold else "", _facts(data))
+        return Problem(prompt, gold(data) if gold else "", task=name, key=key_of(name, prompt), facts=_facts(data))
 
     def size(split: str) -> int:
         shelf = drawn.get(split) or drawn.get("")

@@ -24,10 +24,9 @@ from typing import Any
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Verdict
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.task import Task
-from poziomka.core.transcript import Author, Transcript
+from poziomka.core.transcript import Author, Transcript, split_thought
 from poziomka.tasks.adapters.reading import LIMITS, Read, unread, whole
 from poziomka.tasks.adapters.rows import Gold, Rows, Shelf, spelled
 from poziomka.tasks.adapters.scale import SHOWN, Scale

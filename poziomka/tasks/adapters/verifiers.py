@@ -33,10 +33,9 @@ from typing import Any, TypeVar
 from poziomka.core.environment import Environment, Reply
 from poziomka.core.errors import EnvironmentFailure, TaskError
 from poziomka.core.problem import Problem, Score, Verdict
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.task import Task
-from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.core.transcript import Author, Span, Stop, Transcript, split_thought
 from poziomka.tasks.adapters.exchange import exchange
 from poziomka.tasks.adapters.reading import LIMITS, Read, unread, whole
 from poziomka.tasks.adapters.rows import Gold, Shelf, spelled

@@ -21,10 +21,9 @@ from typing import cast
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.safety.untrusted import expanded
 from poziomka.core.task import Scorer, Task
-from poziomka.core.transcript import Message, Transcript
+from poziomka.core.transcript import Transcript, split_thought
 from poziomka.environments.sandbox.landlock_runner import Sandlocked
 from poziomka.environments.sandbox.limits import Limits
 from poziomka.environments.sandbox.test_runner import Exam, Examiner
@@ -165,7 +164,7 @@ def humaneval_problem(row: Row) -> Problem:
         "checks": [check],
         "solution": f"{prompt}{solution}".strip("\n"),
     }
-    return Problem("humaneval", key, (Message("user", question),), facts=facts)
+    return Problem(question, task="humaneval", key=key, facts=facts)
 
 
 def humaneval(where: str) -> Task:
@@ -224,7 +223,7 @@ def mbpp_problem(row: Row) -> Problem | None:
         "checks": tests,
         "solution": code,
     }
-    return Problem("mbpp", f"mbpp/{number}", (Message("user", question),), facts=facts)
+    return Problem(question, task="mbpp", key=f"mbpp/{number}", facts=facts)
 
 
 def mbpp(where: str) -> Task:

@@ -22,7 +22,7 @@ from typing import cast
 from poziomka.core.problem import Problem, Score
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Scorer, Task
-from poziomka.core.transcript import Message, Transcript
+from poziomka.core.transcript import Transcript
 from poziomka.environments.sandbox.interpreter import Interpreter
 from poziomka.environments.sandbox.registry import interpreter_named
 from poziomka.tasks.code.list_functions import LIMITS, examples_of, fault_of
@@ -113,7 +113,7 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
             break
     shown, hidden = ([[list(given), list(wanted)] for given, wanted in each] for each in examples)
     facts: dict[str, object] = {"program": list(program), "shown": shown, "hidden": hidden, "index": index}
-    return Problem("small_synthesis", key, (Message("user", in_symbols(examples[0])),), facts=facts, level=drawn)
+    return Problem(in_symbols(examples[0]), task="small_synthesis", key=key, facts=facts, level=drawn)
 
 
 def scorer_of(interpreter: Interpreter) -> Scorer:

@@ -23,10 +23,9 @@ from random import Random
 from typing import cast
 
 from poziomka.core.problem import Problem, Score
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Task
-from poziomka.core.transcript import Message, Transcript
+from poziomka.core.transcript import Transcript, split_thought
 from poziomka.tasks.code.list_language import BASE, MEANINGS, WORDS, Numbers, Program, compiled, run
 
 LEVELS = (1, 4)  # number of words of a problem's program
@@ -140,7 +139,7 @@ def _source(name: str, ask: Callable[[Examples], str]) -> Callable[[str, int, in
                 break
         shown, hidden = examples
         facts = {"program": list(program), "shown": _plain(shown), "hidden": _plain(hidden), "index": index}
-        return Problem(name, key, (Message("user", ask(shown)),), facts=facts, level=drawn)
+        return Problem(ask(shown), task=name, key=key, facts=facts, level=drawn)
 
     return source
 
@@ -194,7 +193,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 def audit(problem: Problem, transcript: Transcript) -> Score:
     """Scores with the second interpreter, on the problem's lists and 40 more of up to 8 numbers."""
-    words = (split_thought(transcript.reply)[1] or "").replace("(", "( ").replace(")", " )").split()
+    words = transcript.answer.replace("(", "( ").replace(")", " )").split()
     inside = words[1:-1]
     if len(words) < 3 or (words[0], words[-1]) != ("(", ")") or not set(inside) <= MEANINGS.keys():
         return Score.unparsed("not one program in round brackets")

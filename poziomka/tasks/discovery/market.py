@@ -26,10 +26,9 @@ from random import Random
 from typing import cast
 
 from poziomka.core.problem import Problem, Score, Verdict
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Task
-from poziomka.core.transcript import Message, Transcript
+from poziomka.core.transcript import Transcript, split_thought
 
 STRENGTHS = (-2, -1, 1, 2)  # possible planted strengths
 SIGNALS = (-2, -1, 1, 2)
@@ -91,7 +90,7 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
         "signals": ahead,
         "returns": returns(random, ahead, strength, drawn),
     }
-    return Problem("market", key, (Message("user", _ask(history, ahead, drawn)),), gold, facts, drawn)
+    return Problem(_ask(history, ahead, drawn), gold, task="market", key=key, facts=facts, level=drawn)
 
 
 def _ask(history: Pairs, ahead: Sequence[int], noise: int) -> str:
@@ -148,8 +147,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 def audit(problem: Problem, transcript: Transcript) -> Score:
     """Scores from the prompt alone, without the planted strength; finds each best position by exhaustive search."""
-    answer = split_thought(transcript.reply)[1]
-    words = (answer or "").replace(", ", " ").replace(",", " ").split(" ")
+    words = transcript.answer.replace(", ", " ").replace(",", " ").split(" ")
     if not set(words) <= {str(position) for position in range(-LIMIT, LIMIT + 1)}:
         return Score.unparsed("not positions within the limit")
     lines = problem.prompt[-1].content.split("\n")

@@ -15,11 +15,10 @@ from typing import Any, cast
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Verdict
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION, hashed_to_validation
 from poziomka.core.task import Task
-from poziomka.core.transcript import Message, Transcript
+from poziomka.core.transcript import Transcript, split_thought
 from poziomka.tasks.logic.certificates import (
     DIGITS,
     HELD_OUT,
@@ -72,7 +71,7 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
     )
     facts |= setting.facts | {"premises": premises, "conclusion": conclusion}
     key = f"{seed:016x} {say(conclusion)}"
-    return Problem(NAME, key, (Message("user", question),), VALID if valid else "", facts, level)
+    return Problem(question, VALID if valid else "", task=NAME, key=key, facts=facts, level=level)
 
 
 def _split_of(premises: int) -> str:

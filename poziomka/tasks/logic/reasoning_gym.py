@@ -17,10 +17,9 @@ from typing import Any
 
 from poziomka.core.errors import TaskError, nearest
 from poziomka.core.problem import Problem, Score
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Task
-from poziomka.core.transcript import Message, Transcript
+from poziomka.core.transcript import Transcript
 from poziomka.tasks.logic.reasoning.checks.answer_parsers import Unread
 from poziomka.tasks.logic.reasoning.drawing import draw
 from poziomka.tasks.logic.reasoning.item_filters import SOUND
@@ -148,7 +147,7 @@ class Generator:
         key = f"{seed_of('reasoning_gym', self.name, question, gold):016x}"
         facts = {} if ruling.facts is None else plain(ruling.facts(item))
         prompt = f"{question}\n\n{ruling.more}" if ruling.more else question
-        return Problem(self.task, key, (Message("user", prompt),), gold, facts, level)
+        return Problem(prompt, gold, task=self.task, key=key, facts=facts, level=level)
 
     @property
     def task(self) -> str:
@@ -157,7 +156,7 @@ class Generator:
 
     def scorer(self, problem: Problem, transcript: Transcript) -> Score:
         """Returns reward 1 if the whole answer after the thought is right, in a form that the ruling parses."""
-        answer = split_thought(transcript.reply)[1]
+        answer = transcript.answer
         if not answer:
             return Score.unparsed("the thought never ended, or nothing follows it")
         gold = problem.answer or str(problem.facts.get("example", ""))

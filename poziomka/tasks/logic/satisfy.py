@@ -10,10 +10,9 @@ from typing import Any, cast
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Verdict
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Task
-from poziomka.core.transcript import Message, Transcript
+from poziomka.core.transcript import Transcript, split_thought
 from poziomka.tasks.logic.certificates import (
     DIGITS,
     HELD_OUT,
@@ -48,7 +47,7 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
         f"The answer is nothing but the values: {form_of(setting)}"
     )
     facts = setting.facts | {"constraints": constraints, "hidden": found[0]}
-    return Problem(NAME, f"{seed:016x}", (Message("user", question),), facts=facts, level=level)
+    return Problem(question, task=NAME, key=f"{seed:016x}", facts=facts, level=level)
 
 
 def _constraints(problem: Problem) -> list[Constraint]:

@@ -26,13 +26,13 @@ from pathlib import Path
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score
-from poziomka.core.rollouts.answers import read_number, split_thought
+from poziomka.core.rollouts.answers import read_number
 from poziomka.core.rollouts.boxes import BOX, open_box, trouble_before
 from poziomka.core.rollouts.number_words import ATTACHED, strange_word, words_in
 from poziomka.core.safety.untrusted import expanded
 from poziomka.core.seeds import seed_of
 from poziomka.core.task import Task
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import Transcript, split_thought
 from poziomka.tasks.math.competition_cross_check import audit
 from poziomka.tasks.math.competition_negatives import mistakes_of
 from poziomka.tasks.math.formulas.equality import equal, key_of

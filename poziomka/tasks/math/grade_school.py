@@ -14,7 +14,7 @@ from typing import cast
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score
-from poziomka.core.rollouts.answers import read_number, split_thought
+from poziomka.core.rollouts.answers import read_number
 from poziomka.core.safety.untrusted import expanded
 from poziomka.core.seeds import seed_of
 from poziomka.core.task import Task
@@ -60,7 +60,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     value = read_number(transcript.reply, question)
     if value is None:
         return Score.unparsed("no single number after the thought")
-    if question in (split_thought(transcript.reply)[1] or ""):
+    if question in transcript.answer:
         return Score.unparsed("the question is repeated")  # the only number of some questions is their answer
     if value == problem.answer:
         return Score.right(value, f"{value} is right")

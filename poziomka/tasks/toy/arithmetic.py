@@ -23,7 +23,7 @@ from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import read_number
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Task
-from poziomka.core.transcript import Message, Transcript
+from poziomka.core.transcript import Transcript
 
 HELD_OUT = 8  # one kind of problem in this many belongs to the test split
 BOUND = 99  # largest running total of a chain
@@ -59,7 +59,7 @@ class Family:
                 held_out = seed_of(name, "kind", self.kind(key)) % HELD_OUT == 0
                 if held_out == (split == "test"):
                     break
-            return Problem(name, key, (Message("user", self.ask(key)),), self.solve(key)[1], level=drawn)
+            return Problem(self.ask(key), self.solve(key)[1], task=name, key=key, level=drawn)
 
         def demonstration(problem: Problem) -> tuple[str, str]:
             return self.solve(problem.key)

@@ -16,10 +16,9 @@ from random import Random
 from typing import cast
 
 from poziomka.core.problem import Problem, Score
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Task
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import Transcript, split_thought
 
 LARGEST = 12  # largest given number
 TARGETS = range(10, 41)

@@ -18,7 +18,6 @@ from statistics import fmean
 from typing import cast
 
 from poziomka.core.problem import Problem, Score
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.splits import SPLITS, TRAIN
 from poziomka.core.task import Task
@@ -84,8 +83,7 @@ def terms_of(problem: Problem) -> tuple[int, tuple[int, ...]]:
 def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Returns reward 1 if the answer after the thought lists coins of the given values that sum to the amount."""
     amount, values = terms_of(problem)
-    answer = split_thought(transcript.reply)[1]
-    if answer is None or not 0 < len(words := answer.split()) <= AMOUNTS[1] or not set(words) <= NUMBERS:
+    if not 0 < len(words := transcript.answer.split()) <= AMOUNTS[1] or not set(words) <= NUMBERS:
         return Score.unparsed("no list of coins after the thought")
     coins = [int(word) for word in words]
     said = " ".join(map(str, sorted(coins)))

@@ -20,7 +20,6 @@ in words, for pretrained models.
 from random import Random
 
 from poziomka.core.problem import Problem, Score
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
@@ -87,13 +86,13 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
     """Returns a problem with one symbol per digit."""
     key, value, level = draw(split, index, level)
     problem = Problem.ask(NAME, key, f" {spelled(key)}", spelled(value))
-    return Problem(NAME, key, problem.prompt, problem.answer, level=level)
+    return Problem(problem.prompt, problem.answer, task=NAME, key=key, level=level)
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Returns reward 1 if the whole answer after the thought is the right number, digit by digit."""
-    answer = split_thought(transcript.reply)[1]
-    words = [] if answer is None or len(answer) > 100 else answer.split()
+    answer = transcript.answer
+    words = [] if len(answer) > 100 else answer.split()
     if not words or any(word not in DIGITS or len(word) != 1 for word in words):
         return Score.unparsed("no row of digits after the thought")
     said = " ".join(words)
@@ -138,7 +137,7 @@ def source_in_words(split: str, index: int, level: int | None = None) -> Problem
     """Returns a problem in a sentence."""
     key, value, level = draw(split, index, level)
     problem = Problem.ask(IN_WORDS, key, f"Compute {asked(key)}.", str(value))
-    return Problem(IN_WORDS, key, problem.prompt, problem.answer, level=level)
+    return Problem(problem.prompt, problem.answer, task=IN_WORDS, key=key, level=level)
 
 
 def asked(key: str) -> str:

@@ -9,6 +9,8 @@ The prompt is "a b k". A thought repeats the two numbers and continues, each num
 other. Without it, a network may memorize first steps pair by pair and fail on held-out pairs.
 """
 
+from dataclasses import replace
+
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import read_integer
 from poziomka.core.seeds import random_of, seed_of
@@ -46,7 +48,7 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
     answer = str(terms(first, second, count)[-1])
     key = f"{first},{second},{count}"
     problem = Problem.ask("recurrence", key, f" {first} {second} k{count}", answer, first=first, second=second)
-    return Problem(problem.task, key, problem.prompt, answer, problem.facts, count)
+    return replace(problem, key=key, answer=answer, level=count)
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:

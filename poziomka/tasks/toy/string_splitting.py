@@ -14,12 +14,12 @@ number of steps without a single error. A level is two steps, so level 12 has 23
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
 from poziomka.core.problem import Problem, Score
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
@@ -72,13 +72,13 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
     facts = random.choice(entries()["test" if split == "test" else "train", level])
     start = " ".join(map(str, facts["initial_machines"]))
     problem = Problem.ask(FAMILY, start, f" {start}", facts["answer"], states=facts["states"])
-    return Problem(problem.task, problem.key, problem.prompt, problem.answer, problem.facts, level)
+    return replace(problem, level=level)
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Returns reward 1 if the whole answer after the thought is the six counts."""
-    answer = split_thought(transcript.reply)[1]
-    if answer is None or len(answer) > 8 * COUNTS:
+    answer = transcript.answer
+    if not answer or len(answer) > 8 * COUNTS:
         return Score.unparsed("no six counts after the thought")
     counts = answer.split()
     if len(counts) != COUNTS or not all(count.isascii() and count.isdigit() for count in counts):

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from poziomka.core.errors import PoziomkaError, SamplerError
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.sampler import Sampler, Sampling, WeightHost
-from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript
+from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript, split_thought
 from poziomka.testing.rule import rule
 
 

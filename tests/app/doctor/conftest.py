@@ -7,8 +7,8 @@ import torch
 
 from poziomka.app.doctor import Bench, Parts, examine
 from poziomka.core.problem import Problem, Score
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.task import Task
+from poziomka.core.transcript import split_thought
 from poziomka.environments.tools.calculator import Calculator
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.learner import Learner, LearnerSettings

@@ -9,9 +9,8 @@ from datasets import Dataset
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
-from poziomka.core.rollouts.answers import split_thought
 from poziomka.core.rollouts.scoring import judge
-from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.core.transcript import Author, Span, Stop, Transcript, split_thought
 from poziomka.tasks.adapters import Scale, from_verl, one_box
 from poziomka.testing import check_task
 

@@ -38,7 +38,7 @@ UNMARKED = (
     "left out, and it answers without a thought; give the folder of a run whose model learned to think"
 )
 HALF = "\ufffd"  # decoded text of an incomplete character
-CONVERSATION = Problem("chat", "conversation", ())  # placeholder: a session of tools needs a problem
+CONVERSATION = Problem((), task="chat", key="conversation")  # placeholder: a session of tools needs a problem
 
 
 def sampling_of(given: Namespace) -> Sampling:

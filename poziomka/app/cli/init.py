@@ -1,0 +1,111 @@
+"""`poziomka init`: writes a task of one's own, its test and a recipe, which run at once."""
+
+import re
+from pathlib import Path
+
+from poziomka.core.errors import SettingsError
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+TASK = '''"""A task: problems that check themselves. Change the question, and what its answer is."""
+
+import poziomka as pz
+
+
+def generate(rng, level):
+    """Returns a problem, drawn with `rng`; `level` is its difficulty. Training and test problems never overlap."""
+    numbers = [rng.randrange(10, 100) for _ in range(level + 1)]
+    question = f"What is {' + '.join(map(str, numbers))}? Answer with the number only."
+    return pz.Problem(question, answer=str(sum(numbers)))
+
+
+# The scorer reads the only number of the reply's answer. Yours can be a function of (problem, transcript) that reads
+# `transcript.answer` and returns a reward from 0 to 1.
+task = pz.Task("NAME", generate, pz.exact(pz.number), levels=(1, 3))
+'''
+
+TEST = '''"""Tests of the task: run `pytest NAME`, or `poziomka tasks check NAME/task.py`."""
+
+import re
+from pathlib import Path
+
+import poziomka as pz
+
+task = pz.task_named(f"{Path(__file__).parent / 'task.py'}:task")
+
+
+def test_the_scorer_accepts_what_is_right_and_nothing_else():
+    pz.check_task(task, problems=5)
+
+
+def test_an_answer_is_the_sum():
+    problem = task.problem("train", 0, level=1)
+    first, second = re.findall(r"\\d+", problem.prompt[0].content)
+    assert problem.answer == str(int(first) + int(second))
+'''
+
+RECIPE = """# SmolLM2-135M learns the task by reinforcement, from its own attempts. Every setting: `poziomka settings`.
+schema_version = 2
+name = "NAME"
+task = "NAME/task.py:task"       # or jsonl:FILE, with a question and an answer a line
+
+[model]
+load = "smollm2"                 # or a folder, a GGUF file, a name on the hub
+precision = "bfloat16"
+thinks = false                   # true: replies begin with <think>
+
+[[stage]]
+kind = "rl"
+steps = 10
+prompts_per_step = 8
+group_size = 8
+max_tokens = 64
+max_thinking_tokens = 0
+layout = "shared"
+microbatch_tokens = 4096
+optimizer = { learning_rate = 1e-5, warmup_steps = 2 }
+
+[evaluate]
+budgets = [0]
+problems = 50
+attempts = 1
+votes = [1]
+vote_problems = 10
+vote_budget = 0
+every = 5
+curve_problems = 20
+curve_attempts = 1
+"""
+
+
+def init(name: str) -> str:
+    """Writes the folder NAME with task.py, test_task.py and recipe.toml; returns what can be done with them.
+
+    Args:
+        name: name of the task and of the new folder: letters, digits and "_".
+
+    Raises:
+        SettingsError: the name is no identifier, or there is such a folder or file.
+    """
+    if not NAME.fullmatch(name):
+        message = f"a task's name has letters, digits and '_' and begins with no digit: received {name!r}"
+        raise SettingsError(message)
+    folder = Path(name)
+    if folder.exists():
+        message = f"there is a folder or file {name} already: give another name"
+        raise SettingsError(message)
+    folder.mkdir()
+    for file, text in (("task.py", TASK), ("test_task.py", TEST), ("recipe.toml", RECIPE)):
+        (folder / file).write_text(text.replace("NAME", name), encoding="utf-8")
+    return "\n".join(
+        [
+            f"{name}/task.py       the task: edit it",
+            f"{name}/test_task.py  its test",
+            f"{name}/recipe.toml   trains SmolLM2-135M on it",
+            "",
+            f"poziomka tasks show {name}/task.py",
+            f"poziomka tasks check {name}/task.py",
+            f"poziomka train {name}/recipe.toml",
+            f"poziomka evaluate runs/{name}",
+        ]
+    )

@@ -1,0 +1,181 @@
+"""Sources made of a generator: the library seeds it, and hashes the keys of its problems into disjoint splits."""
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+from poziomka.core.errors import TaskError
+from poziomka.core.problem import Problem
+from poziomka.core.seeds import random_of, seed_of
+from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION
+
+Generator = Callable[[Random], Problem] | Callable[[Random, int], Problem]
+
+MANY = 2000  # distinct problems from which on a generator counts as endless
+ALIKE = 1000  # draws in a row without a new problem after which there are no further ones
+TRIES = 1000  # problems drawn for a place of the training split
+ONE_IN = 10  # one problem in this many belongs to the test split, and one to the validation split
+FEWEST = 3  # problems that three splits need
+
+
+def is_generator(source: object) -> bool:
+    """Whether a function is a generator, with one or two positional parameters, and not a source, with three."""
+    try:
+        parameters = inspect.signature(source).parameters.values()  # type: ignore[arg-type]  # it raises TypeError
+    except (TypeError, ValueError):
+        return False
+    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return False
+    return 1 <= _positional(source) <= 2
+
+
+def _positional(function: object) -> int:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.kind in kinds for each in inspect.signature(function).parameters.values())  # type: ignore[arg-type]  # callable
+
+
+class GeneratedSource:
+    """Problems of a generator by split, index and level (a source).
+
+    Every problem belongs to one split: a hash of its key decides. Held-out splits hold every problem once. A generator
+    of fewer than MANY distinct problems is finite: then the training split holds every problem once, too.
+
+    Args:
+        name: name of the task.
+        generate: returns a problem, drawn with the random generator that is its first argument; a second argument is
+            the level.
+        levels: lowest and highest level; None for a generator without levels.
+
+    Raises:
+        TaskError: the generator takes a level, and the task has no levels.
+    """
+
+    def __init__(self, name: str, generate: Generator, levels: tuple[int, int] | None) -> None:
+        """Draws nothing yet."""
+        self.name, self.generate, self.levels = name, generate, levels
+        self._takes_level = _positional(generate) == 2
+        if self._takes_level and levels is None:
+            message = f"the generator of task {name!r} takes a level: give the task levels=(lowest, highest)"
+            raise TaskError(message)
+        self._known: dict[str, list[Problem]] | None = None  # all problems by split, of a finite generator
+        self._keys: dict[str, set[str]] = {}  # the keys of those, by split
+        self._probed = False
+        self._held_out: dict[tuple[str, int | None], list[Problem]] = {}
+        self._drawn: dict[tuple[str, int | None], int] = {}  # number of draws for each of these lists
+        self._exhausted: set[tuple[str, int | None]] = set()
+
+    def __call__(self, split: str, index: int, level: int | None = None) -> Problem:
+        """Returns a problem of a split.
+
+        Raises:
+            TaskError: there is no such split, the split has no problem at this level or fewer than the index asks for,
+                or the generator returns something else than a Problem.
+        """
+        if split not in SPLITS:
+            message = f"task {self.name!r} has the splits {', '.join(SPLITS)}: received {split!r}"
+            raise TaskError(message)
+        known = self._finite()
+        if known is not None and level is None:
+            return known[split][index]
+        if split == TRAIN:
+            return self._for_training(index, level)
+        found = self._distinct(split, level, index + 1)
+        if index >= len(found):
+            asked = "" if level is None else f" at level {level}"
+            message = (
+                f"task {self.name!r} has only {len(found)} distinct problems in {split!r}{asked}: there is no index "
+                f"{index}"
+            )
+            raise TaskError(message)
+        return found[index]
+
+    def count(self, split: str) -> int | None:
+        """Returns the number of distinct problems of a split; None for a generator of MANY or more."""
+        known = self._finite()
+        return None if known is None else len(known.get(split, ()))
+
+    def available(self, split: str, most: int) -> int:
+        """Returns how many distinct problems a held-out split has, at most `most`; `most` for endless training."""
+        count = self.count(split)
+        if count is not None:
+            return min(count, most)
+        return most if split == TRAIN else min(most, len(self._distinct(split, None, most)))
+
+    def _draw(self, random: Random, level: int | None) -> Problem:
+        if level is None and self.levels is not None:
+            level = random.randint(*self.levels)
+        problem = self.generate(random, level) if self._takes_level else self.generate(random)  # type: ignore[call-arg, arg-type]  # counted
+        if not isinstance(problem, Problem):
+            message = f"a generator returns a Problem: that of task {self.name!r} returned {type(problem).__name__}"
+            raise TaskError(message)
+        return replace(problem, task=self.name, key=problem.key or _key(problem), level=problem.level or level or 0)
+
+    def _split_of(self, problem: Problem) -> str:
+        if self._known is not None:
+            return next((split for split in (TEST, VALIDATION) if problem.key in self._keys[split]), TRAIN)
+        return {0: TEST, 1: VALIDATION}.get(self._hash(problem.key) % ONE_IN, TRAIN)
+
+    def _hash(self, key: str) -> int:
+        return seed_of("generator", self.name, key)
+
+    def _for_training(self, index: int, level: int | None) -> Problem:
+        for attempt in range(TRIES):
+            problem = self._draw(random_of("generator", self.name, TRAIN, index, attempt), level)
+            if self._split_of(problem) == TRAIN:
+                return problem
+        message = f"none of {TRIES} problems of task {self.name!r} at level {level} belongs to the training split"
+        raise TaskError(message)
+
+    def _distinct(self, split: str, level: int | None, most: int) -> list[Problem]:
+        """Returns the distinct problems of a held-out split in the order in which they are drawn, at least `most`."""
+        place = split, level
+        found = self._held_out.setdefault(place, [])
+        keys, alike = {problem.key for problem in found}, 0
+        while len(found) < most and place not in self._exhausted:
+            number = self._drawn.get(place, 0)
+            problem = self._draw(random_of("generator", self.name, split, str(level), number), level)
+            self._drawn[place] = number + 1
+            new = problem.key not in keys and self._split_of(problem) == split
+            alike = 0 if new else alike + 1
+            if new:
+                keys.add(problem.key)
+                found.append(problem)
+            elif alike >= ALIKE * ONE_IN:
+                self._exhausted.add(place)
+        return found
+
+    def _finite(self) -> dict[str, list[Problem]] | None:
+        """Returns all problems by split, where there are fewer than MANY distinct ones; else None."""
+        if not self._probed:
+            found: dict[str, Problem] = {}
+            alike = number = 0
+            while alike < ALIKE and len(found) < MANY:
+                problem = self._draw(random_of("generator", self.name, "probe", number), None)
+                alike = alike + 1 if problem.key in found else 0
+                found.setdefault(problem.key, problem)
+                number += 1
+            if alike >= ALIKE:
+                self._deal(found)
+            self._probed = True
+        return self._known
+
+    def _deal(self, found: dict[str, Problem]) -> None:
+        if len(found) < FEWEST:
+            message = (
+                f"the generator of task {self.name!r} makes only {len(found)} distinct problems: train, validation and "
+                f"test need {FEWEST} or more"
+            )
+            raise TaskError(message)
+        order = sorted(found.values(), key=lambda problem: self._hash(problem.key))
+        share = max(1, len(order) // ONE_IN)
+        dealt = {TEST: order[:share], VALIDATION: order[share : 2 * share], TRAIN: order[2 * share :]}
+        self._keys = {split: {problem.key for problem in problems} for split, problems in dealt.items()}
+        self._known = dealt
+
+
+def _key(problem: Problem) -> str:
+    """Returns the key of a problem without one: a hash of its prompt."""
+    spelled = json.dumps([[message.role, message.content] for message in problem.prompt])
+    return f"{seed_of('generator', 'prompt', spelled):016x}"

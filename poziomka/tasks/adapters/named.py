@@ -1,0 +1,48 @@
+"""Tasks of other libraries by name: verifiers:ID and taskset:ID, installed environments of verifiers."""
+
+from poziomka.core.errors import TaskError
+from poziomka.core.task import Task
+from poziomka.tasks.adapters.taskset import from_taskset
+from poziomka.tasks.adapters.verifiers import from_verifiers
+
+HOW = "install verifiers and the environment, or write a Python file that makes the task, and name it FILE.py:NAME"
+
+
+def verifiers(where: str) -> Task:
+    """Installed environments of verifiers, its older interface; the reward is the rubric's.
+
+    Args:
+        where: id of the environment, as for `verifiers.load_environment`.
+
+    Raises:
+        TaskError: verifiers is not installed, or the environment cannot be loaded or adapted.
+    """
+    try:
+        import verifiers as vf  # noqa: PLC0415 a library of its own, which only its environments need
+
+        environment = vf.load_environment(where)
+    except Exception as error:  # an environment is somebody's code
+        raise TaskError(_failed(f"verifiers:{where}", error)) from error
+    return from_verifiers(where, environment)
+
+
+def taskset(where: str) -> Task:
+    """Installed tasksets of verifiers, its present interface; the reward is the trace's.
+
+    Args:
+        where: id of the taskset.
+
+    Raises:
+        TaskError: verifiers is not installed, or the taskset cannot be loaded or adapted.
+    """
+    try:
+        import verifiers.v1 as vf  # noqa: PLC0415 as above
+
+        found = vf.load_taskset(vf.TasksetConfig(id=where))
+    except Exception as error:  # a taskset is somebody's code
+        raise TaskError(_failed(f"taskset:{where}", error)) from error
+    return from_taskset(where, found)
+
+
+def _failed(name: str, error: Exception) -> str:
+    return f"the task {name} cannot be loaded ({type(error).__name__}: {error}): {HOW}"[:500]
