@@ -27,12 +27,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any, NoReturn
 
 import pyarrow.parquet as pq
@@ -118,7 +118,7 @@ def execute(tree: Path, words: list[str], cache: Path, killed: tuple[Path, int] 
 
     With `killed`, a folder of a run and a number: kills the command once the run has so many journals.
     """
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as written:
+    with TemporaryFile("w+", encoding="utf-8", errors="replace") as written:
         environment, nowhere = surroundings(tree, cache), subprocess.DEVNULL
         process = subprocess.Popen(words, cwd=tree, env=environment, stdin=nowhere, stdout=nowhere, stderr=written)
         try:
@@ -278,24 +278,24 @@ def git(*words: str) -> str:
 
 
 @contextmanager
-def checked_out(commit: str, folder: Path) -> Iterator[Path]:
-    """Gives a temporary worktree of a commit."""
-    with tempfile.TemporaryDirectory(prefix="worktree-", dir=folder) as temporary:
-        tree = Path(temporary).resolve() / "tree"
-        git("worktree", "add", "--detach", "--quiet", str(tree), commit)
-        try:
-            yield tree
-        finally:
-            git("worktree", "remove", "--force", str(tree))
+def checked_out(commit: str, temporary: Path) -> Iterator[Path]:
+    """Gives a worktree of a commit, below a temporary folder."""
+    tree = temporary / "tree"
+    git("worktree", "add", "--detach", "--quiet", str(tree), commit)
+    try:
+        yield tree
+    finally:
+        git("worktree", "remove", "--force", str(tree))
 
 
-def result(case: str, tree: Path, run: Path, *, keep: bool) -> tuple[Values, str]:
+def result(case: str, tree: Path, run: Path, cache: Path, *, keep: bool) -> tuple[Values, str]:
     """Returns what a case computes in a tree, and how long that took.
 
     Args:
         case: its name.
         tree: where the code is.
         run: the folder for the run; what is there is removed.
+        cache: the folder for what the tree's package keeps between runs.
         keep: return what an earlier comparison computed there, where it ran the same command in the same interpreter.
     """
     interpreter = [sys.version, metadata.version("torch"), os.uname().nodename]
@@ -305,9 +305,7 @@ def result(case: str, tree: Path, run: Path, *, keep: bool) -> tuple[Values, str
         return known["values"], "kept"
     shutil.rmtree(run, ignore_errors=True)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="cache-", dir=run.parent) as cache:
-        demand_own_package(tree, Path(cache))
-        train(case, tree, run, Path(cache))
+    train(case, tree, run, cache)
     values = computed(run)
     for weights in ("checkpoints", "models"):  # gigabytes, and their hashes are known now
         shutil.rmtree(run / weights, ignore_errors=True)
@@ -340,10 +338,13 @@ def main() -> None:
     (folder / commit[:12]).mkdir(parents=True, exist_ok=True)
     (folder / "here").mkdir(exist_ok=True)
     different = False
-    with checked_out(commit, folder) as tree:
+    with TemporaryDirectory(prefix="temporary-", dir=folder) as temporary, checked_out(commit, Path(temporary)) as tree:
+        base_cache, our_cache = Path(temporary) / "base", Path(temporary) / "here"
+        demand_own_package(tree, base_cache)
+        demand_own_package(ROOT, our_cache)
         for case in options.only:
-            base, base_time = result(case, tree, folder / commit[:12] / case, keep=True)
-            ours, our_time = result(case, ROOT, folder / "here" / case, keep=False)
+            base, base_time = result(case, tree, folder / commit[:12] / case, base_cache, keep=True)
+            ours, our_time = result(case, ROOT, folder / "here" / case, our_cache, keep=False)
             difference = first_difference(base, ours)
             if difference:
                 different = True
