@@ -102,7 +102,7 @@ def evaluate(
         attempts: at each problem; None for the recipe's number.
 
     Raises:
-        RunError: the folder is no run's, or has no checkpoint that can be read.
+        RunError: the folder is no run's, has no checkpoint that can be read, or what the run reads has changed since.
         SettingsError: a budget below 0.
     """
     with doing(f"loading {folder}", always=False):

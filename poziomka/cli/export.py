@@ -18,6 +18,8 @@ from poziomka.models.to_gguf import export_gguf
 from poziomka.models.weights import save_model
 from poziomka.runs.checkpoint import MANIFEST, STATE
 from poziomka.runs.run import Run
+from poziomka.training.inputs import demand_unchanged, weights_of
+from poziomka.training.recipe import recipe_of
 
 BOOKS = (OPTIMIZER, STATE, MANIFEST)
 
@@ -32,7 +34,8 @@ def export(source: Path, gguf: Path | None, folder: Path | None, kind: str) -> l
         kind: of the GGUF file's weights: f32, f16 or bf16.
 
     Raises:
-        PoziomkaError: there are no weights, the folder holds something, or llama.cpp has no such model.
+        PoziomkaError: there are no weights, the model that a run's adapters go onto has changed since, the folder
+            holds something, or llama.cpp has no such model.
     """
     if gguf is None and folder is None:
         message = "export needs to know what to write: give --gguf FILE or --folder FOLDER"
@@ -48,6 +51,10 @@ def export(source: Path, gguf: Path | None, folder: Path | None, kind: str) -> l
             message = f"the run {source} has saved no weights yet"
             raise RunError(message)
         said, saved = list(run.notes), newest.folder
+        base = base_of(saved)
+        if base is not None:  # adapters are added to what lies there now
+            recipe = recipe_of(run.recipe, where=str(source))
+            demand_unchanged(run, weights_of(recipe, "" if recipe.start else base))
     with _whole(saved) as model:
         if folder is not None:
             _save(model, folder)

@@ -27,6 +27,7 @@ from poziomka.models.chat import ChatFormat
 from poziomka.models.pretrained import load_pretrained
 from poziomka.models.template import TemplateFormat
 from poziomka.reports.words import counted
+from poziomka.runs.run import Run
 from poziomka.sampling.engine import EngineLimits
 from poziomka.sampling.local import LocalSampler
 from poziomka.sampling.spans import thought_in
@@ -37,6 +38,7 @@ UNMARKED = (
     "neither this model's vocabulary nor its chat template has <think>, so it was not trained to think: --think is "
     "left out, and it answers without a thought; give the folder of a run whose model learned to think"
 )
+OWN_DTYPE = "--dtype is left out: a run's weights are in the precision that its recipe names"
 HALF = "\ufffd"  # what half a character reads as
 CONVERSATION = Problem("chat", "conversation", ())  # what a session of tools is about
 
@@ -44,34 +46,47 @@ CONVERSATION = Problem("chat", "conversation", ())  # what a session of tools is
 def sampling_of(given: Namespace) -> Sampling:
     """Returns the settings of a reply that the command line names."""
     return Sampling(
-        temperature=given.temperature, top_p=given.top_p, tokens=given.tokens, think_most=given.budget, think_least=0
+        temperature=given.temperature,
+        top_p=given.top_p,
+        tokens=given.tokens,
+        think_most=0 if given.think is False else given.budget,  # a thought that is opened all the same is closed
+        think_least=0,
     )
 
 
-def open_sampler(name: str, dtype: str, *, think: bool | None) -> tuple[LocalSampler, tuple[str, ...]]:
+def open_sampler(name: str, dtype: str | None, *, think: bool | None) -> tuple[LocalSampler, tuple[str, ...]]:
     """Returns a sampler that keeps the states of what it read, and sentences about its model.
 
     Args:
         name: the folder of a run, or what `load_pretrained` takes.
-        dtype: of the weights; a run has its own.
-        think: open a thought before each reply, or ask the template for none; None as the model has it.
+        dtype: of the weights; None for bfloat16. A run has its own.
+        think: open a thought before each reply, or ask the template for none; None as the model or the run has it.
 
     Raises:
         PoziomkaError: there is no such model, or it cannot be read.
     """
     folder = expanded(name, ModelError)
     if (folder / "recipe.toml").is_file():
-        sampler = load(folder)[2]
+        sampler, run = load(folder, problems=False)[2], Run.read(folder)
+        run.latest()  # notes what is damaged
+        sampler.chat, note = _thinking(sampler.chat, think)
         sampler.engine.limits = replace(sampler.engine.limits, park_all=True)
-        return sampler, sampler.chat.notes
-    loaded = load_pretrained(name, dtype)
-    chat: ChatFormat = loaded.chat
-    notes = loaded.notes
-    if think and isinstance(chat, TemplateFormat) and not chat.marks_thoughts:
-        notes = (*notes, UNMARKED)
-    elif think is not None and isinstance(chat, TemplateFormat):
-        chat = TemplateFormat(loaded.tokenizer, opens_thought=think, variables={"enable_thinking": think})
-    return LocalSampler(loaded.model, chat, limits=EngineLimits(park_all=True)), notes
+        return sampler, (*run.notes, *sampler.chat.notes, *note, *([OWN_DTYPE] if dtype else []))
+    loaded = load_pretrained(name, dtype or "bfloat16")
+    chat, note = _thinking(loaded.chat, think)
+    return LocalSampler(loaded.model, chat, limits=EngineLimits(park_all=True)), (*loaded.notes, *note)
+
+
+def _thinking(chat: ChatFormat, think: bool | None) -> tuple[ChatFormat, tuple[str, ...]]:
+    """Returns the format as --think and --no-think have it, and a sentence where it cannot be so.
+
+    The plain format opens every thought; what --no-think makes of that is `sampling_of`'s.
+    """
+    if think is None or not isinstance(chat, TemplateFormat):
+        return chat, ()
+    if think and not (chat.opens_thought or chat.marks_thoughts):
+        return chat, (UNMARKED,)
+    return chat.thinking(opens=think), ()
 
 
 class Screen:

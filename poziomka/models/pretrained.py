@@ -12,8 +12,10 @@ from poziomka.core.untrusted import expanded
 from poziomka.models.adapter import SLOWER, Foreign
 from poziomka.models.architecture import Architecture
 from poziomka.models.chat import ChatFormat, PlainFormat
+from poziomka.models.families import FAMILIES
 from poziomka.models.from_gguf import converted
 from poziomka.models.layers.linear import multiplies_bfloat16
+from poziomka.models.lora import CONFIG as ADAPTERS
 from poziomka.models.lora import base_of, load_peft, merge
 from poziomka.models.stored import CONFIG, read_json
 from poziomka.models.template import TemplateFormat
@@ -140,22 +142,44 @@ def find(name: str, dtype: torch.dtype) -> Path:
     raise ModelError(_no_model(name))
 
 
-def demand_there(name: str) -> None:
+def demand_there(name: str, *, adapters: bool = False) -> None:
     """Refuses a model that cannot be found, before any weights are read; of one on the hub, its settings are fetched.
+
+    Args:
+        name: as `load_pretrained` takes it.
+        adapters: whether adapters are to learn on it.
+
+    Raises:
+        ModelError: there is no such model, or it cannot have adapters.
+    """
+    folder = _settings_of(name)
+    base = None if folder is None else base_of(folder)
+    folder = folder if base is None else _settings_of(base)
+    kind = None if folder is None else read_json(folder / CONFIG).get("model_type")
+    if adapters and folder is not None and kind not in FAMILIES:
+        message = (
+            f"adapters go onto the products of a transformer of this package, and the model {name} is of model_type "
+            f"{str(kind)[:40]!r}: leave lora out, or take another model"
+        )
+        raise ModelError(message)
+
+
+def _settings_of(name: str) -> Path | None:
+    """Returns a folder with the settings of a model or of adapters; None for a GGUF file, which has its own.
 
     Raises:
         ModelError: there is no such model.
     """
     path = expanded(name, ModelError)
     if path.is_dir():
-        if base_of(path) is None:
-            read_json(path / CONFIG)
-    elif name == "smollm2":
+        return path
+    if name == "smollm2":
         _carried(*SMOLLM2)
     elif _is_hub_name(name) and not path.is_file() and path.suffix != ".gguf":
-        _fetched(name, (CONFIG,))
+        return _fetched(name, (CONFIG, ADAPTERS))
     elif not path.is_file():
         raise ModelError(_no_model(name))
+    return None
 
 
 def _is_hub_name(name: str) -> bool:

@@ -80,6 +80,12 @@ class TransformerSettings:
         """Whether a layer's tokens see only near ones."""
         return self.window is not None and (self.window.layers is None or layer in self.window.layers)
 
+    def demand_parted(self) -> None:
+        """Raises ModelError where the width does not divide by the heads, as that of a recurrent model must."""
+        if self.width % self.heads:
+            message = f"a recurrent model's width must divide by its heads: received {self.width}, {self.heads}"
+            raise ModelError(message)
+
     def demand_whole(self) -> None:
         """Raises ModelError where the width does not divide into the heads, or the heads into the key heads."""
         parted = self.head_width is None and self.width % self.heads

@@ -129,6 +129,12 @@ class TemplateFormat:
         opens, variables = self.opens_thought, self._variables
         return TemplateFormat(self.tokenizer, self.source, opens_thought=opens, variables=variables, moment=moment)
 
+    def thinking(self, *, opens: bool) -> "TemplateFormat":
+        """Returns the same format, which begins every reply with an opened thought, or asks the template for none."""
+        variables = {**(self._variables or {}), "enable_thinking": opens}
+        moment = self._plain_style.template.moment
+        return TemplateFormat(self.tokenizer, self.source, opens_thought=opens, variables=variables, moment=moment)
+
     def describes(self, tools: Tools) -> bool:
         """Whether the template itself describes these tools, with calls in the format that will be parsed."""
         return self._style(tools) is not self._plain_style

@@ -53,6 +53,14 @@ def build_model(architecture: str, settings: TransformerSettings, vocabulary: in
         return ARCHITECTURES[architecture](settings, vocabulary)
 
 
+def demand_shape(architecture: str, settings: TransformerSettings) -> None:
+    """Raises ModelError where `build_model` would refuse the settings of a known architecture; nothing is built."""
+    if architecture == "recurrent":
+        settings.demand_parted()
+    else:
+        settings.demand_whole()
+
+
 # ---------------------------------------------------------------------------------------------------------- saving
 def save_model(folder: Path, model: Architecture, tokenizer: Tokenizer) -> None:
     """Writes weights, configuration and tokenizer; transformers opens the folder of a transformer as it is."""

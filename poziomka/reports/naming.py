@@ -4,8 +4,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from poziomka.reports.reading import Point
+
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
 
 Place = tuple[float, float]  # in points, from the lower left corner of the axes
 Side = tuple[int, int]  # of a name: points to the right of its mark, and above it
@@ -15,6 +20,9 @@ Box = tuple[float, float, float, float]  # left, bottom, right, top
 FAR = (0, 12, -12, 20, -20, 30, -30, 44, -44, 60, -60)
 SIDES = tuple((dx, dy) for dx in FAR for dy in FAR if dx or dy)
 LETTER, LINE = 7.0, 13.0  # of a bold letter and a line of text, in points, about
+MARKS = 16  # of a line that a name is tried beside, spread evenly
+CLEAR = 8.0  # points that are as clear as more
+FAVOUR = 4.0  # points by which a name must be nearer to its own line than to another
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,8 @@ def names(
 ) -> Iterator[tuple[Named, Point, Side]]:
     """Yields each line that has a name with the mark the name stands beside, and on which side.
 
+    A name is tried beside at most MARKS of its line's marks.
+
     Args:
         named: the lines of one figure.
         placed: turns thinking tokens and accuracy into a place.
@@ -49,26 +59,39 @@ def names(
         if not each.marks:
             continue
         mine = {id(line) for line in each.lines}
-        own = [place for line in mine for place in dense[line]]
-        others = [place for line, places in dense.items() if line not in mine for place in places]
+        own = _columns(place for line in mine for place in dense[line])
+        others = _columns(place for line, places in dense.items() if line not in mine for place in places)
         best, where = -math.inf, (each.marks[0], SIDES[0])
-        for mark in each.marks:
+        for mark in _spread(each.marks):
+            at = placed(mark.x, mark.accuracy.mean)
             for side in SIDES:
-                box = box_of(placed(mark.x, mark.accuracy.mean), side, len(each.text))
+                box, price = box_of(at, side, len(each.text)), 0.2 * max(map(abs, side))
                 fits = box[0] >= 0 and box[1] >= 0 and box[2] <= right and box[3] <= highest
-                clear = _clear(box, own, others, taken) - 0.2 * max(map(abs, side))
-                if fits and clear > best:
+                if fits and CLEAR - price > best and (clear := _clear(box, own, others, taken) - price) > best:
                     best, where = clear, (mark, side)
         taken.append(box_of(placed(where[0].x, where[0].accuracy.mean), where[1], len(each.text)))
         yield each, *where
 
 
-def _clear(box: Box, own: Iterable[Place], others: Iterable[Place], taken: Sequence[Box]) -> float:
+def _spread(marks: Sequence[Point]) -> Sequence[Point]:
+    """Returns MARKS of the marks, the first and the last among them; all where there are no more."""
+    last = len(marks) - 1
+    return marks if last < MARKS else [marks[round(number * last / (MARKS - 1))] for number in range(MARKS)]
+
+
+def _columns(places: Iterable[Place]) -> "NDArray[float64]":
+    """Returns places as two rows, [2, places]."""
+    import numpy as np  # noqa: PLC0415 it comes with matplotlib, which only drawing needs
+
+    return np.ascontiguousarray(np.array(list(places), float).reshape(-1, 2).T)
+
+
+def _clear(box: Box, own: "NDArray[float64]", others: "NDArray[float64]", taken: Sequence[Box]) -> float:
     """Returns how good a place is: a name over a name is hopeless, one nearer to another's line would mislead."""
     if any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
         return -1e6
     ours, theirs = gap(box, own), gap(box, others)
-    return min(8.0, ours, theirs) + min(0.0, theirs - ours - 4.0)
+    return min(CLEAR, ours, theirs) + min(0.0, theirs - ours - FAVOUR)
 
 
 def box_of(at: Place, side: tuple[int, int], letters: int) -> Box:
@@ -78,10 +101,12 @@ def box_of(at: Place, side: tuple[int, int], letters: int) -> Box:
     return left, y + dy - LINE / 2, left + width, y + dy + LINE / 2
 
 
-def gap(box: Box, line: Iterable[Place]) -> float:
-    """Returns how far a name is from a line, in points; negative where they overlap, infinite from no line."""
+def gap(box: Box, line: "NDArray[float64]") -> float:
+    """Returns how far a name is from places [2, places], in points; negative where they overlap, infinite from none."""
     left, bottom, right, top = box
-    return min((max(left - x, x - right, bottom - y, y - top) for x, y in line), default=math.inf)
+    (x, y), middle = line, (left + right) / 2
+    across, along = abs(x - middle) - (right - middle), abs(y - (bottom + top) / 2) - (top - bottom) / 2
+    return float(across.clip(min=along).min(initial=math.inf))
 
 
 def _dense(line: Sequence[Point], placed: Callable[[float, float], Place]) -> Iterator[Place]:

@@ -86,6 +86,24 @@ class Run:
                 raise
         return run
 
+    @staticmethod
+    def demand_free(folder: Path, recipe: Mapping[str, Any], resolve: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Refuses a folder that `open` would refuse for what it is or holds; nothing is written.
+
+        Raises:
+            RunError: the folder is another recipe's, is no run's, or cannot be written.
+            PoziomkaError: what `resolve` raises.
+        """
+        with in_words(f"write the run {folder}"):
+            there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+            if not there.is_dir() or not os.access(there, os.W_OK):
+                message = f"cannot write the run {folder}: {there} is no folder that may be written; give another one"
+                raise RunError(message)
+            if folder.exists():
+                _refuse_foreign(folder)
+            if (folder / RECIPE).exists():
+                demand_same(folder, as_toml(resolve(read_recipe(folder)))[1], as_toml(recipe)[1])
+
     @classmethod
     def read(cls, folder: Path) -> "Run":
         """Returns a view of a run that takes no lock, cleans nothing and writes nothing.
@@ -100,8 +118,7 @@ class Run:
         """Under the lock: creates what is missing, or returns to the newest checkpoint."""
         clear_temporaries(self.folder)
         if (self.folder / RECIPE).exists():
-            _, there = as_toml(resolve(read_recipe(self.folder)))
-            demand_same(self.folder, there, self.recipe)
+            demand_same(self.folder, as_toml(resolve(read_recipe(self.folder)))[1], self.recipe)
         else:
             replace_file(self.folder / RECIPE, written)
         for name in (JOURNAL, CHECKPOINTS, RESULTS):

@@ -10,14 +10,14 @@ from poziomka.core.errors import ModelError, RunError, SettingsError, TaskError
 from poziomka.core.problem import Task
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import shown
-from poziomka.core.splits import VALIDATION
+from poziomka.core.splits import TEST, TRAIN, VALIDATION
 from poziomka.environments.formats import format_named
 from poziomka.environments.toolbox import Toolbox
 from poziomka.environments.toolboxes import tools_named
 from poziomka.environments.tools import Tool
 from poziomka.learning.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
-from poziomka.learning.lessons import Lessons
+from poziomka.learning.lessons import demonstrated
 from poziomka.learning.levels import of_levels
 from poziomka.learning.progress import Progress
 from poziomka.learning.prompts import Fitting, fitting
@@ -34,6 +34,7 @@ from poziomka.sampling.local import LocalSampler
 from poziomka.tasks import is_task, task_named
 from poziomka.tasks.tools import demand_no_environment, with_tools
 from poziomka.training.allocation import keep_freed_memory
+from poziomka.training.inputs import demand_unchanged, inputs_of, weights_of
 from poziomka.training.recipe import Recipe, moment_of, recipe_of
 from poziomka.training.tools import calls_of, suited
 
@@ -89,13 +90,11 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
         base = begin(recipe, loaded, saved)
         task = equipped(recipe, task, tools, loaded.chat)
         return Built(task, loaded.chat, loaded.model, str(loaded.source), loaded.notes, scripted, base)
-    demand_from_nothing(recipe, task)
+    chat = format_from_nothing(recipe, task)
     weights = saved or (None if recipe.start is None else Path(recipe.start))
-    tokenizer = Tokenizer.of_symbols(task.symbols)
-    model = build_model(recipe.architecture, recipe.model, len(tokenizer), seed_of("weights", recipe.seed))
+    model = build_model(recipe.architecture, recipe.model, len(chat.tokenizer), seed_of("weights", recipe.seed))
     if weights is not None:
         load_weights(weights, model)
-    chat = PlainFormat(tokenizer)
     return Built(equipped(recipe, task, tools, chat), chat, model, scripted=scripted)
 
 
@@ -107,13 +106,8 @@ def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
     Raises:
         ModelError: weights do not fit, or adapters are to go onto a start that holds adapters itself.
     """
+    demand_adaptable_start(recipe)
     start = None if recipe.start is None else Path(recipe.start)
-    if start is not None and recipe.lora is not None and base_of(start) is not None:
-        message = (
-            f"adapters cannot learn on top of the start {start}, which holds adapters itself: merge those first, with "
-            "`poziomka export --folder`"
-        )
-        raise ModelError(message)
     if start is not None and (saved is None or recipe.lora is not None):
         start_from(start, loaded.model)
     if saved is not None:
@@ -121,8 +115,22 @@ def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
     return str(loaded.source if start is None else start)
 
 
-def demand_from_nothing(recipe: Recipe, task: Task) -> None:
-    """Raises PoziomkaError where a model without pretrained weights cannot learn the task as the recipe has it."""
+def demand_adaptable_start(recipe: Recipe) -> None:
+    """Raises ModelError where adapters are to learn on top of a start that holds adapters itself."""
+    if recipe.start is not None and recipe.lora is not None and base_of(Path(recipe.start)) is not None:
+        message = (
+            f"adapters cannot learn on top of the start {recipe.start}, which holds adapters itself: merge those "
+            "first, with `poziomka export --folder`"
+        )
+        raise ModelError(message)
+
+
+def format_from_nothing(recipe: Recipe, task: Task) -> PlainFormat:
+    """Returns the chat format of a model without pretrained weights.
+
+    Raises:
+        PoziomkaError: such a model cannot learn the task as the recipe has it.
+    """
     if not task.symbols:
         message = (
             f"the task {task.name!r} is for a model that reads already: name one with pretrained, "
@@ -133,6 +141,7 @@ def demand_from_nothing(recipe: Recipe, task: Task) -> None:
         what = "precision" if recipe.lora is None else "lora"
         message = f"a model from nothing learns all its weights in float32: received {what} without pretrained"
         raise ModelError(message)
+    return PlainFormat(Tokenizer.of_symbols(task.symbols))
 
 
 def tools_of(recipe: Recipe, task: Task) -> list[Tool]:
@@ -209,24 +218,44 @@ def taught(recipe: Recipe, built: Built) -> Fitting:
     Raises:
         TaskError: the task has no problem of these levels, or none that the model can read.
     """
-    task = built.task if recipe.levels is None else of_levels(built.task, *recipe.levels)
+    task = levelled(recipe, built.task)
     return fitting(task, built.chat, context_of(recipe, built.model), recipe.reinforce.tokens)
 
 
-def demand_problems(recipe: Recipe, built: Built) -> None:
-    """Raises TaskError where levels or the validation split have no problem, or a warm start lacks demonstrations."""
-    built.task.first(VALIDATION, 1)
-    task = taught(recipe, built).task
-    Curriculum(task, recipe.seed, settings=recipe.curriculum)
-    if recipe.warm_updates:
-        Lessons(task, built.chat, recipe.warm_start.lessons, recipe.seed)
+def levelled(recipe: Recipe, task: Task) -> Task:
+    """Returns the task with training problems of the recipe's levels only, where it names some; or raises TaskError."""
+    return task if recipe.levels is None else of_levels(task, *recipe.levels)
 
 
-def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
-    """Returns a run's recipe, its task, and a sampler with the weights of its newest checkpoint.
+def demand_problems(recipe: Recipe, task: Task, trained: Task) -> None:
+    """Refuses a task that lacks what the recipe's stages need.
+
+    Args:
+        recipe: says which stages there are.
+        task: whose validation and test problems are measured.
+        trained: the same, with the training problems that are learned from.
 
     Raises:
-        RunError: the folder holds no run, or no checkpoint yet.
+        TaskError: a split is empty, an adaptive curriculum has no levels, or a warm start no demonstrations.
+    """
+    task.first(VALIDATION, 1)
+    task.first(TEST, 1)
+    trained.first(TRAIN, 1)
+    Curriculum(trained, recipe.seed, settings=recipe.curriculum)
+    if recipe.warm_updates:
+        demonstrated(trained, recipe.warm_start.lessons)
+
+
+def load(folder: Path, *, problems: bool = True) -> tuple[Recipe, Task, LocalSampler]:
+    """Returns a run's recipe, its task, and a sampler with the weights of its newest checkpoint.
+
+    Args:
+        folder: the run's.
+        problems: whether the task's problems are used; else only the files behind the weights are compared.
+
+    Raises:
+        RunError: the folder holds no run, or no checkpoint yet; or what the run reads has other contents than when it
+            began.
     """
     run = Run.read(folder)
     recipe = recipe_of(run.recipe, where=str(folder))
@@ -238,6 +267,9 @@ def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
         message = f"the run {folder} is of a task of your own, {recipe.task!r}: evaluate it from your script"
         raise RunError(message)
     built = settled(recipe, build(recipe, saved=saved.folder), run)
+    source = built.source
+    read = inputs_of(recipe, built.task, source, saved=True) if problems else weights_of(recipe, source, saved=True)
+    demand_unchanged(run, read)
     return recipe, built.task, sampler_of(recipe, built, Progress.version_of(saved.step))
 
 

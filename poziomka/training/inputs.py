@@ -1,21 +1,25 @@
 """What decides a run's rollouts and stands outside its recipe: files that it reads, problems, and the clock.
 
-A run keeps digests of them at its start. One that is resumed with other contents under the same names is refused: its
-steps would not be those that the run would have taken. (The clock: see `settled` in build.py.)
+A run keeps digests of them at its start. Where the same names have other contents later, the run is neither resumed nor
+updated nor evaluated: its steps and figures would not be those of the run. Its model is neither talked with nor
+exported where the files that its weights come from have changed. (The clock: see `settled` in build.py.)
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from poziomka.core.errors import RunError, TaskError
 from poziomka.core.problem import Task
 from poziomka.core.untrusted import expanded
 from poziomka.runs import Run
-from poziomka.training.build import Built
 from poziomka.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from poziomka.training.build import Built
 
 RECORD = "inputs"  # among a run's results
 WHOLE = 64 << 20  # bytes of a file that is read as a whole; of a larger one its size and three pieces
@@ -25,18 +29,25 @@ PROBLEMS = 16  # of each split
 MODEL = ("*.json", "*.safetensors", "*.jinja", "*.gguf", "tokenizer.model", "merges.txt")
 
 
-def demand_same_inputs(recipe: Recipe, built: Built, run: Run) -> None:
+def demand_same_inputs(recipe: Recipe, built: "Built", run: Run) -> None:
     """Records digests of what a run reads where none are recorded yet, else compares them.
 
     Raises:
         RunError: something has other contents than when the run began.
     """
-    here = inputs_of(recipe, built)
-    there = run.results(RECORD)
-    if there is None:
+    here = inputs_of(recipe, built.task, built.source)
+    if run.results(RECORD) is None:
         run.record(RECORD, {"digests": here})
-        return
-    old = there.get("digests", {})
+    demand_unchanged(run, here)
+
+
+def demand_unchanged(run: Run, here: Mapping[str, str]) -> None:
+    """Compares digests with those that a run recorded; what it did not record is not compared.
+
+    Raises:
+        RunError: something has other contents than when the run began.
+    """
+    old = (run.results(RECORD) or {}).get("digests", {})
     changed = sorted(name for name, digest in here.items() if name in old and old[name] != digest)
     if changed:
         message = (
@@ -46,16 +57,30 @@ def demand_same_inputs(recipe: Recipe, built: Built, run: Run) -> None:
         raise RunError(message)
 
 
-def inputs_of(recipe: Recipe, built: Built) -> dict[str, str]:
-    """Returns digests of what a run reads, by what a person calls it."""
-    found = {"the task's problems": _digest_of_problems(built.task)}
-    if recipe.pretrained is not None:
-        own = expanded(recipe.pretrained, RunError)
-        found[f"the model {recipe.pretrained}"] = digest_of(own if own.exists() else Path(built.source), MODEL)
-    if recipe.start is not None:
-        found[f"the checkpoint {recipe.start}"] = digest_of(Path(recipe.start), MODEL)
+def inputs_of(recipe: Recipe, task: Task, source: str = "", *, saved: bool = False) -> dict[str, str]:
+    """Returns digests of what a run reads, by what a person calls it; `source` and `saved` as in `weights_of`."""
+    found = {"the task's problems": _digest_of_problems(task)} | weights_of(recipe, source, saved=saved)
     for path in _paths_in(recipe.task, recipe.tools or ""):
         found[f"the data {path}"] = digest_of(path)
+    return found
+
+
+def weights_of(recipe: Recipe, source: str = "", *, saved: bool = False) -> dict[str, str]:
+    """Returns digests of the files that a run's weights come from, by what a person calls them.
+
+    Args:
+        recipe: of the run.
+        source: folder of the pretrained model, where its name is no path; "" leaves such a model out.
+        saved: whether the weights are those of a checkpoint of the run: then what it started from counts only where
+            the checkpoint holds adapters for it.
+    """
+    found = {}
+    if recipe.pretrained is not None:
+        own = expanded(recipe.pretrained, RunError)
+        if own.exists() or source:
+            found[f"the model {recipe.pretrained}"] = digest_of(own if own.exists() else Path(source), MODEL)
+    if recipe.start is not None and not (saved and recipe.lora is None):
+        found[f"the checkpoint {recipe.start}"] = digest_of(Path(recipe.start), MODEL)
     return found
 
 

@@ -28,15 +28,17 @@ class Rates:
     reinforce: tuple[float, float]
 
 
+SHORT = {"warmup": 5, "decay": 0.5, "floor": 0.05}  # the course of the rate over some hundred updates
+
 # The settings of Recipe itself are those of training from scratch.
 DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {
     Kind.SCRATCH: {},
     Kind.FULL: {
-        "warm_start": {"updates": 100, "learner": {"optimizer": {"rate": 5e-5, "warmup": 5}}},
+        "warm_start": {"updates": 100, "learner": {"optimizer": {"rate": 5e-5, **SHORT}}},
         "reinforce": {"learner": {"optimizer": {"rate": 1e-5}}},
     },
     Kind.LORA: {  # adapters take about ten times the rate
-        "warm_start": {"updates": 100, "learner": {"optimizer": {"rate": 2e-4, "warmup": 5}}},
+        "warm_start": {"updates": 100, "learner": {"optimizer": {"rate": 2e-4, **SHORT}}},
         "reinforce": {"learner": {"optimizer": {"rate": 1e-4}}},
     },
 }

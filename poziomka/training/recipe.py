@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from poziomka.core.errors import SettingsError
-from poziomka.core.settings import build, override, read_toml, setting, shown
+from poziomka.core.settings import build, override, plain, read_toml, setting, shown
 from poziomka.core.untrusted import DEPTH
 from poziomka.learning.learner import LearnerSettings
 from poziomka.learning.lessons import LessonSettings
@@ -191,3 +191,12 @@ def recipe_of(values: dict[str, Any], changes: tuple[str, ...] = (), where: str 
     changed = override(values, changes)
     demand_own_names(Recipe, changed, where)
     return build(Recipe, completed(changed), where)
+
+
+def resolved(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Returns what the stored recipe of a run comes to now: a setting that is younger than the run has its default.
+
+    Raises:
+        SettingsError: as `read_recipe`.
+    """
+    return plain(recipe_of(values, where=where))

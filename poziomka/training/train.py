@@ -3,8 +3,8 @@
 import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from poziomka.core.environment import asked
 from poziomka.core.errors import LearningError
@@ -43,7 +43,7 @@ from poziomka.training.inputs import demand_same_inputs
 from poziomka.training.interrupt import interruptible
 from poziomka.training.measure import held_out, measured, opens_thoughts, record
 from poziomka.training.preflight import demand_memory, needs
-from poziomka.training.recipe import Recipe, recipe_of
+from poziomka.training.recipe import Recipe, recipe_of, resolved
 from poziomka.training.watch import Watcher
 from poziomka.training.watchdog import Watchdog, learning, sampling, scoring
 
@@ -56,12 +56,16 @@ class Training:
         run: where to write.
         built: the parts; None for those that the recipe names.
         quiet: nobody watches.
+
+    Raises:
+        RunError: what the run reads has other contents than when it began.
     """
 
     def __init__(self, recipe: Recipe, run: Run, built: Built | None = None, *, quiet: bool = False) -> None:
         """Goes on from the run's newest checkpoint, or begins."""
         self.recipe, self.run = recipe, run
-        built = built or build(recipe)
+        built = settled(recipe, built or build(recipe), run)
+        demand_same_inputs(recipe, built, run)
         self.task, self.chat, self.model, self.tokenizer = built.task, built.chat, built.model, built.tokenizer
         self.warm_updates = recipe.warm_updates
         self.sampler = sampler_of(recipe, built)
@@ -364,15 +368,11 @@ def train(
         Interrupted: Ctrl-C; everything is saved.
     """
     built = build(recipe, task)
-    demand_problems(recipe, built)  # before a folder is made that would hold a recipe nobody can follow
+    demand_problems(recipe, built.task, taught(recipe, built).task)  # before there is a folder of a run that cannot be
     demand_exports(exports)
-
-    def resolve(there: dict[str, Any]) -> dict[str, Any]:
-        return plain(recipe_of(there, where=str(folder)))
-
+    resolve = partial(resolved, where=str(folder))
     with Run.open(folder, plain(recipe), resolve=resolve) as run, Exports(run, exports) as copies:
-        demand_same_inputs(recipe, built, run)
-        training = Training(recipe, run, settled(recipe, built, run), quiet=not keep_watch)
+        training = Training(recipe, run, built, quiet=not keep_watch)
         training.progress.listener = copies.beside(training.progress.listener)
         return training.finish()
 

@@ -30,6 +30,9 @@ skill_share = 0.0
 direct_share = 1.0
 [warm_start.learner.optimizer]
 rate = 0.01
+warmup = 5
+decay = 0.5
+floor = 0.05
 [gate]
 margin = -1.0
 problems = 10

@@ -24,7 +24,7 @@ VALUES = {
     "warm_start": {
         "updates": 30,
         "lessons": {"tokens": 200, "skill_share": 0.0, "direct_share": 0.5},
-        "learner": {"optimizer": {"rate": 0.01}},
+        "learner": {"optimizer": {"rate": 0.01, "warmup": 5, "decay": 0.5, "floor": 0.05}},
     },
     "gate": {"margin": -1.0, "problems": 10},
     "reinforce": {"steps": 5, "problems": 4, "attempts": 4, "tokens": 12, "budget": 8},

@@ -29,7 +29,7 @@ def recipe():
             "warm_start": {
                 "updates": 24,
                 "lessons": {"tokens": 200, "skill_share": 0.0, "direct_share": 1.0},
-                "learner": {"optimizer": {"rate": 0.01}},
+                "learner": {"optimizer": {"rate": 0.01, "warmup": 5, "decay": 0.5, "floor": 0.05}},
             },
             "gate": {"margin": -1.0, "problems": 10},
             "reinforce": {"steps": 3, "problems": 4, "attempts": 4, "tokens": 12, "budget": 8},

@@ -11,6 +11,7 @@ from poziomka.training.doctor.finding import Finding, Status
 from poziomka.training.doctor.format import template
 from poziomka.training.doctor.groups import grouping, weights
 from poziomka.training.doctor.parts import Bench, Parts
+from poziomka.training.doctor.problems import problems
 from poziomka.training.doctor.rates import rates
 from poziomka.training.doctor.scorer import scorer
 from poziomka.training.doctor.tools import tools
@@ -19,6 +20,7 @@ from poziomka.training.recipe import Recipe
 Check = Callable[[Bench], Finding | list[Finding]]
 CHECKS: dict[str, Check] = {
     "memory": memory,
+    "problems": problems,
     "scorer": scorer,
     "learning rates": rates,
     "chat format": template,
