@@ -85,6 +85,7 @@ LATE = {
     ("models/checkpoints/pretrained.py", "huggingface_hub"): "an extra, for models named on the hub",
     ("reports/figures.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
     ("reports/monitors.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
+    ("reports/naming.py", "numpy"): "it comes with matplotlib, which only drawing needs; reading a run does without",
     ("reports/style.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
     ("runs/exports.py", "tensorboard"): "an extra: whoever does not export needs it not",
     ("runs/exports.py", "wandb"): "an extra: whoever does not export needs it not",

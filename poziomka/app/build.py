@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from poziomka.app.inputs import demand_unchanged, digests_of_weights, inputs_of, weights_of
 from poziomka.app.memory_allocator import keep_freed_memory
 from poziomka.app.settings.convert import converted
 from poziomka.app.settings.model import moment_of
@@ -14,6 +15,7 @@ from poziomka.app.tool_formats import calls_of, suited
 from poziomka.core.errors import ModelError, RunError, SettingsError, TaskError
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import shown
+from poziomka.core.splits import TEST, TRAIN
 from poziomka.core.task import Task
 from poziomka.environments.tools.formats.registry import format_named
 from poziomka.environments.tools.registry import tools_named
@@ -29,7 +31,7 @@ from poziomka.learning.loops.distill import DistillSettings, TeacherSettings
 from poziomka.learning.loops.rl import RLSettings
 from poziomka.learning.loops.sft import SFTSettings
 from poziomka.learning.objectives.teacher import ContextTeacher
-from poziomka.learning.samples.demonstrations import Lessons
+from poziomka.learning.samples.demonstrations import demonstrated
 from poziomka.learning.session import Progress
 from poziomka.models.base import Architecture
 from poziomka.models.checkpoints.pretrained import Pretrained, load_pretrained
@@ -39,7 +41,7 @@ from poziomka.models.text.chat import ChatFormat, PlainFormat
 from poziomka.models.text.template import TemplateFormat
 from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.runs import Run
-from poziomka.runs.recipe import OLDER, RECIPE
+from poziomka.runs.recipe import OLDER
 from poziomka.tasks import is_task, task_named
 from poziomka.tasks.tools import demand_no_environment, with_tools
 
@@ -97,31 +99,13 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
         base = begin(recipe, loaded, saved)
         task = equipped(recipe, task, tools, loaded.chat)
         return Built(task, loaded.chat, loaded.model, str(loaded.source), loaded.notes, scripted, base)
-    demand_from_nothing(recipe, task)
+    chat = format_from_nothing(recipe, task)
     weights = saved or (None if wanted.start is None else Path(wanted.start))
-    tokenizer = Tokenizer.of_symbols(task.symbols)
     new = wanted.made
-    model = build_model(new.architecture, new.shape, len(tokenizer), seed_of("weights", recipe.seed))
+    model = build_model(new.architecture, new.shape, len(chat.tokenizer), seed_of("weights", recipe.seed))
     if weights is not None:
         load_weights(weights, model)
-    chat = PlainFormat(tokenizer)
     return Built(equipped(recipe, task, tools, chat), chat, model, scripted=scripted)
-
-
-def weights_of(name: str) -> str:
-    """Returns the folder of a run's newest checkpoint where `name` is the folder of a run, else `name`.
-
-    Raises:
-        RunError: the run has no checkpoint, or none that is sound.
-    """
-    folder = Path(name)
-    if not (folder / RECIPE).is_file():
-        return name
-    saved = Run.read(folder).latest()
-    if saved is None:
-        message = f"the run {folder}, which model.load names, has no checkpoint yet: train it first"
-        raise RunError(message)
-    return str(saved.folder)
 
 
 def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
@@ -140,23 +124,28 @@ def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
     Raises:
         ModelError: the weights do not fit, or adapters are to be trained on top of a start that has adapters itself.
     """
+    demand_adaptable_start(recipe)
     start = None if recipe.model.start is None else Path(recipe.model.start)
-    lora = recipe.model.lora
-    if start is not None and lora is not None and base_of(start) is not None:
-        message = (
-            f"adapters cannot learn on top of the start {start}, which holds adapters itself: merge those first, with "
-            "`poziomka export --folder`"
-        )
-        raise ModelError(message)
-    if start is not None and (saved is None or lora is not None):
+    if start is not None and (saved is None or recipe.model.lora is not None):
         start_from(start, loaded.model)
     if saved is not None:
         start_from(saved, loaded.model)
     return str(loaded.source if start is None else start)
 
 
-def demand_from_nothing(recipe: Recipe, task: Task) -> None:
-    """Raises PoziomkaError if the recipe's task or settings need a pretrained model.
+def demand_adaptable_start(recipe: Recipe) -> None:
+    """Raises ModelError if adapters are to be trained on top of a start that has adapters itself."""
+    start = recipe.model.start
+    if start is not None and recipe.model.lora is not None and base_of(Path(start)) is not None:
+        message = (
+            f"adapters cannot learn on top of the start {start}, which holds adapters itself: merge those first, with "
+            "`poziomka export --folder`"
+        )
+        raise ModelError(message)
+
+
+def format_from_nothing(recipe: Recipe, task: Task) -> PlainFormat:
+    """Returns the chat format of a randomly initialized model, with the task's vocabulary.
 
     Raises:
         TaskError: the task has no vocabulary of its own.
@@ -172,6 +161,7 @@ def demand_from_nothing(recipe: Recipe, task: Task) -> None:
         what = "model.precision" if recipe.model.lora is None else "model.lora"
         message = f"a new model learns all its weights in float32: received {what} without model.load"
         raise ModelError(message)
+    return PlainFormat(Tokenizer.of_symbols(task.symbols))
 
 
 def tools_of(recipe: Recipe, task: Task) -> list[Tool]:
@@ -305,26 +295,51 @@ def taught(recipe: Recipe, built: Built) -> Fitting:
     Raises:
         TaskError: the task has no problem of these levels, or none whose prompt fits the context.
     """
-    task = built.task if recipe.levels is None else of_levels(built.task, *recipe.levels)
+    task = levelled(recipe, built.task)
     return fitting(task, built.chat, context_of(recipe, built.model), recipe.sampling.tokens)
 
 
-def demand_problems(recipe: Recipe, built: Built) -> None:
-    """Raises TaskError if levels or the validation split have no problems, or a stage on demonstrations has none."""
-    built.task.first(recipe.evaluate.split, 1)
-    task = taught(recipe, built).task
-    for stage in recipe.stage:
-        if isinstance(stage, RLSettings | DistillSettings):
-            Curriculum(task, recipe.seed, settings=stage.curriculum)
-        elif isinstance(stage, SFTSettings) and stage.steps:
-            Lessons(task, built.chat, stage.demonstrations, recipe.seed)
-
-
-def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
-    """Loads a run's recipe, its task, and a sampler with the weights of its newest checkpoint.
+def levelled(recipe: Recipe, task: Task) -> Task:
+    """Returns the task with training problems of the recipe's levels only; all if the recipe has no levels.
 
     Raises:
-        RunError: the folder has no run or no checkpoint, or the run's task is defined in a script.
+        TaskError: the task has no problem of these levels.
+    """
+    return task if recipe.levels is None else of_levels(task, *recipe.levels)
+
+
+def demand_problems(recipe: Recipe, task: Task, trained: Task) -> None:
+    """Checks that a task has the problems that the recipe's stages and evaluations need.
+
+    Args:
+        recipe: recipe with the stages.
+        task: task with the validation and test problems.
+        trained: the same task, with the training problems that are learned from.
+
+    Raises:
+        TaskError: a split is empty, an adaptive curriculum has no levels, or a stage on demonstrations has none.
+    """
+    task.first(recipe.evaluate.split, 1)
+    task.first(TEST, 1)
+    for stage in recipe.stage:
+        if isinstance(stage, RLSettings | DistillSettings):
+            trained.first(TRAIN, 1)
+            Curriculum(trained, recipe.seed, settings=stage.curriculum)
+        elif isinstance(stage, SFTSettings) and stage.steps:
+            demonstrated(trained, stage.demonstrations)
+            trained.first(TRAIN, 1)
+
+
+def load(folder: Path, *, problems: bool = True) -> tuple[Recipe, Task, LocalSampler]:
+    """Loads a run's recipe, its task, and a sampler with the weights of its newest checkpoint.
+
+    Args:
+        folder: folder of the run.
+        problems: whether the task's problems are used; if not, only the files that the weights depend on are compared.
+
+    Raises:
+        RunError: the folder has no run or no checkpoint, the run's task is defined in a script, or an input of the run
+            has other contents than at its start.
     """
     run = Run.read(folder)
     recipe = recipe_in(run)
@@ -336,6 +351,8 @@ def load(folder: Path) -> tuple[Recipe, Task, LocalSampler]:
         message = f"the run {folder} is of a task of your own, {recipe.task!r}: evaluate it from your script"
         raise RunError(message)
     built = settled(recipe, build(recipe, saved=saved.folder), run)
+    digests = inputs_of(recipe, built.task, built.source, saved=True) if problems else None
+    demand_unchanged(run, digests or digests_of_weights(recipe, built.source, saved=True))
     return recipe, built.task, sampler_of(recipe, built, Progress.version_of(saved.step))
 
 

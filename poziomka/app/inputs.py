@@ -1,16 +1,17 @@
 """Digests of a run's inputs outside its recipe: model files, data files and problems.
 
-A run records the digests at its start. Resuming it with other contents under the same names raises an error, because
-its steps would differ from those of an uninterrupted run. (The clock is an input too: see `settled` in build.py.)
+A run records the digests at its start. With other contents under the same names, resuming, `learn` and `evaluate` raise
+an error, because steps and figures would differ from those of the run; `chat` and `export` raise one if the files of
+its weights have changed. (The clock is an input too: see `settled` in build.py.)
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from poziomka.app.build import Built, weights_of
 from poziomka.app.settings.recipe import Recipe
 from poziomka.core.errors import RunError, TaskError
 from poziomka.core.safety.untrusted import expanded
@@ -18,7 +19,11 @@ from poziomka.core.task import Task
 from poziomka.learning.loops.distill import DistillSettings
 from poziomka.learning.loops.offline import OfflineSettings
 from poziomka.runs import Run
+from poziomka.runs.recipe import RECIPE
 from poziomka.tasks import files_of
+
+if TYPE_CHECKING:
+    from poziomka.app.build import Built
 
 RECORD = "inputs"  # name in the run's results
 WHOLE = 64 << 20  # largest file that is hashed whole, bytes; of larger files, the size and three pieces are hashed
@@ -28,18 +33,41 @@ PROBLEMS = 16  # problems of each split that are hashed
 MODEL = ("*.json", "*.safetensors", "*.jinja", "*.gguf", "tokenizer.model", "merges.txt")
 
 
-def demand_same_inputs(recipe: Recipe, built: Built, run: Run) -> None:
+def weights_of(name: str) -> str:
+    """Returns the folder of a run's newest checkpoint where `name` is the folder of a run, else `name`.
+
+    Raises:
+        RunError: the run has no checkpoint, or none that is sound.
+    """
+    folder = Path(name)
+    if not (folder / RECIPE).is_file():
+        return name
+    saved = Run.read(folder).latest()
+    if saved is None:
+        message = f"the run {folder}, which model.load names, has no checkpoint yet: train it first"
+        raise RunError(message)
+    return str(saved.folder)
+
+
+def demand_same_inputs(recipe: Recipe, built: "Built", run: Run) -> None:
     """Records the digests of a run's inputs if there are none yet, else compares them.
 
     Raises:
         RunError: an input has other contents than at the start of the run.
     """
-    here = inputs_of(recipe, built)
-    there = run.results(RECORD)
-    if there is None:
+    here = inputs_of(recipe, built.task, built.source)
+    if run.results(RECORD) is None:
         run.record(RECORD, {"digests": here})
-        return
-    old = there.get("digests", {})
+    demand_unchanged(run, here)
+
+
+def demand_unchanged(run: Run, here: Mapping[str, str]) -> None:
+    """Compares digests with those that a run recorded; inputs without a recorded digest are not compared.
+
+    Raises:
+        RunError: an input has other contents than at the start of the run.
+    """
+    old = (run.results(RECORD) or {}).get("digests", {})
     changed = sorted(name for name, digest in here.items() if name in old and old[name] != digest)
     if changed:
         message = (
@@ -49,16 +77,17 @@ def demand_same_inputs(recipe: Recipe, built: Built, run: Run) -> None:
         raise RunError(message)
 
 
-def inputs_of(recipe: Recipe, built: Built) -> dict[str, str]:
-    """Returns the digests of a run's inputs by a readable name, such as "the data FOLDER"."""
-    found = {"the task's problems": _digest_of_problems(built.task)}
-    wanted = recipe.model
-    if wanted.load is not None:
-        own = expanded(weights_of(wanted.load), RunError)
-        found[f"the model {wanted.load}"] = digest_of(own if own.exists() else Path(built.source), MODEL)
-    if wanted.start is not None:
-        found[f"the checkpoint {wanted.start}"] = digest_of(Path(wanted.start), MODEL)
-    for stage in recipe.stage:
+def inputs_of(recipe: Recipe, task: Task, source: str = "", *, saved: bool = False) -> dict[str, str]:
+    """Returns the digests of a run's inputs by a readable name, such as "the data FOLDER".
+
+    Args:
+        recipe: recipe of the run.
+        task: task of the run.
+        source: as for `digests_of_weights`.
+        saved: as for `digests_of_weights`; a checkpoint depends on no teacher and no rollouts of others any more.
+    """
+    found = {"the task's problems": _digest_of_problems(task)} | digests_of_weights(recipe, source, saved=saved)
+    for stage in () if saved else recipe.stage:
         if isinstance(stage, DistillSettings) and stage.teacher.load is not None:
             teacher = Path(weights_of(stage.teacher.load))
             if teacher.exists():
@@ -71,6 +100,26 @@ def inputs_of(recipe: Recipe, built: Built) -> dict[str, str]:
     for path in _paths_in(recipe.task, (recipe.tools and recipe.tools.names) or ""):
         if f"the file {path}" not in found:
             found[f"the data {path}"] = digest_of(path)
+    return found
+
+
+def digests_of_weights(recipe: Recipe, source: str = "", *, saved: bool = False) -> dict[str, str]:
+    """Returns the digests of the files that a run's weights depend on, by a readable name.
+
+    Args:
+        recipe: recipe of the run.
+        source: folder of the loaded model, if its name is no path; "" leaves such a model out.
+        saved: whether the weights are those of a checkpoint of the run, which depends on the recipe's start only if it
+            contains adapters.
+    """
+    found: dict[str, str] = {}
+    wanted = recipe.model
+    if wanted.load is not None:
+        own = expanded(weights_of(wanted.load), RunError)
+        if own.exists() or source:
+            found[f"the model {wanted.load}"] = digest_of(own if own.exists() else Path(source), MODEL)
+    if wanted.start is not None and not (saved and wanted.lora is None):
+        found[f"the checkpoint {wanted.start}"] = digest_of(Path(wanted.start), MODEL)
     return found
 
 

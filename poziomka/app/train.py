@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from poziomka.app.interrupt import interruptible
 from poziomka.app.measure import costs, ends, failed_checks, gate_of, measured, opens_thoughts, record, refusal
 from poziomka.app.preflight import demand_memory, needs
 from poziomka.app.progress_display import Watcher
-from poziomka.app.settings.recipe import Recipe, Sampled, Stage, recipe_of
+from poziomka.app.settings.recipe import Recipe, Sampled, Stage, recipe_of, resolved
 from poziomka.app.stages import StageParts, curriculum_of, run_stage, saved_stage
 from poziomka.app.watchdog import Watchdog, learning, sampling, scoring
 from poziomka.core.errors import LearningError
@@ -52,12 +53,16 @@ class Training:
         run: folder to read and write.
         built: components of the run; None to build those that the recipe names.
         quiet: show no progress.
+
+    Raises:
+        RunError: an input of the run has other contents than at its start.
     """
 
     def __init__(self, recipe: Recipe, run: Run, built: Built | None = None, *, quiet: bool = False) -> None:
         """Builds all parts and restores the newest checkpoint, if there is one."""
         self.recipe, self.run = recipe, run
-        built = self.built = built or build(recipe)
+        built = self.built = settled(recipe, built or build(recipe), run)
+        demand_same_inputs(recipe, built, run)
         self.task, self.chat, self.model, self.tokenizer = built.task, built.chat, built.model, built.tokenizer
         self.sampler = sampler_of(recipe, built)
         adapt(recipe, self.model)
@@ -362,15 +367,11 @@ def train(
         Interrupted: Ctrl-C stopped the run; its state is saved.
     """
     built = build(recipe, task)
-    demand_problems(recipe, built)  # before creating a folder, so that it never contains an unusable recipe
+    demand_problems(recipe, built.task, taught(recipe, built).task)  # before creating the folder of an unusable recipe
     demand_exports(exports)
-
-    def resolve(there: dict[str, Any]) -> dict[str, Any]:
-        return plain(recipe_of(there, where=str(folder)))
-
+    resolve = partial(resolved, where=str(folder))
     with Run.open(folder, plain(recipe), resolve=resolve) as run, Exports(run, exports) as copies:
-        demand_same_inputs(recipe, built, run)
-        training = Training(recipe, run, settled(recipe, built, run), quiet=not keep_watch)
+        training = Training(recipe, run, built, quiet=not keep_watch)
         training.progress.listener = copies.beside(training.progress.listener)
         return training.finish()
 

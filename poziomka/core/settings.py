@@ -20,6 +20,7 @@ from poziomka.core.safety.untrusted import BITS, read_regular
 
 T = TypeVar("T")
 SHOWN = 200  # characters of a value that an error quotes
+NONE = "none"  # None in a file, for a setting with another default; TOML has no null
 
 
 def setting(default: Any, about: str, *, low: float | None = None, high: float | None = None) -> Any:
@@ -60,13 +61,15 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(message) from error
 
 
-def build(kind: type[T], values: Mapping[str, Any], where: str = "settings") -> T:
+def build(kind: type[T], values: Mapping[str, Any], where: str = "settings", base: T | None = None) -> T:
     """Returns a settings object built from plain values.
 
     Args:
         kind: settings dataclass.
-        values: values by field name; nested settings are nested mappings.
+        values: values by field name; nested settings are nested mappings, which change only the values that they name:
+            the others are those of the field's default, not of the nested dataclass.
         where: path of the table, for error messages.
+        base: settings object with the values of all other fields; None for their defaults.
 
     Raises:
         SettingsError: a name is unknown (the message suggests the nearest), a field without a default is missing, or a
@@ -81,18 +84,36 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "settings") -> 
         if name not in fields:
             message = f"unknown setting {name!r} in {where}{nearest(name, fields)}"
             raise SettingsError(message)
-    checked = {name: check(value, hints[name], f"{where}.{name}") for name, value in values.items()}
+    defaults = {name: _default(field) if base is None else getattr(base, name) for name, field in fields.items()}
+    checked = {
+        name: None
+        if value == NONE and is_forgotten(fields[name], hints[name])
+        else check(value, hints[name], f"{where}.{name}", defaults[name])
+        for name, value in values.items()
+    }
     for name, value in checked.items():
         _check_range(value, fields[name].metadata, f"{where}.{name}")
     missing = [
         name
         for name, field in fields.items()
-        if name not in checked and field.default is field.default_factory is dataclasses.MISSING
+        if name not in checked and base is None and field.default is field.default_factory is dataclasses.MISSING
     ]
     if missing:
         message = f"{where} lacks {', '.join(map(repr, missing))}"
         raise SettingsError(message)
-    return kind(**checked)
+    return kind(**checked if base is None else {**defaults, **checked})
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """Returns the default of a field; None if it has none."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
+
+
+def is_forgotten(field: dataclasses.Field[Any], hint: Any) -> bool:
+    """Whether a field can be None but has another default, so that a file must contain the None."""
+    return types.NoneType in typing.get_args(hint) and _default(field) is not None
 
 
 def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
@@ -106,19 +127,21 @@ def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
         raise SettingsError(message)
 
 
-def check(value: Any, kind: Any, where: str) -> Any:
+def check(value: Any, kind: Any, where: str, base: Any = None) -> Any:
     """Returns `value` checked against the type hint `kind`.
 
     Integers become floats if `kind` is float, sequences become tuples, and mappings become settings objects.
+
+    Values that a mapping leaves out are those of the settings object `base`, or the defaults if there is none.
 
     Raises:
         SettingsError: the value has another type.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return value if isinstance(value, kind) else build(kind, value, where)
+        return value if isinstance(value, kind) else build(kind, value, where, base if isinstance(base, kind) else None)
     if origin in (typing.Union, types.UnionType):
-        return _check_union(value, arguments, where)
+        return _check_union(value, arguments, where, base)
     if origin is typing.Literal:
         if value in arguments:
             return value
@@ -150,15 +173,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
-def _check_union(value: Any, kinds: Sequence[Any], where: str) -> Any:
+def _check_union(value: Any, kinds: Sequence[Any], where: str, base: Any) -> Any:
     if value is None and types.NoneType in kinds:
         return None
     others = [kind for kind in kinds if kind is not types.NoneType]
     if len(others) == 1:
-        return check(value, others[0], where)
+        return check(value, others[0], where, base)
     for kind in others:
         try:
-            return check(value, kind, where)
+            return check(value, kind, where, base)
         except SettingsError:
             continue
     wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
@@ -197,18 +220,31 @@ def _parse(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):  # as in read_toml
-        return None if text == "none" else text
+        return None if text == NONE else text
 
 
 def plain(settings: Any) -> dict[str, Any]:
-    """Returns a settings dataclass as nested plain values, without those that are None."""
+    """Returns a settings dataclass as nested plain values, from which `build` restores it.
 
-    def strip(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: strip(item) for name, item in value.items() if item is not None}
-        return [strip(item) for item in value] if isinstance(value, tuple | list) else value
+    None is left out, or "none" if the field has another default.
+    """
+    hints = typing.get_type_hints(type(settings))
+    values = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if value is not None:
+            values[field.name] = _plain(value)
+        elif is_forgotten(field, hints[field.name]):
+            values[field.name] = NONE
+    return values
 
-    return strip(dataclasses.asdict(settings))  # type: ignore[no-any-return]  # a dataclass gives a dict
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return plain(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items() if item is not None}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def to_toml(values: Mapping[str, Any], table: str = "") -> str:

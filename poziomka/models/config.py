@@ -63,6 +63,12 @@ class TransformerSettings:
         """Whether a layer, numbered from 0, uses sliding-window attention."""
         return self.window is not None and (self.window.layers is None or layer in self.window.layers)
 
+    def demand_parted(self) -> None:
+        """Raises ModelError if a recurrent model's width is not a multiple of its number of heads."""
+        if self.width % self.heads:
+            message = f"a recurrent model's width must divide by its heads: received {self.width}, {self.heads}"
+            raise ModelError(message)
+
     def demand_whole(self) -> None:
         """Raises ModelError if the width does not divide into even heads, or the query heads into the key heads."""
         parted = self.head_width is None and self.width % self.heads

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from poziomka.core.errors import ModelError
 from poziomka.core.settings import plain
 from poziomka.models.base import Architecture, Packing, Work, masked
 from poziomka.models.cache import Memory, zeros
@@ -31,9 +30,7 @@ class Recurrent(Architecture):
     def __init__(self, settings: TransformerSettings, vocabulary: int) -> None:
         """Initialises matrices from a normal distribution with standard deviation 0.02."""
         super().__init__()
-        if settings.width % settings.heads:
-            message = f"a recurrent model's width must divide by its heads: received {settings.width}, {settings.heads}"
-            raise ModelError(message)
+        settings.demand_parted()
         self.settings, self.vocabulary = settings, vocabulary
         width, layers = settings.width, settings.layers
         self.embedding = nn.Embedding(vocabulary, width)

@@ -4,8 +4,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from poziomka.reports.reading import Point
+
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
 
 Place = tuple[float, float]  # in points, from the lower left corner of the axes
 Side = tuple[int, int]  # offset of a name from its mark: points to the right, and upwards
@@ -15,6 +20,9 @@ Box = tuple[float, float, float, float]  # left, bottom, right, top
 FAR = (0, 12, -12, 20, -20, 30, -30, 44, -44, 60, -60)
 SIDES = tuple((dx, dy) for dx in FAR for dy in FAR if dx or dy)
 LETTER, LINE = 7.0, 13.0  # approximate width of a bold letter and height of a line of text, in points
+MARKS = 16  # largest number of marks of a curve beside which its name is tried, spread evenly
+CLEAR = 8.0  # distance in points from which more distance adds no quality
+FAVOUR = 4.0  # points by which a name must be nearer to its own curve than to another
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,8 @@ def names(
 ) -> Iterator[tuple[Named, Point, Side]]:
     """Places the names of a figure; yields each named curve with the mark and the offset of its name.
 
+    Candidates are at most MARKS marks of each curve.
+
     Args:
         named: all curves of the figure.
         placed: converts data coordinates (x, accuracy) to points from the lower left corner of the axes.
@@ -49,26 +59,39 @@ def names(
         if not each.marks:
             continue
         mine = {id(line) for line in each.lines}
-        own = [place for line in mine for place in dense[line]]
-        others = [place for line, places in dense.items() if line not in mine for place in places]
+        own = _columns(place for line in mine for place in dense[line])
+        others = _columns(place for line, places in dense.items() if line not in mine for place in places)
         best, where = -math.inf, (each.marks[0], SIDES[0])
-        for mark in each.marks:
+        for mark in _spread(each.marks):
+            at = placed(mark.x, mark.accuracy.mean)
             for side in SIDES:
-                box = box_of(placed(mark.x, mark.accuracy.mean), side, len(each.text))
+                box, price = box_of(at, side, len(each.text)), 0.2 * max(map(abs, side))
                 fits = box[0] >= 0 and box[1] >= 0 and box[2] <= right and box[3] <= highest
-                clear = _clear(box, own, others, taken) - 0.2 * max(map(abs, side))
-                if fits and clear > best:
+                if fits and CLEAR - price > best and (clear := _clear(box, own, others, taken) - price) > best:
                     best, where = clear, (mark, side)
         taken.append(box_of(placed(where[0].x, where[0].accuracy.mean), where[1], len(each.text)))
         yield each, *where
 
 
-def _clear(box: Box, own: Iterable[Place], others: Iterable[Place], taken: Sequence[Box]) -> float:
+def _spread(marks: Sequence[Point]) -> Sequence[Point]:
+    """Returns MARKS of the marks, with the first and the last; all of them if there are no more."""
+    last = len(marks) - 1
+    return marks if last < MARKS else [marks[round(number * last / (MARKS - 1))] for number in range(MARKS)]
+
+
+def _columns(places: Iterable[Place]) -> "NDArray[float64]":
+    """Returns places as an array of two rows, [2, places]."""
+    import numpy as np  # noqa: PLC0415 it comes with matplotlib, which only drawing needs
+
+    return np.ascontiguousarray(np.array(list(places), float).reshape(-1, 2).T)
+
+
+def _clear(box: Box, own: "NDArray[float64]", others: "NDArray[float64]", taken: Sequence[Box]) -> float:
     """Returns the quality of a position: very low over another name, lower near lines, above all those of others."""
     if any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
         return -1e6
     ours, theirs = gap(box, own), gap(box, others)
-    return min(8.0, ours, theirs) + min(0.0, theirs - ours - 4.0)
+    return min(CLEAR, ours, theirs) + min(0.0, theirs - ours - FAVOUR)
 
 
 def box_of(at: Place, side: tuple[int, int], letters: int) -> Box:
@@ -78,10 +101,12 @@ def box_of(at: Place, side: tuple[int, int], letters: int) -> Box:
     return left, y + dy - LINE / 2, left + width, y + dy + LINE / 2
 
 
-def gap(box: Box, line: Iterable[Place]) -> float:
-    """Returns the distance of a name's box from a line in points; negative if they overlap, infinite for no line."""
+def gap(box: Box, line: "NDArray[float64]") -> float:
+    """Returns the distance of a box from places [2, places] in points; negative if they overlap, infinite for none."""
     left, bottom, right, top = box
-    return min((max(left - x, x - right, bottom - y, y - top) for x, y in line), default=math.inf)
+    (x, y), middle = line, (left + right) / 2
+    across, along = abs(x - middle) - (right - middle), abs(y - (bottom + top) / 2) - (top - bottom) / 2
+    return float(across.clip(min=along).min(initial=math.inf))
 
 
 def _dense(line: Sequence[Point], placed: Callable[[float, float], Place]) -> Iterator[Place]:

@@ -87,6 +87,28 @@ class Run:
                 raise
         return run
 
+    @staticmethod
+    def demand_free(
+        folder: Path, recipe: Mapping[str, Any], resolve: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> None:
+        """Checks without writing that `open` can create or resume a run in a folder; arguments as for `open`.
+
+        Raises:
+            RunError: the folder has another recipe, contains no run but other files, or cannot be written.
+            PoziomkaError: `resolve` cannot read the recipe of the folder.
+        """
+        with in_words(f"write the run {folder}"):
+            there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+            if not there.is_dir() or not os.access(there, os.W_OK):
+                message = f"cannot write the run {folder}: {there} is no folder that may be written; give another one"
+                raise RunError(message)
+            if folder.exists():
+                _refuse_foreign(folder)
+            if (folder / RECIPE).exists():
+                before = read_recipe(folder)
+                demand_present(folder, before)
+                demand_same(folder, as_toml(resolve(before))[1], as_toml(recipe)[1])
+
     @classmethod
     def read(cls, folder: Path) -> "Run":
         """Opens a run read-only: takes no lock, cleans nothing up and writes nothing.
@@ -103,8 +125,7 @@ class Run:
         if (self.folder / RECIPE).exists():
             before = read_recipe(self.folder)
             demand_present(self.folder, before)
-            _, there = as_toml(resolve(before))
-            demand_same(self.folder, there, self.recipe)
+            demand_same(self.folder, as_toml(resolve(before))[1], self.recipe)
         else:
             replace_file(self.folder / RECIPE, written)
         for name in (JOURNAL, CHECKPOINTS, RESULTS):

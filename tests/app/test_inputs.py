@@ -2,21 +2,27 @@
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
 import pytest
+from safetensors.torch import load_file, save_file
 
-from poziomka.app.build import build, load, settled
+from poziomka.app.build import adapt, build, load, settled
+from poziomka.app.cli.chat.talk import open_sampler
+from poziomka.app.cli.evaluate import evaluate
+from poziomka.app.cli.export import export
 from poziomka.app.doctor import Bench, parts_of
 from poziomka.app.doctor.format import template
 from poziomka.app.inputs import _paths_in, demand_same_inputs
 from poziomka.app.settings.recipe import read_recipe, recipe_of
-from poziomka.app.train import train
-from poziomka.core.errors import ModelError, RunError, SettingsError
+from poziomka.app.train import Training, train
+from poziomka.core.errors import CheckpointError, ModelError, RunError, SettingsError
 from poziomka.core.problem import Problem
 from poziomka.core.settings import plain, to_toml
 from poziomka.core.transcript import Message, Transcript
+from poziomka.models.lora import save_learned
 from poziomka.models.text.rendering import Template
 from poziomka.runs import Run
 
@@ -157,6 +163,84 @@ def test_other_problems_under_the_same_name_are_other_inputs(reading, tmp_path):
         demand_same_inputs(reading, built, run)
         with pytest.raises(RunError, match="began with other contents of the task's problems"):
             demand_same_inputs(reading, others, run)
+
+
+@pytest.fixture
+def saved(values, checkpoint, tmp_path):
+    """The folder of a run that began with a copy of a model and saved a checkpoint, and that copy."""
+
+    def saved(tools=None, **changes):
+        model = shutil.copytree(checkpoint, tmp_path / "model")
+        recipe = recipe_of(values | {"model": values["model"] | {"load": str(model)} | changes, "tools": tools})
+        with Run.open(tmp_path / "run", plain(recipe)) as run:
+            built = build(recipe)
+            demand_same_inputs(recipe, built, run)
+            adapt(recipe, built.model)
+            run.save(1, lambda part: save_learned(part, built.model, built.tokenizer, built.base), {})
+        return run.folder, model
+
+    return saved
+
+
+def change(model):
+    """Gives a folder other weights of the same shapes."""
+    tensors = load_file(model / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, model / "model.safetensors")
+
+
+def taken_further(folder):
+    recipe = recipe_of(Run.read(folder).recipe)
+    with Run.open(folder, plain(recipe)) as run, suppress(CheckpointError):  # it holds no optimizer
+        Training(recipe, run, quiet=True)
+
+
+USES = {
+    "evaluate": lambda folder: evaluate(folder, [2], problems=2, attempts=1),
+    "chat": lambda folder: open_sampler(str(folder), None, think=None),
+    "export": lambda folder: export(folder, None, folder.parent / "out", "f32"),
+    "learn": taken_further,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.fault("B2")
+@pytest.mark.parametrize("use", USES)
+def test_adapters_are_not_used_on_a_model_that_has_changed_since(saved, use):
+    folder, model = saved(lora={"rank": 2})
+    before = shutil.copytree(model, folder.parent / "before")
+    change(model)
+    with pytest.raises(RunError, match=f"began with other contents of the model {model}"):
+        USES[use](folder)
+    shutil.rmtree(model)
+    before.rename(model)
+    USES[use](folder)
+
+
+@pytest.mark.fault("B2")
+def test_a_run_whose_weights_are_all_its_own_is_exported_without_the_model_that_it_began_with(saved):
+    folder, model = saved()
+    change(model)
+    USES["export"](folder)
+    with pytest.raises(RunError, match="began with other contents of the model"):
+        load(folder)
+
+
+def test_where_a_run_started_is_not_needed_once_all_its_weights_are_its_own(saved, checkpoint, tmp_path):
+    start = shutil.copytree(checkpoint, tmp_path / "start")
+    folder, _ = saved(start=str(start))
+    shutil.rmtree(start)
+    assert load(folder)[2].policy == "step-000001"
+
+
+@pytest.mark.fault("B2")
+def test_a_run_is_not_evaluated_with_other_data_and_can_still_be_talked_with(saved, tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "one.txt").write_text("The lake is deep.")
+    folder, _ = saved(tools={"search": {"folder": str(tmp_path / "docs")}})
+    (tmp_path / "docs" / "one.txt").write_text("The lake is shallow.")
+    with pytest.raises(RunError, match="began with other contents of the data"):
+        load(folder)
+    USES["chat"](folder)
 
 
 # ----------------------------------------------------------------------------------------------- B3: template variables

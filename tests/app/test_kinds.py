@@ -1,8 +1,12 @@
 """Settings that a recipe does not give depend on the kind of model."""
 
+import copy
+
 import pytest
 
-from poziomka.app.settings.recipe import recipe_of
+from poziomka.app.settings.aliases import settings_of
+from poziomka.app.settings.kinds import Kind
+from poziomka.app.settings.recipe import DEFAULT, Recipe, recipe_of
 from poziomka.core.settings import plain
 
 pytestmark = pytest.mark.fault("C3")
@@ -27,6 +31,50 @@ def test_what_a_recipe_gives_stands_whatever_the_kind():
     given = {"model": {"load": "smollm2"}, "stage": [sft, {"kind": "rl"}]}
     recipe = recipe_of(given, ("rl.optimizer.learning_rate=2e-6",))
     assert (recipe.named("sft").steps, rates(recipe)) == (7, (3e-4, 2e-6))
+
+
+GIVEN = {
+    Kind.SCRATCH: {"task": "recurrence"},
+    Kind.FULL: {"task": "small_sums", "model": {"load": "smollm2"}},
+    Kind.LORA: {"task": "small_sums", "model": {"load": "smollm2", "lora": {}}},
+}
+
+
+def leaves(values, path=()):
+    """The paths of all values in nested tables and lists of tables, and the values."""
+    for name, value in values.items() if isinstance(values, dict) else enumerate(values):
+        if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
+            yield from leaves(value, (*path, name))
+        else:
+            yield (*path, name), value
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_value_that_is_given_leaves_every_other_as_it_is_for_the_kind(kind):
+    recipe = recipe_of(GIVEN[kind])
+    assert recipe.kind is kind
+    for path, value in leaves(plain(recipe)):
+        given = table = copy.deepcopy({"stage": list(DEFAULT)} | GIVEN[kind])
+        for part in path[:-1]:
+            table = table[part] if isinstance(table, list) else table.setdefault(part, {})
+        table[path[-1]] = value
+        assert recipe_of(given) == recipe, path
+
+
+@pytest.mark.parametrize(("kind", "schedule"), [(Kind.SCRATCH, (50, 0.6, 0.02)), (Kind.LORA, (5, 0.5, 0.05))])
+def test_another_learning_rate_of_sft_keeps_its_schedule(kind, schedule):
+    optimizer = recipe_of(GIVEN[kind], ("sft.optimizer.learning_rate=3e-4", "sft.layout=shared")).named("sft").optimizer
+    assert optimizer.learning_rate == 3e-4
+    assert (optimizer.warmup_steps, optimizer.decay_ratio, optimizer.min_lr_ratio) == schedule
+
+
+def test_what_is_turned_off_is_off_when_the_run_goes_on():
+    off = [each.name for each in settings_of(Recipe()) if each.default is not None and "None" in each.kind]
+    off = [name for name in off if not name.startswith(("rl.require", "model."))]
+    assert {"rl.max_thinking_tokens", "rl.patience", "watchdog", "rl.curriculum.drop_at"} <= {*off}
+    recipe = recipe_of({}, [f"{name}=none" for name in off])
+    assert recipe.named("rl").max_thinking_tokens is None
+    assert recipe_of(plain(recipe)) == recipe
 
 
 def test_a_change_can_name_the_kind():

@@ -16,13 +16,18 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
+from poziomka.app.build import build
 from poziomka.app.cli.chat.talk import Screen, Talk, interruptions, open_sampler
+from poziomka.app.settings.recipe import recipe_of
 from poziomka.core.errors import SamplerError
 from poziomka.core.sampler import Sampling
-from poziomka.core.transcript import Author, Message, Stop
+from poziomka.core.settings import plain
+from poziomka.core.transcript import Author, Message, Stop, Transcript
+from poziomka.inference.spans import thought_in
 from poziomka.models.checkpoints.weights import build_model, save_model
 from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
+from poziomka.runs.run import Run
 
 pytestmark = pytest.mark.slow
 
@@ -204,6 +209,64 @@ def test_a_model_without_marks_of_a_thought_answers_without_one_and_a_notice_say
     assert "thought" not in talk.ask("one", screen)
     assert "[thought]" not in screen.out.getvalue()
     assert sampler.chat.read(talk.transcript).reply
+
+
+@pytest.fixture
+def run_of(folder, tmp_path):
+    """Returns the folder of a run that saved a checkpoint, whose model may have marks of a thought."""
+
+    def run_of(*, marks, thinks):
+        model = shutil.copytree(folder, tmp_path / "model")
+        if marks:
+            (model / "chat_template.jinja").write_text(TEMPLATE + "{# replies begin with <think> #}")
+        recipe = recipe_of({"task": "small_sums", "model": {"load": str(model), "thinks": thinks}})
+        with Run.open(tmp_path / "run", plain(recipe)) as run:
+            built = build(recipe)
+            run.save(1, lambda part: save_model(part, built.model, built.tokenizer), {})
+        return run.folder
+
+    return run_of
+
+
+@pytest.mark.fault("C4")
+@pytest.mark.parametrize(
+    ("thinks", "marks", "think", "opens"),
+    [
+        (True, False, None, True),
+        (True, False, True, True),
+        (True, False, False, False),
+        (False, True, None, False),
+        (False, True, True, True),
+        (False, True, False, False),
+    ],
+)
+def test_the_model_of_a_run_thinks_as_it_is_asked_to(run_of, thinks, marks, think, opens):
+    sampler, notes = open_sampler(str(run_of(marks=marks, thinks=thinks)), None, think=think)
+    prompt = sampler.chat.read(Transcript.of([Message("user", "Hi")]))
+    assert thought_in(prompt, sampler.chat.tokenizer)[1] is opens
+    assert not [note for note in notes if "think" in note]
+
+
+@pytest.mark.fault("C4")
+def test_what_is_left_out_for_a_run_is_said(run_of):
+    sampler, notes = open_sampler(str(run_of(marks=False, thinks=False)), "float32", think=True)
+    assert not sampler.chat.opens_thought
+    assert [note.partition(" is left out")[0].rpartition(" ")[2] for note in notes] == ["--think", "--dtype"]
+
+
+@pytest.mark.fault("C4")
+@pytest.mark.parametrize("option", ["--think", "--no-think"])
+def test_a_run_from_nothing_thinks_or_answers_at_once(reference, option):
+    done = run(reference, "--temperature", "3", option, said="30 20 k3\n")
+    assert done.returncode == 0, done.stderr
+    assert ("thought" in done.stderr) is (option == "--think")
+
+
+@pytest.mark.fault("C4")
+def test_a_budget_for_no_thought_is_refused(folder):
+    done = run(folder, "--no-think", "--budget", "7")
+    assert done.returncode == 2
+    assert "--budget 7" in done.stderr
 
 
 # -------------------------------------------------------------------------------------------------- the command line

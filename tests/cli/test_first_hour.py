@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from poziomka.app.settings.aliases import ALIASES, settings_of
 from poziomka.app.settings.recipe import Recipe, read_recipe
 from poziomka.app.train import train
 from poziomka.core.errors import SettingsError
+from poziomka.core.problem import Problem
 from poziomka.runs.run import Run
+from poziomka.tasks import TASKS, task_named
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -39,6 +42,17 @@ def refused(answer, *words):
         (["levels=[90, 91]"], ["90"]),
         (["tools.hammer={}"], ["'hammer'"]),
         (["model.start=nowhere"], ["there is no folder nowhere"]),
+        (["model.start=."], ["cannot read the weights", "there is no such file"]),
+        (["model.new.heads=3"], ["cannot have 3 heads"]),
+        (
+            ["model.new.architecture=recurrent", "model.new.heads=3"],
+            ["a recurrent model's width must divide by its heads"],
+        ),
+        (
+            ["rl.curriculum.kind=adaptive", "rl.curriculum.start=[40, 41]"],
+            ["curriculum.start names levels [40, 41]"],
+        ),
+        (["sft.demonstrations.levels=[40, 41]"], ["cannot be trained on levels 40 to 41"]),
     ],
 )
 def test_a_dry_run_looks_for_all_that_a_recipe_names(poziomka, tiny, tmp_path, monkeypatch, changes, words):
@@ -46,6 +60,91 @@ def test_a_dry_run_looks_for_all_that_a_recipe_names(poziomka, tiny, tmp_path, m
     monkeypatch.chdir(tmp_path / "here")
     given = [part for change in changes for part in ("--set", change)]
     refused(poziomka("train", tiny, "--dry-run", *given), *words)
+
+
+def lacking(what):
+    """A task that lacks what a stage of a run needs."""
+    task = task_named("recurrence")
+    sizes = {"train": 40, "validation": 40, "test": 40}
+    own = replace(task, size=sizes.get, splits=tuple(sizes))
+    changed = {
+        "levels": replace(task, levels=None),
+        "demonstrations": replace(task, demonstration=None),
+        "validation": replace(task, size=1),
+        "test": replace(own, size={**sizes, "test": 0}.get),
+        "train": replace(own, size={**sizes, "train": 0}.get),
+        "room": replace(own, source=lambda split, index, level: Problem.ask("room", f"{split}{index}", "1 " * 40, "1")),
+    }
+    return changed[what]
+
+
+@pytest.fixture
+def without(monkeypatch, tiny):
+    """Returns what the command line takes for a recipe whose task lacks something."""
+
+    def without(what, change="seed=1"):
+        monkeypatch.setitem(TASKS, "lacking", lambda: lacking(what))
+        return [tiny, "--set", "task=lacking", "--set", change]
+
+    return without
+
+
+@pytest.mark.fault("C6")
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("levels", "rl.curriculum.kind=adaptive"), "an adaptive curriculum follows levels"),
+        (("demonstrations",), "a stage of kind sft needs a task with demonstrations"),
+        (("validation",), "no problems in 'validation'"),
+        (("test",), "no problems in 'test'"),
+        (("train",), "no problems in 'train'"),
+        (("room", "model.context=20"), "can be answered"),
+    ],
+)
+def test_what_a_stage_lacks_is_said_before_anything_is_done(poziomka, without, tmp_path, given, words, dry):
+    refused(poziomka("train", *without(*given), "--run", tmp_path / "run", *(["--dry-run"] if dry else [])), words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C6")
+def test_the_doctor_says_what_a_stage_lacks(poziomka, without):
+    status, output, _ = poziomka("doctor", *without("demonstrations"))
+    assert status == 2
+    assert "a stage of kind sft needs a task with demonstrations" in " ".join(output.split())
+
+
+@pytest.mark.fault("C6")
+def test_a_dry_run_looks_at_the_models_and_adapters_that_it_names(poziomka, tiny, tmp_path):
+    other, adapters = tmp_path / "other", tmp_path / "adapters"
+    for folder, config in ((other, {"model_type": "gpt2"}), (adapters, {"base_model_name_or_path": "/gone/model"})):
+        folder.mkdir()
+        name = "config.json" if folder is other else "adapter_config.json"
+        (folder / name).write_text(json.dumps(config), encoding="utf-8")
+    given = ["train", tiny, "--dry-run", "--set", "task=small_sums", "--set", "model.new=none"]
+    lora = ["--set", "model.lora.rank=2"]
+    assert poziomka(*given, "--set", f"model.load={other}")[0] == 0
+    refused(poziomka(*given, "--set", f"model.load={other}", *lora), "adapters can be trained", "'gpt2'")
+    refused(poziomka(*given, "--set", f"model.load={adapters}"), "there is no model '/gone/model'")
+    started = ["--set", f"model.load={other}", "--set", f"model.start={adapters}"]
+    refused(poziomka(*given, *started), f"the adapters {adapters}")
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C6")
+def test_a_dry_run_looks_at_the_folder_of_the_run(poziomka, tiny, tmp_path, finished):
+    changed = ["--dry-run", "--set", "seed=3"]
+    refused(poziomka("train", tiny, "--run", finished, *changed), "made with another recipe", "seed (0 there, 3 here)")
+    assert poziomka("train", tiny, "--run", finished, "--dry-run")[0] == 0
+    assert poziomka("train", "--resume", finished, "--dry-run")[0] == 0
+    (tmp_path / "thesis.tex").write_text("precious", encoding="utf-8")
+    refused(poziomka("train", tiny, "--run", tmp_path, *changed), "is not empty and holds no run")
+    refused(poziomka("train", tiny, "--run", tmp_path / "thesis.tex" / "run", *changed), "cannot write the run")
+    path = finished / "results" / "inputs.json"
+    inputs = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(inputs | {"digests": {"the task's problems": "other"}}), encoding="utf-8")
+    refused(poziomka("train", "--resume", finished, "--dry-run"), "other contents of the task's problems")
 
 
 @pytest.mark.fault("C6")

@@ -233,6 +233,39 @@ def test_settings_survive_the_file(recipe):
     assert build(Recipe, tomllib.loads(to_toml(plain(recipe)))) == recipe
 
 
+@dataclass(frozen=True, kw_only=True)
+class Nested:
+    """Settings whose parts have other defaults than their classes, and values that may be turned off."""
+
+    quick: Part = field(default_factory=lambda: Part(kind="batch", rate=0.7))
+    patience: int | None = 20
+    name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deeper:
+    """Settings whose default differs from the class two tables down."""
+
+    nested: Nested = field(default_factory=lambda: Nested(quick=Part(kind="batch", rate=0.9), patience=3))
+
+
+@pytest.mark.fault("C3")
+def test_a_table_changes_only_the_values_that_it_names():
+    assert build(Nested, {"quick": {"rate": 0.2}}).quick == Part(kind="batch", rate=0.2)
+    assert build(Nested, {"quick": {}}) == Nested()
+    deeper = build(Deeper, {"nested": {"quick": {"kind": "group"}}})
+    assert deeper.nested == Nested(quick=Part(kind="group", rate=0.9), patience=3)
+    assert build(Nested, {"quick": Part(rate=0.2)}).quick == Part(rate=0.2)
+
+
+@pytest.mark.fault("C3")
+def test_what_is_turned_off_stays_so_in_the_file():
+    off = Nested(patience=None)
+    assert plain(off) == {"quick": {"kind": "batch", "rate": 0.7}, "patience": "none"}
+    assert build(Nested, tomllib.loads(to_toml(plain(off)))) == off
+    assert build(Nested, override(plain(Nested()), ("patience=none",))) == off
+
+
 def test_the_text_is_readable():
     text = to_toml({"name": "r", "odd name": 1, "part": {"rate": 0.5, "deep": {"on": True}}})
     assert text == 'name = "r"\n"odd name" = 1\n\n[part]\nrate = 0.5\n\n[part.deep]\non = true\n'

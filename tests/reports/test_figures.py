@@ -11,7 +11,7 @@ import pytest
 
 from poziomka.core.rollouts.evaluation import Estimate
 from poziomka.reports.figures import draw, ticks_between
-from poziomka.reports.naming import Named, box_of, names
+from poziomka.reports.naming import MARKS, Named, _spread, box_of, names
 from poziomka.reports.reading import Point
 from poziomka.runs.run import Run
 
@@ -98,6 +98,32 @@ def test_names_of_curves_that_coincide_stand_apart():
     ]
     (left, bottom, right, top), other = boxes
     assert left >= other[2] or right <= other[0] or bottom >= other[3] or top <= other[1]
+
+
+def test_names_of_long_curves_stand_clear_of_every_line():
+    def curve(height: float) -> tuple[Point, ...]:
+        return tuple(
+            Point(1.0 + x, Estimate(y := height + 0.02 * math.sin(x), y - 0.02, y + 0.02), x) for x in range(200)
+        )
+
+    def placed(x: float, y: float) -> tuple[float, float]:
+        return 2 * x, 300 * y
+
+    curves = {f"curve {number}": curve(0.15 + 0.25 * number) for number in range(4)}
+    found = list(names([Named(name, line, (line,)) for name, line in curves.items()], placed))
+    assert [each.text for each, _, _ in found] == [*curves]
+    for each, mark, side in found:
+        left, bottom, right, top = box_of(placed(mark.x, mark.accuracy.mean), side, len(each.text))
+        under = [placed(p.x, y) for line in curves.values() for p in line for y in (p.accuracy.low, p.accuracy.high)]
+        assert not [place for place in under if left < place[0] < right and bottom < place[1] < top]
+
+
+def test_a_name_is_tried_beside_some_marks_of_many_and_beside_all_of_few():
+    marks = [Point(float(x), Estimate(0.5, 0.4, 0.6), x) for x in range(200)]
+    chosen = [mark.x for mark in _spread(marks)]
+    assert (chosen[0], chosen[-1], len(chosen)) == (0, 199, MARKS)
+    assert chosen == sorted(set(chosen))
+    assert _spread(marks[:MARKS]) == marks[:MARKS]
 
 
 def test_reading_a_run_imports_no_drawing_and_no_tensors():

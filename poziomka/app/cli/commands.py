@@ -79,7 +79,7 @@ def _train(given: Namespace) -> int:
     if given.dry_run:
         from poziomka.app.resolve import demand_resolvable
 
-        demand_resolvable(recipe, given.to)
+        demand_resolvable(recipe, given.to, folder)
         print(to_toml(plain(recipe)), end="")
         return 0
     from poziomka.app.train import train

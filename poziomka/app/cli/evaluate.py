@@ -102,7 +102,7 @@ def evaluate(
         attempts: number of attempts at each problem; None for the recipe's.
 
     Raises:
-        RunError: the folder has no run, or no readable checkpoint.
+        RunError: the folder has no run or no readable checkpoint, or an input of the run has changed.
         SettingsError: a budget is below 0.
     """
     with doing(f"loading {folder}", always=False):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from poziomka.app.build import recipe_in
+from poziomka.app.inputs import demand_unchanged, digests_of_weights
 from poziomka.core.errors import RunError, SettingsError
 from poziomka.learning.session import OPTIMIZER
 from poziomka.models.checkpoints.gguf.writer import export_gguf
@@ -32,7 +34,8 @@ def export(source: Path, gguf: Path | None, folder: Path | None, kind: str) -> l
         kind: type of the GGUF file's weights: f32, f16 or bf16.
 
     Raises:
-        PoziomkaError: there are no weights, the folder is not empty, or llama.cpp does not support the model.
+        PoziomkaError: there are no weights, the base model of a run's adapters has changed, the folder is not empty, or
+            llama.cpp does not support the model.
     """
     if gguf is None and folder is None:
         message = "export needs to know what to write: give --gguf FILE or --folder FOLDER"
@@ -48,6 +51,10 @@ def export(source: Path, gguf: Path | None, folder: Path | None, kind: str) -> l
             message = f"the run {source} has saved no weights yet"
             raise RunError(message)
         said, saved = list(run.notes), newest.folder
+        base = base_of(saved)
+        if base is not None:  # adapters are merged into the present files of the base model
+            recipe = recipe_in(run)
+            demand_unchanged(run, digests_of_weights(recipe, "" if recipe.model.start else base))
     with _whole(saved) as model:
         if folder is not None:
             _save(model, folder)

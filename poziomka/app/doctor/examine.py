@@ -11,6 +11,7 @@ from poziomka.app.doctor.finding import Finding, Status
 from poziomka.app.doctor.format import template
 from poziomka.app.doctor.groups import grouping, weights
 from poziomka.app.doctor.parts import Bench, Parts
+from poziomka.app.doctor.problems import problems
 from poziomka.app.doctor.rates import rates
 from poziomka.app.doctor.scorer import scorer
 from poziomka.app.doctor.tools import tools
@@ -21,6 +22,7 @@ from poziomka.learning.loops.rl import RLSettings
 Check = Callable[[Bench], Finding | list[Finding]]
 CHECKS: dict[str, Check] = {
     "memory": memory,
+    "problems": problems,
     "scorer": scorer,
     "learning rates": rates,
     "chat format": template,

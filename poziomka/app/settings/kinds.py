@@ -36,17 +36,19 @@ def _optimizer(learning_rate: float, **more: float) -> dict[str, Any]:
     return {"optimizer": {"learning_rate": learning_rate, **more}}
 
 
+SHORT = {"warmup_steps": 5, "decay_ratio": 0.5, "min_lr_ratio": 0.05}  # schedule of some hundred steps
+
 # Defaults of a stage's settings by the kind of training and of the stage, where they are not those of its class.
 DEFAULTS: Mapping[Kind, Mapping[str, Mapping[str, Any]]] = {
     Kind.SCRATCH: {"sft": _optimizer(2e-3, warmup_steps=50, decay_ratio=0.6, min_lr_ratio=0.02)},
     Kind.FULL: {
-        "sft": {"steps": 100, **_optimizer(5e-5, warmup_steps=5)},
+        "sft": {"steps": 100, **_optimizer(5e-5, **SHORT)},
         "rl": _optimizer(1e-5),
         "offline": _optimizer(1e-5),
         "distill": _optimizer(1e-5),
     },
     Kind.LORA: {  # adapters need about ten times the learning rate
-        "sft": {"steps": 100, **_optimizer(2e-4, warmup_steps=5)},
+        "sft": {"steps": 100, **_optimizer(2e-4, **SHORT)},
         "rl": _optimizer(1e-4),
         "offline": _optimizer(1e-4),
         "distill": _optimizer(1e-4),

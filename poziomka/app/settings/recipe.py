@@ -10,7 +10,7 @@ from poziomka.app.settings.kinds import Kind, completed, kind_of
 from poziomka.app.settings.model import ModelSettings, ToolsSettings
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.sampler import Sampling
-from poziomka.core.settings import build, override, read_toml, setting, shown
+from poziomka.core.settings import build, override, plain, read_toml, setting, shown
 from poziomka.learning.loops.distill import DistillSettings
 from poziomka.learning.loops.offline import OfflineSettings
 from poziomka.learning.loops.rl import RLSettings
@@ -175,6 +175,15 @@ def recipe_of(values: Mapping[str, Any], changes: tuple[str, ...] = (), where: s
     kind = _kind_of(given.get("model"))
     built = tuple(_stage(name, stages[name], kind, f"{where}.{name}") for name in stages)
     return build(Recipe, {**given, "stage": built}, where)
+
+
+def resolved(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Returns the plain values of a run's stored recipe; settings that the run did not know yet have their defaults.
+
+    Raises:
+        SettingsError: as for `read_recipe`.
+    """
+    return plain(recipe_of(values, where=where))
 
 
 def _demand_version(values: Mapping[str, Any], where: str) -> None:

@@ -5,6 +5,7 @@ reply has the author ENVIRONMENT, and a warm start does not train on it.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from random import Random
@@ -46,6 +47,21 @@ class LessonSettings:
             raise SettingsError(message)
 
 
+def demonstrated(task: Task, settings: LessonSettings) -> tuple[Task, Callable[[Problem], tuple[str, str]]]:
+    """Returns the task restricted to the settings' levels, and its function that writes a solution of a problem.
+
+    Raises:
+        TaskError: the task has no written-out solutions, or no problem of these levels.
+    """
+    if task.demonstration is None:
+        message = (
+            f"a stage of kind sft needs a task with demonstrations: {task.name!r} has none; leave the stage out, or "
+            "set its steps to 0"
+        )
+        raise TaskError(message)
+    return (task if settings.levels is None else of_levels(task, *settings.levels)), task.demonstration
+
+
 class Lessons:
     """Draws the demonstrations of each update; seed and update determine them.
 
@@ -70,13 +86,9 @@ class Lessons:
         self, task: Task, chat: ChatFormat, settings: LessonSettings, seed: int, context: int | None = None
     ) -> None:
         """Draws nothing yet."""
-        if task.demonstration is None:
-            message = f"a warm start needs a task with demonstrations: {task.name!r} has none"
-            raise TaskError(message)
-        self.task = task if settings.levels is None else of_levels(task, *settings.levels)
+        self.task, self.demonstration = demonstrated(task, settings)
         self.chat, self.settings, self.seed, self.context = chat, settings, seed, context
         self.left_out: Counter[str] = Counter()
-        self.demonstration = task.demonstration
 
     @property
     def notes(self) -> list[str]:

@@ -10,11 +10,13 @@ import torch
 from poziomka.core.errors import ModelError, nearest
 from poziomka.core.safety.untrusted import expanded
 from poziomka.models.base import Architecture
+from poziomka.models.checkpoints.families import FAMILIES
 from poziomka.models.checkpoints.gguf.reader import converted
 from poziomka.models.checkpoints.safetensors_io import CONFIG, read_json
 from poziomka.models.checkpoints.weights import open_model
 from poziomka.models.hf_model import SLOWER, Foreign
 from poziomka.models.layers.linear import multiplies_bfloat16
+from poziomka.models.lora import CONFIG as ADAPTERS
 from poziomka.models.lora import base_of, load_peft, merge
 from poziomka.models.text.chat import ChatFormat, PlainFormat
 from poziomka.models.text.template import TemplateFormat
@@ -142,22 +144,44 @@ def find(name: str, dtype: torch.dtype) -> Path:
     raise ModelError(_no_model(name))
 
 
-def demand_there(name: str) -> None:
-    """Checks that a model can be found, without loading weights; of a model on the hub, only config.json is fetched.
+def demand_there(name: str, *, adapters: bool = False) -> None:
+    """Checks that a model can be found, without loading weights; of a model on the hub, only its settings are fetched.
+
+    Args:
+        name: a name that `load_pretrained` accepts.
+        adapters: whether adapters of the model are to be trained.
+
+    Raises:
+        ModelError: there is no such model, or it cannot have adapters.
+    """
+    folder = _settings_of(name)
+    base = None if folder is None else base_of(folder)
+    folder = folder if base is None else _settings_of(base)
+    kind = None if folder is None else read_json(folder / CONFIG).get("model_type")
+    if adapters and folder is not None and kind not in FAMILIES:
+        message = (
+            f"adapters can be trained for transformers of this package only, and the model {name} has model_type "
+            f"{str(kind)[:40]!r}: leave model.lora out, or take another model"
+        )
+        raise ModelError(message)
+
+
+def _settings_of(name: str) -> Path | None:
+    """Returns a folder with the settings of a model or of adapters; None for a GGUF file, which contains them.
 
     Raises:
         ModelError: there is no such model.
     """
     path = expanded(name, ModelError)
     if path.is_dir():
-        if base_of(path) is None:
-            read_json(path / CONFIG)
-    elif name == "smollm2":
+        return path
+    if name == "smollm2":
         _carried(*SMOLLM2)
     elif _is_hub_name(name) and not path.is_file() and path.suffix != ".gguf":
-        _fetched(name, (CONFIG,))
+        return _fetched(name, (CONFIG, ADAPTERS))
     elif not path.is_file():
         raise ModelError(_no_model(name))
+    return None
 
 
 def _is_hub_name(name: str) -> bool:

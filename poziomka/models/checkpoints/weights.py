@@ -59,6 +59,14 @@ def build_model(architecture: str, settings: TransformerSettings, vocabulary: in
         return ARCHITECTURES[architecture](settings, vocabulary)
 
 
+def demand_shape(architecture: str, settings: TransformerSettings) -> None:
+    """Raises ModelError if `build_model` would refuse the settings of a known architecture; builds nothing."""
+    if architecture == "recurrent":
+        settings.demand_parted()
+    else:
+        settings.demand_whole()
+
+
 # ---------------------------------------------------------------------------------------------------------- saving
 def save_model(folder: Path, model: Architecture, tokenizer: Tokenizer) -> None:
     """Saves weights, config and tokenizer to a folder; transformers can load the folder of a `Transformer`."""

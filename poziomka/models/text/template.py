@@ -128,6 +128,12 @@ class TemplateFormat:
         opens, variables = self.opens_thought, self._variables
         return TemplateFormat(self.tokenizer, self.source, opens_thought=opens, variables=variables, moment=moment)
 
+    def thinking(self, *, opens: bool) -> "TemplateFormat":
+        """Returns the same format, with replies that begin with an opened thought, or with none requested."""
+        variables = {**(self._variables or {}), "enable_thinking": opens}
+        moment = self._plain_style.template.moment
+        return TemplateFormat(self.tokenizer, self.source, opens_thought=opens, variables=variables, moment=moment)
+
     def describes(self, tools: Tools) -> bool:
         """Whether the template itself describes these tools, with the call format that the parser expects."""
         return self._style(tools) is not self._plain_style

@@ -48,10 +48,12 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, default=512, metavar="N", help="most tokens of a reply (512)")
     parser.add_argument("--budget", type=int, metavar="N", help="most thinking tokens of a reply (no limit)")
     parser.add_argument(
-        "--think", action=BooleanOptionalAction, help="open a thought before each reply, or ask for none (the model's)"
+        "--think",
+        action=BooleanOptionalAction,
+        help="open a thought before each reply, or ask for none (as the model or the run has it)",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="the same words every time (other words every time)")
-    parser.add_argument("--dtype", default="bfloat16", metavar="NAME", help="of the weights (bfloat16)")
+    parser.add_argument("--dtype", metavar="NAME", help="of the weights (bfloat16; a run has its own)")
 
 
 def chat(given: Namespace) -> int:
@@ -68,6 +70,9 @@ def chat(given: Namespace) -> int:
         raise SettingsError(message)
     if given.calls:
         format_named(given.calls)
+    if given.think is False and given.budget:
+        message = f"--no-think asks for no thought, and --budget {given.budget} bounds one: leave one of them out"
+        raise SettingsError(message)
     _demand_text(given.system or "", "--system")
     tools = tools_named(given.tools) if given.tools else []  # before the model, which takes longer to load
 

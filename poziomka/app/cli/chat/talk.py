@@ -31,47 +31,63 @@ from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.models.text.chat import ChatFormat
 from poziomka.models.text.template import TemplateFormat
 from poziomka.reports.words import counted
+from poziomka.runs.run import Run
 
 DIM, YELLOW, NORMAL = "\x1b[2m", "\x1b[33m", "\x1b[0m"
 UNMARKED = (
     "neither this model's vocabulary nor its chat template has <think>, so it was not trained to think: --think is "
     "left out, and it answers without a thought; give the folder of a run whose model learned to think"
 )
-HALF = "\ufffd"  # decoded text of an incomplete character
+OWN_DTYPE = "--dtype is left out: a run's weights are in the precision that its recipe names"
+HALF = "\\ufffd"  # decoded text of an incomplete character
 CONVERSATION = Problem((), task="chat", key="conversation")  # placeholder: a session of tools needs a problem
 
 
 def sampling_of(given: Namespace) -> Sampling:
     """Returns the sampling settings of a reply from the command line's options."""
     return Sampling(
-        temperature=given.temperature, top_p=given.top_p, tokens=given.tokens, think_most=given.budget, think_least=0
+        temperature=given.temperature,
+        top_p=given.top_p,
+        tokens=given.tokens,
+        think_most=0 if given.think is False else given.budget,  # a thought that is opened all the same is closed
+        think_least=0,
     )
 
 
-def open_sampler(name: str, dtype: str, *, think: bool | None) -> tuple[LocalSampler, tuple[str, ...]]:
+def open_sampler(name: str, dtype: str | None, *, think: bool | None) -> tuple[LocalSampler, tuple[str, ...]]:
     """Loads a model; returns a sampler that keeps its caches between turns, and notes about the model.
 
     Args:
         name: folder of a run, or a name that `load_pretrained` accepts.
-        dtype: precision of the weights; ignored for a run, which has its own.
-        think: True opens a thought before each reply, False asks the template for none; None for the model's default.
+        dtype: precision of the weights; None for bfloat16. A run has its own.
+        think: True opens a thought before each reply, False asks the template for none; None for the default of the
+            model or of the run.
 
     Raises:
         PoziomkaError: the model does not exist or cannot be read.
     """
     folder = expanded(name, ModelError)
     if (folder / "recipe.toml").is_file():
-        sampler = load(folder)[2]
+        sampler, run = load(folder, problems=False)[2], Run.read(folder)
+        run.latest()  # adds notes about damaged checkpoints
+        sampler.chat, note = _thinking(sampler.chat, think)
         sampler.engine.limits = replace(sampler.engine.limits, park_all=True)
-        return sampler, sampler.chat.notes
-    loaded = load_pretrained(name, dtype)
-    chat: ChatFormat = loaded.chat
-    notes = loaded.notes
-    if think and isinstance(chat, TemplateFormat) and not chat.marks_thoughts:
-        notes = (*notes, UNMARKED)
-    elif think is not None and isinstance(chat, TemplateFormat):
-        chat = TemplateFormat(loaded.tokenizer, opens_thought=think, variables={"enable_thinking": think})
-    return LocalSampler(loaded.model, chat, limits=EngineLimits(park_all=True)), notes
+        return sampler, (*run.notes, *sampler.chat.notes, *note, *([OWN_DTYPE] if dtype else []))
+    loaded = load_pretrained(name, dtype or "bfloat16")
+    chat, note = _thinking(loaded.chat, think)
+    return LocalSampler(loaded.model, chat, limits=EngineLimits(park_all=True)), (*loaded.notes, *note)
+
+
+def _thinking(chat: ChatFormat, think: bool | None) -> tuple[ChatFormat, tuple[str, ...]]:
+    """Returns the chat format with --think or --no-think applied, and a note if it cannot be applied.
+
+    The plain format opens every thought; `sampling_of` closes it for --no-think.
+    """
+    if think is None or not isinstance(chat, TemplateFormat):
+        return chat, ()
+    if think and not (chat.opens_thought or chat.marks_thoughts):
+        return chat, (UNMARKED,)
+    return chat.thinking(opens=think), ()
 
 
 class Screen:
