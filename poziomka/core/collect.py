@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from poziomka.core.environment import Environment, Session, converse, opening
-from poziomka.core.errors import EnvironmentFailure, PoziomkaError, TranscriptError
+from poziomka.core.environment import Environment, Session, close, converse, environment_of, session_of
+from poziomka.core.errors import EnvironmentFailure, PoziomkaError, ProblemError, TranscriptError
 from poziomka.core.problem import Problem, Score, Task, Verdict
 from poziomka.core.rollout import Branch, Group, Rollout, seed_of_rollout
 from poziomka.core.sampler import Sampler, Sampling
@@ -80,12 +80,16 @@ async def _groups(
 async def _transcripts(
     sampler: Sampler, task: Task, problem: Problem, samplings: Sequence[Sampling]
 ) -> "list[Transcript | tuple[Transcript, PoziomkaError]]":
-    """Returns the attempts; one whose environment failed, or that no sampler can continue, comes with the failure."""
+    """Returns the attempts; one comes with its failure.
+
+    An attempt fails where its problem cannot be drawn, its environment fails, or no sampler can continue its
+    transcript.
+    """
+    if problem.fault:
+        return [(Transcript.of(problem.prompt), ProblemError(problem.fault))] * len(samplings)
     try:
-        environment = task.environment(problem) if task.environment else None
-        prompt = opening(problem, environment)
-    except Exception as error:  # noqa: BLE001 whatever it raises is the environment's failure
-        failure = EnvironmentFailure(f"the task could not make an environment: {error}")
+        environment, prompt = environment_of(task, problem)
+    except EnvironmentFailure as failure:
         return [(Transcript.of(problem.prompt), failure)] * len(samplings)
     if environment is None:
         try:
@@ -98,14 +102,13 @@ async def _transcripts(
 async def _exchange(
     sampler: Sampler, environment: Environment, problem: Problem, prompt: Transcript, sampling: Sampling
 ) -> "Transcript | tuple[Transcript, PoziomkaError]":
-    sampling = replace(sampling, stop=(*sampling.stop, *environment.stop))
     try:
-        session = environment.open(problem)
-    except Exception as error:  # noqa: BLE001 whatever it raises is the environment's failure
-        return prompt, EnvironmentFailure(f"the environment could not open: {error}")
+        session, stop = session_of(environment, problem)
+    except EnvironmentFailure as error:
+        return prompt, error
     outcome: Transcript | tuple[Transcript, PoziomkaError]
     try:
-        outcome = await converse(sampler, session, prompt, sampling)
+        outcome = await converse(sampler, session, prompt, replace(sampling, stop=(*sampling.stop, *stop)))
     except (EnvironmentFailure, TranscriptError) as error:
         outcome = prompt, error
     finally:
@@ -116,9 +119,9 @@ async def _exchange(
 def _close(session: Session) -> EnvironmentFailure | None:
     """Closes a session; returns what went wrong, because one leak must not end a whole collection."""
     try:
-        session.close()
-    except Exception as error:  # noqa: BLE001 whatever it raises is the environment's failure
-        return EnvironmentFailure(f"the session could not close: {error}")
+        close(session)
+    except EnvironmentFailure as error:
+        return error
     return None
 
 

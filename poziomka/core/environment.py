@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from poziomka.core.errors import EnvironmentFailure
+from poziomka.core.failures import failures_of
 from poziomka.core.problem import Problem, Task
 from poziomka.core.sampler import Sampler, Sampling
-from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.core.transcript import Author, Span, Stop, Tools, Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Reply:
             results of a turn in which the model called several tools.
 
     Raises:
-        EnvironmentFailure: a span claims another author.
+        EnvironmentFailure: a span claims another author, or is no span with a text.
     """
 
     span: Span
@@ -35,6 +36,9 @@ class Reply:
     def __post_init__(self) -> None:
         """An environment may not put words in another's mouth."""
         for span in (self.span, *self.more):
+            if not isinstance(span, Span) or not isinstance(span.text, str):
+                message = f"a session answers with spans of text: received {span!r:.80}"
+                raise EnvironmentFailure(message)
             if span.author is not Author.ENVIRONMENT:
                 message = f"a session speaks as 'environment': received a span by {span.author.value!r}"
                 raise EnvironmentFailure(message)
@@ -79,14 +83,73 @@ class Environment(Protocol):
 
 
 def goes_on(session: Session, transcript: Transcript) -> bool:
-    """Whether the model must go on after the stop string that it wrote last (see Session)."""
-    unfinished = getattr(session, "unfinished", None)
-    return unfinished is not None and bool(unfinished(transcript))
+    """Whether the model must go on after the stop string that it wrote last (see Session).
+
+    Raises:
+        EnvironmentFailure: the session raised.
+    """
+    with failures_of("the session"):
+        unfinished = getattr(session, "unfinished", None)
+        return unfinished is not None and bool(unfinished(transcript))
 
 
 def opening(problem: Problem, environment: Environment | None) -> Transcript:
-    """Returns the transcript that an exchange about a problem begins with: its prompt, and the environment's tools."""
-    return Transcript.of(problem.prompt, getattr(environment, "described", None))
+    """Returns the transcript that an exchange about a problem begins with: its prompt, and the environment's tools.
+
+    Raises:
+        EnvironmentFailure: the environment's `described` is no Tools.
+    """
+    tools = getattr(environment, "described", None)
+    if not isinstance(tools, Tools | None):
+        message = f"an environment's `described` is of type Tools: received a {type(tools).__name__}"
+        raise EnvironmentFailure(message)
+    return Transcript.of(problem.prompt, tools)
+
+
+def environment_of(task: Task, problem: Problem) -> tuple[Environment | None, Transcript]:
+    """Returns the environment of a problem, and the transcript that the exchange begins with.
+
+    Raises:
+        EnvironmentFailure: the task cannot make the environment.
+    """
+    with failures_of("the environment of the task"):
+        environment = task.environment(problem) if task.environment else None
+        return environment, opening(problem, environment)
+
+
+def stops_of(environment: Environment) -> tuple[str, ...]:
+    """Returns the strings after which the model waits for an answer.
+
+    Raises:
+        EnvironmentFailure: the environment has none, or they are no tuple of texts.
+    """
+    with failures_of("the environment"):
+        stop: object = environment.stop
+        if not isinstance(stop, tuple | list) or not all(isinstance(phrase, str) and phrase for phrase in stop):
+            message = f"an environment's `stop` is a tuple of texts that are not empty: received {stop!r:.80}"
+            raise EnvironmentFailure(message)
+        return tuple(stop)
+
+
+def session_of(environment: Environment, problem: Problem) -> tuple[Session, tuple[str, ...]]:
+    """Returns a session about a problem, and the strings after which the model waits for an answer.
+
+    Raises:
+        EnvironmentFailure: the session cannot be opened, or as `stops_of`.
+    """
+    stop = stops_of(environment)
+    with failures_of("opening a session"):
+        return environment.open(problem), stop
+
+
+def close(session: Session) -> None:
+    """Closes a session.
+
+    Raises:
+        EnvironmentFailure: the session cannot be closed.
+    """
+    with failures_of("closing the session"):
+        session.close()
 
 
 def asked(task: Task, problem: Problem) -> Transcript:
@@ -95,8 +158,8 @@ def asked(task: Task, problem: Problem) -> Transcript:
     Where the environment cannot be made it is the prompt alone, with which `collect` records the failure.
     """
     try:
-        return opening(problem, task.environment(problem) if task.environment else None)
-    except Exception:  # noqa: BLE001 whatever it raises is the environment's failure, which `collect` records
+        return environment_of(task, problem)[1]
+    except EnvironmentFailure:
         return Transcript.of(problem.prompt)
 
 
@@ -111,37 +174,35 @@ async def converse(sampler: Sampler, session: Session, transcript: Transcript, s
         EnvironmentFailure: the session raised.
     """
     left = sampling.tokens
-    waits = (Stop.PHRASE, Stop.END) if getattr(session, "after_end", False) else (Stop.PHRASE,)
+    with failures_of("the session"):
+        waits = (Stop.PHRASE, Stop.END) if getattr(session, "after_end", False) else (Stop.PHRASE,)
     while left > 0:
         before = transcript.cost
         transcript = await sampler.extend(transcript, replace(sampling, tokens=left))
         left -= max(transcript.cost - before, 1)
         if transcript.stop not in waits:
             break
-        try:
-            if transcript.stop is Stop.PHRASE and goes_on(session, transcript):
-                continue
-            reply = await _reply(session, transcript)
-        except EnvironmentFailure:
-            raise
-        except Exception as error:
-            message = f"the session raised {type(error).__name__}: {error}"
-            raise EnvironmentFailure(message) from error
+        if transcript.stop is Stop.PHRASE and goes_on(session, transcript):
+            continue
+        began = time.perf_counter()
+        reply = await reply_of(session, transcript)
         if reply is None:
             break
-        transcript += (reply.span, *reply.more)
+        transcript += (replace(reply.span, seconds=time.perf_counter() - began), *reply.more)
         if reply.done:
             break
     return transcript
 
 
-async def _reply(session: Session, transcript: Transcript) -> Reply | None:
-    """Returns the session's answer, its first span with the seconds that it took."""
-    began = time.perf_counter()
-    reply = await session.reply(transcript)
-    if reply is None:
-        return None
-    if not isinstance(reply, Reply):
+async def reply_of(session: Session, transcript: Transcript) -> Reply | None:
+    """Returns the session's answer.
+
+    Raises:
+        EnvironmentFailure: the session raised, or its answer is neither a Reply nor None.
+    """
+    with failures_of("the session"):
+        reply = await session.reply(transcript)
+    if reply is not None and not isinstance(reply, Reply):
         message = f"a session answers with a Reply or None: received a {type(reply).__name__}"
         raise EnvironmentFailure(message)
-    return replace(reply, span=replace(reply.span, seconds=time.perf_counter() - began))
+    return reply

@@ -3,6 +3,7 @@
     PoziomkaError
     ├── SettingsError      (ValueError)    a recipe, a setting, an argument
     ├── TaskError          (ValueError)    a source of problems, a scorer
+    │   └── ProblemError                   one problem that cannot be drawn
     ├── EnvironmentFailure (RuntimeError)  a session that an exchange talks to
     ├── SamplerError       (RuntimeError)  whoever writes the replies
     │   └── TranscriptError                one transcript that cannot be continued
@@ -17,6 +18,8 @@ A message says what was wrong, what was received, and what to do.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST = 400  # characters of an exception's text that a message quotes
+
 
 class PoziomkaError(Exception):
     """Base of every error that is the user's to mend; the command line prints it as one sentence."""
@@ -28,6 +31,10 @@ class SettingsError(PoziomkaError, ValueError):
 
 class TaskError(PoziomkaError, ValueError):
     """A task's source or scorer does not keep its contract."""
+
+
+class ProblemError(TaskError):
+    """One problem cannot be drawn; the task can still give others."""
 
 
 class EnvironmentFailure(PoziomkaError, RuntimeError):
@@ -56,6 +63,15 @@ class RunError(PoziomkaError, RuntimeError):
 
 class CheckpointError(RunError):
     """A checkpoint is damaged, or of a kind that this version cannot read."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns the class and the text of an exception, at most LONGEST characters, for an exception of any origin."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 an exception of user code may have a __str__ that raises
+        text = "its text cannot be read"
+    return f"{type(error).__name__}: {text}"[:LONGEST]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -2,14 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean
 
 from poziomka.core.collect import collect
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Task, Verdict
-from poziomka.core.rollout import Group
+from poziomka.core.rollout import Group, Rollout
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.scoring import Scoring
 from poziomka.core.seeds import random_of
@@ -160,13 +160,28 @@ class Evaluation:
 
     @property
     def tokens(self) -> float:
-        """Mean tokens the model wrote in an attempt."""
-        return fmean(r.transcript.cost for group in self.groups for r in group)
+        """Mean tokens the model wrote in an attempt.
+
+        Raises:
+            TaskError: there is no attempt.
+        """
+        return self._mean(lambda rollout: rollout.transcript.cost)
 
     @property
     def thinking(self) -> float:
-        """Mean tokens the model spent on its thought in an attempt."""
-        return fmean(r.thinking for group in self.groups for r in group)
+        """Mean tokens the model spent on its thought in an attempt.
+
+        Raises:
+            TaskError: there is no attempt.
+        """
+        return self._mean(lambda rollout: rollout.thinking)
+
+    def _mean(self, value: Callable[[Rollout], int]) -> float:
+        values = [value(rollout) for group in self.groups for rollout in group]
+        if not values:
+            message = "a mean over attempts needs at least one attempt: received none"
+            raise TaskError(message)
+        return fmean(values)
 
     def verdicts(self) -> dict[str, int]:
         """How often each verdict was given."""
@@ -239,8 +254,11 @@ def evaluate(
     split: str = "test",
     scoring: Scoring | None = None,
 ) -> Evaluation:
-    """Attempts the first `problems` of a split and returns what came of it; the same call repeats exactly."""
-    drawn = task.first(split, problems)
+    """Attempts the first `problems` of a split and returns what came of it; the same call repeats exactly.
+
+    A problem that cannot be drawn is among them: each attempt at it is a failed check.
+    """
+    drawn = task.first(split, problems, stand_ins=True)
     return Evaluation(
         collect(sampler, task, drawn, sampling, attempts=attempts, name=f"evaluate/{split}", scoring=scoring)
     )

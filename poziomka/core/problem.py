@@ -1,18 +1,22 @@
 """Problems that can be checked, and what a check says."""
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from poziomka.core.errors import TaskError
+from poziomka.core.errors import ProblemError, TaskError, reason_of
+from poziomka.core.failures import failures_of
 from poziomka.core.splits import TEST, TRAIN, VALIDATION, Carving
 from poziomka.core.transcript import Message, Transcript
 
 if TYPE_CHECKING:
     from poziomka.core.environment import Environment
+
+FAULT = "poziomka: the problem could not be drawn"  # the fact of a stand-in that holds the reason
 
 
 class Verdict(StrEnum):
@@ -51,6 +55,11 @@ class Problem:
         """Returns a problem with one user message."""
         return cls(task, key, (Message("user", question),), answer, facts)
 
+    @property
+    def fault(self) -> str:
+        """Why the problem could not be drawn, for a stand-in (see Task.draw); "" for a problem."""
+        return str(self.facts.get(FAULT, ""))
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -64,8 +73,8 @@ class Score:
         parts: named components of the reward.
 
     Raises:
-        TaskError: the reward is not a number from 0 to 1, a failed check carries one, the verdict is no Verdict, or
-            `answer` or `why` is no text.
+        TaskError: the reward is not a number from 0 to 1, a failed check carries one, the verdict is no Verdict,
+            `answer` or `why` is no text, or `parts` are no numbers by name.
     """
 
     reward: float | None
@@ -90,6 +99,8 @@ class Score:
         if self.reward is not None and not (math.isfinite(self.reward) and 0.0 <= self.reward <= 1.0):
             message = f"a reward lies from 0 to 1: received {self.reward}; scale it in the scorer"
             raise TaskError(message)
+        object.__setattr__(self, "reward", None if self.reward is None else float(self.reward))
+        object.__setattr__(self, "parts", _numbers(self.parts))
 
     @property
     def correct(self) -> bool:
@@ -115,6 +126,31 @@ class Score:
     def failed(cls, verdict: Verdict, why: str) -> "Score":
         """No reward: the check itself failed."""
         return cls(None, verdict, None, why)
+
+
+def _numbers(parts: object) -> dict[str, float]:
+    """Returns the parts of a reward with Python's own numbers, which a journal can hold; numpy's are converted.
+
+    Raises:
+        TaskError: they are no numbers by name.
+    """
+    try:
+        return {_name(name): _number(value) for name, value in parts.items()}  # type: ignore[attr-defined]  # or it fails
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        message = f"the parts of a score are numbers by name: received {parts!r:.80}"
+        raise TaskError(message) from error
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError
+    return name
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str | bytes):
+        raise TypeError
+    return value if type(value) in (bool, int, float) else float(value)
 
 
 Source = Callable[[str, int, int | None], Problem]
@@ -167,8 +203,17 @@ class Task:
 
     @cached_property
     def _carving(self) -> Carving:
-        kind = self.kind or (lambda problem: problem.key)
-        return Carving(self.name, lambda index, level: self._drawn(TRAIN, index, level), self._size(TRAIN), kind)
+        return Carving(
+            self.name, lambda index, level: self._drawn(TRAIN, index, level), self._size(TRAIN), self._kind_of
+        )
+
+    def _kind_of(self, problem: Problem) -> str:
+        if self.kind is None:
+            return problem.key
+        with failures_of(f"the kind of problem {problem.key!r} of task {self.name!r}", ProblemError):
+            kind = self.kind(problem)
+            hash(kind)
+            return kind
 
     def _carved(self, split: str) -> bool:
         own = VALIDATION in self.splits and self._size(VALIDATION) != 0
@@ -179,13 +224,17 @@ class Task:
         return self._carving.count(split) if self._carved(split) else self._size(split)
 
     def _size(self, split: str) -> int | None:
-        return self.size(split) if callable(self.size) else self.size
+        if not callable(self.size):
+            return self.size
+        with failures_of(f"the size of split {split!r} of task {self.name!r}", TaskError):
+            return self.size(split)
 
     def problem(self, split: str, index: int, level: int | None = None) -> Problem:
         """Returns a problem of a split ("train", "validation", "test", …).
 
         Raises:
-            TaskError: the index is outside the split, the level outside `levels`, or the source raised.
+            ProblemError: the source raised, or returned what is no problem.
+            TaskError: the index is outside the split, the level outside `levels`, or the source raised a TaskError.
         """
         count = self.count(split)
         if index < 0 or (count is not None and index >= count):
@@ -198,35 +247,74 @@ class Task:
         return self._carving.problem(split, index, level) if self._carved(split) else self._drawn(split, index, level)
 
     def _drawn(self, split: str, index: int, level: int | None) -> Problem:
-        """Returns what the source gives; an error of the source becomes a TaskError."""
+        """Returns what the source gives; any other error of the source than a TaskError becomes a ProblemError."""
         try:
             problem = self.source(split, index, level)
-        except TaskError:
+        except (TaskError, KeyboardInterrupt):
             raise
-        except Exception as error:
-            message = f"the source of task {self.name!r} raised {type(error).__name__} at {split}/{index}: {error}"
-            raise TaskError(message) from error
-        if not isinstance(problem, Problem):
-            message = (
-                f"a source returns a Problem: that of task {self.name!r} returned {type(problem).__name__} "
-                f"at {split}/{index}"
-            )
-            raise TaskError(message)
-        return problem
+        except BaseException as error:
+            kind, _, text = reason_of(error).partition(": ")
+            message = f"the source of task {self.name!r} raised {kind} at {split}/{index}: {text}"
+            raise ProblemError(message) from error
+        wrong = _wrong(problem)
+        if wrong:
+            message = f"a source returns a Problem: that of task {self.name!r} returned {wrong} at {split}/{index}"
+            raise ProblemError(message)
+        return problem if type(problem.level) is int else replace(problem, level=operator.index(problem.level))
 
-    def take(self, split: str, start: int, count: int, level: int | None = None) -> list[Problem]:
+    def draw(self, split: str, index: int, level: int | None = None) -> Problem:
+        """Returns a problem as `problem` does; a stand-in where the problem cannot be drawn.
+
+        A stand-in has the reason as its `fault`, and `collect` records each attempt at it as a failed check.
+
+        Raises:
+            TaskError: as `problem`, except ProblemError.
+        """
+        try:
+            return self.problem(split, index, level)
+        except ProblemError as error:
+            prompt = (Message("user", f"(problem {index} of {split!r} could not be drawn)"),)
+            facts = {FAULT: str(error)}
+            return Problem(self.name, f"{split}/{index} (not drawn)", prompt, facts=facts, level=level or 0)
+
+    def take(
+        self, split: str, start: int, count: int, level: int | None = None, *, stand_ins: bool = False
+    ) -> list[Problem]:
         """Returns `count` problems from index `start`, going round at the end of a finite split.
+
+        Args:
+            split: where from.
+            start: index of the first.
+            count: how many.
+            level: of all of them; None: the task's own mixture.
+            stand_ins: return a stand-in for a problem that cannot be drawn (see `draw`), and raise no ProblemError.
 
         Raises:
             TaskError: the split is empty, or as `problem`.
         """
+        draw = self.draw if stand_ins else self.problem
         wrap = self.count(split)
         if wrap == 0:
             message = f"task {self.name!r} has no problems in {split!r}: it cannot be used for that"
             raise TaskError(message)
-        return [self.problem(split, (start + i) % wrap if wrap else start + i, level) for i in range(count)]
+        return [draw(split, (start + i) % wrap if wrap else start + i, level) for i in range(count)]
 
-    def first(self, split: str, count: int) -> list[Problem]:
-        """Returns the first `count` problems of a split, or all that there are; raises as `take`."""
+    def first(self, split: str, count: int, *, stand_ins: bool = False) -> list[Problem]:
+        """Returns the first `count` problems of a split, or all that there are; `stand_ins` and errors as in `take`."""
         there = self.count(split)
-        return self.take(split, 0, count if there is None else min(count, there))
+        return self.take(split, 0, count if there is None else min(count, there), stand_ins=stand_ins)
+
+
+def _wrong(problem: object) -> str:
+    """Returns, in words, what a source returned in place of a problem; "" for a problem with fields of their types."""
+    if not isinstance(problem, Problem):
+        return type(problem).__name__
+    try:
+        prompt = Transcript.of(problem.prompt)
+        operator.index(problem.level)
+    except Exception as error:  # noqa: BLE001 the fields may hold anything
+        return f"a Problem with a prompt or a level of another type ({reason_of(error)})"
+    texts = (problem.task, problem.key, problem.answer, *(span.text for span in prompt))
+    if not all(isinstance(text, str) for text in texts) or not isinstance(problem.facts, Mapping):
+        return "a Problem whose task, key, answer or prompt is no text, or whose facts are no mapping"
+    return ""

@@ -23,7 +23,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Self
 
-from poziomka.core.errors import TaskError
+from poziomka.core.errors import TaskError, reason_of
 from poziomka.core.problem import Problem, Score, Scorer, Task, Verdict
 from poziomka.core.processes import Line, descendants, end_tree, is_child, keep_orphans, signalled
 from poziomka.core.transcript import Stop, Transcript
@@ -62,7 +62,7 @@ def judge(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 a scorer may raise anything, and all of it is a verdict
-        return Score.failed(Verdict.ERROR, f"the scorer raised {type(error).__name__}: {error}"[:500])
+        return Score.failed(Verdict.ERROR, f"the scorer raised {reason_of(error)}")
     if not isinstance(score, Score):
         return Score.failed(Verdict.ERROR, f"the scorer returned {type(score).__name__}, not a Score")
     if transcript.stop is Stop.LENGTH and score.verdict in (Verdict.WRONG, Verdict.UNPARSED):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from poziomka.core.errors import TaskError
+from poziomka.core.errors import ProblemError, TaskError
 from poziomka.core.seeds import seed_of
 
 if TYPE_CHECKING:
@@ -78,10 +78,11 @@ class Carving:
     def _indices(self, split: str, size: int) -> list[int]:
         if self._dealt is None:
             self._know(size)
-            self._dealt = {TRAIN: [], VALIDATION: []}
+            dealt: dict[str, list[int]] = {TRAIN: [], VALIDATION: []}
             for index in range(size):
                 validates = self._validates(self.kind(self.draw(index, None)))
-                self._dealt[VALIDATION if validates else TRAIN].append(index)
+                dealt[VALIDATION if validates else TRAIN].append(index)
+            self._dealt = dealt
         return self._dealt[split]
 
     def _know(self, draws: int) -> None:
@@ -90,7 +91,10 @@ class Carving:
             return
         kinds: dict[str, bool] = {}
         for index in range(draws):
-            kind = self.kind(self.draw(index, None))
+            try:
+                kind = self.kind(self.draw(index, None))
+            except ProblemError:  # an attempt at this problem fails; the kinds of the others are known without it
+                continue
             kinds[kind] = hashed_to_validation(self.name, kind)
             if kinds[kind] != next(iter(kinds.values())):
                 break

@@ -5,14 +5,17 @@ says is by ENVIRONMENT, which a warm start does not learn from.
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from random import Random
 
 from poziomka.core.answers import THINK
 from poziomka.core.collect import wait_for
-from poziomka.core.environment import Environment, Session, goes_on, opening
-from poziomka.core.errors import EnvironmentFailure, ModelError, SettingsError, TaskError
+from poziomka.core.environment import Session, close, environment_of, goes_on, reply_of, session_of, stops_of
+from poziomka.core.errors import EnvironmentFailure, ModelError, ProblemError, SettingsError, TaskError
+from poziomka.core.failures import failures_of
 from poziomka.core.problem import Problem, Task
 from poziomka.core.seeds import random_of
 from poziomka.core.settings import setting
@@ -49,8 +52,8 @@ class LessonSettings:
 class Lessons:
     """Demonstrations for each update, named by seed and update.
 
-    One that is longer than the context, that the chat format cannot read, or whose environment fails is left out, and
-    another drawn.
+    One that is longer than the context, that the chat format cannot read, that the task cannot give, or whose
+    environment fails is left out, and another drawn.
 
     Args:
         task: with demonstrations.
@@ -100,12 +103,7 @@ class Lessons:
             random = random_of("lesson", self.seed, update, draws)
             draws += 1
             level = self._level(min(1.0, grown), random.random())
-            index = random.getrandbits(40) % (self.task.count(SPLIT) or 2**40)
-            problem = self.task.problem(SPLIT, index, level)
-            thought, answer = self.demonstration(problem)
-            if not skill:
-                thought = self._hurried(thought, random)
-            lesson = self._lesson(problem, thought, answer)
+            lesson = self._lesson(random, level, skill=skill)
             if lesson is not None:
                 lessons.append(lesson)
                 tokens, shown = tokens + len(lesson), draws
@@ -114,11 +112,14 @@ class Lessons:
                 raise TaskError(message)
         return lessons
 
-    def _lesson(self, problem: Problem, thought: str, answer: str) -> Transcript | None:
-        """Returns a demonstration with tokens; None where it cannot be shown."""
+    def _lesson(self, random: Random, level: int | None, *, skill: bool) -> Transcript | None:
+        """Returns a demonstration with tokens; None where it cannot be drawn or shown."""
+        index = random.getrandbits(40) % (self.task.count(SPLIT) or 2**40)
         try:
-            lesson = self._shown(problem, thought, answer)
-        except (ModelError, EnvironmentFailure) as error:
+            problem = self.task.problem(SPLIT, index, level)
+            thought, answer = self._demonstrated(problem)
+            lesson = self._shown(problem, thought if skill else self._hurried(thought, random), answer)
+        except (ModelError, EnvironmentFailure, ProblemError) as error:
             self.left_out[f"{type(error).__name__}: {error}"[:200]] += 1
             return None
         if self.context is not None and len(lesson) > self.context:
@@ -126,17 +127,35 @@ class Lessons:
             return None
         return lesson
 
+    def _demonstrated(self, problem: Problem) -> tuple[str, str]:
+        """Returns thought and answer as the task writes them out.
+
+        Raises:
+            ProblemError: it cannot.
+        """
+        with failures_of(f"the demonstration of task {self.task.name!r}", ProblemError):
+            thought, answer = self.demonstration(problem)
+        if not isinstance(thought, str) or not isinstance(answer, str):
+            received = f"{type(thought).__name__} and {type(answer).__name__}"
+            message = (
+                f"the demonstration of task {self.task.name!r} is two texts, thought and answer: received {received}"
+            )
+            raise ProblemError(message)
+        return thought, answer
+
     def _shown(self, problem: Problem, thought: str, answer: str) -> Transcript:
         """Returns the demonstration with tokens, its calls answered."""
-        environment = self.task.environment(problem) if self.task.environment else None
-        prompt = opening(problem, environment)
-        if environment is None or not any(stop in thought for stop in environment.stop):
+        environment, prompt = environment_of(self.task, problem)
+        if environment is None or not any(stop in thought for stop in stops_of(environment)):
             return self.chat.demonstrate(prompt, thought, answer)
-        session = environment.open(problem)
+        session, stop = session_of(environment, problem)
         try:
-            begun, thought = wait_for(_answered(self.chat, environment, session, self.chat.read(prompt), thought))
-        finally:
-            session.close()
+            begun, thought = wait_for(_answered(self.chat, stop, session, self.chat.read(prompt), thought))
+        except BaseException:
+            with suppress(EnvironmentFailure):  # the first failure is the one to record
+                close(session)
+            raise
+        close(session)
         return self.chat.demonstrate(begun, thought, answer)
 
     def _hurried(self, thought: str, random: Random) -> str:
@@ -157,14 +176,14 @@ class Lessons:
 
 
 async def _answered(
-    chat: ChatFormat, environment: Environment, session: Session, begun: Transcript, thought: str
+    chat: ChatFormat, stop: Sequence[str], session: Session, begun: Transcript, thought: str
 ) -> tuple[Transcript, str]:
     """Returns a reply up to the environment's last answer, and what is left of the thought.
 
     Every span is read by itself, as it is when the model writes.
     """
     place = 0
-    while stops := [found + len(stop) for stop in environment.stop if (found := thought.find(stop, place)) >= 0]:
+    while stops := [found + len(each) for each in stop if (found := thought.find(each, place)) >= 0]:
         place = min(stops)
         said, rest = thought[:place], thought[place:]
         opening = () if THINK in begun.reply else chat.tokenizer.think
@@ -173,7 +192,7 @@ async def _answered(
         own = [replace(span, author=Author.MODEL) if span.author is Author.TEACHER else span for span in longer]
         if goes_on(session, replace(longer, spans=tuple(own))):
             continue
-        reply = await session.reply(replace(longer, spans=tuple(own)))
+        reply = await reply_of(session, replace(longer, spans=tuple(own)))
         if reply is None:
             break
         answers = (reply.span, *reply.more)

@@ -1,15 +1,17 @@
 """Reading problems: files of JSON lines, packed or not, and data sets on the hub."""
 
 import gzip
+import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from poziomka.core.errors import TaskError
 from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION
-from poziomka.core.untrusted import LARGE, open_regular, parse_json
+from poziomka.core.untrusted import LARGE, SIZE, open_regular, parse_json
 
+UNPACKED = 100  # times its own size that a packed file may unpack to, where that is more than SIZE bytes
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 OLD_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")  # the oldest data sets have no owner
 Row = tuple[str, Mapping[str, object]]  # where it stands, for errors; what it holds
@@ -23,11 +25,41 @@ def read_lines(path: Path, how: str) -> list[tuple[str, object]]:
         how: what to do where it is not there; ends an error.
 
     Raises:
-        TaskError: no such file, no text, no JSON, nothing in it; the message names file and line.
+        TaskError: no such file, no text, no JSON, nothing in it, or too much; the message names file and line.
+    """
+    rows: list[tuple[str, object]] = []
+    for number, line in enumerate(_lines(path, how), 1):
+        where = f"line {number} of {path}"
+        if len(line) > SIZE:
+            message = f"{where} has more than the {SIZE:,} bytes that a line may have"
+            raise TaskError(message)
+        if line.strip():
+            rows.append((where, parse_json(line, where, TaskError)))
+    if not rows:
+        message = f"{path} holds no problem: it must have one a line"
+        raise TaskError(message)
+    return rows
+
+
+def _lines(path: Path, how: str) -> Iterator[bytes]:
+    """Yields the lines of a file, packed or not, as they are read; of a longer line its first SIZE + 1 bytes.
+
+    Lines end with a line feed only: a question may hold other separators. At most one line is in memory.
+
+    Raises:
+        TaskError: no such file, it cannot be read or unpacked, or it has more bytes than are read.
     """
     try:
         with open_regular(path, TaskError) as file:
-            data = (gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file).read(LARGE + 1)
+            packed = path.suffix == ".gz"
+            content = gzip.GzipFile(fileobj=file) if packed else file
+            most = min(LARGE, max(SIZE, UNPACKED * os.fstat(file.fileno()).st_size)) if packed else LARGE
+            left = most
+            while line := content.readline(min(SIZE, left) + 1):
+                left -= len(line)
+                if left < 0:
+                    break
+                yield line.removesuffix(b"\n")
     except FileNotFoundError as error:
         message = f"there is no file {path}: {how}"
         raise TaskError(message) from error
@@ -37,18 +69,10 @@ def read_lines(path: Path, how: str) -> list[tuple[str, object]]:
     except (EOFError, zlib.error) as error:  # gzip tells by these and by OSError that a file is none of its own
         message = f"cannot read {path}: {error}: {how}"
         raise TaskError(message) from error
-    if len(data) > LARGE:
-        message = f"cannot read {path}: it has more than the {LARGE:,} bytes that are read; split it"
+    if left < 0:
+        unpacked = "unpacked, " if packed else ""
+        message = f"cannot read {path}: {unpacked}it has more than the {most:,} bytes that are read; split it"
         raise TaskError(message)
-    rows: list[tuple[str, object]] = []
-    for number, line in enumerate(data.split(b"\n"), 1):  # not splitlines: a question may hold other separators
-        if line.strip():
-            where = f"line {number} of {path}"
-            rows.append((where, parse_json(line, where, TaskError)))
-    if not rows:
-        message = f"{path} holds no problem: it must have one a line"
-        raise TaskError(message)
-    return rows
 
 
 def read_rows(path: Path, how: str) -> list[Row]:

@@ -47,7 +47,7 @@ class Built:
         chat: where spans get their tokens; it holds the tokenizer.
         model: the weights that learn.
         source: folder of the pretrained model; "" for one from nothing.
-        notes: what a user should know of the model, in sentences.
+        notes: what a user should know of the model and of the recipe, in sentences.
         scripted: whether the task came from a script, so that only the script can go on with the run.
         base: folder of the model that adapters go onto: the pretrained one, or where the recipe starts; "" for none.
     """
@@ -88,7 +88,8 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
         )
         base = begin(recipe, loaded, saved)
         task = equipped(recipe, task, tools, loaded.chat)
-        return Built(task, loaded.chat, loaded.model, str(loaded.source), loaded.notes, scripted, base)
+        notes = (*loaded.notes, *unused(recipe))
+        return Built(task, loaded.chat, loaded.model, str(loaded.source), notes, scripted, base)
     demand_from_nothing(recipe, task)
     weights = saved or (None if recipe.start is None else Path(recipe.start))
     tokenizer = Tokenizer.of_symbols(task.symbols)
@@ -96,7 +97,7 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
     if weights is not None:
         load_weights(weights, model)
     chat = PlainFormat(tokenizer)
-    return Built(equipped(recipe, task, tools, chat), chat, model, scripted=scripted)
+    return Built(equipped(recipe, task, tools, chat), chat, model, notes=unused(recipe), scripted=scripted)
 
 
 def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
@@ -149,6 +150,19 @@ def tools_of(recipe: Recipe, task: Task) -> list[Tool]:
         format_named(recipe.tool_format)
     demand_no_environment(task)
     return tools_named(recipe.tools)
+
+
+def unused(recipe: Recipe) -> tuple[str, ...]:
+    """Returns a sentence for each setting of tools in a recipe without tools: the run does not use it."""
+    if recipe.tools is not None:
+        return ()
+    given = {"tool_format": recipe.tool_format, "tool_cost": recipe.tool_cost or None}
+    return tuple(
+        f'{name} = {value!r} is not used, because the recipe has no tools: name some (tools = "python" for one), or '
+        f"leave {name} out"
+        for name, value in given.items()
+        if value is not None
+    )
 
 
 def equipped(recipe: Recipe, task: Task, tools: list[Tool], chat: ChatFormat) -> Task:

@@ -67,7 +67,7 @@ class Training:
         self.sampler = sampler_of(recipe, built)
         adapt(recipe, self.model)
         if recipe.pretrained is not None:
-            prompts = [asked(self.task, problem) for problem in self.task.take("train", 0, 8)]
+            prompts = [asked(self.task, problem) for problem in self.task.take("train", 0, 8, stand_ins=True)]
             turns = self.task.environment is not None
             needed = needs(self.model, self.chat, prompts, recipe.reinforce, context=recipe.context, turns=turns)
             demand_memory(needed, self.model.device)

@@ -160,7 +160,7 @@ def _fixed(task: Task, index: int, level: int | None) -> Problem:
     try:
         return task.problem(VALIDATION, index if count is None else index % max(1, count), level)
     except TaskError:
-        return task.take(VALIDATION, index, 1)[0]
+        return task.take(VALIDATION, index, 1, stand_ins=True)[0]
 
 
 def rollout_line(rollout: Rollout, width: int) -> Text:

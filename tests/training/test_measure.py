@@ -1,19 +1,22 @@
 """What a run measures of a model, and on which problems."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
 from poziomka.core.answers import split_thought
-from poziomka.core.evaluation import paired_gain
+from poziomka.core.evaluation import evaluate, paired_gain
 from poziomka.core.problem import Score, Verdict
+from poziomka.core.sampler import Sampling
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import plain
 from poziomka.runs import Run
 from poziomka.tasks import task_named
+from poziomka.testing import ScriptedSampler
 from poziomka.training.build import build
-from poziomka.training.measure import gains
+from poziomka.training.measure import Measured, gains, record
 from poziomka.training.recipe import recipe_of
 from poziomka.training.train import Training, train
 
@@ -46,6 +49,23 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured")
     train(recipe_of(VALUES), folder, keep_watch=False)
     return folder
+
+
+def test_references_that_raise_are_noted_and_end_no_run(tmp_path):
+    def unknown(problem, most):
+        raise SystemExit(problem.key)
+
+    recipe = recipe_of(VALUES)
+    built = build(recipe)
+    task = replace(built.task, references=unknown)
+    found = evaluate(ScriptedSampler([" 1"]), task, Sampling(), problems=2)
+    measured = Measured({"trained": {}}, {"trained": dict.fromkeys((0, 2, 8), found)})
+    with Run.open(tmp_path / "run", plain(recipe)) as run:
+        record(measured, run, task, recipe)
+        assert run.results("references") is None
+        assert run.results("frontier")["curves"] == {"trained": {}}
+        (note,) = run.notes
+        assert re.search(r"the references of task 'recurrence' raised SystemExit: .*: the report draws no known", note)
 
 
 # ---------------------------------------------------------------------------------------------------- made to think
