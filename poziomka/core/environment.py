@@ -35,7 +35,8 @@ class Reply:
 
     def __post_init__(self) -> None:
         """An environment may not put words in another's mouth."""
-        for span in (self.span, *self.more):
+        spans: tuple[object, ...] = (self.span, *self.more)
+        for span in spans:
             if not isinstance(span, Span) or not isinstance(span.text, str):
                 message = f"a session answers with spans of text: received {span!r:.80}"
                 raise EnvironmentFailure(message)

@@ -26,9 +26,10 @@ def failures_of(
         PoziomkaError: of class `kind`: the block raised.
     """
     task = _current_task()
+    passing: tuple[type[BaseException], ...] = (kind, KeyboardInterrupt, *passes)
     try:
         yield
-    except (kind, KeyboardInterrupt, *passes):
+    except passing:
         raise
     except BaseException as error:
         if _comes_from_outside(error, task):

@@ -150,7 +150,8 @@ def _name(name: object) -> str:
 def _number(value: Any) -> float:
     if isinstance(value, str | bytes):
         raise TypeError
-    return value if type(value) in (bool, int, float) else float(value)
+    number: float = value if type(value) in (bool, int, float) else float(value)
+    return number
 
 
 Source = Callable[[str, int, int | None], Problem]

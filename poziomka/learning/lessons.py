@@ -135,7 +135,7 @@ class Lessons:
         """
         with failures_of(f"the demonstration of task {self.task.name!r}", ProblemError):
             thought, answer = self.demonstration(problem)
-        if not isinstance(thought, str) or not isinstance(answer, str):
+        if not all(isinstance(text, str) for text in (thought, answer)):
             received = f"{type(thought).__name__} and {type(answer).__name__}"
             message = (
                 f"the demonstration of task {self.task.name!r} is two texts, thought and answer: received {received}"

@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from poziomka.core.errors import TaskError
 from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION
@@ -52,7 +53,7 @@ def _lines(path: Path, how: str) -> Iterator[bytes]:
     try:
         with open_regular(path, TaskError) as file:
             packed = path.suffix == ".gz"
-            content = gzip.GzipFile(fileobj=file) if packed else file
+            content: gzip.GzipFile | BinaryIO = gzip.GzipFile(fileobj=file) if packed else file
             most = min(LARGE, max(SIZE, UNPACKED * os.fstat(file.fileno()).st_size)) if packed else LARGE
             left = most
             while line := content.readline(min(SIZE, left) + 1):
