@@ -53,6 +53,7 @@ class Carving:
         """Returns a problem of train or validation.
 
         Raises:
+            ProblemError: the source cannot give the problem of the index.
             TaskError: the source gave no problem of the split: an endless one among TRIES, a finite one at this level.
         """
         size, own = self.size, () if self.size is None else self._indices(split, self.size)
@@ -63,9 +64,15 @@ class Carving:
                 at = index + attempt * STRIDE
             else:  # the split's own problems first: at another level they may be of another kind
                 at = own[(index + attempt) % len(own)] if attempt < len(own) else (index + attempt) % size
-            problem = self.draw(at, level)
-            self._know(TRIES)
-            if self._validates(self.kind(problem)) == (split == VALIDATION):
+            try:
+                problem = self.draw(at, level)
+                self._know(TRIES)
+                found = self._validates(self.kind(problem)) == (split == VALIDATION)
+            except ProblemError:
+                if attempt == 0:
+                    raise
+                continue  # only the problem of the index itself must be drawn, not those that are tried after it
+            if found:
                 self._tries[place] = attempt
                 return problem
         asked = "" if level is None else f" of level {level}"

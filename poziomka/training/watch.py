@@ -165,7 +165,8 @@ def _fixed(task: Task, index: int, level: int | None) -> Problem:
 
 def rollout_line(rollout: Rollout, width: int) -> Text:
     """Returns one line: the question, the reply, the verdict; the middle of a long reply is left out."""
-    question = rollout.problem.prompt[-1].content.strip()
+    prompt = rollout.problem.prompt
+    question = prompt[-1].content.strip() if prompt else rollout.problem.key
     reply, verdict = rollout.transcript.reply.strip(), rollout.score.verdict.value
     room = max(20, width - len(question) - len(verdict) - 8)
     if len(reply) > room:

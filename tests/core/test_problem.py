@@ -200,6 +200,15 @@ def test_a_source_that_fails_once_spoils_no_other_problem_of_an_endless_task():
     assert [bool(problem.fault) for problem in problems] == [False, True, False, False, False, False]
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_only_what_stands_at_an_index_of_an_endless_task_fails_that_index(split):
+    def every_third(split, index, level):
+        return source(split, index, level) if index % 3 else 1 // 0
+
+    problems = Task("sums", every_third, scorer).take(split, 0, 60, stand_ins=True)
+    assert [bool(problem.fault) for problem in problems] == [index % 3 == 0 for index in range(60)]
+
+
 def test_a_count_that_failed_is_not_half_known():
     task = Task("sums", at_one(raising(KeyError(1))), scorer, size=3)
     for _ in range(2):
