@@ -227,7 +227,7 @@ def broken_task(part, act):
 )
 def test_an_environment_may_raise_anything_in_any_part(part, error):
     task = broken_task(part, failing(error))
-    groups = collect(ScriptedSampler([" go", " 2"]), task, PROBLEMS[:1], Sampling(), attempts=2)
+    groups = collect(ScriptedSampler([" go"]), task, PROBLEMS[:1], Sampling(tokens=4), attempts=2)
     for rollout in groups[0]:
         assert (rollout.score.verdict, rollout.score.reward) == (Verdict.ERROR, None)
         assert type(error).__name__ in rollout.score.why
