@@ -55,7 +55,7 @@ class Built:
         chat: chat format, which tokenizes spans; includes the tokenizer.
         model: the model to train.
         source: folder of the loaded model; "" for a randomly initialized one.
-        notes: sentences about the model for the user.
+        notes: sentences about the model and the recipe for the user.
         scripted: whether a script passed the task, so that only the script can resume the run.
         base: folder of the adapters' base model, the loaded one or the recipe's start; "" for none.
     """
@@ -98,14 +98,15 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
         loaded = load_pretrained(name, wanted.precision, opens_thought=wanted.thinks, variables=wanted.variables)
         base = begin(recipe, loaded, saved)
         task = equipped(recipe, task, tools, loaded.chat)
-        return Built(task, loaded.chat, loaded.model, str(loaded.source), loaded.notes, scripted, base)
+        notes = (*loaded.notes, *unused(recipe))
+        return Built(task, loaded.chat, loaded.model, str(loaded.source), notes, scripted, base)
     chat = format_from_nothing(recipe, task)
     weights = saved or (None if wanted.start is None else Path(wanted.start))
     new = wanted.made
     model = build_model(new.architecture, new.shape, len(chat.tokenizer), seed_of("weights", recipe.seed))
     if weights is not None:
         load_weights(weights, model)
-    return Built(equipped(recipe, task, tools, chat), chat, model, scripted=scripted)
+    return Built(equipped(recipe, task, tools, chat), chat, model, notes=unused(recipe), scripted=scripted)
 
 
 def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
@@ -179,6 +180,20 @@ def tools_of(recipe: Recipe, task: Task) -> list[Tool]:
         format_named(recipe.tools.format)
     demand_no_environment(task)
     return tools_named(names)
+
+
+def unused(recipe: Recipe) -> tuple[str, ...]:
+    """Returns a sentence for each setting of the recipe's table of tools that the run does not use: it names none."""
+    tools = recipe.tools
+    if tools is None or tools.names is not None:
+        return ()
+    given = {"tools.format": tools.format, "tools.cost": tools.cost or None}
+    return tuple(
+        f"{name} = {value!r} is not used, because the recipe has no tools: name some (tools.python={{}} for one), or "
+        f"leave {name} out"
+        for name, value in given.items()
+        if value is not None
+    )
 
 
 def equipped(recipe: Recipe, task: Task, tools: list[Tool], chat: ChatFormat) -> Task:

@@ -6,6 +6,8 @@ from statistics import fmean
 from typing import Any
 
 from poziomka.app.settings.recipe import EvaluateSettings, Recipe
+from poziomka.core.errors import TaskError
+from poziomka.core.failures import failures_of
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation, evaluate, paired_gain
 from poziomka.core.sampler import Sampler, Sampling
@@ -93,7 +95,14 @@ def record(model: Measured, run: Run, task: Task, recipe: Recipe) -> None:
     run.record("by_problem", {"budget": budget, "rights": rights})
     run.record("gains", {"budget": budget, **gains(rights)})
     if task.references is not None and run.results("references") is None:
-        run.record("references", reference_points([group[0].problem for group in model.longest.groups], task, recipe))
+        problems = [group[0].problem for group in model.longest.groups]
+        try:
+            with failures_of(f"the references of task {task.name!r}", TaskError):
+                found = reference_points([problem for problem in problems if not problem.fault], task, recipe)
+        except TaskError as error:
+            run.note(f"{error}: the report draws no known policies")
+        else:
+            run.record("references", found)
     known = (run.results("frontier") or {}).get("curves", {})
     drawn = {"task": task.name, "problems": len(model.longest.groups), "attempts": recipe.evaluate.attempts}
     run.record("frontier", {**drawn, "curves": {**known, **model.curves}})

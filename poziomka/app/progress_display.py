@@ -188,12 +188,13 @@ def _fixed(task: Task, index: int, level: int | None) -> Problem:
     try:
         return task.problem(VALIDATION, index if count is None else index % max(1, count), level)
     except TaskError:
-        return task.take(VALIDATION, index, 1)[0]
+        return task.take(VALIDATION, index, 1, stand_ins=True)[0]
 
 
 def rollout_line(rollout: Rollout, width: int) -> Text:
     """Returns a rollout on one line: question, reply and verdict; a long reply is shortened in its middle."""
-    question = rollout.problem.prompt[-1].content.strip()
+    prompt = rollout.problem.prompt
+    question = prompt[-1].content.strip() if prompt else rollout.problem.key
     reply, verdict = rollout.transcript.reply.strip(), rollout.score.verdict.value
     room = max(20, width - len(question) - len(verdict) - 8)
     if len(reply) > room:

@@ -82,7 +82,7 @@ class Training:
         """Raises ModelError if a step of a stage that samples needs more memory than is free; loaded models only."""
         if self.recipe.model.load is None:
             return
-        prompts = [asked(self.task, problem) for problem in self.task.take("train", 0, 8)]
+        prompts = [asked(self.task, problem) for problem in self.task.take("train", 0, 8, stand_ins=True)]
         turns = self.task.environment is not None
         for stage in self.recipe.sampled:
             needed = needs(self.model, self.chat, prompts, stage, context=self.recipe.model.context, turns=turns)

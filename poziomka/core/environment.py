@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from poziomka.core.errors import EnvironmentFailure
+from poziomka.core.failures import failures_of
 from poziomka.core.problem import Problem
-from poziomka.core.transcript import Author, Span, Transcript
+from poziomka.core.transcript import Author, Span, Tools, Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Reply:
             results of a turn with several tool calls.
 
     Raises:
-        EnvironmentFailure: a span has another author.
+        EnvironmentFailure: a span has another author, or is no Span with a text.
     """
 
     span: Span
@@ -38,8 +39,12 @@ class Reply:
         return (replace(self.span, reward=self.reward, feedback=self.feedback), *self.more)
 
     def __post_init__(self) -> None:
-        """Raises EnvironmentFailure if a span has an author other than ENVIRONMENT."""
-        for span in (self.span, *self.more):
+        """Raises EnvironmentFailure for a span without a text, or with an author other than ENVIRONMENT."""
+        spans: tuple[object, ...] = (self.span, *self.more)
+        for span in spans:
+            if not isinstance(span, Span) or not isinstance(span.text, str):
+                message = f"a session answers with spans of text: received {span!r:.80}"
+                raise EnvironmentFailure(message)
             if span.author is not Author.ENVIRONMENT:
                 message = f"a session speaks as 'environment': received a span by {span.author.value!r}"
                 raise EnvironmentFailure(message)
@@ -108,14 +113,76 @@ class Environment(Protocol):
 
 
 def goes_on(session: Session, transcript: Transcript) -> bool:
-    """Returns whether the model continues after its last stop string without a reply (see Session)."""
-    unfinished = getattr(session, "unfinished", None)
-    return unfinished is not None and bool(unfinished(transcript))
+    """Returns whether the model continues after its last stop string without a reply (see Session).
+
+    Raises:
+        EnvironmentFailure: the session raised.
+    """
+    with failures_of("the session"):
+        unfinished = getattr(session, "unfinished", None)
+        return unfinished is not None and bool(unfinished(transcript))
+
+
+async def reply_of(session: Session, transcript: Transcript) -> Reply | None:
+    """Returns the session's reply to the model's last turn; None if the session returns None.
+
+    Raises:
+        EnvironmentFailure: the session raised, or returned neither a Reply nor None.
+    """
+    with failures_of("the session"):
+        reply = await session.reply(transcript)
+    if reply is not None and not isinstance(reply, Reply):
+        message = f"a session answers with a Reply or None: received a {type(reply).__name__}"
+        raise EnvironmentFailure(message)
+    return reply
 
 
 def opening(problem: Problem, environment: Environment | None) -> Transcript:
-    """Returns the initial transcript of a rollout: the problem's prompt and the environment's tools."""
-    return Transcript.of(problem.prompt, getattr(environment, "described", None))
+    """Returns the initial transcript of a rollout: the problem's prompt and the environment's tools.
+
+    Raises:
+        EnvironmentFailure: the environment's `described` is no Tools.
+    """
+    tools = getattr(environment, "described", None)
+    if not isinstance(tools, Tools | None):
+        message = f"an environment's `described` is of type Tools: received a {type(tools).__name__}"
+        raise EnvironmentFailure(message)
+    return Transcript.of(problem.prompt, tools)
+
+
+def stops_of(environment: Environment) -> tuple[str, ...]:
+    """Returns the environment's stop strings.
+
+    Raises:
+        EnvironmentFailure: the environment has no stop strings, or they are no tuple of texts.
+    """
+    with failures_of("the environment"):
+        stop: object = environment.stop
+        if not isinstance(stop, tuple | list) or not all(isinstance(phrase, str) and phrase for phrase in stop):
+            message = f"an environment's `stop` is a tuple of texts that are not empty: received {stop!r:.80}"
+            raise EnvironmentFailure(message)
+        return tuple(stop)
+
+
+def session_of(environment: Environment, problem: Problem) -> tuple[Session, tuple[str, ...]]:
+    """Returns a new session for a problem, and the environment's stop strings.
+
+    Raises:
+        EnvironmentFailure: the session cannot be opened, or as for `stops_of`.
+    """
+    stop = stops_of(environment)
+    with failures_of("opening a session"):
+        return environment.open(problem), stop
+
+
+def close(session: Session) -> None:
+    """Closes a session.
+
+    Raises:
+        EnvironmentFailure: the session raised.
+    """
+    with failures_of("closing the session"):
+        session.close()
 
 
 @contextmanager
@@ -125,19 +192,12 @@ def opened(open_session: Callable[[], Session]) -> Iterator[Session]:
     Raises:
         EnvironmentFailure: opening or closing the session raised.
     """
-    try:
+    with failures_of("opening a session"):
         session = open_session()
-    except Exception as error:
-        message = f"the environment could not open: {error}"
-        raise EnvironmentFailure(message) from error
     try:
         yield session
     except BaseException:
-        with suppress(Exception):
-            session.close()
+        with suppress(EnvironmentFailure):  # the first failure is recorded
+            close(session)
         raise
-    try:
-        session.close()
-    except Exception as error:
-        message = f"the session could not close: {error}"
-        raise EnvironmentFailure(message) from error
+    close(session)

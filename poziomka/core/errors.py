@@ -3,6 +3,7 @@
     PoziomkaError
     ├── SettingsError      (ValueError)    a recipe, a setting, an argument
     ├── TaskError          (ValueError)    a source of problems, a scorer
+    │   └── ProblemError                   one problem that cannot be drawn
     ├── EnvironmentFailure (RuntimeError)  a session of an environment
     ├── SamplerError       (RuntimeError)  a sampler
     │   └── TranscriptError                one transcript that cannot be continued
@@ -17,6 +18,8 @@ Messages contain the fault, the received value and a remedy.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST = 400  # characters of an exception's text that a message quotes
+
 
 class PoziomkaError(Exception):
     """Base class of errors that the user can fix; the command line prints the message without a traceback."""
@@ -28,6 +31,10 @@ class SettingsError(PoziomkaError, ValueError):
 
 class TaskError(PoziomkaError, ValueError):
     """A task's source or scorer violates its interface."""
+
+
+class ProblemError(TaskError):
+    """One problem cannot be drawn; others of the task can."""
 
 
 class EnvironmentFailure(PoziomkaError, RuntimeError):
@@ -56,6 +63,15 @@ class RunError(PoziomkaError, RuntimeError):
 
 class CheckpointError(RunError):
     """A checkpoint is damaged, or has a format that this version cannot read."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns the class and the text of an exception, at most LONGEST characters, for an exception of any origin."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 an exception of user code may have a __str__ that raises
+        text = "its text cannot be read"
+    return f"{type(error).__name__}: {text}"[:LONGEST]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

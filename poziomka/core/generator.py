@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from poziomka.core.errors import TaskError
+from poziomka.core.errors import ProblemError, TaskError
+from poziomka.core.failures import failures_of
 from poziomka.core.problem import Problem
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION
@@ -106,11 +107,12 @@ class GeneratedSource:
     def _draw(self, random: Random, level: int | None) -> Problem:
         if level is None and self.levels is not None:
             level = random.randint(*self.levels)
-        problem = self.generate(random, level) if self._takes_level else self.generate(random)  # type: ignore[call-arg, arg-type]  # counted
-        if not isinstance(problem, Problem):
-            message = f"a generator returns a Problem: that of task {self.name!r} returned {type(problem).__name__}"
-            raise TaskError(message)
-        return replace(problem, task=self.name, key=problem.key or _key(problem), level=problem.level or level or 0)
+        with failures_of(f"the generator of task {self.name!r}", ProblemError, passes=(TaskError,)):
+            problem = self.generate(random, level) if self._takes_level else self.generate(random)  # type: ignore[call-arg, arg-type]  # counted
+            if not isinstance(problem, Problem):
+                message = f"a generator returns a Problem: that of task {self.name!r} returned {type(problem).__name__}"
+                raise ProblemError(message)
+            return replace(problem, task=self.name, key=problem.key or _key(problem), level=problem.level or level or 0)
 
     def _split_of(self, problem: Problem) -> str:
         if self._known is not None:
@@ -135,9 +137,12 @@ class GeneratedSource:
         keys, alike = {problem.key for problem in found}, 0
         while len(found) < most and place not in self._exhausted:
             number = self._drawn.get(place, 0)
-            problem = self._draw(random_of("generator", self.name, split, str(level), number), level)
             self._drawn[place] = number + 1
-            new = problem.key not in keys and self._split_of(problem) == split
+            try:
+                problem = self._draw(random_of("generator", self.name, split, str(level), number), level)
+                new = problem.key not in keys and self._split_of(problem) == split
+            except ProblemError:  # the next draw takes its place
+                new = False
             alike = 0 if new else alike + 1
             if new:
                 keys.add(problem.key)
@@ -152,10 +157,16 @@ class GeneratedSource:
             found: dict[str, Problem] = {}
             alike = number = 0
             while alike < ALIKE and len(found) < MANY:
-                problem = self._draw(random_of("generator", self.name, "probe", number), None)
+                number += 1
+                try:
+                    problem = self._draw(random_of("generator", self.name, "probe", number - 1), None)
+                except ProblemError:  # the other problems suffice, if there are any
+                    alike += 1
+                    if alike >= ALIKE and not found:
+                        raise
+                    continue
                 alike = alike + 1 if problem.key in found else 0
                 found.setdefault(problem.key, problem)
-                number += 1
             if alike >= ALIKE:
                 self._deal(found)
             self._probed = True

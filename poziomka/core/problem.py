@@ -4,9 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-from poziomka.core.errors import TaskError
+from poziomka.core.errors import ProblemError, TaskError
 from poziomka.core.transcript import Message
+
+FAULT = "poziomka: the problem could not be drawn"  # name of the fact of a stand-in that contains the reason
 
 
 class Verdict(StrEnum):
@@ -54,11 +57,11 @@ class Problem:
         """Stores the fields.
 
         Raises:
-            TaskError: the answer is no text.
+            ProblemError: the answer is no text.
         """
         if not isinstance(answer, str):
             message = f"the answer of a problem is a text: received {answer!r:.80} ({type(answer).__name__})"
-            raise TaskError(message)
+            raise ProblemError(message)
         messages = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
         values = {"prompt": messages, "answer": answer, "task": task, "key": key, "level": level}
         for name, value in {**values, "facts": {} if facts is None else facts}.items():
@@ -68,6 +71,11 @@ class Problem:
     def ask(cls, task: str, key: str, question: str, answer: str = "", **facts: object) -> "Problem":
         """Returns a problem with one user message."""
         return cls(question, answer, task=task, key=key, facts=facts)
+
+    @property
+    def fault(self) -> str:
+        """The reason why the problem could not be drawn, for a stand-in (see Task.draw); "" for a problem."""
+        return str(self.facts.get(FAULT, ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,7 @@ class Score:
 
     Raises:
         TaskError: the reward is not a number from 0 to 1, a failed check has a reward, the verdict is not a Verdict,
-            or `answer` or `why` is not a string.
+            `answer` or `why` is not a string, or `parts` does not map names to numbers.
     """
 
     reward: float | None
@@ -108,6 +116,8 @@ class Score:
         if self.reward is not None and not (math.isfinite(self.reward) and 0.0 <= self.reward <= 1.0):
             message = f"a reward lies from 0 to 1: received {self.reward}; scale it in the scorer"
             raise TaskError(message)
+        object.__setattr__(self, "reward", None if self.reward is None else float(self.reward))
+        object.__setattr__(self, "parts", _numbers(self.parts))
 
     @property
     def correct(self) -> bool:
@@ -142,3 +152,29 @@ class Score:
     def failed(cls, verdict: Verdict, why: str) -> "Score":
         """Returns a score without a reward, for a check that failed with ERROR or TIMEOUT."""
         return cls(None, verdict, None, why)
+
+
+def _numbers(parts: object) -> dict[str, float]:
+    """Returns the parts of a reward as Python numbers, which a journal can store; numpy's numbers are converted.
+
+    Raises:
+        TaskError: the parts do not map names to numbers.
+    """
+    try:
+        return {_name(name): _number(value) for name, value in parts.items()}  # type: ignore[attr-defined]  # or it fails
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        message = f"the parts of a score are numbers by name: received {parts!r:.80}"
+        raise TaskError(message) from error
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError
+    return name
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str | bytes):
+        raise TypeError
+    number: float = value if type(value) in (bool, int, float) else float(value)
+    return number

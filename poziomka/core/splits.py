@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from poziomka.core.errors import TaskError
+from poziomka.core.errors import ProblemError, TaskError
 from poziomka.core.problem import Problem
 from poziomka.core.seeds import seed_of
 
@@ -51,6 +51,7 @@ class Carving:
         """Returns a problem of train or validation.
 
         Raises:
+            ProblemError: the source cannot return the problem of the index.
             TaskError: the source returned no problem of the split: an endless source in TRIES draws, a finite one at
                 this level.
         """
@@ -62,9 +63,15 @@ class Carving:
                 at = index + attempt * STRIDE
             else:  # the split's own indices first: at another level their problems may be of another kind
                 at = own[(index + attempt) % len(own)] if attempt < len(own) else (index + attempt) % size
-            problem = self.draw(at, level)
-            self._know(TRIES)
-            if self._validates(self.kind(problem)) == (split == VALIDATION):
+            try:
+                problem = self.draw(at, level)
+                self._know(TRIES)
+                found = self._validates(self.kind(problem)) == (split == VALIDATION)
+            except ProblemError:
+                if attempt == 0:
+                    raise
+                continue  # only the first problem that is tried must be drawn
+            if found:
                 self._tries[place] = attempt
                 return problem
         asked = "" if level is None else f" of level {level}"
@@ -77,10 +84,11 @@ class Carving:
     def _indices(self, split: str, size: int) -> list[int]:
         if self._dealt is None:
             self._know(size)
-            self._dealt = {TRAIN: [], VALIDATION: []}
+            dealt: dict[str, list[int]] = {TRAIN: [], VALIDATION: []}
             for index in range(size):
                 validates = self._validates(self.kind(self.draw(index, None)))
-                self._dealt[VALIDATION if validates else TRAIN].append(index)
+                dealt[VALIDATION if validates else TRAIN].append(index)
+            self._dealt = dealt
         return self._dealt[split]
 
     def _know(self, draws: int) -> None:
@@ -89,7 +97,10 @@ class Carving:
             return
         kinds: dict[str, bool] = {}
         for index in range(draws):
-            kind = self.kind(self.draw(index, None))
+            try:
+                kind = self.kind(self.draw(index, None))
+            except ProblemError:  # the kinds of the other problems suffice
+                continue
             kinds[kind] = hashed_to_validation(self.name, kind)
             if kinds[kind] != next(iter(kinds.values())):
                 break

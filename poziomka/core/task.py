@@ -1,15 +1,17 @@
 """Tasks: a source of problems, their scorer, and the environment that they need."""
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
 from typing import cast
 
 from poziomka.core.environment import Environment, opening
-from poziomka.core.errors import TaskError
+from poziomka.core.errors import EnvironmentFailure, ProblemError, TaskError, reason_of
+from poziomka.core.failures import failures_of
 from poziomka.core.generator import GeneratedSource, Generator, is_generator
-from poziomka.core.problem import Problem, Score
+from poziomka.core.problem import FAULT, Problem, Score
 from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION, Carving
 from poziomka.core.transcript import Transcript
 
@@ -80,8 +82,17 @@ class Task:
 
     @cached_property
     def _carving(self) -> Carving:
-        kind = self.kind or (lambda problem: problem.key)
-        return Carving(self.name, lambda index, level: self._drawn(TRAIN, index, level), self._size(TRAIN), kind)
+        return Carving(
+            self.name, lambda index, level: self._drawn(TRAIN, index, level), self._size(TRAIN), self._kind_of
+        )
+
+    def _kind_of(self, problem: Problem) -> str:
+        if self.kind is None:
+            return problem.key
+        with failures_of(f"the kind of problem {problem.key!r} of task {self.name!r}", ProblemError):
+            kind = self.kind(problem)
+            hash(kind)
+            return kind
 
     def _carved(self, split: str) -> bool:
         own = VALIDATION in self.splits and self._size(VALIDATION) != 0
@@ -94,7 +105,10 @@ class Task:
     def _size(self, split: str) -> int | None:
         if isinstance(self.source, GeneratedSource):
             return self.source.count(split)
-        return self.size(split) if callable(self.size) else self.size
+        if not callable(self.size):
+            return self.size
+        with failures_of(f"the size of split {split!r} of task {self.name!r}", TaskError):
+            return self.size(split)
 
     def problem(self, split: str, index: int, level: int | None = None) -> Problem:
         """Returns a problem of a split.
@@ -105,7 +119,8 @@ class Task:
             level: difficulty level; None for the source's own mixture.
 
         Raises:
-            TaskError: the index is outside the split, the level is outside `levels`, or the source raised.
+            ProblemError: the source raised, or returned something else than a Problem.
+            TaskError: the index is outside the split, the level is outside `levels`, or the source raised a TaskError.
         """
         count = self.count(split)
         if index < 0 or (count is not None and index >= count):
@@ -118,40 +133,64 @@ class Task:
         return self._carving.problem(split, index, level) if self._carved(split) else self._drawn(split, index, level)
 
     def _drawn(self, split: str, index: int, level: int | None) -> Problem:
-        """Returns the problem of the source; raises TaskError if the source raises or returns something else."""
+        """Returns the problem of the source; its errors, except TaskError, and other results become ProblemError."""
         try:
             problem = cast("Source", self.source)(split, index, level)
-        except TaskError:
+        except (TaskError, KeyboardInterrupt):
             raise
-        except Exception as error:
-            message = f"the source of task {self.name!r} raised {type(error).__name__} at {split}/{index}: {error}"
-            raise TaskError(message) from error
-        if not isinstance(problem, Problem):
-            message = (
-                f"a source returns a Problem: that of task {self.name!r} returned {type(problem).__name__} "
-                f"at {split}/{index}"
-            )
-            raise TaskError(message)
-        return problem
+        except BaseException as error:
+            kind, _, text = reason_of(error).partition(": ")
+            message = f"the source of task {self.name!r} raised {kind} at {split}/{index}: {text}"
+            raise ProblemError(message) from error
+        wrong = _wrong(problem)
+        if wrong:
+            message = f"a source returns a Problem: that of task {self.name!r} returned {wrong} at {split}/{index}"
+            raise ProblemError(message)
+        return problem if type(problem.level) is int else replace(problem, level=operator.index(problem.level))
 
-    def take(self, split: str, start: int, count: int, level: int | None = None) -> list[Problem]:
+    def draw(self, split: str, index: int, level: int | None = None) -> Problem:
+        """Returns a problem as `problem` does, or a stand-in for one that cannot be drawn.
+
+        A stand-in has the reason as its `fault`, and `collect` records each attempt at it as a failed check.
+
+        Raises:
+            TaskError: as for `problem`, except ProblemError.
+        """
+        try:
+            return self.problem(split, index, level)
+        except ProblemError as error:
+            prompt = f"(problem {index} of {split!r} could not be drawn)"
+            key, facts = f"{split}/{index} (not drawn)", {FAULT: str(error)}
+            return Problem(prompt, task=self.name, key=key, facts=facts, level=level or 0)
+
+    def take(
+        self, split: str, start: int, count: int, level: int | None = None, *, stand_ins: bool = False
+    ) -> list[Problem]:
         """Returns `count` problems from index `start`; indices wrap around at the end of a finite split.
+
+        Args:
+            split: name of the split.
+            start: index of the first problem.
+            count: number of problems.
+            level: level of all of them; None for the source's own mixture.
+            stand_ins: return a stand-in for a problem that cannot be drawn (see `draw`); else that raises ProblemError.
 
         Raises:
             TaskError: the split is empty; otherwise as `problem`.
         """
+        draw = self.draw if stand_ins else self.problem
         wrap = self.count(split)
         if wrap == 0:
             message = f"task {self.name!r} has no problems in {split!r}: it cannot be used for that"
             raise TaskError(message)
-        return [self.problem(split, (start + i) % wrap if wrap else start + i, level) for i in range(count)]
+        return [draw(split, (start + i) % wrap if wrap else start + i, level) for i in range(count)]
 
-    def first(self, split: str, count: int) -> list[Problem]:
-        """Returns the first `count` problems of a split, or all of a smaller one; raises as `take`."""
+    def first(self, split: str, count: int, *, stand_ins: bool = False) -> list[Problem]:
+        """Returns the first `count` problems of a split, or all of a smaller one; `stand_ins` and errors as `take`."""
         if isinstance(self.source, GeneratedSource):
-            return self.take(split, 0, self.source.available(split, count))
+            return self.take(split, 0, self.source.available(split, count), stand_ins=stand_ins)
         there = self.count(split)
-        return self.take(split, 0, count if there is None else min(count, there))
+        return self.take(split, 0, count if there is None else min(count, there), stand_ins=stand_ins)
 
     def score(self, problem: Problem, transcript: Transcript) -> Score:
         """Returns what the scorer finds, a bare number as a Score; raises whatever the scorer raises."""
@@ -173,12 +212,38 @@ def scored(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
     raise TaskError(message)
 
 
+def _wrong(problem: object) -> str:
+    """Returns a description of what a source returned, if it is not a Problem with fields of their types; else ""."""
+    if not isinstance(problem, Problem):
+        return type(problem).__name__
+    try:
+        prompt = Transcript.of(problem.prompt)
+        operator.index(problem.level)
+    except Exception as error:  # noqa: BLE001 the fields may hold anything
+        return f"a Problem with a prompt or a level of another type ({reason_of(error)})"
+    texts = (problem.task, problem.key, problem.answer, *(span.text for span in prompt))
+    if not all(isinstance(text, str) for text in texts) or not isinstance(problem.facts, Mapping):
+        return "a Problem whose task, key, answer or prompt is no text, or whose facts are no mapping"
+    return ""
+
+
+def environment_of(task: Task, problem: Problem) -> tuple[Environment | None, Transcript]:
+    """Returns the environment of a problem, and the initial transcript of a rollout.
+
+    Raises:
+        EnvironmentFailure: the task cannot create the environment.
+    """
+    with failures_of("the environment of the task"):
+        environment = task.environment(problem) if task.environment else None
+        return environment, opening(problem, environment)
+
+
 def asked(task: Task, problem: Problem) -> Transcript:
     """Returns the initial transcript of a rollout of a task's problem, tools included.
 
     If the environment cannot be created, returns the prompt alone, as `collect` does when it records that failure.
     """
     try:
-        return opening(problem, task.environment(problem) if task.environment else None)
-    except Exception:  # noqa: BLE001 whatever it raises is the environment's failure, which `collect` records
+        return environment_of(task, problem)[1]
+    except EnvironmentFailure:
         return Transcript.of(problem.prompt)

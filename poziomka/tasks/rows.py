@@ -1,15 +1,18 @@
 """Readers of problem files: JSON Lines, gzipped or not, and Parquet files of data sets on the Hugging Face hub."""
 
 import gzip
+import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from poziomka.core.errors import TaskError
-from poziomka.core.safety.untrusted import LARGE, open_regular, parse_json
+from poziomka.core.safety.untrusted import LARGE, SIZE, open_regular, parse_json
 from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION
 
+UNPACKED = 100  # largest ratio of unpacked to packed size of a file that unpacks to more than SIZE bytes
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 OLD_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")  # the oldest data sets have no owner
 Row = tuple[str, Mapping[str, object]]  # location for error messages, and the parsed object
@@ -25,9 +28,39 @@ def read_lines(path: Path, how: str) -> list[tuple[str, object]]:
     Raises:
         TaskError: the file is missing, too large, empty or not valid JSON; the message names the file and the line.
     """
+    rows: list[tuple[str, object]] = []
+    for number, line in enumerate(_lines(path, how), 1):
+        where = f"line {number} of {path}"
+        if len(line) > SIZE:
+            message = f"{where} has more than the {SIZE:,} bytes that a line may have"
+            raise TaskError(message)
+        if line.strip():
+            rows.append((where, parse_json(line, where, TaskError)))
+    if not rows:
+        message = f"{path} holds no problem: it must have one a line"
+        raise TaskError(message)
+    return rows
+
+
+def _lines(path: Path, how: str) -> Iterator[bytes]:
+    """Yields the lines of a file, gzipped or not, one at a time; of a line of more than SIZE bytes the first SIZE + 1.
+
+    Lines end with a line feed only, because a question may contain other line separators.
+
+    Raises:
+        TaskError: the file is missing, too large, or cannot be read or unpacked.
+    """
     try:
         with open_regular(path, TaskError) as file:
-            data = (gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file).read(LARGE + 1)
+            packed = path.suffix == ".gz"
+            content: gzip.GzipFile | BinaryIO = gzip.GzipFile(fileobj=file) if packed else file
+            most = min(LARGE, max(SIZE, UNPACKED * os.fstat(file.fileno()).st_size)) if packed else LARGE
+            left = most
+            while line := content.readline(min(SIZE, left) + 1):
+                left -= len(line)
+                if left < 0:
+                    break
+                yield line.removesuffix(b"\n")
     except FileNotFoundError as error:
         message = f"there is no file {path}: {how}"
         raise TaskError(message) from error
@@ -37,18 +70,10 @@ def read_lines(path: Path, how: str) -> list[tuple[str, object]]:
     except (EOFError, zlib.error) as error:  # gzip raises these, or OSError, for files that are not gzip
         message = f"cannot read {path}: {error}: {how}"
         raise TaskError(message) from error
-    if len(data) > LARGE:
-        message = f"cannot read {path}: it has more than the {LARGE:,} bytes that are read; split it"
+    if left < 0:
+        unpacked = "unpacked, " if packed else ""
+        message = f"cannot read {path}: {unpacked}it has more than the {most:,} bytes that are read; split it"
         raise TaskError(message)
-    rows: list[tuple[str, object]] = []
-    for number, line in enumerate(data.split(b"\n"), 1):  # not splitlines: a question may contain other line separators
-        if line.strip():
-            where = f"line {number} of {path}"
-            rows.append((where, parse_json(line, where, TaskError)))
-    if not rows:
-        message = f"{path} holds no problem: it must have one a line"
-        raise TaskError(message)
-    return rows
 
 
 def read_rows(path: Path, how: str) -> list[Row]:

@@ -123,7 +123,7 @@ def at_budgets(
         message = f"task {task.name!r} talks to an environment while it thinks: evaluate each budget by itself"
         raise SettingsError(message)
     sampling = replace(sampling, think_most=max(budgets))
-    drawn = task.first("test", problems)
+    drawn = task.first("test", problems, stand_ins=True)
     with Scoring(task) if scoring is None else nullcontext(scoring) as judge:
         longest = collect(sampler, task, drawn, sampling, attempts=attempts, name=NAME, scoring=judge)
 

@@ -1,21 +1,24 @@
 """What a run measures of a model, and on which problems."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
 from poziomka.app.build import build
-from poziomka.app.measure import gains
+from poziomka.app.measure import Measured, gains, record
 from poziomka.app.settings.recipe import recipe_of
 from poziomka.app.train import Training, train
 from poziomka.core.problem import Score, Verdict
-from poziomka.core.rollouts.evaluation import paired_gain
+from poziomka.core.rollouts.evaluation import evaluate, paired_gain
+from poziomka.core.sampler import Sampling
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import plain
 from poziomka.core.transcript import split_thought
 from poziomka.runs import Run
 from poziomka.tasks import task_named
+from poziomka.testing import ScriptedSampler
 
 VALUES = {
     "threads": 1,
@@ -61,6 +64,23 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured")
     train(recipe_of(VALUES), folder, keep_watch=False)
     return folder
+
+
+def test_references_that_raise_are_noted_and_end_no_run(tmp_path):
+    def unknown(problem, most):
+        raise SystemExit(problem.key)
+
+    recipe = recipe_of(VALUES)
+    built = build(recipe)
+    task = replace(built.task, references=unknown)
+    found = evaluate(ScriptedSampler([" 1"]), task, Sampling(), problems=2)
+    measured = Measured({"trained": {}}, {"trained": dict.fromkeys((0, 2, 8), found)})
+    with Run.open(tmp_path / "run", plain(recipe)) as run:
+        record(measured, run, task, recipe)
+        assert run.results("references") is None
+        assert run.results("frontier")["curves"] == {"trained": {}}
+        (note,) = run.notes
+        assert re.search(r"the references of task 'recurrence' raised SystemExit: .*: the report draws no known", note)
 
 
 # ---------------------------------------------------------------------------------------------------- made to think

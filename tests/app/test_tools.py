@@ -61,6 +61,15 @@ def test_without_tools_nothing_answers():
     assert build(recipe_of(bare)).task.environment is None
 
 
+def test_settings_of_tools_without_tools_are_noted():
+    settings = recipe(tools={"format": "hermes", "cost": 0.1})
+    assert [note.partition(" is not used, because the recipe has no tools")[0] for note in build(settings).notes] == [
+        "tools.format = 'hermes'",
+        "tools.cost = 0.1",
+    ]
+    assert build(recipe(tools={"cost": 0.0})).notes == build(recipe()).notes == ()
+
+
 def test_an_unknown_tool_is_refused_with_the_nearest():
     with pytest.raises(SettingsError, match="calculator"):
         build(recipe(tools={"calculater": {}}))

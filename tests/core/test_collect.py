@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from poziomka.core.environment import Reply, opened
-from poziomka.core.errors import EnvironmentFailure, SamplerError
+from poziomka.core.errors import EnvironmentFailure, SamplerError, SettingsError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch
 from poziomka.core.rollouts.collect import Collector, collect, wait_for
@@ -143,7 +143,7 @@ def test_an_environment_that_cannot_be_made_fails_each_attempt():
     broken_task = Task("sums", None, scorer, environment=broken, trusted=True)
     (group,) = collect(ScriptedSampler([" 1"]), broken_task, PROBLEMS[:1], Sampling(), attempts=2)
     assert [rollout.score.verdict for rollout in group] == [Verdict.ERROR] * 2
-    assert group[0].score.why == "the task could not make an environment: 0+1"
+    assert group[0].score.why == "the environment of the task raised OSError: 0+1"
 
 
 def test_a_failed_attempt_has_no_policy():
@@ -264,3 +264,139 @@ def test_groups_come_as_they_are_finished_and_an_early_end_cancels_the_rest():
     number, _ = asyncio.run(asyncio.wait_for(first(), 60))
     assert number in (1, 2)
     assert len(asked) == 3
+
+
+# ----------------------------------------------------------------------------------------- what user code may do
+class Broken:
+    """An environment and its session, one part of which does what a test says."""
+
+    def __init__(self, part, act):
+        self.part, self.act = part, act
+
+    def do(self, part, other=None):
+        return self.act() if part == self.part else other
+
+    @property
+    def stop(self):
+        return self.do("stop", ("go",))
+
+    @property
+    def described(self):
+        return self.do("described")
+
+    @property
+    def after_end(self):
+        return self.do("after_end", other=False)
+
+    def open(self, problem):
+        return self.do("open", self)
+
+    def unfinished(self, transcript):
+        return self.do("unfinished", other=False)
+
+    async def reply(self, transcript):
+        return self.do("reply", Reply(Span(Author.ENVIRONMENT, " on")))
+
+    def close(self):
+        self.do("close")
+
+
+PARTS = ("stop", "described", "after_end", "open", "unfinished", "reply", "close")
+
+
+def failing(error):
+    def act():
+        raise error
+
+    return act
+
+
+def broken_task(part, act):
+    def environment(problem):
+        whole = Broken(part, act)
+        if part == "environment":
+            return act()
+        return whole if problem.key == "0+1" else None
+
+    return Task("sums", None, scorer, environment=environment, trusted=True)
+
+
+@pytest.mark.parametrize("part", ["environment", *PARTS])
+@pytest.mark.parametrize(
+    "error", [KeyError("door"), SystemExit(1), GeneratorExit(), asyncio.CancelledError(), SettingsError("no such door")]
+)
+def test_an_environment_may_raise_anything_in_any_part(part, error):
+    task = broken_task(part, failing(error))
+    groups = collect(ScriptedSampler([" go"]), task, PROBLEMS[:1], Sampling(tokens=4), attempts=2)
+    for rollout in groups[0]:
+        assert (rollout.score.verdict, rollout.score.reward) == (Verdict.ERROR, None)
+        assert type(error).__name__ in rollout.score.why
+
+
+def test_an_environment_that_fails_at_one_problem_fails_no_other():
+    task = broken_task("reply", failing(SystemExit(1)))
+    groups = collect(
+        ScriptedSampler(lambda transcript, _: " go" if "0 +" in transcript.text else " 2"),
+        task,
+        PROBLEMS[:2],
+        Sampling(),
+    )
+    assert [group[0].score.verdict for group in groups] == [Verdict.ERROR, Verdict.CORRECT]
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("environment", object()),
+        ("stop", "go"),
+        ("stop", ("go", 5)),
+        ("stop", ("",)),
+        ("stop", None),
+        ("described", {"name": "tool"}),
+        ("open", None),
+        ("reply", "on"),
+    ],
+)
+def test_what_is_no_environment_fails_its_attempts(part, value):
+    ((rollout,),) = collect(ScriptedSampler([" go", " 1"]), broken_task(part, lambda: value), PROBLEMS[:1], Sampling())
+    assert (rollout.score.verdict, rollout.score.reward) == (Verdict.ERROR, None)
+
+
+@pytest.mark.parametrize("span", [None, Span(Author.ENVIRONMENT, 7)])
+def test_a_reply_without_text_fails_its_attempt(span):
+    ((rollout,),) = collect(
+        ScriptedSampler([" go", " 1"]), broken_task("reply", lambda: Reply(span)), PROBLEMS[:1], Sampling()
+    )
+    assert rollout.score.verdict is Verdict.ERROR
+    assert "spans of text" in rollout.score.why
+
+
+@pytest.mark.parametrize("part", ["environment", *PARTS])
+def test_ctrl_c_inside_an_environment_ends_the_collection(part):
+    with pytest.raises(KeyboardInterrupt):
+        collect(
+            ScriptedSampler([" go", " 1"]), broken_task(part, failing(KeyboardInterrupt())), PROBLEMS[:1], Sampling()
+        )
+
+
+def test_a_wrong_setting_of_ours_ends_the_collection():
+    def refuse(transcript, sampling):
+        message = "sampling.top_k is not known to this sampler"
+        raise SettingsError(message)
+
+    with pytest.raises(SettingsError, match="top_k"):
+        collect(ScriptedSampler(refuse), task(Room()), PROBLEMS[:1], Sampling())
+
+
+def test_a_problem_that_could_not_be_drawn_is_a_failed_check_at_each_attempt():
+    def source(split, index, level):
+        return PROBLEMS[0] if index != 1 else 1 // 0
+
+    drawn = Task("sums", source, scorer, size=3, splits=("train", "validation", "test")).take(
+        "test", 0, 3, stand_ins=True
+    )
+    sampler = ScriptedSampler([" 1"])
+    groups = collect(sampler, task(), drawn, Sampling(), attempts=2)
+    assert [[rollout.score.reward for rollout in group] for group in groups] == [[1, 1], [None, None], [1, 1]]
+    assert groups[1][0].score.why.startswith("the source of task 'sums' raised ZeroDivisionError at test/1")
+    assert len(sampler.requests) == 4  # the model was asked nothing about it

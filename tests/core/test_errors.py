@@ -15,6 +15,7 @@ KINDS = {
     "RunError": RuntimeError,
     "CheckpointError": errors.RunError,
     "TranscriptError": errors.SamplerError,
+    "ProblemError": errors.TaskError,
 }
 
 

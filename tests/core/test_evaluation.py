@@ -240,3 +240,26 @@ def test_no_estimator_raises_a_bare_exception():
     with pytest.raises(TaskError, match="at least one judged attempt"):
         proportion([])
     assert paired_gain([[1.0], [], [1.0]], [[0.0], [1.0], [0.0]]).mean == 1.0
+
+
+@pytest.mark.parametrize("groups", [[], [[]], [[], []]])
+@pytest.mark.parametrize("figure", ["tokens", "thinking", "accuracy", "bounds"])
+def test_a_figure_of_no_attempt_is_refused_in_a_sentence(groups, figure):
+    with pytest.raises(TaskError, match=r"received none|could be judged"):
+        getattr(Evaluation(groups), figure)
+
+
+def test_a_problem_that_cannot_be_drawn_is_a_failed_check_of_the_evaluation():
+    def source(split, index, level):
+        return Problem.ask("sums", f"{split}{index}", "?", "7") if index != 1 else 1 // 0
+
+    found = evaluate(
+        ScriptedSampler([" 7"]),
+        Task("sums", source, lambda problem, transcript: Score.right("7"), trusted=True),
+        Sampling(),
+        problems=3,
+        attempts=2,
+    )
+    assert (found.failures, found.problems, len(found.groups)) == (2, 2, 3)
+    assert found.accuracy.mean == 1.0
+    assert found.bounds == (pytest.approx(2 / 3), 1.0)

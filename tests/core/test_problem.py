@@ -1,10 +1,14 @@
 """Problems, scores and tasks keep their contracts."""
 
 import math
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
-from poziomka.core.errors import TaskError
+from poziomka.core.errors import ProblemError, TaskError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.splits import SPLITS
 from poziomka.core.task import Task
@@ -130,3 +134,118 @@ def test_take_goes_on_in_an_endless_one():
 def test_a_score_that_no_journal_could_keep_is_refused(values):
     with pytest.raises(TaskError, match=r"received (12|3|'correct'|None)"):
         Score(*values)
+
+
+# ------------------------------------------------------------------------------------------- what a task does wrong
+def at_one(act):
+    """A source that does what a test says at index 1."""
+    return lambda split, index, level: act() if index == 1 else source(split, index, level)
+
+
+def raising(error):
+    def act(*_):
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize("error", [KeyError(1), SystemExit(1), GeneratorExit(), MemoryError(), RecursionError()])
+def test_a_stand_in_says_why_its_problem_could_not_be_drawn(error):
+    task = Task("sums", at_one(raising(error)), scorer, splits=SPLITS)
+    with pytest.raises(ProblemError, match=f"raised {type(error).__name__} at test/1"):
+        task.take("test", 0, 3)
+    problems = task.take("test", 0, 3, stand_ins=True)
+    assert [bool(problem.fault) for problem in problems] == [False, True, False]
+    assert type(error).__name__ in problems[1].fault
+    assert task.first("test", 2, stand_ins=True) == problems[:2]
+    assert Task("sums", at_one(raising(error)), scorer, levels=(1, 2)).draw("test", 1, 2).level == 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        Problem("?", task="sums", key=7),
+        Problem((7,), task="sums", key="k"),
+        Problem((Message("user", 7),), task="sums", key="k"),
+        Problem((Message("nobody", "?"),), task="sums", key="k"),
+        Problem((), task="sums", key="k", level="hard"),
+        Problem((), task="sums", key="k", facts=[1]),
+    ],
+)
+def test_what_is_no_problem_is_not_drawn(given):
+    with pytest.raises(ProblemError, match="a source returns a Problem: that of task 'sums' returned"):
+        Task("sums", lambda *_: given, scorer, splits=SPLITS).problem("train", 1)
+
+
+def test_a_problem_whose_answer_is_no_text_is_not_drawn():
+    with pytest.raises(ProblemError, match="the answer of a problem is a text"):
+        Task("sums", lambda *_: Problem("?", 12, task="sums", key="k"), scorer, splits=SPLITS).problem("train", 1)
+
+
+def test_a_level_of_numpy_is_a_level():
+    problem = Task("sums", lambda *_: replace(source("train", 0, 1), level=np.int64(3)), scorer).problem("test", 1)
+    assert type(problem.level) is int
+    assert problem.level == 3
+
+
+def test_ctrl_c_inside_a_source_passes():
+    with pytest.raises(KeyboardInterrupt):
+        Task("sums", at_one(raising(KeyboardInterrupt())), scorer, splits=SPLITS).draw("train", 1)
+
+
+def test_an_index_that_is_not_there_has_no_stand_in():
+    with pytest.raises(TaskError, match="there is no index 3"):
+        SUMS.draw("train", 3)
+
+
+def test_a_source_that_fails_once_spoils_no_other_problem_of_an_endless_task():
+    task = Task("sums", at_one(raising(KeyError(1))), scorer)
+    problems = task.take("train", 0, 4, stand_ins=True) + task.take("validation", 5, 2, stand_ins=True)
+    assert [bool(problem.fault) for problem in problems] == [False, True, False, False, False, False]
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_only_what_stands_at_an_index_of_an_endless_task_fails_that_index(split):
+    def every_third(split, index, level):
+        return source(split, index, level) if index % 3 else 1 // 0
+
+    problems = Task("sums", every_third, scorer).take(split, 0, 60, stand_ins=True)
+    assert [bool(problem.fault) for problem in problems] == [index % 3 == 0 for index in range(60)]
+
+
+def test_a_count_that_failed_is_not_half_known():
+    task = Task("sums", at_one(raising(KeyError(1))), scorer, size=3)
+    for _ in range(2):
+        with pytest.raises(ProblemError, match="raised KeyError at train/1"):
+            task.count("train")
+
+
+@pytest.mark.parametrize("kind", [raising(SystemExit(1)), lambda problem: [problem]])
+def test_a_kind_that_cannot_be_told_is_a_problem_that_cannot_be_drawn(kind):
+    with pytest.raises(ProblemError, match="the kind of problem 'train-0' of task 'sums' raised"):
+        Task("sums", source, scorer, kind=kind).problem("train", 0)
+
+
+def test_a_size_that_cannot_be_told_is_a_task_error():
+    with pytest.raises(TaskError, match="the size of split 'test' of task 'sums' raised SystemExit"):
+        Task("sums", source, scorer, size=raising(SystemExit(1))).count("test")
+
+
+# --------------------------------------------------------------------------------------------------- numbers of a score
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.array(0.5), Fraction(1, 2), Decimal("0.5")])
+def test_numbers_of_a_score_are_pythons_own(number):
+    score = Score(
+        number, Verdict.WRONG, parts={"half": number, "count": np.int64(3), "whole": 3, "yes": np.bool_(True)}
+    )
+    assert score.reward == 0.5
+    assert score.parts == {"half": 0.5, "count": 3.0, "whole": 3, "yes": 1.0}
+    assert {type(value) for value in (score.reward, *score.parts.values())} == {float, int}
+
+
+@pytest.mark.parametrize(
+    "parts", [None, [1.0], {"a": "0.5"}, {"a": None}, {"a": [1.0, 2.0]}, {1: 1.0}, {"a": np.ones(2)}]
+)
+def test_parts_that_are_no_numbers_by_name_are_refused(parts):
+    with pytest.raises(TaskError, match="the parts of a score are numbers by name: received"):
+        Score(1.0, Verdict.CORRECT, "1", parts=parts)

@@ -280,3 +280,69 @@ def test_a_tool_that_the_format_cannot_call_is_refused():
 
     with pytest.raises(SettingsError, match="no place for the argument 'b'"):
         Toolbox([tool(add)], "plain")
+
+
+# ------------------------------------------------------------------------------------ a tool that raises anything
+class Wild(Counting):
+    """A tool of which one part raises."""
+
+    def __init__(self, part, error):
+        super().__init__([])
+        self.part, self.error = part, error
+
+    def do(self, part, result=None):
+        if part == self.part:
+            raise self.error
+        return result
+
+    def open(self):
+        return self.do("open", self)
+
+    def call(self, arguments):
+        return self.do("call", "1")
+
+    def fork(self):
+        return self.do("fork", self)
+
+    def close(self):
+        self.do("close")
+
+
+def wild(part, error):
+    return Tool("wild", "Raises.", {"type": "object", "properties": {}}, Wild(part, error).open)
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit(), asyncio.CancelledError(), KeyError("door")])
+@pytest.mark.parametrize("part", ["open", "call", "close"])
+def test_a_tool_may_raise_anything_and_no_collection_ends(part, error):
+    task = Task(
+        "numbers",
+        lambda _split, index, _level: Problem.ask("numbers", str(index), "?"),
+        lambda _problem, _transcript: Score.right("42"),
+        lambda _: Toolbox([wild(part, error)]),
+        trusted=True,
+    )
+    sampler = ScriptedSampler([" <tool> </tool>", " 42"])
+    ((rollout,),) = collect(sampler, task, task.take("train", 0, 1), Sampling())
+    assert (rollout.score.verdict, rollout.score.reward) == (Verdict.ERROR, None)
+    assert type(error).__name__ in rollout.score.why
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), OSError("disk")])
+def test_a_tool_that_cannot_fork_is_an_environment_failure(error):
+    session = Toolbox([wild("fork", error)]).open(PROBLEM)
+    answer(session, " <tool> </tool>")
+    with pytest.raises(EnvironmentFailure, match=f"forking the tool 'wild' raised {type(error).__name__}"):
+        session.fork()
+
+
+def test_closing_a_toolbox_closes_what_other_tools_share_too():
+    def leave():
+        raise SystemExit(1)
+
+    log, nothing = [], {"type": "object", "properties": {}}
+    first = Tool("a", "Leaves.", nothing, lambda: Counting(log), leave)
+    second = Tool("b", "Counts.", nothing, lambda: Counting(log), lambda: log.append("shared"))
+    with pytest.raises(EnvironmentFailure, match="a tool could not be closed: a: SystemExit: 1"):
+        Toolbox([first, second]).close()
+    assert log == ["shared"]

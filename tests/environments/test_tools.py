@@ -1,5 +1,6 @@
 """Tools made of functions: their schemas are those of transformers, and what does not fit is told to the model."""
 
+from asyncio import CancelledError
 from enum import Enum
 from functools import partial
 from typing import Literal, Optional
@@ -222,7 +223,18 @@ def test_a_result_is_text_or_json(value, text):
     assert call(tool(given_back)) == text
 
 
-@pytest.mark.parametrize("fault", [ToolFault("not now"), EnvironmentFailure("the door is shut"), OSError("disk")])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ToolFault("not now"),
+        EnvironmentFailure("the door is shut"),
+        OSError("disk"),
+        SystemExit("status"),
+        GeneratorExit("over"),
+        CancelledError("gone"),
+        BaseException("all"),
+    ],
+)
 def test_a_fault_is_the_models_and_anything_else_is_ours(fault):
     def moody() -> str:
         """Raises."""
@@ -274,3 +286,12 @@ def test_closing_the_tool_closes_its_interpreter():
 def test_a_schema_of_ones_own_must_be_an_objects():
     with pytest.raises(SettingsError, match="no object's schema"):
         Tool("a", "Does.", {"type": "string"}, lambda: None)
+
+
+def test_ctrl_c_inside_a_tool_passes():
+    def slow() -> str:
+        """Is interrupted."""
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        call(tool(slow))

@@ -212,3 +212,40 @@ def test_a_curriculum_of_all_levels_is_the_one_without_settings(counting):
 def test_the_levels_of_a_task_without_any_cannot_adapt(echo, size):
     with pytest.raises(TaskError, match="follows levels, and the problems of task 'echo' have none"):
         adaptive(replace(echo, size=size))
+
+
+# ------------------------------------------------------------------------------------ problems that cannot be drawn
+@pytest.fixture
+def moody(graded):
+    """A task whose source raises at the indices of a set; and the set."""
+    bad = set()
+
+    def source(split, index, level):
+        if index in bad:
+            raise KeyError(index)
+        return graded.source(split, index, level)
+
+    return replace(graded, source=source), bad
+
+
+def test_an_endless_task_deals_a_stand_in_for_what_its_source_cannot_give(moody):
+    task, bad = moody
+    curriculum = Curriculum(replace(task, size=None), seed=1)
+    bad.add(curriculum._first + 2)
+    dealt = curriculum.take(3) + curriculum.take(2)
+    assert [bool(problem.fault) for problem in dealt] == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize("kind", ["all", "adaptive"])
+def test_a_finite_task_deals_a_stand_in_too_and_learns_from_the_rest(moody, rollout, kind):
+    task, bad = moody
+    curriculum = Curriculum(task, 1, 0.5, CurriculumSettings(kind=kind, start=(1, 3) if kind == "adaptive" else None))
+    bad |= {1, 2, 5}
+    dealt = curriculum.take(24)
+    assert any(problem.fault for problem in dealt)
+    assert not all(problem.fault for problem in dealt)
+    curriculum.learn([solved(rollout, problem, *((None,) if problem.fault else (1.0,))) for problem in dealt])
+    bad.clear()
+    if kind == "all":
+        curriculum.learn([solved(rollout, task.problem("train", 1), 1.0)])  # it was not known when rewards were counted
+        assert curriculum.retired == set(range(12)) - {1, 2, 5}

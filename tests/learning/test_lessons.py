@@ -1,11 +1,15 @@
 """Which demonstrations come next is named by seed and update."""
 
+import re
+from asyncio import CancelledError
 from dataclasses import replace
 
 import pytest
 
+from poziomka.core.environment import Reply
 from poziomka.core.errors import SettingsError, TaskError
-from poziomka.core.transcript import Author
+from poziomka.core.splits import SPLITS
+from poziomka.core.transcript import Author, Span
 from poziomka.learning.samples.demonstrations import Lessons, LessonSettings
 from poziomka.models.text.chat import PlainFormat
 from poziomka.models.text.tokenizer import Tokenizer
@@ -131,3 +135,92 @@ def test_levels_of_lessons_are_a_lowest_and_a_highest(wrong):
 def test_lessons_of_levels_that_are_not_there_are_refused(counting, digits):
     with pytest.raises(TaskError, match=r"has levels \(1, 9\): it cannot be trained on levels 5 to 12"):
         lessons_of(counting, digits, levels=(5, 12))
+
+
+# --------------------------------------------------------------------------------------------- what a task does wrong
+class Room:
+    """An environment and its session that answer each 2; one part raises at problems of level 5."""
+
+    def __init__(self, part, error, level=5):
+        self.part, self.error, self.level = part, error, level
+
+    def do(self, part, result=None):
+        if part == self.part and self.level == 5:
+            raise self.error
+        return result
+
+    @property
+    def stop(self):
+        return self.do("stop", ("2",))
+
+    def open(self, problem):
+        return self.do("open", self)
+
+    def unfinished(self, transcript):
+        return self.do("unfinished", result=False)
+
+    async def reply(self, transcript):
+        return self.do("reply", Reply(Span(Author.ENVIRONMENT, " 0")))
+
+    def close(self):
+        self.do("close")
+
+
+def faulty(task, part, error):
+    """The task with one part that raises at problems of level 5."""
+
+    def at_five(function):
+        def act(problem):
+            if problem.level == 5:
+                raise error
+            return function(problem)
+
+        return act
+
+    def source(split, index, level):
+        problem = task.source(split, index, level)
+        return at_five(lambda given: given)(problem)
+
+    if part == "source":
+        return replace(task, source=source, splits=SPLITS)
+    if part == "demonstration":
+        return replace(task, demonstration=at_five(task.demonstration))
+    room = (lambda problem: Room(part, error, problem.level)) if part != "environment" else at_five(lambda _: None)
+    return replace(task, environment=room)
+
+
+TASK_PARTS = ("source", "demonstration", "environment", "stop", "open", "unfinished", "reply", "close")
+
+
+@pytest.mark.parametrize("part", TASK_PARTS)
+@pytest.mark.parametrize("error", [KeyError("door"), SystemExit(1), CancelledError(), SettingsError("no such door")])
+def test_a_demonstration_whose_task_raises_is_left_out_and_counted(counting, digits, part, error):
+    lessons = lessons_of(faulty(counting, part, error), digits, grow_share=0.0, tokens=2000)
+    shown = lessons.at(10, 20)
+    assert 5 not in levels(shown)
+    assert {4, 6} <= set(levels(shown))
+    note = lessons.notes[0]
+    assert re.fullmatch(rf"\d+ demonstrations were left out: \w+: .* raised {type(error).__name__}.*", note)
+
+
+@pytest.mark.parametrize("part", TASK_PARTS)
+def test_ctrl_c_inside_a_task_ends_a_warm_start(counting, digits, part):
+    with pytest.raises(KeyboardInterrupt):
+        lessons_of(faulty(counting, part, KeyboardInterrupt()), digits, grow_share=0.0, tokens=2000).at(10, 20)
+
+
+def test_a_session_that_fails_and_cannot_be_closed_is_left_out_for_the_first_reason(counting, digits):
+    class Torn(Room):
+        def close(self):
+            raise OSError
+
+    task = replace(counting, environment=lambda problem: Torn("reply", KeyError("door"), 5), levels=(5, 5))
+    lessons = lessons_of(task, digits)
+    with pytest.raises(TaskError, match="the session raised KeyError: 'door'"):
+        lessons.at(1, 20)
+
+
+@pytest.mark.parametrize("given", [None, ("1", 5), "1 2"])
+def test_a_demonstration_that_is_no_thought_and_answer_is_left_out(counting, digits, given):
+    with pytest.raises(TaskError, match=r"no demonstration of task 'count' can be shown: 1000 .*ProblemError"):
+        lessons_of(replace(counting, demonstration=lambda _: given), digits).at(1, 20)

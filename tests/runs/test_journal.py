@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -210,3 +211,21 @@ def test_a_journal_without_the_newer_columns_is_read(path, rollout):
     table = pq.read_table(path)
     pq.write_table(table.drop_columns(["chosen", "strategy_reward"]), path)
     assert read_journal(path).rollouts == [one]
+
+
+def test_numbers_of_numpy_are_kept(path):
+    problem = Problem.ask("sums", "1+1", "?", "2", low=np.int64(1), drawn=np.array([0.5, 1.5]), name="a")
+    score = Score(np.float32(0.5), Verdict.WRONG, "3", "", {"length": np.float32(0.25), "words": np.int64(3)})
+    write_journal(path, [[Rollout("r0", problem, (Branch(Transcript(), score),))]])
+    (kept,) = read_journal(path).rollouts
+    assert kept.score == score
+    assert kept.score.parts == {"length": 0.25, "words": 3}
+    assert kept.problem.facts == {"low": 1, "drawn": [0.5, 1.5], "name": "a"}
+
+
+def test_parts_of_an_older_journal_that_are_no_numbers_are_passed_over(path, groups):
+    write_journal(path, groups)
+    table = pq.read_table(path)
+    rows = [row | {"parts": json.dumps({"length": 0.5, "why": "long"})} for row in table.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
+    assert {tuple(rollout.score.parts.items()) for rollout in read_journal(path).rollouts} == {(("length", 0.5),)}

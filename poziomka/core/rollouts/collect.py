@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from poziomka.core.environment import opening
+from poziomka.core.environment import stops_of
+from poziomka.core.errors import EnvironmentFailure
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Group, Rollout, seed_of_rollout
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.strategy import Attempt, Strategy
-from poziomka.core.task import Task
+from poziomka.core.task import Task, environment_of
 from poziomka.core.transcript import Author, Transcript
 
 T = TypeVar("T")
@@ -115,17 +116,20 @@ class Collector:
         return number, await asyncio.gather(*judged)
 
     async def _attempts(self, problem: Problem, params: Sequence[Sampling]) -> list[Attempt]:
-        """Returns one attempt for each of `params`; all are failures if the environment cannot be created."""
-        task = self.scoring.task
+        """Returns one attempt for each of `params`.
+
+        All are failures if the problem could not be drawn or the environment cannot be created.
+        """
+        if problem.fault:
+            return [Attempt.failed(Transcript.of(problem.prompt), problem.fault)] * len(params)
         try:
-            environment = task.environment(problem) if task.environment else None
-            prompt = opening(problem, environment)
-        except Exception as error:  # noqa: BLE001 any exception is the environment's failure
-            failed = Attempt.failed(Transcript.of(problem.prompt), f"the task could not make an environment: {error}")
-            return [failed] * len(params)
+            environment, prompt = environment_of(self.scoring.task, problem)
+            stop = () if environment is None else stops_of(environment)
+        except EnvironmentFailure as failure:
+            return [Attempt.failed(Transcript.of(problem.prompt), str(failure))] * len(params)
         if environment is None:
             return await self.strategy.attempts(self.sampler, prompt, params, problem=problem)
-        params = [replace(how, stop=(*how.stop, *environment.stop)) for how in params]
+        params = [replace(how, stop=(*how.stop, *stop)) for how in params]
         opens = partial(environment.open, problem)
         return await self.strategy.attempts(self.sampler, prompt, params, open_session=opens, problem=problem)
 

@@ -4,8 +4,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from poziomka.core.environment import Reply, Session, goes_on, opened
+from poziomka.core.environment import Session, goes_on, opened, reply_of
 from poziomka.core.errors import EnvironmentFailure, TranscriptError
+from poziomka.core.failures import failures_of
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Branch
 from poziomka.core.sampler import OnToken, Sampler, Sampling
@@ -38,40 +39,25 @@ async def converse(
         EnvironmentFailure: the session raised, or returned neither a Reply nor None.
     """
     left = sampling.tokens
-    waits = (Stop.PHRASE, Stop.END) if getattr(session, "after_end", False) else (Stop.PHRASE,)
+    with failures_of("the session"):
+        waits = (Stop.PHRASE, Stop.END) if getattr(session, "after_end", False) else (Stop.PHRASE,)
     while left > 0:
         before = transcript.cost
         transcript = await sampler.extend(transcript, replace(sampling, tokens=left), on_token)
         left -= max(transcript.cost - before, 1)
         if transcript.stop not in waits:
             break
-        try:
-            if transcript.stop is Stop.PHRASE and goes_on(session, transcript):
-                continue
-            reply = await _reply(session, transcript)
-        except EnvironmentFailure:
-            raise
-        except Exception as error:
-            message = f"the session raised {type(error).__name__}: {error}"
-            raise EnvironmentFailure(message) from error
+        if transcript.stop is Stop.PHRASE and goes_on(session, transcript):
+            continue
+        began = time.perf_counter()
+        reply = await reply_of(session, transcript)
         if reply is None:
             break
-        transcript += reply.spans
+        first, *more = reply.spans
+        transcript += (replace(first, seconds=time.perf_counter() - began), *more)
         if reply.done:
             break
     return transcript
-
-
-async def _reply(session: Session, transcript: Transcript) -> Reply | None:
-    """Returns the session's reply with its wall-clock seconds; None if the session returns None."""
-    began = time.perf_counter()
-    reply = await session.reply(transcript)
-    if reply is None:
-        return None
-    if not isinstance(reply, Reply):
-        message = f"a session answers with a Reply or None: received a {type(reply).__name__}"
-        raise EnvironmentFailure(message)
-    return replace(reply, span=replace(reply.span, seconds=time.perf_counter() - began))
 
 
 class SingleReply(Strategy):

@@ -2,13 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
-from poziomka.core.rollout import Group
+from poziomka.core.rollout import Group, Rollout
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler, Sampling
@@ -184,13 +184,28 @@ class Evaluation:
 
     @property
     def tokens(self) -> float:
-        """Mean number of MODEL tokens per attempt."""
-        return fmean(r.transcript.cost for group in self.groups for r in group)
+        """Mean number of MODEL tokens per attempt.
+
+        Raises:
+            TaskError: there is no attempt.
+        """
+        return self._mean(lambda rollout: rollout.transcript.cost)
 
     @property
     def thinking(self) -> float:
-        """Mean number of thinking tokens per attempt."""
-        return fmean(r.thinking for group in self.groups for r in group)
+        """Mean number of thinking tokens per attempt.
+
+        Raises:
+            TaskError: there is no attempt.
+        """
+        return self._mean(lambda rollout: rollout.thinking)
+
+    def _mean(self, value: Callable[[Rollout], int]) -> float:
+        values = [value(rollout) for group in self.groups for rollout in group]
+        if not values:
+            message = "a mean over attempts needs at least one attempt: received none"
+            raise TaskError(message)
+        return fmean(values)
 
     def verdicts(self) -> dict[str, int]:
         """Returns the number of attempts of each verdict, without verdicts that did not occur."""
@@ -266,6 +281,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluates a sampler on the first problems of a split; the same call repeats exactly.
 
+    Every attempt at a problem that cannot be drawn is a failed check.
+
     Args:
         sampler: samples the attempts.
         task: provides the problems, the environment and the scorer.
@@ -278,7 +295,7 @@ def evaluate(
     Raises:
         TaskError: the split is empty.
     """
-    drawn = task.first(split, problems)
+    drawn = task.first(split, problems, stand_ins=True)
     return Evaluation(
         collect(sampler, task, drawn, sampling, attempts=attempts, name=f"evaluate/{split}", scoring=scoring)
     )

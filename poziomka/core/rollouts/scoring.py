@@ -24,7 +24,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Self
 
-from poziomka.core.errors import TaskError
+from poziomka.core.errors import TaskError, reason_of
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.safety.processes import Line, descendants, end_tree, is_child, keep_orphans, signalled
 from poziomka.core.task import Scorer, Task
@@ -72,7 +72,7 @@ def judge(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 a scorer may raise anything; all of it becomes verdict ERROR
-        return Score.failed(Verdict.ERROR, f"the scorer raised {type(error).__name__}: {error}"[:500])
+        return Score.failed(Verdict.ERROR, f"the scorer raised {reason_of(error)}")
     if not isinstance(score, Score):
         return Score.failed(Verdict.ERROR, f"the scorer returned {type(score).__name__}, not a Score or a number")
     if transcript.stop is Stop.LENGTH and score.verdict in (Verdict.WRONG, Verdict.UNPARSED):

@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from poziomka.core.errors import EnvironmentFailure, SettingsError
+from poziomka.core.errors import SettingsError
+from poziomka.core.failures import failures_of
 from poziomka.environments.sandbox.interpreter import Console, Interpreter, Output
 from poziomka.environments.tools.schema import Schema, as_hinted, fault_in, hints_of, schema_of, summary
 
@@ -122,13 +123,8 @@ class Tool:
         if fault:
             raise ToolFault(fault)
         assert isinstance(arguments, Mapping)
-        try:
+        with failures_of(f"the tool {self.name!r}", passes=(ToolFault,)):
             return running.call(arguments)
-        except (ToolFault, EnvironmentFailure):
-            raise
-        except Exception as error:
-            message = f"the tool {self.name!r} raised {type(error).__name__}: {error}"
-            raise EnvironmentFailure(message) from error
 
 
 def tool(function: Callable[..., Any], name: str = "") -> Tool:

@@ -5,11 +5,12 @@ session, keeps its state between calls and is forked with the session. Calls run
 in which they were written, in no thread: the same text gets the same results, so a run is as reproducible as its tools.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from poziomka.core.environment import Reply
-from poziomka.core.errors import EnvironmentFailure, SettingsError
+from poziomka.core.errors import EnvironmentFailure, SettingsError, reason_of
+from poziomka.core.failures import failures_of
 from poziomka.core.problem import Problem
 from poziomka.core.transcript import Author, Message, Span, Stop, Tools, Transcript
 from poziomka.environments.tools.formats.call_format import Call, CallFormat, Plain, Result, latest, unmarked
@@ -101,9 +102,12 @@ class Toolbox:
         return said
 
     def close(self) -> None:
-        """Closes the tools and releases the resources that sessions share; may be called twice."""
-        for tool in self.tools.values():
-            tool.close()
+        """Closes all tools and releases the resources that sessions share; may be called twice.
+
+        Raises:
+            EnvironmentFailure: a tool could not be closed; all others were.
+        """
+        _close_all(self.tools)
 
 
 class ToolboxSession:
@@ -171,7 +175,8 @@ class ToolboxSession:
             message = f"the session is closed: the tool {tool.name!r} cannot be called any more"
             raise EnvironmentFailure(message)
         if tool.name not in self._running:
-            self._running[tool.name] = tool.open()
+            with failures_of(f"opening the tool {tool.name!r}", passes=(ToolFault,)):
+                self._running[tool.name] = tool.open()
         return self._running[tool.name]
 
     def fork(self) -> "ToolboxSession":
@@ -183,7 +188,8 @@ class ToolboxSession:
         forks: dict[str, RunningTool] = {}
         try:
             for name, running in self._running.items():
-                forks[name] = running.fork()
+                with failures_of(f"forking the tool {name!r}"):
+                    forks[name] = running.fork()
         except BaseException:
             ToolboxSession(self._toolbox, forks, 0).close()
             raise
@@ -197,19 +203,22 @@ class ToolboxSession:
         """
         self._closed = True
         running, self._running = self._running, {}
-        failed = [f"{name}: {why}" for name, tool in running.items() if (why := _close(tool))]
-        if failed:
-            message = f"a tool could not be closed: {'; '.join(failed)}"
-            raise EnvironmentFailure(message)
+        _close_all(running)
 
 
-def _close(tool: RunningTool) -> str:
-    """Closes a tool; returns the error message, or "" if it raised nothing."""
-    try:
-        tool.close()
-    except Exception as error:  # noqa: BLE001 whatever it raises, the others must be closed
-        return f"{type(error).__name__}: {error}"
-    return ""
+def _close_all(tools: Mapping[str, RunningTool | Tool]) -> None:
+    """Closes all tools; raises EnvironmentFailure with the names of those that could not be closed."""
+    failed = []
+    for name, tool in tools.items():
+        try:
+            tool.close()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 whatever it raises, the others must be closed
+            failed.append(f"{name}: {reason_of(error)}")
+    if failed:
+        message = f"a tool could not be closed: {'; '.join(failed)}"
+        raise EnvironmentFailure(message)
 
 
 def shortened(text: str, most: int) -> str:

@@ -1,6 +1,7 @@
 """Curriculum: selects the next training problems of a task."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from poziomka.core.errors import TaskError
@@ -64,7 +65,7 @@ class Curriculum:
         return self.size is not None and len(self.retired) >= self.size
 
     def take(self, count: int) -> list[Problem]:
-        """Returns the next `count` problems.
+        """Returns the next `count` problems, with a stand-in for each that cannot be drawn (see Task.draw).
 
         Raises:
             TaskError: every problem is retired.
@@ -75,7 +76,7 @@ class Curriculum:
         if size is None:
             start = self._first + self.place
             self.place += count
-            return self.task.take(SPLIT, start, count)
+            return self.task.take(SPLIT, start, count, stand_ins=True)
         if self.finished:
             message = f"all {size} problems of task {self.task.name!r} are retired: the model solves them; stop here"
             raise TaskError(message)
@@ -87,7 +88,7 @@ class Curriculum:
             index = self._order[1][at]
             self.place += 1
             if index not in self.retired:
-                problems.append(self.task.problem(SPLIT, index))
+                problems.append(self.task.draw(SPLIT, index))
         return problems
 
     @property
@@ -100,12 +101,13 @@ class Curriculum:
         level = levels.draw(random_of("curriculum", self.seed, "level", self.place))
         self.place += 1
         if self.size is None:
-            return self.task.problem(SPLIT, self._first + self.place - 1, level)
+            return self.task.draw(SPLIT, self._first + self.place - 1, level)
         indices, dealt = self._of_level[level], self._places.get(level, 0)
         self._places[level] = dealt + 1
         around, at = divmod(dealt, len(indices))
         order = random_of("curriculum", self.seed, "level", level, around).sample(indices, len(indices))
-        return self.task.problem(SPLIT, order[at])
+        problem = self.task.draw(SPLIT, order[at])
+        return replace(problem, level=level) if problem.fault else problem
 
     def learn(self, groups: Sequence[Group]) -> dict[str, float]:
         """Retires solved problems, or moves the range of levels; returns the range's metrics, {} without a range.
@@ -118,11 +120,12 @@ class Curriculum:
         if self.size is None or self.retire_at is None:
             return {}
         if not self._index:
-            self._index = {self.task.problem(SPLIT, i).key: i for i in range(self.size)}
+            self._index = {self.task.draw(SPLIT, i).key: i for i in range(self.size)}
         for group in groups:
             rewards = rewards_of(group)
-            if rewards and sum(rewards) / len(rewards) >= self.retire_at:
-                self.retired.add(self._index[group[0].problem.key])
+            index = self._index.get(group[0].problem.key)  # None: its source failed when the index was made
+            if index is not None and rewards and sum(rewards) / len(rewards) >= self.retire_at:
+                self.retired.add(index)
         return {}
 
     def state(self) -> dict[str, Any]:

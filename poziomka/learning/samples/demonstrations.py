@@ -5,18 +5,20 @@ reply has the author ENVIRONMENT, and a warm start does not train on it.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from random import Random
 
-from poziomka.core.environment import Environment, Session, goes_on, opening
-from poziomka.core.errors import EnvironmentFailure, ModelError, SettingsError, TaskError
+from poziomka.core.environment import Session, close, goes_on, reply_of, session_of, stops_of
+from poziomka.core.errors import EnvironmentFailure, ModelError, ProblemError, SettingsError, TaskError
+from poziomka.core.failures import failures_of
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.seeds import random_of
 from poziomka.core.settings import setting
-from poziomka.core.task import Task
+from poziomka.core.task import Task, environment_of
 from poziomka.core.transcript import THINK, Author, Span, Transcript, compact
 from poziomka.learning.curriculum.levels import SPLIT, of_levels
 from poziomka.models.text.chat import ChatFormat
@@ -65,8 +67,8 @@ def demonstrated(task: Task, settings: LessonSettings) -> tuple[Task, Callable[[
 class Lessons:
     """Draws the demonstrations of each update; seed and update determine them.
 
-    A demonstration that is longer than the context, that the chat format refuses, or whose environment fails is
-    skipped, and another is drawn.
+    A demonstration that is longer than the context, that the chat format refuses, that the task cannot return, or whose
+    environment fails is skipped, and another is drawn.
 
     Args:
         task: a task with demonstrations.
@@ -116,12 +118,7 @@ class Lessons:
             random = random_of("lesson", self.seed, update, draws)
             draws += 1
             level = self._level(min(1.0, grown), random.random())
-            index = random.getrandbits(40) % (self.task.count(SPLIT) or 2**40)
-            problem = self.task.problem(SPLIT, index, level)
-            thought, answer = self.demonstration(problem)
-            if not skill:
-                thought = self._hurried(thought, random)
-            lesson = self._lesson(problem, thought, answer)
+            lesson = self._lesson(random, level, skill=skill)
             if lesson is not None:
                 lessons.append(lesson)
                 tokens, shown = tokens + len(lesson), draws
@@ -130,11 +127,14 @@ class Lessons:
                 raise TaskError(message)
         return lessons
 
-    def _lesson(self, problem: Problem, thought: str, answer: str) -> Transcript | None:
-        """Returns a tokenized demonstration; None, counted in `left_out`, if it cannot be used."""
+    def _lesson(self, random: Random, level: int | None, *, skill: bool) -> Transcript | None:
+        """Returns a tokenized demonstration; None, counted in `left_out`, if it cannot be drawn or used."""
+        index = random.getrandbits(40) % (self.task.count(SPLIT) or 2**40)
         try:
-            lesson = self._shown(problem, thought, answer)
-        except (ModelError, EnvironmentFailure) as error:
+            problem = self.task.problem(SPLIT, index, level)
+            thought, answer = self._demonstrated(problem)
+            lesson = self._shown(problem, thought if skill else self._hurried(thought, random), answer)
+        except (ModelError, EnvironmentFailure, ProblemError) as error:
             self.left_out[f"{type(error).__name__}: {error}"[:200]] += 1
             return None
         if self.context is not None and len(lesson) > self.context:
@@ -142,17 +142,35 @@ class Lessons:
             return None
         return lesson
 
+    def _demonstrated(self, problem: Problem) -> tuple[str, str]:
+        """Returns thought and answer of the task's demonstration.
+
+        Raises:
+            ProblemError: the demonstration raised, or is not two texts.
+        """
+        with failures_of(f"the demonstration of task {self.task.name!r}", ProblemError):
+            thought, answer = self.demonstration(problem)
+        if not all(isinstance(text, str) for text in (thought, answer)):
+            received = f"{type(thought).__name__} and {type(answer).__name__}"
+            message = (
+                f"the demonstration of task {self.task.name!r} is two texts, thought and answer: received {received}"
+            )
+            raise ProblemError(message)
+        return thought, answer
+
     def _shown(self, problem: Problem, thought: str, answer: str) -> Transcript:
         """Returns the tokenized demonstration, with the environment's replies to its tool calls."""
-        environment = self.task.environment(problem) if self.task.environment else None
-        prompt = opening(problem, environment)
-        if environment is None or not any(stop in thought for stop in environment.stop):
+        environment, prompt = environment_of(self.task, problem)
+        if environment is None or not any(stop in thought for stop in stops_of(environment)):
             return self.chat.demonstrate(prompt, thought, answer)
-        session = environment.open(problem)
+        session, stop = session_of(environment, problem)
         try:
-            begun, thought = wait_for(_answered(self.chat, environment, session, self.chat.read(prompt), thought))
-        finally:
-            session.close()
+            begun, thought = wait_for(_answered(self.chat, stop, session, self.chat.read(prompt), thought))
+        except BaseException:
+            with suppress(EnvironmentFailure):  # the first failure is recorded
+                close(session)
+            raise
+        close(session)
         return self.chat.demonstrate(begun, thought, answer)
 
     def _hurried(self, thought: str, random: Random) -> str:
@@ -178,14 +196,14 @@ class Lessons:
 
 
 async def _answered(
-    chat: ChatFormat, environment: Environment, session: Session, begun: Transcript, thought: str
+    chat: ChatFormat, stop: Sequence[str], session: Session, begun: Transcript, thought: str
 ) -> tuple[Transcript, str]:
     """Returns the transcript up to the environment's last reply, and the rest of the thought.
 
     Each span is tokenized by itself, as it is when the model writes.
     """
     place = 0
-    while stops := [found + len(stop) for stop in environment.stop if (found := thought.find(stop, place)) >= 0]:
+    while stops := [found + len(each) for each in stop if (found := thought.find(each, place)) >= 0]:
         place = min(stops)
         said, rest = thought[:place], thought[place:]
         opening = () if THINK in begun.reply else chat.tokenizer.think
@@ -194,7 +212,7 @@ async def _answered(
         own = [replace(span, author=Author.MODEL) if span.author is Author.TEACHER else span for span in longer]
         if goes_on(session, replace(longer, spans=tuple(own))):
             continue
-        reply = await session.reply(replace(longer, spans=tuple(own)))
+        reply = await reply_of(session, replace(longer, spans=tuple(own)))
         if reply is None:
             break
         answers = (reply.span, *reply.more)

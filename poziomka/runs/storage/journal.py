@@ -283,10 +283,18 @@ def _text(text: str | None) -> str | None:
 
 def _json(values: Mapping[str, object], what: str) -> str:
     try:
-        return json.dumps(dict(values), sort_keys=True)
+        return json.dumps(dict(values), sort_keys=True, default=_plain)
     except (TypeError, ValueError) as error:
         message = f"{what} must be plain JSON values to be kept in a journal: {error}"
         raise RunError(message) from error
+
+
+def _plain(value: object) -> object:
+    """Returns a number or an array of numpy as Python's own numbers; raises TypeError for anything else."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    message = f"received a {type(value).__name__}"
+    raise TypeError(message)
 
 
 def _rollout(row: Mapping[str, Any]) -> Rollout:
@@ -302,6 +310,7 @@ def _branch(row: Mapping[str, Any], seconds: Iterator[float]) -> Branch:
     score = None
     if row["verdict"] is not None:
         parts = parse_json(row["parts"], "parts", RunError, strict=False)
+        parts = {name: value for name, value in parts.items() if isinstance(value, int | float)}  # older ones had texts
         score = Score(row["reward"], Verdict(row["verdict"]), row["parsed_answer"], row["why"], parts)
     spans = tuple(_span(span, seconds) for span in row["spans"])
     tried = tuple(
