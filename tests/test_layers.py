@@ -76,10 +76,7 @@ LATE = {
     ("app/cli/", "*"): "`poziomka --help` answers in half a second: a command imports the rooms it needs",
     ("app/__init__.py", "poziomka"): "the command line is part of app, and `poziomka --help` does without torch",
     ("testing/__init__.py", "poziomka"): "`check_architecture` needs torch; the other checks and the fakes do without",
-    (
-        "environments/sandbox/landlock_process.py",
-        "sandlock",
-    ): "an extra, and a library of 20 MB: only code that the kernel holds needs it",
+    ("environments/sandbox/landlock_process.py", "sandlock"): "an extra of 20 MB: only code the kernel holds needs it",
     ("environments/sandbox/monty.py", "pydantic_monty"): "an extra of 10 MB: only code that runs in it needs it",
     ("models/hf_model.py", "transformers"): "an extra, and seconds, for models that are no family of ours",
     ("models/checkpoints/pretrained.py", "huggingface_hub"): "an extra, for models named on the hub",

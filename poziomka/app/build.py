@@ -11,16 +11,12 @@ from poziomka.app.memory_allocator import keep_freed_memory
 from poziomka.app.settings.convert import converted
 from poziomka.app.settings.model import moment_of
 from poziomka.app.settings.recipe import Recipe, Stage, recipe_of
-from poziomka.app.tool_formats import calls_of, suited
+from poziomka.app.tool_formats import equipped, tools_of, unused
 from poziomka.core.errors import ModelError, RunError, SettingsError, TaskError
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import shown
 from poziomka.core.splits import TEST, TRAIN
 from poziomka.core.task import Task
-from poziomka.environments.tools.formats.registry import format_named
-from poziomka.environments.tools.registry import tools_named
-from poziomka.environments.tools.tool import Tool
-from poziomka.environments.tools.toolbox import Toolbox
 from poziomka.inference.engine import EngineLimits
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
@@ -43,7 +39,6 @@ from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.runs import Run
 from poziomka.runs.recipe import OLDER
 from poziomka.tasks import is_task, task_named
-from poziomka.tasks.tools import demand_no_environment, with_tools
 
 
 @dataclass(frozen=True)
@@ -163,54 +158,6 @@ def format_from_nothing(recipe: Recipe, task: Task) -> PlainFormat:
         message = f"a new model learns all its weights in float32: received {what} without model.load"
         raise ModelError(message)
     return PlainFormat(Tokenizer.of_symbols(task.symbols))
-
-
-def tools_of(recipe: Recipe, task: Task) -> list[Tool]:
-    """Returns the tools that the recipe names; [] for none.
-
-    Raises:
-        SettingsError: no tool, or no call format, has such a name.
-        EnvironmentFailure: a tool cannot run on this machine, with the reason.
-        TaskError: the task has an environment of its own.
-    """
-    names = None if recipe.tools is None else recipe.tools.names
-    if recipe.tools is None or names is None:
-        return []
-    if recipe.tools.format is not None:
-        format_named(recipe.tools.format)
-    demand_no_environment(task)
-    return tools_named(names)
-
-
-def unused(recipe: Recipe) -> tuple[str, ...]:
-    """Returns a sentence for each setting of the recipe's table of tools that the run does not use: it names none."""
-    tools = recipe.tools
-    if tools is None or tools.names is not None:
-        return ()
-    given = {"tools.format": tools.format, "tools.cost": tools.cost or None}
-    return tuple(
-        f"{name} = {value!r} is not used, because the recipe has no tools: name some (tools.python={{}} for one), or "
-        f"leave {name} out"
-        for name, value in given.items()
-        if value is not None
-    )
-
-
-def equipped(recipe: Recipe, task: Task, tools: list[Tool], chat: ChatFormat) -> Task:
-    """Returns the task with the recipe's tools, in the recipe's call format or the one of the model's chat template.
-
-    Args:
-        recipe: recipe with the call format and the cost of a call.
-        task: a task without tools.
-        tools: the recipe's tools; for an empty list, the task's own toolboxes are adapted to the chat template.
-        chat: the model's chat format.
-
-    Raises:
-        SettingsError: the tools cannot be called in that format.
-    """
-    if tools and recipe.tools is not None:
-        return with_tools(task, Toolbox(tools, recipe.tools.format or calls_of(chat, tools)), recipe.tools.cost)
-    return suited(task, chat)
 
 
 def adapt(recipe: Recipe, model: Architecture) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 from poziomka.app.settings.recipe import EvaluateSettings, Recipe
 from poziomka.core.errors import TaskError
-from poziomka.core.failures import failures_of
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation, evaluate, paired_gain
+from poziomka.core.safety.failures import failures_of
 from poziomka.core.sampler import Sampler, Sampling
 from poziomka.core.task import Task
 from poziomka.core.transcript import split_thought

@@ -4,16 +4,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from poziomka.app.build import (
-    demand_adaptable_start,
-    demand_problems,
-    equipped,
-    format_from_nothing,
-    levelled,
-    tools_of,
-)
+from poziomka.app.build import demand_adaptable_start, demand_problems, format_from_nothing, levelled
 from poziomka.app.inputs import demand_unchanged, inputs_of, weights_of
 from poziomka.app.settings.recipe import Recipe, resolved
+from poziomka.app.tool_formats import equipped, tools_of
 from poziomka.core.errors import SettingsError
 from poziomka.core.settings import plain
 from poziomka.core.task import Task

@@ -1,16 +1,19 @@
-"""Selection of a model's tool-call format: the one that its chat template describes, else a plain one."""
+"""Tools of a recipe, and the format of a model's tool calls: that of its chat template, else a plain one."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+from poziomka.app.settings.recipe import Recipe
 from poziomka.core.environment import Environment
 from poziomka.core.problem import Problem
 from poziomka.core.task import Task
-from poziomka.environments.tools.formats.registry import format_of
+from poziomka.environments.tools.formats.registry import format_named, format_of
+from poziomka.environments.tools.registry import tools_named
 from poziomka.environments.tools.tool import Tool
 from poziomka.environments.tools.toolbox import Toolbox
 from poziomka.models.text.chat import ChatFormat
 from poziomka.models.text.template import TemplateFormat
+from poziomka.tasks.tools import demand_no_environment, with_tools
 
 
 def calls_of(chat: ChatFormat, tools: Sequence[Tool]) -> str | None:
@@ -47,3 +50,51 @@ def suited(task: Task, chat: ChatFormat) -> Task:
         return last[1]
 
     return replace(task, environment=environment)
+
+
+def tools_of(recipe: Recipe, task: Task) -> list[Tool]:
+    """Returns the tools that the recipe names; [] for none.
+
+    Raises:
+        SettingsError: no tool, or no call format, has such a name.
+        EnvironmentFailure: a tool cannot run on this machine, with the reason.
+        TaskError: the task has an environment of its own.
+    """
+    names = None if recipe.tools is None else recipe.tools.names
+    if recipe.tools is None or names is None:
+        return []
+    if recipe.tools.format is not None:
+        format_named(recipe.tools.format)
+    demand_no_environment(task)
+    return tools_named(names)
+
+
+def unused(recipe: Recipe) -> tuple[str, ...]:
+    """Returns a sentence for each setting of the recipe's table of tools that the run does not use: it names none."""
+    tools = recipe.tools
+    if tools is None or tools.names is not None:
+        return ()
+    given = {"tools.format": tools.format, "tools.cost": tools.cost or None}
+    return tuple(
+        f"{name} = {value!r} is not used, because the recipe has no tools: name some (tools.python={{}} for one), or "
+        f"leave {name} out"
+        for name, value in given.items()
+        if value is not None
+    )
+
+
+def equipped(recipe: Recipe, task: Task, tools: list[Tool], chat: ChatFormat) -> Task:
+    """Returns the task with the recipe's tools, in the recipe's call format or the one of the model's chat template.
+
+    Args:
+        recipe: recipe with the call format and the cost of a call.
+        task: a task without tools.
+        tools: the recipe's tools; for an empty list, the task's own toolboxes are adapted to the chat template.
+        chat: the model's chat format.
+
+    Raises:
+        SettingsError: the tools cannot be called in that format.
+    """
+    if tools and recipe.tools is not None:
+        return with_tools(task, Toolbox(tools, recipe.tools.format or calls_of(chat, tools)), recipe.tools.cost)
+    return suited(task, chat)

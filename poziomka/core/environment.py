@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.core.failures import failures_of
 from poziomka.core.problem import Problem
+from poziomka.core.safety.failures import failures_of
 from poziomka.core.transcript import Author, Span, Tools, Transcript
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from random import Random
 
 from poziomka.core.errors import ProblemError, TaskError
-from poziomka.core.failures import failures_of
 from poziomka.core.problem import Problem
+from poziomka.core.safety.failures import failures_of
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION
 

@@ -9,9 +9,9 @@ from typing import cast
 
 from poziomka.core.environment import Environment, opening
 from poziomka.core.errors import EnvironmentFailure, ProblemError, TaskError, reason_of
-from poziomka.core.failures import failures_of
 from poziomka.core.generator import GeneratedSource, Generator, is_generator
 from poziomka.core.problem import FAULT, Problem, Score
+from poziomka.core.safety.failures import failures_of
 from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION, Carving
 from poziomka.core.transcript import Transcript
 

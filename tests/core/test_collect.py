@@ -240,7 +240,7 @@ def test_an_attempt_names_one_of_its_branches_and_parents_come_first():
     branch = Branch(Transcript.of(PROBLEMS[0].prompt))
     with pytest.raises(ValueError, match="one of its 1 branches: received index 1"):
         Attempt((branch,), answer=1)
-    with pytest.raises(ValueError, match="a parent comes before its forks"):
+    with pytest.raises(ValueError, match="a parent comes before the branches"):
         Attempt((replace(branch, parent=0),))
 
 
@@ -335,12 +335,8 @@ def test_an_environment_may_raise_anything_in_any_part(part, error):
 
 def test_an_environment_that_fails_at_one_problem_fails_no_other():
     task = broken_task("reply", failing(SystemExit(1)))
-    groups = collect(
-        ScriptedSampler(lambda transcript, _: " go" if "0 +" in transcript.text else " 2"),
-        task,
-        PROBLEMS[:2],
-        Sampling(),
-    )
+    sampler = ScriptedSampler(lambda transcript, _: " go" if "0 +" in transcript.text else " 2")
+    groups = collect(sampler, task, PROBLEMS[:2], Sampling())
     assert [group[0].score.verdict for group in groups] == [Verdict.ERROR, Verdict.CORRECT]
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from poziomka.core.errors import EnvironmentFailure, ProblemError, reason_of
-from poziomka.core.failures import failures_of
+from poziomka.core.safety.failures import failures_of
 
 
 class Unspeakable(Exception):

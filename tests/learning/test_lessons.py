@@ -195,7 +195,7 @@ TASK_PARTS = ("source", "demonstration", "environment", "stop", "open", "unfinis
 @pytest.mark.parametrize("part", TASK_PARTS)
 @pytest.mark.parametrize("error", [KeyError("door"), SystemExit(1), CancelledError(), SettingsError("no such door")])
 def test_a_demonstration_whose_task_raises_is_left_out_and_counted(counting, digits, part, error):
-    lessons = lessons_of(faulty(counting, part, error), digits, grow_share=0.0, tokens=2000)
+    lessons = lessons_of(faulty(counting, part, error), digits, grow_share=0.0, tokens_per_step=2000)
     shown = lessons.at(10, 20)
     assert 5 not in levels(shown)
     assert {4, 6} <= set(levels(shown))
@@ -206,7 +206,7 @@ def test_a_demonstration_whose_task_raises_is_left_out_and_counted(counting, dig
 @pytest.mark.parametrize("part", TASK_PARTS)
 def test_ctrl_c_inside_a_task_ends_a_warm_start(counting, digits, part):
     with pytest.raises(KeyboardInterrupt):
-        lessons_of(faulty(counting, part, KeyboardInterrupt()), digits, grow_share=0.0, tokens=2000).at(10, 20)
+        lessons_of(faulty(counting, part, KeyboardInterrupt()), digits, grow_share=0.0, tokens_per_step=2000).at(10, 20)
 
 
 def test_a_session_that_fails_and_cannot_be_closed_is_left_out_for_the_first_reason(counting, digits):

@@ -45,7 +45,7 @@ def evaluate(
     """
     task = task_named(task) if isinstance(task, str) else task
     if problems is not None:
-        there = len(task.first(split, problems)) if problems > 0 else 0
+        there = len(task.first(split, problems, stand_ins=True)) if problems > 0 else 0
         if there < max(problems, 1):
             message = (
                 f"task {task.name!r} has {there} problems of {problems} in {split!r}: ask for 1 or more that exist"

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from poziomka.core.environment import Session, goes_on, opened, reply_of
 from poziomka.core.errors import EnvironmentFailure, TranscriptError
-from poziomka.core.failures import failures_of
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Branch
+from poziomka.core.safety.failures import failures_of
 from poziomka.core.sampler import OnToken, Sampler, Sampling
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Stop, Transcript

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from poziomka.core.errors import SettingsError
-from poziomka.core.failures import failures_of
+from poziomka.core.safety.failures import failures_of
 from poziomka.environments.sandbox.interpreter import Console, Interpreter, Output
 from poziomka.environments.tools.schema import Schema, as_hinted, fault_in, hints_of, schema_of, summary
 

@@ -10,8 +10,8 @@ from functools import cached_property
 
 from poziomka.core.environment import Reply
 from poziomka.core.errors import EnvironmentFailure, SettingsError, reason_of
-from poziomka.core.failures import failures_of
 from poziomka.core.problem import Problem
+from poziomka.core.safety.failures import failures_of
 from poziomka.core.transcript import Author, Message, Span, Stop, Tools, Transcript
 from poziomka.environments.tools.formats.call_format import Call, CallFormat, Plain, Result, latest, unmarked
 from poziomka.environments.tools.formats.registry import format_named

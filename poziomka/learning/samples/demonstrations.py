@@ -13,9 +13,9 @@ from random import Random
 
 from poziomka.core.environment import Session, close, goes_on, reply_of, session_of, stops_of
 from poziomka.core.errors import EnvironmentFailure, ModelError, ProblemError, SettingsError, TaskError
-from poziomka.core.failures import failures_of
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.collect import wait_for
+from poziomka.core.safety.failures import failures_of
 from poziomka.core.seeds import random_of
 from poziomka.core.settings import setting
 from poziomka.core.task import Task, environment_of
