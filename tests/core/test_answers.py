@@ -275,6 +275,8 @@ def test_words_of_the_question_may_stand_around_the_number(answer):
             "The number² is 12",
             "x^2 = 12 cm",
             "square 12",
+            "square #### 12",
+            "up to #### 12",
             r"square \boxed{12}",
             "times 12",
             "12 grand",

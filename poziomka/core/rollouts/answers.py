@@ -117,7 +117,7 @@ def _may_lead(words: Sequence[str], question: Collection[str]) -> bool:
     """Whether words may stand before the number."""
     if not _are_beside(words, without_sizes([_bare(word) for word in words]), question):
         return False
-    sentence = " ".join(words).rpartition(". ")[2].split()
+    sentence = [word for word in " ".join(words).rpartition(". ")[2].split() if _bare(word)]  # "####" leads to nothing
     if sentence and sentence[-1].endswith(":") and _bare(sentence[-1]) in POWERS:
         return True  # "area of the square: 12"
     return leads_to_number([_bare(word) for word in sentence])
