@@ -3,7 +3,7 @@
 import pytest
 
 import poziomka as pz
-from poziomka.core.errors import TaskError
+from poziomka.core.errors import ProblemError, TaskError
 from poziomka.core.generator import is_generator
 from poziomka.core.task import Task
 from poziomka.testing import check_task
@@ -80,6 +80,24 @@ def test_more_problems_than_there_are_at_a_level_are_refused():
 def test_a_task_of_a_generator_keeps_its_contract():
     check_task(CLOCK, problems=5)
     check_task(LARGE, problems=5)
+
+
+def test_a_generator_that_raises_now_and_then_fails_single_training_problems_only():
+    def moody(rng):
+        number = rng.randrange(10**6)
+        return pz.Problem(f"What is {number}?", answer=str(number if number % 5 else 1 // 0))
+
+    task = Task("moody", moody, pz.exact(pz.number))
+    faults = [problem.fault for problem in task.take("train", 0, 60, stand_ins=True)]
+    assert 0 < sum(map(bool, faults)) < 60
+    assert any("the generator of task 'moody' raised ZeroDivisionError" in fault for fault in faults)
+    assert not any(problem.fault for problem in task.first("test", 20, stand_ins=True))
+    assert task.count("train") is None
+
+
+def test_a_generator_that_always_raises_says_why():
+    with pytest.raises(ProblemError, match="the generator of task 'broken' raised ZeroDivisionError"):
+        Task("broken", lambda rng: 1 // 0, pz.exact(pz.number)).problem("train", 0)
 
 
 @pytest.mark.parametrize(
