@@ -127,7 +127,7 @@ def raising(*given):
     ("changes", "broken"),
     [
         ({"source": raising}, "the source of task 'halves' raised KeyError at train/0"),
-        ({"size": raising}, "the task raised KeyError"),
+        ({"size": raising}, "of task 'halves' raised KeyError"),
         ({"mistakes": raising}, "the task raised KeyError"),
         ({"demonstration": raising}, "the task raised KeyError"),
         ({"mistakes": lambda problem: {"none": problem.answer}}, "a mistake is no right answer"),
