@@ -22,6 +22,7 @@ from poziomka.core.task import Task
 from poziomka.learning.monitoring.reward_hacking import Alarm, is_alarm
 from poziomka.learning.session import Progress
 from poziomka.reports import terminal
+from poziomka.reports.words import duration
 
 QUESTIONS = 3  # fixed validation problems, from easy to hard
 PLAIN_EVERY = 15.0  # least seconds between two lines of metrics without a live panel
@@ -116,7 +117,8 @@ class Watcher:
         elif stage == "evaluate":
             self.points.append((float(line["evaluate/accuracy"]), float(line["evaluate/thinking_tokens"])))
             accuracy, tokens = self.points[-1]
-            self._say(f"step {self.step}: held-out accuracy {accuracy:.2f}, {tokens:.1f} thinking tokens", due=True)
+            split = self.recipe.evaluate.split
+            self._say(f"step {self.step}: {split} accuracy {accuracy:.2f}, {tokens:.1f} thinking tokens", due=True)
 
     def answers(self, sampler: Sampler, task: Task, sampling: Sampling) -> None:
         """Samples and shows replies to the fixed validation problems with the present weights."""
@@ -128,13 +130,13 @@ class Watcher:
             self._say("  " + rollout_line(rollout, self.console.width - 12).plain, due=True)
 
     def left(self) -> float | None:
-        """Returns the estimated seconds until the end of the run; None if no steps are left."""
+        """Returns the estimated seconds of all remaining steps, without evaluations; None if no steps are left."""
         seconds = 0.0
         for name, stage in self.stages.items():
             seen = self.pace[name][-50:]
             pace = sum(seen) / len(seen) if seen else GUESS.get(stage.kind, 1.0)
             seconds += 0.0 if name in self.ended else max(0, stage.steps - self.done[name]) * pace
-        return seconds * 1.3 + 20 if seconds else None  # rough allowance for evaluation
+        return seconds or None
 
     def tell(self) -> None:
         """Prints the run's notes since the last call, such as skipped damage or failed checks."""
@@ -151,7 +153,7 @@ class Watcher:
         value = f", {name} {self.facts[fact]:.3f}" if fact in self.facts else ""
         left = self.left()
         return f"{stage} {self.done[stage]}/{self.stages[stage].steps}{value}" + (
-            f", about {left:.0f} s left" if left else ""
+            f", about {duration(left)} of steps left" if left else ""
         )
 
     def _say(self, line: str, *, due: bool = False) -> None:
@@ -169,7 +171,7 @@ class Watcher:
         table.add_row("now", Text(now, style="bold"))
         if self.points:
             trail = " → ".join(f"{accuracy:.2f}" for accuracy, _ in self.points[-8:])
-            table.add_row("held-out accuracy", trail)
+            table.add_row(f"{self.recipe.evaluate.split} accuracy", trail)
             table.add_row("thinking tokens", " → ".join(f"{tokens:.0f}" for _, tokens in self.points[-8:]))
         for alarm in self.alarms:
             said = Text.assemble((f"{alarm.name}: ", "bold red"), (f"{alarm.sentence} (step {alarm.step})", "red"))

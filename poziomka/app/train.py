@@ -23,7 +23,7 @@ from poziomka.app.interrupt import interruptible
 from poziomka.app.measure import costs, ends, failed_checks, gate_of, measured, opens_thoughts, record, refusal
 from poziomka.app.preflight import demand_memory, needs
 from poziomka.app.progress_display import Watcher
-from poziomka.app.settings.recipe import Recipe, Sampled, Stage, recipe_of, resolved
+from poziomka.app.settings.recipe import Recipe, Sampled, Stage, resolved
 from poziomka.app.stages import StageParts, curriculum_of, run_stage, saved_stage
 from poziomka.app.watchdog import Watchdog, learning, sampling, scoring
 from poziomka.core.errors import LearningError
@@ -58,9 +58,18 @@ class Training:
         RunError: an input of the run has other contents than at its start.
     """
 
-    def __init__(self, recipe: Recipe, run: Run, built: Built | None = None, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: Run,
+        built: Built | None = None,
+        *,
+        watcher: Watcher | None = None,
+        quiet: bool = False,
+    ) -> None:
         """Builds all parts and restores the newest checkpoint, if there is one."""
         self.recipe, self.run = recipe, run
+        self.watcher = Watcher(recipe, run.folder, quiet=quiet) if watcher is None else watcher
         built = self.built = settled(recipe, built or build(recipe), run)
         demand_same_inputs(recipe, built, run)
         self.task, self.chat, self.model, self.tokenizer = built.task, built.chat, built.model, built.tokenizer
@@ -69,7 +78,6 @@ class Training:
         self._demand_memory()
         found = taught(recipe, built)
         self.taught = found.task
-        self.watcher = Watcher(recipe, run.folder, quiet=quiet)
         self.watcher.notes = run.notes
         self.progress = self._restored()
         self.progress.base = built.base
@@ -154,7 +162,7 @@ class Training:
             self.watcher.tell()
 
         asked = (lambda: sampling(self.sampler), scoring, lambda: learning(self.progress.learner))
-        return Watchdog(self.recipe.watchdog, lambda: self.watcher.heard, tell, asked)
+        return Watchdog(self.recipe.watchdog, lambda: self.watcher.heard, tell, asked, lambda: self.watcher.doing)
 
     # ------------------------------------------------------------------------------------------------------- stages
     def run_stage(self, name: str, *, prepare: bool = True) -> None:
@@ -229,6 +237,7 @@ class Training:
     def measure_knowledge(self, when: str) -> None:
         """Records a loaded model's log-probability of answers to general questions (forgetting.py)."""
         if self.recipe.model.load is not None:
+            self.watcher.stage("measuring forgetting")
             record_knowledge(when, self.model, self.chat, self.run)
 
     def _gate(self, stage: Stage) -> str:
@@ -366,25 +375,14 @@ def train(
         PoziomkaError: the recipe cannot be run, or training failed.
         Interrupted: Ctrl-C stopped the run; its state is saved.
     """
+    watcher = Watcher(recipe, folder, quiet=not keep_watch)
+    if recipe.model.load is not None:
+        watcher.stage(f"loading {recipe.model.load}")
     built = build(recipe, task)
     demand_problems(recipe, built.task, taught(recipe, built).task)  # before creating the folder of an unusable recipe
     demand_exports(exports)
     resolve = partial(resolved, where=str(folder))
     with Run.open(folder, plain(recipe), resolve=resolve) as run, Exports(run, exports) as copies:
-        training = Training(recipe, run, built, quiet=not keep_watch)
+        training = Training(recipe, run, built, watcher=watcher)
         training.progress.listener = copies.beside(training.progress.listener)
         return training.finish()
-
-
-def train_task(task: Task, folder: Path, *changes: str) -> Path:
-    """Trains a small, randomly initialized model on a custom task; returns the path of the report.
-
-    Args:
-        task: a task with demonstrations, symbols and, if its problems differ in difficulty, levels.
-        folder: folder of the run; an existing run of the same recipe is resumed.
-        changes: settings that differ from the default recipe, written `name=value` as on the command line.
-
-    Raises:
-        PoziomkaError: the task or the settings cannot be used, or training failed.
-    """
-    return train(recipe_of({"name": task.name, "task": task.name}, changes), folder, task)

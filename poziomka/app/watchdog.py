@@ -12,7 +12,7 @@ from poziomka.learning.learner import Learner
 from poziomka.reports.words import counted, duration, shortened
 
 LOOKS = 8  # polls per interval `seconds`, so that a line is at most an eighth of it late
-NOBODY = "no row is sampled, no answer checked, nothing learned from: packing, the optimizer or the disk"
+IDLE = "no sampling, scoring or learning is in progress"
 
 
 class Watchdog:
@@ -25,6 +25,7 @@ class Watchdog:
         heard: returns the time of the last logged line, by the monotonic clock.
         tell: called with the text of a report.
         asked: functions that return a component's activity, or None if it is idle, in the order of the report.
+        stage: returns what the run does at present, for the report if all components are idle.
     """
 
     def __init__(
@@ -33,9 +34,10 @@ class Watchdog:
         heard: Callable[[], float],
         tell: Callable[[str], None],
         asked: Sequence[Callable[[], str | None]],
+        stage: Callable[[], str] = lambda: "",
     ) -> None:
         """Stores the arguments; entering the context starts the thread."""
-        self.seconds, self.heard, self.tell, self.asked = seconds, heard, tell, asked
+        self.seconds, self.heard, self.tell, self.asked, self.stage = seconds, heard, tell, asked, stage
         self._over = Event()
         self._thread: Thread | None = None
 
@@ -67,7 +69,9 @@ class Watchdog:
     def line(self, silent: float) -> str:
         """Returns the report after `silent` seconds without a logged line."""
         doing = [said for ask in self.asked if (said := ask()) is not None]
-        return f"nothing logged for {duration(silent)}: {'; '.join(doing) or NOBODY}"
+        if not doing:
+            doing = [each for each in (self.stage(), IDLE) if each]
+        return f"nothing logged for {duration(silent)}: {'; '.join(doing)}"
 
 
 def sampling(sampler: LocalSampler) -> str | None:

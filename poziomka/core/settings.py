@@ -152,7 +152,9 @@ def check(value: Any, kind: Any, where: str, base: Any = None) -> Any:
     if origin is tuple:
         if isinstance(value, Sequence) and not isinstance(value, str):
             return tuple(check(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value))
-    elif origin is not None and issubclass(origin, Mapping):
+        message = f"{where} must be a list, written [a, b]: received {shown(value)} ({type(value).__name__})"
+        raise SettingsError(message)
+    if origin is not None and issubclass(origin, Mapping):
         if isinstance(value, Mapping):
             return dict(value)
     elif kind is float and isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= BITS:

@@ -71,8 +71,11 @@ class Task:
         """Makes a source of a generator.
 
         Raises:
-            TaskError: the generator takes a level and the task has no levels, or a size is given for a generator.
+            TaskError: the levels are no pair of integers, the generator takes a level and the task has no levels, or a
+                size is given for a generator.
         """
+        if self.levels is not None:
+            object.__setattr__(self, "levels", _pair(self.name, self.levels))
         if is_generator(self.source):
             object.__setattr__(self, "source", GeneratedSource(self.name, cast("Generator", self.source), self.levels))
             object.__setattr__(self, "splits", SPLITS)
@@ -247,3 +250,19 @@ def asked(task: Task, problem: Problem) -> Transcript:
         return environment_of(task, problem)[1]
     except EnvironmentFailure:
         return Transcript.of(problem.prompt)
+
+
+def _pair(name: str, levels: Sequence[int]) -> tuple[int, int]:
+    """Returns the lowest and highest level as a tuple.
+
+    Raises:
+        TaskError: they are no two integers in ascending order.
+    """
+    try:
+        low, high = (operator.index(level) for level in levels)
+    except (TypeError, ValueError):
+        low, high = 1, 0
+    if low > high:
+        message = f"the levels of task {name!r} must be (lowest, highest), two integers: received {levels!r:.80}"
+        raise TaskError(message)
+    return low, high

@@ -25,6 +25,7 @@ from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.runs.run import Run
 
 OPTIMIZER = "optimizer.safetensors"
+MOST_UNSAVED = 600.0  # seconds of training between two checkpoints, at most, where steps are slow
 TAKEN = "taken"  # name of the tensor with the number of optimizer steps
 UNFIT = (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError, SafetensorError)
 
@@ -100,6 +101,7 @@ class Progress:
         self.alarms: Alarms | None = None
         self.monitors: list[Monitor] = []
         self.base = ""
+        self._saved = time.monotonic()
         self.again = f"poziomka train --resume {shlex.quote(str(run.folder))}"
 
     @property
@@ -180,12 +182,13 @@ class Progress:
         self.run.keep(self.version, groups, advantages, self.step)
 
     def done(self, *, last: bool = False) -> None:
-        """Ends a step: saves a checkpoint every `every` steps, when `last`, and when `stop` is set.
+        """Ends a step: saves a checkpoint every `every` steps or ten minutes, when `last`, and when `stop` is set.
 
         Raises:
             Interrupted: `stop` is set; the checkpoint was saved.
         """
-        if last or self.stop or self.step % self.every == 0:
+        late = time.monotonic() - self._saved > MOST_UNSAVED
+        if last or self.stop or late or self.step % self.every == 0:
             self.save()
         if self.stop:
             message = f"stopped after step {self.step}; go on with: {self.again}"
@@ -200,6 +203,7 @@ class Progress:
             {"spent": self.spent, "seconds": self.seconds, "stages": asdict(self.stages), **state},
             self.score,
         )
+        self._saved = time.monotonic()
 
     def _write(self, folder: Path) -> None:
         save_learned(folder, self.learner.model, self.tokenizer, self.base)

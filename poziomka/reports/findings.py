@@ -58,20 +58,20 @@ def headline(reading: Reading) -> str:
     before, after = (_by_budget(reading.curve(model).budgets) for model in (BEFORE, AFTER))
     if after and reading.lines and not reading.stage("rl"):
         return (
-            f"This run took no step of reinforcement: its model reaches {interval(after[-1].accuracy)} of held-out "
+            f"This run took no step of reinforcement: its model solves {interval(after[-1].accuracy)} of test "
             f"problems at a budget of {after[-1].label} thinking tokens."
         )
     if after:
         said = [*_compared(reading, before, after), *_thought(reading, after)]
         if not said:
-            said.append(f"the trained model reaches {interval(after[-1].accuracy)} of held-out problems")
+            said.append(f"the trained model solves {interval(after[-1].accuracy)} of test problems")
         sentence = "; ".join(said)
         return f"{sentence[:1].upper()}{sentence[1:]}."
     if len(reading.learning) > 1:
         first, last = reading.learning[0], reading.learning[-1]
         return (
-            f"Reinforcement took held-out accuracy from {interval(first.accuracy)} to {interval(last.accuracy)} "
-            f"with {scaled(last.x, 'FLOPs')}{_overlap(first.accuracy, last.accuracy)}."
+            f"Reinforcement learning took validation accuracy from {interval(first.accuracy)} to "
+            f"{interval(last.accuracy)} with {scaled(last.x, 'FLOPs')}{_overlap(first.accuracy, last.accuracy)}."
         )
     return "This run's folder holds no comparison yet: nothing was evaluated both before and after training."
 
@@ -85,14 +85,14 @@ def _compared(reading: Reading, before: Sequence[Point], after: Sequence[Point])
     if gain is not None and first is not None and last is not None:
         said.append(
             f"made to think, with a budget of {budget:.0f} thinking tokens, the model solves {interval(last.accuracy)} "
-            f"of held-out problems after reinforcement and {interval(first.accuracy)} before it: "
+            f"of test problems after reinforcement and {interval(first.accuracy)} before it: "
             f"{points(gain)} at equal thinking"
         )
         if reading.curve(BEFORE).always_thinks and reading.curve(AFTER).always_thinks:
             return [*said, "it always thinks, so that making it think changes nothing"]
     same = [point for point in before if point.label == after[-1].label]
     if same:
-        free = "free to answer at once, it went" if said else "reinforcement took held-out accuracy"
+        free = "free to answer at once, it went" if said else "reinforcement learning took test accuracy"
         said.append(
             f"{free} from {interval(same[0].accuracy)} to {interval(after[-1].accuracy)} at a budget of "
             f"{after[-1].label} thinking tokens{_overlap(same[0].accuracy, after[-1].accuracy)}"
@@ -154,7 +154,7 @@ def gate(reading: Reading) -> str:
     more = round(100 * (thinking.mean - direct.mean))
     difference = "as many" if more == 0 else f"{abs(more)} points {'more' if more > 0 else 'fewer'}"
     said = (
-        f"Before reinforcement, the warm start solved {interval(thinking)} of held-out problems made to think, and "
+        f"Before reinforcement, the warm start solved {interval(thinking)} of validation problems made to think, and "
         f"{interval(direct)} made to answer at once: {difference}"
     )
     if margin is not None and margin > 0:

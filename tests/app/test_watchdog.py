@@ -11,7 +11,7 @@ import torch
 
 from poziomka.app.settings.recipe import recipe_of
 from poziomka.app.train import Training
-from poziomka.app.watchdog import NOBODY, Watchdog, learning, sampling, scoring
+from poziomka.app.watchdog import IDLE, Watchdog, learning, sampling, scoring
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.scoring import Scoring, under_way
@@ -47,7 +47,9 @@ def test_a_line_comes_after_the_silence_and_again_after_twice_as_long():
 
 
 def test_where_nothing_is_under_way_that_is_said():
-    assert Watchdog(1.0, time.monotonic, print, []).line(130.0) == f"nothing logged for 2 min 10 s: {NOBODY}"
+    assert Watchdog(1.0, time.monotonic, print, []).line(130.0) == f"nothing logged for 2 min 10 s: {IDLE}"
+    loading = Watchdog(1.0, time.monotonic, print, [lambda: None], lambda: "loading smollm2")
+    assert loading.line(130.0) == f"nothing logged for 2 min 10 s: loading smollm2; {IDLE}"
 
 
 def test_what_is_heard_in_time_is_no_silence():

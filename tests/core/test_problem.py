@@ -249,3 +249,13 @@ def test_numbers_of_a_score_are_pythons_own(number):
 def test_parts_that_are_no_numbers_by_name_are_refused(parts):
     with pytest.raises(TaskError, match="the parts of a score are numbers by name: received"):
         Score(1.0, Verdict.CORRECT, "1", parts=parts)
+
+
+@pytest.mark.parametrize("levels", [(2, 1), (1,), "12", 3, (1.5, 2), (1, 2, 3)])
+def test_levels_are_a_pair_of_integers(levels):
+    with pytest.raises(TaskError, match=r"levels of task 'sums' must be \(lowest, highest\)"):
+        Task("sums", source, scorer, levels=levels)
+
+
+def test_levels_may_be_a_list():
+    assert Task("sums", source, scorer, levels=[1, 2]).levels == (1, 2)

@@ -82,7 +82,7 @@ def test_settings_that_are_built_already_are_taken():
         ({"free": math.nan}, "recipe.free must be a number: received nan"),
         ({"limit": "none"}, "recipe.limit must be int: received 'none' (str)"),
         ({"width": 1.5}, "recipe.width must be int or str: received 1.5 (float)"),
-        ({"stop": "abc"}, "recipe.stop must be tuple"),
+        ({"stop": "abc"}, "recipe.stop must be a list, written [a, b]"),
         ({"stop": ["a", 1]}, "recipe.stop[1] must be str: received 1 (int)"),
         ({"facts": [1]}, "recipe.facts must be Mapping"),
         ({"part": 3}, "recipe.part must be a table of settings: received 3"),

@@ -62,6 +62,14 @@ def test_a_checkpoint_is_saved_every_so_often_and_at_the_end(progress_of, learn)
     assert saved == [None, None, 3, 3, 3, 6, 7]
 
 
+def test_a_checkpoint_is_saved_where_steps_are_slow(progress_of, learn, monkeypatch):
+    monkeypatch.setattr("poziomka.learning.session.MOST_UNSAVED", 0.0)
+    progress = progress_of(every=1000)
+    learn(progress)
+    progress.done()
+    assert progress.run.latest().step == 1
+
+
 def test_to_stop_is_to_save_first(progress_of, learn):
     progress = progress_of(every=100)
     learn(progress)

@@ -50,7 +50,7 @@ def test_the_trained_model_is_compared_with_itself_made_to_answer_at_once(tmp_pa
 @pytest.mark.fault("D4")
 def test_a_run_without_a_step_of_reinforcement_says_so(tmp_path):
     sentence = said(headline(Reading(tmp_path, lines=[{"stage": "evaluate", "step": 0}], curves=CURVES, gains=GAINS)))
-    assert sentence.startswith("This run took no step of reinforcement: its model reaches 71 %")
+    assert sentence.startswith("This run took no step of reinforcement: its model solves 71 %")
     assert "Reinforcement took" not in sentence
 
 

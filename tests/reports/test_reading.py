@@ -47,7 +47,7 @@ def test_intervals_that_overlap_are_said_to(tmp_path):
     reading = Reading(tmp_path, curves=[curve("warm start", 0.30), curve("trained", 0.35)])
     assert "the intervals overlap: this may be chance" in headline(reading)
     reading.curves = [curve("trained", 0.35)]
-    assert headline(reading).startswith("The trained model reaches 35")
+    assert headline(reading).startswith("The trained model solves 35")
 
 
 def test_a_run_without_a_frontier_tells_its_learning_curve(folder):

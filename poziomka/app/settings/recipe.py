@@ -71,7 +71,7 @@ class Recipe:
     )
     seed: int = setting(0, "names all randomness", low=0)
     threads: int = setting(2, "threads of tensor work; the bits of a result depend on it", low=1, high=1024)
-    save_every: int = setting(200, "steps between two checkpoints", low=1)
+    save_every: int = setting(200, "steps between two checkpoints, at most ten minutes apart", low=1)
     watchdog: float | None = setting(
         120.0, "seconds without a logged line after which a line says which part waits for what; none: never", low=0.01
     )
