@@ -7,6 +7,7 @@ import pytest
 from poziomka.app.settings.aliases import settings_of
 from poziomka.app.settings.kinds import Kind
 from poziomka.app.settings.recipe import DEFAULT, Recipe, recipe_of
+from poziomka.core.errors import SettingsError
 from poziomka.core.settings import plain
 
 pytestmark = pytest.mark.fault("C3")
@@ -85,3 +86,22 @@ def test_what_a_run_stores_is_resolved():
     recipe = recipe_of({"model": {"load": "smollm2"}})
     assert recipe_of(plain(recipe)) == recipe
     assert plain(recipe)["stage"][0]["optimizer"]["learning_rate"] == 5e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("rl.step=5", "unknown setting 'step' in --set.rl"),
+        ("levels=1,3", r"--set.levels must be a list, written \[a, b\]: received '1,3'"),
+        ("schema_version=1", "--set has schema_version 1"),
+        ("schema_version=3", "--set has schema_version 3"),
+    ],
+)
+def test_an_error_of_a_change_names_the_change_and_not_the_file(change, said):
+    with pytest.raises(SettingsError, match=said):
+        recipe_of({"task": "recurrence"}, (change,), "recipe.toml")
+
+
+def test_an_error_of_the_file_names_the_file():
+    with pytest.raises(SettingsError, match=r"unknown setting 'tasc' in recipe.toml"):
+        recipe_of({"tasc": "recurrence"}, ("rl.steps=5",), "recipe.toml")

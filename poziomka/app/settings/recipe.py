@@ -152,6 +152,16 @@ def recipe_of(values: Mapping[str, Any], changes: tuple[str, ...] = (), where: s
         changes: settings to change, written `name=value`.
         where: name of the recipe in errors.
     """
+    try:
+        return _recipe(values, changes, where)
+    except SettingsError:
+        if not changes:
+            raise
+        _recipe(values, (), where)  # raises where the recipe itself is wrong, not a change
+        return _recipe(values, changes, "--set")
+
+
+def _recipe(values: Mapping[str, Any], changes: tuple[str, ...], where: str) -> Recipe:
     _demand_version(values, where)
     given = dict(values)
     stages = _stages_by_name(given.pop("stage", None), where)
@@ -162,6 +172,7 @@ def recipe_of(values: Mapping[str, Any], changes: tuple[str, ...] = (), where: s
         first = change.partition("=")[0].strip().partition(".")[0]
         (own if first in stages and first not in known else others).append(change)
     stages, given = override(stages, own), override(given, others)
+    _demand_version(given, where)
     demand_own_names(Recipe, given, where)
     if strange := next((name for name in given if name not in known), None):
         message = f"unknown setting {strange!r} in {where}{nearest(strange, [*known, *stages])}"
