@@ -32,7 +32,7 @@ from poziomka.core.rollouts.cross_check import says_gold
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.seeds import random_of
 from poziomka.core.splits import SPLITS
-from poziomka.core.task import Scorer, Task
+from poziomka.core.task import Scorer, Task, scored
 from poziomka.core.transcript import Transcript
 
 LONGEST_ROUND = 10_000  # problems in a round
@@ -267,7 +267,7 @@ def mixture(parts: Sequence[Part], name: str = "mixture") -> Task:
         own = part.own(problem)
         if part.task.audit is None and not own.answer:
             return Score.failed(Verdict.ERROR, f"{part.called} has no second opinion on this problem")
-        return (part.task.audit or says_gold)(own, transcript)
+        return scored(part.task.audit or says_gold, own, transcript)
 
     def environment(problem: Problem) -> Environment | None:
         part = whole.of(problem)

@@ -12,7 +12,7 @@ from typing import cast
 
 from poziomka.core.problem import Problem, Score
 from poziomka.core.seeds import random_of
-from poziomka.core.task import Scorer, Task
+from poziomka.core.task import Scorer, Source, Task
 from poziomka.core.transcript import Message, Transcript
 from poziomka.environments.sandbox.interpreter import Interpreter
 from poziomka.environments.sandbox.limits import Limits
@@ -144,7 +144,7 @@ def list_functions(where: str) -> Task:
     interpreter, problems = interpreter_named(where, LIMITS), synthesis()
 
     def source(split: str, index: int, level: int | None = None) -> Problem:
-        problem = problems.source(split, index, level)
+        problem = cast("Source", problems.source)(split, index, level)
         return replace(problem, task="list_functions", prompt=(Message("user", asked(problem)),))
 
     return Task(
