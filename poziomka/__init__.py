@@ -16,7 +16,8 @@ Names by purpose:
     scorers     exact with a reader (number, last_integer, boxed, choice, whole_answer); Score and Verdict for your own
     training    train, TrainedRun, Run
     evaluation  evaluate, Evaluation, Estimate; collect, for judged rollouts
-    sampling    Sampler, Sampling; Thinker with a strategy (Majority, Budget, or a Strategy that returns an Attempt)
+    sampling    Sampler, SamplingParams; Thinker with a strategy: Majority, Budget, or your Strategy, which returns an
+                Attempt
     records     Rollout, Branch, Transcript, Span, Author, Message
     errors      PoziomkaError
 
@@ -45,7 +46,7 @@ _PLACES = {  # name → module that defines it; __init__.pyi holds the same for 
     "Rollout": "poziomka.core.rollout",
     "Run": "poziomka.runs.run",
     "Sampler": "poziomka.core.sampler",
-    "Sampling": "poziomka.core.sampler",
+    "SamplingParams": "poziomka.core.sampler",
     "Score": "poziomka.core.problem",
     "Session": "poziomka.core.environment",
     "Span": "poziomka.core.transcript",
@@ -85,7 +86,7 @@ __all__ = [
     "Rollout",
     "Run",
     "Sampler",
-    "Sampling",
+    "SamplingParams",
     "Score",
     "Session",
     "Span",

@@ -7,7 +7,12 @@ import pytest
 from poziomka.inference.engine import READ_AT_ONCE, _chunks
 
 PROMPT = [1, 7, 8, 9, 3]
-LONG = {"seed": 5, "tokens": 24, "thinking": True, "think_least": 24}  # a reply that does not end before its 24 tokens
+LONG = {
+    "seed": 5,
+    "max_tokens": 24,
+    "thinking": True,
+    "min_thinking_tokens": 24,
+}  # a reply that does not end before its 24 tokens
 LENGTHS = (2, 9, 3, 17, 30, 5)
 
 
@@ -18,7 +23,7 @@ def prompt(number, length=None):
 
 def ask_mates(desk, count):
     for number in range(count):
-        desk.ask(f"mate {number}", prompt(number), seed=1000 + number, tokens=4 + number % 23)
+        desk.ask(f"mate {number}", prompt(number), seed=1000 + number, max_tokens=4 + number % 23)
 
 
 # ------------------------------------------------------------------------------------------- alone and beside others
@@ -39,7 +44,7 @@ def test_a_reply_is_the_same_when_it_joins_in_the_middle(any_model, desk_of):
     joined.step(5)
     joined.ask("mine", PROMPT, **LONG)
     joined.step(3)
-    joined.ask("late", prompt(4), seed=6, tokens=24)
+    joined.ask("late", prompt(4), seed=6, max_tokens=24)
     assert joined.finish().tokens("mine") == alone.finish().tokens("mine")
     assert joined.logprobs("mine") == pytest.approx(alone.logprobs("mine"), abs=1e-5)
 
@@ -48,13 +53,13 @@ def test_everybody_is_answered_whoever_joins_and_leaves_when(any_model, desk_of)
     crowd = desk_of(any_model, rows=11)
     asked = []
     for number in range(60):
-        crowd.ask(number, prompt(number), seed=number, tokens=1 + number % 19)
+        crowd.ask(number, prompt(number), seed=number, max_tokens=1 + number % 19)
         asked.append(number)
         crowd.step(number % 3)
     assert sorted(crowd.finish().pieces) == asked
     for number in (0, 17, 42, 59):
         alone = desk_of(any_model)
-        alone.ask("mine", prompt(number), seed=number, tokens=1 + number % 19)
+        alone.ask("mine", prompt(number), seed=number, max_tokens=1 + number % 19)
         assert crowd.tokens(number) == alone.finish().tokens("mine")
 
 
@@ -63,7 +68,7 @@ def test_logprobs_are_those_of_the_full_forward_at_the_temperature(any_model, de
     """Ragged lengths, forks, keeps and joins: every log-probability of a crowd is compared."""
     desk = desk_of(any_model)
     for number in range(24):
-        desk.ask(number, prompt(number // 2), seed=number, tokens=3 + number % 17, temperature=temperature)
+        desk.ask(number, prompt(number // 2), seed=number, max_tokens=3 + number % 17, temperature=temperature)
         desk.step(number % 2)
     desk.finish()
     for number in range(24):
@@ -77,7 +82,7 @@ def test_a_run_repeats_bit_for_bit(any_model, desk_of):
         desk = desk_of(any_model)
         ask_mates(desk, 20)
         desk.step(4)
-        ask_later = [desk.ask(f"late {number}", prompt(number), seed=number, tokens=9) for number in range(5)]
+        ask_later = [desk.ask(f"late {number}", prompt(number), seed=number, max_tokens=9) for number in range(5)]
         desk.finish()
         assert len(ask_later) == 5
         return {name: (desk.tokens(name), desk.logprobs(name)) for name in desk.pieces}
@@ -101,29 +106,29 @@ def test_requests_wait_while_the_rows_are_taken(model, desk_of):
 def test_a_groups_attempts_share_one_prefill(any_model, desk_of):
     desk = desk_of(any_model)
     for seed in range(8):
-        desk.ask(seed, PROMPT, seed=seed, tokens=5)
+        desk.ask(seed, PROMPT, seed=seed, max_tokens=5)
     desk.finish()
     assert desk.engine.counters.read == len(PROMPT) - 1
 
 
 def test_each_different_prompt_is_read_once(desk):
     for number in range(12):
-        desk.ask(number, prompt(number % 3), seed=number, tokens=5)
+        desk.ask(number, prompt(number % 3), seed=number, max_tokens=5)
     desk.finish()
     assert desk.engine.counters.read == sum(len(prompt(number)) - 1 for number in range(3))
 
 
 def test_a_prompt_of_one_token_needs_no_prefill(any_model, desk_of):
     desk = desk_of(any_model)
-    desk.ask("mine", [1], seed=3, tokens=6)
+    desk.ask("mine", [1], seed=3, max_tokens=6)
     tokens = desk.finish().tokens("mine")
     assert desk.engine.counters.read == 0
     assert desk.logprobs("mine") == pytest.approx(desk.engine.score([1, *tokens])[1:], abs=1e-4)
 
 
 def test_a_finished_row_leaves_at_once(desk):
-    desk.ask("short", PROMPT, temperature=0, tokens=2)
-    desk.ask("long", prompt(3), seed=1, tokens=7)
+    desk.ask("short", PROMPT, temperature=0, max_tokens=2)
+    desk.ask("long", prompt(3), seed=1, max_tokens=7)
     rows = []
     while desk.engine.busy:
         desk.engine.step()
@@ -136,14 +141,14 @@ def test_a_finished_row_leaves_at_once(desk):
 
 def test_prompts_of_like_length_are_read_together(desk):
     for number in range(20):
-        desk.ask(number, prompt(number, 60 if number % 2 else 6), temperature=0, tokens=1)
+        desk.ask(number, prompt(number, 60 if number % 2 else 6), temperature=0, max_tokens=1)
     desk.engine._admit()
     assert desk.engine.counters.padded == 0
 
 
 def test_rows_that_nobody_uses_take_no_room(desk):
     for number in range(30):
-        desk.ask(number, PROMPT, seed=number, tokens=20, thinking=True, think_least=20)
+        desk.ask(number, PROMPT, seed=number, max_tokens=20, thinking=True, min_thinking_tokens=20)
         desk.finish()
     assert (desk.engine._memory.capacity, desk.engine._memory.room) == (8, 64)
 

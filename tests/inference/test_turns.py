@@ -9,7 +9,12 @@ from poziomka.core.errors import SamplerError
 from poziomka.core.transcript import Stop
 
 PROMPT = [1, 7, 8, 9, 3]
-LONG = {"seed": 5, "tokens": 24, "thinking": True, "think_least": 24}  # a reply that does not end before its 24 tokens
+LONG = {
+    "seed": 5,
+    "max_tokens": 24,
+    "thinking": True,
+    "min_thinking_tokens": 24,
+}  # a reply that does not end before its 24 tokens
 LENGTHS = (2, 9, 3, 17, 30, 5)
 
 
@@ -20,18 +25,18 @@ def prompt(number, length=None):
 
 def ask_mates(desk, count):
     for number in range(count):
-        desk.ask(f"mate {number}", prompt(number), seed=1000 + number, tokens=4 + number % 23)
+        desk.ask(f"mate {number}", prompt(number), seed=1000 + number, max_tokens=4 + number % 23)
 
 
 # ---------------------------------------------------------------------------------------------------- later turns
 def second_turn(desk, stop=" 7"):
     """A reply that ends at a phrase, an answer of three tokens, and the next reply; returns the next reply's prefix."""
-    desk.ask("first", PROMPT, seed=11, tokens=400, stop=(stop,), thinking=True, think_least=400)
+    desk.ask("first", PROMPT, seed=11, max_tokens=400, stop=(stop,), thinking=True, min_thinking_tokens=400)
     desk.finish()
     assert desk.stop("first") is Stop.PHRASE
     longer = [*PROMPT, *desk.tokens("first"), 5, 6, 7]
     read = desk.engine.counters.read
-    desk.ask("second", longer, seed=12, tokens=12)
+    desk.ask("second", longer, seed=12, max_tokens=12)
     desk.finish()
     return longer, desk.engine.counters.read - read
 
@@ -54,8 +59,8 @@ def test_known_and_new_prefixes_are_read_together(any_model, desk_of):
     desk, fresh = desk_of(any_model), desk_of(any_model, cached=0)
     longer, _ = second_turn(desk)
     for each in (desk, fresh):
-        each.ask("known", longer, seed=3, tokens=6)
-        each.ask("new", prompt(5, 4), seed=4, tokens=6)
+        each.ask("known", longer, seed=3, max_tokens=6)
+        each.ask("new", prompt(5, 4), seed=4, max_tokens=6)
         each.finish()
     assert desk.tokens("known") == fresh.tokens("known")
     assert desk.tokens("new") == fresh.tokens("new")
@@ -65,23 +70,23 @@ def test_two_turns_from_one_state_do_not_know_of_each_other(any_model, desk_of):
     desk = desk_of(any_model)
     longer, _ = second_turn(desk)
     before = desk.tokens("second")
-    desk.ask("other", [*longer[:-1], 9], seed=5, tokens=12)
-    desk.ask("again", longer, seed=12, tokens=12)
+    desk.ask("other", [*longer[:-1], 9], seed=5, max_tokens=12)
+    desk.ask("again", longer, seed=12, max_tokens=12)
     assert desk.finish().tokens("again") == before
 
 
 def test_a_reply_that_ended_is_not_kept(desk):
-    desk.ask("mine", PROMPT, seed=1, tokens=3)
+    desk.ask("mine", PROMPT, seed=1, max_tokens=3)
     desk.finish()
     assert len(desk.engine.cache) == 0
 
 
 def test_every_reply_is_kept_where_that_is_asked_for(model, desk_of):
     desk = desk_of(model, park_all=True)
-    desk.ask("mine", PROMPT, seed=1, tokens=3)
+    desk.ask("mine", PROMPT, seed=1, max_tokens=3)
     tokens = desk.finish().tokens("mine")
     read = desk.engine.counters.read
-    desk.ask("next", [*PROMPT, *tokens, 5], seed=1, tokens=3)
+    desk.ask("next", [*PROMPT, *tokens, 5], seed=1, max_tokens=3)
     desk.finish()
     assert desk.engine.counters.read - read == 1
 
@@ -92,14 +97,14 @@ def test_adopted_weights_forget_all_prefixes(model, desk_of):
     desk.engine.adopt("v2", model.state_dict())
     assert len(desk.engine.cache) == 0
     read = desk.engine.counters.read
-    desk.ask("again", longer, seed=12, tokens=12)
+    desk.ask("again", longer, seed=12, max_tokens=12)
     desk.finish()
     assert desk.engine.counters.read - read == len(longer) - 1
 
 
 def test_a_state_that_older_weights_had_a_part_in_is_not_kept(model, desk_of, build):
     desk = desk_of(model)
-    desk.ask("first", PROMPT, seed=11, tokens=400, stop=(" 7",), thinking=True, think_least=400)
+    desk.ask("first", PROMPT, seed=11, max_tokens=400, stop=(" 7",), thinking=True, min_thinking_tokens=400)
     desk.engine._admit()
     desk.engine.adopt("v2", build(seed=1).state_dict())
     assert desk.finish().stop("first") is Stop.PHRASE
@@ -109,7 +114,7 @@ def test_a_state_that_older_weights_had_a_part_in_is_not_kept(model, desk_of, bu
 # ------------------------------------------------------------------------------------------------- swaps, refusals
 def test_new_weights_in_the_middle_split_the_span_and_name_both_policies(model, desk_of, build):
     desk = desk_of(model)
-    desk.ask("mine", PROMPT, 0, True, seed=2, tokens=10, think_least=10)
+    desk.ask("mine", PROMPT, 0, True, seed=2, max_tokens=10, min_thinking_tokens=10)
     desk.step(4)
     desk.engine.adopt("v2", build(seed=1).state_dict())
     desk.finish()
@@ -120,11 +125,11 @@ def test_new_weights_in_the_middle_split_the_span_and_name_both_policies(model, 
 def test_the_next_request_is_written_by_the_new_weights(model, desk_of, build):
     new = build(seed=1)
     desk, fresh = desk_of(model), desk_of(new)
-    desk.ask("before", PROMPT, seed=2, tokens=10)
+    desk.ask("before", PROMPT, seed=2, max_tokens=10)
     desk.finish()
     desk.engine.adopt("v2", new.state_dict())
-    desk.ask("after", PROMPT, seed=2, tokens=10)
-    fresh.ask("after", PROMPT, seed=2, tokens=10)
+    desk.ask("after", PROMPT, seed=2, max_tokens=10)
+    fresh.ask("after", PROMPT, seed=2, max_tokens=10)
     assert desk.finish().tokens("after") == fresh.finish().tokens("after")
     assert {piece.policy for piece in desk.pieces["after"]} == {"v2"}
 
@@ -170,7 +175,7 @@ def test_a_cancelled_row_leaves_and_the_others_stay(any_model, desk_of):
 
 
 def test_a_request_cancelled_while_it_waits_is_never_read(desk):
-    desk.ask("mine", PROMPT, tokens=5).cancelled = True
+    desk.ask("mine", PROMPT, max_tokens=5).cancelled = True
     desk.finish()
     assert desk.engine.counters.read == 0
     assert not desk.pieces

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from poziomka.core.errors import RunError
+from poziomka.runs.storage.metrics import line_of, read_metrics
 
 
 class Scalar:
@@ -90,3 +91,10 @@ def test_metrics_that_cannot_be_read_are_said(run, path):
     path.mkdir()
     with pytest.raises(RunError, match=r"cannot read .*metrics.jsonl"):
         run.metrics()
+
+
+def test_older_names_of_metrics_are_read_as_the_present_ones(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(line_of(1, "rl", {"optim/lr": 0.5, "length/correct": 3.0}))
+    (line,), notes = read_metrics(tmp_path / "metrics.jsonl")
+    assert (line["optim/lr"], line["length/correct"], notes) == (0.5, 3.0, [])
+    assert not {"optim/lr", "length/correct"} & line.keys()

@@ -11,6 +11,13 @@ from poziomka.core.safety.untrusted import LARGE, parse_json, read_regular
 from poziomka.runs.storage.disk import replace_file
 from poziomka.runs.storage.schema import SCHEMA, demand_schema
 
+RENAMED = {  # metrics of runs written before their names followed other libraries
+    "answers/most_common_share": "answers/mode_share",
+    "learning/rate": "optim/lr",
+    "length/right": "length/correct",
+    "policy/grad_norm": "optim/grad_norm",
+    "tokens/real_share": "perf/packing_efficiency",
+}
 OWN = ("schema_version", "step", "stage")  # reserved keys of a line
 
 
@@ -47,7 +54,7 @@ def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
         RunError: the file cannot be read, or a line has another schema_version.
     """
     pairs, notes = _lines(path)
-    return [line for _, line in pairs], notes
+    return [{RENAMED.get(name, name): value for name, value in line.items()} for _, line in pairs], notes
 
 
 def trim_metrics(path: Path, last: int | None) -> list[str]:
