@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from poziomka.app.settings.recipe import Recipe
 from poziomka.core.errors import RunError, TaskError
@@ -21,9 +20,6 @@ from poziomka.learning.loops.offline import OfflineSettings
 from poziomka.runs import Run
 from poziomka.runs.recipe import RECIPE
 from poziomka.tasks import files_of
-
-if TYPE_CHECKING:
-    from poziomka.app.build import Built
 
 RECORD = "inputs"  # name in the run's results
 WHOLE = 64 << 20  # largest file that is hashed whole, bytes; of larger files, the size and three pieces are hashed
@@ -49,13 +45,13 @@ def weights_of(name: str) -> str:
     return str(saved.folder)
 
 
-def demand_same_inputs(recipe: Recipe, built: "Built", run: Run) -> None:
-    """Records the digests of a run's inputs if there are none yet, else compares them.
+def demand_same_inputs(recipe: Recipe, task: Task, source: str, run: Run) -> None:
+    """Records the digests of a run's inputs if there are none yet, else compares them; arguments as for `inputs_of`.
 
     Raises:
         RunError: an input has other contents than at the start of the run.
     """
-    here = inputs_of(recipe, built.task, built.source)
+    here = inputs_of(recipe, task, source)
     if run.results(RECORD) is None:
         run.record(RECORD, {"digests": here})
     demand_unchanged(run, here)

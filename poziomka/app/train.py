@@ -71,7 +71,7 @@ class Training:
         self.recipe, self.run = recipe, run
         self.watcher = Watcher(recipe, run.folder, quiet=quiet) if watcher is None else watcher
         built = self.built = settled(recipe, built or build(recipe), run)
-        demand_same_inputs(recipe, built, run)
+        demand_same_inputs(recipe, built.task, built.source, run)
         self.task, self.chat, self.model, self.tokenizer = built.task, built.chat, built.model, built.tokenizer
         self.sampler = sampler_of(recipe, built)
         adapt(recipe, self.model)

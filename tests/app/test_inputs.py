@@ -129,12 +129,12 @@ def test_a_run_is_not_resumed_with_other_files(reading, tmp_path):
 def test_inputs_are_the_files_that_a_run_reads(path, what, reading, tmp_path):
     built = build(reading)
     with Run.open(tmp_path / "run", plain(reading)) as run:
-        demand_same_inputs(reading, built, run)
-        demand_same_inputs(reading, built, run)
+        demand_same_inputs(reading, built.task, built.source, run)
+        demand_same_inputs(reading, built.task, built.source, run)
         with (tmp_path / path).open("a") as file:
             file.write("\n")
         with pytest.raises(RunError, match=f"began with other contents of {what}"):
-            demand_same_inputs(reading, built, run)
+            demand_same_inputs(reading, built.task, built.source, run)
 
 
 @pytest.mark.fault("B2")
@@ -160,9 +160,9 @@ def test_other_problems_under_the_same_name_are_other_inputs(reading, tmp_path):
     built = build(reading)
     others = replace(built, task=replace(built.task, source=lambda split, index, level: Problem.ask("x", "x", "?")))
     with Run.open(tmp_path / "run", plain(reading)) as run:
-        demand_same_inputs(reading, built, run)
+        demand_same_inputs(reading, built.task, built.source, run)
         with pytest.raises(RunError, match="began with other contents of the task's problems"):
-            demand_same_inputs(reading, others, run)
+            demand_same_inputs(reading, others.task, others.source, run)
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def saved(values, checkpoint, tmp_path):
         recipe = recipe_of(values | {"model": values["model"] | {"load": str(model)} | changes, "tools": tools})
         with Run.open(tmp_path / "run", plain(recipe)) as run:
             built = build(recipe)
-            demand_same_inputs(recipe, built, run)
+            demand_same_inputs(recipe, built.task, built.source, run)
             adapt(recipe, built.model)
             run.save(1, lambda part: save_learned(part, built.model, built.tokenizer, built.base), {})
         return run.folder, model
