@@ -32,5 +32,5 @@ def interruptible(progress: TrainingSession) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, before)
     if progress.stop:
-        message = f"stopped; go on with: {progress.again}"
+        message = f"stopped; resume with: {progress.again}"
         raise Interrupted(message)

@@ -191,7 +191,7 @@ class TrainingSession:
         if last or self.stop or late or self.step % self.every == 0:
             self.save()
         if self.stop:
-            message = f"stopped after step {self.step}; go on with: {self.again}"
+            message = f"stopped after step {self.step}; resume with: {self.again}"
             raise Interrupted(message)
 
     def save(self) -> None:

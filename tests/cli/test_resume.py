@@ -117,7 +117,7 @@ def test_ctrl_c_saves_names_the_command_that_resumes_and_the_rest_is_as_if_undis
     _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    named = re.search(r"go on with: poziomka (.+)", errors)
+    named = re.search(r"resume with: poziomka (.+)", errors)
     assert named, errors
     saved = sorted(path.name for path in (folder / "checkpoints").iterdir())
     assert saved[-1] == f"step-{lines(folder):06d}"  # the step under way was saved: a line a step till then
@@ -137,5 +137,5 @@ def test_ctrl_c_where_no_step_is_under_way_or_a_second_one_stops_at_once(start, 
     _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert errors.count("\n") == 1
-    assert f"go on with: poziomka train --resume {folder}" in errors
+    assert f"resume with: poziomka train --resume {folder}" in errors
     assert not (folder / "report.html").exists()

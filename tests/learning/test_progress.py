@@ -74,7 +74,7 @@ def test_to_stop_is_to_save_first(progress_of, learn):
     progress = progress_of(every=100)
     learn(progress)
     progress.stop = True
-    with pytest.raises(Interrupted, match=r"stopped after step 1; go on with: poziomka train --resume .*run"):
+    with pytest.raises(Interrupted, match=r"stopped after step 1; resume with: poziomka train --resume .*run"):
         progress.done()
     assert progress.run.latest().step == 1
 

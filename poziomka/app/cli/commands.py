@@ -42,16 +42,16 @@ def _train_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "recipe", nargs="?", type=Path, metavar="RECIPE", help="a recipe's name or file, or a run's folder"
     )
-    parser.add_argument("--run", type=Path, metavar="FOLDER", help="where to write; a run that is there goes on")
+    parser.add_argument("--run", type=Path, metavar="FOLDER", help="folder of the run; an existing run is resumed")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting: --set rl.steps=20"
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting, e.g. --set rl.steps=20"
     )
-    parser.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with the run there, by its own recipe")
+    parser.add_argument("--resume", type=Path, metavar="FOLDER", help="resume a run with its own recipe")
     parser.add_argument(
-        "--to", action="append", default=[], metavar="NAME", help="copy metrics live to tensorboard or wandb"
+        "--to", action="append", default=[], metavar="NAME", help="also log metrics to tensorboard or wandb"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="look for all that the recipe names, print it and do nothing"
+        "--dry-run", action="store_true", help="check the recipe and all that it names, print it, and exit"
     )
 
 
@@ -63,14 +63,12 @@ def _train(given: Namespace) -> int:
 
     if given.resume is not None:
         if given.recipe is not None or given.run is not None or given.set:
-            message = "--resume goes on with a run by its own recipe: leave RECIPE, --run and --set out"
+            message = "--resume uses the run's own recipe: leave out RECIPE, --run and --set"
             raise SettingsError(message)
         Run.read(given.resume)  # raises if it is not a run's folder
         recipe, folder = read_recipe(given.resume), given.resume
     elif given.recipe is None:
-        message = (
-            "train needs a recipe, recurrence for one (`poziomka recipes` lists them), or --resume with a run's folder"
-        )
+        message = "train needs a recipe, for example recurrence (`poziomka recipes` lists them), or --resume FOLDER"
         raise SettingsError(message)
     else:
         path = recipe_file(given.recipe)
@@ -91,7 +89,7 @@ def _train(given: Namespace) -> int:
         say(error)
         return STOPPED
     except KeyboardInterrupt:
-        say(f"stopped at once; go on with: poziomka train --resume {shlex.quote(str(folder))}")
+        say(f"stopped at once; resume with: poziomka train --resume {shlex.quote(str(folder))}")
         return STOPPED
     from poziomka.reports.findings import headline
     from poziomka.reports.reading import read
@@ -104,7 +102,7 @@ def _train(given: Namespace) -> int:
 def _folder_for(path: Path, name: str) -> Path:
     """Returns runs/NAME; for the recipe of an existing run, the first free folder NAME-2, NAME-3, … beside it."""
     if not re.fullmatch(r"[\w][\w .-]*", name):
-        message = f"the recipe's name {name!r} is no name for a folder: use letters, digits, '-', or give --run FOLDER"
+        message = f"the recipe's name {name!r} cannot name a folder: use letters, digits and '-', or give --run FOLDER"
         raise SettingsError(message)
     run = path if path.is_dir() else path.parent
     if not (run / "checkpoints").is_dir():
@@ -117,13 +115,13 @@ def _folder_for(path: Path, name: str) -> Path:
 # --------------------------------------------------------------------------------------------------------- doctor
 def _doctor_options(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "recipe", nargs="?", type=Path, metavar="RECIPE", help="a recipe's name or file (the demonstration's settings)"
+        "recipe", nargs="?", type=Path, metavar="RECIPE", help="a recipe's name or file (default: the default recipe)"
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting: --set task=countdown"
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting, e.g. --set task=countdown"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
-    parser.add_argument("--sandbox", action="store_true", help="attack what holds a model's code, instead of a recipe")
+    parser.add_argument("--sandbox", action="store_true", help="test the sandboxes of this machine with attacks")
 
 
 def _doctor(given: Namespace) -> int:
@@ -132,7 +130,7 @@ def _doctor(given: Namespace) -> int:
 
     if given.sandbox:
         if given.recipe is not None or given.set:
-            message = "--sandbox looks at this machine and at no recipe: leave RECIPE and --set out"
+            message = "--sandbox tests this machine and no recipe: leave out RECIPE and --set"
             raise SettingsError(message)
         return 0 if doctor_of_sandbox(as_json=given.json) else WRONG
     path = None if given.recipe is None else recipe_file(given.recipe)
@@ -143,13 +141,17 @@ def _doctor(given: Namespace) -> int:
 def _learn_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
     parser.add_argument(
-        "--from", dest="journal", type=Path, required=True, metavar="JOURNAL", help="a journal's file, or a folder"
+        "--from", dest="journal", type=Path, required=True, metavar="JOURNAL", help="a journal, or a folder of journals"
     )
     parser.add_argument("--scores", type=Path, metavar="FILE", help='JSON lines {"id": …, "reward": …, "why": …}')
-    parser.add_argument("--steps", type=_positive, default=1, metavar="N", help="updates from these rollouts (1)")
+    parser.add_argument("--steps", type=_positive, default=1, metavar="N", help="optimizer steps on these rollouts (1)")
     parser.add_argument("--rate", type=float, metavar="X", help="learning rate (the recipe's highest)")
     parser.add_argument(
-        "--mismatch", type=float, default=0.1, metavar="X", help="most nats a token between writers and learner (0.1)"
+        "--mismatch",
+        type=float,
+        default=0.1,
+        metavar="X",
+        help="largest KL between rollouts and learner, nats per token (0.1)",
     )
 
 
@@ -212,14 +214,14 @@ def _show(given: Namespace) -> int:
 def _metrics_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
     parser.add_argument("--to", metavar="NAME", help="copy them to tensorboard or wandb")
-    parser.add_argument("--folder", type=Path, metavar="FOLDER", help="where the copy lies (in the run's folder)")
+    parser.add_argument("--folder", type=Path, metavar="FOLDER", help="folder of the copy (in the run's folder)")
 
 
 def _metrics(given: Namespace) -> int:
     from poziomka.app.cli.inspect.metrics import copy, table
 
     if given.to is None and given.folder is not None:
-        message = "--folder says where a copy lies: give --to tensorboard or --to wandb with it"
+        message = "--folder is the folder of a copy: give it with --to tensorboard or --to wandb"
         raise SettingsError(message)
     print(table(given.run) if given.to is None else copy(given.run, given.to, given.folder))
     return 0
@@ -229,8 +231,10 @@ def _metrics(given: Namespace) -> int:
 def _export_options(parser: ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="RUN", help="the folder of a run, or of a checkpoint")
     parser.add_argument("--gguf", type=Path, metavar="FILE", help="write a GGUF file, for llama.cpp")
-    parser.add_argument("--folder", dest="out", type=Path, metavar="FOLDER", help="write a folder in the hub's layout")
-    parser.add_argument("--kind", default="f32", metavar="KIND", help="of its weights: f32, f16 or bf16 (f32)")
+    parser.add_argument(
+        "--folder", dest="out", type=Path, metavar="FOLDER", help="write a folder in the Hugging Face layout"
+    )
+    parser.add_argument("--kind", default="f32", metavar="KIND", help="type of the weights: f32, f16 or bf16 (f32)")
 
 
 def _export(given: Namespace) -> int:
@@ -246,13 +250,15 @@ def _export(given: Namespace) -> int:
 # ---------------------------------------------------------------------------------------------------- tasks, runs
 def _tasks_options(parser: ArgumentParser) -> None:
     words = "|".join(TASK_ACTIONS)
-    parser.add_argument("action", nargs="?", default="list", metavar=words, help="what to do (list)")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="the task to show or to play; the tasks to check")
-    parser.add_argument("--split", metavar="SPLIT", help="train or test (train, where there is something to train on)")
-    parser.add_argument("--level", type=int, metavar="N", help="difficulty (the task's own mixture)")
+    parser.add_argument("action", nargs="?", default="list", metavar=words, help="action (list)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="task to show or play; tasks to check")
+    parser.add_argument("--split", metavar="SPLIT", help="train, validation or test (train, if it is not empty)")
+    parser.add_argument("--level", type=int, metavar="N", help="difficulty level (default: all levels, as in training)")
     parser.add_argument("--count", type=_positive, metavar="N", help="problems to show (3) or to play (10)")
-    parser.add_argument("--all", action="store_true", help="check every task that needs no files of yours")
-    parser.add_argument("--problems", type=_positive, metavar="N", help="of each split to check (20; with --all 10)")
+    parser.add_argument("--all", action="store_true", help="check every task that needs no files")
+    parser.add_argument(
+        "--problems", type=_positive, metavar="N", help="problems of each split to check (20; 10 with --all)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines: for list, show and check")
 
 
@@ -312,7 +318,7 @@ def _tasks(given: Namespace) -> int:
 
 
 def _init_options(parser: ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="name of the task, and of the folder that is written")
+    parser.add_argument("name", metavar="NAME", help="name of the task and of the new folder")
 
 
 def _init(given: Namespace) -> int:
@@ -323,9 +329,9 @@ def _init(given: Namespace) -> int:
 
 
 def _recipes_options(parser: ArgumentParser) -> None:
-    parser.add_argument("action", nargs="?", default="list", metavar="list|convert", help="what to do (list)")
+    parser.add_argument("action", nargs="?", default="list", metavar="list|convert", help="action (list)")
     parser.add_argument("old", nargs="?", type=Path, metavar="OLD", help="convert: a recipe of schema 1")
-    parser.add_argument("new", nargs="?", type=Path, metavar="NEW", help="convert: the file to write (prints it)")
+    parser.add_argument("new", nargs="?", type=Path, metavar="NEW", help="convert: file to write (default: print)")
 
 
 def _recipes(given: Namespace) -> int:
@@ -355,7 +361,9 @@ def _settings(given: Namespace) -> int:
 
 
 def _runs_options(parser: ArgumentParser) -> None:
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("runs"), metavar="FOLDER", help="of runs (runs)")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=Path("runs"), metavar="FOLDER", help="folder with runs (runs)"
+    )
 
 
 def _runs(given: Namespace) -> int:
@@ -375,20 +383,20 @@ def _positive(text: str) -> int:
 _positive.__name__ = "number from 1 on"  # argparse says "invalid number from 1 on value: '0'"
 
 COMMANDS = {
-    "train": Command("run a recipe from nothing to a report, or go on with a run", _train_options, _train),
-    "doctor": Command("check a recipe's parts before compute is burnt", _doctor_options, _doctor),
-    "learn": Command("take an update from rollouts that were served and judged", _learn_options, _learn),
-    "chat": Command("talk with a model, or with a run's newest weights", chat.options, chat.chat),
+    "train": Command("run all stages of a recipe and write a report, or resume a run", _train_options, _train),
+    "doctor": Command("check a recipe for common faults before training", _doctor_options, _doctor),
+    "learn": Command("update a run's weights from scored rollouts of a journal (offline)", _learn_options, _learn),
+    "chat": Command("chat with a model, or with the newest weights of a run", chat.options, chat.chat),
     "evaluate": Command("measure a run's newest weights at thinking budgets", _evaluate_options, _evaluate),
-    "report": Command("make a run's report.html and figures anew", _report_options, _report),
-    "metrics": Command("list a run's metrics, or copy them elsewhere", _metrics_options, _metrics),
-    "export": Command("write a run's newest weights for other programs", _export_options, _export),
-    "show": Command("look through a run's rollouts", _show_options, _show),
-    "tasks": Command("list the tasks, show problems, answer them, try their scorers", _tasks_options, _tasks),
-    "init": Command("write a task of your own, its test and a recipe that run at once", _init_options, _init),
-    "recipes": Command(
-        "list the recipes that come along, or convert one of an older version", _recipes_options, _recipes
+    "report": Command("write the report and figures of a run again", _report_options, _report),
+    "metrics": Command("print the metrics of a run, or copy them to another tool", _metrics_options, _metrics),
+    "export": Command(
+        "write the newest weights of a run as a Hugging Face folder or a GGUF file", _export_options, _export
     ),
-    "settings": Command("list a recipe's settings, their defaults and ranges", _settings_options, _settings),
+    "show": Command("show the rollouts of a run, spans coloured by author", _show_options, _show),
+    "tasks": Command("list tasks, show or answer their problems, test their scorers", _tasks_options, _tasks),
+    "init": Command("write a new task, its test and a recipe, ready to run", _init_options, _init),
+    "recipes": Command("list the included recipes, or convert a recipe of schema 1", _recipes_options, _recipes),
+    "settings": Command("list the settings of recipes with their defaults and ranges", _settings_options, _settings),
     "runs": Command("compare the runs in a folder", _runs_options, _runs),
 }

@@ -124,7 +124,7 @@ def _without_command(arguments: list[str]) -> int:
         prog="poziomka",
         usage="poziomka COMMAND …",
         description="Reinforcement learning, test-time thinking and tools for reasoning models, on CPUs.",
-        epilog=f"commands:\n{listed}\n\n`poziomka COMMAND --help` says what a command takes.",
+        epilog=f"commands:\n{listed}\n\n`poziomka COMMAND --help` lists the options of a command.",
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
