@@ -27,33 +27,33 @@ Ctrl-C stops a reply; the conversation goes on from there
 def options(parser: ArgumentParser) -> None:
     """Adds the options of the command to a parser."""
     parser.add_argument(
-        "model", metavar="MODEL", help="smollm2, a folder, a .gguf file, a name of the hub, or the folder of a run"
+        "model", metavar="MODEL", help="smollm2, a Hugging Face folder or hub name, a GGUF file, or a run's folder"
     )
     parser.add_argument(
-        "question", nargs="?", metavar="QUESTION", help="answer it and end (a conversation, or a question a line)"
+        "question", nargs="?", metavar="QUESTION", help="answer one question and exit (default: a conversation)"
     )
-    parser.add_argument("--system", metavar="TEXT", help="a system message")
+    parser.add_argument("--system", metavar="TEXT", help="system message")
     parser.add_argument(
         "--tools",
         metavar="NAMES",
-        help="what the model can call: python, python:sandlock, calculator, search:FOLDER, several with +",
+        help="tools of the model: python, python:sandlock, calculator, search:FOLDER; several with +",
     )
     parser.add_argument(
         "--calls",
         metavar="NAME",
-        help="how it calls them: plain, hermes, llama, … (as its chat template says, or plain)",
+        help="format of tool calls: plain, hermes, llama, … (the chat template's own, else plain)",
     )
-    parser.add_argument("--temperature", type=float, default=0.7, metavar="T", help="0 takes the likeliest token (0.7)")
-    parser.add_argument("--top-p", type=float, default=0.95, metavar="P", help="sample among this probability (0.95)")
-    parser.add_argument("--tokens", type=int, default=512, metavar="N", help="most tokens of a reply (512)")
-    parser.add_argument("--budget", type=int, metavar="N", help="most thinking tokens of a reply (no limit)")
+    parser.add_argument("--temperature", type=float, default=0.7, metavar="T", help="temperature; 0: greedy (0.7)")
+    parser.add_argument("--top-p", type=float, default=0.95, metavar="P", help="nucleus sampling (0.95)")
+    parser.add_argument("--tokens", type=int, default=512, metavar="N", help="maximum tokens of a reply (512)")
+    parser.add_argument("--budget", type=int, metavar="N", help="maximum thinking tokens of a reply (no limit)")
     parser.add_argument(
         "--think",
         action=BooleanOptionalAction,
-        help="open a thought before each reply, or ask for none (as the model or the run has it)",
+        help="begin each reply with a thought, or never (default: as the model or run does)",
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="the same words every time (other words every time)")
-    parser.add_argument("--dtype", metavar="NAME", help="of the weights (bfloat16; a run has its own)")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of the sampling (default: random)")
+    parser.add_argument("--dtype", metavar="NAME", help="precision of the weights (bfloat16; for a run, its own)")
 
 
 def chat(given: Namespace) -> int:
