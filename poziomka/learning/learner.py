@@ -39,18 +39,20 @@ class LearnerSettings:
     correction: CorrectionSettings = field(default_factory=CorrectionSettings)
     kl: DivergenceSettings = field(default_factory=DivergenceSettings)
     microbatch_tokens: int = setting(
-        8192, "most places in one forward and backward pass; a batch of more is accumulated", low=1
+        8192, "maximum tokens of a forward and backward pass; gradients of larger batches are accumulated", low=1
     )
     layout: Literal["rows", "shared"] = setting(
-        "rows", "rows: short texts beside each other; shared: one row, where a prompt that attempts share stands once"
+        "rows", "rows: short sequences packed into rows; shared: one row, in which a group's prompt is computed once"
     )
     gradient_checkpointing: bool = setting(
-        False, "keep nothing inside a block and make it again backward: less memory, a third more time (transformer)"
+        False, "recompute activations in the backward pass: less memory, a third more time (transformer)"
     )
     dropout: bool = setting(
-        False, "keep the dropout that a model's own configuration asks for (models that run through transformers)"
+        False, "apply the dropout of the model's configuration (models that run through transformers)"
     )
-    logit_chunk: int = setting(512, "most places whose logits exist at once, where the vocabulary is large", low=1)
+    logit_chunk: int = setting(
+        512, "maximum tokens whose logits are in memory at once, if the vocabulary is large", low=1
+    )
 
 
 class Learner:

@@ -13,10 +13,10 @@ from poziomka.models.layers.rotary import RopeScaling
 class SlidingWindow:
     """Sliding-window attention: size of the window, and the layers that use it."""
 
-    tokens: int = setting(4096, "how many tokens a token sees, itself included", low=1)
-    layers: tuple[int, ...] | None = setting(None, "numbers of these layers, from 0; none: all")
+    tokens: int = setting(4096, "width of the attention window, tokens, the present one included", low=1)
+    layers: tuple[int, ...] | None = setting(None, "indices of the layers with a window, from 0; none: all")
     rope_base: float | None = setting(
-        None, "base of the rotary angles in them, unscaled; none: as in the others", low=2
+        None, "base of the rotary embedding in these layers, unscaled; none: as in the others", low=2
     )
 
 
@@ -25,29 +25,33 @@ class TransformerSettings:
     """Configuration of a transformer: sizes, positions, norms, biases and attention windows."""
 
     width: int = setting(128, "width of the residual stream", low=8, high=WIDTH)
-    layers: int = setting(3, "number of blocks", low=1, high=LAYERS)
+    layers: int = setting(3, "number of layers", low=1, high=LAYERS)
     heads: int = setting(4, "query heads", low=1, high=HEADS)
-    key_heads: int | None = setting(None, "key and value heads; none: as many as query heads", low=1, high=HEADS)
-    head_width: int | None = setting(None, "width of a head, even; none: width / heads", low=2, high=WIDTH)
+    key_heads: int | None = setting(None, "key and value heads; none: as many as `heads`", low=1, high=HEADS)
+    head_width: int | None = setting(None, "width of a head, an even number; none: width / heads", low=2, high=WIDTH)
     inner: int | None = setting(
-        None, "width inside the feed-forward layer; none: 8/3 of the width, up to a multiple of 8", low=1, high=WIDTH
+        None, "width of the feed-forward layer; none: 8/3 of `width`, rounded up to a multiple of 8", low=1, high=WIDTH
     )
-    qk_norm: bool = setting(True, "normalise queries and keys (the Qwen3 and Gemma 3 families)")
-    tied: bool = setting(True, "input and output embeddings are one matrix")
-    rope_base: float = setting(10_000.0, "base of the rotary angles", low=2)
+    qk_norm: bool = setting(True, "normalize queries and keys (Qwen3, Gemma 3)")
+    tied: bool = setting(True, "share the matrix of input and output embeddings")
+    rope_base: float = setting(10_000.0, "base of the rotary embedding (theta)", low=2)
     rope_scaling: RopeScaling | None = setting(None, "slower angles for longer texts; none: as they are")
     window: SlidingWindow | None = setting(None, "layers that see only near tokens; none: all see everything")
-    unrotated: tuple[int, ...] = setting((), "numbers of the layers without rotary positions, from 0 (SmolLM3)")
-    epsilon: float = setting(1e-5, "what RMSNorm adds to the mean square", low=0)
-    qkv_bias: bool = setting(False, "biases on queries, keys and values (the Qwen2 family)")
-    out_bias: bool = setting(False, "a bias on the output of attention")
-    gate: Literal["silu", "gelu_tanh"] = setting("silu", "activation of the feed-forward gate")
-    query_scale: float | None = setting(None, "scores are divided by its root; none: the width of a head", low=1e-6)
-    offset_norms: bool = setting(False, "norms scale by 1 + weight (Gemma)")
-    post_norms: bool = setting(False, "norms after attention and feed-forward too (Gemma)")
-    scaled_embedding: bool = setting(False, "embeddings are multiplied by the root of the width (Gemma)")
-    context: int = setting(4096, "longest text that the model is meant for, in tokens", low=1, high=LENGTH)
-    family: str | None = setting(None, "family whose names a checkpoint takes; none: the first that has these features")
+    unrotated: tuple[int, ...] = setting((), "indices of the layers without rotary embedding, from 0 (SmolLM3)")
+    epsilon: float = setting(1e-5, "epsilon of RMSNorm", low=0)
+    qkv_bias: bool = setting(False, "biases of queries, keys and values (Qwen2)")
+    out_bias: bool = setting(False, "bias of the attention's output")
+    gate: Literal["silu", "gelu_tanh"] = setting("silu", "activation function of the feed-forward gate")
+    query_scale: float | None = setting(
+        None, "attention scores are divided by its square root; none: the width of a head", low=1e-6
+    )
+    offset_norms: bool = setting(False, "RMSNorm scales by 1 + weight (Gemma)")
+    post_norms: bool = setting(False, "also normalize after attention and feed-forward (Gemma)")
+    scaled_embedding: bool = setting(False, "multiply embeddings by the square root of `width` (Gemma)")
+    context: int = setting(4096, "context of the model, tokens", low=1, high=LENGTH)
+    family: str | None = setting(
+        None, "model family whose checkpoint format is written; none: the first with these features"
+    )
 
     @property
     def each_head(self) -> int:

@@ -43,10 +43,10 @@ PREFIX = "base_model.model.model.layers"  # peft's name of the blocks
 class LoraSettings:
     """LoRA settings: rank, scale, dropout and target matrices."""
 
-    rank: int = setting(16, "rows of A and columns of B", low=1)
-    alpha: float = setting(32.0, "what B A x is multiplied by, times the rank", low=0.0)
-    dropout: float = setting(0.0, "share of an adapter's inputs that is left out in training", low=0.0, high=0.99)
-    targets: tuple[str, ...] = setting(("attention", "feedforward"), "attention, feedforward, or both")
+    rank: int = setting(16, "rank of the adapters", low=1)
+    alpha: float = setting(32.0, "scale of the adapters times the rank: alpha / rank multiplies B A x", low=0.0)
+    dropout: float = setting(0.0, "dropout of the adapters' inputs in training", low=0.0, high=0.99)
+    targets: tuple[str, ...] = setting(("attention", "feedforward"), "adapted layers: attention, feedforward, or both")
 
     def __post_init__(self) -> None:
         """Raises ModelError for an unknown target."""

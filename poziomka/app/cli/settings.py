@@ -1,9 +1,11 @@
 """`poziomka settings`: lists the settings of a recipe, and of each kind of stage, with default, type and meaning."""
 
+import re
+
 from poziomka.app.settings.aliases import ALIASES, settings_of
 from poziomka.app.settings.recipe import STAGES, Recipe
 from poziomka.core.errors import SettingsError, nearest
-from poziomka.reports.words import NOTHING, brief
+from poziomka.core.settings import to_toml
 
 
 def list_settings(prefix: str = "") -> str:
@@ -23,7 +25,15 @@ def list_settings(prefix: str = "") -> str:
         raise SettingsError(message)
     lines = []
     for each in found:
-        value = "none" if each.default is None else brief(each.default) or NOTHING
-        lines.append(f"{each.name} = {value}   {each.kind}{f', {each.range}' if each.range else ''}")
+        value = "none" if each.default is None else to_toml({"x": each.default}).partition(" = ")[2].strip() or "{}"
+        lines.append(f"{each.name} = {value}   {_type(each.kind)}{f', {each.range}' if each.range else ''}")
         lines += [f"    {each.about}"] if each.about else []
     return "\n".join(lines)
+
+
+def _type(kind: str) -> str:
+    """Returns a type hint in words: "tuple[int, ...] | None" as "list of int, or none"."""
+    words = re.sub(r"tuple\[(\w+), \.\.\.\]", r"list of \1", kind)
+    words = re.sub(r"Literal\[(.*?)\]", lambda found: "one of " + found[1].replace("'", ""), words)
+    words = re.sub(r"collections\.abc\.Mapping\[.*\]", "table", words)
+    return words.replace(" | None", ", or none")

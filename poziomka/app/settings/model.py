@@ -29,23 +29,21 @@ class ModelSettings:
     """The model to train: a pretrained one (`load`), or a randomly initialized one (`new`)."""
 
     load: str | None = setting(
-        None, "smollm2, a folder in the hub's layout, a GGUF file, a hub name or a run's folder; none: a new model"
+        None, "smollm2, a Hugging Face folder or hub name, a GGUF file, or a run's folder; none: a new model"
     )
     new: NewModelSettings | None = setting(None, "a new model's architecture and sizes; none: the defaults")
-    start: str | None = setting(None, "a checkpoint whose weights the model begins with; none: its own")
-    precision: Literal["float32", "bfloat16"] = setting("float32", "of a loaded model's weights")
-    device: Literal["auto", "cpu"] = setting("auto", "where the model is: auto and cpu are this machine's processor")
+    start: str | None = setting(None, "checkpoint with the initial weights; none: those of `load`, or random")
+    precision: Literal["float32", "bfloat16"] = setting("float32", "precision of a loaded model's weights")
+    device: Literal["auto", "cpu"] = setting("auto", "device of the model; auto and cpu are the CPU")
     lora: LoraSettings | None = setting(None, "learn adapters of a loaded model; none: all its weights")
-    context: int | None = setting(
-        None, "most tokens of a transcript, where a reply is cut; none: as many as the model reads", low=2
-    )
-    thinks: bool = setting(True, "a loaded model's replies begin with <think>")
+    context: int | None = setting(None, "maximum tokens of a transcript; none: the context of the model", low=2)
+    thinks: bool = setting(True, "replies of a loaded model begin with <think>")
     template_variables: Mapping[str, Any] = field(
         default_factory=dict,
-        metadata={"about": "what a chat template may ask for; enable_thinking is true where a model thinks"},
+        metadata={"about": "variables of the chat template; enable_thinking is true if `thinks` is"},
     )
     template_time: str | None = setting(
-        None, "what a chat template reads from the clock, 2026-11-28T12:00:00+00:00; none: the time of the run's start"
+        None, "clock of the chat template, as 2026-11-28T12:00:00+00:00; none: the start of the run"
     )
 
     def __post_init__(self) -> None:
@@ -72,7 +70,7 @@ class ModelSettings:
 class PythonSettings:
     """Python that the model can run."""
 
-    backend: str = setting("monty", "the interpreter that holds its code: monty, sandlock or docker:IMAGE")
+    backend: str = setting("monty", "sandbox of the model's code: monty, sandlock or docker:IMAGE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +82,7 @@ class CalculatorSettings:
 class SearchSettings:
     """Search in text files."""
 
-    folder: str = setting("", "the folder of the files")
+    folder: str = setting("", "folder with the files to search")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +92,11 @@ class ToolsSettings:
     python: PythonSettings | None = setting(None, "Python")
     calculator: CalculatorSettings | None = setting(None, "a calculator")
     search: SearchSettings | None = setting(None, "search in text files")
-    cost: float = setting(0.0, "share of a right answer's reward that a call costs", low=0.0, high=1.0)
+    cost: float = setting(0.0, "cost of a call, as a share of the reward of a correct answer", low=0.0, high=1.0)
     format: str | None = setting(
         None,
-        "how calls are written: plain, spelled, hermes, llama, mistral, …; none: as a loaded model's chat template "
-        "describes them, else plain; spelled for a new model",
+        "format of calls: plain, spelled, hermes, llama, mistral, …; none: that of a loaded model's chat template, or "
+        "plain; spelled for a new model",
     )
 
     @property

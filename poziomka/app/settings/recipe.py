@@ -34,17 +34,17 @@ class EvaluateSettings:
     """Held-out evaluation: thinking budgets, majority votes and the learning curve."""
 
     split: Literal["validation", "train"] = setting(
-        "validation", "problems of the learning curve, the best checkpoint and the gates; final figures are of test"
+        "validation", "split of the learning curve, best checkpoint and `require`; final figures use the test split"
     )
-    budgets: tuple[int, ...] = setting((2, 4, 8, 16, 32, 64), "thinking tokens")
+    budgets: tuple[int, ...] = setting((2, 4, 8, 16, 32, 64), "thinking budgets of the final evaluation, tokens")
     problems: int = setting(400, "held-out problems of the final evaluation", low=10)
-    attempts: int = setting(4, "attempts a problem, at each budget", low=1)
-    votes: tuple[int, ...] = setting((1, 2, 4, 8, 16, 32), "attempts that vote, and that an oracle picks from")
-    vote_problems: int = setting(100, "held-out problems of the vote", low=10)
-    vote_budget: int = setting(8, "thinking tokens of an attempt that votes", low=0)
-    every: int = setting(5, "steps between two points of the learning curve", low=1)
-    curve_problems: int = setting(250, "held-out problems of a point of the learning curve", low=10)
-    curve_attempts: int = setting(2, "attempts a problem at such a point", low=1)
+    attempts: int = setting(4, "attempts per problem at each budget", low=1)
+    votes: tuple[int, ...] = setting((1, 2, 4, 8, 16, 32), "numbers of attempts for majority vote and oracle")
+    vote_problems: int = setting(100, "held-out problems of the votes", low=10)
+    vote_budget: int = setting(8, "maximum thinking tokens of an attempt in a vote", low=0)
+    every: int = setting(5, "steps between two evaluations on validation problems", low=1)
+    curve_problems: int = setting(250, "validation problems of such an evaluation", low=10)
+    curve_attempts: int = setting(2, "attempts per problem in such an evaluation", low=1)
 
     def __post_init__(self) -> None:
         """Raises SettingsError if `budgets` or `votes` is empty or has a value below its minimum."""
@@ -64,16 +64,18 @@ class Recipe:
     """
 
     schema_version: int = SCHEMA
-    name: str = setting("run", "what the run is called")
-    task: str = setting("recurrence", "the problems")
+    name: str = setting("run", "name of the run")
+    task: str = setting("recurrence", "name of the task, as in `poziomka tasks`")
     levels: tuple[int, ...] | None = setting(
-        None, "lowest and highest level of the problems trained on; none: all; held-out problems are of all levels"
+        None, "lowest and highest level of the training problems; none: all; held-out problems have all levels"
     )
-    seed: int = setting(0, "names all randomness", low=0)
-    threads: int = setting(2, "threads of tensor work; the bits of a result depend on it", low=1, high=1024)
+    seed: int = setting(0, "seed of all random numbers", low=0)
+    threads: int = setting(
+        2, "threads of PyTorch; results are bit-identical only for the same number", low=1, high=1024
+    )
     save_every: int = setting(200, "steps between two checkpoints, at most ten minutes apart", low=1)
     watchdog: float | None = setting(
-        120.0, "seconds without a logged line after which a line says which part waits for what; none: never", low=0.01
+        120.0, "seconds without a logged line after which the busy component is reported; none: never", low=0.01
     )
     model: ModelSettings = field(default_factory=ModelSettings)
     tools: ToolsSettings | None = setting(None, "tools that the model can call while it thinks; none: nothing")

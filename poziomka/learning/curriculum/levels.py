@@ -69,24 +69,27 @@ class CurriculumSettings:
     """Levels that reinforcement learning draws its problems from, and when an adaptive range moves."""
 
     kind: Literal["all", "adaptive"] = setting(
-        "all", "all: the task's own mixture of levels; adaptive: a range of levels that follows what is solved"
+        "all", "all: the task's mixture of levels; adaptive: a range of levels that follows the pass rates"
     )
     start: tuple[int, ...] | None = setting(
-        None, "adaptive: lowest and highest level of the range at first; none: the lowest level of all"
+        None, "adaptive: initial lowest and highest level; none: only the lowest level"
     )
-    attempts: int = setting(64, "adaptive: judged attempts at a level after which its pass rate is looked at", low=1)
+    attempts: int = setting(64, "adaptive: scored rollouts at a level before its pass rate is used", low=1)
     widen_at: float = setting(
-        0.8, "adaptive: pass rate of the highest level from which harder ones come in", low=0.0, high=1.0
+        0.8, "adaptive: pass rate of the highest level above which harder levels are added", low=0.0, high=1.0
     )
-    step: int = setting(1, "adaptive: levels by which the range grows or shrinks at its upper edge", low=1)
+    step: int = setting(1, "adaptive: levels added or removed at the upper end at once", low=1)
     narrow_at: float | None = setting(
-        0.1, "adaptive: pass rate of the highest level down to which it goes again; none: never", low=0.0, high=1.0
+        0.1, "adaptive: pass rate of the highest level below which it is removed; none: never", low=0.0, high=1.0
     )
     drop_at: float | None = setting(
-        0.95, "adaptive: pass rate of the lowest level from which it is mastered; none: never", low=0.0, high=1.0
+        0.95,
+        "adaptive: pass rate of the lowest level above which it counts as mastered; none: never",
+        low=0.0,
+        high=1.0,
     )
     width: int | None = setting(
-        None, "adaptive: most levels in the range; easier ones count as mastered; none: any number", low=1
+        None, "adaptive: maximum number of levels; easier ones count as mastered; none: no limit", low=1
     )
     review_prob: float = setting(0.1, "adaptive: share of problems from mastered levels", low=0.0, high=0.9)
 

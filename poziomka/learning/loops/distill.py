@@ -40,11 +40,11 @@ class TeacherSettings:
     """The teacher of a distillation stage: another checkpoint, more context, or both."""
 
     load: str | None = setting(
-        None, "checkpoint of the teacher, as in model.load; none: the model as it entered the stage"
+        None, "checkpoint of the teacher, as in model.load; none: the model at the start of the stage"
     )
-    precision: Literal["float32", "bfloat16"] = setting("float32", "of a loaded teacher's weights")
+    precision: Literal["float32", "bfloat16"] = setting("float32", "precision of a loaded teacher's weights")
     context: str | None = setting(
-        None, "system message that only the teacher reads; {answer} stands for the problem's reference answer"
+        None, "system message that only the teacher reads; {answer} is replaced by the gold answer"
     )
 
 
@@ -54,13 +54,15 @@ class DistillSettings(LearnerSettings, StageSettings):
 
     kind: Literal["distill"] = "distill"
     name: str = setting("distill", NAME)
-    steps: int = setting(45, "steps, each from a batch of fresh replies", low=0)
+    steps: int = setting(45, "steps, each on a batch of new replies", low=0)
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
-    prompts_per_step: int = setting(32, "problems a step", low=1)
-    group_size: int = setting(1, "replies to a problem", low=1)
-    temperature: float = setting(1.0, "of sampling, and of both distributions", low=1e-6)
-    max_tokens: int = setting(70, "most tokens of a reply, thought included", low=1)
-    max_thinking_tokens: int | None = setting(64, "most thinking tokens; the thought is closed there", low=0)
+    prompts_per_step: int = setting(32, "prompts per step", low=1)
+    group_size: int = setting(1, "replies per prompt", low=1)
+    temperature: float = setting(1.0, "temperature of sampling and of both distributions", low=1e-6)
+    max_tokens: int = setting(70, "maximum tokens of a reply, thinking tokens included", low=1)
+    max_thinking_tokens: int | None = setting(
+        64, "maximum thinking tokens, after which the thought is closed; none: no limit", low=0
+    )
     scorer_seconds: float = setting(10.0, "time limit of one check by an untrusted scorer", low=0.001)
     curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
     kl: DivergenceSettings = field(default_factory=lambda: DivergenceSettings(kind="reverse", weight=1.0))

@@ -52,13 +52,17 @@ class OfflineSettings(LearnerSettings, StageSettings):
 
     kind: Literal["offline"] = "offline"
     name: str = setting("offline", NAME)
-    journal: str | None = setting(None, "file or folder of the rollouts, in the format of a run's journal")
-    scores: str | None = setting(None, "JSON lines with scores that came later; none: those of the journal")
-    temperature: float = setting(1.0, "of the sampler that wrote the rollouts", low=1e-6)
-    steps: int = setting(1, "updates from the same rollouts; saved together or not at all", low=1)
-    mismatch: float = setting(0.1, "most nats a token that the writers may lie from the learner", low=0.0)
-    advantage: str = setting("batch", "batch, group, rloo, dr_grpo or expert")
-    aggregation: Aggregation = setting("prompt", "prompt, token, sequence or constant")
+    journal: str | None = setting(None, "journal, or folder of journals, with the rollouts")
+    scores: str | None = setting(None, "file of JSON lines with later scores; none: those of the journal")
+    temperature: float = setting(1.0, "temperature of the sampler of the rollouts", low=1e-6)
+    steps: int = setting(1, "optimizer steps on the same rollouts; saved together or not at all", low=1)
+    mismatch: float = setting(
+        0.1, "largest KL between the policy of the rollouts and the learner, nats per token", low=0.0
+    )
+    advantage: str = setting("batch", "advantage estimator: batch, group, rloo, dr_grpo or expert")
+    aggregation: Aggregation = setting(
+        "prompt", "weights of the tokens in the loss: equal per prompt, token, sequence, or constant"
+    )
 
     def __post_init__(self) -> None:
         """Raises SettingsError for an unknown advantage estimator, before training."""

@@ -62,27 +62,33 @@ class RLSettings(LearnerSettings, StageSettings):
 
     kind: Literal["rl"] = "rl"
     name: str = setting("rl", NAME)
-    steps: int = setting(45, "most steps, each from a batch of fresh attempts", low=0)
+    steps: int = setting(45, "maximum steps, each on a batch of new rollouts", low=0)
     flops: float | None = setting(
-        None, "most FLOPs, sampling and learning together; the stage ends after the step that spends them", low=1.0
+        None, "maximum FLOPs of sampling and learning; the stage ends after the step that exceeds them", low=1.0
     )
-    prompts_per_step: int = setting(32, "problems a step", low=1)
-    group_size: int = setting(8, "attempts a problem", low=2)
-    temperature: float = setting(1.0, "of sampling", low=1e-6)
-    max_tokens: int = setting(70, "most tokens of a reply, thought included", low=1)
-    max_thinking_tokens: int | None = setting(64, "most thinking tokens; the thought is closed there", low=0)
-    advantage: str = setting("batch", "batch, group, rloo, dr_grpo or expert")
-    aggregation: Aggregation = setting("prompt", "prompt, token, sequence or constant")
-    minibatches: int = setting(1, "parts that a step's groups are dealt into, an optimizer step each", low=1)
-    epochs: int = setting(1, "times that each minibatch is learned from", low=1)
+    prompts_per_step: int = setting(32, "prompts per step", low=1)
+    group_size: int = setting(8, "rollouts per prompt", low=2)
+    temperature: float = setting(1.0, "sampling temperature", low=1e-6)
+    max_tokens: int = setting(70, "maximum tokens of a reply, thinking tokens included", low=1)
+    max_thinking_tokens: int | None = setting(
+        64, "maximum thinking tokens, after which the thought is closed; none: no limit", low=0
+    )
+    advantage: str = setting("batch", "advantage estimator: batch, group, rloo, dr_grpo or expert")
+    aggregation: Aggregation = setting(
+        "prompt", "weights of the tokens in the loss: equal per prompt, token, sequence, or constant"
+    )
+    minibatches: int = setting(1, "minibatches per step, each with an optimizer step", low=1)
+    epochs: int = setting(1, "passes over a step's minibatches", low=1)
     void: Literal["drop", "keep"] = setting(
-        "drop", "with tools, attempts that end in a turn without call and answer: drop keeps them in the baseline only"
+        "drop", "rollouts with tools that end in a turn without call and answer; drop: only in the baseline"
     )
     drop_solved_above: float | None = setting(
-        0.9, "pass rate at which a finite task's problem is retired", low=0.0, high=1.0
+        0.9, "pass rate above which a problem of a finite task is no longer trained on; none: never", low=0.0, high=1.0
     )
-    patience: int | None = setting(20, "steps in a row without an informative group after which to stop", low=1)
-    failures: float = setting(0.1, "share of failed checks in a step above which to stop", low=0.0, high=1.0)
+    patience: int | None = setting(
+        20, "consecutive steps without an informative group after which the stage stops; none: never", low=1
+    )
+    failures: float = setting(0.1, "share of failed checks in a step above which the run stops", low=0.0, high=1.0)
     scorer_seconds: float = setting(10.0, "time limit of one check by an untrusted scorer", low=0.001)
     curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
     alarms: AlarmSettings = field(default_factory=AlarmSettings)

@@ -7,7 +7,7 @@ from poziomka.core.errors import SettingsError
 from poziomka.core.settings import setting
 from poziomka.learning.learner import LearnerSettings
 
-NAME = "unique among the stages of a recipe; metrics and checkpoints carry it"
+NAME = "name of the stage in metrics and checkpoints, unique in the recipe"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,12 +16,14 @@ class RequireSettings:
 
     thinking_gain: float | None = setting(
         None,
-        "least gain of accuracy, made to think over made to answer at once; none: no condition",
+        "minimum gain in accuracy from thinking before the stage starts; none: no condition",
         low=-1.0,
         high=1.0,
     )
-    accuracy: float | None = setting(None, "least accuracy, made to think; none: no condition", low=0.0, high=1.0)
-    problems: int = setting(200, "held-out problems to measure it on", low=10)
+    accuracy: float | None = setting(
+        None, "minimum accuracy, made to think, before the stage starts; none: no condition", low=0.0, high=1.0
+    )
+    problems: int = setting(200, "held-out problems on which the conditions are measured", low=10)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ class DivergenceSettings:
     """Kind and weight of the KL penalty towards the reference."""
 
     kind: Divergence = setting("none", "none, k3, reverse or forward")
-    weight: float = setting(1e-3, "what a nat of divergence costs, beside an advantage", low=0.0)
+    weight: float = setting(1e-3, "weight of the KL term in the loss, per nat", low=0.0)
 
     @property
     def whole(self) -> bool:

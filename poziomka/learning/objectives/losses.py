@@ -27,12 +27,14 @@ class SurrogateSettings:
     """
 
     kind: Surrogate = setting("cispo", "cispo, ppo, dapo, gspo, dppo or reinforce")
-    importance_cap: float = setting(5.0, "cispo: most that the ratio may count", low=1.0)
-    clip_low: float = setting(0.2, "ppo, dapo: how far below 1 the ratio may count", low=0.0, high=1.0)
-    clip_high: float = setting(0.28, "dapo: how far above 1 the ratio may count (ppo uses clip_low)", low=0.0)
-    sequence_low: float = setting(3e-4, "gspo: how far below 1 a sequence's ratio may count", low=0.0, high=1.0)
-    sequence_high: float = setting(4e-4, "gspo: how far above 1 a sequence's ratio may count", low=0.0)
-    trust_region: float = setting(0.2, "dppo: how far a token's probability may have moved its way", low=0.0, high=1.0)
+    importance_cap: float = setting(5.0, "cispo: upper bound of the importance ratio", low=1.0)
+    clip_low: float = setting(0.2, "ppo, dapo: lower clip range of the importance ratio", low=0.0, high=1.0)
+    clip_high: float = setting(0.28, "dapo: upper clip range of the importance ratio (ppo uses clip_low)", low=0.0)
+    sequence_low: float = setting(3e-4, "gspo: lower clip range of a sequence's ratio", low=0.0, high=1.0)
+    sequence_high: float = setting(4e-4, "gspo: upper clip range of a sequence's ratio", low=0.0)
+    trust_region: float = setting(
+        0.2, "dppo: largest change of a token's probability in the direction of its advantage", low=0.0, high=1.0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +46,9 @@ class CorrectionSettings:
     """
 
     kind: Correction = setting(
-        "token", "token: each token's own ratio; sequence: the product over its sequence; none: no correction"
+        "token", "importance weights between sampler and learner: per token, their product per sequence, or none"
     )
-    importance_cap: float = setting(5.0, "most that the ratio may be", low=1.0)
+    importance_cap: float = setting(5.0, "upper bound of these weights (truncated importance sampling)", low=1.0)
 
 
 def correction(apart: Tensor, settings: CorrectionSettings) -> tuple[Tensor, Tensor]:

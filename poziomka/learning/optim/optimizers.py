@@ -28,15 +28,15 @@ class OptimizerSettings:
 
     kind: Literal["adamw", "muon"] = setting("adamw", "adamw or muon")
     learning_rate: float = setting(2e-4, "highest learning rate", low=0.0)
-    warmup_steps: int = setting(5, "steps over which the rate rises linearly", low=0)
-    decay_ratio: float = setting(0.5, "last share of the steps, over which the rate falls linearly", low=0.0, high=1.0)
-    min_lr_ratio: float = setting(0.05, "share of the highest rate that is left at the end", low=0.0, high=1.0)
+    warmup_steps: int = setting(5, "steps of the linear warmup", low=0)
+    decay_ratio: float = setting(0.5, "share of the steps in the linear decay, at the end", low=0.0, high=1.0)
+    min_lr_ratio: float = setting(0.05, "final learning rate, as a share of the highest", low=0.0, high=1.0)
     beta1: float = setting(0.9, "decay of the mean gradient", low=0.0, high=1.0)
     beta2: float = setting(0.95, "decay of the mean squared gradient", low=0.0, high=1.0)
-    weight_decay: float = setting(0.0, "decay of matrices; norms and biases never decay", low=0.0)
-    max_grad_norm: float = setting(1.0, "largest norm of the gradient", low=0.0)
+    weight_decay: float = setting(0.0, "weight decay of matrices; norms and biases have none", low=0.0)
+    max_grad_norm: float = setting(1.0, "maximum norm of the gradient, which is clipped to it", low=0.0)
     moments: Literal["float32", "bfloat16"] = setting(
-        "float32", "what AdamW keeps its two moments in; bfloat16 halves them, and wants a beta2 of at most 0.99"
+        "float32", "precision of AdamW's moments; bfloat16 takes half the memory and needs beta2 of at most 0.99"
     )
 
     def __post_init__(self) -> None:

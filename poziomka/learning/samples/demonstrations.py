@@ -31,15 +31,19 @@ REASONS = 5  # most frequent reasons that `Lessons.notes` lists
 class LessonSettings:
     """Demonstrations of a warm start: first written-out solutions, then mostly direct answers."""
 
-    tokens_per_step: int = setting(1000, "tokens of demonstrations in an update", low=1)
-    skill_share: float = setting(0.8, "first share of the updates: all written out", low=0.0, high=1.0)
-    grow_share: float = setting(0.6, "share of those over which the highest level grows to its end", low=0.0, high=1.0)
-    direct_share: float = setting(0.85, "share of direct answers in the updates after", low=0.0, high=1.0)
+    tokens_per_step: int = setting(1000, "tokens of demonstrations per step", low=1)
+    skill_share: float = setting(
+        0.8, "share of the steps, from the first, in which all demonstrations have a thought", low=0.0, high=1.0
+    )
+    grow_share: float = setting(0.6, "share of those steps in which the highest level rises", low=0.0, high=1.0)
+    direct_share: float = setting(
+        0.85, "share of demonstrations without a thought in the remaining steps", low=0.0, high=1.0
+    )
     cutoff_prob: float = setting(
-        0.0, "chance, in the updates after, that a thought breaks off, at each of its words", low=0.0, high=1.0
+        0.0, "probability, per word in the remaining steps, that a thought is cut off", low=0.0, high=1.0
     )
     levels: tuple[int, ...] | None = setting(
-        None, "lowest and highest level of the demonstrations; none: those that are trained on"
+        None, "lowest and highest level of the demonstrations; none: those of training"
     )
 
     def __post_init__(self) -> None:

@@ -21,12 +21,12 @@ class RopeScaling:
     """
 
     kind: Literal["linear", "llama3", "yarn"] = setting("linear", "linear, llama3 or yarn")
-    factor: float = setting(1.0, "how many times longer texts become", low=1)
-    original: int = setting(4096, "longest text before, in tokens (llama3, yarn)", low=1)
-    slow: float = setting(1.0, "turns within `original` tokens below which a pair is slowed down in full", low=0)
-    fast: float = setting(32.0, "turns above which a pair is left alone; llama3 uses 4", low=0)
-    loudness: float | None = setting(None, "factor on cos and sin (yarn); none: 1 + 0.1 ln(factor)", low=0)
-    truncate: bool = setting(True, "the ramp's ends are whole pairs (yarn)")
+    factor: float = setting(1.0, "factor by which the context is extended", low=1)
+    original: int = setting(4096, "original context, tokens (llama3, yarn)", low=1)
+    slow: float = setting(1.0, "rotations within `original` tokens below which a frequency is scaled fully", low=0)
+    fast: float = setting(32.0, "rotations above which a frequency is not scaled; llama3 uses 4", low=0)
+    loudness: float | None = setting(None, "attention factor, on cos and sin (yarn); none: 1 + 0.1 ln(factor)", low=0)
+    truncate: bool = setting(True, "round the ends of the ramp to whole dimensions (yarn)")
 
 
 class Rotary(nn.Module):
