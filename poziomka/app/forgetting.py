@@ -45,7 +45,7 @@ def record_knowledge(when: str, model: Architecture, chat: ChatFormat, run: Run)
         chat: its chat format.
         run: run to record the result in.
     """
-    known = (run.results("forgetting") or {}).get("logprobs", {})
+    known = run.results_table("forgetting", "logprobs")
     if when in known:
         return
     try:

@@ -63,7 +63,7 @@ def demand_unchanged(run: Run, here: Mapping[str, str]) -> None:
     Raises:
         RunError: an input has other contents than at the start of the run.
     """
-    old = (run.results(RECORD) or {}).get("digests", {})
+    old = run.results_table(RECORD, "digests")
     changed = sorted(name for name, digest in here.items() if name in old and old[name] != digest)
     if changed:
         message = (

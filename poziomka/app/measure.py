@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from poziomka.app.settings.recipe import EvaluateSettings, Recipe
-from poziomka.core.errors import TaskError
+from poziomka.core.errors import RunError, TaskError
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation, evaluate, paired_gain
 from poziomka.core.safety.failures import failures_of
@@ -90,7 +90,7 @@ def measured(
 def record(model: Measured, run: Run, task: Task, recipe: Recipe) -> None:
     """Adds a model's measurements to a run's results, and updates the gains between the models measured so far."""
     budget = judged_budget(recipe.evaluate, recipe.sampling.max_thinking_tokens)
-    rights = (run.results("by_problem") or {}).get("rights", {})
+    rights = run.results_table("by_problem", "rights")
     rights |= {name: by_problem(found[budget]) for name, found in model.found.items() if found}
     run.record("by_problem", {"budget": budget, "rights": rights})
     run.record("gains", {"budget": budget, **gains(rights)})
@@ -103,7 +103,7 @@ def record(model: Measured, run: Run, task: Task, recipe: Recipe) -> None:
             run.note(f"{error}: the report draws no known policies")
         else:
             run.record("references", found)
-    known = (run.results("frontier") or {}).get("curves", {})
+    known = run.results_table("frontier", "curves")
     drawn = {"task": task.name, "problems": len(model.longest.groups), "attempts": recipe.evaluate.attempts}
     run.record("frontier", {**drawn, "curves": {**known, **model.curves}})
 
@@ -315,14 +315,21 @@ def refusal(stage: str, wanted: RequireSettings, gate: Mapping[str, Any]) -> str
         stage: name of the stage.
         wanted: what it requires.
         gate: `gate_of`.
+
+    Raises:
+        RunError: the gate lacks a number.
     """
     conditions = {"thinking_gain": wanted.thinking_gain, "accuracy": wanted.accuracy}
     asks = [f"{name} = {value:.2f}" for name, value in conditions.items() if value is not None]
-    return (
-        f"the stage {stage!r} requires {' and '.join(asks)}, and the model gains {gate['gain']:+.2f} of accuracy from "
-        f"thinking ({gate['direct']['mean']:.2f} answering at once, {gate['thinking']['mean']:.2f} thinking): train it "
-        f"longer before the stage, or lower {stage}.require"
-    )
+    try:
+        return (
+            f"the stage {stage!r} requires {' and '.join(asks)}, and the model gains {gate['gain']:+.2f} of accuracy "
+            f"from thinking ({gate['direct']['mean']:.2f} answering at once, {gate['thinking']['mean']:.2f} thinking): "
+            f"train it longer before the stage, or lower {stage}.require"
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"the gate of stage {stage!r} in the run's results is damaged: remove it, and it is measured again"
+        raise RunError(message) from error
 
 
 # phase of a run → the names of its totals of FLOPs and of tokens, and its clocks by kind of stage

@@ -36,7 +36,7 @@ from poziomka.learning.loops.rl import RLSettings
 from poziomka.learning.loops.sft import SFTSettings
 from poziomka.learning.monitoring.reward_hacking import RewardHacking
 from poziomka.learning.samples.turns import describe_tools
-from poziomka.learning.session import TrainingSession
+from poziomka.learning.session import TrainingSession, fitting
 from poziomka.models.flops import sampling_flops
 from poziomka.models.lora import save_learned
 from poziomka.reports.page import write
@@ -110,9 +110,10 @@ class Training:
         before = progress.stages.sampled
         waiting = [each for each in self.recipe.sampled if each.name not in progress.stages.ended]
         self._sample_for(progress, next(iter(waiting or self.recipe.sampled[-1:]), None))
-        if state and before == progress.stages.sampled:
-            self.curriculum.restore(state["curriculum"])
-            self.alarms.restore(state["alarms"])
+        if saved is not None and before == progress.stages.sampled:
+            with fitting(saved.folder):
+                self.curriculum.restore(state["curriculum"])
+                self.alarms.restore(state["alarms"])
         self.watcher.restored(progress)
         return progress
 
@@ -279,7 +280,7 @@ class Training:
         if self.run.results(self._gate(stage)) is None:
             self._measure_gate(stage)
         gate = self.run.results(self._gate(stage)) or {}
-        if not gate["passed"]:
+        if gate.get("passed") is not True:
             message = refusal(stage.name, stage.require, gate)
             raise LearningError(message)
 
@@ -346,9 +347,9 @@ class Training:
 
         Results that exist already are kept.
         """
-        known = self.run.results("frontier") or {}
+        known = self.run.results_table("frontier", "curves")
         kept = name.replace(" ", "-")
-        if name in known.get("curves", {}) and (self.run.folder / "journal" / f"{kept}.parquet").exists():
+        if name in known and (self.run.folder / "journal" / f"{kept}.parquet").exists():
             return
         began, settings = time.perf_counter(), self.recipe.evaluate
         self.watcher.stage(f"evaluating the {name} model at {len(settings.budgets)} budgets")

@@ -2,7 +2,8 @@
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,16 @@ OPTIMIZER = "optimizer.safetensors"
 MOST_UNSAVED = 600.0  # seconds of training between two checkpoints, at most, where steps are slow
 TAKEN = "taken"  # name of the tensor with the number of optimizer steps
 UNFIT = (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError, SafetensorError)
+
+
+@contextmanager
+def fitting(folder: Path) -> Iterator[None]:
+    """Context manager that turns an error from the contents of a checkpoint's folder into a CheckpointError."""
+    try:
+        yield
+    except UNFIT as error:
+        message = f"the checkpoint {folder} does not fit this run: {error}"
+        raise CheckpointError(message) from error
 
 
 class Interrupted(PoziomkaError):
@@ -137,16 +148,13 @@ class TrainingSession:
         saved = self.run.latest()
         if saved is None:
             return {}
-        try:
+        with fitting(saved.folder):
             load_learned(saved.folder, self.learner.model)
             self.learner.restore(_unflatten(load_file(saved.folder / OPTIMIZER), self.learner.state(copied=False)))
             self.step, self.spent = saved.step, dict(saved.state["spent"])
             self.stages = StageRecord(**saved.state.get("stages", {}))
             self.score = saved.score
             self.seconds = dict(saved.state["seconds"])
-        except UNFIT as error:
-            message = f"the checkpoint {saved.folder} does not fit this run: {error}"
-            raise CheckpointError(message) from error
         return saved.state
 
     def spend(self, **amounts: float) -> None:

@@ -15,14 +15,20 @@ from poziomka.runs.recipe import RECIPE, as_toml, demand_present, demand_same, r
 from poziomka.runs.storage import checkpoint as checkpoints
 from poziomka.runs.storage.checkpoint import Checkpoint
 from poziomka.runs.storage.disk import TEMPORARY, Lock, clear_temporaries, in_words, replace_file, sync
+from poziomka.runs.storage.folder import (
+    CHECKPOINTS,
+    JOURNAL,
+    LOCK,
+    METRICS,
+    NOTES,
+    PROVENANCE,
+    RESULTS,
+    SAVED,
+    demand_usable,
+)
 from poziomka.runs.storage.journal import Journal, journal_step, read_journal, write_journal
 from poziomka.runs.storage.metrics import line_of, read_metrics, trim_metrics
 from poziomka.runs.storage.results import read_json, write_json
-
-METRICS, NOTES, LOCK = "metrics.jsonl", "notes.log", ".lock"
-SAVED = ".saved"  # marks a run that has saved a checkpoint and therefore must not start over without one
-JOURNAL, CHECKPOINTS, RESULTS = "journal", "checkpoints", "results"
-PROVENANCE = "provenance.json"
 
 
 class Run:
@@ -78,7 +84,7 @@ class Run:
         written, plain = as_toml(recipe)
         with in_words(f"write the run {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
-            _refuse_foreign(folder)
+            demand_usable(folder)
             run = cls(folder, plain, Lock(folder / LOCK), keep_last)
             try:
                 run._enter(written, resolve)
@@ -103,7 +109,7 @@ class Run:
                 message = f"cannot write the run {folder}: {there} is no folder that may be written; give another one"
                 raise RunError(message)
             if folder.exists():
-                _refuse_foreign(folder)
+                demand_usable(folder)
             if (folder / RECIPE).exists():
                 before = read_recipe(folder)
                 demand_present(folder, before)
@@ -279,6 +285,21 @@ class Run:
         """
         return read_json(self.folder / RESULTS / f"{_demand_name(name)}.json")
 
+    def results_table(self, name: str, table: str) -> dict[str, Any]:
+        """Returns a table of results/`name`.json; {} if there is no such file or table.
+
+        Raises:
+            RunError: the file is damaged, or the value is no table.
+        """
+        found = (self.results(name) or {}).get(table, {})
+        if not isinstance(found, dict):
+            message = (
+                f"{self.folder / RESULTS / name}.json is damaged ({table} must be an object): restore it from a copy, "
+                "or remove it"
+            )
+            raise RunError(message)
+        return found
+
     def provenance(self) -> dict[str, Any]:
         """Returns the contents of provenance.json: versions, commit, machine, and the same of every resumption.
 
@@ -355,15 +376,6 @@ class Run:
             how = "opened for reading" if self._lock is None else "closed"
             message = f"the run {self.folder} was {how}: open it with Run.open to write"
             raise RunError(message)
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Raises RunError for a folder with files but no recipe, so that a mistyped path does not fill another folder."""
-    ours = {LOCK, RECIPE}
-    others = sorted(path.name for path in folder.iterdir() if path.name not in ours and TEMPORARY not in path.name)
-    if others and not (folder / RECIPE).exists():
-        message = f"{folder} is not empty and holds no run (it holds {', '.join(others[:3])}): give another folder"
-        raise RunError(message)
 
 
 def _demand_name(name: str) -> str:
