@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from poziomka.app.build import build
 from poziomka.app.settings.recipe import recipe_of
 from poziomka.app.train import Training, train
-from poziomka.core.errors import LearningError, RunError, SettingsError
+from poziomka.core.errors import CheckpointError, LearningError, RunError, SettingsError
 from poziomka.core.settings import plain
 from poziomka.learning.session import Interrupted
 from poziomka.runs import Run
@@ -287,3 +287,36 @@ def test_an_older_run_is_not_continued(older, poziomka, command):
 def test_an_older_run_is_not_opened_for_writing(older):
     with pytest.raises(RunError, match="not continued"):
         Run.open(older, plain(recipe(SFT, RL)))
+
+
+@pytest.mark.parametrize(
+    "damage", [{"curriculum": None}, {"alarms": {}}, {"alarms": {"begun": "x"}}, {"stages": {"x": 1}}]
+)
+def test_a_checkpoint_whose_state_has_another_form_is_refused(tmp_path, damage):
+    made = recipe(SFT | {"steps": 2}, RL)
+    with pytest.raises(Interrupted):
+        finish(made, tmp_path / "run", stop_after=3)
+    with Run.open(tmp_path / "run", plain(made)) as run:
+        saved = run.latest()
+
+        def write(folder):
+            for path in saved.folder.iterdir():
+                if path.name not in ("manifest.json", "state.json"):
+                    (folder / path.name).write_bytes(path.read_bytes())
+
+        run.save(4, write, {**saved.state, **damage})
+    with pytest.raises(CheckpointError, match="does not fit this run"):
+        finish(made, tmp_path / "run")
+
+
+def test_a_gate_that_lost_its_numbers_is_measured_again_once_removed(tmp_path):
+    made = recipe(SFT | {"steps": 2}, RL | {"require": {"accuracy": 1.0, "problems": 10}})
+    with pytest.raises(LearningError, match="requires accuracy"):
+        finish(made, tmp_path / "run")
+    path = tmp_path / "run" / "results" / "gate.json"
+    path.write_text('{"schema_version": 1, "passed": false}')
+    with pytest.raises(RunError, match="the gate of stage 'rl' in the run's results is damaged: remove it"):
+        finish(made, tmp_path / "run")
+    path.unlink()
+    with pytest.raises(LearningError, match="requires accuracy"):
+        finish(made, tmp_path / "run")
