@@ -55,7 +55,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class ControlTokens:
+class SpecialTokens:
     """Control tokens: end tokens, and the token sequences that open and close a thought.
 
     A subword vocabulary can tokenize "</think>" in many ways (".</" + "think" + ">"), so the decoded text is matched
@@ -173,14 +173,14 @@ class Row:
             self.words = ()
             self.tail.clear()
 
-    def forbids(self, marks: ControlTokens, decode: "Callable[[list[int]], str]") -> list[int]:
+    def forbids(self, marks: SpecialTokens, decode: "Callable[[list[int]], str]") -> list[int]:
         """Returns the ids of tokens not allowed next: those that would end a thought before `min_thinking_tokens`."""
         if not self.thinking or self.thought >= self.request.sampling.min_thinking_tokens:
             return []
         return [*marks.end, *marks.closing(self.words, decode)]
 
     def write(
-        self, token: int, logprob: float, policy: str, marks: ControlTokens, decode: "Callable[[list[int]], str]"
+        self, token: int, logprob: float, policy: str, marks: SpecialTokens, decode: "Callable[[list[int]], str]"
     ) -> bool:
         """Appends the next token, updates the state, and returns whether the request is finished.
 
@@ -215,7 +215,7 @@ class Row:
             piece.stop = Stop.LENGTH
         return piece.stop not in (None, Stop.THOUGHT)
 
-    def _think(self, token: int, marks: ControlTokens, decode: "Callable[[list[int]], str]") -> bool:
+    def _think(self, token: int, marks: SpecialTokens, decode: "Callable[[list[int]], str]") -> bool:
         """Updates the state of the thought with a sampled token; returns whether the token closed it.
 
         A thought that is opened again continues the count, so that the budget bounds all thoughts together.
@@ -231,7 +231,7 @@ class Row:
         self.thought += self.thinking
         return found
 
-    def _stop(self, token: int, marks: ControlTokens, decode: "Callable[[list[int]], str]") -> Stop | None:
+    def _stop(self, token: int, marks: SpecialTokens, decode: "Callable[[list[int]], str]") -> Stop | None:
         if token in marks.end:
             return Stop.END
         closed = self._think(token, marks, decode)

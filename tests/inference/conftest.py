@@ -8,7 +8,7 @@ import torch
 
 from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Message, Transcript
-from poziomka.inference.engine import ControlTokens, Engine, EngineLimits, Request
+from poziomka.inference.engine import Engine, EngineLimits, Request, SpecialTokens
 from poziomka.inference.local import LocalSampler
 from poziomka.models.checkpoints.weights import build_model
 from poziomka.models.text.chat import PlainFormat
@@ -66,7 +66,7 @@ def any_model(request, build):
 @pytest.fixture
 def engine_of(tokenizer):
     def engine_of(model, **limits):
-        marks = ControlTokens(frozenset([tokenizer.end]), tokenizer.think, tokenizer.close)
+        marks = SpecialTokens(frozenset([tokenizer.end]), tokenizer.think, tokenizer.close)
         return Engine(copy.deepcopy(model), marks, tokenizer.decode, "v1", EngineLimits(**limits))
 
     return engine_of

@@ -6,11 +6,11 @@ import pytest
 
 from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact
-from poziomka.inference.sequence import ControlTokens, Request, Row
+from poziomka.inference.sequence import Request, Row, SpecialTokens
 from poziomka.inference.spans import thought_in
 
 TEXTS = ["<eos>", "<", "think", ">", "</", ".</", ">.", "></", "a", "<th", "ink", "<think"]
-MARKS = ControlTokens(
+MARKS = SpecialTokens(
     frozenset([0]), (1, 2, 3), (4, 2, 3), {token: text for token, text in enumerate(TEXTS) if ">" in text and token}
 )
 

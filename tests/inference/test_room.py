@@ -28,7 +28,7 @@ def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
 model = Transformer(TransformerSettings(width=512, layers=4, heads=8, inner=64, qk_norm=False), 100)
-engine = Engine(model, ControlTokens(frozenset(), (), ()), lambda ids: "")
+engine = Engine(model, SpecialTokens(frozenset(), (), ()), lambda ids: "")
 prompt = [1 + place % 90 for place in range(900)]
 
 def write(rows, prompt, tokens):

@@ -195,12 +195,23 @@ def test_marks_of_a_thought_that_are_tokens_are_not_taken_from_text(tmp_path):
         ({"tokenizer_config": {}}, "names no end token: set eos_token"),
         ({"tokenizer_config": {"eos_token": "<nothing>"}}, "names '<nothing>' as its eos_token but has no such token"),
         ({"generation_config": {"eos_token_id": 9999}}, r"eos_token_id 9999 is no token of .* different checkpoints"),
+        ({"generation_config": {"eos_token_id": [-1]}}, r"eos_token_id -1 is no token"),
+        ({"generation_config": {"eos_token_id": 1 << 40}}, r"eos_token_id 1099511627776 is no token"),
         ({"tokenizer_config": [1]}, r"tokenizer_config\.json must hold an object: received a list"),
     ],
 )
 def test_files_that_do_not_fit_are_told_in_a_sentence(files, message, bpe):
     with pytest.raises(ModelError, match=message):
         Tokenizer.load(bpe(**files))
+
+
+@pytest.mark.parametrize("ids", [{}, [[]], "x", None, True, [2, {"a": 1}], 2.5])
+def test_end_tokens_that_are_no_numbers_are_left_out_and_written_anew(bpe, tmp_path, ids):
+    tokenizer = Tokenizer.load(bpe(generation_config={"eos_token_id": ids}))
+    (tmp_path / "saved").mkdir()
+    tokenizer.save(tmp_path / "saved")
+    assert tokenizer.ends == {2}
+    assert Tokenizer.load(tmp_path / "saved").ends == {2}
 
 
 def test_what_no_token_holds_is_unknown_and_no_error(tmp_path):

@@ -99,6 +99,9 @@ def test_any_other_surplus_tensor_is_still_refused(folder, reweigh):
 
 
 # ------------------------------------------------------------------------------------------------- sizes that are said
+WINDOW = {"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 4}
+
+
 @pytest.mark.fault("E13")
 @pytest.mark.parametrize(
     ("changes", "match"),
@@ -115,6 +118,10 @@ def test_any_other_surplus_tensor_is_still_refused(folder, reweigh):
         ({"rope_parameters": {"rope_theta": float("inf")}}, "rope_theta must be a finite number"),
         ({"max_position_embeddings": "many"}, "max_position_embeddings must be a whole number"),
         ({"model_type": ["llama"]}, "must name a model_type"),
+        *(
+            (WINDOW | {"max_window_layers": value}, "max_window_layers must be a whole number")
+            for value in (float("inf"), float("nan"), -1, "x", [], 10**40, True)
+        ),
     ],
 )
 def test_sizes_that_make_no_sense_are_refused_before_anything_is_made(changes, match, folder, change):

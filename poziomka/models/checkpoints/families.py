@@ -305,7 +305,8 @@ def _read_window(
     elif kind == "smollm3":
         near = list(unrotated)
     else:
-        near = list(range(int(known["max_window_layers"]), layers))
+        first = known["max_window_layers"]
+        near = list(range(0 if first == 0 else whole(known, "max_window_layers", LENGTH), layers))
     return SlidingWindow(tokens=size, layers=tuple(near), rope_base=local_base) if near else None
 
 

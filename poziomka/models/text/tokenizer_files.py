@@ -125,8 +125,9 @@ class TokenizerFiles:
         return value if isinstance(value, str) else None
 
 
-def _listed(ids: Any) -> set[Any]:
-    return set(ids if isinstance(ids, list) else [ids])
+def _listed(ids: Any) -> set[str]:
+    """Returns one id or a list of ids as a set, each as JSON (a file may hold anything)."""
+    return {json.dumps(each) for each in (ids if isinstance(ids, list) else [ids])}
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,10 @@ class ControlTokens:
             found = []
             for name in (GENERATION, MODEL):
                 value = files.json(name).get(key)
-                found += [token for token in (value if isinstance(value, list) else [value]) if isinstance(token, int)]
-            unknown = [token for token in found if inner.id_to_token(token) is None]
+                listed = value if isinstance(value, list) else [value]
+                found += [token for token in listed if isinstance(token, int) and not isinstance(token, bool)]
+            known = range(1 << 32)  # ids that the tokenizer library can look up
+            unknown = [token for token in found if token not in known or inner.id_to_token(token) is None]
             if unknown:
                 message = (
                     f"{key} {unknown[0]} is no token of the tokenizer in {files.folder}, "
