@@ -214,6 +214,16 @@ def test_end_tokens_that_are_no_numbers_are_left_out_and_written_anew(bpe, tmp_p
     assert Tokenizer.load(tmp_path / "saved").ends == {2}
 
 
+def test_an_end_token_that_is_a_plain_entry_of_the_vocabulary_is_not_taken_from_text(tmp_path):
+    pieces = ["<unk>", "<", "/", "s", ">", "</", "</s", "</s>", "a"]
+    merges = [("<", "/"), ("</", "s"), ("</s", ">")]
+    inner = tokenizers.Tokenizer(models.BPE(dict(zip(pieces, range(9), strict=True)), merges, unk_token="<unk>"))
+    tokenizer = Tokenizer.load(write(tmp_path, inner, tokenizer_config={"eos_token": "</s>", "unk_token": "<unk>"}))
+    assert tokenizer.ends == {7}
+    assert 7 not in tokenizer.encode("a</s>a")
+    assert 7 in tokenizer.encode_template("a</s>")
+
+
 def test_what_no_token_holds_is_unknown_and_no_error(tmp_path):
     inner = tokenizers.Tokenizer(models.BPE({"<unk>": 0, "</s>": 1, "a": 2}, [], unk_token="<unk>"))
     inner.add_special_tokens(["<unk>", "</s>"])

@@ -152,6 +152,16 @@ def test_a_truncated_journal_is_named(path, groups, share):
         read_journal(path)
 
 
+def test_a_span_without_text_is_damage(path, groups):
+    write_journal(path, groups)
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    rows[0]["spans"][-1]["text"] = None
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    with pytest.raises(RunError, match=r"step-000003.parquet is truncated or damaged"):
+        read_journal(path)
+
+
 def test_a_flipped_bit_is_noticed_in_all_but_a_few_bytes(path, groups):
     write_journal(path, groups)
     sound, same, missed = path.read_bytes(), read_journal(path), 0

@@ -61,7 +61,8 @@ class Tokenizer:
         self.fingerprint = blake2b(text.encode(), digest_size=8).hexdigest()
         self.special = frozenset(number for number, added in inner.get_added_tokens_decoder().items() if added.special)
         unknown = inner.token_to_id(files.names.get("unk_token", "")) if files else None
-        self._kept = self.special - ({unknown} - self.ends)  # text may become the unknown token, but no other
+        controls = self.special | self.ends | (set() if self.begin is None else {self.begin})
+        self._kept = controls - ({unknown} - self.ends)  # text may become the unknown token, but no other
         inner.encode_special_tokens = True  # True means: encode their texts as ordinary text
         inner.no_truncation()  # a tokenizer.json may enable truncation and padding, which would change the text
         inner.no_padding()

@@ -322,6 +322,9 @@ def _branch(row: Mapping[str, Any], seconds: Iterator[float]) -> Branch:
 
 
 def _span(row: Mapping[str, Any], seconds: Iterator[float]) -> Span:
+    if not isinstance(row["text"], str):
+        message = "the text of a span is missing"
+        raise TypeError(message)
     span = Span(Author(row["author"]), row["text"], stop=row["stop"] and Stop(row["stop"]), policy=row["policy"])
     tokens = None if row["tokens"] is None else compact(row["tokens"])
     logprobs = None if row["logprobs"] is None else compact_floats(row["logprobs"])
