@@ -16,6 +16,7 @@ BASE = [Requirement(text) for text in PROJECT["dependencies"]]
 EXTRAS = {
     Requirement(text) for name, texts in PROJECT["optional-dependencies"].items() if name != "dev" for text in texts
 }
+ELSEWHERE = {"verifiers"}  # libraries that adapters import, in environments of their own
 UNLIKE = {"llama_cpp": "llama-cpp-python"}  # import names of extras that are not installed here
 DEV = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
 PIN = re.compile(r"(?P<name>[a-z0-9][a-z0-9-]*)==(?P<version>[\w.]+)")
@@ -37,7 +38,7 @@ def imported(package: Path) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module.split(".")[0])
-    return names - sys.stdlib_module_names - {"poziomka"}
+    return names - sys.stdlib_module_names - {"poziomka"} - ELSEWHERE
 
 
 def test_what_is_imported_is_declared():

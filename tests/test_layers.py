@@ -74,7 +74,6 @@ POINTS_BACK = {
 # Imports inside functions, each with its reason: (file or folder, imported package) -> why.
 LATE = {
     ("app/cli/", "*"): "`poziomka --help` answers in half a second: a command imports the rooms it needs",
-    ("app/__init__.py", "poziomka"): "the command line is part of app, and `poziomka --help` does without torch",
     ("testing/__init__.py", "poziomka"): "`check_architecture` needs torch; the other checks and the fakes do without",
     ("environments/sandbox/landlock_process.py", "sandlock"): "an extra of 20 MB: only code the kernel holds needs it",
     ("environments/sandbox/monty.py", "pydantic_monty"): "an extra of 10 MB: only code that runs in it needs it",

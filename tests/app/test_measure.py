@@ -161,7 +161,7 @@ def test_only_the_final_figures_are_of_test_problems(tmp_path):
         training.run_stage("sft")  # measures the gate, a point, and the warm start's final figures
         asked.clear()
         (run.folder / "results" / "gate.json").unlink()
-        training.demand_gate()
+        training.demand_gate(training.recipe.named("rl"))
         training.run_stage("rl")
         training.show()
     assert set(asked) == {"train"}

@@ -259,7 +259,7 @@ def test_what_is_left_out_for_a_run_is_said(run_of):
 @pytest.mark.fault("C4")
 @pytest.mark.parametrize("option", ["--think", "--no-think"])
 def test_a_run_from_nothing_thinks_or_answers_at_once(reference, option):
-    done = run(reference, "--temperature", "3", option, said="30 20 k3\n")
+    done = run(reference, "--temperature", "3", option, said="30 20 k3\n" * 8)  # some thoughts are empty
     assert done.returncode == 0, done.stderr
     assert ("thought" in done.stderr) is (option == "--think")
 

@@ -62,13 +62,13 @@ class Dictated(LocalSampler):
         self.replies = deque(replies)
         return self
 
-    async def stream(self, transcript, sampling, hear):
+    async def extend(self, transcript, sampling, on_token=None):
         transcript = self.read(transcript)
         words, tokenizer = self.replies.popleft(), self.chat.tokenizer
         waits = any(words.endswith(stop) for stop in sampling.stop)
         tokens = [*tokenizer.encode(words), *([] if waits else [tokenizer.end])]
         for token in tokens:
-            hear(Author.MODEL, token)
+            on_token(Author.MODEL, token)
         stop = Stop.PHRASE if waits else Stop.END
         return transcript + Span(Author.MODEL, words, compact(tokens), stop=stop, policy="dictated")
 

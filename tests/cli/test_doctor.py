@@ -80,7 +80,7 @@ def test_a_recipe_that_cannot_be_read_is_one_sentence(poziomka, tmp_path):
 
 
 def test_an_unknown_setting_is_answered_with_the_nearest(terminal):
-    with pytest.raises(SettingsError, match="did you mean 'tokens'"):
+    with pytest.raises(SettingsError, match="did you mean 'max_tokens'"):
         doctor(None, ("rl.token=3",), as_json=False, console=terminal)
 
 

@@ -284,7 +284,6 @@ def test_a_fuzzer_finds_its_way_into_the_readers():
 
 PLANTED = {  # what the readers say: what a careless hand would leave of it
     "digits.isascii() and digits.isdigit()": "digits.isdigit()",
-    "closed_twice or THINK in answer": "closed_twice",
     "len(answer) > 40": "len(answer) > 400",
     '.lstrip("0") or "0"': ' or "0"',
     'part.rstrip("0")': "part",

@@ -150,7 +150,7 @@ def kept_and_found(learner, batch):
 def test_checkpointing_keeps_less_and_changes_no_bit_of_the_gradient(build, learner_of):
     batch = Batch.pack(examples())
     all_kept, plain = kept_and_found(learner_of(build(loud=0.1)), batch)
-    kept, found = kept_and_found(learner_of(build(loud=0.1), learner={"checkpointing": True}), batch)
+    kept, found = kept_and_found(learner_of(build(loud=0.1), learner={"gradient_checkpointing": True}), batch)
     assert all(torch.equal(one, two) for one, two in zip(found, plain, strict=True))
     assert kept < all_kept
 

@@ -9,7 +9,7 @@ import torch
 
 from poziomka.core.errors import LearningError, SettingsError
 from poziomka.core.problem import Score
-from poziomka.core.rollouts.collect import collect, wait_for
+from poziomka.core.rollouts.collect import Collector, wait_for
 from poziomka.core.rollouts.evaluation import evaluate
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import seed_of
@@ -150,7 +150,7 @@ def test_at_another_temperature_there_is_no_mismatch_either(stage, temperature):
 def test_every_step_is_logged_and_kept(stage):
     learning = stage(steps=3).go()
     assert learning.column("step") == [1, 2, 3]
-    assert set(learning.column("stage")) == {"reinforce"}
+    assert set(learning.column("stage")) == {"rl"}
     for name in (
         "reward/mean",
         "reward/pass_rate",
@@ -374,12 +374,14 @@ def test_a_learner_that_moves_nothing_is_stopped_with_its_state_saved(stage):
 
 
 def test_groups_that_exchanged_attempts_are_stopped_with_the_state_saved(stage, monkeypatch):
+    collect = Collector.collect
+
     def swapped(*given, **how):
         one, two, *others = [list(group) for group in collect(*given, **how)]
         one[0], two[0] = two[0], one[0]
         return [one, two, *others]
 
-    monkeypatch.setattr("poziomka.learning.loops.rl.collect", swapped)
+    monkeypatch.setattr(Collector, "collect", swapped)
     learning = stage()
     with pytest.raises(LearningError, match="group 1 holds attempts at 2 prompts"):
         learning.go()

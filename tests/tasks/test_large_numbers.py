@@ -84,7 +84,7 @@ def test_every_product_of_two_digits_occurs_in_training(task):
 )
 def test_only_the_digits_after_the_thought_are_an_answer(task, reply, verdict):
     problem = task.problem("train", 0, 1)
-    problem = type(problem)(problem.task, "7*8+5", problem.prompt, "6 1", level=1)
+    problem = type(problem)(problem.prompt, "6 1", task=problem.task, key="7*8+5", level=1)
     assert judged(task, problem, reply).verdict is verdict
 
 

@@ -175,5 +175,6 @@ def test_no_answer_makes_a_scorer_raise(answer):
 
 
 def test_a_problem_read_back_from_a_journal_is_scored_alike():
-    stored = type(PROBLEM)("market", PROBLEM.key, PROBLEM.prompt, PROBLEM.answer, json.loads(json.dumps(PROBLEM.facts)))
+    facts = json.loads(json.dumps(PROBLEM.facts))
+    stored = type(PROBLEM)(PROBLEM.prompt, PROBLEM.answer, task="market", key=PROBLEM.key, facts=facts)
     assert scorer(stored, said(PROBLEM.answer)) == scorer(PROBLEM, said(PROBLEM.answer))

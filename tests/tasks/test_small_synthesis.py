@@ -39,7 +39,7 @@ def test_it_keeps_a_tasks_contract():
 
 
 def test_the_interpreter_judges_every_short_program_as_the_language_does():
-    by_language = whole_language().scorer
+    by_language = whole_language.synthesis().scorer
     for problem in PROBLEMS[::5]:
         for program in (each for length in (1, 2) for each in product(DIALECT, repeat=length)):
             transcript = said(spell(program), problem)

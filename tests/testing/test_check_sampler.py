@@ -155,7 +155,7 @@ FAULTS = {
     "branch gives one reply a sampling": Branches(lambda replies: replies[1:]),
     "branch writes what extend writes": Branches(lambda replies: replies[::-1]),
     "branch without samplings gives no replies": Branches(lambda replies: replies or [QUESTION]),
-    "at most as many": ignoring(tokens=64),
+    "at most as many": ignoring(max_tokens=64),
     "1 tokens cut a reply": Faulty(
         after=lambda given, reply, sampling: (
             reply
@@ -193,7 +193,7 @@ FAULTS = {
     "nothing comes before the first token": Scores(lambda scores: [-1.0, *scores[1:]]),
     "score repeats what was sampled": Scores(lambda scores: [score * 1.1 for score in scores]),
     "a transcript that another tokenizer read is refused": Careless([THOUGHT]),
-    "after adopting, received {'script'}": Deaf([THOUGHT]),
+    "after load_weights, received {'script'}": Deaf([THOUGHT]),
 }
 
 
@@ -241,13 +241,14 @@ def test_what_could_not_be_tried_is_said():
         "budgets of thought were",
         "the least length of a thought was",
         "scoring was",
+        "streaming was compared without token ids",
         "another tokenizer's transcript was",
-        "adopting was",
+        "loading weights was",
     ]
 
 
 def test_a_sampler_that_cannot_adopt_says_so():
-    assert "adopting was not tried: Remote has no weights" in check_sampler(Remote(), QUESTION, weights={})[-1]
+    assert "loading weights was not tried: Remote is no WeightHost" in check_sampler(Remote(), QUESTION, weights={})[-1]
 
 
 def test_a_silent_sampler_has_no_stop_strings_to_try():

@@ -80,11 +80,12 @@ OF_A_RECIPE = {
     "eval_steps": "evaluate.every",
     "num_threads": "threads",
     "warm_start": "sft",
+    "lessons": "sft.demonstrations",
     "reinforce": "rl",
     "gate": "rl.require",
     "curriculum": "rl.curriculum",
 }
-RL = {name: f"rl.{ours}" for name, ours in OF_A_STAGE.items()} | {
+RL = {name: f"rl.{ours}" for name, ours in OF_A_STAGE.items() if name != "lessons"} | {
     name: f"rl.{name}" for name in ("temperature", "group_size", "max_tokens", "prompts_per_step", "optimizer", "steps")
 }
 ALIASES = RL | OF_A_RECIPE  # as they are written at the top of a recipe

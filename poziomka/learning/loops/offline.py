@@ -122,7 +122,7 @@ def learn_from(
     """
     settings = settings or OfflineSettings()
     _demand_correcting(progress.learner)
-    chosen = choose(progress, judged.rollouts)
+    chosen = choose(progress, judged.rollouts, own=settings.journal is None)
     groups = by_problem(chosen.rollouts)
     advantages = advantages_of(groups, settings.advantage)
     examples = policy_examples(groups, advantages, settings.aggregation, _longest(chosen.rollouts))
@@ -161,8 +161,13 @@ def learn_from(
 
 
 # --------------------------------------------------------------------------------------------------- choice of rollouts
-def choose(progress: TrainingSession, rollouts: Sequence[Rollout]) -> Chosen:
+def choose(progress: TrainingSession, rollouts: Sequence[Rollout], *, own: bool = True) -> Chosen:
     """Returns the rollouts that can be trained on, with notes and counts of those left out.
+
+    Args:
+        progress: the session that learns from them.
+        rollouts: the rollouts.
+        own: whether this run served them; then none can be of a later step than its newest.
 
     Raises:
         LearningError: a rollout has tokens of another tokenizer, or a policy later than this run's step.
@@ -179,7 +184,7 @@ def choose(progress: TrainingSession, rollouts: Sequence[Rollout]) -> Chosen:
     damage = {rollout.id: said for rollout in ours if (said := _damage(rollout, known))}
     kinds["damaged"] = [rollout for rollout in kinds["used"] if rollout.id in damage]
     used = kinds["used"] = [rollout for rollout in kinds["used"] if rollout.id not in damage]
-    _demand_ours(progress, used)
+    _demand_ours(progress, used, own=own)
     why = {
         "unjudged": "not judged yet",
         "failed": "their check failed, which is never a reward",
@@ -230,7 +235,7 @@ def learned_before(run: Run) -> set[str]:
     return ids
 
 
-def _demand_ours(progress: TrainingSession, rollouts: Sequence[Rollout]) -> None:
+def _demand_ours(progress: TrainingSession, rollouts: Sequence[Rollout], *, own: bool) -> None:
     ours = progress.tokenizer.fingerprint
     for rollout in rollouts:
         if rollout.transcript.tokenizer != ours:
@@ -240,7 +245,7 @@ def _demand_ours(progress: TrainingSession, rollouts: Sequence[Rollout]) -> None
             )
             raise LearningError(message)
         later = [policy for policy in _policies([rollout]) if (_step_of(policy) or 0) > progress.step]
-        if later:
+        if own and later:
             message = (
                 f"rollout {rollout.id!r} was written by {later[0]}, and this run stands at {progress.version}: "
                 "give the run that served it"

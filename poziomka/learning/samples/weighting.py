@@ -93,11 +93,12 @@ def _credited(group: Sequence[Rollout | Line], values: Sequence[float | None]) -
         if value is not None
         for line in lines_of(attempt)
     ]
-    families: dict[str, list[tuple[Line, float]]] = {}
+    families: dict[int, list[tuple[Line, float]]] = {}  # by the identity of the rollout: ids may repeat
     for line, value in pairs:
-        families.setdefault(line.rollout.id, []).append((line, value))
-    found = {credit.line.id: credit for family in families.values() for credit in credits_of(family)}
-    return [found[line.id] for line, _ in pairs]
+        families.setdefault(id(line.rollout), []).append((line, value))
+    all_credits = [credit for family in families.values() for credit in credits_of(family)]
+    found = {(id(credit.line.rollout), credit.line.index): credit for credit in all_credits}
+    return [found[id(line.rollout), line.index] for line, _ in pairs]
 
 
 def minibatches(

@@ -253,25 +253,32 @@ class Talk:
         stop = (*self.sampling.stop, *(self.toolbox.stop if self.toolbox else ()))
         sampling = replace(self.sampling, seed=seed_of("chat", self.seed, self.turn), stop=stop)
         screen.begin(thinking=thought_in(asked, tokenizer)[1])
-        waiting: list[int] = []  # tokens that end in an incomplete character
+        waiting: list[int] = []  # tokens since the last whole character
+        shown = 0  # characters of them on the screen
         moments: list[float] = []  # time of each token
         with interruptions() as interrupted:
 
             def flush() -> None:
-                screen.add(tokenizer.decode(waiting))
+                nonlocal shown
+                screen.add(tokenizer.decode(waiting)[shown:])
                 waiting.clear()
+                shown = 0
 
             def show(text: str) -> None:
                 flush()
                 screen.tool(text)
 
             def on_token(_: Author, token: int | str) -> bool:
+                nonlocal shown
                 moments.append(time.perf_counter())
                 waiting.append(int(token))
                 text = tokenizer.decode(waiting)
-                if not text.endswith(HALF) or len(waiting) > 4:
-                    waiting.clear()
-                    screen.add(text)
+                if text.endswith(HALF):  # the bytes of its last characters may not be complete
+                    certain = text.rstrip(HALF)
+                    screen.add(certain[shown:])
+                    shown = max(shown, len(certain))
+                else:
+                    flush()
                 return not interrupted
 
             reply = (
