@@ -10,12 +10,7 @@ from typing import Any, Self
 
 from poziomka.core.errors import CheckpointError, RunError
 from poziomka.core.rollout import Group
-from poziomka.runs.provenance import provenance
-from poziomka.runs.recipe import RECIPE, as_toml, demand_present, demand_same, read_recipe
-from poziomka.runs.storage import checkpoint as checkpoints
-from poziomka.runs.storage.checkpoint import Checkpoint
-from poziomka.runs.storage.disk import TEMPORARY, Lock, clear_temporaries, in_words, replace_file, sync
-from poziomka.runs.storage.folder import (
+from poziomka.runs.folder import (
     CHECKPOINTS,
     JOURNAL,
     LOCK,
@@ -26,6 +21,11 @@ from poziomka.runs.storage.folder import (
     SAVED,
     demand_usable,
 )
+from poziomka.runs.provenance import provenance
+from poziomka.runs.recipe import RECIPE, as_toml, demand_present, demand_same, read_recipe
+from poziomka.runs.storage import checkpoint as checkpoints
+from poziomka.runs.storage.checkpoint import Checkpoint
+from poziomka.runs.storage.disk import TEMPORARY, Lock, clear_temporaries, in_words, replace_file, sync
 from poziomka.runs.storage.journal import Journal, journal_step, read_journal, write_journal
 from poziomka.runs.storage.metrics import line_of, read_metrics, trim_metrics
 from poziomka.runs.storage.results import read_json, write_json

@@ -179,7 +179,11 @@ def test_what_a_run_stores_is_read_back():
 def test_a_stage_learns_from_a_journal(tmp_path):
     train(recipe(SFT, RL), tmp_path / "first", keep_watch=False)
     start = {"new": TINY["model"]["new"], "start": str(tmp_path / "first" / "models" / "sft")}
-    offline = {"kind": "offline", "journal": str(tmp_path / "first" / "journal" / "step-000009.parquet")}
+    served = Run.read(tmp_path / "first").journal("step-000009").rollouts
+    scores = [json.dumps({"id": each.id, "reward": number % 2}) for number, each in enumerate(served)]
+    (tmp_path / "scores.jsonl").write_text("\n".join(scores) + "\n")
+    journal = str(tmp_path / "first" / "journal" / "step-000009.parquet")
+    offline = {"kind": "offline", "journal": journal, "scores": str(tmp_path / "scores.jsonl")}
     second = recipe({**offline, "mismatch": 100.0}, model=start)
     finish(second, tmp_path / "second")
     lines = [line for line in Run.read(tmp_path / "second").metrics() if line["stage"] == "offline"]

@@ -176,7 +176,7 @@ FAULTS = {
         before=lambda given, sampling: (given, replace(sampling, seed=77) if sampling.stop else sampling),
         script=lambda given, sampling: " so four make seven" if sampling.seed == 77 else THOUGHT,
     ),
-    "a thought that spent its budget is closed by forced words": ignoring(max_thinking_tokens=None),
+    "a thought at its limit is closed by forced words": ignoring(max_thinking_tokens=None),
     "closed by forced words: with max_thinking_tokens 0": rewriting(unforced),
     "max_thinking_tokens 0 leaves no thought": Faulty(before=at_least_one),
     "max_thinking_tokens 2 is a limit": Faulty(before=late),

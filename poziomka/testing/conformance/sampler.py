@@ -155,7 +155,7 @@ async def _limits(case: _Case) -> str | None:
     if not _written(case.new(case.after)):
         return "the limit of tokens was not tried: it gives no tokens"
     for limit in (1, 3):
-        cut = await case.extend(tokens=limit)
+        cut = await case.extend(max_tokens=limit)
         written = _written(case.new(cut))
         rule(1 <= written <= limit, f"a request for {limit} tokens writes at most as many: it wrote {written}")
         short = written < limit or cut.stop is not Stop.LENGTH
@@ -209,7 +209,7 @@ async def _persists(case: _Case) -> str | None:
     written = _written(case.new(case.after))
     if not written or CLOSE not in _text(case.new(case.after)):
         return "the least length of a thought was not tried: it closed none"
-    longer = await case.extend(min_thinking_tokens=written, max_thinking_tokens=None, tokens=written + 8)
+    longer = await case.extend(min_thinking_tokens=written, max_thinking_tokens=None, max_tokens=written + 8)
     new = case.new(longer)
     closed = CLOSE in _text(new)
     rule(

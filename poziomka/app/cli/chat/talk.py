@@ -39,7 +39,7 @@ UNMARKED = (
     "left out, and it answers without a thought; give the folder of a run whose model learned to think"
 )
 OWN_DTYPE = "--dtype is left out: a run's weights are in the precision that its recipe names"
-HALF = "\\ufffd"  # decoded text of an incomplete character
+HALF = "\ufffd"  # decoded text of an incomplete character
 CONVERSATION = Problem((), task="chat", key="conversation")  # placeholder: a session of tools needs a problem
 
 
