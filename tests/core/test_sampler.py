@@ -28,6 +28,8 @@ class Echo(Sampler):
         {"top_k": 0},
         {"top_p": 0.0},
         {"top_p": 1.1},
+        {"min_p": -0.1},
+        {"min_p": 1.1},
         {"tokens": 0},
         {"think_least": -1},
         {"think_most": -1},
@@ -48,6 +50,7 @@ def test_a_setting_out_of_range_is_refused(wrong):
         (Sampling(temperature=0), False),
         (Sampling(top_k=5), False),
         (Sampling(top_p=0.9), False),
+        (Sampling(min_p=0.05), False),
         (Sampling(think_least=1), False),
     ],
 )
