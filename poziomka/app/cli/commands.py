@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poziomka.app.cli.chat import chat
+from poziomka.app.cli.evaluate import options
+from poziomka.app.cli.shell.arguments import positive
 from poziomka.core.errors import SettingsError, nearest
 
 WRONG, STOPPED = 2, 130  # exit statuses
+SHELLS = ("bash", "zsh", "fish")
 LONGEST = 2000  # largest number of characters of an error message
 
 
@@ -146,7 +149,7 @@ def _learn_options(parser: ArgumentParser) -> None:
         "--from", dest="journal", type=Path, required=True, metavar="JOURNAL", help="a journal's file, or a folder"
     )
     parser.add_argument("--scores", type=Path, metavar="FILE", help='JSON lines {"id": …, "reward": …, "why": …}')
-    parser.add_argument("--steps", type=_positive, default=1, metavar="N", help="updates from these rollouts (1)")
+    parser.add_argument("--steps", type=positive, default=1, metavar="N", help="updates from these rollouts (1)")
     parser.add_argument("--rate", type=float, metavar="X", help="learning rate (the recipe's highest)")
     parser.add_argument(
         "--mismatch", type=float, default=0.1, metavar="X", help="most nats a token between writers and learner (0.1)"
@@ -163,23 +166,15 @@ def _learn(given: Namespace) -> int:
 
 
 # ------------------------------------------------------------------------------------------ evaluate, report, show
-def _evaluate_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
-    parser.add_argument(
-        "--budget", nargs="+", action="extend", type=int, default=[], metavar="N", help="thinking tokens, one or many"
-    )
-    parser.add_argument("--problems", type=_positive, metavar="N", help="held-out problems (the recipe's number)")
-    parser.add_argument("--attempts", type=_positive, metavar="N", help="attempts a problem (the recipe's number)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-
 def _evaluate(given: Namespace) -> int:
-    from poziomka.app.cli.evaluate import evaluate
+    options.demand_consistent(given)  # before the imports, which take longer
 
-    curve = evaluate(given.run, given.budget, given.problems, given.attempts)
-    for note in curve.notes:
-        say(note)
-    print(curve.json() if given.json else curve)
+    from poziomka.app.cli.evaluate.evaluate import evaluate
+
+    result, saved = evaluate(given)
+    for sentence in (*result.notes, *([saved] if saved else [])):
+        say(sentence)
+    print(result.json() if given.json else result)
     return 0
 
 
@@ -197,8 +192,8 @@ def _report(given: Namespace) -> int:
 def _show_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
     parser.add_argument("--step", metavar="N", help="a step, or a journal by its name: warm-start, trained")
-    parser.add_argument("--group", type=_positive, metavar="N", help="a group of the step, from 1")
-    parser.add_argument("--rollout", type=_positive, metavar="N", help="a rollout of the group, from 1")
+    parser.add_argument("--group", type=positive, metavar="N", help="a group of the step, from 1")
+    parser.add_argument("--rollout", type=positive, metavar="N", help="a rollout of the group, from 1")
 
 
 def _show(given: Namespace) -> int:
@@ -250,9 +245,9 @@ def _tasks_options(parser: ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="the task to show or to play; the tasks to check")
     parser.add_argument("--split", metavar="SPLIT", help="train or test (train, where there is something to train on)")
     parser.add_argument("--level", type=int, metavar="N", help="difficulty (the task's own mixture)")
-    parser.add_argument("--count", type=_positive, metavar="N", help="problems to show (3) or to play (10)")
+    parser.add_argument("--count", type=positive, metavar="N", help="problems to show (3) or to play (10)")
     parser.add_argument("--all", action="store_true", help="check every task that needs no files of yours")
-    parser.add_argument("--problems", type=_positive, metavar="N", help="of each split to check (20; with --all 10)")
+    parser.add_argument("--problems", type=positive, metavar="N", help="of each split to check (20; with --all 10)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines: for list, show and check")
 
 
@@ -365,21 +360,26 @@ def _runs(given: Namespace) -> int:
     return 0
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+def _completion_options(parser: ArgumentParser) -> None:
+    parser.add_argument("shell", metavar="|".join(SHELLS), help="the shell that completes")
 
 
-_positive.__name__ = "number from 1 on"  # argparse says "invalid number from 1 on value: '0'"
+def _completion(given: Namespace) -> int:
+    from poziomka.app.cli.shell.completion import script
+
+    if given.shell not in SHELLS:
+        message = f"unknown shell {given.shell!r}{nearest(given.shell, SHELLS)} write `poziomka completion bash`"
+        raise SettingsError(message)
+    print(script({name: (command.about, command.options) for name, command in COMMANDS.items()}, given.shell))
+    return 0
+
 
 COMMANDS = {
     "train": Command("run a recipe from nothing to a report, or go on with a run", _train_options, _train),
     "doctor": Command("check a recipe's parts before compute is burnt", _doctor_options, _doctor),
     "learn": Command("take an update from rollouts that were served and judged", _learn_options, _learn),
     "chat": Command("talk with a model, or with a run's newest weights", chat.options, chat.chat),
-    "evaluate": Command("measure a run's newest weights at thinking budgets", _evaluate_options, _evaluate),
+    "evaluate": Command("measure a run or any model on a task, and save its rollouts", options.options, _evaluate),
     "report": Command("make a run's report.html and figures anew", _report_options, _report),
     "metrics": Command("list a run's metrics, or copy them elsewhere", _metrics_options, _metrics),
     "export": Command("write a run's newest weights for other programs", _export_options, _export),
@@ -391,4 +391,5 @@ COMMANDS = {
     ),
     "settings": Command("list a recipe's settings, their defaults and ranges", _settings_options, _settings),
     "runs": Command("compare the runs in a folder", _runs_options, _runs),
+    "completion": Command("print a completion script for a shell", _completion_options, _completion),
 }
