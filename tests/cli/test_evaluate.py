@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from importlib import metadata
 from pathlib import Path
 
@@ -229,6 +230,17 @@ def test_a_run_is_measured_on_another_task(poziomka, reference, coin, bytes_of):
     assert status == 2  # its vocabulary has no "?"
     assert errors.count("\npoziomka: ") == 1
     assert bytes_of(reference) == before
+
+
+def test_a_run_of_a_script_is_measured_on_a_named_task(poziomka, reference, tmp_path, coin):
+    folder = shutil.copytree(reference, tmp_path / "scripted")
+    recipe = (folder / "recipe.toml").read_text()
+    (folder / "recipe.toml").write_text(recipe.replace('task = "recurrence"', 'task = "of a script"'))
+    asked = ("--problems", "4", "--json", "--no-save", "--task", "mixture:1*recurrence")
+    status, output, errors = poziomka("evaluate", folder, *asked)
+    assert status == 0, errors
+    wanted = json.loads(poziomka("evaluate", reference, *asked)[1])
+    assert json.loads(output)["budgets"] == wanted["budgets"]
 
 
 def test_a_run_answers_at_once_when_asked_for_no_thought(poziomka, reference, coin):

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from poziomka.app.build import load, recipe_in
+from poziomka.app.build import dated, load, recipe_in
 from poziomka.app.memory_allocator import keep_freed_memory
-from poziomka.app.public.model import load as load_model
-from poziomka.app.settings.recipe import EvaluateSettings
+from poziomka.app.settings.recipe import Recipe
 from poziomka.app.tool_formats import suited
 from poziomka.core.errors import ModelError, RunError, SettingsError, TaskError, nearest
 from poziomka.core.safety.untrusted import expanded
@@ -16,6 +15,8 @@ from poziomka.core.sampler import Sampling
 from poziomka.core.splits import SPLITS
 from poziomka.core.task import Task
 from poziomka.inference.local import LocalSampler
+from poziomka.learning.session import Progress
+from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.models.text.chat import ChatFormat
 from poziomka.models.text.template import TemplateFormat
 from poziomka.runs.run import Run
@@ -87,10 +88,10 @@ def subject_of(given: Namespace) -> Subject:
         raise RunError(message)
     task = _task(given.task, given.split)
     keep_freed_memory()
-    model = load_model(given.model, precision=given.dtype or "bfloat16")
-    chat, note = _thinking(model.chat, given.think)
-    sampler = LocalSampler(model.weights, chat, model.policy)
-    notes = (*model.notes, *note)
+    loaded = load_pretrained(given.model, given.dtype or "bfloat16")
+    chat, note = _thinking(loaded.chat, given.think)
+    sampler = LocalSampler(loaded.model, chat)
+    notes = (*loaded.notes, *note)
     return Subject(given.model, None, sampler, suited(task, chat), given.task, Sampling(), notes=notes)
 
 
@@ -100,8 +101,8 @@ def _of_run(folder: Path, given: Namespace) -> Subject:
     recipe = recipe_in(run)
     if given.task is not None and given.task != recipe.task:
         task = _task(given.task, given.split)
-        named = is_task(recipe.task)  # else a script has the run's own task, which is not needed here
-        sampler = load(folder, problems=False)[2] if named else load_model(folder).sampler()
+        named = is_task(recipe.task)
+        sampler = load(folder, problems=False)[2] if named else _scripted(run, recipe)
         run.latest()  # adds notes about damaged checkpoints
         sampler.chat, note = _thinking(sampler.chat, given.think)
         task, notes = suited(task, sampler.chat), (*run.notes, *note)
@@ -110,7 +111,7 @@ def _of_run(folder: Path, given: Namespace) -> Subject:
     _demand_split(task, given.split)
     run.latest()
     sampler.chat, note = _thinking(sampler.chat, given.think)
-    settings: EvaluateSettings = recipe.evaluate
+    settings = recipe.evaluate
     return Subject(
         name=given.model,
         run=folder,
@@ -123,6 +124,23 @@ def _of_run(folder: Path, given: Namespace) -> Subject:
         budgets=settings.budgets if thinks(sampler.chat) and given.think is not False else (),
         notes=(*run.notes, *note),
     )
+
+
+def _scripted(run: Run, recipe: Recipe) -> LocalSampler:
+    """Returns a sampler with the newest weights of a run whose own task is defined in a script.
+
+    Raises:
+        RunError: the run has no checkpoint yet.
+    """
+    saved = run.latest()
+    if saved is None:
+        message = f"the run {run.folder} has no checkpoint yet: train it first, by the script that has its task"
+        raise RunError(message)
+    wanted = recipe.model
+    loaded = load_pretrained(
+        str(saved.folder), wanted.precision, opens_thought=wanted.thinks, variables=wanted.variables
+    )
+    return LocalSampler(loaded.model, dated(recipe, loaded.chat, run), Progress.version_of(saved.step))
 
 
 def _task(name: str, split: str) -> Task:
