@@ -54,7 +54,9 @@ class Result:
         """A table with budget, accuracy and its interval, shares without an answer, and mean tokens of replies."""
         name = self.model if self.run is None else f"{self.run} at {self.policy}"
         head = f"{name} · task {self.task} · {drawn(self.problems, self.samples, self.split)} · {how(self.sampling)}"
-        rows = [("budget", "accuracy [95 %]", "unparsed", "truncated", "reply tokens", "thinking tokens")]
+        rows: list[tuple[str, ...]] = [
+            ("budget", "accuracy [95 %]", "unparsed", "truncated", "reply tokens", "thinking tokens")
+        ]
         for budget, each in self.found.items():
             shares = percent(each.unparsed), percent(each.truncated)
             rows.append((str(budget), str(each.accuracy), *shares, f"{each.tokens:.1f}", f"{each.thinking:.1f}"))

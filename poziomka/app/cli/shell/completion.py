@@ -47,4 +47,4 @@ def _complete(action: Action) -> None:
     elif metavar == "TASK":
         action.choices = list(TASKS)
     elif action.type is Path or metavar in FILES:
-        action.complete = shtab.FILE  # type: ignore[attr-defined] shtab reads this attribute
+        vars(action)["complete"] = shtab.FILE  # the attribute that shtab reads
