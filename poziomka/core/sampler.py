@@ -12,7 +12,7 @@ from poziomka.core.transcript import Author, Transcript
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
+class SamplingParams:
     """Sampling parameters of one request.
 
     Attributes:
@@ -20,10 +20,10 @@ class Sampling:
         top_k: sample among the k most probable tokens; None for all.
         top_p: nucleus sampling: sample among the most probable tokens with this total probability; 1 for all.
         min_p: sample among the tokens with at least this share of the most probable token's probability; 0 for all.
-        tokens: maximum number of sampled tokens, thinking tokens included.
+        max_tokens: maximum number of sampled tokens, thinking tokens included.
         stop: strings that end the reply; they are kept in its text.
-        think_least: minimum number of thinking tokens: the thought cannot be closed before.
-        think_most: maximum number of thinking tokens: the thought is then closed by a forced "</think>"; None for no
+        min_thinking_tokens: minimum number of thinking tokens: the thought cannot be closed before.
+        max_thinking_tokens: maximum number of thinking tokens: the thought is then closed by a forced "</think>"; None for no
             limit.
         seed: seed of this request.
 
@@ -35,10 +35,10 @@ class Sampling:
     top_k: int | None = None
     top_p: float = 1.0
     min_p: float = 0.0
-    tokens: int = 512
+    max_tokens: int = 512
     stop: tuple[str, ...] = ()
-    think_least: int = 0
-    think_most: int | None = None
+    min_thinking_tokens: int = 0
+    max_thinking_tokens: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -47,10 +47,15 @@ class Sampling:
         _demand(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "1 or more, or None")
         _demand(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
         _demand(0 <= self.min_p <= 1, "min_p", self.min_p, "from 0 to 1")
-        _demand(self.tokens >= 1, "tokens", self.tokens, "1 or more")
-        _demand(self.think_least >= 0, "think_least", self.think_least, "0 or more")
-        most = self.think_most
-        _demand(most is None or most >= self.think_least, "think_most", most, "at least think_least, or None")
+        _demand(self.max_tokens >= 1, "max_tokens", self.max_tokens, "1 or more")
+        _demand(self.min_thinking_tokens >= 0, "min_thinking_tokens", self.min_thinking_tokens, "0 or more")
+        most = self.max_thinking_tokens
+        _demand(
+            most is None or most >= self.min_thinking_tokens,
+            "max_thinking_tokens",
+            most,
+            "at least min_thinking_tokens, or None",
+        )
         _demand(all(self.stop), "stop", self.stop, "strings that are not empty")
 
     @property
@@ -60,7 +65,7 @@ class Sampling:
         Only then are the stored log-probabilities those of the sampling distribution, which the policy gradient needs.
         """
         cut = self.top_k is not None or self.top_p < 1 or self.min_p > 0
-        return self.temperature > 0 and not cut and self.think_least == 0
+        return self.temperature > 0 and not cut and self.min_thinking_tokens == 0
 
 
 def _demand(holds: bool, name: str, value: object, range_: str) -> None:
@@ -101,7 +106,9 @@ class Sampler(ABC):
         return Capabilities()
 
     @abstractmethod
-    async def extend(self, transcript: Transcript, sampling: Sampling, on_token: OnToken | None = None) -> Transcript:
+    async def extend(
+        self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None
+    ) -> Transcript:
         """Returns `transcript` followed by the model's reply.
 
         Args:
@@ -115,7 +122,7 @@ class Sampler(ABC):
         """
 
     async def branch(
-        self, transcript: Transcript, samplings: Sequence[Sampling], on_token: OnBranchToken | None = None
+        self, transcript: Transcript, samplings: Sequence[SamplingParams], on_token: OnBranchToken | None = None
     ) -> list[Transcript]:
         """Returns one continuation of `transcript` for each of `samplings`.
 

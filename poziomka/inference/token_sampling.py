@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.models.kernels import ops as kernels
 
 LARGE = 2048  # vocabulary size from which on a cumulative sum over all tokens would dominate the cost of sampling
@@ -57,7 +57,7 @@ class Cuts:
     min_p: Tensor | None = None
 
     @classmethod
-    def of(cls, settings: Sequence[Sampling], vocabulary: int, device: torch.device) -> "Cuts | None":
+    def of(cls, settings: Sequence[SamplingParams], vocabulary: int, device: torch.device) -> "Cuts | None":
         """Returns the limits of a batch of requests on a device; None if no request has any."""
         top_k = [how.top_k or vocabulary for how in settings] if any(how.top_k for how in settings) else None
         top_p = [how.top_p for how in settings] if any(how.top_p < 1 for how in settings) else None

@@ -15,7 +15,7 @@ from poziomka.app.cli.evaluate.result import Result
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.rollouts.evaluation import Evaluation
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
 from poziomka.models.checkpoints.weights import build_model, save_model
 from poziomka.models.text.tokenizer import Tokenizer
@@ -94,7 +94,7 @@ def test_a_model_is_measured_on_a_task_as_from_python(poziomka, folder, coin):
     assert status == 0, errors
     assert errors.splitlines()[0] == "answering 6 held-out problems, 4 attempts each …"
     found = json.loads(output)
-    wanted = pz.evaluate(str(folder), coin, pz.Sampling(tokens=5), problems=6, attempts=4)
+    wanted = pz.evaluate(str(folder), coin, pz.SamplingParams(max_tokens=5), problems=6, attempts=4)
     (point,) = found["budgets"]
     accuracy = wanted.accuracy
     assert point["accuracy"] == {"mean": accuracy.mean, "low": accuracy.low, "high": accuracy.high}
@@ -162,7 +162,7 @@ def test_the_options_are_those_of_the_requests(poziomka, folder, coin):
     status, output, errors = poziomka(*asked)
     assert status == 0, errors
     assert "6 training problems, 1 attempt each · temperature 0.5, top-p 0.9, top-k 20, min-p 0.01" in output
-    wanted = pz.evaluate(str(folder), coin, pz.Sampling(tokens=5, **options), problems=6, split="train")
+    wanted = pz.evaluate(str(folder), coin, pz.SamplingParams(max_tokens=5, **options), problems=6, split="train")
     drawn = [[rollout.problem.key for rollout in group] for group in saved_rollouts("kept", "train")]
     assert drawn == [[rollout.problem.key for rollout in group] for group in wanted.groups]
     assert replies("kept", "train") != [[rollout.transcript.tokens for rollout in group] for group in wanted.groups]
@@ -351,7 +351,7 @@ def result(*scores):
         split="test",
         problems=len(scores),
         samples=1,
-        sampling=Sampling(),
+        sampling=SamplingParams(),
         found={8: found},
     )
 

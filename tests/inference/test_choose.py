@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.inference.token_sampling import Cuts, choose, invert, uniforms
 from poziomka.models.kernels import ops as kernels
 
@@ -169,8 +169,8 @@ def test_all_cuts_keep_what_each_of_them_keeps():
 
 
 def test_the_limits_of_a_batch_are_those_of_its_requests():
-    assert Cuts.of([Sampling(), Sampling(temperature=0.0)], 6, LOGITS.device) is None
-    cuts = Cuts.of([Sampling(), Sampling(min_p=0.3), Sampling(top_k=2)], 6, LOGITS.device)
+    assert Cuts.of([SamplingParams(), SamplingParams(temperature=0.0)], 6, LOGITS.device) is None
+    cuts = Cuts.of([SamplingParams(), SamplingParams(min_p=0.3), SamplingParams(top_k=2)], 6, LOGITS.device)
     assert cuts.top_p is None
     assert cuts.top_k.tolist() == [6, 6, 2]
     tokens, _ = choose(LOGITS.expand(3, -1), torch.full((3,), 0.999, dtype=torch.float64), torch.ones(3), cuts)

@@ -15,7 +15,7 @@ from poziomka.core.rollout import Group
 from poziomka.core.rollouts.collect import Collector, wait_for
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.reports.words import counted
 from poziomka.thinking.budget import shorter
 
@@ -36,7 +36,7 @@ class Plan:
 
     problems: Sequence[Problem]
     samples: int
-    sampling: Sampling
+    sampling: SamplingParams
     budgets: Sequence[int]
     name: str
 
@@ -104,7 +104,7 @@ def plan_of(subject: Subject, given: Namespace) -> Plan:
     return Plan(problems, samples, sampling, budgets, name)
 
 
-def sampling_of(given: Namespace, own: Sampling, budgets: Sequence[int]) -> Sampling:
+def sampling_of(given: Namespace, own: SamplingParams, budgets: Sequence[int]) -> SamplingParams:
     """Returns the sampling settings of an evaluation, except the budget if there are several.
 
     Args:
@@ -115,16 +115,16 @@ def sampling_of(given: Namespace, own: Sampling, budgets: Sequence[int]) -> Samp
     Raises:
         SettingsError: a setting is out of range.
     """
-    tokens, most = own.tokens, own.think_most
+    tokens, most = own.tokens, own.max_thinking_tokens
     if budgets:
-        answer = max(1, own.tokens - (own.think_most or 0))  # tokens of an answer after a full thought
+        answer = max(1, own.tokens - (own.max_thinking_tokens or 0))  # tokens of an answer after a full thought
         tokens, most = max(own.tokens, answer + max(budgets)), None
     elif given.think is False:
         most = 0
     options = {name: getattr(given, name) for name in ("top_p", "top_k", "min_p")}
     options |= {"temperature": 0.0 if given.greedy else given.temperature, "tokens": given.max_tokens}
     replaced = {name: value for name, value in options.items() if value is not None}
-    return replace(own, **({"tokens": tokens, "think_most": most} | replaced))
+    return replace(own, **({"tokens": tokens, "max_thinking_tokens": most} | replaced))
 
 
 def found_at(subject: Subject, plan: Plan, say: Say) -> dict[int | None, Evaluation]:
@@ -150,7 +150,7 @@ def found_at(subject: Subject, plan: Plan, say: Say) -> dict[int | None, Evaluat
 
 
 def _within(plan: Plan, budget: int) -> Plan:
-    return replace(plan, sampling=replace(plan.sampling, think_most=budget))
+    return replace(plan, sampling=replace(plan.sampling, max_thinking_tokens=budget))
 
 
 def _collected(subject: Subject, plan: Plan, judge: Scoring, say: Say) -> list[Group]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from poziomka.app.measure import failures
 from poziomka.core.rollouts.evaluation import Evaluation
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.splits import TEST, TRAIN, VALIDATION
 from poziomka.reports.words import counted, percent
 
@@ -43,7 +43,7 @@ class Result:
     split: str
     problems: int
     samples: int
-    sampling: Sampling
+    sampling: SamplingParams
     found: Mapping[int | None, Evaluation]
     seed: int = 0
     votes: int | None = None
@@ -137,24 +137,24 @@ def drawn(problems: int, samples: int, split: str) -> str:
     return f"{counted(problems, noun)}, {counted(samples, 'attempt')} each"
 
 
-def described(sampling: Sampling) -> dict[str, Any]:
+def described(sampling: SamplingParams) -> dict[str, Any]:
     """Returns the settings of a request that decide how tokens are sampled, as plain values."""
     return {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
         "min_p": sampling.min_p,
-        "max_tokens": sampling.tokens,
+        "max_tokens": sampling.max_tokens,
     }
 
 
-def how(sampling: Sampling) -> str:
+def how(sampling: SamplingParams) -> str:
     """Returns the sampling settings in words: "temperature 0.7, top-p 0.9, at most 512 tokens"."""
     words = ["greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:g}"]
     words += [] if sampling.top_p == 1 else [f"top-p {sampling.top_p:g}"]
     words += [] if sampling.top_k is None else [f"top-k {sampling.top_k}"]
     words += [] if sampling.min_p == 0 else [f"min-p {sampling.min_p:g}"]
-    return ", ".join([*words, f"at most {counted(sampling.tokens, 'token')}"])
+    return ", ".join([*words, f"at most {counted(sampling.max_tokens, 'token')}"])
 
 
 def _at(budget: int | None) -> str:

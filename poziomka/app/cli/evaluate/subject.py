@@ -11,11 +11,11 @@ from poziomka.app.settings.recipe import Recipe
 from poziomka.app.tool_formats import suited
 from poziomka.core.errors import ModelError, RunError, SettingsError, TaskError, nearest
 from poziomka.core.safety.untrusted import expanded
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.splits import SPLITS
 from poziomka.core.task import Task
 from poziomka.inference.local import LocalSampler
-from poziomka.learning.session import Progress
+from poziomka.learning.session import TrainingSession
 from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.models.text.chat import ChatFormat
 from poziomka.models.text.template import TemplateFormat
@@ -51,7 +51,7 @@ class Subject:
     sampler: LocalSampler
     task: Task
     task_name: str
-    sampling: Sampling
+    sampling: SamplingParams
     problems: int = PROBLEMS
     samples: int = 1
     budgets: Sequence[int] = ()
@@ -92,7 +92,7 @@ def subject_of(given: Namespace) -> Subject:
     chat, note = _thinking(loaded.chat, given.think)
     sampler = LocalSampler(loaded.model, chat)
     notes = (*loaded.notes, *note)
-    return Subject(given.model, None, sampler, suited(task, chat), given.task, Sampling(), notes=notes)
+    return Subject(given.model, None, sampler, suited(task, chat), given.task, SamplingParams(), notes=notes)
 
 
 def _of_run(folder: Path, given: Namespace) -> Subject:
@@ -140,7 +140,7 @@ def _scripted(run: Run, recipe: Recipe) -> LocalSampler:
     loaded = load_pretrained(
         str(saved.folder), wanted.precision, opens_thought=wanted.thinks, variables=wanted.variables
     )
-    return LocalSampler(loaded.model, dated(recipe, loaded.chat, run), Progress.version_of(saved.step))
+    return LocalSampler(loaded.model, dated(recipe, loaded.chat, run), TrainingSession.version_of(saved.step))
 
 
 def _task(name: str, split: str) -> Task:
