@@ -19,6 +19,7 @@ class SamplingParams:
         temperature: divides the logits; 0 for greedy decoding.
         top_k: sample among the k most probable tokens; None for all.
         top_p: nucleus sampling: sample among the most probable tokens with this total probability; 1 for all.
+        min_p: sample among the tokens with at least this share of the most probable token's probability; 0 for all.
         max_tokens: maximum number of sampled tokens, thinking tokens included.
         stop: strings that end the reply; they are kept in its text.
         min_thinking_tokens: minimum number of thinking tokens: the thought cannot be closed before.
@@ -33,6 +34,7 @@ class SamplingParams:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float = 1.0
+    min_p: float = 0.0
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
     min_thinking_tokens: int = 0
@@ -44,6 +46,7 @@ class SamplingParams:
         _demand(self.temperature >= 0, "temperature", self.temperature, "0 or more")
         _demand(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "1 or more, or None")
         _demand(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
+        _demand(0 <= self.min_p <= 1, "min_p", self.min_p, "from 0 to 1")
         _demand(self.max_tokens >= 1, "max_tokens", self.max_tokens, "1 or more")
         _demand(self.min_thinking_tokens >= 0, "min_thinking_tokens", self.min_thinking_tokens, "0 or more")
         most = self.max_thinking_tokens
@@ -61,7 +64,8 @@ class SamplingParams:
 
         Only then are the stored log-probabilities those of the sampling distribution, which the policy gradient needs.
         """
-        return self.temperature > 0 and self.top_k is None and self.top_p == 1 and self.min_thinking_tokens == 0
+        cut = self.top_k is not None or self.top_p < 1 or self.min_p > 0
+        return self.temperature > 0 and not cut and self.min_thinking_tokens == 0
 
 
 def _demand(holds: bool, name: str, value: object, range_: str) -> None:

@@ -25,7 +25,7 @@ from poziomka.core.errors import SamplerError, TranscriptError
 from poziomka.core.transcript import Stop
 from poziomka.inference.prefix_cache import PrefixCache
 from poziomka.inference.sequence import Piece, Request, Row, SpecialTokens, nothing
-from poziomka.inference.token_sampling import choose, uniforms
+from poziomka.inference.token_sampling import Cuts, choose, uniforms
 from poziomka.models.base import Architecture
 from poziomka.models.cache import Memory, room_for
 from poziomka.models.layers.linear import unpacked
@@ -253,13 +253,11 @@ class Engine:
         places = np.fromiter((row.place for row in rows), np.uint64, len(rows))
         settings = [row.request.sampling for row in rows]
         temperature = torch.tensor([how.temperature for how in settings], device=device)
-        cut_k, cut_p = any(how.top_k for how in settings), any(how.top_p < 1 for how in settings)
         chosen, logprobs = choose(
             logits,
             torch.from_numpy(uniforms(seeds, places)).to(device),
             temperature,
-            torch.tensor([how.top_k or vocabulary for how in settings], device=device) if cut_k else None,
-            torch.tensor([how.top_p for how in settings], device=device) if cut_p else None,
+            Cuts.of(settings, vocabulary, device),
         )
         tokens = [row.forced[0] if row.forced else token for row, token in zip(rows, chosen.tolist(), strict=True)]
         return tokens, self._finite(logprobs.tolist())

@@ -22,7 +22,7 @@ from poziomka.core.sampler import Capabilities, OnToken, Sampler, SamplingParams
 from poziomka.core.transcript import Transcript
 from poziomka.inference.sequence import Piece, Request, Row, nothing
 from poziomka.inference.spans import marks_of, read_by, spans_of, thought_in
-from poziomka.inference.token_sampling import choose, uniforms
+from poziomka.inference.token_sampling import Cuts, choose, uniforms
 from poziomka.models.base import masked
 from poziomka.models.text.chat import ChatFormat
 
@@ -142,8 +142,7 @@ class LlamaCppSampler(Sampler):
             logits,
             torch.from_numpy(uniform),
             torch.tensor([sampling.temperature]),
-            torch.tensor([sampling.top_k]) if sampling.top_k else None,
-            torch.tensor([sampling.top_p]) if sampling.top_p < 1 else None,
+            Cuts.of([sampling], logits.shape[1], logits.device),
         )
         if logprob.isnan():
             message = (

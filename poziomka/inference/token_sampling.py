@@ -1,14 +1,18 @@
-"""Token sampling from logits: temperature, top-k, top-p, and the log-probability of the sampled token.
+"""Token sampling from logits: temperature, top-k, top-p, min-p, and the log-probability of the sampled token.
 
 Sampling is inverse transform sampling with one uniform number for each sequence. That number is derived from the
 request's seed and the token's position. A reply therefore depends neither on the other sequences of its batch nor on
 the order of requests, and a reply that is resumed at any token continues with the same tokens.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from poziomka.core.sampler import SamplingParams
 from poziomka.models.kernels import ops as kernels
 
 LARGE = 2048  # vocabulary size from which on a cumulative sum over all tokens would dominate the cost of sampling
@@ -35,30 +39,55 @@ def uniforms(seeds: np.ndarray, places: np.ndarray) -> np.ndarray:
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def choose(
-    logits: Tensor, uniform: Tensor, temperature: Tensor, top_k: Tensor | None = None, top_p: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Cuts:
+    """Limits of the tokens that are sampled, for each sequence; all apply to the probabilities at its temperature.
+
+    A token is sampled only if every limit keeps it.
+
+    Attributes:
+        top_k: [B] integers, V to keep all tokens; None if no sequence uses top-k.
+        top_p: [B] in (0, 1]; None if no sequence uses top-p.
+        min_p: [B] in [0, 1], the least share of the most probable token's probability (Nguyen et al. 2024, arXiv
+            2407.01082); None if no sequence uses min-p.
+    """
+
+    top_k: Tensor | None = None
+    top_p: Tensor | None = None
+    min_p: Tensor | None = None
+
+    @classmethod
+    def of(cls, settings: Sequence[SamplingParams], vocabulary: int, device: torch.device) -> "Cuts | None":
+        """Returns the limits of a batch of requests on a device; None if no request has any."""
+        top_k = [how.top_k or vocabulary for how in settings] if any(how.top_k for how in settings) else None
+        top_p = [how.top_p for how in settings] if any(how.top_p < 1 for how in settings) else None
+        min_p = [how.min_p for how in settings] if any(how.min_p > 0 for how in settings) else None
+        if top_k is None and top_p is None and min_p is None:
+            return None
+        found = (None if each is None else torch.tensor(each, device=device) for each in (top_k, top_p, min_p))
+        return cls(*found)
+
+
+def choose(logits: Tensor, uniform: Tensor, temperature: Tensor, cuts: Cuts | None = None) -> tuple[Tensor, Tensor]:
     """Samples one token for each sequence; returns tokens [B] and log-probabilities [B].
 
     Log-probabilities are those of the full distribution at the sequence's temperature (at temperature 1 for greedy
-    sequences). They are not renormalised after top-k and top-p, so they equal the sampling distribution's only without
-    these.
+    sequences). They are not renormalised after top-k, top-p and min-p, so they equal the sampling distribution's only
+    without these.
 
     Args:
         logits: [B, V] fp32.
         uniform: [B] numbers in [0, 1).
         temperature: [B]; 0 selects the most likely token.
-        top_k: [B] integers, V to keep all tokens; None if no sequence uses top-k.
-        top_p: [B] in (0, 1]; None if no sequence uses top-p.
+        cuts: limits of the tokens that are sampled; None for none.
     """
-    cut = top_k is not None or top_p is not None
-    if not cut and logits.shape[1] >= LARGE and logits.dtype is torch.float32 and kernels.there(logits):
+    if cuts is None and logits.shape[1] >= LARGE and logits.dtype is torch.float32 and kernels.there(logits):
         return kernels.draw(logits, uniform, temperature)
     greedy = temperature == 0
     logprobs = torch.log_softmax(logits / torch.where(greedy, 1.0, temperature).unsqueeze(1), -1)
     probabilities = logprobs.exp()
-    if cut:
-        probabilities = _cut(probabilities, top_k, top_p)
+    if cuts is not None:
+        probabilities = _cut(probabilities, cuts)
     tokens = invert(probabilities, uniform)
     if greedy.any():
         tokens = torch.where(greedy, logits.argmax(-1), tokens)
@@ -101,13 +130,19 @@ def _pass(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     return place.squeeze(1), share.squeeze(1).clamp(0.0, 1.0 - 2.0**-53)
 
 
-def _cut(probabilities: Tensor, top_k: Tensor | None, top_p: Tensor | None) -> Tensor:
-    """Sets to 0 the probabilities outside the k most likely tokens and outside the top-p nucleus."""
+def _cut(probabilities: Tensor, cuts: Cuts) -> Tensor:
+    """Sets to 0 the probabilities outside the k most likely tokens, the top-p nucleus and the min-p threshold."""
+    kept = probabilities
+    if cuts.min_p is not None:
+        least = cuts.min_p.unsqueeze(1) * probabilities.amax(-1, keepdim=True)
+        kept = probabilities * (probabilities >= least)
+    if cuts.top_k is None and cuts.top_p is None:
+        return kept
     ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
     keep = torch.ones_like(ordered, dtype=torch.bool)
-    if top_k is not None:
-        keep &= torch.arange(ordered.shape[1], device=ordered.device) < top_k.unsqueeze(1)
-    if top_p is not None:
-        p = top_p.unsqueeze(1)
+    if cuts.top_k is not None:
+        keep &= torch.arange(ordered.shape[1], device=ordered.device) < cuts.top_k.unsqueeze(1)
+    if cuts.top_p is not None:
+        p = cuts.top_p.unsqueeze(1)
         keep &= (ordered.cumsum(-1) - ordered < p) | (p >= 1)  # at p = 1 rounding must not remove any token
-    return torch.zeros_like(probabilities).scatter(1, order, ordered * keep)
+    return kept * torch.zeros_like(keep).scatter(1, order, keep)

@@ -10,6 +10,7 @@ from poziomka.core.settings import read_toml, to_toml
 from poziomka.runs.storage.schema import demand_schema
 
 RECIPE = "recipe.toml"
+EVALUATION = "evaluation"  # `kind` in the recipe.toml of a saved evaluation, which has no stages and no weights
 SCHEMA, OLDER = 2, 1  # schema versions of recipe.toml: the present one, and the one that is still read
 # Kinds of the stages that runs of schema 1 have; "learn" is that of `poziomka learn` in runs of any schema.
 FIXED = {"warm_start": "sft", "reinforce": "rl", "learn": "offline"}

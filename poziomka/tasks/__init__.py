@@ -58,6 +58,7 @@ READ_TASKS: dict[str, Callable[[str], Task]] = {  # used as NAME:WHERE
     "jsonl": jsonl,
     "hf": hub,
     "grade_school": grade_school,
+    "gsm8k": grade_school,  # the name that others give it
     "competition": competition,
     "humaneval": humaneval,
     "mbpp": mbpp,

@@ -128,18 +128,30 @@ def at_budgets(
     drawn = task.first("test", problems, stand_ins=True)
     with Scoring(task) if scoring is None else nullcontext(scoring) as judge:
         longest = collect(sampler, task, drawn, sampling, attempts=attempts, name=NAME, scoring=judge)
-
-        async def shorter(budget: int) -> list[Group]:
-            return list(await asyncio.gather(*(_shorter(sampler, judge, group, sampling, budget) for group in longest)))
-
-        curves = {budget: wait_for(shorter(budget)) for budget in sorted(set(budgets)) if budget < max(budgets)}
+        curves = {
+            budget: shorter(sampler, judge, longest, sampling, budget)
+            for budget in sorted(set(budgets))
+            if budget < max(budgets)
+        }
     return {budget: Evaluation(groups) for budget, groups in curves.items()} | {max(budgets): Evaluation(longest)}
 
 
 NAME = "evaluate/test"
 
 
-async def _shorter(sampler: Sampler, scoring: Scoring, group: Group, sampling: SamplingParams, budget: int) -> Group:
+def shorter(
+    sampler: Sampler, scoring: Scoring, longest: Sequence[Group], sampling: SamplingParams, budget: int
+) -> list[Group]:
+    """Returns judged groups at a smaller thinking budget, from groups at a larger one; see `fork`.
+
+    Args:
+        sampler: sampler of the long replies.
+        scoring: workers of the task's scorer.
+        longest: groups that were collected at the larger budget.
+        sampling: parameters of every request at the larger budget, seeds aside.
+        budget: thinking tokens.
+    """
+
     async def one(rollout: Rollout) -> Rollout:
         transcript = await fork(sampler, rollout.transcript, replace(sampling, seed=rollout.seed), budget)
         if transcript is rollout.transcript:
@@ -147,4 +159,8 @@ async def _shorter(sampler: Sampler, scoring: Scoring, group: Group, sampling: S
         score = await scoring.score(rollout.problem, transcript)
         return replace(rollout, branches=(Branch(transcript, score),))
 
-    return await asyncio.gather(*(one(rollout) for rollout in group))
+    async def all_of() -> list[Group]:
+        each = (asyncio.gather(*(one(rollout) for rollout in group)) for group in longest)
+        return list(await asyncio.gather(*each))
+
+    return wait_for(all_of())

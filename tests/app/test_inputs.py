@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from argparse import ArgumentParser
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -11,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from poziomka.app.build import adapt, build, load, settled
 from poziomka.app.cli.chat.talk import open_sampler
-from poziomka.app.cli.evaluate import evaluate
+from poziomka.app.cli.evaluate.evaluate import evaluate
+from poziomka.app.cli.evaluate.options import options
 from poziomka.app.cli.export import export
 from poziomka.app.doctor import Bench, parts_of
 from poziomka.app.doctor.format import template
@@ -194,8 +196,14 @@ def taken_further(folder):
         Training(recipe, run, quiet=True)
 
 
+def evaluated(folder):
+    parser = ArgumentParser()
+    options(parser)
+    evaluate(parser.parse_args([str(folder), "--budget=2", "--problems=2", "--samples=1", "--no-save"]))
+
+
 USES = {
-    "evaluate": lambda folder: evaluate(folder, [2], problems=2, attempts=1),
+    "evaluate": evaluated,
     "chat": lambda folder: open_sampler(str(folder), None, think=None),
     "export": lambda folder: export(folder, None, folder.parent / "out", "f32"),
     "learn": taken_further,

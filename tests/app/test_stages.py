@@ -269,7 +269,7 @@ def older(tmp_path):
 
 
 def test_an_older_run_can_be_read(older, poziomka):
-    status, output, errors = poziomka("evaluate", older)
+    status, output, errors = poziomka("evaluate", older, "--no-save")
     assert (status, "policy" in errors) == (0, False)
     assert "step-000011" in output
     assert poziomka("report", older)[0] == 0

@@ -249,7 +249,7 @@ def test_where_every_checkpoint_is_damaged_nothing_is_overwritten(poziomka, fini
 def test_evaluate_says_that_it_passed_over_a_damaged_checkpoint(poziomka, finished, bytes_of):
     flip(newest(finished) / "model.safetensors")
     before = bytes_of(finished)
-    status, output, errors = poziomka("evaluate", finished, "--problems", "10", "--json")
+    status, output, errors = poziomka("evaluate", finished, "--problems", "10", "--json", "--no-save")
     assert status == 0, errors
     assert json.loads(output)["policy"] == "step-000034"
     assert "step-000036 is damaged" in errors

@@ -88,7 +88,7 @@ def test_a_finished_run_that_is_trained_again_stays_what_it_was(poziomka, tiny, 
 # ---------------------------------------------------------------------------------------------- evaluate, report, show
 def test_evaluate_finds_what_the_run_found(poziomka, reference, bytes_of):
     before = bytes_of(reference)
-    status, output, errors = poziomka("evaluate", reference, "--json")
+    status, output, errors = poziomka("evaluate", reference, "--json", "--no-save")
     assert status == 0, errors
     found = json.loads(output)
     frontier = json.loads((reference / "results" / "frontier.json").read_text(encoding="utf-8"))
@@ -100,7 +100,9 @@ def test_evaluate_finds_what_the_run_found(poziomka, reference, bytes_of):
 
 
 def test_evaluate_takes_budgets_problems_and_attempts(poziomka, reference):
-    status, output, _ = poziomka("evaluate", reference, "--budget", "5", "0", "--problems", "3", "--attempts", "2")
+    status, output, _ = poziomka(
+        "evaluate", reference, "--budget", "5", "0", "--problems", "3", "--attempts", "2", "--no-save"
+    )
     assert status == 0
     head, _, *rows = output.splitlines()
     assert "3 held-out problems, 2 attempts each" in head

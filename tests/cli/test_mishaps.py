@@ -57,7 +57,7 @@ def test_weights_that_overflow_stop_reinforcement_and_what_was_saved_is_intact(p
     before = without_clocks(folder / "metrics.jsonl")
     assert poziomka(*command)[2] == errors  # the same again, and nothing is lost
     assert without_clocks(folder / "metrics.jsonl") == before
-    assert poziomka("evaluate", folder, "--problems", "10")[0] == 0
+    assert poziomka("evaluate", folder, "--problems", "10", "--no-save")[0] == 0
 
 
 # ------------------------------------------------------------------------------------------------------ no variance

@@ -28,6 +28,8 @@ class Echo(Sampler):
         {"top_k": 0},
         {"top_p": 0.0},
         {"top_p": 1.1},
+        {"min_p": -0.1},
+        {"min_p": 1.1},
         {"max_tokens": 0},
         {"min_thinking_tokens": -1},
         {"max_thinking_tokens": -1},
@@ -48,6 +50,7 @@ def test_a_setting_out_of_range_is_refused(wrong):
         (SamplingParams(temperature=0), False),
         (SamplingParams(top_k=5), False),
         (SamplingParams(top_p=0.9), False),
+        (SamplingParams(min_p=0.05), False),
         (SamplingParams(min_thinking_tokens=1), False),
     ],
 )

@@ -8,23 +8,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poziomka.inference.token_sampling import choose, invert, uniforms
+from poziomka.core.sampler import SamplingParams
+from poziomka.inference.token_sampling import Cuts, choose, invert, uniforms
 from poziomka.models.kernels import ops as kernels
 
 LOGITS = torch.tensor([1.0, -0.5, 2.0, -torch.inf, 0.3, -3.0])
 EDGES = torch.tensor([0.0, 1e-300, 1.0 - 2.0**-53], dtype=torch.float64)
 
 
-def draw(logits, uniform, temperature=1.0, top_k=None, top_p=None):
+def draw(logits, uniform, temperature=1.0, **limits):
     """Chooses once for each of many uniform numbers, from the same logits."""
     count = len(uniform)
-    return choose(
-        logits.expand(count, -1),
-        uniform,
-        torch.full((count,), temperature),
-        None if top_k is None else torch.full((count,), top_k),
-        None if top_p is None else torch.full((count,), top_p),
-    )
+    cuts = Cuts(**{name: torch.full((count,), value) for name, value in limits.items()}) if limits else None
+    return choose(logits.expand(count, -1), uniform, torch.full((count,), temperature), cuts)
 
 
 def grid(count=20_000):
@@ -102,7 +98,7 @@ def test_a_token_is_the_inverse_of_the_cumulative_distribution(logits, uniform, 
     assert uniform <= cumulative[token] + 1e-6
 
 
-@pytest.mark.parametrize("cut", [{}, {"top_k": 3}, {"top_p": 0.9}])
+@pytest.mark.parametrize("cut", [{}, {"top_k": 3}, {"top_p": 0.9}, {"min_p": 0.01}])
 @pytest.mark.parametrize("impossible", [[0], [5], [0, 1, 4, 5], [0, 1, 2, 3, 4]])
 def test_a_token_of_probability_zero_is_never_drawn(cut, impossible):
     logits = torch.zeros(6)
@@ -123,7 +119,7 @@ def test_temperature_zero_takes_the_likeliest_and_the_first_of_equals():
     assert torch.allclose(logprobs, torch.log_softmax(torch.tensor([0.0, 2.0, 2.0, 1.0]), -1)[1])
 
 
-@pytest.mark.parametrize("cut", [{}, {"top_k": 2}, {"top_p": 0.5}])
+@pytest.mark.parametrize("cut", [{}, {"top_k": 2}, {"top_p": 0.5}, {"min_p": 0.3}])
 def test_the_logprob_is_the_whole_distributions_at_the_temperature(cut):
     tokens, logprobs = draw(LOGITS, grid(500), 0.7, **cut)
     assert torch.equal(logprobs, torch.log_softmax(LOGITS / 0.7, -1)[tokens])
@@ -147,6 +143,40 @@ def test_top_p_keeps_the_fewest_tokens_that_hold_p_together(top_p, kept):
     assert torch.allclose(shares(tokens), wanted / wanted.sum(), atol=2e-4)
 
 
+@pytest.mark.parametrize(
+    ("min_p", "kept"), [(0.005, [0, 1, 2, 4, 5]), (0.05, [0, 1, 2, 4]), (0.15, [2, 0, 4]), (0.3, [2, 0]), (1.0, [2])]
+)
+def test_min_p_keeps_the_tokens_above_a_share_of_the_likeliest(min_p, kept):
+    """As shares of the largest, the probabilities are 1, 0.368, 0.183, 0.082 and 0.007."""
+    tokens, _ = draw(LOGITS, grid(), min_p=min_p)
+    wanted = torch.zeros(6)
+    wanted[kept] = torch.softmax(LOGITS, -1)[kept]
+    assert torch.allclose(shares(tokens), wanted / wanted.sum(), atol=2e-4)
+
+
+@pytest.mark.parametrize(("temperature", "kept"), [(0.5, {2, 0}), (1.0, {2, 0, 4}), (4.0, {2, 0, 4, 1, 5})])
+def test_min_p_compares_the_probabilities_at_the_temperature(temperature, kept):
+    """exp(-d / T) of the distances d of 1, 1.7, 2.5 and 5 to the largest logit, against 0.13."""
+    assert set(draw(LOGITS, grid(), temperature, min_p=0.13)[0].tolist()) == kept
+
+
+def test_all_cuts_keep_what_each_of_them_keeps():
+    limits = {"top_k": 4, "top_p": 0.9, "min_p": 0.2}  # {0, 1, 2, 4}, {0, 2, 4}, {0, 2}
+    tokens, _ = draw(LOGITS, grid(), **limits)
+    wanted = torch.zeros(6)
+    wanted[[0, 2]] = torch.softmax(LOGITS, -1)[[0, 2]]
+    assert torch.allclose(shares(tokens), wanted / wanted.sum(), atol=2e-4)
+
+
+def test_the_limits_of_a_batch_are_those_of_its_requests():
+    assert Cuts.of([SamplingParams(), SamplingParams(temperature=0.0)], 6, LOGITS.device) is None
+    cuts = Cuts.of([SamplingParams(), SamplingParams(min_p=0.3), SamplingParams(top_k=2)], 6, LOGITS.device)
+    assert cuts.top_p is None
+    assert cuts.top_k.tolist() == [6, 6, 2]
+    tokens, _ = choose(LOGITS.expand(3, -1), torch.full((3,), 0.999, dtype=torch.float64), torch.ones(3), cuts)
+    assert tokens.tolist() == [5, 2, 2]
+
+
 def test_both_cuts_keep_what_both_keep():
     tokens, _ = draw(LOGITS, grid(), top_k=2, top_p=0.99)
     assert set(tokens.tolist()) == {0, 2}
@@ -162,7 +192,7 @@ def test_a_row_that_cuts_nothing_is_not_cut_by_its_batch_mates():
     """Sums in fp32 reach 1 before the last tokens: there, rounding would cut."""
     logits = torch.cat([torch.zeros(3000), torch.full((3000,), -16.0)])
     uniform = torch.tensor([1.0 - 2.0**-53] * 2, dtype=torch.float64)
-    both = choose(logits.expand(2, -1), uniform, torch.ones(2), None, torch.tensor([1.0, 0.5]))[0]
+    both = choose(logits.expand(2, -1), uniform, torch.ones(2), Cuts(top_p=torch.tensor([1.0, 0.5])))[0]
     assert both[0] == draw(logits, uniform[:1])[0][0] == 5999
 
 
@@ -171,7 +201,7 @@ def test_rows_are_drawn_each_with_its_own_settings():
     uniform = torch.full((4,), 0.999, dtype=torch.float64)
     temperature = torch.tensor([0.0, 1.0, 1.0, 1.0])
     top_k, top_p = torch.tensor([6, 6, 2, 6]), torch.tensor([1.0, 1.0, 1.0, 0.85])
-    tokens, logprobs = choose(logits, uniform, temperature, top_k, top_p)
+    tokens, logprobs = choose(logits, uniform, temperature, Cuts(top_k, top_p))
     assert tokens.tolist() == [2, 5, 2, 4]
     assert all(math.isfinite(value) for value in logprobs.tolist())
 

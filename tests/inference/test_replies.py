@@ -32,6 +32,7 @@ def test_rows_with_different_settings_share_a_batch(model, desk_of):
         "warm": {"temperature": 1.5},
         "few": {"top_k": 2},
         "likely": {"top_p": 0.5},
+        "probable": {"min_p": 0.2},
         "plain": {},
     }
     together = desk_of(model)

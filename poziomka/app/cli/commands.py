@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poziomka.app.cli.chat import chat
+from poziomka.app.cli.evaluate import options
+from poziomka.app.cli.shell.arguments import positive
 from poziomka.core.errors import SettingsError, nearest
 
 WRONG, STOPPED = 2, 130  # exit statuses
+SHELLS = ("bash", "zsh", "fish")
 LONGEST = 2000  # largest number of characters of an error message
 
 
@@ -144,7 +147,7 @@ def _learn_options(parser: ArgumentParser) -> None:
         "--from", dest="journal", type=Path, required=True, metavar="JOURNAL", help="a journal, or a folder of journals"
     )
     parser.add_argument("--scores", type=Path, metavar="FILE", help='JSON lines {"id": …, "reward": …, "why": …}')
-    parser.add_argument("--steps", type=_positive, default=1, metavar="N", help="optimizer steps on these rollouts (1)")
+    parser.add_argument("--steps", type=positive, default=1, metavar="N", help="optimizer steps on these rollouts (1)")
     parser.add_argument("--rate", type=float, metavar="X", help="learning rate (the recipe's highest)")
     parser.add_argument(
         "--mismatch",
@@ -165,23 +168,15 @@ def _learn(given: Namespace) -> int:
 
 
 # ------------------------------------------------------------------------------------------ evaluate, report, show
-def _evaluate_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
-    parser.add_argument(
-        "--budget", nargs="+", action="extend", type=int, default=[], metavar="N", help="thinking tokens, one or many"
-    )
-    parser.add_argument("--problems", type=_positive, metavar="N", help="held-out problems (the recipe's number)")
-    parser.add_argument("--attempts", type=_positive, metavar="N", help="attempts a problem (the recipe's number)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-
 def _evaluate(given: Namespace) -> int:
-    from poziomka.app.cli.evaluate import evaluate
+    options.demand_consistent(given)  # before the imports, which take longer
 
-    curve = evaluate(given.run, given.budget, given.problems, given.attempts)
-    for note in curve.notes:
-        say(note)
-    print(curve.json() if given.json else curve)
+    from poziomka.app.cli.evaluate.evaluate import evaluate
+
+    result, saved = evaluate(given)
+    for sentence in (*result.notes, *([saved] if saved else [])):
+        say(sentence)
+    print(result.json() if given.json else result)
     return 0
 
 
@@ -199,8 +194,8 @@ def _report(given: Namespace) -> int:
 def _show_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
     parser.add_argument("--step", metavar="N", help="a step, or a journal by its name: warm-start, trained")
-    parser.add_argument("--group", type=_positive, metavar="N", help="a group of the step, from 1")
-    parser.add_argument("--rollout", type=_positive, metavar="N", help="a rollout of the group, from 1")
+    parser.add_argument("--group", type=positive, metavar="N", help="a group of the step, from 1")
+    parser.add_argument("--rollout", type=positive, metavar="N", help="a rollout of the group, from 1")
 
 
 def _show(given: Namespace) -> int:
@@ -254,10 +249,10 @@ def _tasks_options(parser: ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="task to show or play; tasks to check")
     parser.add_argument("--split", metavar="SPLIT", help="train, validation or test (train, if it is not empty)")
     parser.add_argument("--level", type=int, metavar="N", help="difficulty level (default: all levels, as in training)")
-    parser.add_argument("--count", type=_positive, metavar="N", help="problems to show (3) or to play (10)")
+    parser.add_argument("--count", type=positive, metavar="N", help="problems to show (3) or to play (10)")
     parser.add_argument("--all", action="store_true", help="check every task that needs no files")
     parser.add_argument(
-        "--problems", type=_positive, metavar="N", help="problems of each split to check (20; 10 with --all)"
+        "--problems", type=positive, metavar="N", help="problems of each split to check (20; 10 with --all)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines: for list, show and check")
 
@@ -373,21 +368,26 @@ def _runs(given: Namespace) -> int:
     return 0
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+def _completion_options(parser: ArgumentParser) -> None:
+    parser.add_argument("shell", metavar="|".join(SHELLS), help="the shell that completes")
 
 
-_positive.__name__ = "number from 1 on"  # argparse says "invalid number from 1 on value: '0'"
+def _completion(given: Namespace) -> int:
+    from poziomka.app.cli.shell.completion import script
+
+    if given.shell not in SHELLS:
+        message = f"unknown shell {given.shell!r}{nearest(given.shell, SHELLS)} write `poziomka completion bash`"
+        raise SettingsError(message)
+    print(script({name: (command.about, command.options) for name, command in COMMANDS.items()}, given.shell))
+    return 0
+
 
 COMMANDS = {
     "train": Command("run all stages of a recipe and write a report, or resume a run", _train_options, _train),
     "doctor": Command("check a recipe for common faults before training", _doctor_options, _doctor),
     "learn": Command("update a run's weights from scored rollouts of a journal (offline)", _learn_options, _learn),
     "chat": Command("chat with a model, or with the newest weights of a run", chat.options, chat.chat),
-    "evaluate": Command("measure a run's newest weights at thinking budgets", _evaluate_options, _evaluate),
+    "evaluate": Command("measure a model on a task, and save its rollouts", options.options, _evaluate),
     "report": Command("write the report and figures of a run again", _report_options, _report),
     "metrics": Command("print the metrics of a run, or copy them to another tool", _metrics_options, _metrics),
     "export": Command(
@@ -399,4 +399,5 @@ COMMANDS = {
     "recipes": Command("list the included recipes, or convert a recipe of schema 1", _recipes_options, _recipes),
     "settings": Command("list the settings of recipes with their defaults and ranges", _settings_options, _settings),
     "runs": Command("compare the runs in a folder", _runs_options, _runs),
+    "completion": Command("print a completion script for a shell", _completion_options, _completion),
 }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from poziomka.app.cli.progress import doing
+from poziomka.app.cli.shell.progress import doing
 from poziomka.app.settings.recipe import recipe_of
 from poziomka.app.stages import served
 from poziomka.app.train import Training

@@ -16,7 +16,7 @@ from poziomka.learning.loops.offline import OfflineSettings
 from poziomka.learning.loops.rl import RLSettings
 from poziomka.learning.loops.sft import SFTSettings
 from poziomka.learning.loops.stage import RequireSettings
-from poziomka.runs.recipe import FIXED, SCHEMA
+from poziomka.runs.recipe import EVALUATION, FIXED, SCHEMA
 
 Stage = SFTSettings | RLSettings | OfflineSettings | DistillSettings
 Sampled = RLSettings | DistillSettings  # stages that sample replies
@@ -165,6 +165,9 @@ def recipe_of(values: Mapping[str, Any], changes: tuple[str, ...] = (), where: s
 
 def _recipe(values: Mapping[str, Any], changes: tuple[str, ...], where: str) -> Recipe:
     _demand_version(values, where)
+    if values.get("kind") == EVALUATION:
+        message = f"{where} is an evaluation, with rollouts and no weights: give a recipe, or the folder of a run"
+        raise SettingsError(message)
     given = dict(values)
     stages = _stages_by_name(given.pop("stage", None), where)
     known = {each.name for each in fields(Recipe)} - {"stage"}

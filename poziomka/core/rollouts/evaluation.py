@@ -14,6 +14,7 @@ from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import random_of
 from poziomka.core.task import Task
+from poziomka.core.transcript import Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,24 @@ class Evaluation:
             TaskError: there is no attempt.
         """
         return self._mean(lambda rollout: rollout.thinking)
+
+    @property
+    def truncated(self) -> float:
+        """Share of attempts that ended at their token limit.
+
+        Raises:
+            TaskError: there is no attempt.
+        """
+        return self._mean(lambda rollout: rollout.transcript.stop is Stop.LENGTH)
+
+    @property
+    def unparsed(self) -> float:
+        """Share of attempts in which the scorer found no answer, without those that ended at their token limit.
+
+        Raises:
+            TaskError: there is no attempt.
+        """
+        return self._mean(lambda rollout: rollout.score.verdict is Verdict.UNPARSED)
 
     def _mean(self, value: Callable[[Rollout], int]) -> float:
         values = [value(rollout) for group in self.groups for rollout in group]

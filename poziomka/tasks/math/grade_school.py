@@ -1,6 +1,7 @@
 """Grade-school word problems: GSM8K (Cobbe et al. 2021, arXiv 2110.14168) or files in its format.
 
-A folder contains `train.jsonl` and `test.jsonl`, and optionally `validation.jsonl`. Each line is an object with the
+A folder contains `train.jsonl` and `test.jsonl`, and optionally `validation.jsonl`; one without `train.jsonl`, or a
+single file, whose rows are the test problems, is for evaluation only. Each line is an object with the
 strings `question` and `answer`. The answer is a solution in sentences, with calculator annotations such as <<3*4=12>>,
 which are removed here; it ends with "#### " and the right number. A problem's level is the number of calculator
 annotations, that is, of arithmetic steps.
@@ -17,6 +18,7 @@ from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import read_number
 from poziomka.core.safety.untrusted import expanded
 from poziomka.core.seeds import seed_of
+from poziomka.core.splits import TEST, TRAIN
 from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
 from poziomka.tasks.rows import HUB_NAME, read_hub_rows, read_lines, splits_in
@@ -84,11 +86,12 @@ def grade_school(where: str) -> Task:
     """Grade-school word problems (GSM8K), from a folder with train.jsonl and test.jsonl or from the hub.
 
     Args:
-        where: the folder; the name of a data set on the hub, such as "openai/gsm8k"; or "sample" for the few problems
-            in the package.
+        where: the folder; a file of test problems; the name of a data set on the hub, such as "openai/gsm8k"; or
+            "sample" for the few problems in the package.
 
     Raises:
-        TaskError: the training problems cannot be read. Other splits are read at their first use.
+        TaskError: the training problems (of a task for evaluation only, the test problems) cannot be read. Other
+            splits are read at their first use.
     """
     folder = SAMPLE if where == "sample" else expanded(where, TaskError)
 
@@ -97,15 +100,19 @@ def grade_school(where: str) -> Task:
         if not folder.exists() and HUB_NAME.fullmatch(where):
             rows = read_hub_rows(where, f"main/{split}-00000-of-00001.parquet", HOW)
             return [problem_of(row, place) for place, row in rows]
-        return [problem_of(row, place) for place, row in read_lines(folder / f"{split}.jsonl", HOW)]
+        return [problem_of(row, place) for place, row in read_lines(file_of(split), HOW)]
+
+    def file_of(split: str) -> Path:
+        return folder if split == TEST and folder.is_file() else folder / f"{split}.jsonl"
 
     def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 levels cannot be requested
         return read(split)[index]
 
     def size(split: str) -> int:
-        return len(read(split))
+        return 0 if untrained and split != TEST else len(read(split))
 
-    size("train")  # read now, so that bad files fail before the first problem
+    untrained = file_of(TEST).is_file() and not file_of(TRAIN).exists()
+    size(TEST if untrained else TRAIN)  # read now, so that bad files fail before the first problem
     return Task(
         "grade_school",
         source,

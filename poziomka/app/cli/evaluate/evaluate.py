@@ -1,0 +1,171 @@
+"""`poziomka evaluate`: measures the accuracy of a run's newest weights, or of any model, on the problems of a task."""
+
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from poziomka.app.cli.evaluate.result import Result, drawn
+from poziomka.app.cli.evaluate.saving import demand_free, folder_for, save
+from poziomka.app.cli.evaluate.subject import Subject, subject_of
+from poziomka.app.cli.shell.progress import doing
+from poziomka.core.errors import SettingsError
+from poziomka.core.problem import Problem
+from poziomka.core.rollout import Group
+from poziomka.core.rollouts.collect import Collector, wait_for
+from poziomka.core.rollouts.evaluation import Evaluation
+from poziomka.core.rollouts.scoring import Scoring
+from poziomka.core.sampler import SamplingParams
+from poziomka.reports.words import counted
+from poziomka.thinking.budget import shorter
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The attempts of an evaluation.
+
+    Attributes:
+        problems: the problems.
+        samples: attempts at each problem.
+        sampling: sampling settings, except the budget.
+        budgets: thinking budgets in ascending order; () for an evaluation without one.
+        name: prefix of the rollouts' ids, from which their seeds derive.
+    """
+
+    problems: Sequence[Problem]
+    samples: int
+    sampling: SamplingParams
+    budgets: Sequence[int]
+    name: str
+
+
+def evaluate(given: Namespace) -> tuple[Result, str]:
+    """Evaluates the model that the options name; returns the result and a sentence about where it was saved.
+
+    Args:
+        given: options that are consistent; see `options.demand_consistent`.
+
+    Raises:
+        PoziomkaError: the model or the task cannot be used, or all checks failed.
+    """
+    with doing(f"loading {given.model}", always=False):
+        subject = subject_of(given)
+    plan = plan_of(subject, given)
+    empty = dict.fromkeys(plan.budgets or (None,), Evaluation(()))
+    result = Result(
+        model=given.model,
+        run=subject.run,
+        policy=subject.sampler.policy,
+        task=subject.task.name,
+        split=given.split,
+        problems=len(plan.problems),
+        samples=plan.samples,
+        sampling=plan.sampling,
+        seed=given.seed,
+        votes=given.votes,
+        thinks=subject.thinks,
+        found=empty,
+        notes=subject.notes,
+    )
+    folder = given.out if given.out is not None or given.no_save else folder_for(result)
+    if folder is not None:
+        demand_free(folder, result, subject.task_name)
+    bound = f", with at most {counted(plan.budgets[-1], 'thinking token')}" if plan.budgets else ""
+    with doing(f"answering {drawn(len(plan.problems), plan.samples, given.split)}{bound}") as say:
+        result = replace(result, found=found_at(subject, plan, say))
+    saved = ""
+    if folder is not None:
+        save(folder, result, subject.task_name)
+        saved = f"the rollouts are in {folder}: poziomka show {folder}"
+    result.demand_judged()
+    return result, saved
+
+
+def plan_of(subject: Subject, given: Namespace) -> Plan:
+    """Returns the attempts of an evaluation: the options, then the defaults of the model.
+
+    Raises:
+        SettingsError: an option is out of range, or the model does not think and a budget was given.
+        TaskError: the split is empty.
+    """
+    if given.budget and not subject.thinks:
+        message = (
+            f"{given.model} does not think, so --budget has nothing to bound: leave it out, or open a thought before "
+            "each reply with --think"
+        )
+        raise SettingsError(message)
+    budgets = sorted(set(given.budget or subject.budgets))
+    sampling = sampling_of(given, subject.sampling, budgets)
+    samples = given.samples or (1 if sampling.temperature == 0 else max(subject.samples, given.votes or 1))
+    problems = subject.task.first(given.split, given.problems or subject.problems, stand_ins=True)
+    name = f"evaluate/{given.split}" + (f"/{given.seed}" if given.seed else "")
+    return Plan(problems, samples, sampling, budgets, name)
+
+
+def sampling_of(given: Namespace, own: SamplingParams, budgets: Sequence[int]) -> SamplingParams:
+    """Returns the sampling settings of an evaluation, except the budget if there are several.
+
+    Args:
+        given: the options.
+        own: settings that no option replaces.
+        budgets: thinking budgets; () for an evaluation without one.
+
+    Raises:
+        SettingsError: a setting is out of range.
+    """
+    tokens, most = own.max_tokens, own.max_thinking_tokens
+    if budgets:
+        answer = max(1, own.max_tokens - (own.max_thinking_tokens or 0))  # tokens of an answer after a full thought
+        tokens, most = max(own.max_tokens, answer + max(budgets)), None
+    elif given.think is False:
+        most = 0
+    options = {name: getattr(given, name) for name in ("top_p", "top_k", "min_p")}
+    options |= {"temperature": 0.0 if given.greedy else given.temperature, "tokens": given.max_tokens}
+    replaced = {name: value for name, value in options.items() if value is not None}
+    return replace(own, **({"tokens": tokens, "max_thinking_tokens": most} | replaced))
+
+
+def found_at(subject: Subject, plan: Plan, say: Say) -> dict[int | None, Evaluation]:
+    """Samples and judges the attempts; returns the evaluation of each budget, or of None without a budget.
+
+    Replies at smaller budgets continue from those at the largest one; see `thinking.budget.fork`. A thought with
+    replies of an environment cannot be cut, so a task with tools is sampled anew at each budget.
+    """
+    with Scoring(subject.task) as judge:
+        if not plan.budgets:
+            return {None: Evaluation(_collected(subject, plan, judge, say))}
+        if subject.task.environment is not None:
+            return {
+                budget: Evaluation(_collected(subject, _within(plan, budget), judge, say)) for budget in plan.budgets
+            }
+        most = _within(plan, plan.budgets[-1])
+        longest = _collected(subject, most, judge, say)
+        found: dict[int | None, Evaluation] = {}
+        for budget in plan.budgets[:-1]:
+            say(f"thoughts cut at {counted(budget, 'token')}")
+            found[budget] = Evaluation(shorter(subject.sampler, judge, longest, most.sampling, budget))
+        return found | {plan.budgets[-1]: Evaluation(longest)}
+
+
+def _within(plan: Plan, budget: int) -> Plan:
+    return replace(plan, sampling=replace(plan.sampling, max_thinking_tokens=budget))
+
+
+def _collected(subject: Subject, plan: Plan, judge: Scoring, say: Say) -> list[Group]:
+    """Returns the judged attempts at each problem; reports the accuracy of those that are finished."""
+    collector = Collector(subject.sampler, judge)
+    found: dict[int, Group] = {}
+    rights: list[float] = []
+
+    async def gathered() -> None:
+        async for number, group in collector.groups(plan.problems, plan.sampling, plan.samples, plan.name):
+            found[number] = group
+            judged = [float(rollout.score.correct) for rollout in group if rollout.score.reward is not None]
+            rights.extend([fmean(judged)] if judged else [])
+            accuracy = f", accuracy {fmean(rights):.2f}" if rights else ""
+            say(f"{len(found)} of {counted(len(plan.problems), 'problem')}{accuracy}")
+
+    wait_for(gathered())
+    return [found[number] for number in range(len(plan.problems))]

@@ -1,0 +1,83 @@
+"""Folders of evaluations: the rollouts, results and settings of `poziomka evaluate`, in the format of a run."""
+
+import re
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from poziomka.app.cli.evaluate.result import Result, described
+from poziomka.app.measure import ends, failed_checks
+from poziomka.core.rollouts.evaluation import Evaluation
+from poziomka.runs.recipe import EVALUATION
+from poziomka.runs.run import Run
+
+RESULTS = "evaluation"  # file of results/
+
+
+def recipe_of(result: Result, task: str) -> dict[str, Any]:
+    """Returns the recipe.toml of an evaluation, as plain values.
+
+    Args:
+        result: the result, of which only the settings are read.
+        task: name of the task, from which `task_named` makes it.
+    """
+    settings = {name: value for name, value in described(result.sampling).items() if value is not None}
+    budgets = [budget for budget in result.found if budget is not None]
+    return {
+        "kind": EVALUATION,
+        "name": f"evaluate-{_name(result)}",
+        "task": task,
+        "seed": result.seed,
+        "model": {"load": result.model, "policy": result.policy},
+        "evaluate": {
+            "split": result.split,
+            "problems": result.problems,
+            "attempts": result.samples,
+            "budgets": budgets,
+            **({} if result.votes is None else {"votes": result.votes}),
+            **settings,
+        },
+    }
+
+
+def folder_for(result: Result) -> Path:
+    """Returns runs/evaluate-MODEL-TASK, or the first free folder with a number after it: …-2, …-3."""
+    first = Path("runs") / f"evaluate-{_name(result)}"
+    numbered = (first.with_name(f"{first.name}-{number}") for number in count(2))
+    return first if not first.exists() else next(folder for folder in numbered if not folder.exists())
+
+
+def _name(result: Result) -> str:
+    """Returns the names of model and task as part of a folder's name."""
+    model = Path(result.model).resolve().name if result.model.strip("./") == "" else Path(result.model).name
+    return re.sub(r"[^\w.-]+", "-", f"{model.removesuffix('.gguf')}-{result.task}").strip("-.")
+
+
+def demand_free(folder: Path, result: Result, task: str) -> None:
+    """Raises RunError if `save` cannot write to a folder: it is no folder, or has other contents."""
+    Run.demand_free(folder, recipe_of(result, task), dict)
+
+
+def save(folder: Path, result: Result, task: str) -> None:
+    """Writes an evaluation to a folder, with a journal of the rollouts at each budget.
+
+    Raises:
+        RunError: the folder cannot be written, or has other contents.
+    """
+    with Run.open(folder, recipe_of(result, task)) as run:
+        for budget, each in result.found.items():
+            run.keep(result.split if budget is None else f"{result.split}-budget-{budget:06d}", each.groups)
+        run.record(RESULTS, result.values())
+        run.log(0, "evaluate", _metrics(list(result.found.values())[-1], thinks=result.thinks))
+
+
+def _metrics(found: Evaluation, *, thinks: bool) -> Mapping[str, float]:
+    """Returns the metrics of an evaluation, under the names of a run's learning curve."""
+    accuracy = ends(found.accuracy) if any(found.corrects) else ()
+    return {
+        **{f"evaluate/accuracy{suffix}": value for suffix, value in accuracy},
+        **({"evaluate/thinking_tokens": found.thinking} if thinks else {}),
+        "evaluate/problems": float(found.problems),
+        **failed_checks(found),
+    }

@@ -1,0 +1,167 @@
+"""What `poziomka evaluate` measures: a model that can sample, a task, and the defaults of the settings."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from poziomka.app.build import dated, load, recipe_in
+from poziomka.app.memory_allocator import keep_freed_memory
+from poziomka.app.settings.recipe import Recipe
+from poziomka.app.tool_formats import suited
+from poziomka.core.errors import ModelError, RunError, SettingsError, TaskError, nearest
+from poziomka.core.safety.untrusted import expanded
+from poziomka.core.sampler import SamplingParams
+from poziomka.core.splits import SPLITS
+from poziomka.core.task import Task
+from poziomka.inference.local import LocalSampler
+from poziomka.learning.session import TrainingSession
+from poziomka.models.checkpoints.pretrained import load_pretrained
+from poziomka.models.text.chat import ChatFormat
+from poziomka.models.text.template import TemplateFormat
+from poziomka.runs.run import Run
+from poziomka.tasks import is_task, task_named
+
+PROBLEMS = 200  # problems of an evaluation without a recipe
+UNMARKED = (
+    "neither this model's vocabulary nor its chat template has <think>: a thought is opened before each reply, which "
+    "the model was not trained to close"
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and a task.
+
+    Attributes:
+        name: the model as it was named: a folder, a file, or a name.
+        run: folder of the run; None for another model.
+        sampler: samples with the model's weights.
+        task: the problems.
+        task_name: name of the task, from which `task_named` makes it.
+        sampling: sampling settings that no option replaces.
+        problems: number of problems, unless an option replaces it.
+        samples: attempts at each problem, unless an option replaces it.
+        budgets: thinking budgets, unless an option replaces them; () for none.
+        notes: sentences for the user.
+    """
+
+    name: str
+    run: Path | None
+    sampler: LocalSampler
+    task: Task
+    task_name: str
+    sampling: SamplingParams
+    problems: int = PROBLEMS
+    samples: int = 1
+    budgets: Sequence[int] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def thinks(self) -> bool:
+        """Whether replies begin with an open thought, or the model knows the marks of one."""
+        return thinks(self.sampler.chat)
+
+
+def thinks(chat: ChatFormat) -> bool:
+    """Whether a chat format opens a thought before each reply, or knows the marks of one."""
+    return not isinstance(chat, TemplateFormat) or chat.opens_thought or chat.marks_thoughts
+
+
+def subject_of(given: Namespace) -> Subject:
+    """Loads the model and the task that the options name.
+
+    Raises:
+        PoziomkaError: the model or the task does not exist, or cannot be used.
+    """
+    folder = expanded(given.model, ModelError)
+    if (folder / "recipe.toml").is_file():
+        if given.dtype is not None:
+            message = f"the precision of the run {folder} is that of its recipe: leave --dtype out"
+            raise SettingsError(message)
+        return _of_run(folder, given)
+    if given.task is None:
+        message = (
+            f"there is no run in {folder}: give the folder of one, or the task of another model with --task; "
+            "`poziomka runs` and `poziomka tasks` list them"
+        )
+        raise RunError(message)
+    task = _task(given.task, given.split)
+    keep_freed_memory()
+    loaded = load_pretrained(given.model, given.dtype or "bfloat16")
+    chat, note = _thinking(loaded.chat, given.think)
+    sampler = LocalSampler(loaded.model, chat)
+    notes = (*loaded.notes, *note)
+    return Subject(given.model, None, sampler, suited(task, chat), given.task, SamplingParams(), notes=notes)
+
+
+def _of_run(folder: Path, given: Namespace) -> Subject:
+    """Returns the newest weights of a run, on its own task with the settings of its recipe, or on another task."""
+    run = Run.read(folder)
+    recipe = recipe_in(run)
+    if given.task is not None and given.task != recipe.task:
+        task = _task(given.task, given.split)
+        named = is_task(recipe.task)
+        sampler = load(folder, problems=False)[2] if named else _scripted(run, recipe)
+        run.latest()  # adds notes about damaged checkpoints
+        sampler.chat, note = _thinking(sampler.chat, given.think)
+        task, notes = suited(task, sampler.chat), (*run.notes, *note)
+        return Subject(given.model, folder, sampler, task, given.task, recipe.sampling, notes=notes)
+    recipe, task, sampler = load(folder)
+    _demand_split(task, given.split)
+    run.latest()
+    sampler.chat, note = _thinking(sampler.chat, given.think)
+    settings = recipe.evaluate
+    return Subject(
+        name=given.model,
+        run=folder,
+        sampler=sampler,
+        task=task,
+        task_name=recipe.task,
+        sampling=recipe.sampling,
+        problems=settings.problems,
+        samples=settings.attempts,
+        budgets=settings.budgets if thinks(sampler.chat) and given.think is not False else (),
+        notes=(*run.notes, *note),
+    )
+
+
+def _scripted(run: Run, recipe: Recipe) -> LocalSampler:
+    """Returns a sampler with the newest weights of a run whose own task is defined in a script.
+
+    Raises:
+        RunError: the run has no checkpoint yet.
+    """
+    saved = run.latest()
+    if saved is None:
+        message = f"the run {run.folder} has no checkpoint yet: train it first, by the script that has its task"
+        raise RunError(message)
+    wanted = recipe.model
+    loaded = load_pretrained(
+        str(saved.folder), wanted.precision, opens_thought=wanted.thinks, variables=wanted.variables
+    )
+    return LocalSampler(loaded.model, dated(recipe, loaded.chat, run), TrainingSession.version_of(saved.step))
+
+
+def _task(name: str, split: str) -> Task:
+    task = task_named(name)
+    _demand_split(task, split)
+    return task
+
+
+def _demand_split(task: Task, split: str) -> None:
+    known = dict.fromkeys((*SPLITS, *task.splits))
+    if split not in known:
+        message = f"task {task.name!r} has no split {split!r}{nearest(split, known)}"
+        raise TaskError(message)
+
+
+def _thinking(chat: ChatFormat, think: bool | None) -> tuple[ChatFormat, tuple[str, ...]]:
+    """Returns the chat format with --think or --no-think applied, and a note about a model that does not think.
+
+    The plain format opens every thought; for --no-think, the thinking budget 0 closes it.
+    """
+    if think is None or not isinstance(chat, TemplateFormat):
+        return chat, ()
+    note = () if not think or thinks(chat) else (UNMARKED,)
+    return chat.thinking(opens=think), note
