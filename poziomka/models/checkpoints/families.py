@@ -214,7 +214,7 @@ def from_config(config: Mapping[str, Any]) -> tuple[TransformerSettings, int]:
         raise ModelError(message) from error
     except ModelError:
         raise
-    except (TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
         message = f"config.json of a {kind} model makes no sense: {error}"
         raise ModelError(message) from error
     settings.demand_whole()
@@ -305,7 +305,8 @@ def _read_window(
     elif kind == "smollm3":
         near = list(unrotated)
     else:
-        near = list(range(int(known["max_window_layers"]), layers))
+        far = 0 if known["max_window_layers"] == 0 else whole(known, "max_window_layers", LAYERS)
+        near = list(range(far, layers))
     return SlidingWindow(tokens=size, layers=tuple(near), rope_base=local_base) if near else None
 
 

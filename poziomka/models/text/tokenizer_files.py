@@ -125,8 +125,9 @@ class TokenizerFiles:
         return value if isinstance(value, str) else None
 
 
-def _listed(ids: Any) -> set[Any]:
-    return set(ids if isinstance(ids, list) else [ids])
+def _listed(ids: Any) -> set[int]:
+    """Returns the token ids of an entry that is one or a list of them; anything else in it is left out."""
+    return {each for each in (ids if isinstance(ids, list) else [ids]) if type(each) is int}
 
 
 @dataclass(frozen=True)
