@@ -152,6 +152,23 @@ def test_a_truncated_journal_is_named(path, groups, share):
         read_journal(path)
 
 
+@pytest.mark.parametrize("place", ["text", "author", "content", "role", "answer", "task", "key", "id"])
+def test_a_journal_without_a_text_is_named(path, groups, place):
+    def without(value, name=""):
+        if isinstance(value, dict):
+            return {key: without(each, key) for key, each in value.items()}
+        if isinstance(value, list):
+            return [without(each) for each in value]
+        return None if name == place else value
+
+    write_journal(path, groups)
+    table = pq.read_table(path)
+    schema = pa.schema([field.with_nullable(True) for field in table.schema], table.schema.metadata)
+    pq.write_table(pa.Table.from_pylist([without(row) for row in table.to_pylist()], schema), path)
+    with pytest.raises(RunError, match=r"step-000003.parquet is truncated or damaged"):
+        read_journal(path)
+
+
 def test_a_flipped_bit_is_noticed_in_all_but_a_few_bytes(path, groups):
     write_journal(path, groups)
     sound, same, missed = path.read_bytes(), read_journal(path), 0
