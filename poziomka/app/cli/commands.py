@@ -234,7 +234,7 @@ def _export_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--folder", dest="out", type=Path, metavar="FOLDER", help="write a folder in the Hugging Face layout"
     )
-    parser.add_argument("--kind", default="f32", metavar="KIND", help="type of the weights: f32, f16 or bf16 (f32)")
+    parser.add_argument("--kind", metavar="KIND", help="type of the GGUF file's weights: f32, f16 or bf16 (f32)")
 
 
 def _export(given: Namespace) -> int:
@@ -375,12 +375,12 @@ def _runs(given: Namespace) -> int:
 
 def _positive(text: str) -> int:
     number = int(text)
-    if number < 1:
+    if not 1 <= number <= 10**9:
         raise ValueError
     return number
 
 
-_positive.__name__ = "number from 1 on"  # argparse says "invalid number from 1 on value: '0'"
+_positive.__name__ = "number from 1 to a billion"  # argparse says "invalid number from 1 to a billion value: '0'"
 
 COMMANDS = {
     "train": Command("run all stages of a recipe and write a report, or resume a run", _train_options, _train),
