@@ -30,7 +30,7 @@ def python_of(code: str, what: str) -> ast.Module:
     try:
         return ast.parse(code)
     except UNREADABLE as error:
-        message = f"{what} is no Python: {error or 'it is too deeply nested'}"
+        message = f"{what} is no Python: {str(error) or 'it is nested too deeply'}"
         raise TaskError(message) from error
 
 
@@ -66,7 +66,7 @@ def _names(code: str, what: str) -> tuple[set[str], set[str]]:
     try:
         top = symtable.symtable(code, what, "exec")
     except UNREADABLE as error:
-        message = f"{what} is no Python: {error or 'it is too deeply nested'}"
+        message = f"{what} is no Python: {str(error) or 'it is nested too deeply'}"
         raise TaskError(message) from error
     used = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_referenced()}
     bound = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
