@@ -138,6 +138,9 @@ def check(value: Any, kind: Any, where: str, base: Any = None) -> Any:
         SettingsError: the value has another type.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if _holds_huge(value):
+        message = f"{where} must have no number of more than 300 digits: received {shown(value)}"
+        raise SettingsError(message)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return value if isinstance(value, kind) else build(kind, value, where, base if isinstance(base, kind) else None)
     if origin in (typing.Union, types.UnionType):
@@ -157,13 +160,22 @@ def check(value: Any, kind: Any, where: str, base: Any = None) -> Any:
     if origin is not None and issubclass(origin, Mapping):
         if isinstance(value, Mapping):
             return dict(value)
-    elif kind is float and isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= BITS:
+    elif kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     elif kind is Any or (isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)):
         return value
     wanted = getattr(kind, "__name__", str(kind))
     message = f"{where} must be {wanted}: received {shown(value)} ({type(value).__name__})"
     raise SettingsError(message)
+
+
+def _holds_huge(value: Any) -> bool:
+    """Whether a plain value is or has an integer of more than BITS bits."""
+    if isinstance(value, Mapping):
+        return any(map(_holds_huge, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_holds_huge, value))
+    return isinstance(value, int) and value.bit_length() > BITS
 
 
 def shown(value: Any) -> str:

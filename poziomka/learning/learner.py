@@ -365,9 +365,7 @@ class Learner:
             "tokens/learned_from": float(sums.tokens),
             "perf/packing_efficiency": batch.real_share,
         }
-        metrics |= sums.metrics()
-        if self.settings.kl.wanted:
-            metrics["loss/divergence"] = sums.divergence
+        metrics |= sums.metrics() | ({"loss/divergence": sums.divergence} if self.settings.kl.wanted else {})
         if sums.tokens > sums.policy_tokens:
             metrics["loss/next_token"] = sums.next_token_loss
         return metrics

@@ -124,7 +124,23 @@ def _score(line: Any) -> tuple[str, Score]:
         verdict = Verdict.ERROR
     else:
         verdict = Verdict.CORRECT if reward == 1 else Verdict.WRONG
+    _demand_consistent(name, reward, verdict)
     return name, Score(None if reward is None else float(reward), verdict, None if answer is None else str(answer), why)
+
+
+def _demand_consistent(name: str, reward: float | None, verdict: Verdict) -> None:
+    """Raises TaskError if a verdict contradicts the reward beside it."""
+    if verdict in (Verdict.ERROR, Verdict.TIMEOUT):
+        sound, wanted = reward is None, "null"
+    elif verdict is Verdict.CORRECT:
+        sound, wanted = reward is not None, "a number"
+    elif verdict is Verdict.WRONG:
+        sound, wanted = reward is not None and reward < 1, "below 1"
+    else:
+        sound, wanted = reward == 0, "0"
+    if not sound:
+        message = f"the reward of {name!r} with the verdict {verdict.value!r} must be {wanted}: received {reward!r}"
+        raise TaskError(message)
 
 
 def judge(rollouts: Sequence[Rollout], scores: Scores) -> Judged:

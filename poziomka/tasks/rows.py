@@ -181,6 +181,20 @@ def text_of(row: Row, name: str, *, missing: str | None = None) -> str:
     return value.replace("\r\n", "\n")
 
 
+def list_of(row: Row, name: str) -> list[object]:
+    """Returns a field of a row that is a list; an absent field and null are an empty list.
+
+    Raises:
+        TaskError: the field is anything else.
+    """
+    where, held = row
+    value = held.get(name)
+    if value is not None and not isinstance(value, list):
+        message = f"{name!r} of {where} must be a list: received {str(value)[:60]!r}"
+        raise TaskError(message)
+    return value or []
+
+
 def texts_of(row: Row, name: str) -> list[str]:
     """Returns a field of a row that is a list of strings, CRLF converted to LF; an absent field is an empty list.
 

@@ -179,7 +179,8 @@ BESIDE_NUMBERS = (  # "{}" is the place of a number
     *("{} and a half", "{} or thirteen", "{} and so on", "{} squared", "{} plus one", "{} point five", "{} doubled"),
     *("can't be {}", "nicht {}", "pas {}", "never {}", "{} is wrong", "{}? No.", "Is it {}?", "maybe {}"),
     *("about {}", "at least {}", "at most {}", "more than {}", "less than {}", "up to {}", "> {}", "x > {}", "x ≠ {}"),
-    *("{} dollars and more", "square {}", "times {}"),
+    *("{} dollars and more", "square {}", "times {}", "-$ {}", r"-\$ {}", "-( {} )", "-€ {}", "(-) {}", "$-$ {}"),
+    *(r"\(-\) {}", "!= {}", "=/= {}", "/= {}", r"\le {}", r"\sqrt {}"),
 )
 IN_BOXES = (
     "{} million",

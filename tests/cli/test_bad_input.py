@@ -184,6 +184,14 @@ def test_a_run_whose_recipe_was_cut_off(poziomka, finished, bytes_of):
         (["tasks", "show", "recurence"], ["'recurence'", "did you mean 'recurrence'?"]),
         (["tasks", "show", "recurrence", "--level", "99"], ["level 99", "(1, 30)"]),
         (["tasks", "show", "recurrence", "--count", "0"], ["--count", "'0'"]),
+        (["tasks", "show", "recurrence", "--count", "1" + "0" * 29], ["--count", "number from 1 to a billion"]),
+        (["tasks", "show", "recurrence", "--count", "10001"], ["at most 10,000 problems", "10,001"]),
+        (["tasks", "play", "recurrence", "--count", "10001"], ["at most 10,000 problems"]),
+        (["tasks", "show", "recurrence", "--split", "tets"], ["no split 'tets'", "did you mean 'test'?"]),
+        (["tasks", "show", "sums", "--split", ""], ["no split ''"]),
+        (["tasks", "play", "sums", "--split", "tran"], ["no split 'tran'", "did you mean 'train'?"]),
+        (["export", "x", "--folder", "y", "--kind", "q4"], ["'q4'", "f32"]),
+        (["export", "x", "--folder", "y", "--kind", "f16"], ["--kind f16", "give --gguf FILE"]),
     ],
 )
 def test_a_command_that_makes_no_sense(poziomka, arguments, words):
@@ -192,6 +200,7 @@ def test_a_command_that_makes_no_sense(poziomka, arguments, words):
 
 def test_a_place_that_a_run_did_not_keep(poziomka, reference):
     refused(poziomka("show", reference, "--step", "99"), "'99'")
+    refused(poziomka("show", reference, "--step", "9" * 5000), "kept no rollouts of step '9999")
     refused(poziomka("show", reference, "--step", "26", "--group", "99"), "99")
     refused(poziomka("show", reference, "--step", "26", "--group", "1", "--rollout", "99"), "99")
     refused(poziomka("show", reference, "--group", "1"), "say which step")

@@ -268,7 +268,7 @@ def test_a_run_answers_at_once_when_asked_for_no_thought(poziomka, reference, co
         (["--no-save", "--out", "x"], "--no-save saves nothing"),
         (["--task", "small_sms"], "did you mean 'small_sums'?"),
         (["--split", "tset"], "did you mean 'test'?"),
-        (["--samples", "0"], "number from 1 on"),
+        (["--samples", "0"], "number from 1 to a billion"),
         (["--tempreature", "1"], "did you mean '--temperature'?"),
     ],
 )

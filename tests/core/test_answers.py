@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poziomka.core.rollouts.answers import read_integer, read_number, split_thought
+from poziomka.core.rollouts.readers import last_integer
 
 PARTS = st.lists(
     st.sampled_from(["<think>", "</think>", " ", "7", "-", "+", "1e5", "nan", "seven", "７", "²"]), max_size=9
@@ -308,3 +309,51 @@ def test_every_decimal_is_read_back_from_what_stands_around_it(value, around):
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from([" ", " or ", ", ", "\n", " = ", "; "]))
 def test_two_numbers_are_none(a, b, between):
     assert read_number(f"{a}{between}{b}") is None
+
+
+SIGNS = ["-", "–", "−", "/", "!=", "=/=", "/=", "! =", "<", "≠", "+"]
+DRESSED = ["{}$ 12", r"{}\$ 12", "${}$ 12", r"\({}\) 12", "({}) 12", "[{}] 12", "`{}` 12", "**{}** 12", "{}( 12 )"]
+DRESSED += ["{}$$ 12 $$", r"{}\( 12 \)", r"{}\[ 12 \]", "{}: 12", "{}€ 12", "{}USD 12", "The change is {}$ 12"]
+DRESSED += ["The change is{} 12", r"\,{}\, 12", "<answer>{}$ 12</answer>", r"\text{{{}}} 12", r"\boxed{{{}$ 12}}"]
+DRESSED += [r"{}\left( 12 \right)", "12 {}$", "12 ({})", r"12 {}\$", "x {} = 12", r"{{{}}} 12"]
+LATEX = r"Is $\sqrt{144} \neq \frac{1}{2} \pm \cos x$, or is $x \ge \sec 5$ in pesos?"
+
+
+@pytest.mark.parametrize("form", DRESSED)
+@pytest.mark.parametrize("question", ["", LATEX])
+def test_a_sign_with_marks_around_it_is_not_overlooked(form, question):
+    assert [sign for sign in SIGNS if read_number(form.format(sign), question) is not None] == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(r"\le 12", r"\sec 12", r"\sqrt 12", r"\frac 12", r"\neq 12", r"\pm 12", r"\cos 12", "cos 12", r"\= 12"),
+        *(r"The answer is \sqrt 12.", r"\boxed{\le 12}", r"\boxed{\neq 12}", "$*$ 12", "(*) 12", "*$ 12", "*= 12"),
+        *("! 12", "is !! 12", "12 != answer", "12! = answer", "-pesos 12", r"x ! = \boxed{12}", "(-)\n\\boxed{12}"),
+    ],
+)
+@pytest.mark.parametrize("question", ["", LATEX])
+def test_a_command_or_a_relation_before_the_number_is_not_overlooked(answer, question):
+    assert read_number(answer, question) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("$ 12 $", "$$ 12 $$", r"\( 12 \)", r"\[ 12 \]", "( 12 )", "[ 12 ]", "{ 12 }", "` 12 `", "== 12", ": 12"),
+        *(r"\left( 12 \right)", "Answer = $ 12", "12 /week", "12 $/week", "So--the answer is 12", "-Answer: 12"),
+        *(r"\!= 12", r"\\= 12", r"12 \pounds", "USD 12", "€ 12", "12 !", "**Answer:** 12", "*$12$*", "(**12**)"),
+        *("**Answer: 12**", "*12*", "12 km/h", r"The answer is \to 12", r"12 \sec"),
+    ],
+)
+def test_marks_that_are_no_signs_leave_the_number(answer):
+    assert read_number(answer, "How many dollars a week?") == "12"
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [("-$12", "-12"), ("−$12", "-12"), (r"It is -\$1,200.", "-1200"), ("15-$12", "12"), ("5 - 12", "12")],
+)
+def test_the_last_integer_keeps_a_sign_before_a_currency(answer, value):
+    assert last_integer(answer) == value

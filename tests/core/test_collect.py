@@ -356,30 +356,24 @@ def test_an_environment_that_fails_at_one_problem_fails_no_other():
     ],
 )
 def test_what_is_no_environment_fails_its_attempts(part, value):
-    ((rollout,),) = collect(
-        ScriptedSampler([" go", " 1"]), broken_task(part, lambda: value), PROBLEMS[:1], SamplingParams()
-    )
+    broken = broken_task(part, lambda: value)
+    ((rollout,),) = collect(ScriptedSampler([" go", " 1"]), broken, PROBLEMS[:1], SamplingParams())
     assert (rollout.score.verdict, rollout.score.reward) == (Verdict.ERROR, None)
 
 
 @pytest.mark.parametrize("span", [None, Span(Author.ENVIRONMENT, 7)])
 def test_a_reply_without_text_fails_its_attempt(span):
-    ((rollout,),) = collect(
-        ScriptedSampler([" go", " 1"]), broken_task("reply", lambda: Reply(span)), PROBLEMS[:1], SamplingParams()
-    )
+    broken = broken_task("reply", lambda: Reply(span))
+    ((rollout,),) = collect(ScriptedSampler([" go", " 1"]), broken, PROBLEMS[:1], SamplingParams())
     assert rollout.score.verdict is Verdict.ERROR
     assert "spans of text" in rollout.score.why
 
 
 @pytest.mark.parametrize("part", ["environment", *PARTS])
 def test_ctrl_c_inside_an_environment_ends_the_collection(part):
+    broken = broken_task(part, failing(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        collect(
-            ScriptedSampler([" go", " 1"]),
-            broken_task(part, failing(KeyboardInterrupt())),
-            PROBLEMS[:1],
-            SamplingParams(),
-        )
+        collect(ScriptedSampler([" go", " 1"]), broken, PROBLEMS[:1], SamplingParams())
 
 
 def test_a_wrong_setting_of_ours_ends_the_collection():

@@ -274,3 +274,26 @@ def test_the_text_is_readable():
 def test_a_setting_says_what_it_is_about():
     (rate,) = [item for item in dataclasses.fields(Part) if item.name == "rate"]
     assert rate.metadata == {"about": "a rate", "low": 0.0, "high": 1.0}
+
+
+HUGE = [10**309, -(10**309), 10**5000, 2**1001]
+
+
+@pytest.mark.parametrize("value", HUGE, ids=["309 digits", "negative", "5001 digits", "1002 bits"])
+@pytest.mark.parametrize("kind", [int, float, int | None, int | float, tuple[int, ...], Mapping[str, Any], Any])
+def test_a_number_of_more_than_300_digits_is_refused(kind, value):
+    values = {"tuple": [1, value], "Mapping": {"a": [{"b": value}]}}
+    with pytest.raises(SettingsError, match="x must"):
+        check(values.get(getattr(kind, "__name__", ""), value), kind, "x")
+
+
+def test_a_huge_number_of_a_recipe_or_a_change_is_refused(tmp_path):
+    @dataclass(frozen=True, kw_only=True)
+    class Seeded:
+        seed: int = setting(0, "a seed", low=0)
+        any: int = setting(0, "a number")
+
+    (tmp_path / "recipe.toml").write_text(f"seed = {'9' * 400}")
+    for values in (read_toml(tmp_path / "recipe.toml"), override({}, [f"any={'9' * 400}"])):
+        with pytest.raises(SettingsError, match="no number of more than 300 digits"):
+            build(Seeded, values)

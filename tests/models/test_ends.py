@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import tokenizers
 import torch
@@ -50,6 +51,14 @@ def base(tmp_path, monkeypatch):
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 0, "temperature": 0.7}))
     save_tensors(folder / "model.safetensors", model.export())
     return folder
+
+
+@pytest.mark.parametrize("ends", [{}, [{}], [[0]], "0", 1.5, True, None, [None, 0], [0, {"a": 1}]])
+def test_a_stated_end_that_is_no_id_is_replaced(base, tmp_path, ends):
+    (base / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    loaded = load_pretrained(str(base))
+    save_learned(tmp_path, loaded.model, loaded.tokenizer)
+    assert 2 in np.atleast_1d(read(tmp_path, "generation_config.json")["eos_token_id"])
 
 
 def read(folder, name):

@@ -2,12 +2,15 @@
 
 import copy
 import json
+import math
+from contextlib import suppress
 
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
 
+from poziomka.core.errors import ModelError
 from poziomka.models.checkpoints import pretrained
 from poziomka.models.checkpoints.families import from_config
 from poziomka.models.checkpoints.pretrained import load_pretrained
@@ -172,3 +175,24 @@ def test_what_transformers_saves_in_shards_and_bf16_goes_through_us_unchanged(pa
     in_full = load_pretrained(str(saved), "float32").model
     tokens = texts(2, 30)
     assert (in_full.logits(in_full(tokens)) - again(tokens).logits).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.inf, -math.inf, math.nan, 1e300, 10**400, -1, 0.5, None, "x", [], {}, True],
+    ids=lambda value: str(value)[:9],
+)
+@pytest.mark.parametrize(
+    "name", ["max_window_layers", "sliding_window", "num_hidden_layers", "layer_types", "rope_theta"]
+)
+def test_a_setting_that_is_no_sound_number_is_refused_or_ignored(name, value):
+    config = transformers.AutoConfig.for_model("qwen2", **(SHAPE | NEAR | {"max_window_layers": 2})).to_dict()
+    with suppress(ModelError):
+        from_config(config | {name: value})
+
+
+@pytest.mark.parametrize(("first", "near"), [(0, (0, 1, 2)), (1, (1, 2)), (2, (2,))])
+def test_layers_below_max_window_layers_have_no_window(first, near):
+    config = transformers.AutoConfig.for_model("qwen2", **(SHAPE | NEAR | {"num_hidden_layers": 3})).to_dict()
+    config.pop("layer_types", None)
+    assert from_config(config | {"max_window_layers": first})[0].window.layers == near

@@ -152,12 +152,19 @@ def test_a_truncated_journal_is_named(path, groups, share):
         read_journal(path)
 
 
-def test_a_span_without_text_is_damage(path, groups):
+@pytest.mark.parametrize("place", ["text", "author", "content", "role", "answer", "task", "key", "id"])
+def test_a_journal_without_a_text_is_named(path, groups, place):
+    def without(value, name=""):
+        if isinstance(value, dict):
+            return {key: without(each, key) for key, each in value.items()}
+        if isinstance(value, list):
+            return [without(each) for each in value]
+        return None if name == place else value
+
     write_journal(path, groups)
     table = pq.read_table(path)
-    rows = table.to_pylist()
-    rows[0]["spans"][-1]["text"] = None
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    schema = pa.schema([field.with_nullable(True) for field in table.schema], table.schema.metadata)
+    pq.write_table(pa.Table.from_pylist([without(row) for row in table.to_pylist()], schema), path)
     with pytest.raises(RunError, match=r"step-000003.parquet is truncated or damaged"):
         read_journal(path)
 

@@ -127,6 +127,25 @@ def test_lines_of_scores_that_are_none_are_refused_by_their_number(tmp_path):
     assert [said.split(" of ")[0] for said in scores.refused] == ["line 2", "line 3", "line 4", "line 5", "line 6"]
 
 
+@pytest.mark.parametrize(
+    ("verdict", "sound", "wrong"),
+    [
+        ("correct", [1, 0.5], [None]),
+        ("wrong", [0, 0.5], [1, 1.0, None]),
+        ("unparsed", [0], [1, 0.5, None]),
+        ("truncated", [0], [1, 0.5, None]),
+        ("error", [None], [1, 0]),
+        ("timeout", [None], [1, 0]),
+    ],
+)
+def test_a_score_whose_verdict_contradicts_its_reward_is_refused(tmp_path, verdict, sound, wrong):
+    lines = [{"id": str(reward), "reward": reward, "verdict": verdict} for reward in (*sound, *wrong)]
+    (tmp_path / "scores.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    scores = read_scores(tmp_path / "scores.jsonl")
+    assert list(scores.by_id) == list(map(str, sound))
+    assert [f"with the verdict {verdict!r} must be" in said for said in scores.refused] == [True] * len(wrong)
+
+
 @pytest.mark.fault("E16")
 def test_scores_in_a_pipe_are_refused(tmp_path):
     os.mkfifo(tmp_path / "scores.jsonl")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from poziomka.environments.sandbox.landlock_runner import Sandlocked
 from poziomka.tasks import shipped, task_named
 from poziomka.tasks.code.coding import SAMPLES, SPLITS, humaneval, mbpp, read_program
 from poziomka.tasks.code.coding_negatives import SLOW, slow
+from poziomka.tasks.code.coding_tests import functions_of, python_of
 
 HUMANEVAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "humaneval"
 needs_humaneval = pytest.mark.skipif(not HUMANEVAL.exists(), reason=f"HumanEval is not there: no {HUMANEVAL}")
@@ -226,6 +228,20 @@ def test_a_problem_whose_tests_pass_code_in_another_way_is_left_out_too(tmp_path
     assert any(each.startswith("1 of ") and "mbpp/12." in each for each in task.limits)
 
 
+DEEP = ("x = " + "-" * 100_000 + "1", "(" * 300 + ")" * 300, "x = [" * 400, "if 1:\n" * 200 + "x", "\0")
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["x = " + "+".join("1" * 20_000), "x = " + ".".join("a" * 20_000), "x = " + "(" * 150 + "1" + ")" * 150, *DEEP],
+    ids=lambda code: code[:9],
+)
+def test_code_that_is_too_deep_is_refused_or_read(code):
+    for read in (lambda: python_of(code, "it"), lambda: functions_of("def f(): 1", code, ["assert f() == 1"], "row 1")):
+        with suppress(TaskError):
+            read()
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -235,6 +251,10 @@ def test_a_problem_whose_tests_pass_code_in_another_way_is_left_out_too(tmp_path
         ([row(tests=[])], "the first test of line 1 of .* must call a function"),
         ([row(tests=["assert 1 == 1"])], "must call a function that the program defines"),
         ([row(tests=["assert f("])], "a test of line 1 of .* is no Python"),
+        *(([row(code=code)], "the code of line 1 of .* is no Python") for code in DEEP),
+        *(([row(tests=[code])], "a test of line 1 of .* is no Python") for code in DEEP),
+        *(([row(setup=code)], "a test of line 1 of .* is no Python") for code in DEEP),
+        *(([row() | {"test_list": wrong}], "'test_list' of line 1 .* must be a list") for wrong in (5, True, {"a": 1})),
         ([row(tests=[3])], "'test_list' of line 1 of .* must be a list of texts"),
         ([[]], "line 1 of .* must be an object: received a list"),
         ([], "holds no problem"),

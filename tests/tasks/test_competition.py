@@ -338,3 +338,13 @@ def test_without_math_verify_it_says_what_to_install(monkeypatch):
 
 def test_the_sample_lies_inside_the_package():
     assert Path("poziomka/tasks/math/samples/competition").parts == SAMPLE.parts[-5:]
+
+
+@pytest.mark.parametrize("answer", ["2a_{n-1}+1", "F_{2n}", "x_{-1}", "x_{ab} + x_{cd}", "a_n"])
+def test_an_answer_with_an_index_is_right_and_with_another_index_wrong(task, answer):
+    problem = asked("What is it?", answer)
+    assert judged(problem, boxed(answer)).correct
+    mistakes = {what: wrong for what, wrong in task.mistakes(problem).items() if "index" in what}
+    assert len(mistakes) == 2
+    for wrong in mistakes.values():
+        assert judged(problem, wrong).reward == 0, wrong

@@ -125,6 +125,16 @@ def test_a_question_that_holds_its_answer_earns_nothing_when_it_is_repeated(fold
     assert judged(task.source("train", 0, None), "<think> </think> He is 7.", task).reward == 1.0
 
 
+def test_white_space_around_a_question_makes_no_other_question(folder):
+    rows = [
+        ROW | {"question": f"{before}Question {n}?{after}"} for n in range(30) for before in " \n" for after in " \n"
+    ]
+    task = task_named(folder("\n".join(map(json.dumps, rows))))
+    prompts = [{each.prompt for each in task.first(split, 200)} for split in ("train", "validation")]
+    assert all(prompts)
+    assert not prompts[0] & prompts[1]
+
+
 def test_empty_lines_and_windows_line_ends_are_read(folder):
     task = task_named(folder("\r\n".join([json.dumps(ROW), "", json.dumps(ROW | {"question": "Who\x85?"}), ""])))
     assert (task.count("train"), task.count("validation")) == (1, 1)

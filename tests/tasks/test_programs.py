@@ -130,6 +130,12 @@ def test_all_tests_of_a_program_share_its_time(tmp_path):
         (row(tests=[{"input": "", "output": "1", "public": True}]), "a test that is not public and has an output"),
         (row(tests=[{"input": "1", "output": " "}]), "a test that is not public and has an output"),
         (row(tests=[{"input": 1, "output": "1"}]), "a test of line 1 .* must be an object with the texts"),
+        *((row() | {"tests": wrong}, "'tests' of line 1 of .* must be a list") for wrong in (5, True, 1.5, 0, "", {})),
+        *(
+            (row(tests=[wrong]), "a test of line 1 .* must be an object")
+            for wrong in (5, None, "x", [], {"input": "1"})
+        ),
+        (row(level=True), "'level' of line 1 .* must be a whole number"),
         (row(level="hard"), "'level' of line 1 .* must be a whole number"),
         (row(solution=3), "line 1 of .* must have the text 'solution': received a int there"),
     ],

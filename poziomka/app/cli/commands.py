@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from poziomka.app.cli import task_command
 from poziomka.app.cli.chat import chat
 from poziomka.app.cli.evaluate import options
-from poziomka.app.cli.shell.arguments import positive
+from poziomka.app.cli.shell.arguments import STOPPED, WRONG, positive
 from poziomka.core.errors import SettingsError, nearest
 
-WRONG, STOPPED = 2, 130  # exit statuses
 SHELLS = ("bash", "zsh", "fish")
 LONGEST = 2000  # largest number of characters of an error message
 
@@ -229,7 +229,7 @@ def _export_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--folder", dest="out", type=Path, metavar="FOLDER", help="write a folder in the Hugging Face layout"
     )
-    parser.add_argument("--kind", default="f32", metavar="KIND", help="type of the weights: f32, f16 or bf16 (f32)")
+    parser.add_argument("--kind", metavar="KIND", help="type of the GGUF file's weights: f32, f16 or bf16 (f32)")
 
 
 def _export(given: Namespace) -> int:
@@ -242,76 +242,7 @@ def _export(given: Namespace) -> int:
     return 0
 
 
-# ---------------------------------------------------------------------------------------------------- tasks, runs
-def _tasks_options(parser: ArgumentParser) -> None:
-    words = "|".join(TASK_ACTIONS)
-    parser.add_argument("action", nargs="?", default="list", metavar=words, help="action (list)")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="task to show or play; tasks to check")
-    parser.add_argument("--split", metavar="SPLIT", help="train, validation or test (train, if it is not empty)")
-    parser.add_argument("--level", type=int, metavar="N", help="difficulty level (default: all levels, as in training)")
-    parser.add_argument("--count", type=positive, metavar="N", help="problems to show (3) or to play (10)")
-    parser.add_argument("--all", action="store_true", help="check every task that needs no files")
-    parser.add_argument(
-        "--problems", type=positive, metavar="N", help="problems of each split to check (20; 10 with --all)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of lines: for list, show and check")
-
-
-TASK_ACTIONS = {
-    "list": "poziomka tasks list",
-    "show": "poziomka tasks show NAME",
-    "play": "poziomka tasks play NAME",
-    "check": "poziomka tasks check NAME, or --all",
-}
-
-
-TAKEN = {  # options that each action accepts
-    "list": ("json",),
-    "show": ("split", "level", "count", "json"),
-    "play": ("split", "level", "count"),
-    "check": ("all", "problems", "json"),
-}
-
-
-def _demand_taken(given: Namespace) -> None:
-    """Raises SettingsError for an option that the action would ignore; None and False: the option is not given."""
-    for name in ("split", "level", "count", "all", "problems", "json"):
-        if getattr(given, name) not in (None, False) and name not in TAKEN[given.action]:
-            known = ", ".join(f"--{each}" for each in TAKEN[given.action])
-            message = f"tasks {given.action} takes no --{name}: it takes {known}"
-            raise SettingsError(message)
-
-
-def _tasks(given: Namespace) -> int:
-    from poziomka.app.cli.tasks import list_tasks, show_task
-
-    if given.action not in TASK_ACTIONS:
-        known = "; ".join(f"`{usage}`" for usage in TASK_ACTIONS.values())
-        message = f"unknown action {given.action!r}{nearest(given.action, TASK_ACTIONS)} write {known}"
-        raise SettingsError(message)
-    _demand_taken(given)
-    if given.action == "check" and (bool(given.names) != given.all):
-        from poziomka.app.cli.trials import check
-
-        problems = given.problems or (10 if given.all else 20)
-        passed = check(given.names, everything=given.all, problems=problems, as_json=given.json)
-        return 0 if passed else WRONG
-    most = {"list": (0, 1), "show": (1, 1), "play": (1, 1)}.get(given.action)
-    if most is None or not most[0] <= len(given.names) <= most[1]:
-        message = f"write `{TASK_ACTIONS[given.action]}`: received {len(given.names)} names"
-        raise SettingsError(message)
-    if given.action == "list":
-        print(list_tasks(*given.names, as_json=given.json))
-    elif given.action == "show":
-        how = {"split": given.split, "level": given.level, "count": given.count or 3}
-        print(show_task(given.names[0], **how, as_json=given.json))
-    else:
-        from poziomka.app.cli.play import Game, play
-
-        play(Game(given.names[0], given.split, given.level, given.count or 10))
-    return 0
-
-
+# ---------------------------------------------------------------------------------------------- init, recipes, runs
 def _init_options(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="name of the task and of the new folder")
 
@@ -390,11 +321,11 @@ COMMANDS = {
     "evaluate": Command("measure a model on a task, and save its rollouts", options.options, _evaluate),
     "report": Command("write the report and figures of a run again", _report_options, _report),
     "metrics": Command("print the metrics of a run, or copy them to another tool", _metrics_options, _metrics),
-    "export": Command(
-        "write the newest weights of a run as a Hugging Face folder or a GGUF file", _export_options, _export
-    ),
+    "export": Command("write a run's newest weights as a Hugging Face folder or GGUF file", _export_options, _export),
     "show": Command("show the rollouts of a run, spans coloured by author", _show_options, _show),
-    "tasks": Command("list tasks, show or answer their problems, test their scorers", _tasks_options, _tasks),
+    "tasks": Command(
+        "list tasks, show or answer their problems, test their scorers", task_command.options, task_command.act
+    ),
     "init": Command("write a new task, its test and a recipe, ready to run", _init_options, _init),
     "recipes": Command("list the included recipes, or convert a recipe of schema 1", _recipes_options, _recipes),
     "settings": Command("list the settings of recipes with their defaults and ranges", _settings_options, _settings),

@@ -12,7 +12,7 @@ from poziomka.app.build import recipe_in
 from poziomka.app.inputs import demand_unchanged, digests_of_weights
 from poziomka.core.errors import RunError, SettingsError
 from poziomka.learning.session import OPTIMIZER
-from poziomka.models.checkpoints.gguf.writer import export_gguf
+from poziomka.models.checkpoints.gguf.writer import demand_kind, export_gguf
 from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.models.checkpoints.safetensors_io import CONFIG
 from poziomka.models.checkpoints.weights import save_model
@@ -21,24 +21,29 @@ from poziomka.models.lora import base_of
 from poziomka.runs.run import Run
 from poziomka.runs.storage.checkpoint import MANIFEST, STATE
 
+KIND = "f32"
 BOOKS = (OPTIMIZER, STATE, MANIFEST)
 
 
-def export(source: Path, gguf: Path | None, folder: Path | None, kind: str) -> list[str]:
+def export(source: Path, gguf: Path | None, folder: Path | None, kind: str | None) -> list[str]:
     """Writes the weights to a GGUF file, a folder, or both; returns the run's notes and a sentence for each output.
 
     Args:
         source: folder of a run, for its newest sound checkpoint, or of a checkpoint.
         gguf: the GGUF file to write; None for none.
         folder: the folder to write in the hub's layout, with adapters merged; None for none.
-        kind: type of the GGUF file's weights: f32, f16 or bf16.
+        kind: type of the GGUF file's weights: f32, f16 or bf16; None for f32.
 
     Raises:
-        PoziomkaError: there are no weights, the base model of a run's adapters has changed, the folder is not empty, or
-            llama.cpp does not support the model.
+        PoziomkaError: the kind is unknown or there is no GGUF file to have it, there are no weights, the base model of
+            a run's adapters has changed, the folder is not empty, or llama.cpp does not support the model.
     """
     if gguf is None and folder is None:
         message = "export needs to know what to write: give --gguf FILE or --folder FOLDER"
+        raise SettingsError(message)
+    demand_kind(kind or KIND)
+    if kind is not None and gguf is None:
+        message = f"--kind {kind} is the type of a GGUF file's weights: give --gguf FILE too, or leave it out"
         raise SettingsError(message)
     if folder is not None and folder.exists() and any(folder.iterdir()):
         message = f"the folder {folder} is not empty: name one that does not exist yet"
@@ -60,8 +65,8 @@ def export(source: Path, gguf: Path | None, folder: Path | None, kind: str) -> l
             _save(model, folder)
             said.append(f"{saved} is written to {folder}")
         if gguf is not None:
-            export_gguf(model, gguf, kind)
-            said.append(f"{saved} is written to {gguf} ({gguf.stat().st_size / 2**20:,.1f} MiB, {kind})")
+            export_gguf(model, gguf, kind or KIND)
+            said.append(f"{saved} is written to {gguf} ({gguf.stat().st_size / 2**20:,.1f} MiB, {kind or KIND})")
     return said
 
 

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn, TextIO, cast
 
-from poziomka.app.cli.commands import COMMANDS, STOPPED, WRONG, say
+from poziomka.app.cli.commands import COMMANDS, say
+from poziomka.app.cli.shell.arguments import STOPPED, WRONG
 from poziomka.core.errors import PoziomkaError, SettingsError, nearest
 from poziomka.core.safety.terminal import CleanStream
 

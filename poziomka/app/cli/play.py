@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from poziomka.app.cli.tasks import said, solution, split_of
+from poziomka.app.cli.tasks import demand_few, said, solution, split_of
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.safety.terminal import visible
@@ -39,10 +39,11 @@ def play(game: Game) -> None:
     Ends after the last problem, at the end of stdin or on Ctrl-C, and prints a summary.
 
     Raises:
-        TaskError: no such task or level, an empty split, or its source raised.
+        TaskError: no such task, split or level, too many problems, an empty split, or its source raised.
     """
+    demand_few(game.count)
     task = task_named(game.name)
-    split = game.split or split_of(task)
+    split = split_of(task, game.split)
     there = task.count(split)
     problems = task.take(split, 0, game.count if there is None else max(1, min(game.count, there)), game.level)
     scores: list[Score] = []

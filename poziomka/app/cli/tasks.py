@@ -4,11 +4,14 @@ import json
 import shutil
 from typing import Any
 
+from poziomka.core.errors import TaskError, nearest
 from poziomka.core.problem import Problem
 from poziomka.core.safety.terminal import visible
+from poziomka.core.splits import SPLITS
 from poziomka.core.task import Task
 from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, about, shipped, task_named
 
+MOST = 10_000  # problems shown or played at once
 NARROW, WIDE = 60, 100  # least and largest number of columns of a list
 
 
@@ -75,10 +78,11 @@ def show_task(
         as_json: return one JSON object instead of text.
 
     Raises:
-        TaskError: no such task or level, an empty split, or its source raised.
+        TaskError: no such task, split or level, more than MOST problems, an empty split, or its source raised.
     """
+    demand_few(count)
     task = task_named(name)
-    split = split or split_of(task)
+    split = split_of(task, split)
     there = task.count(split)
     if as_json:
         problems = task.take(split, 0, count if there is None else max(1, min(count, there)), level)
@@ -92,9 +96,26 @@ def show_task(
     return "\n\n".join([f"{about(name)}\n{' · '.join(facts)} · split {split}", *shown, *([limits] * bool(task.limits))])
 
 
-def split_of(task: Task) -> str:
-    """Returns the default split: "train", or "test" for a task without training problems."""
-    return "train" if task.count("train") != 0 else "test"
+def split_of(task: Task, split: str | None = None) -> str:
+    """Returns a split of a task; for None "train", or "test" for a task without training problems.
+
+    Raises:
+        TaskError: the task has no such split.
+    """
+    if split is None:
+        return "train" if task.count("train") != 0 else "test"
+    known = dict.fromkeys((*SPLITS, *task.splits))
+    if split not in known and not (callable(task.size) and task.count(split)):  # such as "prompt" of mbpp
+        message = f"task {task.name!r} has no split {split!r}{nearest(split, known)}"
+        raise TaskError(message)
+    return split
+
+
+def demand_few(count: int) -> None:
+    """Raises TaskError if more than MOST problems are asked for."""
+    if count > MOST:
+        message = f"at most {MOST:,} problems are shown or played at once: received --count {count:,}"
+        raise TaskError(message)
 
 
 def solution(task: Task, problem: Problem) -> tuple[str, str]:

@@ -7,6 +7,8 @@ from poziomka.core.rollouts.boxes import BOX, TEXT, open_box, trouble_before
 from poziomka.core.rollouts.number_words import (
     ATTACHED,
     LENGTHS,
+    PLAIN,
+    UNITS,
     goes_on,
     is_harmless,
     leads_to_number,
@@ -37,6 +39,11 @@ NUMERAL = re.compile(
 )
 OPERATORS = re.compile(r"[+\-*/^<>×÷−–·≠≈~]+")  # a word of these beside a number makes it another number
 POWERS = ("square", "cube")
+NOT_EQUAL = re.compile(r"(?<!\\)![ \t$\\(){}\[\]]*=|(?<!\\)\\=")  # "!=" and "\="; but "\!" is a space
+STAR = re.compile(r"[^*]+\*+[^*]+")  # "(*)" and "$*$" are signs, "**" is Markdown
+COMMAND = re.compile(r"\\([A-Za-z]+)")
+LEADING = frozenset(("left", "right", "to", "gets", *UNITS)) - {"sec"}  # LaTeX commands accepted before the number
+FOLLOWING = LEADING | {"sec"}  # and after it, where \sec is no function
 AROUND = "=:.,;!#*_\"'`()[]{}\\$"  # marks around a word that leave it the same
 HALVES = {"½": ".5", "¼": ".25", "¾": ".75", "⅕": ".2", "⅖": ".4", "⅗": ".6", "⅘": ".8", "⅛": ".125", "⅜": ".375"}
 HALVES |= {"⅝": ".625", "⅞": ".875"}  # "½" is a number; thirds are no decimals
@@ -73,8 +80,8 @@ def read_number(reply: str, question: str = "") -> str | None:
     give None. The content of a box is the answer, if the text around the box does not change its value.
 
     None too, because the reward must not depend on which number is chosen: two numbers, even two equal ones; a formula
-    ("3/4", "1e3", "- 3"); a number in words; digits of another script; a number that is denied or questioned ("It is
-    not 12.", "12?"); an answer longer than LONGEST characters.
+    ("3/4", "1e3", "- 3", "-$ 3", "!= 3"); a number in words; digits of another script; a number that is denied or
+    questioned ("It is not 12.", "12?"); an answer longer than LONGEST characters.
 
     Args:
         reply: text of the reply.
@@ -100,7 +107,7 @@ def _only_number(answer: str, question: Collection[str]) -> str | None:
     words = answer.split()
     places = [place for place, word in enumerate(words) if any(map(str.isnumeric, word))]
     found = NUMERAL.fullmatch(words[places[0]]) if len(places) == 1 else None
-    if found is None:
+    if found is None or NOT_EQUAL.search(answer) or _has_star(words):
         return None
     before, after = words[: places[0]], words[places[0] + 1 :]
     if len(before) > 1 and before[-1] == "=" and re.fullmatch(r"[({\[$\\*]*[A-Za-z]", before[-2]):
@@ -115,7 +122,10 @@ def _only_number(answer: str, question: Collection[str]) -> str | None:
 
 def _may_lead(words: Sequence[str], question: Collection[str]) -> bool:
     """Whether words may stand before the number."""
-    if not _are_beside(words, without_sizes([_bare(word) for word in words]), question):
+    bare = without_sizes([_bare(word) for word in words])
+    is_sign = any("!" in word.replace("\\!", "") and not _bare(word) for word in words)
+    is_sign = is_sign or any(word.startswith("/") for word in bare)
+    if is_sign or not _are_known(words, LEADING) or not _are_beside(words, bare, question):
         return False
     sentence = [word for word in " ".join(words).rpartition(". ")[2].split() if _bare(word)]  # "####" leads to nothing
     if sentence and sentence[-1].endswith(":") and _bare(sentence[-1]) in POWERS:
@@ -127,16 +137,37 @@ def _may_follow(words: Sequence[str], question: Collection[str]) -> bool:
     """Whether words may stand after the number."""
     bare = [_bare(word) for word in words]
     told = [word for word in bare if word]
-    return _are_beside(words, [*bare[:1], *without_sizes(bare[1:])], question) and not goes_on(told, question)
+    beside = _are_beside(words, [*bare[:1], *without_sizes(bare[1:])], question)
+    return beside and _are_known(words, FOLLOWING) and not goes_on(told, question)
 
 
 def _bare(word: str) -> str:
     return word.strip(AROUND).lower()
 
 
+def _has_star(words: Sequence[str]) -> bool:
+    """Whether a word of marks has a "*" that is a sign, as it encloses nothing: "(*)", "*$"."""
+    marks = [word for word in words if "*" in word and not _bare(word)]
+    return any(map(STAR.fullmatch, marks)) or (bool(marks) and "".join(words).count("*") % 2 == 1)
+
+
+def _are_known(words: Sequence[str], commands: Collection[str]) -> bool:
+    """Whether all LaTeX commands in some words are among the given ones."""
+    return all(name in commands for word in words for name in COMMAND.findall(word))
+
+
+def _has_sign(bare: str) -> bool:
+    """Whether a word without the marks around it is a sign or has one at an end: "-" of "(-)", "-€", "total-"."""
+    parts = re.split(r"[-–/]+", bare)
+    if not bare or "" not in parts:
+        return False
+    is_listed = bool(parts[-1]) and (bare[0] == "/" or parts[1] in PLAIN)  # "12 /week", "-Answer: 12"
+    return not is_listed
+
+
 def _are_beside(words: Sequence[str], bare: Sequence[str], question: Collection[str]) -> bool:
     """Whether words may stand beside the number, which punctuation around them leaves as they are."""
-    if any(map(OPERATORS.fullmatch, words)):
+    if any(map(OPERATORS.fullmatch, words)) or any(map(_has_sign, bare)):
         return False
     parts = [part for word in bare for part in re.split(r"[-–/]", word)]
     return all(is_harmless(part, question) for part in parts if part)

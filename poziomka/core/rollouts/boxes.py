@@ -11,11 +11,13 @@ BOX = re.compile(r"\\(?:f|frame)?boxed|\\framebox|\\fbox|boxed")
 TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm|mathbf|operatorname)\s*\{([^{}]*)\}")
 MARKUP_AT_END = re.compile(r"(?:\\[()\[\],;:! \\]|\\quad|\\qquad|\\displaystyle|[$*_`\"'“”‘’(\[{#~&]|\s)+$")
 COMMAND = re.compile(r"\\[A-Za-z]+$")
-OPERATOR = re.compile(r"[-+/^<>|×÷−–·!≠≈]$")
+OPERATOR = re.compile(r"[-+/^<>|×÷−–·!≠≈][)\]}]*$")
 LEADS = (r"\implies", r"\Rightarrow", r"\Longrightarrow", r"\rightarrow", r"\to", r"\therefore", r"\in")
 CLAUSE = re.compile(r"[.!?;:\n=。，：；]|,\s")
 ARROW = re.compile(r"(?:^|\n)\s*[-=]>$")
-CLAIM = re.compile(r"(?<![<>!≠~≈:/+\-*^])(?:=|:=)$|[:.!,;。：，；⇒→∴∈]$")  # ends of text that introduce an answer
+CLAIM = re.compile(  # ends of text that introduce an answer
+    r"(?<![<>!≠~≈:/+\-*^])(?<![!/≠]\s)(?:=|:=)$|[:.!,;。：，；⇒→∴∈]$"
+)
 IS = frozenset(["ist", "est", "es", "è", "é", "jest", "är", "er", "是", "为", "為", "答案是", "答案为", "答案為"])
 JOINTS = frozenset(["so", "then", "thus", "hence", "therefore", "and", "but"])  # a clause begins after them
 INNER = frozenset(

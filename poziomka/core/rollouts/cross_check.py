@@ -136,7 +136,9 @@ def _turned(words: Sequence[str]) -> str:
     """Returns the first word that makes another answer of the number among some words; "" where none does."""
     bare = [word.strip(WRAPPING).lower() for word in words]
     for place, word in enumerate(words):
-        if bare[place] in TURNS or set(word) <= OPERATORS or set(word) & COMPARED or word in COMMANDS:
+        signs = set(bare[place] or word) <= OPERATORS or "!=" in word or words[place : place + 2] == ["!", "="]
+        commands = COMMANDS & {rf"\{name}" for name in re.findall(r"\\([A-Za-z]+)", word)}
+        if bare[place] in TURNS or signs or set(word) & COMPARED or commands:  # also in marks: "-$", "$\neq$"
             return word
         if any(letter.isnumeric() for letter in word):
             led = [before for before in words[place - 1 : place] if _leads(before)]

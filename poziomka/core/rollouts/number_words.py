@@ -41,7 +41,8 @@ HEDGES = _words(
 BEFORE = _words(
     # words after which a number is a bound, a part, a power or a step of something else
     "than least most over under above below beyond past after before until till by per and without between within "
-    "exceeds exceeding exceed less fewer more up down square sq cube cubic times"
+    "exceeds exceeding exceed less fewer more up down square sq cube cubic times "
+    "sqrt cbrt sin cos tan cot csc ln exp"
 )
 AFTER = _words("and or to plus over under below score scores point")  # after a number, these continue the expression
 OF = _words(
@@ -100,6 +101,7 @@ ATTACHED = _words("km cm mm kg mg ml lb lbs oz ft mi mph kph kmh hr hrs min mins
 SYMBOLS = frozenset(("°", "°c", "°f", "%", "€", "£", "$"))
 
 WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+COMMAND = re.compile(r"\\[A-Za-z]+")  # of LaTeX
 ENDING = re.compile(r"(?:ing|ed|es|e?['’]s|s['’]|s|e)$")
 NOT = re.compile(r"n['’]t$")
 
@@ -110,8 +112,9 @@ def stem(word: str) -> str:
 
 
 def words_in(question: str) -> frozenset[str]:
-    """Returns the stems of a question's words, without single letters, which are names of variables."""
-    return frozenset(stem(word) for word in WORD.findall(question.lower()) if len(word) > 1)
+    """Returns the stems of a question's words, without LaTeX commands and single letters, which name variables."""
+    words = WORD.findall(COMMAND.sub(" ", question).lower())
+    return frozenset(stem(word) for word in words if len(word) > 1)
 
 
 def is_number_word(word: str) -> bool:

@@ -15,7 +15,9 @@ from poziomka.core.transcript import Transcript
 Reader = Callable[[str], str | int | None]
 
 DIGITS = 400  # longest integer that is read
-NUMERAL = re.compile(r"(?:(?<![\w)])[-+\N{MINUS SIGN}])?(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?![eE]\d)", re.ASCII)
+NUMERAL = re.compile(
+    r"(?:(?<![\w)])[-+\N{MINUS SIGN}](?:\\?[$£€])?)?(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?![eE]\d)", re.ASCII
+)
 LETTER = re.compile(
     r"(?:(?:the )?(?:correct |right |final )?(?:answer|option|choice)(?: is)?\s*:?\s*)?\(?([A-Za-z])\)?", re.IGNORECASE
 )
@@ -31,7 +33,7 @@ def last_integer(answer: str) -> str | None:
     numerals = NUMERAL.findall(answer)
     if not numerals or "." in numerals[-1] or len(numerals[-1]) > DIGITS:
         return None
-    return str(int(numerals[-1].replace(",", "").replace("\N{MINUS SIGN}", "-")))
+    return str(int(re.sub(r"[,\\$£€]", "", numerals[-1]).replace("\N{MINUS SIGN}", "-")))
 
 
 def number(answer: str) -> str | None:

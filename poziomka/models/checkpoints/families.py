@@ -214,7 +214,7 @@ def from_config(config: Mapping[str, Any]) -> tuple[TransformerSettings, int]:
         raise ModelError(message) from error
     except ModelError:
         raise
-    except (TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
         message = f"config.json of a {kind} model makes no sense: {error}"
         raise ModelError(message) from error
     settings.demand_whole()

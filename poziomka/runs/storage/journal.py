@@ -298,6 +298,8 @@ def _plain(value: object) -> object:
 
 
 def _rollout(row: Mapping[str, Any]) -> Rollout:
+    _demand_texts(row["id"], row["answer"], row["task"], row["key"])
+    _demand_texts(*(each[name] for each in row["prompt"] for name in ("role", "content")))
     prompt = tuple(Message(message["role"], message["content"]) for message in row["prompt"])
     facts = parse_json(row["facts"], "facts", RunError, strict=False)
     problem = Problem(prompt, row["answer"], task=row["task"], key=row["key"], facts=facts, level=row["level"])
@@ -321,10 +323,16 @@ def _branch(row: Mapping[str, Any], seconds: Iterator[float]) -> Branch:
     return Branch(transcript, score, *forked, row.get("strategy_reward"))
 
 
+def _demand_texts(*texts: object) -> None:
+    """Raises TypeError if a value is no text, as in a damaged file."""
+    for text in texts:
+        if not isinstance(text, str):
+            message = f"a text is a {type(text).__name__}"
+            raise TypeError(message)
+
+
 def _span(row: Mapping[str, Any], seconds: Iterator[float]) -> Span:
-    if not isinstance(row["text"], str):
-        message = "the text of a span is missing"
-        raise TypeError(message)
+    _demand_texts(row["text"], row.get("feedback") or "")
     span = Span(Author(row["author"]), row["text"], stop=row["stop"] and Stop(row["stop"]), policy=row["policy"])
     tokens = None if row["tokens"] is None else compact(row["tokens"])
     logprobs = None if row["logprobs"] is None else compact_floats(row["logprobs"])

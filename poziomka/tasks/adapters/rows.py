@@ -58,8 +58,12 @@ def spelled(prompt: Sequence[Message]) -> list[dict[str, str]]:
 
 
 def key_of(name: str, prompt: Sequence[Message]) -> str:
-    """Returns the key of a problem, a hash of its whole prompt, so that a prompt in two splits is detected."""
-    return f"{seed_of(name, 'prompt', json.dumps(spelled(prompt))):016x}"
+    """Returns the key of a problem, a hash of its whole prompt, so that a prompt in two splits is detected.
+
+    White space around a message's text makes no other prompt.
+    """
+    bare = [message | {"content": message["content"].strip()} for message in spelled(prompt)]
+    return f"{seed_of(name, 'prompt', json.dumps(bare)):016x}"
 
 
 def held_out(name: str, key: str) -> bool:

@@ -17,6 +17,7 @@ from poziomka.environments.sandbox.worker.wire_format import TYPES
 
 MODULES = {each.__name__: each for each in (cmath, functools, itertools, math, operator, statistics)}  # of functions
 MAKERS = frozenset(("partial", "itemgetter", "attrgetter", "methodcaller"))  # what they return is a function
+UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # of Python's parser; the last two: too deep
 LAZY = frozenset(("range", "map", "filter", "zip", "enumerate", "reversed", "iter"))  # what they return is no list
 
 
@@ -28,8 +29,8 @@ def python_of(code: str, what: str) -> ast.Module:
     """
     try:
         return ast.parse(code)
-    except (SyntaxError, ValueError) as error:
-        message = f"{what} is no Python: {error}"
+    except UNREADABLE as error:
+        message = f"{what} is no Python: {str(error) or 'it is nested too deeply'}"
         raise TaskError(message) from error
 
 
@@ -64,8 +65,8 @@ def _names(code: str, what: str) -> tuple[set[str], set[str]]:
     """
     try:
         top = symtable.symtable(code, what, "exec")
-    except (SyntaxError, ValueError) as error:
-        message = f"{what} is no Python: {error}"
+    except UNREADABLE as error:
+        message = f"{what} is no Python: {str(error) or 'it is nested too deeply'}"
         raise TaskError(message) from error
     used = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_referenced()}
     bound = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}

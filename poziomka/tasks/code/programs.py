@@ -27,7 +27,7 @@ from poziomka.environments.sandbox.landlock_runner import Sandlocked
 from poziomka.environments.sandbox.limits import Limits
 from poziomka.tasks.code.coding import read_program
 from poziomka.tasks.code.coding_negatives import whole_mistakes
-from poziomka.tasks.rows import Row, read_rows, splits_in, text_of
+from poziomka.tasks.rows import Row, list_of, read_rows, splits_in, text_of
 
 SAMPLE = Path(__file__).parent / "samples" / "programs"
 LIMITS = Limits(seconds=3.0)
@@ -56,12 +56,12 @@ def problem_of(row: Row) -> Problem:
     """
     where, held = row
     question = text_of(row, "question").strip()
-    tests = [_test(test, where) for test in cast("list[object]", held.get("tests") or [])]
+    tests = [_test(test, where) for test in list_of(row, "tests")]
     if not question or all(test["public"] or not str(test["output"]).split() for test in tests):
         message = f"{where} must have a question and a test that is not public and has an output: received {len(tests)}"
         raise TaskError(message)
     level = held.get("level", 0)
-    if not isinstance(level, int):
+    if not isinstance(level, int) or isinstance(level, bool):
         message = f"'level' of {where} must be a whole number: received {level!r}"
         raise TaskError(message)
     examples = "".join(

@@ -105,21 +105,31 @@ def _candidates(gold: Formula) -> Iterator[tuple[str, Formula]]:
         yield "one more", Formula("sum", (gold, number(1)))
     if gold.kind == "name":
         yield "another letter", Formula("name", text="y" if gold.text == "x" else "x")
+        yield from _indexed(gold)
     yield from _rounded(gold)
 
 
 def _leaves(formula: Formula) -> Iterator[tuple[str, Formula]]:
-    """Yields the formula with one of its numbers increased by 1."""
+    """Yields the formula with one of its numbers increased by 1, or one of its indices changed."""
     for place in reversed(range(len(formula.parts))):
         part = formula.parts[place]
-        changed = (
-            [("one more in one place", number(Fraction(part.text) + 1))] if part.kind == "number" else _leaves(part)
-        )
+        if part.kind == "number":
+            changed = iter([("one more in one place", number(Fraction(part.text) + 1))])
+        else:
+            changed = _indexed(part) if part.kind == "name" else _leaves(part)
         for what, wrong in changed:
             yield (
                 what,
                 Formula(formula.kind, (*formula.parts[:place], wrong, *formula.parts[place + 1 :]), formula.text),
             )
+
+
+def _indexed(name: Formula) -> Iterator[tuple[str, Formula]]:
+    """Yields a name with an index as the same letter with other indices."""
+    letter, _, index = name.text.partition("_")
+    if index:
+        yield "another index", Formula("name", text=f"{letter}_{index}+6")
+        yield "without its index", Formula("name", text=letter)
 
 
 def _rounded(gold: Formula) -> Iterator[tuple[str, Formula]]:

@@ -51,7 +51,7 @@ def problem_of(row: object, where: str) -> Problem:
         message = f"the answer of {where} must end with '{GOLD} ' and one number: received {answer[-40:]!r}"
         raise TaskError(message)
     solution, steps = MARKS.subn("", solution)
-    key = f"{seed_of('grade_school', 'question', question):016x}"  # equal questions in two splits share a key
+    key = f"{seed_of('grade_school', 'question', question.strip()):016x}"  # equal questions in two splits share a key
     problem = Problem.ask("grade_school", key, question.strip(), number, solution=solution.strip())
     return replace(problem, level=steps)
 

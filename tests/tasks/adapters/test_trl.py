@@ -176,6 +176,15 @@ def test_rows_without_splits_are_dealt_by_prompt():
     assert all(keys)
 
 
+def test_white_space_around_a_prompt_makes_no_other_prompt():
+    rows = [{"prompt": f"question {n}{after}", "solution": "1"} for n in range(50) for after in ("", " ", "\n")]
+    task = from_trl("dealt", rows, exact)
+    prompts = [
+        {each.prompt[0].content.strip() for each in task.first(split, 200)} for split in ("train", "validation", "test")
+    ]
+    assert sum(map(len, prompts)) == len(set.union(*prompts)) == 50
+
+
 def first(function, reply="x", **settings):
     task = from_trl("one", {"train": SUMS[:1]}, function, **settings)
     problem = task.problem("train", 0)

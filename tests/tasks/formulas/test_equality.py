@@ -7,6 +7,7 @@ import pytest
 from poziomka.tasks.math.formulas.algebra import algebra_agrees
 from poziomka.tasks.math.formulas.equality import equal, key_of
 from poziomka.tasks.math.formulas.reader import read_formula
+from poziomka.tasks.math.formulas.spelling import spell
 
 RIGHT = [
     (r"\frac{1}{2}", "0.5"),
@@ -151,3 +152,42 @@ def test_algebra_works_outside_the_main_thread_and_says_nothing(caplog):
     with caplog.at_level(logging.WARNING), ThreadPoolExecutor(1) as thread:
         assert thread.submit(equal, read_formula("x^2-1+y"), read_formula("(x-1)(x+1)+y")).result()
     assert caplog.records == []
+
+
+INDICES = ["n", "n-1", "n+1", "n+5", "-1", "-2", "2n", "3n", "n/2", "n^2", "ab", "ba", "cd", "k!", r"\alpha", r"\infty"]
+INDICES += [r"\sqrt{2}", "|n|", "n_{k+1}", "n_{k-1}", r"\pm 1", "2(n+1)", "1.5", r"\binom{n}{2}", "max", "min", "-n"]
+
+
+@pytest.mark.parametrize("index", INDICES)
+def test_a_name_with_an_index_equals_no_name_with_another_index(index):
+    name = read_formula(f"a_{{{index}}}")
+    assert read_formula(spell(name)) == name
+    for form in ("{}", "2{}+1", "({}, 1)", "x = {}"):
+        gold = read_formula(form.format(f"a_{{{index}}}"))
+        others = [other for other in (*INDICES, "7") if other != index]
+        equals = [other for other in others if equal(gold, read_formula(form.format(f"a_{{{other}}}")))]
+        assert not equals, (form, equals)
+        assert not equal(gold, read_formula(form.format("a")))
+
+
+@pytest.mark.parametrize(
+    ("gold", "reply"),
+    [
+        ("x_1", "x_{1}"),
+        ("x_{(1)}", "x_1"),
+        ("x_{0.5}", r"x_{\frac12}"),
+        ("a_{n+1}", "a_{ 1 + n }"),
+        ("a_{n-1}", "a_{-1+n}"),
+        ("a_{n+m+1}", "a_{1+m+n}"),
+        ("a_{2n}", r"a_{2 \cdot n}"),
+        (r"\alpha_{n+1}", r"\alpha_{1+n}"),
+        ("2a_{n-1}+1", "1+2a_{n-1}"),
+        ("a_{n-1}+a_{n-2}", "a_{n-2}+a_{n-1}"),
+        ("F_{2n}^2", "F_{2n}F_{2n}"),
+        (r"5\text{ cm}^2", r"5\text{ cm}^{2}"),
+        (r"5\text{ m/s}", r"5\text{ m/s}"),
+        (r"5\text{ s}^{-1}", r"5\text{ s}^{-1}"),
+    ],
+)
+def test_indices_and_units_are_equal_in_every_spelling(gold, reply):
+    assert equal(read_formula(gold), read_formula(reply))

@@ -124,6 +124,8 @@ def test_a_comma_inside_brackets_divides_entries():
             r"\begin{pmatrix} 1 & 2 \\ 3 \end{pmatrix}",
             r"\sqrt[]{2}",
         ),
+        *(r"5\text{ cm}^{1+1}", r"5\text{ cm}^{x}", r"5\text{ cm}^{2.5}", "12_{4+4}", "12_{x}"),
+        *("x_{}", "x_{(1,2)}", r"x_{\emptyset}", r"x_{\infty+1}", r"\sin_2 x", r"\sin^2^3 x", r"\log_2_3 8"),
     ],
 )
 def test_it_refuses_what_it_does_not_understand_as_a_whole(text):

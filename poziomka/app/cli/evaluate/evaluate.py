@@ -122,9 +122,9 @@ def sampling_of(given: Namespace, own: SamplingParams, budgets: Sequence[int]) -
     elif given.think is False:
         most = 0
     options = {name: getattr(given, name) for name in ("top_p", "top_k", "min_p")}
-    options |= {"temperature": 0.0 if given.greedy else given.temperature, "tokens": given.max_tokens}
+    options |= {"temperature": 0.0 if given.greedy else given.temperature, "max_tokens": given.max_tokens}
     replaced = {name: value for name, value in options.items() if value is not None}
-    return replace(own, **({"tokens": tokens, "max_thinking_tokens": most} | replaced))
+    return replace(own, **({"max_tokens": tokens, "max_thinking_tokens": most} | replaced))
 
 
 def found_at(subject: Subject, plan: Plan, say: Say) -> dict[int | None, Evaluation]:

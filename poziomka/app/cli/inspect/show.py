@@ -41,6 +41,7 @@ MARKS = {
     Verdict.TIMEOUT: ("!", "yellow"),
 }
 TOOL = "tool ▸"  # prefix of an environment's replies
+DIGITS = 18  # longest number that is read as a step, a group or a rollout
 FLAG = "⚑"  # marks journals and rollouts that an alarm cites
 KEYS = "enter opens · a number opens that one · n next · p previous · b back · q ends"
 
@@ -146,11 +147,11 @@ class Viewer:
         return place if rollout is None else self._child(place, rollout)
 
     def _step(self, name: str) -> int:
-        wanted = f"step-{int(name):06d}" if name.isdecimal() else name
+        wanted = f"step-{int(name):06d}" if name.isdecimal() and len(name) <= DIGITS else name
         if wanted not in self.names:
             steps = [_spoken(known) for known in self.names]
             known = ", ".join(steps if len(steps) <= 12 else [*steps[:6], "…", *steps[-5:]])
-            message = f"the run {self.run.folder} kept no rollouts of step {name!r}; it kept {known}"
+            message = f"the run {self.run.folder} kept no rollouts of step {name[:DIGITS]!r}; it kept {known}"
             raise SettingsError(message)
         return self.names.index(wanted)
 
@@ -191,9 +192,9 @@ class Viewer:
             return (*place, 0)
         if not place:
             return (self._step(key),)
-        if key.isdecimal():
+        if key.isdecimal() and len(key) <= DIGITS:
             return self._child(place[:-1] if deepest else place, int(key))
-        message = f"the key {key!r} means nothing here; {KEYS}"
+        message = f"the key {key[:DIGITS]!r} means nothing here; {KEYS}"
         raise SettingsError(message)
 
     # ----------------------------------------------------------------------------------------------- printing a place

@@ -33,6 +33,13 @@ FILE_TYPES = {
 }
 
 
+def demand_kind(kind: str) -> None:
+    """Raises ModelError if no GGUF file is written with weights of this type."""
+    if kind not in KINDS:
+        message = f"unknown kind of weights {kind!r}{nearest(kind, KINDS)}; there are {', '.join(KINDS)}"
+        raise ModelError(message)
+
+
 def export_gguf(folder: Path, path: Path, kind: str = "f32") -> None:
     """Writes a checkpoint as a GGUF file, atomically.
 
@@ -42,11 +49,10 @@ def export_gguf(folder: Path, path: Path, kind: str = "f32") -> None:
         kind: type of the weight matrices: f32, f16 or bf16. Norms and biases are always fp32.
 
     Raises:
-        ModelError: the folder is no checkpoint, or llama.cpp does not support its model or tokenizer.
+        ModelError: the kind is unknown, the folder is no checkpoint, or llama.cpp does not support its model or
+            tokenizer.
     """
-    if kind not in KINDS:
-        message = f"unknown kind of weights {kind!r}{nearest(kind, KINDS)}"
-        raise ModelError(message)
+    demand_kind(kind)
     stored = Stored(folder)
     settings, vocabulary = described(folder, read_json(folder / CONFIG), stored)
     names = [place.hub for place in places(settings)]

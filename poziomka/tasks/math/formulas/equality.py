@@ -8,6 +8,7 @@ Equal and unequal pairs (gold answer, reply):
     constants       \frac{\sqrt{6}}{2} and \sqrt{\frac{3}{2}}: equal; \sqrt{2} and 1.41421356: never
     formulas        x^2+2x+1 and (1+x)^2: equal; but if the gold answer is a product of sums, the reply must be one with
                     the same number of factors, as the question may ask for factors
+    indices         as they are written, but for the order of a sum: a_{n+1} is a_{1+n}, not a_{n-1}
     units           degrees, %, $, \text{ cm} may be left out or added; two different ones are wrong; 10\% is not 0.1
     x = 5, x \in A  equal to 5, A, on either side; y = 5 and x = 5: not equal
     equations       side by side, also with the sides swapped; 2y = 2x is not y = x

@@ -2,7 +2,7 @@ r"""A formula as a tree.
 
 kind        parts                    text
 number      –                        a fraction in lowest terms, "3/4"
-name        –                        a letter, perhaps with an index, "x_1"; "pi"; "inf"
+name        –                        a letter, perhaps with an index in LaTeX, "x_1", "a_-1+n"; "pi"; "inf"
 sum         two                      –
 product     two                      –
 quotient    two                      –

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from poziomka.tasks.math.formulas.formula import ARITHMETIC, Formula, FormulaError, number
+from poziomka.tasks.math.formulas.spelling import spell_index
 from poziomka.tasks.math.formulas.tokens import BRACKETS, in_latex, tokens_of, words_of
 
 LONGEST = 400  # characters of an answer
@@ -21,7 +22,7 @@ RELATIONS |= {"\\le": "<=", "\\leq": "<=", "\\leqslant": "<=", "\\ge": ">=", "\\
 NAMES = frozenset(
     ("pi", "infty", "alpha", "beta", "gamma", "delta", "theta", "phi", "lambda", "mu", "omega", "rho", "sigma", "tau")
 )
-PLURAL = re.compile(r"(?<=[cs]h)es$|s$")
+PLURAL = re.compile(r"(?<=[cs]h)es$|(?<=[a-z])s$")
 UNIT = re.compile(r"(?!.*\b(?:not|no|or|and|is|wrong|never)\b)[a-z]+(?:[ /][a-z]+){0,3}")
 UNITS = {"dollar": "$", "percent": "%"}
 JOINTS = frozenset(("and", "or"))  # words between the members of a list
@@ -155,8 +156,17 @@ class _Reader:
             unit += UNITS.get(word, word)
             if self.next() == "^":
                 self.take()
-                unit += f"^{self.argument().text}"
+                unit += f"^{self.unit_power()}"
         return Formula("measured", (value,), unit) if unit else value
+
+    def unit_power(self) -> str:
+        """Parses the power of a unit, a whole number."""
+        power = self.argument()
+        digits = power.parts[0] if power.kind == "minus" else power
+        if digits.kind != "number" or not digits.text.isdigit():
+            message = "the power of a unit is no whole number"
+            raise FormulaError(message)
+        return spell_index(power)
 
     # ------------------------------------------------------------------------------------------------------ formulas
     def sum(self) -> Formula:
@@ -259,10 +269,16 @@ class _Reader:
         return self.command(mark)
 
     def name(self, name: str) -> Formula:
-        """Parses the optional index of a name."""
+        """Parses the optional index of a name, a formula of one value."""
         if self.next() == "_":
             self.take()
-            name = f"{name}_{self.argument().text}"
+            index = self.argument()
+            for part in index.walk():
+                _check(part)
+            if index.kind not in ARITHMETIC:
+                message = f"a {index.kind} is no index"
+                raise FormulaError(message)
+            name = f"{name}_{spell_index(index)}"
         return Formula("name", text="inf" if name == "infty" else name)
 
     def based(self, digits: str) -> Formula:
@@ -330,10 +346,14 @@ class _Reader:
         """Parses the base, the power and the argument of a function."""
         base = power = None
         while self.next() in ("_", "^"):
-            if self.take() == "_" and function == "log":
+            mark = self.take()
+            if mark == "_" and function == "log" and base is None:
                 base = self.argument()
-            else:
+            elif mark == "^" and power is None:
                 power = self.argument()
+            else:
+                message = f"{mark!r} stands where the argument of {function} should"
+                raise FormulaError(message)
         self.angles += 1
         if self.next() == "(":
             argument = self.atom()

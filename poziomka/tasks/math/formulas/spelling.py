@@ -33,6 +33,19 @@ def spell(formula: Formula) -> str:
     return _spell_form(formula, parts)
 
 
+def spell_index(index: Formula) -> str:
+    """Returns the LaTeX of an index; indices that differ only in the order of a sum's terms have the same."""
+    terms, left = [], [index]
+    while left:
+        part = left.pop()
+        if part.kind == "sum":
+            left += part.parts
+        else:
+            terms.append(rf"\left({spell(part)}\right)" if part.kind == "plus_minus" else spell(part))
+    first, *others = sorted(terms)
+    return first + "".join(term if term.startswith("-") else f"+{term}" for term in others)
+
+
 def _braced(formula: Formula, said: str, *, power: bool = False) -> str:
     """Returns the LaTeX of a part, in brackets if it needs them."""
     bare = formula.kind == "name" or (formula.kind == "number" and said.isdigit())
