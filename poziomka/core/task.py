@@ -223,6 +223,13 @@ async def ask(scorer: Scorer, problem: Problem, transcript: Transcript) -> objec
     return await scorer.ask(problem, transcript) if isinstance(scorer, AskingScorer) else None
 
 
+def settle(scorer: Scorer, problem: Problem, transcript: Transcript, asked: object) -> Score | float:
+    """Returns the result of a scorer, given the result of `ask`; raises whatever the scorer raises."""
+    if asked is not None and isinstance(scorer, AskingScorer):
+        return scorer.settle(problem, transcript, asked)
+    return scorer(problem, transcript)
+
+
 @dataclass(frozen=True)
 class Delegate:
     """A scorer that passes attempts to another scorer, and may change its score.
@@ -263,10 +270,7 @@ def scored(scorer: Scorer, problem: Problem, transcript: Transcript, asked: obje
     Raises:
         TaskError: the scorer returned something else than a Score or a number from -1 to 1.
     """
-    if asked is not None and isinstance(scorer, AskingScorer):
-        found = scorer.settle(problem, transcript, asked)
-    else:
-        found = scorer(problem, transcript)
+    found = settle(scorer, problem, transcript, asked)
     if isinstance(found, Score):
         return found
     if isinstance(found, Real):

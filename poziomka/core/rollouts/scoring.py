@@ -23,13 +23,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from multiprocessing.process import BaseProcess
+from numbers import Real
 from pathlib import Path
 from typing import Self
 
 from poziomka.core.errors import TaskError, reason_of
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.safety.processes import Line, descendants, end_tree, is_child, keep_orphans, signalled
-from poziomka.core.task import AskingScorer, Scorer, Task, ask, scored
+from poziomka.core.task import AskingScorer, Scorer, Task, ask, settle
 from poziomka.core.transcript import Stop, Transcript
 
 WORN = 5_000  # checks after which a worker is replaced
@@ -75,11 +76,14 @@ def judge(scorer: Scorer, problem: Problem, transcript: Transcript, asked: objec
         KeyboardInterrupt: the user interrupted the scorer.
     """
     try:
-        score = scored(scorer, problem, transcript, asked)
+        found = settle(scorer, problem, transcript, asked)
+        score = Score.of(float(found)) if isinstance(found, Real) else found
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 a scorer may raise anything; all of it becomes verdict ERROR
         return _raised(error)
+    if not isinstance(score, Score):
+        return Score.failed(Verdict.ERROR, f"the scorer returned {type(score).__name__}, not a Score or a number")
     if transcript.stop is Stop.LENGTH and score.verdict in (Verdict.WRONG, Verdict.UNPARSED):
         return replace(score, verdict=Verdict.TRUNCATED)
     return score
