@@ -308,9 +308,6 @@ class Viewer:
             if score is not None and score.parts:
                 parts = " · ".join(f"{visible(name)} {brief(value)}" for name, value in score.parts.items())
                 self.console.print(Text(f"  parts: {parts}", "dim"), soft_wrap=not self._coloured)
-            if score is not None and score.parts:
-                parts = " · ".join(f"{visible(name)} {brief(value)}" for name, value in score.parts.items())
-                self.console.print(Text(f"  parts: {parts}", "dim"), soft_wrap=not self._coloured)
             if score is not None and score.why:
                 self.console.print(Text(f"  why: {visible(score.why)}", "dim"), soft_wrap=not self._coloured)
 
