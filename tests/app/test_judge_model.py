@@ -49,7 +49,7 @@ def test_smollm2_judges_sixteen_replies_together_as_one_by_one():
     found, seconds = {}, {}
     for together in (False, True):
         began = time.perf_counter()
-        found[together] = judged(pz.judge(sampler, tokens=16), together=together)
+        found[together] = judged(pz.judge(sampler, tokens=64), together=together)
         seconds[together] = time.perf_counter() - began
     print({together: f"{taken:.1f} s" for together, taken in seconds.items()})  # noqa: T201 told, not asserted
     print(*(score.why for score in found[True]), sep="\n")  # noqa: T201 as above

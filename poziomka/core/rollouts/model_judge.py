@@ -37,6 +37,8 @@ FIELDS = re.compile(r"\{(problem|reference|answer|question|form)\}")
 MARKUP = re.compile(r"<(?=/?think)|<(?=\|)|(?<=\|)>", re.IGNORECASE)  # of thoughts, and of chat formats
 LEAD = r"(?:(?:final )?(?:verdict|grade|score|rating|answer)\s*(?::|is)?\s*)?"
 BOOLEAN = re.compile(LEAD + r"(yes|no)", re.IGNORECASE)
+YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
+OPENING = re.compile(r"(yes|no)[,.:;]\s", re.IGNORECASE)  # "No, the answer is â€¦", as small models reply
 NUMBER = re.compile(LEAD + r"(-?\d{1,9}(?:\.\d{1,9})?)(?:\s*/\s*(\d{1,9}))?", re.IGNORECASE | re.ASCII)
 WRAPPING = " \t*_`\"'.!"  # around a verdict
 
@@ -50,7 +52,8 @@ class judge:  # noqa: N801 it is called as a function: judge(sampler, question=â
 
     The judge replies at temperature 0. Without a scale it replies yes (reward 1, CORRECT) or no (reward 0, WRONG); with
     a scale, with a number, which is mapped to a reward from 0 to 1. The verdict is read from the last line of its reply
-    after the thought, and nothing else may be in that line. A reply without a verdict is a failed check.
+    after the thought, and nothing else may be in that line; "No, because â€¦" is read too, if no "yes" follows. A reply
+    without a verdict is a failed check.
 
     Only `transcript.answer` is shown, never the thought. A reply without an answer, or with one of more than `longest`
     characters, is UNPARSED, and the judge is not asked.
@@ -161,8 +164,11 @@ class judge:  # noqa: N801 it is called as a function: judge(sampler, question=â
         """Returns the reward in the last line of a judge's answer; None if that line is no verdict."""
         line = next((line for line in reversed(said.splitlines()) if line.strip(WRAPPING)), "").strip(WRAPPING)
         if self.scale is None:
-            found = BOOLEAN.fullmatch(line)
-            return None if found is None else float(found[1].casefold() == "yes")
+            found = BOOLEAN.fullmatch(line) or OPENING.match(said.strip(WRAPPING))
+            words = {word.casefold() for word in YES_NO.findall(said)}
+            if found is None or (found.re is OPENING and len(words) > 1):
+                return None
+            return float(found[1].casefold() == "yes")
         found, (low, high) = NUMBER.fullmatch(line), self.scale
         if found is None or (found[2] is not None and float(found[2]) != high):
             return None
