@@ -186,7 +186,7 @@ def quoted(name: str, text: str, key: str) -> str:
     """
     clean = "\n".join(f"> {_visible(line)}" for line in text.splitlines() or [""])
     number = 0
-    while (marker := f"{seed_of('judge', name, text, key, number):016x}"[:16]) in clean:
+    while (marker := f"{seed_of('judge', name, ascii(text), ascii(key), number):016x}"[:16]) in clean:
         number += 1
     return f"[{name} {marker}]\n{clean}\n[end of {name} {marker}]"
 
