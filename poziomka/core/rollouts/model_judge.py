@@ -192,6 +192,7 @@ def quoted(name: str, text: str, key: str) -> str:
 
 
 def _visible(line: str) -> str:
-    """Returns a line without invisible characters, with "‹" and "›" for the brackets of thoughts and of chat markup."""
-    seen = (letter for letter in line if letter == "\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs"))
-    return MARKUP.sub(lambda found: "‹" if found[0] == "<" else "›", "".join(seen))
+    """Returns a line with codes for invisible characters, and "‹", "›" for the brackets of thoughts and chat markup."""
+    hidden = {letter for letter in line if letter != "\t" and unicodedata.category(letter) in ("Cc", "Cf", "Cs")}
+    seen = "".join(f"⟨U+{ord(letter):04X}⟩" if letter in hidden else letter for letter in line)
+    return MARKUP.sub(lambda found: "‹" if found[0] == "<" else "›", seen)
