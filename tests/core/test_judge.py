@@ -244,7 +244,7 @@ def test_judgements_of_a_step_are_asked_for_together():
 
     sampler = Counting(careful)
     task = pz.Task("sums", lambda rng: PROBLEM, pz.judge(sampler))
-    (group,) = pz.collect(ScriptedSampler(["12"]), task, [PROBLEM], pz.Sampling(), attempts=16)
+    (group,) = pz.collect(ScriptedSampler(["12"]), task, [PROBLEM], pz.SamplingParams(), attempts=16)
     assert [rollout.score.reward for rollout in group] == [1.0] * 16
     assert sampler.most == 16
 

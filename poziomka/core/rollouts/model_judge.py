@@ -18,7 +18,7 @@ from poziomka.core.errors import TaskError, reason_of
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.rollouts.scoring import under_way
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Message, Stop, Transcript
 
@@ -106,7 +106,7 @@ class judge:  # noqa: N801 it is called as a function: judge(sampler, question=â
             )
         prompt = Transcript.of([Message("user", self.prompt(problem, answer))])
         try:
-            found = await self.sampler.extend(prompt, Sampling(temperature=0.0, tokens=self.tokens))
+            found = await self.sampler.extend(prompt, SamplingParams(temperature=0.0, max_tokens=self.tokens))
         except Exception as error:  # noqa: BLE001 a sampler may raise anything; all of it becomes verdict ERROR
             return Score.failed(Verdict.ERROR, f"the judge raised {reason_of(error)}")
         return self.read(found, answer)

@@ -40,7 +40,7 @@ def describe(groups: Sequence[Group]) -> dict[str, float]:
         metrics["reward/pass_rate"] = fmean(r.score.correct for r in judged)
         metrics = _parts(judged) | metrics
     kinds: dict[str, Callable[[Rollout], bool]] = {
-        "length/right": lambda r: r.score.correct,
+        "length/correct": lambda r: r.score.correct,
         "length/wrong": lambda r: r.score.verdict in (Verdict.WRONG, Verdict.UNPARSED),
         "length/truncated": lambda r: r.score.verdict is Verdict.TRUNCATED,
     }
@@ -61,7 +61,7 @@ def _parts(judged: Sequence[Rollout]) -> dict[str, float]:
     return {name: fmean(found) for name, found in values.items()}
 
 
-class Watch(Monitor):
+class StopConditions(Monitor):
     """Stops a run that cannot learn: too many steps without an informative group, or too many failed checks.
 
     Args:
