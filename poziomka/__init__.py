@@ -13,7 +13,8 @@
 Names by purpose:
     models      load, Model
     tasks       Task, Problem, task_named, check_task; Environment and Session for tasks of several turns
-    scorers     exact with a reader (number, last_integer, boxed, choice, whole_answer); Score and Verdict for your own
+    scorers     exact with a reader (number, last_integer, boxed, choice, whole_answer); Score and Verdict for your own;
+                weighted, for several rewards; judge, for a model's opinion
     training    train, TrainedRun, Run
     evaluation  evaluate, Evaluation, Estimate; collect, for judged rollouts
     sampling    Sampler, SamplingParams; Thinker with a strategy: Majority, Budget, or your Strategy, which returns an
@@ -62,11 +63,13 @@ _PLACES = {  # name → module that defines it; __init__.pyi holds the same for 
     "collect": "poziomka.core.rollouts.collect",
     "evaluate": "poziomka.app.public.evaluating",
     "exact": "poziomka.core.rollouts.readers",
+    "judge": "poziomka.core.rollouts.model_judge",
     "last_integer": "poziomka.core.rollouts.readers",
     "load": "poziomka.app.public.model",
     "number": "poziomka.core.rollouts.readers",
     "task_named": "poziomka.tasks",
     "train": "poziomka.app.public.training",
+    "weighted": "poziomka.core.rollouts.weighted",
     "whole_answer": "poziomka.core.rollouts.readers",
 }
 
@@ -102,11 +105,13 @@ __all__ = [
     "collect",
     "evaluate",
     "exact",
+    "judge",
     "last_integer",
     "load",
     "number",
     "task_named",
     "train",
+    "weighted",
     "whole_answer",
 ]
 

@@ -8,6 +8,7 @@ from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation
+from poziomka.core.rollouts.model_judge import judge
 from poziomka.core.rollouts.readers import (
     boxed,
     choice,
@@ -16,6 +17,7 @@ from poziomka.core.rollouts.readers import (
     number,
     whole_answer,
 )
+from poziomka.core.rollouts.weighted import weighted
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, Strategy
 from poziomka.core.task import Task
@@ -59,10 +61,12 @@ __all__ = [
     "collect",
     "evaluate",
     "exact",
+    "judge",
     "last_integer",
     "load",
     "number",
     "task_named",
     "train",
+    "weighted",
     "whole_answer",
 ]

@@ -83,14 +83,15 @@ class Score:
     """Result of scoring one transcript.
 
     Attributes:
-        reward: 0 to 1; None if nothing was judged, as after a failed check.
+        reward: -1 to 1; None if nothing was judged, as after a failed check. It need not follow the verdict: accuracy
+            is the share of attempts with verdict CORRECT, never a mean of rewards.
         verdict: result category.
         answer: answer that was parsed from the reply; None if there was none.
         why: reason for the verdict, in one line.
-        parts: components of the reward by name.
+        parts: components of the reward by name, before they are weighted.
 
     Raises:
-        TaskError: the reward is not a number from 0 to 1, a failed check has a reward, the verdict is not a Verdict,
+        TaskError: the reward is not a number from -1 to 1, a failed check has a reward, the verdict is not a Verdict,
             `answer` or `why` is not a string, or `parts` does not map names to numbers.
     """
 
@@ -113,8 +114,8 @@ class Score:
         if failed and self.reward is not None:
             message = f"a failed check is never a reward: {self.verdict} with reward {self.reward}; use None"
             raise TaskError(message)
-        if self.reward is not None and not (math.isfinite(self.reward) and 0.0 <= self.reward <= 1.0):
-            message = f"a reward lies from 0 to 1: received {self.reward}; scale it in the scorer"
+        if self.reward is not None and not (math.isfinite(self.reward) and -1.0 <= self.reward <= 1.0):
+            message = f"a reward lies from -1 to 1: received {self.reward}; scale it in the scorer"
             raise TaskError(message)
         object.__setattr__(self, "reward", None if self.reward is None else float(self.reward))
         object.__setattr__(self, "parts", _numbers(self.parts))
@@ -129,7 +130,7 @@ class Score:
         """Returns the score of a bare reward: CORRECT where it is 1, else WRONG.
 
         Raises:
-            TaskError: it is not a number from 0 to 1.
+            TaskError: it is not a number from -1 to 1.
         """
         return cls(float(reward), Verdict.CORRECT if reward == 1 else Verdict.WRONG)
 

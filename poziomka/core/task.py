@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 from poziomka.core.environment import Environment, opening
 from poziomka.core.errors import EnvironmentFailure, ProblemError, TaskError, reason_of
@@ -29,7 +29,7 @@ class Task:
             deals to disjoint splits (core/generator.py); or a source, called as source(split, index, level), which
             returns the problem deterministically and samples level None from the task's own mixture.
         scorer: called as scorer(problem, transcript), synchronous; reads `transcript.answer` and returns a Score, or a
-            number from 0 to 1, where 1 is a correct answer.
+            number from -1 to 1, where 1 is a correct answer.
         environment: returns the environment of a problem, or None for a single reply; None if no problem has one.
         size: number of problems in every split, or a function of the split's name (0 for a split that does not exist,
             as "train" of a task for evaluation only); None for endless.
@@ -200,13 +200,77 @@ class Task:
         return scored(self.scorer, problem, transcript)
 
 
-def scored(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
+@runtime_checkable
+class AskingScorer(Protocol):
+    """Interface of a scorer that asks a model before it scores.
+
+    `ask` runs in the event loop of the samplers, so that the requests of a step share batches. `settle` then scores,
+    inline or in a worker process, as a plain scorer does.
+    """
+
+    async def ask(self, problem: Problem, transcript: Transcript) -> object:
+        """Returns the replies, as an object that can be pickled; None if the scorer asks nothing here."""
+
+    def settle(self, problem: Problem, transcript: Transcript, asked: object) -> Score | float:
+        """Returns the score, given the result of `ask`; with None, the scorer asks first."""
+
+    def __call__(self, problem: Problem, transcript: Transcript) -> Score | float:
+        """Asks and scores, outside of an event loop."""
+
+
+async def ask(scorer: Scorer, problem: Problem, transcript: Transcript) -> object:
+    """Returns the result of a scorer's `ask`; None for a scorer that asks no model."""
+    return await scorer.ask(problem, transcript) if isinstance(scorer, AskingScorer) else None
+
+
+def settle(scorer: Scorer, problem: Problem, transcript: Transcript, asked: object) -> Score | float:
+    """Returns the result of a scorer, given the result of `ask`; raises whatever the scorer raises."""
+    if asked is not None and isinstance(scorer, AskingScorer):
+        return scorer.settle(problem, transcript, asked)
+    return scorer(problem, transcript)
+
+
+@dataclass(frozen=True)
+class Delegate:
+    """A scorer that passes attempts to another scorer, and may change its score.
+
+    Attributes:
+        to: returns the other scorer and the problem that it receives.
+        then: returns the changed score; None leaves it unchanged.
+    """
+
+    to: Callable[[Problem], tuple[Scorer, Problem]]
+    then: Callable[[Score, Transcript], Score] | None = None
+
+    async def ask(self, problem: Problem, transcript: Transcript) -> object:
+        """Returns the result of the other scorer's `ask`."""
+        scorer, own = self.to(problem)
+        return await ask(scorer, own, transcript)
+
+    def settle(self, problem: Problem, transcript: Transcript, asked: object) -> Score:
+        """Returns the score of the other scorer, changed by `then`."""
+        scorer, own = self.to(problem)
+        score = scored(scorer, own, transcript, asked)
+        return score if self.then is None else self.then(score, transcript)
+
+    def __call__(self, problem: Problem, transcript: Transcript) -> Score:
+        """Returns the score; see `settle`."""
+        return self.settle(problem, transcript, None)
+
+
+def scored(scorer: Scorer, problem: Problem, transcript: Transcript, asked: object = None) -> Score:
     """Returns the result of a scorer, a bare number as a Score; raises whatever the scorer raises.
 
+    Args:
+        scorer: the scorer.
+        problem: the problem.
+        transcript: the attempt.
+        asked: result of `ask`; None if nothing was asked.
+
     Raises:
-        TaskError: the scorer returned something else than a Score or a number from 0 to 1.
+        TaskError: the scorer returned something else than a Score or a number from -1 to 1.
     """
-    found = scorer(problem, transcript)
+    found = settle(scorer, problem, transcript, asked)
     if isinstance(found, Score):
         return found
     if isinstance(found, Real):

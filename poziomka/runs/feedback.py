@@ -1,6 +1,6 @@
 """Late scores: joins the rollouts of a journal with the scores of a scores.jsonl by id.
 
-A line of scores.jsonl is {"id": …, "reward": 0 to 1, "why": …}, optionally with "verdict" and "answer". Without a
+A line of scores.jsonl is {"id": …, "reward": -1 to 1, "why": …}, optionally with "verdict" and "answer". Without a
 verdict, reward 1 is CORRECT and any lower reward is WRONG. `"reward": null` means that the check failed, which never
 counts as a reward. The last line for an id takes effect, and it replaces a score in the journal.
 """
@@ -116,7 +116,7 @@ def _score(line: Any) -> tuple[str, Score]:
         raise TaskError(message)
     reward = line["reward"]
     if reward is not None and (isinstance(reward, bool) or not isinstance(reward, int | float)):
-        message = f"the reward of {name!r} must be a number from 0 to 1, or null: received {reward!r}"
+        message = f"the reward of {name!r} must be a number from -1 to 1, or null: received {reward!r}"
         raise TaskError(message)
     if "verdict" in line:
         verdict = Verdict(line["verdict"])

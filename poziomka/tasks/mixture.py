@@ -32,8 +32,7 @@ from poziomka.core.rollouts.cross_check import says_gold
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.seeds import random_of
 from poziomka.core.splits import SPLITS
-from poziomka.core.task import Scorer, Task, scored
-from poziomka.core.transcript import Transcript
+from poziomka.core.task import Delegate, Scorer, Task
 
 LONGEST_ROUND = 10_000  # problems in a round
 WEIGHT = re.compile(r"\d+(\.\d+)?|\.\d+", re.ASCII)
@@ -258,29 +257,30 @@ def mixture(parts: Sequence[Part], name: str = "mixture") -> Task:
     whole = _Parts(name, parts)
     tasks = [part.task for part in parts]
 
-    def scorer(problem: Problem, transcript: Transcript) -> Score:
+    def scorer(problem: Problem) -> tuple[Scorer, Problem]:
         part = whole.of(problem)
-        return part.task.score(part.own(problem), transcript)
+        return part.task.scorer, part.own(problem)
 
-    def audit(problem: Problem, transcript: Transcript) -> Score:
+    def audit(problem: Problem) -> tuple[Scorer, Problem]:
         part = whole.of(problem)
         own = part.own(problem)
         if part.task.audit is None and not own.answer:
-            return Score.failed(Verdict.ERROR, f"{part.called} has no second opinion on this problem")
-        return scored(part.task.audit or says_gold, own, transcript)
+            failed = Score.failed(Verdict.ERROR, f"{part.called} has no second opinion on this problem")
+            return (lambda _problem, _transcript: failed), own
+        return part.task.audit or says_gold, own
 
     def environment(problem: Problem) -> Environment | None:
         part = whole.of(problem)
         inner = part.task.environment(part.own(problem)) if part.task.environment else None
         return None if inner is None else _Inside(inner, part)
 
-    judged_twice: Scorer | None = audit if any(task.audit is not None for task in tasks) else None
+    judged_twice = Delegate(audit) if any(task.audit is not None for task in tasks) else None
     shown = all(task.demonstration is not None for task in tasks)
     symbols = tuple(dict.fromkeys(symbol for task in tasks for symbol in task.symbols))
     return Task(
         name,
         whole.source,
-        scorer,
+        Delegate(scorer),
         splits=SPLITS,  # each part separates its own splits
         environment=environment if any(task.environment is not None for task in tasks) else None,
         levels=whole.levels,

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from poziomka.core.errors import SettingsError, TaskError
-from poziomka.core.problem import Problem, Score
-from poziomka.core.task import Task
+from poziomka.core.problem import Score
+from poziomka.core.task import Delegate, Task
 from poziomka.core.transcript import Transcript
 from poziomka.environments.tools.formats.call_format import calls_in
 from poziomka.environments.tools.toolbox import Toolbox
@@ -16,10 +16,11 @@ def with_tools(task: Task, toolbox: Toolbox, cost: float = 0.0) -> Task:
     """Returns the task with a toolbox as its environment; its problems and splits are unchanged.
 
     Each call lowers the reward of a correct answer by the fraction `cost`, so that the model learns to solve easy
-    problems without calls. The reward after n calls is R max(1 - n cost, 1/2) for a correct answer and R, unchanged,
-    for a wrong one: no number of calls makes a correct answer worth less than a wrong one. (AdaTIR, Fang and Sun 2026,
-    arXiv 2601.14696, clips in the same spirit, but advantages, and raises the cost on problems that the model finds
-    easy. Here the price is the same for all problems.)
+    problems without calls. The reward after n calls is R max(1 - n cost, 1/2) for a correct answer with R > 0, and R,
+    unchanged, for any other, because a fraction of a negative reward would be a gain. So no number of calls makes a
+    correct answer worth less than a wrong one. (AdaTIR, Fang and Sun 2026, arXiv 2601.14696, clips in the same spirit,
+    but advantages, and raises the cost on problems that the model finds easy. Here the price is the same for all
+    problems.)
 
     Args:
         task: the task to solve.
@@ -35,16 +36,17 @@ def with_tools(task: Task, toolbox: Toolbox, cost: float = 0.0) -> Task:
         raise SettingsError(message)
     demand_no_environment(task)
 
-    def scorer(problem: Problem, transcript: Transcript) -> Score:
-        score, calls = task.score(problem, transcript), calls_in(transcript)
+    def priced(score: Score, transcript: Transcript) -> Score:
+        calls = calls_in(transcript)
         if score.reward is None:
             return score
-        kept = max(1.0 - calls * cost, LEAST) if score.correct else 1.0
+        kept = max(1.0 - calls * cost, LEAST) if score.correct and score.reward > 0 else 1.0
         parts = {**score.parts, "calls": float(calls), "cost": score.reward * (1.0 - kept)}
         return replace(score, reward=score.reward * kept, parts=parts)
 
     price = f", at {cost:g} of a right answer's reward a call" if cost else ""
     told = f"The model may call {' and '.join(toolbox.tools)} while it thinks{price}."
+    scorer = Delegate(lambda problem: (task.scorer, problem), priced)
     return replace(task, scorer=scorer, environment=lambda _: toolbox, limits=(*task.limits, told))
 
 

@@ -15,12 +15,23 @@ from poziomka.core.errors import PoziomkaError, TaskError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.task import Scorer, Task
+from poziomka.core.task import Scorer, Task, ask, scored
 from poziomka.core.transcript import Transcript
 from poziomka.testing.degenerate_replies import LONG, SIZES, Case, junk, worthless
 from poziomka.testing.negatives import mistakes
 from poziomka.testing.source import source_rules
-from poziomka.testing.trial_record import GOLD, JUNK, MISTAKE, WORTHLESS, EnoughError, Record, Trial, ends, spelled
+from poziomka.testing.trial_record import (
+    GOLD,
+    JUNK,
+    MISTAKE,
+    WORTHLESS,
+    EnoughError,
+    Record,
+    Trial,
+    earns,
+    ends,
+    spelled,
+)
 
 OTHERS = 12  # number of right answers to other problems that are listed with the right one
 WHOLLY = 5  # problems per split with all degenerate replies; the others get every third, in turn
@@ -71,30 +82,41 @@ def trial(
         drawn, source_seconds = source_rules(task, splits, problems)
     except Exception as error:  # noqa: BLE001 any exception of a task is a broken rule
         return Trial(task.name, (), (_raised(error),), seconds=time.perf_counter() - began)
-    with Scoring(replace(task, trusted=False, scorer=beside(task.scorer)), seconds, workers=1) as scoring:
+    with Scoring(replace(task, trusted=False, scorer=Beside(task.scorer)), seconds, workers=1) as scoring:
         tried = try_scorer(scoring, drawn, perturb, effort)
     return replace(tried, source_seconds=source_seconds, seconds=time.perf_counter() - began)
 
 
-def beside(scorer: Scorer) -> Scorer:
-    """Returns a scorer that runs in a thread other than the main one, as in a notebook, a pool or a server.
+class Beside:
+    """A scorer that runs in a thread other than the main one, as in a notebook, a pool or a server.
 
     A scorer that uses SIGALRM for a time limit cannot do so there: it raises, or rejects all answers. A scorer that
     changes a problem's facts, which all attempts share, raises TaskError.
     """
-    threads: list[ThreadPoolExecutor] = []  # created on first use, in the worker after the fork
 
-    def judged(problem: Problem, transcript: Transcript) -> Score | float:
-        if not threads:
-            threads.append(ThreadPoolExecutor(1))
+    def __init__(self, scorer: Scorer) -> None:
+        """Stores the scorer; the thread is created on first use, in the worker after the fork."""
+        self.scorer = scorer
+        self._threads: list[ThreadPoolExecutor] = []
+
+    async def ask(self, problem: Problem, transcript: Transcript) -> object:
+        """Returns the result of the scorer's `ask`."""
+        return await ask(self.scorer, problem, transcript)
+
+    def settle(self, problem: Problem, transcript: Transcript, asked: object) -> Score:
+        """Returns the score of the scorer in its thread."""
+        if not self._threads:
+            self._threads.append(ThreadPoolExecutor(1))
         before = deepcopy(problem.facts)
-        score = threads[0].submit(scorer, problem, transcript).result()
+        score = self._threads[0].submit(scored, self.scorer, problem, transcript, asked).result()
         if problem.facts != before:
             message = f"a scorer leaves a problem's facts as they are: they were {before!r} and are {problem.facts!r}"
             raise TaskError(message)
         return score
 
-    return judged
+    def __call__(self, problem: Problem, transcript: Transcript) -> Score:
+        """Returns the score; see `settle`."""
+        return self.settle(problem, transcript, None)
 
 
 def try_scorer(
@@ -196,7 +218,7 @@ async def _gold_and_mistakes(record: Record, case: Case) -> tuple[Case, Score | 
         scores = [
             await record.score(case, GOLD, what, form, said=f"{what} of {case.where}") for what, form in forms.items()
         ]
-        refused = next((score for score in scores if not (score.correct and score.reward)), None)
+        refused = next((score for score in scores if not (score.correct and (score.reward or 0.0) > 0)), None)
         if refused is None:
             first = scores[0]
             await _same_again(record, case, first, plain)
@@ -208,7 +230,7 @@ async def _gold_and_mistakes(record: Record, case: Case) -> tuple[Case, Score | 
     for what, wrong in case.mistakes.items():
         transcript = case.answered(wrong, case.thought)
         score = await record.score(case, MISTAKE, what, transcript, said=f"a wrong answer to {case.where}")
-        if score.reward or score.correct:
+        if earns(score):
             right = "" if gold is None else f" where {ends(gold)!r} is right"
             told = f"a scorer refuses {ends(wrong)!r}, {what},{right} ({case.where}): received {spelled(score)}"
             record.breaks("wrong", what, told)
@@ -232,5 +254,5 @@ async def _same_again(record: Record, case: Case, first: Score, transcript: Tran
 
 async def _earns_nothing(record: Record, case: Case, kind: str, what: str, transcript: Transcript) -> None:
     score = await record.score(case, kind, what, transcript)
-    if score.reward or score.correct:
+    if earns(score):
         record.breaks("earns", what, f"{what} ({case.where}) earns nothing: received {spelled(score)}")

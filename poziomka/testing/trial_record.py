@@ -128,7 +128,7 @@ class Record:
         if kind != JUNK:
             self.checks.append(time.perf_counter() - began)
         row.count += 1
-        accepted, failed = score.correct or bool(score.reward), score.reward is None
+        accepted, failed = earns(score), score.reward is None
         row.accepted += accepted
         row.failed += failed
         odd = failed or accepted != (kind == GOLD)
@@ -183,6 +183,11 @@ class Record:
 def spelled(score: Score) -> str:
     """Returns a score as text for messages."""
     return f"{score.verdict} with reward {score.reward}" + (f" ({score.why})" if score.why else "")
+
+
+def earns(score: Score) -> bool:
+    """Returns whether a score is CORRECT or has a reward above 0; a negative reward earns nothing."""
+    return score.correct or (score.reward or 0.0) > 0
 
 
 def ends(text: str) -> str:

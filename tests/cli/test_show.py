@@ -43,6 +43,18 @@ def printed(folder, *place, terminal: bool = False) -> str:
     return console.file.getvalue()
 
 
+def test_the_parts_of_a_reward_are_shown(tmp_path):
+    rollout = attempt(1, 0, "2")
+    score = Score(
+        0.9, rollout.score.verdict, "2", "it adds up; polite: the judge: yes", {"correct": 1.0, "polite": 0.5}
+    )
+    rollout = Rollout(rollout.id, rollout.problem, (Branch(rollout.transcript, score),))
+    with Run.open(tmp_path / "run", {"task": "sums"}) as run:
+        run.keep("step-000001", [[rollout]], step=1)
+    shown = printed(tmp_path / "run", 1, 1)
+    assert "  parts: correct 1 · polite 0.5\n  why: it adds up; polite: the judge: yes" in shown
+
+
 def test_without_selectors_the_steps_are_listed(folder):
     text = printed(folder)
     assert "7        0.50    25 %       3.5 tokens" in text.replace("\N{NO-BREAK SPACE}", " ")

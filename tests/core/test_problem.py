@@ -32,9 +32,9 @@ def test_ask_makes_one_user_message():
     assert problem.facts == {"low": 1}
 
 
-@pytest.mark.parametrize("reward", [-0.1, 1.1, math.nan, math.inf, -math.inf])
-def test_a_reward_outside_0_to_1_is_refused(reward):
-    with pytest.raises(TaskError, match="a reward lies from 0 to 1"):
+@pytest.mark.parametrize("reward", [-1.1, 1.1, math.nan, math.inf, -math.inf])
+def test_a_reward_outside_minus_1_to_1_is_refused(reward):
+    with pytest.raises(TaskError, match="a reward lies from -1 to 1"):
         Score(reward, Verdict.WRONG)
 
 

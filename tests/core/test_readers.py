@@ -89,8 +89,8 @@ def test_a_bare_number_is_a_score(reward, verdict):
     assert task.score(PROBLEM, replied("12")) == score
 
 
-@pytest.mark.parametrize("reward", [2, -0.5, float("nan"), "1", None])
-def test_a_reward_that_is_no_number_from_0_to_1_is_a_failed_check(reward):
+@pytest.mark.parametrize("reward", [2, -1.5, float("nan"), "1", None])
+def test_a_reward_that_is_no_number_from_minus_1_to_1_is_a_failed_check(reward):
     assert judge(lambda problem, transcript: reward, PROBLEM, replied("12")).verdict is pz.Verdict.ERROR
 
 

@@ -114,7 +114,7 @@ def scores(scorer, *problems, trusted=False, seconds=5.0, workers=1):
         (leaves, "the scorer raised SystemExit: 3"),
         (cancels, "the scorer raised CancelledError"),
         (panics, "the scorer raised PanicError"),
-        (says_nan, "the scorer raised TaskError: a reward lies from 0 to 1"),
+        (says_nan, "the scorer raised TaskError: a reward lies from -1 to 1"),
         (says_yes, "the scorer returned str, not a Score or a number"),
     ],
 )

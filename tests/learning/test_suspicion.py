@@ -100,6 +100,22 @@ def test_training_that_pays_and_does_not_carry_over_rings():
     )
 
 
+def test_fewer_penalties_without_a_gain_ring_too():
+    """A share would be cut off at 0: the mean reward rises from -0.8 to -0.2."""
+    window = lambda mean: record() | {"reward": value(mean), "penalized": share(0.8)}  # noqa: E731
+    said = no_gain(record(), record(), window(-0.2), window(-0.8), SETTINGS)
+    assert said == (
+        "the reward in training rose from -0.80 to -0.20 while held-out accuracy under the audit stayed at 0.20"
+    )
+    assert no_gain(record(audit=0.4), record(), window(-0.2), window(-0.8), SETTINGS) is None
+
+
+def test_an_audit_with_partial_credit_is_no_accuracy():
+    graded = {"audit_correct": share(0.1)}
+    said = no_gain(record() | graded, record() | graded, record(reward=0.6), record(), SETTINGS)
+    assert "while held-out reward under the audit stayed at 0.20" in said
+
+
 def test_a_quarter_of_the_gain_on_held_out_problems_silences_it():
     assert carried(0.4, 0.1) is None
     assert carried(0.4, 0.05) is not None

@@ -166,7 +166,7 @@ FAULTS = {
     "a session returns a Reply or None": answering(lambda transcript: " 2"),
     "a session speaks as the environment": answering(lambda transcript: Posing()),
     "only a sampler knows tokens": answering(lambda transcript: Reply(Span(Author.ENVIRONMENT, " 2", compact([2])))),
-    "a reward lies from 0 to 1": answering(lambda transcript: words(" 2", reward=2.0)),
+    "a reward lies from -1 to 1": answering(lambda transcript: words(" 2", reward=2.0)),
     "a session can be closed twice: it raised OSError": Room(Once),
     "a session answers in words": answering(strict),
     "a session answers within 2 s": answering(slow),

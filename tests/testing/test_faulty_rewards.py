@@ -44,10 +44,6 @@ def share_of_nothing(reply, gold):
     return float(numbers == [gold]) if numbers else math.nan
 
 
-def out_of_range(reply, gold):
-    return 2 * (read_number(reply) == gold) - 1
-
-
 def paid_for_format(reply, gold):
     return 1 if read_number(reply) == gold else 0.1 * ("</think>" in reply)
 
@@ -166,12 +162,7 @@ FAULTS = {  # what is wrong: (the thread that tells of it, the fault, what the t
     "a mean of nothing is a reward": (
         "modelscope/ms-swift/issues/8123",
         share_of_nothing,
-        "a reward lies from 0 to 1",
-    ),
-    "a wrong answer costs something": (
-        "modelscope/ms-swift/issues/3925",
-        out_of_range,
-        "a reward lies from 0 to 1",
+        "a reward lies from -1 to 1",
     ),
     "a format is paid for without an answer": (
         "pytorch/rl/pull/3568",

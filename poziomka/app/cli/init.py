@@ -20,7 +20,7 @@ def generate(rng, level):
 
 
 # The scorer reads the only number of the reply's answer. Yours can be a function of (problem, transcript) that reads
-# `transcript.answer` and returns a reward from 0 to 1.
+# `transcript.answer` and returns a reward from -1 to 1 (1: correct).
 task = pz.Task("NAME", generate, pz.exact(pz.number), levels=(1, 3))
 '''
 

@@ -19,7 +19,7 @@ from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Group, Rollout
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.rollouts.scoring import Scoring, judge
-from poziomka.core.task import Task
+from poziomka.core.task import AskingScorer, Task
 from poziomka.core.transcript import CLOSE, THINK, Transcript
 
 LONGEST = 1000  # characters of an answer, beside twice those of the gold one: whoever says more says something else
@@ -77,7 +77,7 @@ def audit(task: Task, groups: Sequence[Group], seconds: float = 10.0) -> dict[st
     """
     rollouts = [r for group in groups for r in group if r.score.reward is not None and auditable(task, r.problem)]
     scorer = task.audit or says_gold
-    if task.audit is None or task.trusted:
+    if not isinstance(scorer, AskingScorer) and (task.audit is None or task.trusted):
         scores = [judge(scorer, rollout.problem, rollout.transcript) for rollout in rollouts]
     else:
         scores = wait_for(_outside(replace(task, scorer=scorer), rollouts, seconds)) if rollouts else []

@@ -4,6 +4,9 @@ A trusted scorer runs inline. Any other runs in a worker process, which is kille
 limit. That works for pure loops, C extensions and catastrophic regular expressions, from any thread and without
 signals; child processes of the worker are killed with it. The worker is forked, so scorers may be closures. It is not a
 sandbox: it protects from hanging, raising and excessive memory, not from malicious code.
+
+A scorer that asks a model (`AskingScorer`) asks in the event loop of the samplers, where concurrent requests share
+batches; what it does with the replies runs as any other scorer does.
 """
 
 import asyncio
@@ -27,7 +30,7 @@ from typing import Self
 from poziomka.core.errors import TaskError, reason_of
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.safety.processes import Line, descendants, end_tree, is_child, keep_orphans, signalled
-from poziomka.core.task import Scorer, Task
+from poziomka.core.task import AskingScorer, Scorer, Task, ask, settle
 from poziomka.core.transcript import Stop, Transcript
 
 WORN = 5_000  # checks after which a worker is replaced
@@ -57,22 +60,28 @@ def _told(problem: Problem) -> Iterator[None]:
         del _UNDER_WAY[number]
 
 
-def judge(scorer: Scorer, problem: Problem, transcript: Transcript) -> Score:
+def judge(scorer: Scorer, problem: Problem, transcript: Transcript, asked: object = None) -> Score:
     """Runs a scorer and returns its score.
 
     An exception, or a result that is not a Score, becomes a score with verdict ERROR. WRONG and UNPARSED become
     TRUNCATED if the reply ended at its token limit.
 
+    Args:
+        scorer: the scorer.
+        problem: the problem.
+        transcript: the attempt.
+        asked: result of the scorer's `ask`; None if nothing was asked.
+
     Raises:
         KeyboardInterrupt: the user interrupted the scorer.
     """
     try:
-        found = scorer(problem, transcript)
+        found = settle(scorer, problem, transcript, asked)
         score = Score.of(float(found)) if isinstance(found, Real) else found
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 a scorer may raise anything; all of it becomes verdict ERROR
-        return Score.failed(Verdict.ERROR, f"the scorer raised {reason_of(error)}")
+        return _raised(error)
     if not isinstance(score, Score):
         return Score.failed(Verdict.ERROR, f"the scorer returned {type(score).__name__}, not a Score or a number")
     if transcript.stop is Stop.LENGTH and score.verdict in (Verdict.WRONG, Verdict.UNPARSED):
@@ -96,12 +105,12 @@ def _serve(line: Line, scorer: Scorer, parent: int, memory: int) -> None:
 
 def _answer(scorer: Scorer, asked: bytes) -> bytes:
     try:
-        problem, transcript = pickle.loads(asked)  # noqa: S301 from the parent process
+        problem, transcript, replies = pickle.loads(asked)  # noqa: S301 from the parent process
     except Exception as error:  # noqa: BLE001 unpickling runs code of the pickled objects, which may raise anything
         why = f"cannot be read in the scorer's process: {type(error).__name__}: {error}"
         return pickle.dumps(Score.failed(Verdict.ERROR, why[:500]))
     try:
-        return pickle.dumps(judge(scorer, problem, transcript))
+        return pickle.dumps(judge(scorer, problem, transcript, replies))
     except Exception as error:  # noqa: BLE001 as above
         return pickle.dumps(Score.failed(Verdict.ERROR, f"the score cannot be sent back: {error}"[:500]))
 
@@ -178,13 +187,13 @@ class _Worker:
         if process is not None:
             _end(process)
 
-    def judge(self, problem: Problem, transcript: Transcript, seconds: float) -> Score:
-        """Scores a transcript in the worker process.
+    def judge(self, problem: Problem, transcript: Transcript, replies: object, seconds: float) -> Score:
+        """Scores a transcript in the worker process, given the result of the scorer's `ask`.
 
         Exceeding `seconds` gives verdict TIMEOUT, the death of the process verdict ERROR.
         """
         try:
-            asked = pickle.dumps((problem, transcript))
+            asked = pickle.dumps((problem, transcript, replies))
             line = self.start()
             deadline = time.monotonic() + seconds
             line.send(asked, deadline)
@@ -214,7 +223,7 @@ class Scoring:
         memory: bytes that a worker may allocate beyond its size at the start, on systems with /proc.
 
     Attributes:
-        spent: total seconds of all checks, summed over workers.
+        spent: total seconds of all checks, summed over workers, without the time in which a scorer asks a model.
 
     Raises:
         TaskError: `seconds` is not positive, or `workers` is below 1.
@@ -244,32 +253,43 @@ class Scoring:
 
     async def score(self, problem: Problem, transcript: Transcript) -> Score:
         """Returns the score of a transcript; a failed check gives verdict ERROR or TIMEOUT."""
+        asked: object = None
+        if isinstance(self.task.scorer, AskingScorer):
+            try:
+                with _told(problem):
+                    asked = await ask(self.task.scorer, problem, transcript)
+            except Exception as error:  # noqa: BLE001 a scorer may raise anything; all of it becomes verdict ERROR
+                return _raised(error)
         began = time.perf_counter()
-        if self.task.trusted:
+        if self.task.trusted or isinstance(asked, Score):  # a Score is final: no code of the scorer is left to run
             with _told(problem):
-                score = judge(self.task.scorer, problem, transcript)
+                score = judge(self.task.scorer, problem, transcript, asked)
             self.spent += time.perf_counter() - began
             return score
         loop = asyncio.get_running_loop()
         try:
-            score, seconds = await loop.run_in_executor(self._threads, self._outside, problem, transcript)
+            score, seconds = await loop.run_in_executor(self._threads, self._outside, problem, transcript, asked)
         except Exception as error:  # noqa: BLE001 a failing thread pool is a failed check, not the end of the run
             return _unjudged(error)
         self.spent += seconds
         return score
 
-    def _outside(self, problem: Problem, transcript: Transcript) -> tuple[Score, float]:
+    def _outside(self, problem: Problem, transcript: Transcript, asked: object) -> tuple[Score, float]:
         worker = self._idle.pop()  # as many workers as threads, so one is always idle
         began = time.perf_counter()
         try:
             with _told(problem):
-                score = worker.judge(problem, transcript, self.seconds)
+                score = worker.judge(problem, transcript, asked, self.seconds)
         except Exception as error:  # noqa: BLE001 after any failure a new worker replaces this one
             worker = _Worker(self.task.scorer, self._memory)
             score = _unjudged(error)
         finally:
             self._idle.append(worker)
         return score, time.perf_counter() - began
+
+
+def _raised(error: BaseException) -> Score:
+    return Score.failed(Verdict.ERROR, f"the scorer raised {reason_of(error)}")
 
 
 def _unjudged(error: Exception) -> Score:

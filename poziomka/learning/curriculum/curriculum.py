@@ -6,7 +6,7 @@ from typing import Any
 
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem
-from poziomka.core.rollout import Group, rewards_of
+from poziomka.core.rollout import Group
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Task
 from poziomka.learning.curriculum.levels import SPLIT, CurriculumSettings, LevelRange, levels_of
@@ -15,7 +15,7 @@ from poziomka.learning.curriculum.levels import SPLIT, CurriculumSettings, Level
 class Curriculum:
     """Selects training problems: endless tasks without repeats, finite tasks in a new random order each epoch.
 
-    A finite task's problem is retired, that is no longer selected, once the mean reward of a group of its attempts
+    A finite task's problem is retired, that is no longer selected, once the share of correct attempts of a group
     reaches `retire_at` (ScaleRL, arXiv 2510.13786). An adaptive curriculum draws the level of each problem from its
     `LevelRange` and retires no problems, since the range drops mastered levels. Each level of a finite task then has
     its own order.
@@ -23,7 +23,7 @@ class Curriculum:
     Args:
         task: source of the problems.
         seed: seed of the order.
-        retire_at: mean reward from which a problem is retired; None never retires.
+        retire_at: share of correct attempts from which a problem is retired; None never retires.
         settings: adaptive levels; None for all levels.
 
     Attributes:
@@ -122,9 +122,9 @@ class Curriculum:
         if not self._index:
             self._index = {self.task.draw(SPLIT, i).key: i for i in range(self.size)}
         for group in groups:
-            rewards = rewards_of(group)
+            rights = [rollout.score.correct for rollout in group if rollout.score.reward is not None]
             index = self._index.get(group[0].problem.key)  # None: its source failed when the index was made
-            if index is not None and rewards and sum(rewards) / len(rewards) >= self.retire_at:
+            if index is not None and rights and sum(rights) / len(rights) >= self.retire_at:
                 self.retired.add(index)
         return {}
 

@@ -22,7 +22,8 @@ class Attempt:
         signs: text features of its reply.
         opinion: the audit's score; None without an audit.
         common: whether its answer is the most frequent answer of the step.
-        unearned: the reward minus the audit's reward, if the audit refuses the answer; else 0.
+        unearned: the reward minus the audit's reward, if the audit refuses the answer; else 0. A negative reward counts
+            as 0: a smaller penalty is no reward.
     """
 
     rollout: Rollout
@@ -45,23 +46,34 @@ def attempts_in(groups: Sequence[Group], opinions: Mapping[str, Score], *, grade
     def seen(rollout: Rollout) -> Attempt:
         score, opinion = rollout.score, opinions.get(rollout.id)
         contested = opinion is not None and (graded or score.correct) and not opinion.correct
-        beyond = (score.reward or 0.0) - (opinion.reward or 0.0) if contested and opinion is not None else 0.0
+        beyond = _paid(score) - _paid(opinion) if contested and opinion is not None else 0.0
         shared = score.answer is not None and score.answer == common
         return Attempt(rollout, signs_of(rollout), opinion, shared, max(0.0, beyond))
 
     return [[seen(rollout) for rollout in group] for group in groups]
 
 
+def _paid(score: Score) -> float:
+    """Returns the reward of a score; 0 for a negative one or a failed check."""
+    return max(0.0, score.reward or 0.0)
+
+
 def _granted(attempt: Attempt) -> float:
     """Returns the audit's reward; 0 without one."""
-    return 0.0 if attempt.opinion is None else attempt.opinion.reward or 0.0
+    return 0.0 if attempt.opinion is None else _paid(attempt.opinion)
+
+
+def _accepted(attempt: Attempt) -> float:
+    """Returns 1 if the audit's verdict is CORRECT, else 0."""
+    return float(attempt.opinion is not None and attempt.opinion.correct)
 
 
 def record_of(attempts: Sequence[Sequence[Attempt]]) -> Record:
     """Returns the quantities of a step by name; those of the audit cover the audited attempts only.
 
     "beyond" is FOLLOWS × unearned reward - the audit's reward; its rise means that accuracy did not rise enough to
-    explain the rise of unearned reward. Quantities without a value are left out.
+    explain the rise of unearned reward. "audit" is the audit's reward, which alarms compare with the reward, and
+    "audit_correct" the share of its CORRECT verdicts. Quantities without a value are left out.
     """
 
     def over(value: Callable[[Attempt], float], kept: Callable[[Attempt], bool] = lambda _: True) -> Moments:
@@ -72,9 +84,11 @@ def record_of(attempts: Sequence[Sequence[Attempt]]) -> Record:
 
     found = {
         "reward": over(lambda a: a.rollout.score.reward or 0.0, judged),
+        "penalized": over(lambda a: float((a.rollout.score.reward or 0.0) < 0), judged),
         "correct": over(lambda a: float(a.rollout.score.correct), judged),
         "audited_reward": over(lambda a: a.rollout.score.reward or 0.0, lambda a: a.opinion is not None),
         "audit": over(_granted, lambda a: a.opinion is not None),
+        "audit_correct": over(_accepted, lambda a: a.opinion is not None),
         "unearned": over(lambda a: a.unearned, lambda a: a.opinion is not None),
         "beyond": over(lambda a: FOLLOWS * a.unearned - _granted(a), lambda a: a.opinion is not None),
         "repeated": over(lambda a: a.signs.repeated),
@@ -96,7 +110,7 @@ def together(records: Sequence[Record]) -> Record:
 
 
 METRICS = {  # quantity → name of the logged metric
-    "audit": "reward/audit_pass_rate",
+    "audit_correct": "reward/audit_pass_rate",
     "unearned": "reward/unearned",
     "repeated": "text/repeated_share",
     "looping": "text/looping_share",
@@ -162,7 +176,7 @@ DRIFTS = (
         "empty",
         "empty",
         "the share of thoughts that are empty or a single word",
-        lambda a: 1.0 + (a.rollout.score.reward or 0.0) if a.signs.empty else 0.0,
+        lambda a: 2.0 + (a.rollout.score.reward or 0.0) if a.signs.empty else 0.0,
         "empty thoughts; the highest reward first",
         pays=True,
     ),
@@ -171,7 +185,7 @@ DRIFTS = (
         "early",
         "early",
         "the share of replies whose answer comes before the thought",
-        lambda a: 1.0 + (a.rollout.score.reward or 0.0) if a.signs.early else 0.0,
+        lambda a: 2.0 + (a.rollout.score.reward or 0.0) if a.signs.early else 0.0,
         "replies whose answer comes first; the highest reward first",
         pays=True,
     ),

@@ -168,9 +168,9 @@ class RewardHacking(Monitor):
             if len(self.rung) > before:
                 named = {attempt.rollout.id for attempt in chosen}
                 self._shown[journal] = [group for group in groups if any(r.id in named for r in group)]
-        if "audit" not in record:
+        if "audit_correct" not in record:
             return {}
-        share = record["audit"].share(0.95)
+        share = record["audit_correct"].share(0.95)
         return {
             "evaluate/audit_accuracy": share.mean,
             "evaluate/audit_accuracy_low": share.low,

@@ -1,5 +1,6 @@
 """Metrics of a step's rollouts, and conditions that stop a run."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
@@ -17,10 +18,11 @@ from poziomka.runs.run import Run
 def describe(groups: Sequence[Group]) -> dict[str, float]:
     """Returns the metrics of a step's rollouts; means over no attempts are left out.
 
-    reward/mean, reward/pass_rate: over judged attempts · groups/zero_variance: share of groups whose rewards are all
-    equal · length/…: mean number of MODEL tokens · verdict/failures: share of attempts whose check failed ·
-    verdict/correct and so on: number of attempts of each verdict · policy/forced_share: share of attempts with a forced
-    span, such as the end of a thought at its budget.
+    reward/mean, reward/pass_rate: over judged attempts · reward/NAME: mean of the reward's part NAME over the attempts
+    that have it; a part with the name of another metric is left out · groups/zero_variance: share of groups whose
+    rewards are all equal · length/…: mean number of MODEL tokens · verdict/failures: share of attempts whose check
+    failed · verdict/correct and so on: number of attempts of each verdict · policy/forced_share: share of attempts with
+    a forced span, such as the end of a thought at its budget.
     """
     rollouts = [rollout for group in groups for rollout in group]
     judged = [r for r in rollouts if r.score.reward is not None]
@@ -36,6 +38,7 @@ def describe(groups: Sequence[Group]) -> dict[str, float]:
     if judged:
         metrics["reward/mean"] = fmean(r.score.reward or 0.0 for r in judged)
         metrics["reward/pass_rate"] = fmean(r.score.correct for r in judged)
+        metrics = _parts(judged) | metrics
     kinds: dict[str, Callable[[Rollout], bool]] = {
         "length/correct": lambda r: r.score.correct,
         "length/wrong": lambda r: r.score.verdict in (Verdict.WRONG, Verdict.UNPARSED),
@@ -46,6 +49,16 @@ def describe(groups: Sequence[Group]) -> dict[str, float]:
         if lengths:
             metrics[name] = fmean(lengths)
     return metrics
+
+
+def _parts(judged: Sequence[Rollout]) -> dict[str, float]:
+    """Returns the mean of each part of the reward, by name of the metric; parts that are not finite are left out."""
+    values: dict[str, list[float]] = {}
+    for rollout in judged:
+        for name, value in rollout.score.parts.items():
+            if math.isfinite(value):
+                values.setdefault(f"reward/{name}", []).append(value)
+    return {name: fmean(found) for name, found in values.items()}
 
 
 class StopConditions(Monitor):

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+from poziomka.core.rollouts.evaluation import Estimate
 from poziomka.core.settings import setting
 from poziomka.learning.monitoring.clustered_stats import Moments, change_of_mean, change_of_share
 from poziomka.learning.monitoring.detectors import Drift, Record
 
 FEWEST = 32  # least groups on either side of a comparison: with fewer, intervals clustered by group are too narrow
 SECOND = 0.99  # confidence of the second condition, that accuracy does not explain the unearned reward
+ROUNDING = 1e-9  # difference of two means that is due to rounding
 CARRIED = 0.25  # share of the reward's rise in training by which held-out accuracy must rise
 
 
@@ -58,7 +60,7 @@ def unearned(now: Record, before: Record, when: str, settings: AlarmSettings) ->
     if change.mean < settings.unearned or change.low <= 0 or beyond.low <= 0:
         return None
     return (
-        f"since {when} the reward {went(before, now, 'audited_reward')} while accuracy under the audit "
+        f"since {when} the reward {went(before, now, 'audited_reward')} while {_measure('audit', now, before)} "
         f"{went(before, now, 'audit')}: {now['unearned'].mean:.2f} of the reward is for answers that the audit "
         f"refuses, {before['unearned'].mean:.2f} before"
     )
@@ -79,14 +81,14 @@ def no_gain(now: Record, first: Record, recent: Record, beginning: Record, setti
     accuracy = _accuracy(now, first)
     if settings.held_out is None or not _enough(recent, beginning, "reward") or not _enough(now, first, accuracy):
         return None
-    paid = change_of_share(recent["reward"], beginning["reward"], settings.confidence)
+    paid = _change_of_reward(recent, beginning, settings.confidence)
     gained = change_of_share(now[accuracy], first[accuracy], settings.confidence)
     easier = change_of_mean(recent["level"], beginning["level"], settings.confidence).high < 0
     if paid.mean < settings.held_out or paid.low <= 0 or gained.high >= CARRIED * paid.mean or easier:
         return None
     return (
-        f"the reward in training {went(beginning, recent, 'reward')} while held-out accuracy"
-        f"{_whose(accuracy)} {went(first, now, accuracy)}"
+        f"the reward in training {went(beginning, recent, 'reward')} while held-out "
+        f"{_measure(accuracy, now, first)} {went(first, now, accuracy)}"
     )
 
 
@@ -112,8 +114,8 @@ def drifted(drift: Drift, now: Record, before: Record, when: str, settings: Alar
     accuracy = _accuracy(now, before)
     return (
         f"since {when} {drift.about} "
-        f"{went(before, now, drift.quantity, digits=1 if drift.factor else 2)} while accuracy{_whose(accuracy)} "
-        f"{went(before, now, accuracy)}"
+        f"{went(before, now, drift.quantity, digits=1 if drift.factor else 2)} while "
+        f"{_measure(accuracy, now, before)} {went(before, now, accuracy)}"
     )
 
 
@@ -148,8 +150,21 @@ def _accuracy(now: Record, before: Record) -> str:
     return "audit" if "audit" in now and "audit" in before else "correct"
 
 
-def _whose(accuracy: str) -> str:
-    return " under the audit" if accuracy == "audit" else ""
+def _measure(accuracy: str, *records: Record) -> str:
+    """Returns the name of a quantity used as accuracy: an audit with partial credit measures a reward."""
+    if accuracy != "audit":
+        return "accuracy"
+    graded = any(
+        "audit_correct" in record and abs(record["audit_correct"].mean - record["audit"].mean) > ROUNDING
+        for record in records
+    )
+    return f"{'reward' if graded else 'accuracy'} under the audit"
+
+
+def _change_of_reward(now: Record, before: Record, confidence: float) -> Estimate:
+    """Returns the rise of the mean reward; its interval is that of a share unless some rewards are negative."""
+    negative = any(record.get("penalized", Moments()).mean > 0 for record in (now, before))
+    return (change_of_mean if negative else change_of_share)(now["reward"], before["reward"], confidence)
 
 
 def went(before: Record, now: Record, quantity: str, digits: int = 2) -> str:

@@ -86,7 +86,7 @@ def _check_reply(reply: object) -> None:
         bare = span.tokens is None and span.stop is None and span.policy is None
         rule(bare, f"only a sampler knows tokens, stops and policies: received {span!r}")
     reward = reply.reward
-    rule(reward is None or 0 <= reward <= 1, f"a reward lies from 0 to 1, or is None: received {reward}")
+    rule(reward is None or -1 <= reward <= 1, f"a reward lies from -1 to 1, or is None: received {reward}")
 
 
 async def _check_closing(environment: Environment, problem: Problem, said: Sequence[Span]) -> None:

@@ -306,6 +306,9 @@ class Viewer:
                     name, indent = (TOOL, "\n" + " " * 14) if _is_tool(span) else (span.author, "\n")
                     words = _text(span).strip() if _is_tool(span) else _text(span)
                     self.console.print(Text(f"  {name:<11} {words}".replace("\n", indent)), soft_wrap=True)
+            if score is not None and score.parts:
+                parts = " · ".join(f"{visible(name)} {brief(value)}" for name, value in score.parts.items())
+                self.console.print(Text(f"  parts: {parts}", "dim"), soft_wrap=not self._coloured)
             if score is not None and score.why:
                 self.console.print(Text(f"  why: {visible(score.why)}", "dim"), soft_wrap=not self._coloured)
 
