@@ -1,8 +1,10 @@
 """Hooks of MkDocs: the site also has the pages and files of the repository that its pages link to, and the reference.
 
 Links stay as they are in the repository, so that they lead somewhere there too. A Markdown page outside docs/ that is
-linked becomes a page, README.md the first one; a source file becomes a page that shows it; a figure is copied. Markers
-`<!-- reference: PART -->` are replaced by what docs/site/reference.py wrote to build/reference/PART.md.
+linked becomes a page, README.md the first one; a source file becomes a page that shows it; a figure is copied.
+
+The text from `<!-- reference: PART -->` to `<!-- end -->` is for readers of the repository. The site has in its place
+build/reference/PART.md, which docs/site/reference.py writes, or for `names load, Model` the docstrings of these names.
 """
 
 import posixpath
@@ -17,7 +19,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parent.parent.parent
 REFERENCE = ROOT / "build" / "reference"
 LINK = re.compile(r"(?P<before>\]\()(?P<target>[^)#\s]+)")
-MARKER = re.compile(r"<!-- reference: (?P<part>[\w, ]+) -->")
+MARKER = re.compile(r"<!-- reference: (?P<part>[\w, ]+) -->.*?<!-- end -->", re.DOTALL)
 NAMES = "names "  # <!-- reference: names load, Model -->
 FENCE = re.compile(r"^(```.*?^```)\s*$", re.DOTALL | re.MULTILINE)
 LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json", ".sh": "sh"}
@@ -86,9 +88,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **others: object) -> str:
     """Makes links lead to pages of the site, and inserts the reference."""
     place = page.file.src_uri
+    if page.parent is None:
+        page.meta["hide"] = ["navigation"]  # a tab without further pages
     if place.startswith("repository/") and not page.file.abs_src_path:
         return markdown
     folder = _home(place).parent
@@ -121,7 +125,7 @@ def _reference(match: re.Match[str]) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+def on_post_page(output: str, page: Page, **others: object) -> str:
     """Returns the page unchanged.
 
     Raises:

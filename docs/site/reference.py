@@ -72,7 +72,8 @@ def defaults() -> str:
         for stage, values in stages.items():
             inner = {f"optimizer.{name}": value for name, value in values.get("optimizer", {}).items()}
             flat = {name: value for name, value in values.items() if name != "optimizer"} | inner
-            rows.append((str(kind), code(stage), "<br>".join(code(f"{name} = {value:g}") for name, value in flat.items())))
+            shown = [code(f"{name} = {value:g}") for name, value in flat.items()]
+            rows.append((str(kind), code(stage), "<br>".join(shown)))
     return "## Defaults by kind of training\n\n" + table(("kind of training", "stage", "default"), rows)
 
 
