@@ -21,6 +21,8 @@ REFERENCE = ROOT / "build" / "reference"
 LINK = re.compile(r"(?P<before>\]\()(?P<target>[^)#\s]+)")
 MARKER = re.compile(r"<!-- reference: (?P<part>[\w, ]+) -->.*?<!-- end -->", re.DOTALL)
 NAMES = "names "  # <!-- reference: names load, Model -->
+ENUMS = ("Author", "Verdict")  # their members have no docstrings of their own
+SHOW_MEMBERS = "\n    options:\n      show_if_no_docstring: true"
 FENCE = re.compile(r"^(```.*?^```)\s*$", re.DOTALL | re.MULTILINE)
 LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json", ".sh": "sh"}
 COPIED = (".png", ".json")  # files that a browser shows by itself
@@ -117,7 +119,8 @@ def _reference(match: re.Match[str]) -> str:
     """
     part = match["part"]
     if part.startswith(NAMES):
-        return "\n\n".join(f"::: poziomka.{name.strip()}" for name in part.removeprefix(NAMES).split(","))
+        names = [name.strip() for name in part.removeprefix(NAMES).split(",")]
+        return "\n\n".join(f"::: poziomka.{name}{SHOW_MEMBERS if name in ENUMS else ''}" for name in names)
     path = REFERENCE / f"{part}.md"
     if not path.is_file():
         message = f"there is no {path.relative_to(ROOT)}: build the site with `make docs`, which writes it"
