@@ -21,7 +21,7 @@ from decode_work import measure, parser_of, peak_gib
 from torch import Tensor
 
 from poziomka.app.memory_allocator import keep_freed_memory
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.seeds import seed_of
 from poziomka.inference.engine import Engine, Request
 from poziomka.inference.spans import marks_of
@@ -35,7 +35,7 @@ def write(engine: Engine, prompts: Tensor, tokens: int) -> tuple[float, float]:
     done: list[int] = []
     began = time.perf_counter()
     for number, ids in enumerate(prompts.tolist()):
-        sampling = Sampling(tokens=tokens, seed=seed_of("decode", number))
+        sampling = SamplingParams(max_tokens=tokens, seed=seed_of("decode", number))
         request = Request(
             array("i", ids), sampling, 0, thinking=False, done=lambda pieces: done.append(len(pieces[0].tokens))
         )

@@ -37,7 +37,7 @@ from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.optim.optimizers import OptimizerSettings
-from poziomka.learning.session import Progress
+from poziomka.learning.session import TrainingSession
 from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.runs import Run
 
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> tuple[list[float], list[dict[str, Any]],
 
     with tempfile.TemporaryDirectory() as folder, Run.open(Path(folder), {"name": "benchmark"}) as books:
         learner = Learner(loaded.model, how)
-        progress = Progress(books, learner, loaded.tokenizer, 10**9, hear)
+        progress = TrainingSession(books, learner, loaded.tokenizer, 10**9, hear)
         sampler = LocalSampler(loaded.model, loaded.chat)
         ends[0] = time.perf_counter()
         reinforce(progress, Policy(sampler), task, Curriculum(task, options.seed, None), settings)

@@ -27,14 +27,14 @@ QUESTION = "State the final answer to the following arithmetic problem: 4 - 1 ="
 OURS = f"""
 import asyncio, sys, torch
 from pathlib import Path
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Message, Transcript
 from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.inference.local import LocalSampler
 torch.set_num_threads(int(sys.argv[2]))
 loaded = load_pretrained(sys.argv[1], "bfloat16")
 sampler = LocalSampler(loaded.model, loaded.chat)
-reply = asyncio.run(sampler.extend(Transcript.of([Message("user", {QUESTION!r})]), Sampling(tokens=1)))
+reply = asyncio.run(sampler.extend(Transcript.of([Message("user", {QUESTION!r})]), SamplingParams(max_tokens=1)))
 assert reply.cost == 1
 print("first token", flush=True)
 """

@@ -108,7 +108,7 @@ def main() -> None:
         "tokens_per_step": fmean(line["tokens/sampled"] for line in counted),
         "rollouts_per_second": 256 / median(seconds),
         "threads": arguments.threads,
-        "real_share": median(line.get("tokens/real_share", 1.0) for line in counted),
+        "real_share": median(line.get("perf/packing_efficiency", 1.0) for line in counted),
         "sampling_seconds": median(line["time/sampling_seconds"] for line in counted),
         "learning_seconds": median(line["time/learning_seconds"] for line in counted),
         "share_of_matmul_peak_in_training": training_share(lines, matmul_peak(arguments.threads)),

@@ -18,11 +18,11 @@ def shares(folder: Path, peak: float) -> dict[str, object]:
     """Returns the figures of one run."""
     lines = Run.read(folder).metrics()
     warm = [line for line in lines if line["stage"] == "warm_start"]
-    learned = [line for line in lines if line.get("tokens/real_share")]
+    learned = [line for line in lines if line.get("perf/packing_efficiency")]
     data = sum(line["time/data_seconds"] for line in warm)
     learning = sum(line["time/learning_seconds"] for line in warm)
     real = sum(line["tokens/trained"] for line in learned)
-    computed = sum(line["tokens/trained"] / line["tokens/real_share"] for line in learned)
+    computed = sum(line["tokens/trained"] / line["perf/packing_efficiency"] for line in learned)
     return {
         "run": str(folder),
         "data_share_of_warm_start": data / (data + learning),

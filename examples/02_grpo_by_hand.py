@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from statistics import fmean
 
-from poziomka import Problem, Sampling, Score, Task, Transcript, Verdict
+from poziomka import Problem, SamplingParams, Score, Task, Transcript, Verdict
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.seeds import seed_of
@@ -72,7 +72,7 @@ async def sample(sampler: LocalSampler, problem: Problem, names: list[str]) -> l
     """Returns a group: one attempt at a problem for each name, which also names the attempt's seed."""
     prompt = Transcript.of(problem.prompt)
     seeds = [seed_of("rollout", problem.task, name) for name in names]
-    samplings = [Sampling(temperature=1.0, tokens=2, think_most=0, seed=seed) for seed in seeds]
+    samplings = [SamplingParams(temperature=1.0, max_tokens=2, max_thinking_tokens=0, seed=seed) for seed in seeds]
     replies = await sampler.branch(prompt, samplings)
     return [rollout(problem, *pair) for pair in zip(names, replies, strict=True)]
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
-from poziomka import Sampling, evaluate
+from poziomka import SamplingParams, evaluate
 from poziomka.core.environment import opened
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Branch
@@ -24,7 +24,7 @@ from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.optim.optimizers import OptimizerSettings
-from poziomka.learning.session import Progress
+from poziomka.learning.session import TrainingSession
 from poziomka.models.checkpoints.weights import build_model
 from poziomka.models.text.chat import PlainFormat
 from poziomka.models.text.tokenizer import Tokenizer
@@ -120,10 +120,10 @@ def train(folder, steps=60, seed=0):
     sampler = LocalSampler(model, PlainFormat(tokenizer))
     learner = Learner(model, LearnerSettings(optimizer=OptimizerSettings(learning_rate=1e-2, warmup_steps=0)))
     settings = RLSettings(steps=steps, prompts_per_step=LARGEST, group_size=16, max_tokens=1, max_thinking_tokens=0)
-    one = Sampling(tokens=1, think_most=0)
+    one = SamplingParams(max_tokens=1, max_thinking_tokens=0)
     before = evaluate(sampler, single_moves, one, problems=70, attempts=4).accuracy
     with Run.open(Path(folder), {"name": "heap"}) as run:
-        progress = Progress(run, learner, tokenizer)
+        progress = TrainingSession(run, learner, tokenizer)
         reinforce(progress, Policy(sampler, SelfPlay()), heap_game, Curriculum(heap_game, seed), settings)
     return before, evaluate(sampler, single_moves, one, problems=70, attempts=4).accuracy
 

@@ -9,7 +9,7 @@ A scripted sampler shows the branches of one attempt. Reinforcement learning tra
 import asyncio
 from dataclasses import dataclass, replace
 
-from poziomka import Problem, Sampling, Score, Task
+from poziomka import Problem, SamplingParams, Score, Task
 from poziomka.core.rollout import Branch
 from poziomka.core.rollouts.collect import Collector
 from poziomka.core.rollouts.scoring import Scoring
@@ -42,12 +42,12 @@ class Tree(Strategy):
         return Attempt(tuple(branches))
 
     async def _grow(self, sampler, trunk, params, number):
-        ends = [self._params(params, params.tokens - self.depth, number, leaf) for leaf in range(self.leaves)]
+        ends = [self._params(params, params.max_tokens - self.depth, number, leaf) for leaf in range(self.leaves)]
         return await sampler.branch(trunk, ends)
 
     @staticmethod
     def _params(params, tokens, *place):
-        return replace(params, tokens=tokens, seed=seed_of(params.seed, "tree", *place))
+        return replace(params, max_tokens=tokens, seed=seed_of(params.seed, "tree", *place))
 
 
 if __name__ == "__main__":
@@ -55,6 +55,6 @@ if __name__ == "__main__":
     toss = ScriptedSampler(lambda _, sampling: " heads" if sampling.seed % 2 else " tails")
     with Scoring(task) as scoring:
         collector = Collector(toss, scoring, Tree(trunks=2, leaves=3, depth=1))
-        ((rollout,),) = collector.collect(task.take("train", 0, 1), Sampling(tokens=2))
+        ((rollout,),) = collector.collect(task.take("train", 0, 1), SamplingParams(max_tokens=2))
     for index, branch in enumerate(rollout.branches):
         print(index, "of its own" if branch.parent is None else f"forked from {branch.parent}", branch.transcript.text)

@@ -16,7 +16,7 @@ from poziomka.core.rollouts.readers import (
     number,
     whole_answer,
 )
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, Strategy
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Message, Span, Transcript

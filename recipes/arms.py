@@ -40,7 +40,7 @@ def judged(training: Training, most: int = PROBLEMS) -> Found:
     """Returns how the model as it stands does at the held-out problems of each level, at most so many."""
     task, low_high = training.task, training.task.levels or (0, 0)
     training.progress.publish_weights(training.sampler)
-    how, corrects, calls = training.sampling(most=training.recipe.sampling.think_most), {}, {}
+    how, corrects, calls = training.sampling(most=training.recipe.sampling.max_thinking_tokens), {}, {}
     for level in range(low_high[0], low_high[1] + 1):
         drawn = {problem.key: problem for problem in task.take("test", 0, 10 * most, level)}
         problems = list(drawn.values())[:most]

@@ -56,7 +56,7 @@ def judged(training: Training, task: Task, *, made_to_think: bool = False) -> Ev
     """Returns the evaluation of a model as it stands on test problems, at the budget at which gains are measured."""
     wait_for(training.sampler.load_weights("judged", training.progress.learner.weights()))
     recipe = training.recipe
-    budget = judged_budget(recipe.evaluate, recipe.sampling.think_most)
+    budget = judged_budget(recipe.evaluate, recipe.sampling.max_thinking_tokens)
     how = training.sampling(least=min(budget, int(made_to_think)), most=budget)
     settings = recipe.evaluate
     return evaluate(training.sampler, task, how, problems=settings.problems, attempts=settings.attempts)

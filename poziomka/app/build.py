@@ -28,7 +28,7 @@ from poziomka.learning.loops.rl import RLSettings
 from poziomka.learning.loops.sft import SFTSettings
 from poziomka.learning.objectives.teacher import ContextTeacher
 from poziomka.learning.samples.demonstrations import demonstrated
-from poziomka.learning.session import Progress
+from poziomka.learning.session import TrainingSession
 from poziomka.models.base import Architecture
 from poziomka.models.checkpoints.pretrained import Pretrained, load_pretrained
 from poziomka.models.checkpoints.weights import build_model, load_weights
@@ -258,7 +258,7 @@ def taught(recipe: Recipe, built: Built) -> Fitting:
         TaskError: the task has no problem of these levels, or none whose prompt fits the context.
     """
     task = levelled(recipe, built.task)
-    return fitting(task, built.chat, context_of(recipe, built.model), recipe.sampling.tokens)
+    return fitting(task, built.chat, context_of(recipe, built.model), recipe.sampling.max_tokens)
 
 
 def levelled(recipe: Recipe, task: Task) -> Task:
@@ -315,7 +315,7 @@ def load(folder: Path, *, problems: bool = True) -> tuple[Recipe, Task, LocalSam
     built = settled(recipe, build(recipe, saved=saved.folder), run)
     digests = inputs_of(recipe, built.task, built.source, saved=True) if problems else None
     demand_unchanged(run, digests or digests_of_weights(recipe, built.source, saved=True))
-    return recipe, built.task, sampler_of(recipe, built, Progress.version_of(saved.step))
+    return recipe, built.task, sampler_of(recipe, built, TrainingSession.version_of(saved.step))
 
 
 def recipe_in(run: Run) -> Recipe:

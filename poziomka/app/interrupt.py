@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from poziomka.learning.session import Interrupted, Progress
+from poziomka.learning.session import Interrupted, TrainingSession
 
 
 @contextmanager
-def interruptible(progress: Progress) -> Iterator[None]:
+def interruptible(progress: TrainingSession) -> Iterator[None]:
     """Handles SIGINT within the context: the first Ctrl-C sets `progress.stop`, a second one interrupts at once.
 
     Raises:

@@ -10,11 +10,11 @@ from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation, evaluate, paired_gain
 from poziomka.core.safety.failures import failures_of
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.task import Task
 from poziomka.core.transcript import split_thought
 from poziomka.learning.loops.stage import RequireSettings
-from poziomka.learning.session import Progress
+from poziomka.learning.session import TrainingSession
 from poziomka.reports.reading import AFTER, BEFORE, FORCED
 from poziomka.runs import Run
 from poziomka.thinking.budget import at_budgets
@@ -60,7 +60,7 @@ class Measured:
 
 
 def measured(
-    name: str, sampler: Sampler, task: Task, recipe: Recipe, sampling: Callable[[int, int | None], Sampling]
+    name: str, sampler: Sampler, task: Task, recipe: Recipe, sampling: Callable[[int, int | None], SamplingParams]
 ) -> Measured:
     """Evaluates a model in three modes: free to answer at once, made to think, and made to answer at once.
 
@@ -89,7 +89,7 @@ def measured(
 
 def record(model: Measured, run: Run, task: Task, recipe: Recipe) -> None:
     """Adds a model's measurements to a run's results, and updates the gains between the models measured so far."""
-    budget = judged_budget(recipe.evaluate, recipe.sampling.think_most)
+    budget = judged_budget(recipe.evaluate, recipe.sampling.max_thinking_tokens)
     rights = (run.results("by_problem") or {}).get("rights", {})
     rights |= {name: by_problem(found[budget]) for name, found in model.found.items() if found}
     run.record("by_problem", {"budget": budget, "rights": rights})
@@ -109,21 +109,23 @@ def record(model: Measured, run: Run, task: Task, recipe: Recipe) -> None:
 
 
 def at_each_budget(
-    sampler: Sampler, task: Task, sampling: Sampling, settings: EvaluateSettings
+    sampler: Sampler, task: Task, sampling: SamplingParams, settings: EvaluateSettings
 ) -> dict[int, Evaluation]:
-    """Evaluates the test split at each budget of at least `sampling.think_least` tokens.
+    """Evaluates the test split at each budget of at least `sampling.min_thinking_tokens` tokens.
 
     A thought with replies of an environment cannot be truncated afterwards, so tasks with tools are sampled anew for
     each budget.
     """
     count, attempts = settings.problems, settings.attempts
-    budgets = sorted({budget for budget in settings.budgets if budget >= sampling.think_least})
+    budgets = sorted({budget for budget in settings.budgets if budget >= sampling.min_thinking_tokens})
     if not budgets:
         return {}
     if task.environment is None:
         return at_budgets(sampler, task, sampling, budgets, problems=count, attempts=attempts)
     return {
-        budget: evaluate(sampler, task, replace(sampling, think_most=budget), problems=count, attempts=attempts)
+        budget: evaluate(
+            sampler, task, replace(sampling, max_thinking_tokens=budget), problems=count, attempts=attempts
+        )
         for budget in budgets
     }
 
@@ -155,7 +157,7 @@ def reference_points(problems: Sequence[Problem], task: Task, recipe: Recipe) ->
         name: [fmean(chances) for chances in zip(*(each[name] for each in found), strict=True)] for name in found[0]
     }
     return {
-        "budget": judged_budget(recipe.evaluate, recipe.sampling.think_most),
+        "budget": judged_budget(recipe.evaluate, recipe.sampling.max_thinking_tokens),
         "curves": {
             name: [
                 {
@@ -226,7 +228,7 @@ def paired_of(after: Sequence[float | None], before: Sequence[float | None]) -> 
     return paired_gain(first, second)
 
 
-def vote(sampler: Sampler, task: Task, sampling: Sampling, settings: EvaluateSettings) -> dict[str, Any]:
+def vote(sampler: Sampler, task: Task, sampling: SamplingParams, settings: EvaluateSettings) -> dict[str, Any]:
     """Returns the accuracy of majority voting and of an oracle over many attempts with short thoughts.
 
     `thinking_tokens` is the sum over the attempts, for comparison with one longer thought of the same cost.
@@ -238,7 +240,7 @@ def vote(sampler: Sampler, task: Task, sampling: Sampling, settings: EvaluateSet
         settings: numbers of problems and attempts, and the budget of an attempt.
     """
     most = max(settings.votes)
-    how = replace(sampling, think_most=settings.vote_budget)
+    how = replace(sampling, max_thinking_tokens=settings.vote_budget)
     found = evaluate(sampler, task, how, problems=settings.vote_problems, attempts=most)
 
     def line(measure: str) -> list[dict[str, Any]]:
@@ -340,7 +342,7 @@ PHASES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], Mapping[str, Sequen
 }
 
 
-def costs(progress: Progress, recipe: Recipe, parameters: int) -> dict[str, Any]:
+def costs(progress: TrainingSession, recipe: Recipe, parameters: int) -> dict[str, Any]:
     """Returns the FLOPs, tokens and seconds of each phase of a run.
 
     Args:

@@ -16,11 +16,11 @@ from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Rollout
 from poziomka.core.rollouts.collect import collect
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.splits import VALIDATION
 from poziomka.core.task import Task
 from poziomka.learning.monitoring.reward_hacking import Alarm, is_alarm
-from poziomka.learning.session import Progress
+from poziomka.learning.session import TrainingSession
 from poziomka.reports import terminal
 from poziomka.reports.words import duration
 
@@ -85,7 +85,7 @@ class Watcher:
         self.doing = doing
         self._say(f"{doing} …", due=True)
 
-    def restored(self, progress: Progress) -> None:
+    def restored(self, progress: TrainingSession) -> None:
         """Takes over how far a run has come that goes on."""
         self.step = progress.step
         self.done |= progress.stages.taken
@@ -120,7 +120,7 @@ class Watcher:
             split = self.recipe.evaluate.split
             self._say(f"step {self.step}: {split} accuracy {accuracy:.2f}, {tokens:.1f} thinking tokens", due=True)
 
-    def answers(self, sampler: Sampler, task: Task, sampling: Sampling) -> None:
+    def answers(self, sampler: Sampler, task: Task, sampling: SamplingParams) -> None:
         """Samples and shows replies to the fixed validation problems with the present weights."""
         low, high = task.levels or (None, None)
         levels = [None] * QUESTIONS if low is None or high is None else [low + (high - low) * i // 6 for i in (1, 3, 5)]

@@ -60,7 +60,7 @@ def _trained_from_nothing(recipe: Recipe, task: Task, tools: list[Tool]) -> Task
     bounds = [recipe.model.context, new.context if new.architecture == "transformer" else None]
     context = min((most for most in bounds if most is not None), default=None)
     whole = levelled(recipe, equipped(recipe, task, tools, chat))
-    return fitting(whole, chat, context, recipe.sampling.tokens).task
+    return fitting(whole, chat, context, recipe.sampling.max_tokens).task
 
 
 def _demand_start(recipe: Recipe, start: Path) -> None:

@@ -16,7 +16,7 @@ from poziomka.learning.loops.offline import OfflineSettings, learn_from
 from poziomka.learning.loops.rl import Policy, RLSettings, fraction_done, reinforce
 from poziomka.learning.loops.sft import SFTSettings, finetune
 from poziomka.learning.samples.demonstrations import Lessons
-from poziomka.learning.session import Progress
+from poziomka.learning.session import TrainingSession
 from poziomka.models.text.chat import ChatFormat
 from poziomka.reports.words import counted
 from poziomka.runs.feedback import Judged, judge, read_scores, rollouts_in
@@ -37,7 +37,7 @@ class StageParts:
     """
 
     recipe: Recipe
-    progress: Progress
+    progress: TrainingSession
     task: Task
     taught: Task
     chat: ChatFormat

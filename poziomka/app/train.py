@@ -28,15 +28,15 @@ from poziomka.app.stages import StageParts, curriculum_of, run_stage, saved_stag
 from poziomka.app.watchdog import Watchdog, learning, sampling, scoring
 from poziomka.core.errors import LearningError
 from poziomka.core.rollouts.evaluation import Evaluation, evaluate
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.settings import plain
 from poziomka.core.task import Task, asked
 from poziomka.learning.learner import Learner
 from poziomka.learning.loops.rl import RLSettings
 from poziomka.learning.loops.sft import SFTSettings
-from poziomka.learning.monitoring.reward_hacking import Alarms
+from poziomka.learning.monitoring.reward_hacking import RewardHacking
 from poziomka.learning.samples.turns import describe_tools
-from poziomka.learning.session import Progress
+from poziomka.learning.session import TrainingSession
 from poziomka.models.flops import sampling_flops
 from poziomka.models.lora import save_learned
 from poziomka.reports.page import write
@@ -96,13 +96,15 @@ class Training:
             needed = needs(self.model, self.chat, prompts, stage, context=self.recipe.model.context, turns=turns)
             demand_memory(needed, self.model.device)
 
-    def _restored(self) -> Progress:
+    def _restored(self) -> TrainingSession:
         """Returns the restored progress of the run, with the learner of its present stage."""
         saved = self.run.latest()
         name = "" if saved is None else saved_stage(saved.state)
         stage = self.recipe.named(name) if name else self.recipe.stage[0]
         self._fresh = "" if saved is not None else stage.name  # the stage whose learner is new
-        progress = Progress(self.run, self.learner(stage), self.tokenizer, self.recipe.save_every, self.watcher.hear)
+        progress = TrainingSession(
+            self.run, self.learner(stage), self.tokenizer, self.recipe.save_every, self.watcher.hear
+        )
         state = progress.restore()
         progress.extra["curriculum"] = self._curriculum_state
         before = progress.stages.sampled
@@ -117,11 +119,11 @@ class Training:
     def _curriculum_state(self) -> dict[str, Any]:
         return self.curriculum.state()
 
-    def _sample_for(self, progress: Progress, stage: Sampled | None) -> None:
+    def _sample_for(self, progress: TrainingSession, stage: Sampled | None) -> None:
         """Begins curriculum and alarms for a stage that samples; None: for none, with the defaults."""
         self.curriculum = curriculum_of(self.recipe, stage or self.recipe.stage[0], self.taught)
         settings = stage if isinstance(stage, RLSettings) else RLSettings()
-        self.alarms = Alarms(self.task, settings.alarms, settings.scorer_seconds)
+        self.alarms = RewardHacking(self.task, settings.alarms, settings.scorer_seconds)
         progress.alarms = self.alarms
         progress.extra["alarms"] = self.alarms.state
         progress.stages.sampled = stage.name if stage is not None else ""
@@ -247,7 +249,7 @@ class Training:
 
     def _measure_gate(self, stage: Stage) -> None:
         """Records whether the model reaches what a stage requires, if it requires anything."""
-        wanted, budget = stage.require, self.recipe.sampling.think_most
+        wanted, budget = stage.require, self.recipe.sampling.max_thinking_tokens
         if wanted is None:
             return
         self.watcher.stage("measuring what thought is worth")
@@ -289,17 +291,21 @@ class Training:
             self.sampler, self.task, how, problems=problems, attempts=attempts, split=self.recipe.evaluate.split
         )
 
-    def sampling(self, least: int = 0, most: int | None = None) -> Sampling:
+    def sampling(self, least: int = 0, most: int | None = None) -> SamplingParams:
         """Returns the sampling settings of held-out problems, with `least` to `most` thinking tokens."""
         own = self.recipe.sampling
-        answer = own.tokens - (own.think_most or 0)
-        tokens = max(own.tokens, answer + max(self.recipe.evaluate.budgets))
-        return Sampling(temperature=own.temperature, tokens=tokens, think_least=least, think_most=most)
+        answer = own.max_tokens - (own.max_thinking_tokens or 0)
+        tokens = max(own.max_tokens, answer + max(self.recipe.evaluate.budgets))
+        return SamplingParams(
+            temperature=own.temperature, max_tokens=tokens, min_thinking_tokens=least, max_thinking_tokens=most
+        )
 
     def log_point(self) -> None:
         """Measures and logs a point of the learning curve, then shows the fixed problems."""
         began, settings = time.perf_counter(), self.recipe.evaluate
-        found = self._evaluation(settings.curve_problems, settings.curve_attempts, most=self.recipe.sampling.think_most)
+        found = self._evaluation(
+            settings.curve_problems, settings.curve_attempts, most=self.recipe.sampling.max_thinking_tokens
+        )
         accuracy = found.accuracy
         audited = self.alarms.see_held_out(found.groups, self.progress.step)
         self.progress.score = found.bounds[0]  # lower bound: failed checks must not make a checkpoint the best
@@ -321,7 +327,7 @@ class Training:
 
     def _made_to_think(self) -> dict[str, float]:
         """Returns the accuracy of the model made to think, at the first point of the curve; {} at later points."""
-        budget, settings = self.recipe.sampling.think_most, self.recipe.evaluate
+        budget, settings = self.recipe.sampling.max_thinking_tokens, self.recipe.evaluate
         begun = self.recipe.compared in self.progress.stages.taken
         if begun or not self.recipe.compared or budget == 0 or not opens_thoughts(self.recipe):
             return {}
@@ -333,7 +339,7 @@ class Training:
         """Samples and shows replies to the fixed problems, unless the run is quiet."""
         if not self.watcher.quiet:
             self.progress.publish_weights(self.sampler)
-            self.watcher.answers(self.sampler, self.task, self.sampling(most=self.recipe.sampling.think_most))
+            self.watcher.answers(self.sampler, self.task, self.sampling(most=self.recipe.sampling.max_thinking_tokens))
 
     def evaluate(self, name: str) -> None:
         """Records the curves of the present model under `name`, and saves rollouts for the report.

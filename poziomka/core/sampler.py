@@ -12,17 +12,17 @@ from poziomka.core.transcript import Author, Transcript
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
+class SamplingParams:
     """Sampling parameters of one request.
 
     Attributes:
         temperature: divides the logits; 0 for greedy decoding.
         top_k: sample among the k most probable tokens; None for all.
         top_p: nucleus sampling: sample among the most probable tokens with this total probability; 1 for all.
-        tokens: maximum number of sampled tokens, thinking tokens included.
+        max_tokens: maximum number of sampled tokens, thinking tokens included.
         stop: strings that end the reply; they are kept in its text.
-        think_least: minimum number of thinking tokens: the thought cannot be closed before.
-        think_most: maximum number of thinking tokens: the thought is then closed by a forced "</think>"; None for no
+        min_thinking_tokens: minimum number of thinking tokens: the thought cannot be closed before.
+        max_thinking_tokens: maximum number of thinking tokens: the thought is then closed by a forced "</think>"; None for no
             limit.
         seed: seed of this request.
 
@@ -33,10 +33,10 @@ class Sampling:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float = 1.0
-    tokens: int = 512
+    max_tokens: int = 512
     stop: tuple[str, ...] = ()
-    think_least: int = 0
-    think_most: int | None = None
+    min_thinking_tokens: int = 0
+    max_thinking_tokens: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -44,10 +44,15 @@ class Sampling:
         _demand(self.temperature >= 0, "temperature", self.temperature, "0 or more")
         _demand(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "1 or more, or None")
         _demand(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
-        _demand(self.tokens >= 1, "tokens", self.tokens, "1 or more")
-        _demand(self.think_least >= 0, "think_least", self.think_least, "0 or more")
-        most = self.think_most
-        _demand(most is None or most >= self.think_least, "think_most", most, "at least think_least, or None")
+        _demand(self.max_tokens >= 1, "max_tokens", self.max_tokens, "1 or more")
+        _demand(self.min_thinking_tokens >= 0, "min_thinking_tokens", self.min_thinking_tokens, "0 or more")
+        most = self.max_thinking_tokens
+        _demand(
+            most is None or most >= self.min_thinking_tokens,
+            "max_thinking_tokens",
+            most,
+            "at least min_thinking_tokens, or None",
+        )
         _demand(all(self.stop), "stop", self.stop, "strings that are not empty")
 
     @property
@@ -56,7 +61,7 @@ class Sampling:
 
         Only then are the stored log-probabilities those of the sampling distribution, which the policy gradient needs.
         """
-        return self.temperature > 0 and self.top_k is None and self.top_p == 1 and self.think_least == 0
+        return self.temperature > 0 and self.top_k is None and self.top_p == 1 and self.min_thinking_tokens == 0
 
 
 def _demand(holds: bool, name: str, value: object, range_: str) -> None:
@@ -97,7 +102,9 @@ class Sampler(ABC):
         return Capabilities()
 
     @abstractmethod
-    async def extend(self, transcript: Transcript, sampling: Sampling, on_token: OnToken | None = None) -> Transcript:
+    async def extend(
+        self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None
+    ) -> Transcript:
         """Returns `transcript` followed by the model's reply.
 
         Args:
@@ -111,7 +118,7 @@ class Sampler(ABC):
         """
 
     async def branch(
-        self, transcript: Transcript, samplings: Sequence[Sampling], on_token: OnBranchToken | None = None
+        self, transcript: Transcript, samplings: Sequence[SamplingParams], on_token: OnBranchToken | None = None
     ) -> list[Transcript]:
         """Returns one continuation of `transcript` for each of `samplings`.
 

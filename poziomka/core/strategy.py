@@ -9,7 +9,7 @@ from poziomka.core.environment import Session
 from poziomka.core.errors import EnvironmentFailure, TranscriptError
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Branch
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.transcript import Transcript
 
 OpenSession = Callable[[], Session]
@@ -63,7 +63,7 @@ class Strategy(ABC):
         self,
         sampler: Sampler,
         prompt: Transcript,
-        params: Sampling,
+        params: SamplingParams,
         *,
         open_session: OpenSession | None = None,
         problem: Problem | None = None,
@@ -88,14 +88,14 @@ class Strategy(ABC):
         self,
         sampler: Sampler,
         prompt: Transcript,
-        params: Sequence[Sampling],
+        params: Sequence[SamplingParams],
         *,
         open_session: OpenSession | None = None,
         problem: Problem | None = None,
     ) -> list[Attempt]:
         """Returns one attempt for each of `params`, made concurrently; failed attempts have `failure` set."""
 
-        async def one(how: Sampling) -> Attempt:
+        async def one(how: SamplingParams) -> Attempt:
             try:
                 return await self.attempt(sampler, prompt, how, open_session=open_session, problem=problem)
             except (EnvironmentFailure, TranscriptError) as error:

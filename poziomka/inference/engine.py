@@ -24,7 +24,7 @@ from torch import Tensor
 from poziomka.core.errors import SamplerError, TranscriptError
 from poziomka.core.transcript import Stop
 from poziomka.inference.prefix_cache import PrefixCache
-from poziomka.inference.sequence import Marks, Piece, Request, Row, nothing
+from poziomka.inference.sequence import SpecialTokens, Piece, Request, Row, nothing
 from poziomka.inference.token_sampling import choose, uniforms
 from poziomka.models.base import Architecture
 from poziomka.models.cache import Memory, room_for
@@ -78,7 +78,7 @@ class Engine:
     def __init__(
         self,
         model: Architecture,
-        marks: Marks,
+        marks: SpecialTokens,
         decode: Callable[[Sequence[int]], str],
         policy: str = "initial",
         limits: EngineLimits | None = None,

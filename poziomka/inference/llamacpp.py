@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from poziomka.core.errors import SamplerError
-from poziomka.core.sampler import Capabilities, OnToken, Sampler, Sampling
+from poziomka.core.sampler import Capabilities, OnToken, Sampler, SamplingParams
 from poziomka.core.transcript import Transcript
 from poziomka.inference.sequence import Piece, Request, Row, nothing
 from poziomka.inference.spans import marks_of, read_by, spans_of, thought_in
@@ -101,7 +101,9 @@ class LlamaCppSampler(Sampler):
         """Token ids and log-probabilities; no scoring."""
         return Capabilities(token_ids=True, logprobs=True, context=self.context)
 
-    async def extend(self, transcript: Transcript, sampling: Sampling, on_token: OnToken | None = None) -> Transcript:
+    async def extend(
+        self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None
+    ) -> Transcript:
         """Returns `transcript` followed by the model's reply; `on_token` is called in another thread. See Sampler."""
         transcript = read_by(self.chat, transcript)
         tokens = transcript.tokens
@@ -133,7 +135,7 @@ class LlamaCppSampler(Sampler):
                     logits = self._logits(row.written)
         request.done(row.pieces)
 
-    def _choose(self, logits: Tensor, row: Row, sampling: Sampling) -> tuple[int, float]:
+    def _choose(self, logits: Tensor, row: Row, sampling: SamplingParams) -> tuple[int, float]:
         """Returns the next token, forced or sampled, and the log-probability of the sampled one."""
         uniform = uniforms(np.array([row.seed], np.uint64), np.array([row.place], np.uint64))
         token, logprob = choose(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from poziomka.core.errors import SamplerError
-from poziomka.core.sampler import Capabilities, OnToken, Sampler, Sampling
+from poziomka.core.sampler import Capabilities, OnToken, Sampler, SamplingParams
 from poziomka.core.transcript import Transcript
 from poziomka.inference.engine import Engine, EngineLimits
 from poziomka.inference.sequence import Piece, Request
@@ -66,7 +66,9 @@ class LocalSampler(Sampler):
         dtype = str(coarsest).removeprefix("torch.")
         return Capabilities(token_ids=True, logprobs=True, scoring=True, context=self.context, dtype=dtype)
 
-    async def extend(self, transcript: Transcript, sampling: Sampling, on_token: OnToken | None = None) -> Transcript:
+    async def extend(
+        self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None
+    ) -> Transcript:
         """Returns `transcript` followed by the model's reply; see Sampler."""
         transcript = self.read(transcript)
         started = time.perf_counter()

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from poziomka.core.sampler import OnToken, Sampling
+from poziomka.core.sampler import OnToken, SamplingParams
 from poziomka.core.transcript import CLOSE, THINK, Author, Stop
 
 CHARACTER = 4  # maximum bytes of a UTF-8 character, each of which may be a token
@@ -46,7 +46,7 @@ class Request:
     """
 
     tokens: "array[int]"
-    sampling: Sampling
+    sampling: SamplingParams
     thought: int
     thinking: bool
     done: "Callable[[list[Piece]], None]"
@@ -55,7 +55,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class SpecialTokens:
     """Control tokens: end tokens, and the token sequences that open and close a thought.
 
     A subword vocabulary can tokenize "</think>" in many ways (".</" + "think" + ">"), so the decoded text is matched
@@ -142,7 +142,7 @@ class Row:
         self.next = request.tokens[-1]
         self.place = len(request.tokens)
         self.seed = sampling.seed % 2**64
-        self.left = sampling.tokens
+        self.left = sampling.max_tokens
         self.context = context
         self.thought, self.thinking = request.thought, request.thinking
         self.swapped = False
@@ -165,22 +165,22 @@ class Row:
         return self.context is not None and self.place >= self.context
 
     def force(self, close: tuple[int, ...]) -> None:
-        """Queues the tokens `close` if a thought is open and its budget (`think_most`) is spent."""
-        most = self.request.sampling.think_most
+        """Queues the tokens `close` if a thought is open and its budget (`max_thinking_tokens`) is spent."""
+        most = self.request.sampling.max_thinking_tokens
         if self.thinking and most is not None and self.thought >= most and not self.forced:
             self.forced.extend(close)
             self.thinking = False
             self.words = ()
             self.tail.clear()
 
-    def forbids(self, marks: Marks, decode: "Callable[[list[int]], str]") -> list[int]:
-        """Returns the ids of tokens that are not allowed next: those that would end a thought before `think_least`."""
-        if not self.thinking or self.thought >= self.request.sampling.think_least:
+    def forbids(self, marks: SpecialTokens, decode: "Callable[[list[int]], str]") -> list[int]:
+        """Returns the ids of tokens that are not allowed next: those that would end a thought before `min_thinking_tokens`."""
+        if not self.thinking or self.thought >= self.request.sampling.min_thinking_tokens:
             return []
         return [*marks.end, *marks.closing(self.words, decode)]
 
     def write(
-        self, token: int, logprob: float, policy: str, marks: Marks, decode: "Callable[[list[int]], str]"
+        self, token: int, logprob: float, policy: str, marks: SpecialTokens, decode: "Callable[[list[int]], str]"
     ) -> bool:
         """Appends the next token, updates the state, and returns whether the request is finished.
 
@@ -215,7 +215,7 @@ class Row:
             piece.stop = Stop.LENGTH
         return piece.stop not in (None, Stop.THOUGHT)
 
-    def _think(self, token: int, marks: Marks, decode: "Callable[[list[int]], str]") -> bool:
+    def _think(self, token: int, marks: SpecialTokens, decode: "Callable[[list[int]], str]") -> bool:
         """Updates the state of the thought with a sampled token; returns whether the token closed it.
 
         A thought that is opened again continues the count, so that the budget bounds all thoughts together.
@@ -231,7 +231,7 @@ class Row:
         self.thought += self.thinking
         return found
 
-    def _stop(self, token: int, marks: Marks, decode: "Callable[[list[int]], str]") -> Stop | None:
+    def _stop(self, token: int, marks: SpecialTokens, decode: "Callable[[list[int]], str]") -> Stop | None:
         if token in marks.end:
             return Stop.END
         closed = self._think(token, marks, decode)

@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 
 from poziomka.core.errors import ModelError, TranscriptError
 from poziomka.core.transcript import Author, Span, Transcript
-from poziomka.inference.sequence import Marks, Piece
+from poziomka.inference.sequence import SpecialTokens, Piece
 from poziomka.models.text.chat import ChatFormat
 from poziomka.models.text.tokenizer import Tokenizer
 
 
-def marks_of(tokenizer: Tokenizer) -> Marks:
+def marks_of(tokenizer: Tokenizer) -> SpecialTokens:
     """Returns a tokenizer's control tokens: end tokens, and the tokens that open and close a thought."""
-    return Marks(tokenizer.ends, tokenizer.think, tokenizer.close, tokenizer.spelled)
+    return SpecialTokens(tokenizer.ends, tokenizer.think, tokenizer.close, tokenizer.spelled)
 
 
 def read_by(chat: ChatFormat, transcript: Transcript) -> Transcript:

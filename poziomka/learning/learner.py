@@ -14,7 +14,7 @@ from poziomka.core.seeds import seed_of
 from poziomka.core.settings import setting
 from poziomka.learning.objectives.kl import DivergenceSettings, whole_divergence
 from poziomka.learning.objectives.logprob_head import Head, matrix_of
-from poziomka.learning.objectives.loss_inputs import Learned, terms_of
+from poziomka.learning.objectives.loss_inputs import LossInputs, terms_of
 from poziomka.learning.objectives.losses import CorrectionSettings, SurrogateSettings, over_sequence
 from poziomka.learning.objectives.step_sums import Sums
 from poziomka.learning.objectives.teacher import ContextTeacher
@@ -249,7 +249,7 @@ class Learner:
         return said.cpu()
 
     @torch.no_grad()
-    def _said(self, hidden: Tensor, tokens: Learned) -> Tensor:
+    def _said(self, hidden: Tensor, tokens: LossInputs) -> Tensor:
         """Returns log-probabilities [M] of tokens given hidden states [M, D], computed as in a step."""
         if self.model.vocabulary > SMALL and not self._opaque:
             matrix = matrix_of(self.model)
@@ -262,7 +262,7 @@ class Learner:
         rows = self.settings.logit_chunk if self.model.vocabulary > SMALL else max(count, 1)
         return [slice(start, start + rows) for start in range(0, max(count, 1), rows)]
 
-    def _with_sequences(self, tokens: Learned, hidden: Tensor) -> Learned:
+    def _with_sequences(self, tokens: LossInputs, hidden: Tensor) -> LossInputs:
         """Adds the per-sequence log-ratios of GSPO and of the sequence correction, which chunks cannot compute."""
         by_ratio = self.settings.surrogate.kind == "gspo"
         by_product = self.settings.correction.kind == "sequence"
@@ -278,14 +278,14 @@ class Learner:
         )
         return replace(tokens, level=level if by_ratio else None, apart=apart if by_product else None)
 
-    def _learned(self, part: Batch, learned: Tensor) -> Learned:
+    def _learned(self, part: Batch, learned: Tensor) -> LossInputs:
         fields = (part.tokens, part.policy_weight, part.imitate_weight, part.match_weight, part.logprobs)
         target, policy, imitate, match, logq = (tensor[:, 1:][learned] for tensor in fields)
         taught = (policy == 0) & (imitate != 0)  # demonstrations were not sampled: temperature 1
         temperature = torch.where(taught, 1.0, self.temperature)
         match, sequence = match * self.settings.kl.weight, part.packing.sequence[:, 1:][learned]
         old = None if part.old is None else part.old[:, 1:][learned]
-        return Learned(target, temperature, policy, imitate, match, logq, sequence, old)
+        return LossInputs(target, temperature, policy, imitate, match, logq, sequence, old)
 
     def _of_reference(self, part: Batch, learned: Tensor) -> Tensor | None:
         """Returns the reference's hidden states [M, D] before the learned tokens; None without a divergence term.
@@ -301,7 +301,7 @@ class Learner:
         """Swaps in the initial adapters for the body of a `with` statement, if the model is its own reference."""
         return nullcontext() if self.begun is None else other_adapters(self.model, self.begun)
 
-    def _plain(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
+    def _plain(self, hidden: Tensor, tokens: LossInputs, reference: Tensor | None, sums: Sums) -> None:
         """Computes loss and gradient from all logits at once."""
         logprobs, logp = self._logprobs(hidden, tokens)
         divergence, apart = self.settings.kl, None
@@ -319,7 +319,7 @@ class Learner:
         with torch.no_grad():
             sums.add(terms, tokens, logp, (logprobs.exp() * logprobs).sum(1))
 
-    def _piecewise(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
+    def _piecewise(self, hidden: Tensor, tokens: LossInputs, reference: Tensor | None, sums: Sums) -> None:
         """Computes loss and gradient in chunks of rows through autograd, for a head that is not a plain matrix."""
         back = torch.empty_like(hidden)
         for rows in self._stretches(len(hidden)):
@@ -328,12 +328,12 @@ class Learner:
             back[rows] = own.grad  # type: ignore[assignment]  # set by backward
         hidden.backward(back)
 
-    def _logprobs(self, hidden: Tensor, tokens: Learned) -> tuple[Tensor, Tensor]:
+    def _logprobs(self, hidden: Tensor, tokens: LossInputs) -> tuple[Tensor, Tensor]:
         """Returns log-probabilities [M, V] of the vocabulary and [M] of the target tokens."""
         logprobs = torch.log_softmax(self.model.logits(hidden) / tokens.temperature.unsqueeze(1), -1)
         return logprobs, logprobs.gather(1, tokens.target.unsqueeze(1)).squeeze(1)
 
-    def _in_chunks(self, hidden: Tensor, tokens: Learned, reference: Tensor | None, sums: Sums) -> None:
+    def _in_chunks(self, hidden: Tensor, tokens: LossInputs, reference: Tensor | None, sums: Sums) -> None:
         """Computes loss and gradient in chunks of rows with the fused head (learning/objectives/logprob_head.py)."""
         matrix, divergence, other = matrix_of(self.model), self.settings.kl, None
         assert matrix is not None
@@ -357,11 +357,11 @@ class Learner:
 
     def _metrics(self, batch: Batch, sums: Sums, norm: float, rate: float) -> dict[str, float]:
         metrics = {
-            "policy/grad_norm": norm,
-            "learning/rate": rate,
+            "optim/grad_norm": norm,
+            "optim/lr": rate,
             "tokens/trained": float(batch.real),
             "tokens/learned_from": float(sums.tokens),
-            "tokens/real_share": batch.real_share,
+            "perf/packing_efficiency": batch.real_share,
         }
         metrics |= sums.metrics()
         if self.settings.kl.wanted:

@@ -18,7 +18,7 @@ from poziomka.core.sampler import WeightHost
 from poziomka.core.task import Task
 from poziomka.learning.learner import Learner
 from poziomka.learning.monitoring.monitor import Monitor
-from poziomka.learning.monitoring.reward_hacking import Alarms
+from poziomka.learning.monitoring.reward_hacking import RewardHacking
 from poziomka.learning.monitoring.thresholds import AlarmSettings
 from poziomka.models.lora import load_learned, save_learned
 from poziomka.models.text.tokenizer import Tokenizer
@@ -55,7 +55,7 @@ class StageRecord:
     sampled: str = ""
 
 
-class Progress:
+class TrainingSession:
     """State of a training session: connects a training loop to its run.
 
     Args:
@@ -98,7 +98,7 @@ class Progress:
         self.extra: dict[str, Callable[[], Mapping[str, Any]]] = {}
         self._measured: tuple[int, float | None] = (0, None)
         self.stop = False
-        self.alarms: Alarms | None = None
+        self.alarms: RewardHacking | None = None
         self.monitors: list[Monitor] = []
         self.base = ""
         self._saved = time.monotonic()
@@ -210,7 +210,7 @@ class Progress:
         save_file(_flatten(self.learner.state(copied=False)), folder / OPTIMIZER)
 
 
-def watch_over(progress: Progress, task: Task, settings: AlarmSettings, seconds: float = 10.0) -> Alarms:
+def watch_over(progress: TrainingSession, task: Task, settings: AlarmSettings, seconds: float = 10.0) -> RewardHacking:
     """Returns the session's monitor of reward hacking, restored from the checkpoint if the run was resumed.
 
     Args:
@@ -220,7 +220,7 @@ def watch_over(progress: Progress, task: Task, settings: AlarmSettings, seconds:
         seconds: time limit of one audit in a worker process.
     """
     if progress.alarms is None:
-        progress.alarms = Alarms(task, settings, seconds)
+        progress.alarms = RewardHacking(task, settings, seconds)
         saved = progress.run.latest()
         if saved is not None and saved.step == progress.step and "alarms" in saved.state:
             progress.alarms.restore(saved.state["alarms"])

@@ -26,7 +26,7 @@ COUNTS = re.compile(r"(num|n)_\w*(layer|expert|block)\w*|\w*_(layers|experts|blo
 LAYERS, EXPERTS = 1024, 1 << 14  # counts that a config may have however few tensors there are
 
 
-def load_foreign(folder: Path, dtype: torch.dtype, kind: object) -> "Foreign":
+def load_foreign(folder: Path, dtype: torch.dtype, kind: object) -> "HFModel":
     """Loads a checkpoint folder's model through transformers; Python code in the folder is never run.
 
     Args:
@@ -60,7 +60,7 @@ def load_foreign(folder: Path, dtype: torch.dtype, kind: object) -> "Foreign":
         )
         inner, found = loaded
         _demand_same_weights(found, folder)
-        model = Foreign(inner.eval(), transformers.DynamicCache)
+        model = HFModel(inner.eval(), transformers.DynamicCache)
         model.demand_adaptable(str(kind))
     except ModelError:
         raise
@@ -133,7 +133,7 @@ def _demand_same_weights(found: Mapping[str, Any], folder: Path) -> None:
         raise ModelError(message)
 
 
-class Foreign(Architecture):
+class HFModel(Architecture):
     """A causal language model of transformers as an `Architecture`.
 
     Training-only behaviour of the inner model, such as dropout, is off by default in training too, because the sampler

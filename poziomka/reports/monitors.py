@@ -31,10 +31,14 @@ MONITORS: tuple[Monitor, ...] = (
     (
         "length (tokens)",
         "rl",
-        (("length/right", "right", RIGHT), ("length/wrong", "wrong", WRONG), ("length/truncated", "truncated", MUTED)),
+        (
+            ("length/correct", "right", RIGHT),
+            ("length/wrong", "wrong", WRONG),
+            ("length/truncated", "truncated", MUTED),
+        ),
     ),
     ("entropy of the policy (nats)", "rl", (("policy/entropy", "", AFTER),)),
-    ("gradient norm", "rl", (("policy/grad_norm", "", AFTER),)),
+    ("gradient norm", "rl", (("optim/grad_norm", "", AFTER),)),
     ("mismatch KL, sampler to learner", "rl", (("policy/mismatch_kl", "", AFTER),)),
     ("clipped tokens (share)", "rl", (("policy/clip_share", "", AFTER),)),
     (

@@ -7,10 +7,10 @@ from typing import Any
 from zlib import crc32
 
 from poziomka.core.errors import SamplerError, SettingsError
-from poziomka.core.sampler import Capabilities, OnToken, Sampler, Sampling
+from poziomka.core.sampler import Capabilities, OnToken, Sampler, SamplingParams
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript, compact, compact_floats
 
-Script = Sequence[str] | Callable[[Transcript, Sampling], str]
+Script = Sequence[str] | Callable[[Transcript, SamplingParams], str]
 
 TOKENIZER = "scripted-words"
 END = 0  # id of the end token, which has no text
@@ -32,10 +32,10 @@ def token_of(piece: str) -> int:
 
 
 class ScriptedSampler(Sampler):
-    """A sampler that replies from a script and follows the rules of `Sampling` as a model would.
+    """A sampler that replies from a script and follows the rules of `SamplingParams` as a model would.
 
-    A thought that reaches `think_most` is closed by a FORCED span, and the script continues after its own "</think>". A
-    thought that ends before `think_least` is padded with " wait". Thinking tokens are counted since the last user
+    A thought that reaches `max_thinking_tokens` is closed by a FORCED span, and the script continues after its own "</think>". A
+    thought that ends before `min_thinking_tokens` is padded with " wait". Thinking tokens are counted since the last user
     message, across requests and thoughts.
 
     Args:
@@ -56,7 +56,7 @@ class ScriptedSampler(Sampler):
         if isinstance(script, str) or not (callable(script) or script):
             message = f"a script is a list of replies or a function: received {script!r}; write ['…'] for one reply"
             raise SettingsError(message)
-        self.requests: list[tuple[Transcript, Sampling]] = []
+        self.requests: list[tuple[Transcript, SamplingParams]] = []
         self.versions: list[str] = [policy]
         self._script = script
         self._given: dict[tuple[str, int], str] = {}
@@ -66,7 +66,9 @@ class ScriptedSampler(Sampler):
         """All but a dtype and a context."""
         return Capabilities(token_ids=True, logprobs=True, scoring=True)
 
-    async def extend(self, transcript: Transcript, sampling: Sampling, on_token: OnToken | None = None) -> Transcript:
+    async def extend(
+        self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None
+    ) -> Transcript:
         """Returns `transcript` followed by the script's next reply.
 
         Raises:
@@ -103,7 +105,7 @@ class ScriptedSampler(Sampler):
     async def release_weights(self) -> None:
         """Does nothing: a script has no weights."""
 
-    def _reply(self, transcript: Transcript, sampling: Sampling) -> str:
+    def _reply(self, transcript: Transcript, sampling: SamplingParams) -> str:
         request = (transcript.text, sampling.seed)
         if request not in self._given:
             if callable(self._script):
@@ -181,7 +183,7 @@ def _logprob(before: int | None, token: int, temperature: float) -> float:
 class _Writing:
     """State of one request while its spans are written."""
 
-    sampling: Sampling
+    sampling: SamplingParams
     thought: int  # thinking tokens so far
     thinking: bool  # a thought is open
     written: int = 0  # tokens so far
@@ -191,7 +193,7 @@ class _Writing:
     def write(self, script: list[str]) -> Iterator[tuple[Author, list[str], Stop | None]]:
         """Yields the author, the words and the stop reason of each span."""
         rest = list(reversed(script))
-        least, most = self.sampling.think_least, self.sampling.think_most
+        least, most = self.sampling.min_thinking_tokens, self.sampling.max_thinking_tokens
         while True:
             if self.thinking and most is not None and self.thought >= most:
                 yield from self._flush(Stop.LENGTH)
@@ -199,7 +201,7 @@ class _Writing:
                 self.thinking, self.said = False, ""
                 while rest and rest.pop().strip() != CLOSE:
                     pass
-            if self.written == self.sampling.tokens:
+            if self.written == self.sampling.max_tokens:
                 yield from self._flush(Stop.LENGTH)
                 return
             over = not rest or rest[-1].strip() == CLOSE
@@ -212,7 +214,7 @@ class _Writing:
             if self._say(rest.pop()):
                 yield from self._flush(Stop.PHRASE)
                 return
-            if thinking and not self.thinking and self.written < self.sampling.tokens:
+            if thinking and not self.thinking and self.written < self.sampling.max_tokens:
                 yield from self._flush(Stop.THOUGHT)
 
     def _say(self, word: str) -> bool:

@@ -15,7 +15,7 @@ from poziomka.core.rollouts.collect import collect, wait_for
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.task import Task
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Transcript
@@ -39,30 +39,30 @@ class Budget(Strategy):
         self,
         sampler: Sampler,
         prompt: Transcript,
-        params: Sampling,
+        params: SamplingParams,
         *,
         open_session: OpenSession | None = None,
         problem: Problem | None = None,
     ) -> Attempt:
         """Returns an attempt of the inner strategy within the budget; see Strategy."""
-        params = replace(params, think_least=self.least, think_most=self.most)
+        params = replace(params, min_thinking_tokens=self.least, max_thinking_tokens=self.most)
         return await self.inner.attempt(sampler, prompt, params, open_session=open_session, problem=problem)
 
     async def attempts(
         self,
         sampler: Sampler,
         prompt: Transcript,
-        params: Sequence[Sampling],
+        params: Sequence[SamplingParams],
         *,
         open_session: OpenSession | None = None,
         problem: Problem | None = None,
     ) -> list[Attempt]:
         """Returns attempts of the inner strategy within the budget; see Strategy."""
-        within = [replace(how, think_least=self.least, think_most=self.most) for how in params]
+        within = [replace(how, min_thinking_tokens=self.least, max_thinking_tokens=self.most) for how in params]
         return await self.inner.attempts(sampler, prompt, within, open_session=open_session, problem=problem)
 
 
-async def fork(sampler: Sampler, long: Transcript, sampling: Sampling, budget: int) -> Transcript:
+async def fork(sampler: Sampler, long: Transcript, sampling: SamplingParams, budget: int) -> Transcript:
     """Returns the reply that the model gives with a smaller thinking budget, from a reply with a larger one.
 
     The long thought is truncated to `budget` tokens and closed by a forced "</think>", and the sampler continues. That
@@ -82,16 +82,18 @@ async def fork(sampler: Sampler, long: Transcript, sampling: Sampling, budget: i
     before = sum(map(len, long.spans[:first]))
     if len(long.spans[first]) <= budget:  # closing token included: at `budget`, the next is forced
         if any(THINK in span.text for span in long.spans[first + 1 :]):
-            return await sampler.extend(long.cut(before), replace(sampling, think_most=budget))
+            return await sampler.extend(long.cut(before), replace(sampling, max_thinking_tokens=budget))
         return long
     cut = long.cut(before + budget) + Span(Author.FORCED, f" {CLOSE}")
-    return await sampler.extend(cut, replace(sampling, tokens=sampling.tokens - budget, think_most=budget))
+    return await sampler.extend(
+        cut, replace(sampling, max_tokens=sampling.max_tokens - budget, max_thinking_tokens=budget)
+    )
 
 
 def at_budgets(
     sampler: Sampler,
     task: Task,
-    sampling: Sampling,
+    sampling: SamplingParams,
     budgets: Sequence[int],
     *,
     problems: int = 200,
@@ -103,7 +105,7 @@ def at_budgets(
     Args:
         sampler: samples the replies.
         task: task without an environment.
-        sampling: parameters of every request, seeds and `think_most` aside.
+        sampling: parameters of every request, seeds and `max_thinking_tokens` aside.
         budgets: thinking tokens, 0 or more each.
         problems: number of problems, from index 0; all of a smaller split.
         attempts: attempts per problem.
@@ -122,7 +124,7 @@ def at_budgets(
     if task.environment is not None:
         message = f"task {task.name!r} talks to an environment while it thinks: evaluate each budget by itself"
         raise SettingsError(message)
-    sampling = replace(sampling, think_most=max(budgets))
+    sampling = replace(sampling, max_thinking_tokens=max(budgets))
     drawn = task.first("test", problems, stand_ins=True)
     with Scoring(task) if scoring is None else nullcontext(scoring) as judge:
         longest = collect(sampler, task, drawn, sampling, attempts=attempts, name=NAME, scoring=judge)
@@ -137,7 +139,7 @@ def at_budgets(
 NAME = "evaluate/test"
 
 
-async def _shorter(sampler: Sampler, scoring: Scoring, group: Group, sampling: Sampling, budget: int) -> Group:
+async def _shorter(sampler: Sampler, scoring: Scoring, group: Group, sampling: SamplingParams, budget: int) -> Group:
     async def one(rollout: Rollout) -> Rollout:
         transcript = await fork(sampler, rollout.transcript, replace(sampling, seed=rollout.seed), budget)
         if transcript is rollout.transcript:

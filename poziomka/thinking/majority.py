@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import seed_of
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Transcript
@@ -57,7 +57,7 @@ class Majority(Strategy):
         self,
         sampler: Sampler,
         prompt: Transcript,
-        params: Sampling,
+        params: SamplingParams,
         *,
         open_session: OpenSession | None = None,
         problem: Problem | None = None,

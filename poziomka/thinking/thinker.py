@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.core.sampler import Capabilities, OnToken, Sampler, Sampling
+from poziomka.core.sampler import Capabilities, OnToken, Sampler, SamplingParams
 from poziomka.core.strategy import Strategy
 from poziomka.core.transcript import Author, Span, Transcript, Tried
 
@@ -25,7 +25,9 @@ class Thinker(Sampler):
         """Features of the inner sampler."""
         return self.sampler.capabilities
 
-    async def extend(self, transcript: Transcript, sampling: Sampling, on_token: OnToken | None = None) -> Transcript:
+    async def extend(
+        self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None
+    ) -> Transcript:
         """Returns the transcript of the answering branch, with the other branches in its `tried`.
 
         Args:

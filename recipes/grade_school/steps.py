@@ -19,7 +19,7 @@ from poziomka.runs import Run
 NAMES = {
     "right": "reward/pass_rate",
     "zero_variance": "groups/zero_variance",
-    "gradient_norm": "policy/grad_norm",
+    "gradient_norm": "optim/grad_norm",
     "tokens_sampled": "tokens/sampled",
     "thinking_tokens": "length/thinking",
 }

@@ -33,7 +33,7 @@ from poziomka.app.train import Training
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation, paired_gain, pass_at, proportion
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.settings import plain
 from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
@@ -77,7 +77,7 @@ def judge(found: Found, folder: Path) -> None:
     if found["corrects"].keys() >= SETS.keys():
         return
     recipe, task, sampler = load(folder)
-    how = Sampling(tokens=recipe.sampling.tokens, think_most=recipe.sampling.think_most)
+    how = SamplingParams(max_tokens=recipe.sampling.max_tokens, max_thinking_tokens=recipe.sampling.max_thinking_tokens)
     for name, (split, start, level) in SETS.items():
         if name not in found["corrects"]:
             problems = task.take(split, start, PROBLEMS, level)

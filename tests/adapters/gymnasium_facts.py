@@ -8,7 +8,7 @@ from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
 from poziomka.core.rollouts.conversation import converse
 from poziomka.core.rollouts.scoring import judge
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks.adapters import Scale, from_gymnasium
 from poziomka.testing import check_environment, check_task
@@ -52,7 +52,7 @@ def guessing(kind=Guess, **settings):
 def talked(task, problem, says):
     session = task.environment(problem).open(problem)
     prompt = Transcript.of(problem.prompt)
-    return asyncio.run(converse(Scripted(says), session, prompt, Sampling(tokens=64)))
+    return asyncio.run(converse(Scripted(says), session, prompt, SamplingParams(max_tokens=64)))
 
 
 def halving(high):

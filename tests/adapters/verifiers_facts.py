@@ -12,7 +12,7 @@ from poziomka.core.errors import TaskError
 from poziomka.core.problem import Verdict
 from poziomka.core.rollouts.conversation import converse
 from poziomka.core.rollouts.scoring import Scoring, judge
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.tasks.adapters import Scale, after_thought, from_verifiers, one_box
 from poziomka.testing import check_environment, check_task
@@ -220,7 +220,7 @@ def guesses(turns, kind=Guess):
     turns = [f"<guess>{right + by}</guess>" for by in turns]
     session = task.environment(problem).open(problem)
     transcript = asyncio.run(
-        converse(Scripted(turns), session, Transcript.of(problem.prompt), Sampling(tokens=len(turns)))
+        converse(Scripted(turns), session, Transcript.of(problem.prompt), SamplingParams(max_tokens=len(turns)))
     )
     return task, problem, transcript
 

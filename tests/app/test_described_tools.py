@@ -11,7 +11,7 @@ from poziomka.app.cli.chat.talk import Talk
 from poziomka.app.doctor import Bench, examine, parts_of
 from poziomka.app.settings.recipe import recipe_of
 from poziomka.core.rollouts.collect import collect
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author
 from poziomka.environments.tools.tool import tool
 from poziomka.environments.tools.toolbox import Toolbox
@@ -62,7 +62,7 @@ def prompts(built):
     """The first problem's prompt as training and evaluation sample it, and as a demonstration shows it."""
     sampler = LocalSampler(built.model, built.chat)
     problem = built.task.problem("train", 0)
-    ((rollout,),) = collect(sampler, built.task, [problem], Sampling(tokens=4), attempts=1)
+    ((rollout,),) = collect(sampler, built.task, [problem], SamplingParams(max_tokens=4), attempts=1)
     shown = Lessons(built.task, built.chat, LessonSettings(tokens_per_step=1), 0)._shown(problem, "", "")
     return prompt_of(built.chat, rollout.transcript), prompt_of(built.chat, shown)
 
@@ -99,7 +99,9 @@ def test_training_and_chat_tell_a_model_of_its_tools_in_the_same_words(values, c
     built = build(recipe(values, checkpoint, tools={"calculator": {}}))
     sampled, shown = prompts(built)
     problem = built.task.problem("train", 0)
-    talk = Talk(LocalSampler(built.model, built.chat), Sampling(tokens=4), toolbox=built.task.environment(problem))
+    talk = Talk(
+        LocalSampler(built.model, built.chat), SamplingParams(max_tokens=4), toolbox=built.task.environment(problem)
+    )
     assert talk.toolbox.prompt() in sampled
     assert talk.toolbox.examples()[0].content in sampled
     (question,) = problem.prompt
@@ -178,6 +180,6 @@ def test_a_model_from_nothing_is_told_nothing():
     bare = build(recipe_of({"task": "large_numbers", "model": {"new": {"width": 16, "layers": 1, "heads": 2}}}))
     sampler = LocalSampler(built.model, built.chat)
     problem = built.task.problem("train", 0)
-    ((rollout,),) = collect(sampler, built.task, [problem], Sampling(tokens=4), attempts=1)
-    ((other,),) = collect(sampler, bare.task, [problem], Sampling(tokens=4), attempts=1)
+    ((rollout,),) = collect(sampler, built.task, [problem], SamplingParams(max_tokens=4), attempts=1)
+    ((other,),) = collect(sampler, bare.task, [problem], SamplingParams(max_tokens=4), attempts=1)
     assert prompt_of(built.chat, rollout.transcript) == prompt_of(built.chat, other.transcript)

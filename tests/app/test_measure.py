@@ -12,7 +12,7 @@ from poziomka.app.settings.recipe import recipe_of
 from poziomka.app.train import Training, train
 from poziomka.core.problem import Score, Verdict
 from poziomka.core.rollouts.evaluation import evaluate, paired_gain
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import plain
 from poziomka.core.transcript import split_thought
@@ -73,7 +73,7 @@ def test_references_that_raise_are_noted_and_end_no_run(tmp_path):
     recipe = recipe_of(VALUES)
     built = build(recipe)
     task = replace(built.task, references=unknown)
-    found = evaluate(ScriptedSampler([" 1"]), task, Sampling(), problems=2)
+    found = evaluate(ScriptedSampler([" 1"]), task, SamplingParams(), problems=2)
     measured = Measured({"trained": {}}, {"trained": dict.fromkeys((0, 2, 8), found)})
     with Run.open(tmp_path / "run", plain(recipe)) as run:
         record(measured, run, task, recipe)

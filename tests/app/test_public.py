@@ -52,7 +52,7 @@ def test_a_model_is_loaded_sampled_and_saved(checkpoint, tmp_path):
     model = pz.load(checkpoint)
     assert repr(model).startswith(f"Model({str(checkpoint)!r}, ")
     asked = pz.Transcript.of([pz.Message("user", "Hi")])
-    reply = wait_for(model.sampler().extend(asked, pz.Sampling(tokens=4)))
+    reply = wait_for(model.sampler().extend(asked, pz.SamplingParams(max_tokens=4)))
     assert reply.cost == 4
     again = pz.load(model.save(tmp_path / "saved"))
     assert model.weights.state_dict().keys() == again.weights.state_dict().keys()
@@ -120,7 +120,7 @@ def test_a_model_learns_from_a_reward_of_ones_own_in_a_few_lines(checkpoint, tmp
     assert any(not torch.equal(before[name], tensor) for name, tensor in trained.weights.state_dict().items())
     sampler = run.sampler()
     assert sampler.policy == "step-000002"
-    found = pz.evaluate(sampler, task, pz.Sampling(tokens=8), problems=2)
+    found = pz.evaluate(sampler, task, pz.SamplingParams(max_tokens=8), problems=2)
     assert 0 <= found.accuracy.mean <= 1
     assert str(run)
     again = pz.load(run.folder)

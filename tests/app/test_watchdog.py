@@ -15,7 +15,7 @@ from poziomka.app.watchdog import IDLE, Watchdog, learning, sampling, scoring
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.scoring import Scoring, under_way
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Message, Transcript
 from poziomka.runs import Run
@@ -110,7 +110,7 @@ def test_an_engine_tells_its_rows_and_tokens(training):
 
     async def watch():
         asked = asyncio.create_task(
-            training.sampler.extend(Transcript.of([Message("user", " 1 2 k3")]), Sampling(tokens=9))
+            training.sampler.extend(Transcript.of([Message("user", " 1 2 k3")]), SamplingParams(max_tokens=9))
         )
         while engine.counters.steps < 3:  # noqa: ASYNC110 the engine has no event to wait for
             await asyncio.sleep(0)
@@ -148,6 +148,6 @@ def test_a_run_notes_what_it_waited_for(training, monkeypatch):
     training.task = task
     problems = task.take("train", 0, 1)
     with training.watcher, training._watchdog():
-        collect(training.sampler, task, problems, Sampling(tokens=4), attempts=2)
+        collect(training.sampler, task, problems, SamplingParams(max_tokens=4), attempts=2)
     assert any("scoring, the check of problem" in note for note in training.run.notes)
     assert training.watcher.notes is training.run.notes

@@ -20,7 +20,7 @@ from poziomka.app.build import build
 from poziomka.app.cli.chat.talk import Screen, Talk, interruptions, open_sampler
 from poziomka.app.settings.recipe import recipe_of
 from poziomka.core.errors import SamplerError
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.settings import plain
 from poziomka.core.transcript import Author, Message, Stop, Transcript
 from poziomka.inference.spans import thought_in
@@ -63,7 +63,9 @@ def screen():
 
 @pytest.fixture
 def talk(folder):
-    return Talk(open_sampler(str(folder), "float32", think=None)[0], Sampling(tokens=12, temperature=1.0), seed=1)
+    return Talk(
+        open_sampler(str(folder), "float32", think=None)[0], SamplingParams(max_tokens=12, temperature=1.0), seed=1
+    )
 
 
 def show(screen, *texts, thinking=False):
@@ -141,7 +143,7 @@ def test_what_is_shown_is_what_was_written(talk, screen):
 
 def test_a_seed_repeats_a_conversation(folder, screen):
     def replies(seed):
-        talk = Talk(open_sampler(str(folder), "float32", think=None)[0], Sampling(tokens=8), seed=seed)
+        talk = Talk(open_sampler(str(folder), "float32", think=None)[0], SamplingParams(max_tokens=8), seed=seed)
         talk.ask("one", screen)
         talk.ask("two", screen)
         return list(talk.transcript.tokens)
@@ -150,7 +152,7 @@ def test_a_seed_repeats_a_conversation(folder, screen):
 
 
 def test_a_system_message_comes_first(folder, screen):
-    talk = Talk(open_sampler(str(folder), "float32", think=None)[0], Sampling(tokens=2), OPENING, 1)
+    talk = Talk(open_sampler(str(folder), "float32", think=None)[0], SamplingParams(max_tokens=2), OPENING, 1)
     talk.ask("one", screen)
     talk.begin()
     talk.ask("two", screen)
@@ -196,7 +198,7 @@ def test_a_thought_can_be_asked_for(folder, screen, tmp_path):
     thinking = shutil.copytree(folder, tmp_path / "thinking")
     (thinking / "chat_template.jinja").write_text(TEMPLATE + "{# replies begin with <think> #}")
     sampler, _ = open_sampler(str(thinking), "float32", think=True)
-    talk = Talk(sampler, Sampling(tokens=9, think_most=3), seed=1)
+    talk = Talk(sampler, SamplingParams(max_tokens=9, max_thinking_tokens=3), seed=1)
     assert "3 of them thought" in talk.ask("one", screen)
     assert screen.out.getvalue().startswith("[thought]\n")
 
@@ -205,7 +207,7 @@ def test_a_thought_can_be_asked_for(folder, screen, tmp_path):
 def test_a_model_without_marks_of_a_thought_answers_without_one_and_a_notice_says_so(folder, screen):
     sampler, notes = open_sampler(str(folder), "float32", think=True)
     assert any("--think is left out" in note for note in notes)
-    talk = Talk(sampler, Sampling(tokens=9, think_most=3), seed=1)
+    talk = Talk(sampler, SamplingParams(max_tokens=9, max_thinking_tokens=3), seed=1)
     assert "thought" not in talk.ask("one", screen)
     assert "[thought]" not in screen.out.getvalue()
     assert sampler.chat.read(talk.transcript).reply

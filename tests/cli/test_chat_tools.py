@@ -13,7 +13,7 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from poziomka.app.cli.chat.talk import Screen, Talk, open_sampler
 from poziomka.app.tool_formats import calls_of
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, compact
 from poziomka.environments.sandbox.monty import Monty
 from poziomka.environments.tools.registry import tool_named
@@ -88,7 +88,7 @@ def screen():
 def talk_of(folder, toolbox, *replies):
     loaded = open_sampler(str(folder), "float32", think=None)[0]
     sampler = Dictated(loaded.engine.model, loaded.chat).dictate(*replies)
-    return Talk(sampler, Sampling(tokens=400), seed=1, toolbox=toolbox)
+    return Talk(sampler, SamplingParams(max_tokens=400), seed=1, toolbox=toolbox)
 
 
 def test_a_call_its_output_and_the_reply_are_shown(folder, toolbox, screen):

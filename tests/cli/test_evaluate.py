@@ -9,7 +9,7 @@ from poziomka.app.cli.evaluate import Curve
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.rollouts.evaluation import Evaluation
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
 
 
@@ -21,7 +21,7 @@ def attempt(name, score):
 
 def curve(*scores):
     found = Evaluation([[attempt(f"p{number}", score)] for number, score in enumerate(scores)])
-    return Curve(Path("run"), "step-000001", "sums", len(scores), 1, Sampling(), {8: found})
+    return Curve(Path("run"), "step-000001", "sums", len(scores), 1, SamplingParams(), {8: found})
 
 
 @pytest.mark.fault("A11")

@@ -7,7 +7,7 @@ import pytest
 
 from poziomka.app.build import load
 from poziomka.core.rollouts.collect import collect
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.runs import Run
 from poziomka.runs.storage.journal import write_journal
 
@@ -17,7 +17,9 @@ def served(finished, tmp_path):
     """Writes a journal of unjudged replies and a file of scores; returns both, and how many replies there are."""
     _, task, sampler = load(finished)
     problems = task.take("train", 500, 6)
-    groups = collect(sampler, task, problems, Sampling(tokens=12, think_most=8), attempts=6, name="served")
+    groups = collect(
+        sampler, task, problems, SamplingParams(max_tokens=12, max_thinking_tokens=8), attempts=6, name="served"
+    )
     bare = [
         [replace(rollout, branches=(replace(rollout.branches[0], score=None),)) for rollout in group]
         for group in groups

@@ -105,7 +105,7 @@ def test_a_run_killed_thirty_times_ends_as_if_undisturbed(start, outside, conten
 
 def test_the_reference_run_learned_something(contents, reference):
     lines = [line for line in contents(reference)["metrics"] if line["stage"] == "rl"]
-    assert sum(line.get("policy/grad_norm", 0.0) > 0 for line in lines) >= 3
+    assert sum(line.get("optim/grad_norm", 0.0) > 0 for line in lines) >= 3
 
 
 def test_ctrl_c_saves_names_the_command_that_resumes_and_the_rest_is_as_if_undisturbed(

@@ -11,7 +11,7 @@ from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch
 from poziomka.core.rollouts.collect import Collector, collect, wait_for
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.strategy import Attempt, Strategy
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Transcript
@@ -57,7 +57,7 @@ def task(room=None, **more):
 
 
 def gather(*script, room=None, attempts=1, name="collect", problems=PROBLEMS[:1]):
-    return collect(ScriptedSampler(script), task(room), problems, Sampling(), attempts=attempts, name=name)
+    return collect(ScriptedSampler(script), task(room), problems, SamplingParams(), attempts=attempts, name=name)
 
 
 def test_groups_come_in_the_order_of_the_problems():
@@ -77,19 +77,19 @@ def test_no_problems_are_no_groups():
 
 def test_every_attempt_has_a_seed_of_its_own():
     sampler = ScriptedSampler([" 1"])
-    collect(sampler, task(), PROBLEMS, Sampling(), attempts=4)
+    collect(sampler, task(), PROBLEMS, SamplingParams(), attempts=4)
     assert len({sampling.seed for _, sampling in sampler.requests}) == 12
 
 
 def test_the_same_problem_twice_gets_other_seeds():
     sampler = ScriptedSampler([" 1"])
-    collect(sampler, task(), PROBLEMS[:1] * 2, Sampling())
+    collect(sampler, task(), PROBLEMS[:1] * 2, SamplingParams())
     assert len({sampling.seed for _, sampling in sampler.requests}) == 2
 
 
 def test_the_same_name_repeats_and_another_does_not():
     def replies(name):
-        groups = collect(SEEDS, task(), PROBLEMS, Sampling(), name=name)
+        groups = collect(SEEDS, task(), PROBLEMS, SamplingParams(), name=name)
         return [group[0].transcript.reply for group in groups]
 
     assert replies("step-1") == replies("step-1") != replies("step-2")
@@ -107,7 +107,7 @@ def test_a_rollout_names_step_problem_attempt_and_policy():
 def test_a_scoring_of_ones_own_is_used_and_left_open():
     with Scoring(task()) as scoring:
         for _ in range(2):
-            (group,) = collect(ScriptedSampler([" 1"]), task(), PROBLEMS[:1], Sampling(), scoring=scoring)
+            (group,) = collect(ScriptedSampler([" 1"]), task(), PROBLEMS[:1], SamplingParams(), scoring=scoring)
             assert group[0].score.correct
 
 
@@ -120,7 +120,7 @@ def test_an_environment_takes_part():
 
 def test_a_task_may_have_no_environment_for_some_problems():
     plain = Task("sums", None, scorer, environment=lambda problem: None, trusted=True)
-    assert collect(ScriptedSampler([" 1"]), plain, PROBLEMS[:1], Sampling())[0][0].score.correct
+    assert collect(ScriptedSampler([" 1"]), plain, PROBLEMS[:1], SamplingParams())[0][0].score.correct
 
 
 @pytest.mark.parametrize("part", ["open", "reply", "close"])
@@ -141,7 +141,7 @@ def test_an_environment_that_cannot_be_made_fails_each_attempt():
         raise OSError(problem.key)
 
     broken_task = Task("sums", None, scorer, environment=broken, trusted=True)
-    (group,) = collect(ScriptedSampler([" 1"]), broken_task, PROBLEMS[:1], Sampling(), attempts=2)
+    (group,) = collect(ScriptedSampler([" 1"]), broken_task, PROBLEMS[:1], SamplingParams(), attempts=2)
     assert [rollout.score.verdict for rollout in group] == [Verdict.ERROR] * 2
     assert group[0].score.why == "the environment of the task raised OSError: 0+1"
 
@@ -153,7 +153,7 @@ def test_a_failed_attempt_has_no_policy():
 
 def test_a_samplers_error_is_not_the_environments():
     with pytest.raises(SamplerError, match="received int"):
-        collect(ScriptedSampler(lambda transcript, sampling: 7), task(Room()), PROBLEMS[:1], Sampling())
+        collect(ScriptedSampler(lambda transcript, sampling: 7), task(Room()), PROBLEMS[:1], SamplingParams())
 
 
 def test_a_rollout_that_was_not_judged_has_no_score():
@@ -184,7 +184,9 @@ class Twice(Strategy):
 def attempted(strategy, *script, judge=scorer, room=None, attempts=1):
     judged = Task("sums", None, judge, environment=room and (lambda problem: room), trusted=True)
     with Scoring(judged) as scoring:
-        ((*found,),) = Collector(ScriptedSampler(script), scoring, strategy).collect(PROBLEMS[:1], Sampling(), attempts)
+        ((*found,),) = Collector(ScriptedSampler(script), scoring, strategy).collect(
+            PROBLEMS[:1], SamplingParams(), attempts
+        )
     return found
 
 
@@ -256,7 +258,7 @@ def test_groups_come_as_they_are_finished_and_an_early_end_cancels_the_rest():
 
     async def first():
         with Scoring(task()) as scoring:
-            groups = Collector(Slow([" 2"]), scoring).groups(PROBLEMS, Sampling())
+            groups = Collector(Slow([" 2"]), scoring).groups(PROBLEMS, SamplingParams())
             found = await anext(groups)
             await groups.aclose()
         return found
@@ -327,7 +329,7 @@ def broken_task(part, act):
 )
 def test_an_environment_may_raise_anything_in_any_part(part, error):
     task = broken_task(part, failing(error))
-    groups = collect(ScriptedSampler([" go"]), task, PROBLEMS[:1], Sampling(tokens=4), attempts=2)
+    groups = collect(ScriptedSampler([" go"]), task, PROBLEMS[:1], SamplingParams(max_tokens=4), attempts=2)
     for rollout in groups[0]:
         assert (rollout.score.verdict, rollout.score.reward) == (Verdict.ERROR, None)
         assert type(error).__name__ in rollout.score.why
@@ -336,7 +338,7 @@ def test_an_environment_may_raise_anything_in_any_part(part, error):
 def test_an_environment_that_fails_at_one_problem_fails_no_other():
     task = broken_task("reply", failing(SystemExit(1)))
     sampler = ScriptedSampler(lambda transcript, _: " go" if "0 +" in transcript.text else " 2")
-    groups = collect(sampler, task, PROBLEMS[:2], Sampling())
+    groups = collect(sampler, task, PROBLEMS[:2], SamplingParams())
     assert [group[0].score.verdict for group in groups] == [Verdict.ERROR, Verdict.CORRECT]
 
 
@@ -354,14 +356,16 @@ def test_an_environment_that_fails_at_one_problem_fails_no_other():
     ],
 )
 def test_what_is_no_environment_fails_its_attempts(part, value):
-    ((rollout,),) = collect(ScriptedSampler([" go", " 1"]), broken_task(part, lambda: value), PROBLEMS[:1], Sampling())
+    ((rollout,),) = collect(
+        ScriptedSampler([" go", " 1"]), broken_task(part, lambda: value), PROBLEMS[:1], SamplingParams()
+    )
     assert (rollout.score.verdict, rollout.score.reward) == (Verdict.ERROR, None)
 
 
 @pytest.mark.parametrize("span", [None, Span(Author.ENVIRONMENT, 7)])
 def test_a_reply_without_text_fails_its_attempt(span):
     ((rollout,),) = collect(
-        ScriptedSampler([" go", " 1"]), broken_task("reply", lambda: Reply(span)), PROBLEMS[:1], Sampling()
+        ScriptedSampler([" go", " 1"]), broken_task("reply", lambda: Reply(span)), PROBLEMS[:1], SamplingParams()
     )
     assert rollout.score.verdict is Verdict.ERROR
     assert "spans of text" in rollout.score.why
@@ -371,7 +375,10 @@ def test_a_reply_without_text_fails_its_attempt(span):
 def test_ctrl_c_inside_an_environment_ends_the_collection(part):
     with pytest.raises(KeyboardInterrupt):
         collect(
-            ScriptedSampler([" go", " 1"]), broken_task(part, failing(KeyboardInterrupt())), PROBLEMS[:1], Sampling()
+            ScriptedSampler([" go", " 1"]),
+            broken_task(part, failing(KeyboardInterrupt())),
+            PROBLEMS[:1],
+            SamplingParams(),
         )
 
 
@@ -381,7 +388,7 @@ def test_a_wrong_setting_of_ours_ends_the_collection():
         raise SettingsError(message)
 
     with pytest.raises(SettingsError, match="top_k"):
-        collect(ScriptedSampler(refuse), task(Room()), PROBLEMS[:1], Sampling())
+        collect(ScriptedSampler(refuse), task(Room()), PROBLEMS[:1], SamplingParams())
 
 
 def test_a_problem_that_could_not_be_drawn_is_a_failed_check_at_each_attempt():
@@ -392,7 +399,7 @@ def test_a_problem_that_could_not_be_drawn_is_a_failed_check_at_each_attempt():
         "test", 0, 3, stand_ins=True
     )
     sampler = ScriptedSampler([" 1"])
-    groups = collect(sampler, task(), drawn, Sampling(), attempts=2)
+    groups = collect(sampler, task(), drawn, SamplingParams(), attempts=2)
     assert [[rollout.score.reward for rollout in group] for group in groups] == [[1, 1], [None, None], [1, 1]]
     assert groups[1][0].score.why.startswith("the source of task 'sums' raised ZeroDivisionError at test/1")
     assert len(sampler.requests) == 4  # the model was asked nothing about it

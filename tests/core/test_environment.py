@@ -8,7 +8,7 @@ from poziomka.core.environment import Reply
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.conversation import converse
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.task import Task, asked
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
 from poziomka.testing import ScriptedSampler
@@ -41,7 +41,9 @@ def reply(text, **more):
 
 
 def talk(session, *script, tokens=50):
-    return asyncio.run(converse(ScriptedSampler(script), session, QUESTION, Sampling(stop=("go",), tokens=tokens)))
+    return asyncio.run(
+        converse(ScriptedSampler(script), session, QUESTION, SamplingParams(stop=("go",), max_tokens=tokens))
+    )
 
 
 class AfterEnd(Answers):
@@ -90,7 +92,7 @@ def test_the_tokens_are_those_of_all_turns_together():
 
 def test_an_exchange_whose_tokens_nobody_counts_ends_too():
     session = Answers(*[reply(" on")] * 9)
-    transcript = asyncio.run(converse(Mute(), session, QUESTION, Sampling(tokens=4)))
+    transcript = asyncio.run(converse(Mute(), session, QUESTION, SamplingParams(max_tokens=4)))
     assert transcript.reply == " go on" * 4
 
 

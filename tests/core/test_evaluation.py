@@ -11,7 +11,7 @@ from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation, evaluate, paired_gain, pass_at, proportion, wilson
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Transcript, compact
 from poziomka.testing import ScriptedSampler
@@ -197,7 +197,7 @@ def scorer(problem, transcript):
 @pytest.mark.parametrize(("size", "count"), [(None, 3), (2, 2)])
 def test_a_split_is_evaluated_from_its_start(size, count):
     task = Task("sums", source, scorer, size=size, trusted=True)
-    result = evaluate(ScriptedSampler([" 0", " 5", " 2"]), task, Sampling(), problems=3)
+    result = evaluate(ScriptedSampler([" 0", " 5", " 2"]), task, SamplingParams(), problems=3)
     assert [group[0].problem.key for group in result.groups] == [f"test/{index}" for index in range(count)]
     assert result.corrects == [[1.0], [0.0], [1.0]][:count]
 
@@ -205,7 +205,7 @@ def test_a_split_is_evaluated_from_its_start(size, count):
 def test_an_evaluation_repeats_exactly():
     task = Task("sums", source, scorer, trusted=True)
     sampler = ScriptedSampler(lambda transcript, sampling: f" {sampling.seed}")
-    first, second = (evaluate(sampler, task, Sampling(), problems=2, attempts=2) for _ in range(2))
+    first, second = (evaluate(sampler, task, SamplingParams(), problems=2, attempts=2) for _ in range(2))
     assert first.groups == second.groups
 
 
@@ -256,7 +256,7 @@ def test_a_problem_that_cannot_be_drawn_is_a_failed_check_of_the_evaluation():
     found = evaluate(
         ScriptedSampler([" 7"]),
         Task("sums", source, lambda problem, transcript: Score.right("7"), trusted=True),
-        Sampling(),
+        SamplingParams(),
         problems=3,
         attempts=2,
     )

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from poziomka.core.errors import SamplerError, SettingsError
-from poziomka.core.sampler import Sampler, Sampling, WeightHost
+from poziomka.core.sampler import Sampler, SamplingParams, WeightHost
 from poziomka.core.transcript import Author, Message, Span, Transcript
 from poziomka.testing import ScriptedSampler
 
@@ -29,26 +29,26 @@ class Echo(Sampler):
         {"top_p": 0.0},
         {"top_p": 1.1},
         {"tokens": 0},
-        {"think_least": -1},
-        {"think_most": -1},
-        {"think_least": 3, "think_most": 2},
+        {"min_thinking_tokens": -1},
+        {"max_thinking_tokens": -1},
+        {"min_thinking_tokens": 3, "max_thinking_tokens": 2},
         {"stop": ("",)},
     ],
 )
 def test_a_setting_out_of_range_is_refused(wrong):
     with pytest.raises(SettingsError, match=r"sampling\.\w+ must be .*: received"):
-        Sampling(**wrong)
+        SamplingParams(**wrong)
 
 
 @pytest.mark.parametrize(
     ("sampling", "plain"),
     [
-        (Sampling(), True),
-        (Sampling(temperature=0.7, think_most=5, stop=("x",)), True),
-        (Sampling(temperature=0), False),
-        (Sampling(top_k=5), False),
-        (Sampling(top_p=0.9), False),
-        (Sampling(think_least=1), False),
+        (SamplingParams(), True),
+        (SamplingParams(temperature=0.7, max_thinking_tokens=5, stop=("x",)), True),
+        (SamplingParams(temperature=0), False),
+        (SamplingParams(top_k=5), False),
+        (SamplingParams(top_p=0.9), False),
+        (SamplingParams(min_thinking_tokens=1), False),
     ],
 )
 def test_plain_sampling_draws_from_the_models_own_distribution(sampling, plain):
@@ -56,7 +56,7 @@ def test_plain_sampling_draws_from_the_models_own_distribution(sampling, plain):
 
 
 def test_branch_extends_once_for_each_sampling_in_order():
-    replies = asyncio.run(Echo().branch(QUESTION, [Sampling(seed=seed) for seed in (3, 1, 2)]))
+    replies = asyncio.run(Echo().branch(QUESTION, [SamplingParams(seed=seed) for seed in (3, 1, 2)]))
     assert [reply.reply for reply in replies] == [" 3", " 1", " 2"]
 
 
@@ -73,7 +73,7 @@ def test_a_sampler_without_weights_is_no_host_of_weights():
 def test_branch_tells_the_index_before_each_token():
     heard = []
     sampler = ScriptedSampler(lambda transcript, sampling: f" a{sampling.seed} b{sampling.seed}")
-    samplings = [Sampling(seed=seed) for seed in (4, 7)]
+    samplings = [SamplingParams(seed=seed) for seed in (4, 7)]
     replies = asyncio.run(sampler.branch(QUESTION, samplings, lambda *told: heard.append(told) or True))
     for index, reply in enumerate(replies):
         assert [token for where, _, token in heard if where == index] == list(reply.spans[-1].tokens)

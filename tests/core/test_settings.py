@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poziomka.core.errors import SettingsError
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.settings import build, check, override, plain, read_toml, setting, to_toml
 
 
@@ -121,7 +121,7 @@ def test_a_right_value_is_kept(values):
 
 def test_a_class_checks_itself_too():
     with pytest.raises(SettingsError, match=r"sampling\.top_p must be"):
-        build(Sampling, {"top_p": 2.0})
+        build(SamplingParams, {"top_p": 2.0})
 
 
 def test_a_dataclass_may_be_absent():

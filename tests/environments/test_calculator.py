@@ -12,7 +12,7 @@ from poziomka.core.environment import Environment, Session
 from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.conversation import converse
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Message, Span, Transcript
 from poziomka.environments import Calculator, calculate
 from poziomka.testing import ScriptedSampler
@@ -150,7 +150,7 @@ def test_it_is_an_environment():
 def talk(*replies, tokens=100):
     calculator = Calculator()
     session = calculator.open(PROBLEM)
-    sampling = Sampling(stop=calculator.stop, tokens=tokens)
+    sampling = SamplingParams(stop=calculator.stop, max_tokens=tokens)
     try:
         return asyncio.run(converse(ScriptedSampler(replies), session, QUESTION, sampling))
     finally:

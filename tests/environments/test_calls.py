@@ -8,7 +8,7 @@ import pytest
 from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.conversation import converse
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.environments.tools.formats.call_format import Call, Plain, Result, latest, unmarked
 from poziomka.environments.tools.formats.registry import FORMATS, format_named, format_of
@@ -308,7 +308,7 @@ def test_no_words_take_long_to_read(name):
 def talk(name, *script, tools=None):
     toolbox = Toolbox(tools or list(TOOLS.values()), name)
     session = toolbox.open(PROBLEM)
-    sampling = Sampling(stop=toolbox.stop, tokens=200)
+    sampling = SamplingParams(stop=toolbox.stop, max_tokens=200)
     return asyncio.run(converse(ScriptedSampler(script), session, Transcript.of(PROBLEM.prompt), sampling))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.conversation import converse
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import CLOSE, Author, Transcript
 from poziomka.environments.tools.formats.registry import format_named
 from poziomka.environments.tools.tool import Tool, tool
@@ -115,7 +115,7 @@ def exchange(name, *turns, tool=TOOLS["echo"]):
         return said[len(own) :]
 
     session = toolbox.open(PROBLEM)
-    sampling = Sampling(stop=toolbox.stop, tokens=500)
+    sampling = SamplingParams(stop=toolbox.stop, max_tokens=500)
     return asyncio.run(converse(ScriptedSampler(script), session, Transcript.of(PROBLEM.prompt), sampling))
 
 

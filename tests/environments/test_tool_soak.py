@@ -14,7 +14,7 @@ import pytest
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.safety.processes import descendants
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author
 from poziomka.environments.sandbox.interpreter import CALL
@@ -152,7 +152,7 @@ def test_ten_thousand_sessions_with_faults_end_as_verdicts_and_leave_nothing(pla
         wanted.update((fault, faults_of(place)[fault][1]) for fault in faults)
         asked = [Problem.ask("soak", fault, f"{place} {fault}", fault=fault) for fault in faults]
         sampler = ScriptedSampler(script)
-        groups = collect(sampler, task, asked, Sampling(tokens=1000), name=f"soak/{start}")
+        groups = collect(sampler, task, asked, SamplingParams(max_tokens=1000), name=f"soak/{start}")
         scores = [group[0].score for group in groups]
         assert all((s.reward is None) == (s.verdict in ("error", "timeout")) for s in scores)
         found.update((fault, score.verdict.value) for fault, score in zip(faults, scores, strict=True))

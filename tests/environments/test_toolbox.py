@@ -9,7 +9,7 @@ from poziomka.core.errors import EnvironmentFailure, SettingsError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.conversation import converse
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Message, Span, Transcript
 from poziomka.environments.sandbox.monty import Monty
@@ -79,7 +79,7 @@ def answer(session, *words):
 
 def talk(toolbox, *script, tokens=100):
     session = toolbox.open(PROBLEM)
-    sampling = Sampling(stop=toolbox.stop, tokens=tokens)
+    sampling = SamplingParams(stop=toolbox.stop, max_tokens=tokens)
     try:
         return asyncio.run(converse(ScriptedSampler(script), session, QUESTION, sampling))
     finally:
@@ -164,7 +164,7 @@ def test_an_attempt_in_which_a_tool_failed_is_not_judged():
         lambda _: Toolbox([tool(moody)]),
         trusted=True,
     )
-    ((rollout,),) = collect(ScriptedSampler([" <tool> ours </tool>"]), task, task.take("train", 0, 1), Sampling())
+    ((rollout,),) = collect(ScriptedSampler([" <tool> ours </tool>"]), task, task.take("train", 0, 1), SamplingParams())
     assert rollout.score.verdict is Verdict.ERROR
     assert rollout.score.reward is None
 
@@ -323,7 +323,7 @@ def test_a_tool_may_raise_anything_and_no_collection_ends(part, error):
         trusted=True,
     )
     sampler = ScriptedSampler([" <tool> </tool>", " 42"])
-    ((rollout,),) = collect(sampler, task, task.take("train", 0, 1), Sampling())
+    ((rollout,),) = collect(sampler, task, task.take("train", 0, 1), SamplingParams())
     assert (rollout.score.verdict, rollout.score.reward) == (Verdict.ERROR, None)
     assert type(error).__name__ in rollout.score.why
 

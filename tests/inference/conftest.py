@@ -6,9 +6,9 @@ from array import array
 import pytest
 import torch
 
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Message, Transcript
-from poziomka.inference.engine import Engine, EngineLimits, Marks, Request
+from poziomka.inference.engine import Engine, EngineLimits, SpecialTokens, Request
 from poziomka.inference.local import LocalSampler
 from poziomka.models.checkpoints.weights import build_model
 from poziomka.models.text.chat import PlainFormat
@@ -66,7 +66,7 @@ def any_model(request, build):
 @pytest.fixture
 def engine_of(tokenizer):
     def engine_of(model, **limits):
-        marks = Marks(frozenset([tokenizer.end]), tokenizer.think, tokenizer.close)
+        marks = SpecialTokens(frozenset([tokenizer.end]), tokenizer.think, tokenizer.close)
         return Engine(copy.deepcopy(model), marks, tokenizer.decode, "v1", EngineLimits(**limits))
 
     return engine_of
@@ -84,7 +84,7 @@ class Desk:
             assert name not in self.pieces
             self.pieces[name] = pieces
 
-        request = Request(array("i", prefix), Sampling(**sampling), thought, thinking, done)
+        request = Request(array("i", prefix), SamplingParams(**sampling), thought, thinking, done)
         self.engine.submit(request)
         return request
 

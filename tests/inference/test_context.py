@@ -12,7 +12,7 @@ from poziomka.core.errors import TranscriptError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.evaluation import evaluate
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
 from poziomka.inference.engine import EngineLimits
@@ -24,11 +24,11 @@ from poziomka.models.text.chat import PlainFormat
 from poziomka.models.text.tokenizer import Tokenizer
 
 PROMPT = [1, 7, 8, 9, 3]
-ENDLESS = {"seed": 5, "thinking": True, "think_least": 500}
+ENDLESS = {"seed": 5, "thinking": True, "min_thinking_tokens": 500}
 
 
 def extend(sampler, transcript, **how):
-    return asyncio.run(sampler.extend(transcript, Sampling(**{"tokens": 20, "seed": 3} | how)))
+    return asyncio.run(sampler.extend(transcript, SamplingParams(**{"tokens": 20, "seed": 3} | how)))
 
 
 def short_sampler(build, chat, context):
@@ -41,7 +41,7 @@ def short_sampler(build, chat, context):
 @pytest.mark.fault("B9")
 def test_a_reply_ends_where_the_model_reads_no_further(build, chat, question):
     sampler = short_sampler(build, chat, 24)
-    reply = extend(sampler, question(), tokens=200, think_least=200)
+    reply = extend(sampler, question(), tokens=200, min_thinking_tokens=200)
     assert (len(reply), reply.stop) == (24, Stop.LENGTH)
 
 
@@ -68,7 +68,7 @@ def test_a_model_of_learned_positions_stops_at_the_last(tmp_path):
     assert sampler.context == 64
 
     async def both(transcripts):
-        how = Sampling(tokens=200, think_least=200, seed=1)
+        how = SamplingParams(max_tokens=200, min_thinking_tokens=200, seed=1)
         return await asyncio.gather(*(sampler.extend(transcript, how) for transcript in transcripts))
 
     texts = [" 1 2 3", " 4" * 50]
@@ -93,7 +93,7 @@ def test_a_reply_that_fills_the_context_is_the_beginning_of_a_longer_one(model, 
 @pytest.mark.fault("A1")
 def test_a_thought_that_is_closed_by_force_at_the_end_of_the_context_ends_by_length(model, desk_of):
     desk = desk_of(model, context=9)
-    desk.ask("mine", PROMPT, seed=5, tokens=40, thinking=True, think_least=3, think_most=3)
+    desk.ask("mine", PROMPT, seed=5, tokens=40, thinking=True, min_thinking_tokens=3, max_thinking_tokens=3)
     pieces = desk.finish().pieces["mine"]
     assert [(piece.author, len(piece.tokens)) for piece in pieces] == [
         (Author.MODEL, 3),
@@ -109,7 +109,7 @@ def test_a_prompt_that_fills_the_context_ends_by_length_and_the_others_are_answe
     sampler = LocalSampler(model, chat, limits=EngineLimits(context=30))
 
     async def both():
-        how = Sampling(tokens=20, seed=3)
+        how = SamplingParams(max_tokens=20, seed=3)
         return await asyncio.gather(sampler.extend(question(" 1" * 40), how), sampler.extend(question(), how))
 
     full, answered = asyncio.run(both())
@@ -154,7 +154,9 @@ def task_of(texts, environment=None):
 def test_a_tools_answer_that_fills_the_context_ends_the_conversation_by_length(model, chat):
     sampler = LocalSampler(model, chat, limits=EngineLimits(context=30))
     task = task_of([" 1"], Counting(40))
-    ((rollout,),) = collect(sampler, task, task.take("test", 0, 1), Sampling(tokens=50, think_least=50))
+    ((rollout,),) = collect(
+        sampler, task, task.take("test", 0, 1), SamplingParams(max_tokens=50, min_thinking_tokens=50)
+    )
     assert [span.author for span in rollout.transcript][-3:] == [Author.MODEL, Author.ENVIRONMENT, Author.MODEL]
     assert rollout.transcript.stop is Stop.LENGTH
     assert rollout.score.verdict is Verdict.TRUNCATED
@@ -164,7 +166,7 @@ def test_a_tools_answer_that_fills_the_context_ends_the_conversation_by_length(m
 def test_a_conversation_of_many_turns_never_passes_the_context(model, chat):
     sampler = LocalSampler(model, chat, limits=EngineLimits(context=30))
     task = task_of([" 1", " 2", " 3"], Counting(2))
-    for group in collect(sampler, task, task.take("test", 0, 3), Sampling(tokens=50, think_least=50)):
+    for group in collect(sampler, task, task.take("test", 0, 3), SamplingParams(max_tokens=50, min_thinking_tokens=50)):
         own = [place for place, mine in enumerate(group[0].transcript.by(Author.MODEL)) if mine]
         assert max(own) < 30
         assert group[0].transcript.stop is Stop.LENGTH
@@ -174,7 +176,9 @@ def test_a_conversation_of_many_turns_never_passes_the_context(model, chat):
 def test_an_evaluation_records_a_verdict_for_prompts_that_cannot_be_answered(model, chat):
     """One fills the context, one holds a word that is not in the vocabulary."""
     sampler = LocalSampler(model, chat, limits=EngineLimits(context=30))
-    found = evaluate(sampler, task_of([" 1", " 1" * 40, " eleven"]), Sampling(tokens=5), problems=3, attempts=2)
+    found = evaluate(
+        sampler, task_of([" 1", " 1" * 40, " eleven"]), SamplingParams(max_tokens=5), problems=3, attempts=2
+    )
     assert {rollout.score.verdict for rollout in found.groups[1]} == {Verdict.TRUNCATED}
     assert {rollout.score.verdict for rollout in found.groups[2]} == {Verdict.ERROR}
     assert "eleven" in found.groups[2][0].score.why

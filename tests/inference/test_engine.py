@@ -7,7 +7,12 @@ import pytest
 from poziomka.inference.engine import READ_AT_ONCE, _chunks
 
 PROMPT = [1, 7, 8, 9, 3]
-LONG = {"seed": 5, "tokens": 24, "thinking": True, "think_least": 24}  # a reply that does not end before its 24 tokens
+LONG = {
+    "seed": 5,
+    "tokens": 24,
+    "thinking": True,
+    "min_thinking_tokens": 24,
+}  # a reply that does not end before its 24 tokens
 LENGTHS = (2, 9, 3, 17, 30, 5)
 
 
@@ -143,7 +148,7 @@ def test_prompts_of_like_length_are_read_together(desk):
 
 def test_rows_that_nobody_uses_take_no_room(desk):
     for number in range(30):
-        desk.ask(number, PROMPT, seed=number, tokens=20, thinking=True, think_least=20)
+        desk.ask(number, PROMPT, seed=number, tokens=20, thinking=True, min_thinking_tokens=20)
         desk.finish()
     assert (desk.engine._memory.capacity, desk.engine._memory.room) == (8, 64)
 

@@ -8,7 +8,7 @@ import torch
 from poziomka.core.errors import SamplerError
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.evaluation import evaluate
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.task import Task
 from poziomka.inference.local import LocalSampler
 from poziomka.inference.token_sampling import LARGE, choose
@@ -33,7 +33,7 @@ def broken(request, chat):
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_sampling_names_the_weights_that_are_not_finite(broken, question, temperature):
     with pytest.raises(SamplerError, match=NAMED.format(r"blocks\.1\.feedforward\.down")):
-        asyncio.run(broken.extend(question(), Sampling(tokens=5, temperature=temperature)))
+        asyncio.run(broken.extend(question(), SamplingParams(max_tokens=5, temperature=temperature)))
 
 
 @pytest.mark.fault("A9")
@@ -43,7 +43,7 @@ def test_an_evaluation_of_such_weights_is_an_error_and_no_accuracy(broken):
 
     task = Task("any", source, lambda problem, transcript: Score.wrong(""), trusted=True)
     with pytest.raises(SamplerError, match="logits are not finite"):
-        evaluate(broken, task, Sampling(tokens=5), problems=10)
+        evaluate(broken, task, SamplingParams(max_tokens=5), problems=10)
 
 
 @pytest.mark.fault("A9")
@@ -57,7 +57,7 @@ def test_logits_that_overflow_in_finite_weights_are_an_error(model, chat, questi
     with torch.no_grad():
         model.norm.weight.fill_(3e38)
     with pytest.raises(SamplerError, match="all weights are finite, so a product overflowed"):
-        asyncio.run(LocalSampler(model, chat).extend(question(" 1 2 3"), Sampling(tokens=5)))
+        asyncio.run(LocalSampler(model, chat).extend(question(" 1 2 3"), SamplingParams(max_tokens=5)))
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])

@@ -31,7 +31,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from poziomka.core.errors import SamplerError
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Message, Stop, Transcript
 from poziomka.models.text.chat import PlainFormat
 from poziomka.models.text.tokenizer import Tokenizer
@@ -43,7 +43,7 @@ sampler = LlamaCppSampler(Path(sys.argv[2]), chat, context=256, threads=1)
 question = Transcript.of([Message("user", "What is 2 + 2?")])
 
 def extend(before=question, **how):
-    return asyncio.run(sampler.extend(before, Sampling(**{"tokens": 12, "seed": 3} | how)))
+    return asyncio.run(sampler.extend(before, SamplingParams(**{"tokens": 12, "seed": 3} | how)))
 
 def say(**found):
     print("FOUND" + json.dumps(found))
@@ -75,7 +75,7 @@ def peer(tmp_path_factory):
 
 @pytest.mark.peers
 def test_it_keeps_the_contract_of_a_sampler(peer):
-    found = peer("say(untried=check_sampler(sampler, question, sampling=Sampling(tokens=10, seed=1)))")
+    found = peer("say(untried=check_sampler(sampler, question, sampling=SamplingParams(max_tokens=10, seed=1)))")
     untried = [sentence.partition(":")[0] for sentence in found["untried"]]
     assert set(untried) <= {"scoring was not tried", "loading weights was not tried", BUDGET}
 
@@ -95,7 +95,7 @@ say(policies=[span.policy for span in spans], words=reply.reply, tokens=sum(map(
 @pytest.mark.peers
 def test_a_spent_budget_closes_the_thought_with_forced_words(peer):
     found = peer("""
-reply = extend(think_most=4)
+reply = extend(max_thinking_tokens=4)
 say(authors=[span.author for span in reply][-3:], lengths=[len(span) for span in reply][-3:], words=reply.reply)
 """)
     assert found["authors"] == ["model", "forced", "model"]
@@ -124,7 +124,7 @@ say(read=eaten[0], known=read, after=sum(eaten))
 def test_several_requests_at_once_are_answered_one_after_the_other(peer):
     found = peer("""
 async def together():
-    return await asyncio.gather(*(sampler.extend(question, Sampling(tokens=6, seed=seed)) for seed in (1, 2, 1)))
+    return await asyncio.gather(*(sampler.extend(question, SamplingParams(max_tokens=6, seed=seed)) for seed in (1, 2, 1)))
 replies = [reply.reply for reply in asyncio.run(together())]
 say(replies=replies, alone=[extend(tokens=6, seed=seed).reply for seed in (1, 2)])
 """)
@@ -136,14 +136,14 @@ say(replies=replies, alone=[extend(tokens=6, seed=seed).reply for seed in (1, 2)
 def test_a_request_that_nobody_waits_for_ends(peer):
     found = peer("""
 async def given_up():
-    task = asyncio.create_task(sampler.extend(question, Sampling(tokens=200)))
+    task = asyncio.create_task(sampler.extend(question, SamplingParams(max_tokens=200)))
     await asyncio.sleep(0.2)
     task.cancel()
     try:
         await task
     except asyncio.CancelledError:
         pass
-    return await sampler.extend(question, Sampling(tokens=2))
+    return await sampler.extend(question, SamplingParams(max_tokens=2))
 reply = asyncio.run(given_up())
 say(cost=reply.cost)
 """)

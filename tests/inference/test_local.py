@@ -10,15 +10,15 @@ from poziomka.core.errors import SamplerError, TranscriptError
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.rollouts.conversation import converse
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact
 from poziomka.inference.engine import EngineLimits
 from poziomka.inference.local import LocalSampler
 from poziomka.inference.spans import thought_in
 from poziomka.testing import check_sampler
 
-FREE = Sampling(tokens=20, seed=3)
-HELD_OPEN = Sampling(tokens=20, think_least=20, seed=3)  # writes exactly its 20 tokens
+FREE = SamplingParams(max_tokens=20, seed=3)
+HELD_OPEN = SamplingParams(max_tokens=20, min_thinking_tokens=20, seed=3)  # writes exactly its 20 tokens
 
 
 def extend(sampler, transcript, sampling=FREE):
@@ -40,7 +40,7 @@ def test_it_keeps_a_samplers_contract(any_model, chat, question):
     """Some seed's reply has a thought that is closed once, and words: on such a one nothing is left untried."""
     untried = []
     for seed in range(300):
-        sampler, sampling = LocalSampler(any_model, chat), Sampling(tokens=48, seed=seed)
+        sampler, sampling = LocalSampler(any_model, chat), SamplingParams(max_tokens=48, seed=seed)
         reply = extend(sampler, question(), sampling)
         spans = [span for span in reply if span.author is Author.MODEL]
         if len(spans) == 2 and len(spans[0]) > 4 and len(spans[1]) > 2 and reply.text.count("think>") == 2:
@@ -51,7 +51,7 @@ def test_it_keeps_a_samplers_contract(any_model, chat, question):
 
 
 def test_a_replys_spans_tell_author_text_policy_and_time(sampler, question):
-    reply = extend(sampler, question(), replace(FREE, think_least=4, think_most=4))
+    reply = extend(sampler, question(), replace(FREE, min_thinking_tokens=4, max_thinking_tokens=4))
     begin, prompt, think, thought, close, answer = reply.spans[:6]
     assert [begin.author, prompt.author, think.author] == [Author.TEMPLATE, Author.USER, Author.TEMPLATE]
     assert (thought.author, thought.policy, len(thought.logprobs)) == (Author.MODEL, "initial", 4)
@@ -69,7 +69,7 @@ def test_branches_share_one_prefill(sampler, question):
 
 def test_a_reply_does_not_depend_on_who_asks_beside(sampler, question):
     async def crowd():
-        asks = [sampler.extend(question(f" {n % 10}"), Sampling(tokens=5 + n, seed=n)) for n in range(41)]
+        asks = [sampler.extend(question(f" {n % 10}"), SamplingParams(max_tokens=5 + n, seed=n)) for n in range(41)]
         return await asyncio.gather(sampler.extend(question(), FREE), *asks)
 
     assert written(asyncio.run(crowd())[0]) == written(extend(sampler, question()))
@@ -78,7 +78,7 @@ def test_a_reply_does_not_depend_on_who_asks_beside(sampler, question):
 def test_a_whole_run_repeats(model, chat, question):
     def run():
         sampler = LocalSampler(model, chat)
-        samplings = [Sampling(tokens=5 + seed, seed=seed) for seed in range(20)]
+        samplings = [SamplingParams(max_tokens=5 + seed, seed=seed) for seed in range(20)]
         return [[span.logprobs for span in reply] for reply in asyncio.run(sampler.branch(question(), samplings))]
 
     assert run() == run()
@@ -97,27 +97,27 @@ def test_it_serves_one_event_loop_after_another(sampler, question):
 
 # --------------------------------------------------------------------------------------------------------- thinking
 def test_a_template_opens_the_thought_and_the_budget_closes_it(sampler, question):
-    reply = extend(sampler, question(), replace(FREE, think_most=0))
+    reply = extend(sampler, question(), replace(FREE, max_thinking_tokens=0))
     assert [span.author for span in reply.spans[2:5]] == [Author.TEMPLATE, Author.FORCED, Author.MODEL]
     assert reply.reply.startswith(" <think> </think>")
 
 
 def test_only_the_models_words_spend_the_budget(sampler, question):
     """A tool's words in the thought are no thinking."""
-    begun = extend(sampler, question(), replace(HELD_OPEN, tokens=4))
+    begun = extend(sampler, question(), replace(HELD_OPEN, max_tokens=4))
     begun = begun + Span(Author.ENVIRONMENT, " 1 2 3 4 5 6 7")
-    reply = extend(sampler, begun, replace(FREE, think_least=6, think_most=6))
+    reply = extend(sampler, begun, replace(FREE, min_thinking_tokens=6, max_thinking_tokens=6))
     assert [len(span) for span in reply if span.author is Author.MODEL][:2] == [4, 2]
 
 
 def test_a_closed_thought_needs_no_second_end(sampler, question):
     closed = sampler.chat.read(question()) + Span(Author.FORCED, " </think>")
-    reply = extend(sampler, closed, replace(FREE, think_most=0, tokens=6))
+    reply = extend(sampler, closed, replace(FREE, max_thinking_tokens=0, max_tokens=6))
     assert sum(span.author is Author.FORCED for span in reply) == 1
 
 
 def test_a_new_question_brings_a_new_budget(sampler, question):
-    first = extend(sampler, question(), replace(FREE, think_least=3, think_most=3))
+    first = extend(sampler, question(), replace(FREE, min_thinking_tokens=3, max_thinking_tokens=3))
     asked = first + Span(Author.USER, " 5") + Span(Author.TEMPLATE, " <think>")
     tokenizer = sampler.chat.tokenizer
     assert thought_in(first, tokenizer)[0] == 3
@@ -145,7 +145,7 @@ class Echo:
 
 
 def talk(sampler, transcript):
-    sampling = Sampling(tokens=300, think_least=300, stop=(" 7",), seed=2)
+    sampling = SamplingParams(max_tokens=300, min_thinking_tokens=300, stop=(" 7",), seed=2)
     return asyncio.run(converse(sampler, Echo(), transcript, sampling))
 
 
@@ -244,7 +244,9 @@ def test_a_transcript_without_tokens_can_be_scored(sampler, question):
 # ------------------------------------------------------------------------------------------------ cancelled, refused
 def test_a_cancelled_request_leaves_the_engine(sampler, question):
     async def impatient():
-        reply = asyncio.create_task(sampler.extend(question(), replace(HELD_OPEN, tokens=500, think_least=500)))
+        reply = asyncio.create_task(
+            sampler.extend(question(), replace(HELD_OPEN, max_tokens=500, min_thinking_tokens=500))
+        )
         other = asyncio.create_task(sampler.extend(question(), FREE))
         await steps(sampler, 3)
         reply.cancel()
@@ -260,7 +262,7 @@ def test_a_cancelled_request_leaves_the_engine(sampler, question):
 def test_a_time_limit_around_a_request_holds(sampler, question):
     async def hurried():
         return await asyncio.wait_for(
-            sampler.extend(question(), replace(HELD_OPEN, tokens=4000, think_least=4000)), 0.05
+            sampler.extend(question(), replace(HELD_OPEN, max_tokens=4000, min_thinking_tokens=4000)), 0.05
         )
 
     with pytest.raises(TimeoutError):

@@ -4,13 +4,13 @@ from array import array
 
 import pytest
 
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact
-from poziomka.inference.sequence import Marks, Request, Row
+from poziomka.inference.sequence import SpecialTokens, Request, Row
 from poziomka.inference.spans import thought_in
 
 TEXTS = ["<eos>", "<", "think", ">", "</", ".</", ">.", "></", "a", "<th", "ink", "<think"]
-MARKS = Marks(
+MARKS = SpecialTokens(
     frozenset([0]), (1, 2, 3), (4, 2, 3), {token: text for token, text in enumerate(TEXTS) if ">" in text and token}
 )
 
@@ -20,7 +20,9 @@ def decode(tokens):
 
 
 def row_of(*, thinking, on_token=None, **sampling):
-    return Row(Request(array("i", [8]), Sampling(**sampling), 0, thinking, lambda pieces: None, on_token=on_token))
+    return Row(
+        Request(array("i", [8]), SamplingParams(**sampling), 0, thinking, lambda pieces: None, on_token=on_token)
+    )
 
 
 def write(row, *tokens):
@@ -59,14 +61,16 @@ def test_one_mark_is_read_once():
 
 @pytest.mark.parametrize(("before", "forbidden"), [((8,), {0}), ((5, 2), {0, 3, 6, 7}), ((4, 2), {0, 3, 6, 7})])
 def test_no_spelling_closes_a_thought_below_its_least_length(before, forbidden):
-    row = row_of(thinking=True, think_least=9)
+    row = row_of(thinking=True, min_thinking_tokens=9)
     write(row, *before)
     assert set(row.forbids(MARKS, decode)) == forbidden
 
 
 def test_every_token_is_heard_with_its_author():
     heard = []
-    row = row_of(thinking=True, think_most=1, on_token=lambda author, token: heard.append((author, token)) or True)
+    row = row_of(
+        thinking=True, max_thinking_tokens=1, on_token=lambda author, token: heard.append((author, token)) or True
+    )
     write(row, 8)
     row.force(MARKS.close)
     write(row, 4, 2, 3, 8)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Stop
 
 PROMPT = [1, 7, 8, 9, 3]
@@ -113,7 +113,7 @@ def test_a_stop_string_may_span_tokens(desk, tokenizer):
 
 def test_a_stop_string_does_not_span_a_forced_end(desk, tokenizer):
     """The reply taken up after the forced end would not see it either."""
-    how = {"thinking": True, "think_least": 5, "think_most": 5, "seed": 11, "tokens": 20}
+    how = {"thinking": True, "min_thinking_tokens": 5, "max_thinking_tokens": 5, "seed": 11, "tokens": 20}
     desk.ask("free", PROMPT, **how)
     thought, _, answer = desk.finish().pieces["free"][:3]
     phrase = tokenizer.decode([thought.tokens[-1], answer.tokens[0]])
@@ -140,7 +140,7 @@ def thinker(desk, seed=0, name="mine", **how):
 
 
 def test_a_thought_is_closed_at_its_budget(desk, tokenizer):
-    thinker(desk, think_least=6, think_most=6, tokens=20)
+    thinker(desk, min_thinking_tokens=6, max_thinking_tokens=6, tokens=20)
     desk.finish()
     thought, close, answer = desk.pieces["mine"][:3]
     assert (thought.author, len(thought.tokens), thought.stop) == (Author.MODEL, 6, Stop.LENGTH)
@@ -150,7 +150,7 @@ def test_a_thought_is_closed_at_its_budget(desk, tokenizer):
 
 def test_forced_words_do_not_count_as_tokens_of_the_request(desk):
     for seed in range(30):
-        thinker(desk, seed, seed, think_least=4, think_most=4, tokens=9)
+        thinker(desk, seed, seed, min_thinking_tokens=4, max_thinking_tokens=4, tokens=9)
     desk.finish()
     full = [seed for seed in range(30) if desk.stop(seed) is Stop.LENGTH]
     assert full
@@ -159,7 +159,7 @@ def test_forced_words_do_not_count_as_tokens_of_the_request(desk):
 
 
 def test_no_thinking_tokens_at_all_closes_the_thought_first(desk, tokenizer):
-    thinker(desk, think_most=0)
+    thinker(desk, max_thinking_tokens=0)
     desk.finish()
     assert desk.pieces["mine"][0].author is Author.FORCED
     assert tuple(desk.pieces["mine"][0].tokens) == tokenizer.close
@@ -167,7 +167,7 @@ def test_no_thinking_tokens_at_all_closes_the_thought_first(desk, tokenizer):
 
 def test_the_tokens_after_a_forced_end_are_read_with_it(any_model, desk_of):
     desk = desk_of(any_model)
-    thinker(desk, think_least=3, think_most=3)
+    thinker(desk, min_thinking_tokens=3, max_thinking_tokens=3)
     tokens = desk.finish().tokens("mine")
     scores = desk.engine.score([*PROMPT, *tokens])[len(PROMPT) :]
     answer = desk.pieces["mine"][2]  # after the thought, three tokens, and one that was forced
@@ -176,7 +176,7 @@ def test_the_tokens_after_a_forced_end_are_read_with_it(any_model, desk_of):
 
 def test_a_thought_that_the_model_closed_is_not_forced(desk, tokenizer):
     for seed in range(40):
-        thinker(desk, seed, seed, think_most=12)
+        thinker(desk, seed, seed, max_thinking_tokens=12)
     desk.finish()
     closed = [seed for seed in range(40) if desk.pieces[seed][0].stop is Stop.THOUGHT]
     assert closed
@@ -187,7 +187,7 @@ def test_a_thought_that_the_model_closed_is_not_forced(desk, tokenizer):
 
 def test_a_thought_shorter_than_its_least_length_is_neither_closed_nor_ended(desk, tokenizer):
     for seed in range(40):
-        thinker(desk, seed, seed, think_least=8)
+        thinker(desk, seed, seed, min_thinking_tokens=8)
     desk.finish()
     for seed in range(40):
         assert not {tokenizer.end, tokenizer.close[-1]} & set(desk.tokens(seed)[:8])
@@ -195,19 +195,19 @@ def test_a_thought_shorter_than_its_least_length_is_neither_closed_nor_ended(des
 
 
 def test_a_budget_beyond_the_limit_of_tokens_forces_nothing(desk):
-    thinker(desk, think_least=5, think_most=5, tokens=5)
+    thinker(desk, min_thinking_tokens=5, max_thinking_tokens=5, tokens=5)
     desk.finish()
     assert authors(desk, "mine") == [(Author.MODEL, 5, Stop.LENGTH)]
 
 
 def test_a_thought_begun_in_an_earlier_turn_has_less_left(desk):
-    desk.ask("mine", PROMPT, 4, True, seed=1, think_most=6, think_least=6, tokens=20)
+    desk.ask("mine", PROMPT, 4, True, seed=1, max_thinking_tokens=6, min_thinking_tokens=6, tokens=20)
     desk.finish()
     assert authors(desk, "mine")[0] == (Author.MODEL, 2, Stop.LENGTH)
 
 
 def test_without_an_open_thought_no_budget_holds(desk):
-    desk.ask("mine", PROMPT, seed=1, think_most=0, tokens=6)
+    desk.ask("mine", PROMPT, seed=1, max_thinking_tokens=0, tokens=6)
     desk.finish()
     assert {author for author, _, _ in authors(desk, "mine")} == {Author.MODEL}
 
@@ -215,7 +215,7 @@ def test_without_an_open_thought_no_budget_holds(desk):
 def test_a_thought_that_is_opened_again_gets_no_second_budget(desk, tokenizer):
     """Otherwise a model could learn to think beyond every budget."""
     for seed in range(200):
-        thinker(desk, seed, seed, think_most=2, tokens=40)
+        thinker(desk, seed, seed, max_thinking_tokens=2, tokens=40)
     desk.finish()
     reopened = 0
     for seed in range(200):
@@ -238,7 +238,7 @@ def test_marks_of_several_tokens_are_recognised_and_forced(model, tokenizer, des
     desk = desk_of(model)
     desk.engine.marks = type(desk.engine.marks)(frozenset([tokenizer.end]), (5, 6), (7, 8))
     for seed in range(300):
-        thinker(desk, seed, seed, think_least=3, think_most=9, tokens=30)
+        thinker(desk, seed, seed, min_thinking_tokens=3, max_thinking_tokens=9, tokens=30)
     desk.finish()
     closed = [seed for seed in range(300) if desk.pieces[seed][0].stop is Stop.THOUGHT]
     forced = [seed for seed in range(300) if any(p.author is Author.FORCED for p in desk.pieces[seed])]
@@ -253,5 +253,5 @@ def test_marks_of_several_tokens_are_recognised_and_forced(model, tokenizer, des
 
 
 def test_only_plain_settings_are_the_sampling_distributions():
-    assert Sampling().plain
-    assert not Sampling(think_least=1).plain
+    assert SamplingParams().plain
+    assert not SamplingParams(min_thinking_tokens=1).plain

@@ -8,7 +8,7 @@ import pytest
 from poziomka.core.environment import Reply
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.collect import collect
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span
 from poziomka.inference import engine as engines
@@ -20,7 +20,7 @@ import sys
 from array import array
 import torch
 torch.set_num_threads(1)
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.models.transformer import Transformer, TransformerSettings
 from poziomka.inference.engine import Engine, Marks, Request
 
@@ -28,12 +28,12 @@ def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
 model = Transformer(TransformerSettings(width=512, layers=4, heads=8, inner=64, qk_norm=False), 100)
-engine = Engine(model, Marks(frozenset(), (), ()), lambda ids: "")
+engine = Engine(model, SpecialTokens(frozenset(), (), ()), lambda ids: "")
 prompt = [1 + place % 90 for place in range(900)]
 
 def write(rows, prompt, tokens):
     for seed in range(rows):
-        engine.submit(Request(array("i", prompt), Sampling(seed=seed, tokens=tokens), 0, False, lambda pieces: None))
+        engine.submit(Request(array("i", prompt), SamplingParams(seed=seed, max_tokens=tokens), 0, False, lambda pieces: None))
     while engine.busy:
         engine.step()
 """
@@ -90,7 +90,7 @@ def talk_of(turns, sessions, sampler, look):
         environment=lambda problem: Looking(),
         trusted=True,
     )
-    how = Sampling(tokens=turns, think_least=500)
+    how = SamplingParams(max_tokens=turns, min_thinking_tokens=500)
     return collect(sampler, task, task.take("test", 0, sessions), how)
 
 
@@ -121,7 +121,7 @@ def test_rows_that_have_left_give_their_room_back(model, desk_of, monkeypatch):
     """Forty short rows and a long one: when the short ones are done, the long one's room is all that is left."""
     monkeypatch.setattr(engines, "KEPT_IDLE", 0)
     desk = desk_of(model)
-    desk.ask("long", [1, 7, 8], seed=1, tokens=200, thinking=True, think_least=300)
+    desk.ask("long", [1, 7, 8], seed=1, tokens=200, thinking=True, min_thinking_tokens=300)
     for number in range(40):
         desk.ask(number, [1, 7, 8, number % 9], seed=number, tokens=5)
     desk.step(3)
@@ -130,5 +130,5 @@ def test_rows_that_have_left_give_their_room_back(model, desk_of, monkeypatch):
     assert desk.engine._memory.capacity == engines.LEAST_ROWS
     assert len(desk.finish().tokens("long")) == 200
     alone = desk_of(model)
-    alone.ask("long", [1, 7, 8], seed=1, tokens=200, thinking=True, think_least=300)
+    alone.ask("long", [1, 7, 8], seed=1, tokens=200, thinking=True, min_thinking_tokens=300)
     assert alone.finish().tokens("long") == desk.tokens("long")

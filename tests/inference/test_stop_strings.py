@@ -7,7 +7,7 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Stop
 from poziomka.inference.sequence import Request, Row
 from poziomka.inference.spans import marks_of
@@ -47,7 +47,7 @@ def tokenizer(request, tmp_path):
 
 def written(tokenizer, tokens, *stops):
     """How many tokens are written until the row is over, and why it ended."""
-    request = Request(array("i", [0]), Sampling(stop=stops, tokens=1000), 0, False, lambda pieces: None)
+    request = Request(array("i", [0]), SamplingParams(stop=stops, max_tokens=1000), 0, False, lambda pieces: None)
     row, marks = Row(request), marks_of(tokenizer)
     for count, token in enumerate(tokens, 1):
         if row.write(token, -1.0, "v1", marks, tokenizer.decode):

@@ -9,7 +9,12 @@ from poziomka.core.errors import SamplerError
 from poziomka.core.transcript import Stop
 
 PROMPT = [1, 7, 8, 9, 3]
-LONG = {"seed": 5, "tokens": 24, "thinking": True, "think_least": 24}  # a reply that does not end before its 24 tokens
+LONG = {
+    "seed": 5,
+    "tokens": 24,
+    "thinking": True,
+    "min_thinking_tokens": 24,
+}  # a reply that does not end before its 24 tokens
 LENGTHS = (2, 9, 3, 17, 30, 5)
 
 
@@ -26,7 +31,7 @@ def ask_mates(desk, count):
 # ---------------------------------------------------------------------------------------------------- later turns
 def second_turn(desk, stop=" 7"):
     """A reply that ends at a phrase, an answer of three tokens, and the next reply; returns the next reply's prefix."""
-    desk.ask("first", PROMPT, seed=11, tokens=400, stop=(stop,), thinking=True, think_least=400)
+    desk.ask("first", PROMPT, seed=11, tokens=400, stop=(stop,), thinking=True, min_thinking_tokens=400)
     desk.finish()
     assert desk.stop("first") is Stop.PHRASE
     longer = [*PROMPT, *desk.tokens("first"), 5, 6, 7]
@@ -99,7 +104,7 @@ def test_adopted_weights_forget_all_prefixes(model, desk_of):
 
 def test_a_state_that_older_weights_had_a_part_in_is_not_kept(model, desk_of, build):
     desk = desk_of(model)
-    desk.ask("first", PROMPT, seed=11, tokens=400, stop=(" 7",), thinking=True, think_least=400)
+    desk.ask("first", PROMPT, seed=11, tokens=400, stop=(" 7",), thinking=True, min_thinking_tokens=400)
     desk.engine._admit()
     desk.engine.adopt("v2", build(seed=1).state_dict())
     assert desk.finish().stop("first") is Stop.PHRASE
@@ -109,7 +114,7 @@ def test_a_state_that_older_weights_had_a_part_in_is_not_kept(model, desk_of, bu
 # ------------------------------------------------------------------------------------------------- swaps, refusals
 def test_new_weights_in_the_middle_split_the_span_and_name_both_policies(model, desk_of, build):
     desk = desk_of(model)
-    desk.ask("mine", PROMPT, 0, True, seed=2, tokens=10, think_least=10)
+    desk.ask("mine", PROMPT, 0, True, seed=2, tokens=10, min_thinking_tokens=10)
     desk.step(4)
     desk.engine.adopt("v2", build(seed=1).state_dict())
     desk.finish()

@@ -16,10 +16,10 @@ from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.monitoring.detectors import METRICS, NO_GAIN, UNEARNED, UNEARNED_HELD_OUT
-from poziomka.learning.monitoring.reward_hacking import UNAUDITED, Alarms, is_alarm
+from poziomka.learning.monitoring.reward_hacking import UNAUDITED, RewardHacking, is_alarm
 from poziomka.learning.monitoring.thresholds import AlarmSettings
 from poziomka.learning.optim.optimizers import OptimizerSettings
-from poziomka.learning.session import Interrupted, Progress
+from poziomka.learning.session import Interrupted, TrainingSession
 from poziomka.models.checkpoints.weights import build_model
 from poziomka.models.text.chat import PlainFormat
 from poziomka.models.text.tokenizer import Tokenizer
@@ -68,7 +68,7 @@ def make(task, run, seed=0, rate=5e-3, every=1000, **changes):
     model = build_model("transformer", TransformerSettings(width=16, layers=1, heads=2), len(tokenizer), seed)
     settings = RLSettings(**(SETTINGS | changes))
     optimizer = OptimizerSettings(learning_rate=rate, warmup_steps=0, decay_ratio=0.0, max_grad_norm=0.0)
-    progress = Progress(run, Learner(model, LearnerSettings(optimizer=optimizer), 1.0), tokenizer, every)
+    progress = TrainingSession(run, Learner(model, LearnerSettings(optimizer=optimizer), 1.0), tokenizer, every)
     sampler, curriculum = LocalSampler(model, PlainFormat(tokenizer)), Curriculum(task, 0)
     progress.extra["curriculum"] = curriculum.state
     progress.curriculum = curriculum
@@ -232,19 +232,19 @@ def attempt(name, answer):
 
 
 def test_a_held_out_evaluation_is_audited():
-    alarms = Alarms(HACKABLE, AlarmSettings())
+    alarms = RewardHacking(HACKABLE, AlarmSettings())
     seen = alarms.see_held_out(held_out(2, 1), 0)
     assert seen["evaluate/audit_accuracy"] == 0.25
     assert seen["evaluate/audit_accuracy_low"] < 0.25 < seen["evaluate/audit_accuracy_high"]
 
 
 def test_unearned_reward_on_held_out_problems_rings_and_its_rollouts_are_kept(open_run, build, learner_of):
-    alarms = Alarms(HACKABLE, AlarmSettings())
+    alarms = RewardHacking(HACKABLE, AlarmSettings())
     alarms.see_held_out(held_out(1, 1), 0)
     alarms.see_held_out(held_out(3, 1), 9)
     (alarm,) = alarms.rung
     assert (alarm.name, alarm.step, alarm.rollouts[0].journal) == (UNEARNED_HELD_OUT, 9, "held-out-000009")
-    progress = Progress(open_run(), learner_of(build()), Tokenizer.of_symbols(SYMBOLS))
+    progress = TrainingSession(open_run(), learner_of(build()), Tokenizer.of_symbols(SYMBOLS))
     progress.step = 9
     alarms.announce(progress.run, progress.step)
     kept = {rollout.id: rollout for rollout in progress.run.journal("held-out-000009").rollouts}
@@ -252,14 +252,14 @@ def test_unearned_reward_on_held_out_problems_rings_and_its_rollouts_are_kept(op
 
 
 def test_held_out_accuracy_that_rises_with_the_reward_rings_nothing():
-    alarms = Alarms(HACKABLE, AlarmSettings())
+    alarms = RewardHacking(HACKABLE, AlarmSettings())
     alarms.see_held_out(held_out(1, 1), 0)
     alarms.see_held_out(held_out(4, 4), 9)
     assert alarms.rung == []
 
 
 def test_training_that_pays_without_any_gain_held_out_rings():
-    alarms = Alarms(HEALTHY, AlarmSettings(unearned=None))
+    alarms = RewardHacking(HEALTHY, AlarmSettings(unearned=None))
     alarms.see_held_out(held_out(1, 1, problems=400), 0)
     for step in range(1, 9):
         alarms.see(held_out(*((1, 1) if step <= 4 else (4, 4))), step)
@@ -268,7 +268,7 @@ def test_training_that_pays_without_any_gain_held_out_rings():
 
 
 def test_what_rings_late_in_a_run_that_learned_is_seen_against_twenty_steps_before():
-    alarms = Alarms(HACKABLE, AlarmSettings())
+    alarms = RewardHacking(HACKABLE, AlarmSettings())
     for step in range(1, 60):
         honest, all_ = (1, 1) if step <= 4 else (3, 3) if step < 40 else (2, 4)
         alarms.see(held_out(all_, honest), step)

@@ -8,7 +8,7 @@ import torch
 
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
-from poziomka.learning.session import Progress
+from poziomka.learning.session import TrainingSession
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "02_grpo_by_hand.py"
 
@@ -31,7 +31,7 @@ def test_its_curve_is_that_of_the_loop(example, open_run):
         "drop_solved_above": None,
     }
     settings = RLSettings(steps=12, advantage="group", optimizer=parts.learner.settings.optimizer, **sampling)
-    progress = Progress(run, parts.learner, parts.sampler.chat.tokenizer, 1000)
+    progress = TrainingSession(run, parts.learner, parts.sampler.chat.tokenizer, 1000)
     task = example["task"]
     reinforce(progress, Policy(parts.sampler), task, Curriculum(task, seed=0), settings)
     assert [line["reward/mean"] for line in run.metrics()] == pytest.approx(by_hand, abs=1e-12)

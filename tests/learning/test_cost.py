@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from poziomka.core.rollouts.collect import collect
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.samples.weighting import Example
@@ -87,7 +87,7 @@ def test_a_batch_without_a_weight_costs_nothing():
 def test_sampling_costs_what_the_engine_reads_and_writes(build, chat, echo):
     model = build()
     sampler = LocalSampler(model, chat)
-    (group,) = collect(sampler, echo, echo.take("train", 0, 1), Sampling(tokens=9), attempts=3, name="cost")
+    (group,) = collect(sampler, echo, echo.take("train", 0, 1), SamplingParams(max_tokens=9), attempts=3, name="cost")
     counters, work = sampler.engine.counters, model.work
     prompt = counters.read  # all but its last token, once
     looks = [work(len(rollout.transcript) - 1).looks - work(prompt).looks for rollout in group]

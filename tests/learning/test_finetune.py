@@ -7,13 +7,13 @@ from poziomka.core.problem import Problem
 from poziomka.core.transcript import Author, Transcript
 from poziomka.learning.loops.sft import finetune
 from poziomka.learning.samples.weighting import imitation_examples
-from poziomka.learning.session import Interrupted, Progress
+from poziomka.learning.session import Interrupted, TrainingSession
 
 
 @pytest.fixture
 def start(open_run, learner_of, build, tokenizer):
     def start(name="run", every=4, seed=0):
-        return Progress(open_run(name), learner_of(build(seed=seed), learning_rate=1e-2), tokenizer, every)
+        return TrainingSession(open_run(name), learner_of(build(seed=seed), learning_rate=1e-2), tokenizer, every)
 
     return start
 
@@ -72,7 +72,7 @@ def test_the_rate_follows_the_schedule(start, lessons, learner_of, build):
     progress = start()
     progress.learner = learner_of(build(), learning_rate=1e-2, warmup_steps=2, decay_ratio=0.5)
     finetune(progress, lessons, 8)
-    assert column(progress, "learning/rate") == pytest.approx([5e-3, 1e-2, 1e-2, 1e-2, 1e-2, 7.5e-3, 5e-3, 2.5e-3])
+    assert column(progress, "optim/lr") == pytest.approx([5e-3, 1e-2, 1e-2, 1e-2, 1e-2, 7.5e-3, 5e-3, 2.5e-3])
 
 
 def test_what_comes_after_an_update_comes_before_it_is_saved(start, lessons):

@@ -9,7 +9,7 @@ import torch
 from poziomka.learning import learner as learning
 from poziomka.learning.objectives.kl import DivergenceSettings
 from poziomka.learning.objectives.logprob_head import Head
-from poziomka.learning.objectives.loss_inputs import Learned, terms_of
+from poziomka.learning.objectives.loss_inputs import LossInputs, terms_of
 from poziomka.learning.objectives.losses import CorrectionSettings, SurrogateSettings
 from poziomka.learning.samples.batch import Batch
 from poziomka.learning.samples.weighting import Example
@@ -128,7 +128,7 @@ def test_a_divergence_over_the_vocabulary_is_the_formula_s(build, learner_of, ki
 
 def tokens_of(target, temperature=1.0):
     zero, one = torch.zeros(len(target)), torch.ones(len(target))
-    return Learned(target, one * temperature, one, zero, zero, zero, zero.long())
+    return LossInputs(target, one * temperature, one, zero, zero, zero, zero.long())
 
 
 @pytest.mark.parametrize("scale", [1.0, 100.0])

@@ -179,7 +179,7 @@ def test_metrics_are_those_of_the_tokens_learned_from(build, learner_of):
     assert metrics["policy/clip_share"] == metrics["policy/moved_kl"] == 0
     assert metrics["tokens/learned_from"] == learned
     assert metrics["tokens/trained"] == sum(len(text.tokens) for text in texts)
-    assert metrics["learning/rate"] == 0
+    assert metrics["optim/lr"] == 0
 
 
 def test_a_batch_of_demonstrations_has_no_policy_metrics(build, learner_of):
@@ -228,7 +228,7 @@ def test_a_loss_that_is_no_number_is_refused_and_changes_nothing(build, learner_
     assert same(before, weights_of(learner))
     after = learner.state()["state"]
     assert all(torch.equal(after[key][name], state["state"][key][name]) for key in after for name in after[key])
-    assert learner.step(Batch.pack(examples(seed=2)), 1e-2)["policy/grad_norm"] > 0
+    assert learner.step(Batch.pack(examples(seed=2)), 1e-2)["optim/grad_norm"] > 0
 
 
 def test_a_step_that_overflows_is_told(build, learner_of):

@@ -5,7 +5,7 @@ import pytest
 from poziomka.core.errors import LearningError
 from poziomka.core.problem import Verdict
 from poziomka.core.transcript import Author, Span, Stop, compact, compact_floats
-from poziomka.learning.monitoring.stop_conditions import Watch, describe
+from poziomka.learning.monitoring.stop_conditions import StopConditions, describe
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_lengths_are_told_by_outcome(group, rollout):
     cut = rollout(0.0, own=9, verdict=Verdict.TRUNCATED)
     unread = rollout(0.0, own=5, verdict=Verdict.UNPARSED)
     metrics = describe([[*group(1.0, 0.0, lengths=[2, 3]), cut, unread]])
-    assert (metrics["length/right"], metrics["length/wrong"], metrics["length/truncated"]) == (2, 4, 9)
+    assert (metrics["length/correct"], metrics["length/wrong"], metrics["length/truncated"]) == (2, 4, 9)
     assert metrics["tokens/sampled"] == 2 + 3 + 9 + 5
 
 
@@ -62,17 +62,17 @@ def test_forced_ends_are_told(group, forced):
 
 def test_what_did_not_occur_is_left_out(group):
     metrics = describe([group(None, None)])
-    assert not {"reward/mean", "reward/pass_rate", "length/right", "length/wrong", "length/truncated"} & set(metrics)
+    assert not {"reward/mean", "reward/pass_rate", "length/correct", "length/wrong", "length/truncated"} & set(metrics)
     assert metrics["verdict/failures"] == 1
 
 
 # ------------------------------------------------------------------------------------------------------------- Watch
 def test_steps_with_variance_are_not_spoken_of(group):
-    assert Watch(1, 0.0).look([group(1.0, 0.0), group(1.0, 1.0)]) == []
+    assert StopConditions(1, 0.0).look([group(1.0, 0.0), group(1.0, 1.0)]) == []
 
 
 def test_steps_without_variance_are_counted_until_patience_ends(group):
-    watch = Watch(3, 0.0)
+    watch = StopConditions(3, 0.0)
     for _ in range(2):
         assert watch.look([group(1.0, 1.0)]) == ["no group had attempts of different reward: this step learns nothing"]
     with pytest.raises(LearningError, match=r"for 3 steps \(all rewards near 1\.00\)"):
@@ -80,7 +80,7 @@ def test_steps_without_variance_are_counted_until_patience_ends(group):
 
 
 def test_a_step_with_variance_restores_the_patience(group):
-    watch = Watch(2, 0.0)
+    watch = StopConditions(2, 0.0)
     for rewards in ((0.0, 0.0), (1.0, 0.0), (0.0, 0.0)):
         watch.look([group(*rewards)])
     with pytest.raises(LearningError, match="for 2 steps"):
@@ -88,27 +88,29 @@ def test_a_step_with_variance_restores_the_patience(group):
 
 
 def test_without_a_bound_patience_never_ends(group):
-    watch = Watch(None, 0.0)
+    watch = StopConditions(None, 0.0)
     for _ in range(100):
         watch.look([group(0.0, 0.0)])
     assert watch.silent == 100
 
 
 def test_failed_checks_within_the_bound_are_told_and_left_out(group):
-    (sentence,) = Watch(None, 0.5).look([group(1.0, 0.0, None, None)])
+    (sentence,) = StopConditions(None, 0.5).look([group(1.0, 0.0, None, None)])
     assert sentence == "2 of 4 checks failed (r2: it broke); they are left out"
 
 
 def test_checks_that_did_not_return_in_time_are_told_apart(group, rollout):
-    (sentence,) = Watch(None, 0.9).look([[*group(1.0, 0.0, None), rollout(None, name="late", verdict=Verdict.TIMEOUT)]])
+    (sentence,) = StopConditions(None, 0.9).look(
+        [[*group(1.0, 0.0, None), rollout(None, name="late", verdict=Verdict.TIMEOUT)]]
+    )
     assert sentence == "2 of 4 checks failed, 1 by the time limit (r2: it broke); they are left out"
 
 
 def test_failed_checks_beyond_the_bound_stop_the_run(group):
     with pytest.raises(LearningError, match=r"3 of 4 checks failed \(r1: it broke\); more than 50%"):
-        Watch(None, 0.5).look([group(1.0, None, None, None)])
+        StopConditions(None, 0.5).look([group(1.0, None, None, None)])
 
 
 def test_where_nothing_was_judged_that_is_said(group):
     with pytest.raises(LearningError, match="nothing judged"):
-        Watch(1, 1.0).look([group(None, None)])
+        StopConditions(1, 1.0).look([group(None, None)])

@@ -8,13 +8,13 @@ from poziomka.core.errors import CheckpointError
 from poziomka.core.transcript import Author
 from poziomka.learning.samples.batch import Batch
 from poziomka.learning.samples.weighting import imitation_examples
-from poziomka.learning.session import OPTIMIZER, Clock, Interrupted, Progress
+from poziomka.learning.session import OPTIMIZER, Clock, Interrupted, TrainingSession
 
 
 @pytest.fixture
 def progress_of(open_run, learner_of, build, tokenizer):
     def progress_of(name="run", seed=0, every=2, listener=None):
-        return Progress(open_run(name), learner_of(build(seed=seed)), tokenizer, every, listener)
+        return TrainingSession(open_run(name), learner_of(build(seed=seed)), tokenizer, every, listener)
 
     return progress_of
 

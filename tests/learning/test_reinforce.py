@@ -11,7 +11,7 @@ from poziomka.core.errors import LearningError, SettingsError
 from poziomka.core.problem import Score
 from poziomka.core.rollouts.collect import collect, wait_for
 from poziomka.core.rollouts.evaluation import evaluate
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import seed_of
 from poziomka.core.splits import SPLITS
 from poziomka.core.transcript import Author
@@ -20,7 +20,7 @@ from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner
 from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.objectives.losses import SurrogateSettings
-from poziomka.learning.session import Interrupted, Progress
+from poziomka.learning.session import Interrupted, TrainingSession
 
 SETTINGS = {
     "steps": 30,
@@ -36,7 +36,7 @@ class Stage:
     """A run of its own: a fresh tiny model, its sampler, its learner, and the settings to reinforce with."""
 
     def __init__(self, run, model, chat, task, learner, settings, every=1000):
-        self.progress = Progress(run, learner, chat.tokenizer, every)
+        self.progress = TrainingSession(run, learner, chat.tokenizer, every)
         self.sampler = LocalSampler(model, chat)
         self.curriculum = Curriculum(task, seed=0, retire_at=settings.drop_solved_above)
         self.progress.extra["curriculum"] = self.curriculum.state
@@ -68,7 +68,9 @@ def stage(open_run, build, chat, echo, learner_of):
 
 def accuracy(stage, task):
     wait_for(stage.sampler.load_weights("now", stage.weights))
-    return evaluate(stage.sampler, task, Sampling(tokens=1, think_most=0), problems=60, attempts=4).accuracy.mean
+    return evaluate(
+        stage.sampler, task, SamplingParams(max_tokens=1, max_thinking_tokens=0), problems=60, attempts=4
+    ).accuracy.mean
 
 
 def judged_by(task, reward):
@@ -154,7 +156,7 @@ def test_every_step_is_logged_and_kept(stage):
         "reward/pass_rate",
         "groups/zero_variance",
         "policy/entropy",
-        "policy/grad_norm",
+        "optim/grad_norm",
         "policy/clip_share",
         "policy/mismatch_kl",
         "policy/forced_share",
@@ -162,7 +164,7 @@ def test_every_step_is_logged_and_kept(stage):
         "length/truncated",
         "tokens/sampled",
         "tokens/trained",
-        "tokens/real_share",
+        "perf/packing_efficiency",
         "compute/reinforce_flops",
         "time/sampling_seconds",
         "time/packing_seconds",

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from poziomka.core.rollouts.collect import collect
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.objectives.logprob_head import Head
-from poziomka.learning.objectives.loss_inputs import Learned
+from poziomka.learning.objectives.loss_inputs import LossInputs
 from poziomka.learning.objectives.losses import SurrogateSettings
 from poziomka.learning.samples.batch import Batch
 from poziomka.learning.samples.weighting import policy_examples
@@ -35,7 +35,7 @@ def sampled(build, chat, echo):
     """Examples that a sampler in bfloat16 wrote, APART from a model in bfloat16, and the model."""
     model = build(vocabulary=len(chat.tokenizer), loud=0.3).to(torch.bfloat16)
     problems = echo.take("train", 0, 6)
-    groups = collect(LocalSampler(model, chat), echo, problems, Sampling(tokens=12), attempts=4, name="s")
+    groups = collect(LocalSampler(model, chat), echo, problems, SamplingParams(max_tokens=12), attempts=4, name="s")
     return model, shifted(policy_examples(groups, [[1.0, -1.0, 0.5, -0.5]] * 6))
 
 
@@ -76,7 +76,7 @@ def test_log_probabilities_of_a_head_in_bfloat16_are_not_rounded():
     target = torch.randint(0, 300, (40,), generator=draw)
     wanted = torch.log_softmax(hidden.double() @ weight.double().T, -1).gather(1, target[:, None])[:, 0]
     zero, one = torch.zeros(40), torch.ones(40)
-    tokens = Learned(target, one, one, zero, zero, zero, zero.long())
+    tokens = LossInputs(target, one, one, zero, zero, zero, zero.long())
     found = Head(weight, 7).logprobs(hidden, tokens)
     assert (found.double() - wanted).abs().max() < 1e-4
 

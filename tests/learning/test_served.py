@@ -12,19 +12,19 @@ from poziomka.core.errors import LearningError, RunError, SettingsError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.rollouts.collect import wait_for
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Stop, Transcript, compact, compact_floats
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.learner import LearnerSettings
 from poziomka.learning.loops.offline import OfflineSettings, advantages_of, by_problem, learn_from
 from poziomka.learning.objectives.losses import CorrectionSettings, SurrogateSettings
-from poziomka.learning.session import Progress
+from poziomka.learning.session import TrainingSession
 from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.runs.feedback import Judged, judge, read_scores, rollouts_in
 from poziomka.runs.storage.journal import write_journal
 
-SAMPLING = Sampling(tokens=3)
+SAMPLING = SamplingParams(max_tokens=3)
 QUESTIONS = [" a", " b", " a a", " b b", " a b", " b a"]
 
 
@@ -78,7 +78,7 @@ def judged(rollouts, reward=says_a):
 
 @pytest.fixture
 def progress(open_run, build, chat, learner_of):
-    return Progress(open_run(), learner_of(build(loud=0.05)), chat.tokenizer)
+    return TrainingSession(open_run(), learner_of(build(loud=0.05)), chat.tokenizer)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_what_was_served_and_judged_later_changes_what_the_same_sampler_says(pro
 
 def test_a_reply_under_way_goes_on_with_the_new_weights_in_a_span_of_its_own(progress, sampler, served):
     async def serving():
-        reply = asyncio.create_task(Service(sampler).reply("long", " a b", tokens=400, think_least=300))
+        reply = asyncio.create_task(Service(sampler).reply("long", " a b", tokens=400, min_thinking_tokens=300))
         steps = sampler.engine.counters.steps
         while sampler.engine.counters.steps < steps + 3:  # noqa: ASYNC110 the engine has no event to wait for
             await asyncio.sleep(0)
@@ -142,7 +142,7 @@ def test_the_step_is_logged_kept_and_saved_like_any_other(progress, served):
     for name in (
         "reward/mean",
         "policy/mismatch_kl",
-        "policy/grad_norm",
+        "optim/grad_norm",
         "time/learning_seconds",
         "compute/learn_flops",
     ):
@@ -171,7 +171,7 @@ def test_a_kill_before_the_end_leaves_the_run_where_it_stood(
     saved = {name: tensor.clone() for name, tensor in progress.learner.weights().items()}
     with pytest.raises(Killed):
         learn_from(progress, None, judged(served), OfflineSettings(steps=steps))
-    again = Progress(open_run(), learner_of(build(seed=3)), chat.tokenizer)
+    again = TrainingSession(open_run(), learner_of(build(seed=3)), chat.tokenizer)
     again.restore()
     assert again.step == 1
     assert [line["step"] for line in again.run.metrics()] == [1]

@@ -7,7 +7,7 @@ import pytest
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.rollouts.collect import collect
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
 from poziomka.environments.tools.registry import toolbox_named
@@ -18,7 +18,7 @@ from poziomka.learning.samples.advantages import batch_std
 from poziomka.learning.samples.demonstrations import Lessons, LessonSettings
 from poziomka.learning.samples.turns import describe_tools, rate_by_level, void, without_void
 from poziomka.learning.samples.weighting import imitation_examples, policy_examples
-from poziomka.learning.session import Progress
+from poziomka.learning.session import TrainingSession
 from poziomka.models.text.chat import PlainFormat
 from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.tasks import task_named
@@ -180,7 +180,7 @@ class Caller(Sampler):
 def test_what_a_tool_says_in_reinforcement_has_no_weight(task, large_chat, build):
     sampler = Caller(LocalSampler(build(len(large_chat.tokenizer)), large_chat))
     problems = task.take("train", 0, 3)
-    groups = collect(sampler, task, problems, Sampling(tokens=20, think_most=12), attempts=4)
+    groups = collect(sampler, task, problems, SamplingParams(max_tokens=20, max_thinking_tokens=12), attempts=4)
     examples = policy_examples(groups, [[1.0] * 4] * 3, "token")
     assert len(examples) == 12
     rollouts = [rollout for group in groups for rollout in group]
@@ -212,7 +212,7 @@ def test_reinforcement_learns_nothing_from_void_attempts_unless_told_to(
         settings = RLSettings(
             steps=1, prompts_per_step=8, group_size=4, max_tokens=8, max_thinking_tokens=None, void=kind
         )
-        progress = Progress(open_run(kind), learner_of(model), large_chat.tokenizer)
+        progress = TrainingSession(open_run(kind), learner_of(model), large_chat.tokenizer)
         reinforce(progress, Policy(LocalSampler(model, large_chat)), task, Curriculum(task, seed=0), settings)
         (lines[kind],) = progress.run.metrics()
     assert lines["drop"]["reward/mean"] == lines["keep"]["reward/mean"]

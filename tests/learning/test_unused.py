@@ -9,7 +9,7 @@ import tokenizers
 import torch
 from tokenizers import models
 
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Message, Transcript
 from poziomka.inference.local import LocalSampler
 from poziomka.learning import learner as learning
@@ -45,7 +45,9 @@ def loaded(request, tmp_path):
 def reply(loaded, **sampling):
     prompt = Transcript.of([Message(Author.USER, "1 2 3")])
     sampler = LocalSampler(loaded.model, loaded.chat)
-    return asyncio.run(sampler.extend(prompt, Sampling(**({"tokens": 200, "think_least": 200} | sampling))))
+    return asyncio.run(
+        sampler.extend(prompt, SamplingParams(**({"tokens": 200, "min_thinking_tokens": 200} | sampling)))
+    )
 
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 0.0}, {"temperature": 3.0}, {"top_p": 0.99}])
@@ -63,7 +65,7 @@ def test_the_tokens_have_all_the_probability(loaded):
 
 
 def test_the_learner_says_the_sampler_s_log_probabilities(loaded):
-    written = next(span for span in reply(loaded, seed=2, think_least=0) if span.author is Author.MODEL)
+    written = next(span for span in reply(loaded, seed=2, min_thinking_tokens=0) if span.author is Author.MODEL)
     read = loaded.chat.read(Transcript.of([Message(Author.USER, "1 2 3")]))
     prompt, tokens = list(read.tokens), list(written.tokens)
     zeros = [0.0] * len(prompt)

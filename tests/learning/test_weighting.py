@@ -9,7 +9,7 @@ import torch
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Branch
 from poziomka.core.rollouts.collect import collect
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
 from poziomka.environments.tools.calculator import Calculator
@@ -78,7 +78,14 @@ def test_what_a_calculator_answers_in_a_real_exchange_is_never_learned_from(buil
         trusted=True,
     )
     sampler = LocalSampler(build(len(tokenizer), loud=0.1), PlainFormat(tokenizer))
-    groups = collect(sampler, task, task.take("train", 0, 4), Sampling(tokens=60, think_most=12), attempts=6, name="t")
+    groups = collect(
+        sampler,
+        task,
+        task.take("train", 0, 4),
+        SamplingParams(max_tokens=60, max_thinking_tokens=12),
+        attempts=6,
+        name="t",
+    )
     examples = policy_examples(groups, [[1.0] * 6] * 4, "token")
     rollouts = [rollout for group in groups for rollout in group]
     assert sum(span.author is Author.ENVIRONMENT for rollout in rollouts for span in rollout.transcript) > 5

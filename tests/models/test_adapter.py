@@ -16,7 +16,7 @@ from poziomka.learning.samples.weighting import Example
 from poziomka.models.base import Packing
 from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.models.checkpoints.weights import load_weights, save_model
-from poziomka.models.hf_model import Foreign
+from poziomka.models.hf_model import HFModel
 from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.testing import check_architecture
 
@@ -47,7 +47,7 @@ def save(tmp_path):
 def test_it_keeps_an_architectures_contract(kind, save, tmp_path):
     save(kind, **KINDS[kind])
     found = load_pretrained(str(tmp_path))
-    assert isinstance(found.model, Foreign)
+    assert isinstance(found.model, HFModel)
     assert "which is slower" in found.notes[0]
     check_architecture(found.model)
 
@@ -136,7 +136,7 @@ def test_a_folders_code_is_never_run_whatever_is_typed(kind, coded, tmp_path, ca
 @pytest.mark.fault("E1")
 def test_code_beside_a_model_that_transformers_knows_is_left_alone(coded, tmp_path):
     mark = coded(auto_map={"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"})
-    assert isinstance(load_pretrained(str(tmp_path)).model, Foreign)
+    assert isinstance(load_pretrained(str(tmp_path)).model, HFModel)
     assert not mark.exists()
 
 

@@ -12,7 +12,7 @@ from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.collect import Collector, wait_for
 from poziomka.core.rollouts.evaluation import evaluate, paired_gain
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.task import Task, asked
 from poziomka.core.transcript import Author
 from poziomka.inference.local import LocalSampler
@@ -21,7 +21,7 @@ from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
 from poziomka.learning.optim.optimizers import OptimizerSettings
 from poziomka.learning.samples.branches import by_role
-from poziomka.learning.session import Progress
+from poziomka.learning.session import TrainingSession
 from poziomka.models.checkpoints.weights import build_model
 from poziomka.models.text.chat import PlainFormat
 from poziomka.models.text.tokenizer import Tokenizer
@@ -87,7 +87,7 @@ class Trained:
         self.model = build_model("transformer", TransformerSettings(width=32, layers=1, heads=2), len(tokenizer), seed)
         optimizer = OptimizerSettings(learning_rate=1e-2, warmup_steps=0, decay_ratio=0.0, max_grad_norm=1.0)
         learner = Learner(self.model, LearnerSettings(optimizer=optimizer), 1.0, None)
-        self.progress = Progress(Run.open(folder, {"name": f"seed {seed}"}), learner, tokenizer, 1000)
+        self.progress = TrainingSession(Run.open(folder, {"name": f"seed {seed}"}), learner, tokenizer, 1000)
         self.sampler = LocalSampler(self.model, self.chat)
         self.task = task
         self.settings = RLSettings(**(DEFAULTS | settings))
@@ -100,7 +100,9 @@ class Trained:
         """1.0 or 0.0 for each of 4 attempts at 60 problems of the test split."""
         self.progress.publish_weights(self.sampler)
         sampler = self.sampler if strategy is None else Thinker(self.sampler, strategy)
-        sampling = Sampling(tokens=self.settings.max_tokens, think_most=self.settings.max_thinking_tokens)
+        sampling = SamplingParams(
+            max_tokens=self.settings.max_tokens, max_thinking_tokens=self.settings.max_thinking_tokens
+        )
         return evaluate(sampler, task, sampling, problems=60, attempts=4).corrects
 
 
@@ -131,7 +133,7 @@ def test_agreement_with_the_vote_is_rewarded_without_gold_answers():
     unknown = replace(single, scorer=lambda problem, transcript: Score.wrong("not looked at"))
     with Scoring(unknown) as scoring:
         collector = Collector(sampler, scoring, Majority(5, reward="agreement"))
-        ((rollout,),) = collector.collect(unknown.take("test", 0, 1), Sampling(tokens=2))
+        ((rollout,),) = collector.collect(unknown.take("test", 0, 1), SamplingParams(max_tokens=2))
     assert [branch.score.reward for branch in rollout.branches] == [0, 1, 1, 0, 1]
     assert rollout.answer == 1
 
@@ -156,7 +158,9 @@ def test_a_tree_search_whose_leaves_are_judged_trains(trained, seed):
     tree = Tree(trunks=2, leaves=3, depth=1)
     assert gain(model, tree, pairs).low > 0
     with Scoring(pairs) as scoring:
-        ((rollout, *_),) = Collector(model.sampler, scoring, tree).collect(pairs.take("test", 0, 1), Sampling(tokens=2))
+        ((rollout, *_),) = Collector(model.sampler, scoring, tree).collect(
+            pairs.take("test", 0, 1), SamplingParams(max_tokens=2)
+        )
     assert [branch.parent for branch in rollout.branches] == [None, 0, 0, None, 3, 3]
     assert all(branch.score is not None for branch in rollout.branches)
 
@@ -166,7 +170,9 @@ def test_the_answer_of_a_strategy_is_streamed_and_the_rest_is_put_aside(trained)
     heard = []
     prompt = asked(pairs, pairs.problem("test", 0))
     thinker = Thinker(model.sampler, Majority(5))
-    reply = wait_for(thinker.extend(prompt, Sampling(tokens=2), lambda author, token: heard.append(token) or True))
+    reply = wait_for(
+        thinker.extend(prompt, SamplingParams(max_tokens=2), lambda author, token: heard.append(token) or True)
+    )
     assert heard == [token for span in reply.spans if span.author is Author.MODEL for token in span.tokens]
     assert len(reply.tried) == 4
     aside = [span for tried in reply.tried for span in tried.spans if span.author is Author.MODEL]

@@ -12,7 +12,7 @@ from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.cross_check import audit
 from poziomka.core.rollouts.evaluation import evaluate
 from poziomka.core.rollouts.scoring import judge
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.splits import SPLITS
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Span, Stop, Transcript
@@ -193,7 +193,7 @@ def test_a_second_opinion_is_the_parts_own_or_that_the_answer_is_gold():
 def test_a_part_that_nothing_is_known_of_has_no_second_opinion():
     task = mixture([Part(market()), Part(finite("open", {"train": 9}, answer=""))])
     problems = task.take("train", 0, 4)
-    groups = collect(ScriptedSampler([" <think> </think> 1 1 1 1 1 1"]), task, problems, Sampling(tokens=20))
+    groups = collect(ScriptedSampler([" <think> </think> 1 1 1 1 1 1"]), task, problems, SamplingParams(max_tokens=20))
     opinions = audit(task, groups)
     assert {group[0].problem.facts["part"] for group in groups if group[0].id in opinions} == {"market"}
 
@@ -219,7 +219,7 @@ def test_an_environment_is_opened_with_the_parts_own_problem_and_others_have_non
     environment = Remembering()
     task = mixture([Part(replace(sums(), environment=lambda problem: environment)), Part(gcd())])
     problems = task.take("train", 0, 4)
-    collect(ScriptedSampler([" <think> </think> 1"]), task, problems, Sampling(tokens=20))
+    collect(ScriptedSampler([" <think> </think> 1"]), task, problems, SamplingParams(max_tokens=20))
     assert environment.opened == sums().take("train", 0, 2)
     assert TASK.environment is None
 
@@ -227,7 +227,7 @@ def test_an_environment_is_opened_with_the_parts_own_problem_and_others_have_non
 # ----------------------------------------------------------------------------------------------------- by part, by name
 def test_an_evaluation_is_told_by_part():
     task = mixture([Part(finite("always", {"test": 9}, answer="1")), Part(finite("never", {"test": 9}, answer="2"))])
-    evaluation = evaluate(ScriptedSampler([" <think> </think> 1"]), task, Sampling(tokens=20), problems=8)
+    evaluation = evaluate(ScriptedSampler([" <think> </think> 1"]), task, SamplingParams(max_tokens=20), problems=8)
     found = by_part(evaluation)
     assert {name: (len(each.groups), each.accuracy.mean) for name, each in found.items()} == {
         "always": (4, 1.0),

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from poziomka.core.errors import SamplerError
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, compact, compact_floats
 from poziomka.testing import ScriptedSampler, check_sampler
 from poziomka.testing.fakes import TOKENIZER, pieces, token_of
@@ -113,12 +113,18 @@ def unforced(span):
 
 
 def late(transcript, sampling):
-    more = None if sampling.think_most is None else sampling.think_most and sampling.think_most + 1
-    return transcript, replace(sampling, think_most=more)
+    more = (
+        None
+        if sampling.max_thinking_tokens is None
+        else sampling.max_thinking_tokens and sampling.max_thinking_tokens + 1
+    )
+    return transcript, replace(sampling, max_thinking_tokens=more)
 
 
 def at_least_one(transcript, sampling):
-    return transcript, replace(sampling, think_most=1 if sampling.think_most == 0 else sampling.think_most)
+    return transcript, replace(
+        sampling, max_thinking_tokens=1 if sampling.max_thinking_tokens == 0 else sampling.max_thinking_tokens
+    )
 
 
 FAULTS = {
@@ -153,7 +159,7 @@ FAULTS = {
     "1 tokens cut a reply": Faulty(
         after=lambda given, reply, sampling: (
             reply
-            if sampling.tokens > 3
+            if sampling.max_tokens > 3
             else replace(reply, spans=(*reply.spans[:-1], replace(reply.spans[-1], stop=Stop.END)))
         )
     ),
@@ -170,11 +176,11 @@ FAULTS = {
         before=lambda given, sampling: (given, replace(sampling, seed=77) if sampling.stop else sampling),
         script=lambda given, sampling: " so four make seven" if sampling.seed == 77 else THOUGHT,
     ),
-    "a thought that spent its budget is closed by forced words": ignoring(think_most=None),
-    "closed by forced words: with think_most 0": rewriting(unforced),
-    "think_most 0 leaves no thought": Faulty(before=at_least_one),
-    "think_most 2 is a limit": Faulty(before=late),
-    "think_least": ignoring(think_least=0),
+    "a thought that spent its budget is closed by forced words": ignoring(max_thinking_tokens=None),
+    "closed by forced words: with max_thinking_tokens 0": rewriting(unforced),
+    "max_thinking_tokens 0 leaves no thought": Faulty(before=at_least_one),
+    "max_thinking_tokens 2 is a limit": Faulty(before=late),
+    "min_thinking_tokens": ignoring(min_thinking_tokens=0),
     "a sampler goes on after an answer": Faulty(
         after=lambda given, reply, sampling: (
             reply if given.stop is None else replace(reply, spans=reply.spans[: len(given.spans)])
@@ -228,7 +234,7 @@ class Remote(Sampler):
 
 
 def test_what_could_not_be_tried_is_said():
-    untried = check_sampler(Remote(), QUESTION, sampling=Sampling(tokens=9))
+    untried = check_sampler(Remote(), QUESTION, sampling=SamplingParams(max_tokens=9))
     assert [reason.partition(":")[0].removesuffix(" not tried") for reason in untried] == [
         "tokens and log-probabilities were",
         "the limit of tokens was",

@@ -6,7 +6,7 @@ import pytest
 
 from poziomka.core.errors import SamplerError, SettingsError
 from poziomka.core.rollouts.collect import wait_for
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
 from poziomka.testing.fakes import ScriptedSampler, pieces
 
@@ -15,7 +15,7 @@ THOUGHT = "<think> three and four make seven </think> 7"
 
 
 def extend(script, transcript=QUESTION, **sampling):
-    return asyncio.run(ScriptedSampler(script).extend(transcript, Sampling(**sampling)))
+    return asyncio.run(ScriptedSampler(script).extend(transcript, SamplingParams(**sampling)))
 
 
 def written(transcript):
@@ -28,13 +28,13 @@ def test_the_reply_is_the_script():
 
 def test_texts_are_given_out_in_order_and_round_again():
     sampler = ScriptedSampler([" 1", " 2"])
-    replies = asyncio.run(sampler.branch(QUESTION, [Sampling(seed=seed) for seed in range(3)]))
+    replies = asyncio.run(sampler.branch(QUESTION, [SamplingParams(seed=seed) for seed in range(3)]))
     assert [reply.reply for reply in replies] == [" 1", " 2", " 1"]
 
 
 def test_the_same_request_gets_the_same_reply():
     sampler = ScriptedSampler([" 1", " 2"])
-    replies = [asyncio.run(sampler.extend(QUESTION, Sampling(seed=5))) for _ in range(2)]
+    replies = [asyncio.run(sampler.extend(QUESTION, SamplingParams(seed=5))) for _ in range(2)]
     assert replies[0] == replies[1]
 
 
@@ -98,7 +98,7 @@ def test_a_stop_string_may_span_words():
 
 
 def test_a_thought_at_its_budget_is_closed_by_forced_words():
-    assert written(extend([THOUGHT], think_most=2)) == [
+    assert written(extend([THOUGHT], max_thinking_tokens=2)) == [
         ("model", "<think> three and", Stop.LENGTH),
         ("forced", " </think>", None),
         ("model", " 7", Stop.END),
@@ -107,14 +107,14 @@ def test_a_thought_at_its_budget_is_closed_by_forced_words():
 
 def test_a_thought_that_the_prompt_opened_counts_too():
     opened = QUESTION + Span(Author.TEMPLATE, "<think>")
-    assert written(extend([" a b </think> 7"], opened, think_most=0))[1:] == [
+    assert written(extend([" a b </think> 7"], opened, max_thinking_tokens=0))[1:] == [
         ("forced", " </think>", None),
         ("model", " 7", Stop.END),
     ]
 
 
 def test_a_thought_that_never_closes_is_closed_and_nothing_follows():
-    reply = extend(["<think> a b c"], think_most=1)
+    reply = extend(["<think> a b c"], max_thinking_tokens=1)
     assert reply.reply == "<think> a </think>"
     assert reply.stop is Stop.END
 
@@ -131,31 +131,31 @@ def test_a_limit_at_the_end_of_a_thought_is_a_limit():
 
 
 def test_a_thought_that_is_opened_again_goes_on_with_its_budget():
-    reply = extend(["<think> a b </think> so <think> c d </think> 7"], think_most=3)
+    reply = extend(["<think> a b </think> so <think> c d </think> 7"], max_thinking_tokens=3)
     assert reply.reply == "<think> a b </think> so <think> c </think> 7"
 
 
 def test_a_thought_below_its_budget_is_left_alone():
-    assert extend([THOUGHT], think_most=6).reply == THOUGHT
+    assert extend([THOUGHT], max_thinking_tokens=6).reply == THOUGHT
 
 
 def test_a_limit_of_tokens_at_the_budget_ends_the_reply_too():
-    reply = extend([THOUGHT], tokens=3, think_most=2)
+    reply = extend([THOUGHT], tokens=3, max_thinking_tokens=2)
     assert reply.stop is Stop.LENGTH
     assert reply.cost == 3
 
 
 def test_a_thought_that_closes_too_early_goes_on():
-    assert extend(["<think> a </think> 7"], think_least=3).reply == "<think> a wait wait </think> 7"
+    assert extend(["<think> a </think> 7"], min_thinking_tokens=3).reply == "<think> a wait wait </think> 7"
 
 
 def test_forced_words_cost_nothing():
-    assert extend([THOUGHT], think_most=0).cost == 3  # "<think>", "7" and the end
+    assert extend([THOUGHT], max_thinking_tokens=0).cost == 3  # "<think>", "7" and the end
 
 
 def test_score_repeats_the_logprobs_of_its_own_words():
     sampler = ScriptedSampler([THOUGHT])
-    reply = asyncio.run(sampler.extend(QUESTION, Sampling(temperature=0.5)))
+    reply = asyncio.run(sampler.extend(QUESTION, SamplingParams(temperature=0.5)))
     scores = asyncio.run(sampler.score(reply, 0.5))
     assert len(scores) == len(reply)
     assert scores[0] == 0
@@ -169,14 +169,14 @@ def test_a_greedy_token_is_certain():
 def test_spans_name_the_version_that_was_adopted():
     sampler = ScriptedSampler([" 7"])
     wait_for(sampler.load_weights("step-1", {}))
-    assert asyncio.run(sampler.extend(QUESTION, Sampling())).spans[-1].policy == "step-1"
+    assert asyncio.run(sampler.extend(QUESTION, SamplingParams())).spans[-1].policy == "step-1"
     assert sampler.versions == ["script", "step-1"]
 
 
 def test_requests_are_remembered():
     sampler = ScriptedSampler([" 7"])
-    asyncio.run(sampler.extend(QUESTION, Sampling(seed=4)))
-    assert sampler.requests == [(QUESTION, Sampling(seed=4))]
+    asyncio.run(sampler.extend(QUESTION, SamplingParams(seed=4)))
+    assert sampler.requests == [(QUESTION, SamplingParams(seed=4))]
 
 
 def test_another_tokenizers_transcript_is_refused():
@@ -187,8 +187,8 @@ def test_another_tokenizers_transcript_is_refused():
 
 def test_a_thought_is_counted_over_requests():
     first = extend([THOUGHT], tokens=3)
-    assert extend([" more and more"], first, think_most=3).reply == "<think> three and more </think>"
+    assert extend([" more and more"], first, max_thinking_tokens=3).reply == "<think> three and more </think>"
 
 
 def test_a_thought_that_ends_too_early_is_filled_up():
-    assert extend(["<think> a"], think_least=2).reply == "<think> a wait"
+    assert extend(["<think> a"], min_thinking_tokens=2).reply == "<think> a wait"

@@ -8,7 +8,7 @@ import pytest
 from poziomka.core.errors import SettingsError
 from poziomka.core.rollouts.evaluation import evaluate
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
 from poziomka.environments.tools.calculator import Calculator
 from poziomka.testing import ScriptedSampler
@@ -32,25 +32,25 @@ def pieces(transcript):
 # ---------------------------------------------------------------------------------------------------------- Budget
 def test_a_budget_bounds_the_thoughts_of_any_sampler():
     scripted = ScriptedSampler(["<think> one two three four </think> 7"])
-    reply = asyncio.run(Thinker(scripted, Budget(most=2)).extend(QUESTION, Sampling()))
+    reply = asyncio.run(Thinker(scripted, Budget(most=2)).extend(QUESTION, SamplingParams()))
     assert any(span.author is Author.FORCED for span in reply)
-    reply = asyncio.run(Thinker(scripted, Budget(most=9)).extend(QUESTION, Sampling()))
+    reply = asyncio.run(Thinker(scripted, Budget(most=9)).extend(QUESTION, SamplingParams()))
     assert not any(span.author is Author.FORCED for span in reply)
 
 
 def test_a_budget_holds_a_thought_open(sampler):
     for seed in range(10):
         reply = asyncio.run(
-            Thinker(sampler, Budget(most=7, least=7)).extend(QUESTION, Sampling(tokens=LIMIT, seed=seed))
+            Thinker(sampler, Budget(most=7, least=7)).extend(QUESTION, SamplingParams(max_tokens=LIMIT, seed=seed))
         )
         thought = next(span for span in reply if span.author is Author.MODEL)
         assert len(thought) == 7
 
 
 def test_a_budget_overrides_the_requests_own(sampler):
-    sampling = Sampling(tokens=LIMIT, think_least=1, think_most=9)
+    sampling = SamplingParams(max_tokens=LIMIT, min_thinking_tokens=1, max_thinking_tokens=9)
     assert pieces(asyncio.run(Thinker(sampler, Budget(most=0)).extend(QUESTION, sampling))) == pieces(
-        extend(sampler, replace(sampling, think_least=0, think_most=0))
+        extend(sampler, replace(sampling, min_thinking_tokens=0, max_thinking_tokens=0))
     )
 
 
@@ -59,13 +59,13 @@ async def forks_and_directs(sampler, samplings, budget):
     """What forks of long replies give, and what the same requests give with the smaller budget from the start."""
     longs = await sampler.branch(QUESTION, samplings)
     forks = [fork(sampler, long, sampling, budget) for long, sampling in zip(longs, samplings, strict=True)]
-    directs = [replace(sampling, think_most=budget) for sampling in samplings]
+    directs = [replace(sampling, max_thinking_tokens=budget) for sampling in samplings]
     return await asyncio.gather(*forks), await sampler.branch(QUESTION, directs)
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_a_fork_is_the_reply_sampled_with_the_smaller_budget(sampler, budget):
-    samplings = [Sampling(tokens=LIMIT, seed=seed, think_most=20) for seed in range(60)]
+    samplings = [SamplingParams(max_tokens=LIMIT, seed=seed, max_thinking_tokens=20) for seed in range(60)]
     forks, directs = asyncio.run(forks_and_directs(sampler, samplings, budget))
     for forked, direct in zip(forks, directs, strict=True):
         assert pieces(forked) == pieces(direct)
@@ -73,16 +73,18 @@ def test_a_fork_is_the_reply_sampled_with_the_smaller_budget(sampler, budget):
 
 def test_a_fork_keeps_to_the_limit_of_tokens(sampler):
     """Limits below, at and above the budget: the fork ends where the direct reply ends."""
-    samplings = [Sampling(tokens=n, seed=seed, think_most=20) for n in (1, 4, 5, 6, 7) for seed in range(12)]
+    samplings = [
+        SamplingParams(max_tokens=n, seed=seed, max_thinking_tokens=20) for n in (1, 4, 5, 6, 7) for seed in range(12)
+    ]
     forks, directs = asyncio.run(forks_and_directs(sampler, samplings, 5))
     for forked, direct in zip(forks, directs, strict=True):
         assert pieces(forked) == pieces(direct)
 
 
 def test_a_fork_of_a_fork_is_a_fork(sampler):
-    sampling = Sampling(tokens=LIMIT, seed=1, think_least=20, think_most=20)
+    sampling = SamplingParams(max_tokens=LIMIT, seed=1, min_thinking_tokens=20, max_thinking_tokens=20)
     long = extend(sampler, sampling)
-    sampling = replace(sampling, think_least=0)
+    sampling = replace(sampling, min_thinking_tokens=0)
 
     async def forks():
         middle = await fork(sampler, long, sampling, 8)
@@ -93,14 +95,14 @@ def test_a_fork_of_a_fork_is_a_fork(sampler):
 
 
 def test_a_thought_within_the_budget_is_returned_as_it_is(sampler):
-    sampling = Sampling(tokens=LIMIT, seed=1, think_most=6)
+    sampling = SamplingParams(max_tokens=LIMIT, seed=1, max_thinking_tokens=6)
     long = extend(sampler, sampling)
     assert asyncio.run(fork(sampler, long, sampling, 6)) is long
 
 
 def test_where_the_model_wrote_nothing_there_is_nothing_to_fork(sampler):
     silent = QUESTION + Span(Author.FORCED, " </think>")
-    assert asyncio.run(fork(sampler, silent, Sampling(), 0)) is silent
+    assert asyncio.run(fork(sampler, silent, SamplingParams(), 0)) is silent
 
 
 # ------------------------------------------------------------------------------------------------------ at_budgets
@@ -111,46 +113,46 @@ def outcomes(evaluation):
 
 
 def test_every_budget_is_evaluated_as_if_by_itself(sampler, task):
-    sampling = Sampling(tokens=LIMIT)
+    sampling = SamplingParams(max_tokens=LIMIT)
     found = at_budgets(sampler, task, sampling, BUDGETS, problems=10, attempts=3)
     assert sorted(found) == sorted(BUDGETS)
     for budget in BUDGETS:
-        direct = evaluate(sampler, task, replace(sampling, think_most=budget), problems=10, attempts=3)
+        direct = evaluate(sampler, task, replace(sampling, max_thinking_tokens=budget), problems=10, attempts=3)
         assert outcomes(found[budget]) == outcomes(direct)
 
 
 def test_thinking_once_costs_less_than_thinking_at_every_budget(sampler, task):
-    sampling = Sampling(tokens=LIMIT)
+    sampling = SamplingParams(max_tokens=LIMIT)
     at_budgets(sampler, task, sampling, BUDGETS, problems=10)
     once = sampler.engine.counters.written
     for budget in BUDGETS:
-        evaluate(sampler, task, replace(sampling, think_most=budget), problems=10)
+        evaluate(sampler, task, replace(sampling, max_thinking_tokens=budget), problems=10)
     assert once < 0.9 * (sampler.engine.counters.written - once)
 
 
 def test_a_budget_named_twice_is_evaluated_once(sampler, task):
-    assert list(at_budgets(sampler, task, Sampling(tokens=LIMIT), (3, 3, 1), problems=2)) == [1, 3]
+    assert list(at_budgets(sampler, task, SamplingParams(max_tokens=LIMIT), (3, 3, 1), problems=2)) == [1, 3]
 
 
 def test_a_finite_task_gives_no_problem_twice(sampler, task):
-    found = at_budgets(sampler, task, Sampling(tokens=LIMIT), (2,), problems=1000)
+    found = at_budgets(sampler, task, SamplingParams(max_tokens=LIMIT), (2,), problems=1000)
     assert len(found[2].groups) == 25
 
 
 def test_the_scoring_at_hand_is_used_and_left_open(sampler, task):
     with Scoring(task) as scoring:
-        found = at_budgets(sampler, task, Sampling(tokens=LIMIT), (0, 4), problems=2, scoring=scoring)
-        again = at_budgets(sampler, task, Sampling(tokens=LIMIT), (0, 4), problems=2, scoring=scoring)
+        found = at_budgets(sampler, task, SamplingParams(max_tokens=LIMIT), (0, 4), problems=2, scoring=scoring)
+        again = at_budgets(sampler, task, SamplingParams(max_tokens=LIMIT), (0, 4), problems=2, scoring=scoring)
     assert outcomes(found[0]) == outcomes(again[0])
 
 
 @pytest.mark.parametrize("budgets", [(), (-1, 4)])
 def test_budgets_must_be_given_and_not_negative(sampler, task, budgets):
     with pytest.raises(SettingsError, match="budgets are thinking tokens, 0 or more"):
-        at_budgets(sampler, task, Sampling(), budgets)
+        at_budgets(sampler, task, SamplingParams(), budgets)
 
 
 def test_a_task_that_talks_inside_the_thought_is_refused(sampler, task):
     talking = replace(task, environment=lambda problem: Calculator())
     with pytest.raises(SettingsError, match="talks to an environment while it thinks"):
-        at_budgets(sampler, talking, Sampling(), (1, 2))
+        at_budgets(sampler, talking, SamplingParams(), (1, 2))

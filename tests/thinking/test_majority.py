@@ -15,7 +15,7 @@ TASK = pz.Task("vote", lambda rng: pz.Problem(f" {rng.randrange(10**6)} ?", "7")
 
 def voted(*replies):
     sampler = ScriptedSampler(replies)
-    return asyncio.run(pz.Thinker(sampler, pz.Majority(votes=len(replies))).extend(QUESTION, pz.Sampling()))
+    return asyncio.run(pz.Thinker(sampler, pz.Majority(votes=len(replies))).extend(QUESTION, pz.SamplingParams()))
 
 
 def test_most_votes_win():
@@ -45,7 +45,7 @@ class Failing(Strategy):
 
 
 def test_a_strategy_that_fails_is_a_failed_check_and_ends_nothing():
-    found = evaluate(pz.Thinker(ScriptedSampler(["7"]), Failing()), TASK, pz.Sampling(), problems=20)
+    found = evaluate(pz.Thinker(ScriptedSampler(["7"]), Failing()), TASK, pz.SamplingParams(), problems=20)
     assert 0 < found.failures < 20
     reasons = {rollout.score.why for group in found.groups for rollout in group if rollout.score.reward is None}
     assert reasons <= {"too long", "no reply"}

@@ -10,7 +10,7 @@ from poziomka.app.cli.progress import doing
 from poziomka.app.measure import failures
 from poziomka.core.errors import SettingsError
 from poziomka.core.rollouts.evaluation import Evaluation
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.reports.words import counted
 from poziomka.runs.run import Run
 from poziomka.thinking.budget import at_budgets
@@ -38,7 +38,7 @@ class Curve:
     task: str
     problems: int
     attempts: int
-    sampling: Sampling
+    sampling: SamplingParams
     found: Mapping[int, Evaluation]
     notes: Sequence[str] = ()
 
@@ -118,8 +118,8 @@ def evaluate(
     problems = problems or settings.problems
     problems = problems if there is None else min(problems, there)
     attempts = attempts or settings.attempts
-    answer = max(1, own.tokens - (own.think_most or 0))  # tokens of an answer after a full thought
-    sampling = replace(own, think_most=None, tokens=max(own.tokens, answer + max(budgets)))
+    answer = max(1, own.max_tokens - (own.max_thinking_tokens or 0))  # tokens of an answer after a full thought
+    sampling = replace(own, max_thinking_tokens=None, max_tokens=max(own.max_tokens, answer + max(budgets)))
     drawn = f"{counted(problems, 'held-out problem')}, {counted(attempts, 'attempt')} each"
     with doing(f"answering {drawn}, with at most {counted(budgets[-1], 'thinking token')}"):
         found = at_budgets(sampler, task, sampling, budgets, problems=problems, attempts=attempts)

@@ -191,7 +191,7 @@ def _update(bench: Bench, favoured: Sequence[Rollout]) -> Finding:
     if rise <= 0:
         advice = "a step must make what was rewarded likelier: look at the sign of the loss, or lower the learning rate"
         return Finding.failed(name, f"{figure} after {CANARY_STEPS} steps at rate {rate:g}", advice)
-    how = replace(parts.settings.sampling, tokens=min(8, parts.settings.max_tokens))
+    how = replace(parts.settings.sampling, max_tokens=min(8, parts.settings.max_tokens))
     fresh = wait_for(parts.sampler.extend(asked(parts.task, favoured[0].problem), how))
     named = {str(span.policy) for span in fresh if span.author is Author.MODEL}
     advice = (

@@ -106,5 +106,5 @@ def _sampled(bench: Bench, other: Problem) -> Finding | None:
     """Samples a second reply after a first one, and checks that the tokens of the first are unchanged."""
     rollout = bench.rollouts[0]
     asked = rollout.transcript + Span(Author.USER, other.prompt[-1].content)
-    answered = wait_for(bench.parts.sampler.extend(asked, replace(bench.parts.settings.sampling, tokens=4)))
+    answered = wait_for(bench.parts.sampler.extend(asked, replace(bench.parts.settings.sampling, max_tokens=4)))
     return _compare(rollout.transcript, answered, bench.parts.chat.tokenizer, Author.USER)

@@ -15,7 +15,7 @@ def evaluations(recipe: Recipe, task: Task) -> list[int]:
     Assumes a model that sometimes answers at once; one that always thinks skips the evaluations made to think.
     Evaluations at smaller budgets truncate the same attempts, except with tools, and so are not counted again.
     """
-    settings, budget = recipe.evaluate, recipe.sampling.think_most
+    settings, budget = recipe.evaluate, recipe.sampling.max_thinking_tokens
     thoughts = opens_thoughts(recipe)
     gates: list[int] = []
     for stage in recipe.stage:

@@ -6,7 +6,7 @@ from poziomka.core.errors import TaskError
 from poziomka.core.rollouts import evaluation
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.task import Task
 from poziomka.tasks import task_named
 
@@ -16,7 +16,7 @@ PROBLEMS = 200  # problems of an evaluation, where there are as many
 def evaluate(
     model: Sampler | Model | TrainedRun | str,
     task: Task | str,
-    sampling: Sampling | None = None,
+    sampling: SamplingParams | None = None,
     *,
     problems: int | None = None,
     attempts: int = 1,
@@ -54,5 +54,5 @@ def evaluate(
     model = load(model) if isinstance(model, str) else model
     sampler = model if isinstance(model, Sampler) else model.sampler()
     number = problems or PROBLEMS
-    params = sampling or Sampling()
+    params = sampling or SamplingParams()
     return evaluation.evaluate(sampler, task, params, problems=number, attempts=attempts, split=split, scoring=scoring)

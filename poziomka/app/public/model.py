@@ -9,7 +9,7 @@ from poziomka.app.cli.export import export
 from poziomka.core.errors import ModelError, RunError
 from poziomka.core.safety.untrusted import expanded
 from poziomka.inference.local import LocalSampler
-from poziomka.learning.session import Progress
+from poziomka.learning.session import TrainingSession
 from poziomka.models.base import Architecture
 from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.models.text.chat import ChatFormat
@@ -119,6 +119,6 @@ def _of_run(folder: Path) -> Model:
         precision=wanted.precision,
         thinks=wanted.thinks,
         variables=wanted.template_variables,
-        policy=Progress.version_of(saved.step),
+        policy=TrainingSession.version_of(saved.step),
         notes=(*run.notes, *whole.notes),
     )

@@ -9,7 +9,7 @@ from poziomka.app.settings.aliases import demand_own_names
 from poziomka.app.settings.kinds import Kind, completed, kind_of
 from poziomka.app.settings.model import ModelSettings, ToolsSettings
 from poziomka.core.errors import SettingsError, nearest
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.settings import build, override, plain, read_toml, setting, shown
 from poziomka.learning.loops.distill import DistillSettings
 from poziomka.learning.loops.offline import OfflineSettings
@@ -106,7 +106,7 @@ class Recipe:
         return tuple(stage for stage in self.stage if isinstance(stage, Sampled))
 
     @property
-    def sampling(self) -> Sampling:
+    def sampling(self) -> SamplingParams:
         """How held-out problems are attempted: as in the last stage that samples, with the defaults where none does."""
         stages = self.sampled
         return stages[-1].sampling if stages else RLSettings().sampling

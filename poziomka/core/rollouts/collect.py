@@ -13,7 +13,7 @@ from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Group, Rollout, seed_of_rollout
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, Strategy
 from poziomka.core.task import Task, environment_of
 from poziomka.core.transcript import Author, Transcript
@@ -25,7 +25,7 @@ def collect(
     sampler: Sampler,
     task: Task,
     problems: Sequence[Problem],
-    sampling: Sampling,
+    sampling: SamplingParams,
     *,
     attempts: int = 1,
     name: str = "collect",
@@ -76,7 +76,7 @@ class Collector:
     strategy: Strategy = SINGLE_REPLY
 
     def collect(
-        self, problems: Sequence[Problem], sampling: Sampling, attempts: int = 1, name: str = "collect"
+        self, problems: Sequence[Problem], sampling: SamplingParams, attempts: int = 1, name: str = "collect"
     ) -> list[Group]:
         """Returns a judged group for each problem, in the order of `problems`; see the function `collect`."""
 
@@ -87,7 +87,7 @@ class Collector:
         return [found[number] for number in range(len(problems))]
 
     async def groups(
-        self, problems: Sequence[Problem], sampling: Sampling, attempts: int = 1, name: str = "collect"
+        self, problems: Sequence[Problem], sampling: SamplingParams, attempts: int = 1, name: str = "collect"
     ) -> AsyncIterator[tuple[int, Group]]:
         """Yields (index of the problem, judged group) in the order of completion.
 
@@ -106,7 +106,7 @@ class Collector:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _group(
-        self, number: int, problem: Problem, sampling: Sampling, attempts: int, name: str
+        self, number: int, problem: Problem, sampling: SamplingParams, attempts: int, name: str
     ) -> tuple[int, Group]:
         """Returns (index of the problem, judged attempts at it)."""
         ids = [f"{name}/{number}/{problem.key}/{attempt}" for attempt in range(attempts)]
@@ -115,7 +115,7 @@ class Collector:
         judged = (self._judged(*pair, problem) for pair in zip(ids, found, strict=True))
         return number, await asyncio.gather(*judged)
 
-    async def _attempts(self, problem: Problem, params: Sequence[Sampling]) -> list[Attempt]:
+    async def _attempts(self, problem: Problem, params: Sequence[SamplingParams]) -> list[Attempt]:
         """Returns one attempt for each of `params`.
 
         All are failures if the problem could not be drawn or the environment cannot be created.

@@ -9,7 +9,7 @@ from poziomka.core.errors import EnvironmentFailure, TranscriptError
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Branch
 from poziomka.core.safety.failures import failures_of
-from poziomka.core.sampler import OnToken, Sampler, Sampling
+from poziomka.core.sampler import OnToken, Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Stop, Transcript
 
@@ -18,7 +18,7 @@ async def converse(
     sampler: Sampler,
     session: Session,
     transcript: Transcript,
-    sampling: Sampling,
+    sampling: SamplingParams,
     on_token: OnToken | None = None,
 ) -> Transcript:
     """Alternates between a sampler and a session until one of them ends the conversation.
@@ -27,7 +27,7 @@ async def converse(
         sampler: samples the model's turns.
         session: replies to them; the caller closes it.
         transcript: the conversation so far.
-        sampling: parameters of each turn; `sampling.tokens` bounds the model's tokens over all turns. A turn without
+        sampling: parameters of each turn; `sampling.max_tokens` bounds the model's tokens over all turns. A turn without
             token ids (from a remote endpoint) counts as one token, so that the conversation terminates.
         on_token: as for `Sampler.extend`.
 
@@ -38,12 +38,12 @@ async def converse(
     Raises:
         EnvironmentFailure: the session raised, or returned neither a Reply nor None.
     """
-    left = sampling.tokens
+    left = sampling.max_tokens
     with failures_of("the session"):
         waits = (Stop.PHRASE, Stop.END) if getattr(session, "after_end", False) else (Stop.PHRASE,)
     while left > 0:
         before = transcript.cost
-        transcript = await sampler.extend(transcript, replace(sampling, tokens=left), on_token)
+        transcript = await sampler.extend(transcript, replace(sampling, max_tokens=left), on_token)
         left -= max(transcript.cost - before, 1)
         if transcript.stop not in waits:
             break
@@ -67,7 +67,7 @@ class SingleReply(Strategy):
         self,
         sampler: Sampler,
         prompt: Transcript,
-        params: Sampling,
+        params: SamplingParams,
         *,
         open_session: OpenSession | None = None,
         problem: Problem | None = None,
@@ -83,7 +83,7 @@ class SingleReply(Strategy):
         self,
         sampler: Sampler,
         prompt: Transcript,
-        params: Sequence[Sampling],
+        params: Sequence[SamplingParams],
         *,
         open_session: OpenSession | None = None,
         problem: Problem | None = None,

@@ -11,7 +11,7 @@ from poziomka.core.problem import Verdict
 from poziomka.core.rollout import Group, Rollout
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Sampler, Sampling
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import random_of
 from poziomka.core.task import Task
 
@@ -272,7 +272,7 @@ def _elect(ballot: Sequence[tuple[str | None, bool] | None], draw: float, failed
 def evaluate(
     sampler: Sampler,
     task: Task,
-    sampling: Sampling,
+    sampling: SamplingParams,
     *,
     problems: int = 200,
     attempts: int = 1,

@@ -18,7 +18,7 @@ from typing import Literal
 from poziomka.core.errors import SettingsError
 from poziomka.core.rollouts.collect import Collector, wait_for
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.settings import setting
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author
@@ -31,7 +31,7 @@ from poziomka.learning.monitoring.stop_conditions import describe
 from poziomka.learning.objectives.kl import DivergenceSettings
 from poziomka.learning.objectives.teacher import ContextTeacher
 from poziomka.learning.samples.weighting import match_examples
-from poziomka.learning.session import Clock, Progress
+from poziomka.learning.session import Clock, TrainingSession
 from poziomka.models.flops import sampling_flops
 
 
@@ -76,13 +76,15 @@ class DistillSettings(LearnerSettings, StageSettings):
             raise SettingsError(message)
 
     @property
-    def sampling(self) -> Sampling:
+    def sampling(self) -> SamplingParams:
         """How replies are sampled."""
-        return Sampling(temperature=self.temperature, tokens=self.max_tokens, think_most=self.max_thinking_tokens)
+        return SamplingParams(
+            temperature=self.temperature, max_tokens=self.max_tokens, max_thinking_tokens=self.max_thinking_tokens
+        )
 
 
 def distill(
-    progress: Progress,
+    progress: TrainingSession,
     policy: Policy,
     task: Task,
     curriculum: Curriculum,

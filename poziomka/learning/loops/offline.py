@@ -12,7 +12,7 @@ Unlike in on-policy training, older weights may have sampled the rollouts: the t
 corrects for that (MiniMax 2025, arXiv 2506.13585, eq. 4), and (4) bounds the correction. The baseline of single
 attempts does not account for a problem's difficulty, so attempts at easy problems get a positive advantage.
 
-Stored log-probabilities must be at the learner's temperature, of the full distribution (`Sampling.plain`). A journal
+Stored log-probabilities must be at the learner's temperature, of the full distribution (`SamplingParams.plain`). A journal
 does not record the sampling parameters: another temperature increases the measured KL, top-k and top-p do not.
 """
 
@@ -38,7 +38,7 @@ from poziomka.learning.objectives.logprobs import logprobs_of
 from poziomka.learning.objectives.losses import mismatch_kl
 from poziomka.learning.samples.advantages import Advantages, advantage_named, by_token
 from poziomka.learning.samples.weighting import Aggregation, Example, policy_examples
-from poziomka.learning.session import Clock, Progress
+from poziomka.learning.session import Clock, TrainingSession
 from poziomka.runs.feedback import Judged
 from poziomka.runs.run import Run
 
@@ -81,7 +81,7 @@ class Chosen(NamedTuple):
 
 
 def learn_from(
-    progress: Progress,
+    progress: TrainingSession,
     host: WeightHost | None,
     judged: Judged,
     settings: OfflineSettings | None = None,
@@ -157,7 +157,7 @@ def learn_from(
 
 
 # --------------------------------------------------------------------------------------------------- choice of rollouts
-def choose(progress: Progress, rollouts: Sequence[Rollout]) -> Chosen:
+def choose(progress: TrainingSession, rollouts: Sequence[Rollout]) -> Chosen:
     """Returns the rollouts that can be trained on, with notes and counts of those left out.
 
     Raises:
@@ -226,7 +226,7 @@ def learned_before(run: Run) -> set[str]:
     return ids
 
 
-def _demand_ours(progress: Progress, rollouts: Sequence[Rollout]) -> None:
+def _demand_ours(progress: TrainingSession, rollouts: Sequence[Rollout]) -> None:
     ours = progress.tokenizer.fingerprint
     for rollout in rollouts:
         if rollout.transcript.tokenizer != ours:

@@ -33,7 +33,7 @@ from poziomka.core.rollout import Group
 from poziomka.core.rollouts.collect import Collector, wait_for
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Sampler, Sampling, WeightHost
+from poziomka.core.sampler import Sampler, SamplingParams, WeightHost
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import setting
 from poziomka.core.strategy import Strategy
@@ -42,9 +42,9 @@ from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.curriculum.levels import CurriculumSettings
 from poziomka.learning.learner import LearnerSettings
 from poziomka.learning.loops.stage import NAME, StageSettings
-from poziomka.learning.monitoring.consistency import Canaries
+from poziomka.learning.monitoring.consistency import ConsistencyChecks
 from poziomka.learning.monitoring.monitor import Freshness, Monitor
-from poziomka.learning.monitoring.stop_conditions import Watch, describe
+from poziomka.learning.monitoring.stop_conditions import StopConditions, describe
 from poziomka.learning.monitoring.thresholds import AlarmSettings
 from poziomka.learning.objectives.step_sums import over_minibatches
 from poziomka.learning.samples.advantages import Advantages, advantage_named, by_token
@@ -52,7 +52,7 @@ from poziomka.learning.samples.batch import Batch
 from poziomka.learning.samples.branches import Line, by_role
 from poziomka.learning.samples.turns import describe_tools, without_void
 from poziomka.learning.samples.weighting import Aggregation, minibatches, policy_examples
-from poziomka.learning.session import Clock, Progress, watch_over
+from poziomka.learning.session import Clock, TrainingSession, watch_over
 from poziomka.models.flops import sampling_flops
 
 
@@ -93,9 +93,11 @@ class RLSettings(LearnerSettings, StageSettings):
         advantage_named(self.advantage)
 
     @property
-    def sampling(self) -> Sampling:
+    def sampling(self) -> SamplingParams:
         """Sampling parameters of the attempts."""
-        return Sampling(temperature=self.temperature, tokens=self.max_tokens, think_most=self.max_thinking_tokens)
+        return SamplingParams(
+            temperature=self.temperature, max_tokens=self.max_tokens, max_thinking_tokens=self.max_thinking_tokens
+        )
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Policy:
 
 
 def reinforce(
-    progress: Progress,
+    progress: TrainingSession,
     policy: Policy,
     task: Task,
     curriculum: Curriculum,
@@ -208,20 +210,20 @@ def reinforce(
             progress.done(last=fraction_done(progress, curriculum, settings, step) >= 1)
 
 
-def _monitors(progress: Progress, sampler: Sampler, task: Task, settings: RLSettings) -> list[Monitor]:
+def _monitors(progress: TrainingSession, sampler: Sampler, task: Task, settings: RLSettings) -> list[Monitor]:
     """Returns the monitors of a stage, in the order of their calls."""
-    conditions = Watch(settings.patience, settings.failures)
+    conditions = StopConditions(settings.patience, settings.failures)
     conditions.silent = _silent_so_far(progress, settings.name)
     return [
         Freshness(),
         watch_over(progress, task, settings.alarms, settings.scorer_seconds),
-        Canaries(progress.learner.model, settings.temperature, sampler),
+        ConsistencyChecks(progress.learner.model, settings.temperature, sampler),
         conditions,
         *progress.monitors,
     ]
 
 
-def fraction_done(progress: Progress, curriculum: Curriculum, settings: RLSettings, done: int) -> float:
+def fraction_done(progress: TrainingSession, curriculum: Curriculum, settings: RLSettings, done: int) -> float:
     """Returns the fraction of a stage that is done: of its steps or of its FLOPs, whichever is greater.
 
     Returns 1 if the curriculum has no problem left.
@@ -251,7 +253,7 @@ def _described(task: Task, groups: Sequence[Group]) -> dict[str, float]:
     return describe(groups) | (describe_tools(groups) if task.environment is not None else {})
 
 
-def _count_compute(progress: Progress, groups: Sequence[Group], batches: Sequence[Batch], epochs: int) -> None:
+def _count_compute(progress: TrainingSession, groups: Sequence[Group], batches: Sequence[Batch], epochs: int) -> None:
     """Adds the sampled and trained tokens, and their FLOPs, to the cumulative totals.
 
     A forward pass for old log-probabilities costs a third of a step.
@@ -266,7 +268,7 @@ def _count_compute(progress: Progress, groups: Sequence[Group], batches: Sequenc
     progress.spend(sampled_tokens=float(sampled), trained_tokens=float(trained))
 
 
-def _silent_so_far(progress: Progress, stage: str) -> int:
+def _silent_so_far(progress: TrainingSession, stage: str) -> int:
     """Returns the number of latest consecutive steps without an informative group, so that patience survives a resume.
 
     Metrics of steps after the checkpoint have been removed before this call.
@@ -277,7 +279,7 @@ def _silent_so_far(progress: Progress, stage: str) -> int:
 
 
 def _note_or_stop(
-    progress: Progress, monitors: Sequence[Monitor], groups: Sequence[Group], metrics: Mapping[str, float]
+    progress: TrainingSession, monitors: Sequence[Monitor], groups: Sequence[Group], metrics: Mapping[str, float]
 ) -> None:
     """Writes the monitors' notes to the run; saves a checkpoint before a monitor stops it."""
     try:

@@ -11,7 +11,7 @@ from poziomka.learning.loops.stage import NAME, StageSettings
 from poziomka.learning.optim.optimizers import OptimizerSettings
 from poziomka.learning.samples.demonstrations import LessonSettings
 from poziomka.learning.samples.weighting import imitation_examples
-from poziomka.learning.session import Clock, Progress
+from poziomka.learning.session import Clock, TrainingSession
 
 OPTIMIZER = OptimizerSettings(learning_rate=2e-3, warmup_steps=50, decay_ratio=0.6, min_lr_ratio=0.02)
 
@@ -28,7 +28,7 @@ class SFTSettings(LearnerSettings, StageSettings):
 
 
 def finetune(
-    progress: Progress,
+    progress: TrainingSession,
     lessons: Callable[[int], Sequence[Transcript]],
     updates: int,
     *,

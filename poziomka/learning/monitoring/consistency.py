@@ -31,7 +31,7 @@ SAMPLE = 64  # entries of each tensor that are compared
 TEMPERATURES = tuple(0.05 * step for step in range(4, 61))  # 0.2 to 3: candidates for a wrong sampling temperature
 
 
-class Canaries(Monitor):
+class ConsistencyChecks(Monitor):
     """Checks a learner and its sampler for consistency at every step.
 
     Args:
@@ -110,14 +110,14 @@ class Canaries(Monitor):
     def _movement(self, metrics: Mapping[str, float]) -> None:
         """Raises LearningError if STEPS steps with a gradient and a learning rate have not changed the weights."""
         before, self._sample = self._sample, sample_of(self.model)
-        meant = metrics.get("policy/grad_norm", 0.0) > 0 and metrics.get("learning/rate", 0.0) > 0
+        meant = metrics.get("optim/grad_norm", 0.0) > 0 and metrics.get("optim/lr", 0.0) > 0
         still = before.shape == self._sample.shape and torch.equal(before, self._sample)
         self.stuck = self.stuck + 1 if meant and still else 0
         if self.stuck >= STEPS:
             message = (
                 f"the weights did not change in {self.stuck} steps though the gradient's norm was "
-                f"{metrics['policy/grad_norm']:.2g}: the optimizer does not hold these weights, or the rate "
-                f"{metrics['learning/rate']:g} is lost in their rounding; keep fp32 master weights or raise the rate"
+                f"{metrics['optim/grad_norm']:.2g}: the optimizer does not hold these weights, or the rate "
+                f"{metrics['optim/lr']:g} is lost in their rounding; keep fp32 master weights or raise the rate"
             )
             raise LearningError(message)
 

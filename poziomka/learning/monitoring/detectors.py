@@ -102,7 +102,7 @@ METRICS = {  # quantity → name of the logged metric
     "looping": "text/looping_share",
     "empty": "thinking/empty_share",
     "early": "thinking/early_share",
-    "common": "answers/most_common_share",
+    "common": "answers/mode_share",
     "length": "length/mean",
     "truncated": "length/truncated_share",
 }

@@ -89,7 +89,7 @@ class Alarm:
         return f"{BELL}{self.name}: {self.sentence} (step {self.step})"
 
 
-class Alarms(Monitor):
+class RewardHacking(Monitor):
     """Monitor that compares recent steps with the first ones and raises alarms of reward hacking.
 
     Args:

@@ -37,7 +37,7 @@ def describe(groups: Sequence[Group]) -> dict[str, float]:
         metrics["reward/mean"] = fmean(r.score.reward or 0.0 for r in judged)
         metrics["reward/pass_rate"] = fmean(r.score.correct for r in judged)
     kinds: dict[str, Callable[[Rollout], bool]] = {
-        "length/right": lambda r: r.score.correct,
+        "length/correct": lambda r: r.score.correct,
         "length/wrong": lambda r: r.score.verdict in (Verdict.WRONG, Verdict.UNPARSED),
         "length/truncated": lambda r: r.score.verdict is Verdict.TRUNCATED,
     }
@@ -48,7 +48,7 @@ def describe(groups: Sequence[Group]) -> dict[str, float]:
     return metrics
 
 
-class Watch(Monitor):
+class StopConditions(Monitor):
     """Stops a run that cannot learn: too many steps without an informative group, or too many failed checks.
 
     Args:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from poziomka.learning.objectives.kl import Divergence
-from poziomka.learning.objectives.loss_inputs import Learned, TermsOf
+from poziomka.learning.objectives.loss_inputs import LossInputs, TermsOf
 from poziomka.learning.optim.master_weights import add
 from poziomka.models.base import masked
 
@@ -86,7 +86,7 @@ class Head:
             yield slice(start, stop), slice(rows.start + start, rows.start + stop)
 
     @torch.no_grad()
-    def logprobs(self, hidden: Tensor, tokens: Learned) -> Tensor:
+    def logprobs(self, hidden: Tensor, tokens: LossInputs) -> Tensor:
         """Returns the log-probability [M] of each target token given its hidden state [M, D], without a gradient."""
         found, scratch = tokens.logq.new_empty(len(hidden)), (self._scratch(len(hidden)), self._scratch(len(hidden)))
         for rows, logits in self.chunks(hidden, self._logits(len(hidden))):
@@ -100,7 +100,7 @@ class Head:
     def backward(
         self,
         hidden: Tensor,
-        tokens: Learned,
+        tokens: LossInputs,
         terms: TermsOf,
         gradient: Tensor | None,
         reference: "tuple[Divergence, Head, Tensor] | None" = None,
@@ -136,7 +136,7 @@ class Head:
 def _turn(
     logits: Tensor,
     turned: Tensor,
-    tokens: Learned,
+    tokens: LossInputs,
     terms: TermsOf,
     scratch: list[Tensor],
     reference: tuple[Divergence, Tensor] | None,
@@ -182,7 +182,7 @@ def _softmax(logits: Tensor, temperature: Tensor, x: Tensor, p: Tensor) -> Tenso
     return x.amax(1) - p.amax(1).log()
 
 
-def _slope(terms: TermsOf, logp: Tensor, tokens: Learned) -> Tensor:
+def _slope(terms: TermsOf, logp: Tensor, tokens: LossInputs) -> Tensor:
     """Returns the derivative of the loss by each log-probability, [b]."""
     with torch.enable_grad():
         own = logp.detach().requires_grad_()

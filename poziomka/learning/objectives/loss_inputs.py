@@ -16,7 +16,7 @@ from poziomka.learning.objectives.losses import (
 
 
 @dataclass(frozen=True)
-class Learned:
+class LossInputs:
     """The `M` trained tokens of a pass, each field [M].
 
     Attributes:
@@ -50,7 +50,7 @@ class Learned:
         """Number of tokens."""
         return len(self.target)
 
-    def __getitem__(self, rows: slice) -> "Learned":
+    def __getitem__(self, rows: slice) -> "LossInputs":
         """Returns a slice of the tokens."""
         fields = {name: tensor[rows] for name, tensor in vars(self).items() if tensor is not None}
         return replace(self, **fields)
@@ -87,7 +87,7 @@ class Terms:
         return total if self.divergence is None else total + self.divergence
 
 
-TermsOf = Callable[[Tensor, Learned], Terms]
+TermsOf = Callable[[Tensor, LossInputs], Terms]
 
 
 def terms_of(surrogate: SurrogateSettings, how: CorrectionSettings) -> TermsOf:
@@ -98,7 +98,7 @@ def terms_of(surrogate: SurrogateSettings, how: CorrectionSettings) -> TermsOf:
         how: correction of the difference between sampler and learner.
     """
 
-    def terms(logp: Tensor, tokens: Learned) -> Terms:
+    def terms(logp: Tensor, tokens: LossInputs) -> Terms:
         old = tokens.before(logp)
         trust, cut = correction(old - tokens.logq if tokens.apart is None else tokens.apart, how)
         policy, clipped = policy_gradient(logp, old, tokens.policy * trust, surrogate, tokens.level)

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from torch import Tensor
 
-from poziomka.learning.objectives.loss_inputs import Learned, Terms
+from poziomka.learning.objectives.loss_inputs import LossInputs, Terms
 from poziomka.learning.objectives.losses import mismatch_kl
 
 ADDED = ("tokens/trained", "tokens/learned_from")  # metrics summed over minibatches; all others are averaged
@@ -47,7 +47,7 @@ class Sums:
         """Sum of the three loss terms."""
         return self.policy_loss + self.next_token_loss + self.divergence
 
-    def add(self, terms: Terms, tokens: Learned, logp: Tensor, certainty: Tensor) -> None:
+    def add(self, terms: Terms, tokens: LossInputs, logp: Tensor, certainty: Tensor) -> None:
         """Adds the results of one pass.
 
         Args:

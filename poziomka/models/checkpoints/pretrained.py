@@ -14,7 +14,7 @@ from poziomka.models.checkpoints.families import FAMILIES
 from poziomka.models.checkpoints.gguf.reader import converted
 from poziomka.models.checkpoints.safetensors_io import CONFIG, read_json
 from poziomka.models.checkpoints.weights import open_model
-from poziomka.models.hf_model import SLOWER, Foreign
+from poziomka.models.hf_model import SLOWER, HFModel
 from poziomka.models.layers.linear import multiplies_bfloat16
 from poziomka.models.lora import CONFIG as ADAPTERS
 from poziomka.models.lora import base_of, load_peft, merge
@@ -80,7 +80,7 @@ def load_pretrained(
     tokenizer = Tokenizer.load(folder)
     model = open_model(folder, inside, len(tokenizer))
     model.leave_out(tokenizer.unused(model.vocabulary))
-    notes = (*([SLOWER] if isinstance(model, Foreign) else []), *([WIDENED] if widened else []))
+    notes = (*([SLOWER] if isinstance(model, HFModel) else []), *([WIDENED] if widened else []))
     chat = _chat_of(tokenizer, opens_thought, variables)
     return Pretrained(model, chat.tokenizer, chat, folder, (*notes, *chat.notes))
 

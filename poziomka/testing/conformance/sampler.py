@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from poziomka.core.errors import PoziomkaError, SamplerError
-from poziomka.core.sampler import Sampler, Sampling, WeightHost
+from poziomka.core.sampler import Sampler, SamplingParams, WeightHost
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript, split_thought
 from poziomka.testing.rule import rule
 
@@ -16,7 +16,7 @@ def check_sampler(
     sampler: Sampler,
     transcript: Transcript,
     *,
-    sampling: Sampling | None = None,
+    sampling: SamplingParams | None = None,
     weights: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Checks that a sampler keeps its contract; returns a sentence for each rule that could not be checked.
@@ -33,7 +33,7 @@ def check_sampler(
     Raises:
         AssertionError: the sampler breaks a rule; the message names the rule and the observed values.
     """
-    sampling = sampling or Sampling(tokens=64, seed=1)
+    sampling = sampling or SamplingParams(max_tokens=64, seed=1)
     return asyncio.run(_check(sampler, transcript, sampling, weights))
 
 
@@ -43,7 +43,7 @@ class _Case:
 
     sampler: Sampler
     before: Transcript
-    sampling: Sampling
+    sampling: SamplingParams
     after: Transcript  # result of `extend` for the two above
 
     async def extend(self, **changes: object) -> Transcript:
@@ -56,7 +56,7 @@ class _Case:
 
 
 async def _check(
-    sampler: Sampler, before: Transcript, sampling: Sampling, weights: Mapping[str, Any] | None
+    sampler: Sampler, before: Transcript, sampling: SamplingParams, weights: Mapping[str, Any] | None
 ) -> list[str]:
     ids = [list(span.tokens or ()) for span in before]
     case = _Case(sampler, before, sampling, await sampler.extend(before, sampling))
@@ -140,7 +140,7 @@ async def _repeats(case: _Case) -> str | None:
 
 async def _branches(case: _Case) -> str | None:
     samplings = [replace(case.sampling, seed=case.sampling.seed + more) for more in (0, 1, 2)]
-    samplings.append(replace(case.sampling, tokens=1))
+    samplings.append(replace(case.sampling, max_tokens=1))
     branches = await case.sampler.branch(case.before, samplings)
     rule(len(branches) == len(samplings), f"branch gives one reply a sampling: {len(samplings)} gave {len(branches)}")
     for sampling, branch in zip(samplings, branches, strict=True):
@@ -191,17 +191,17 @@ async def _closes(case: _Case) -> str | None:
         return "budgets of thought were not tried: it did not think"
     opening = 0
     for most in (0, 2):
-        new = case.new(await case.extend(think_most=most))
+        new = case.new(await case.extend(max_thinking_tokens=most))
         forced = [number for number, span in enumerate(new) if span.author is Author.FORCED and CLOSE in span.text]
         thought = _first_thought(new[: forced[0]] if forced else new)
         rule(
             forced or (most and thought == free),
-            f"a thought that spent its budget is closed by forced words: with think_most {most} the reply was {new!r}",
+            f"a thought that spent its budget is closed by forced words: with max_thinking_tokens {most} the reply was {new!r}",
         )
         written = _written(new[: forced[0]]) if forced else 0
         opening = written if most == 0 else opening  # tokens that open the thought
-        rule(most or not thought, f"think_most 0 leaves no thought: received {thought!r}")
-        rule(written - opening <= most, f"think_most {most} is a limit: it thought {written - opening} tokens")
+        rule(most or not thought, f"max_thinking_tokens 0 leaves no thought: received {thought!r}")
+        rule(written - opening <= most, f"max_thinking_tokens {most} is a limit: it thought {written - opening} tokens")
     return None
 
 
@@ -209,12 +209,12 @@ async def _persists(case: _Case) -> str | None:
     written = _written(case.new(case.after))
     if not written or CLOSE not in _text(case.new(case.after)):
         return "the least length of a thought was not tried: it closed none"
-    longer = await case.extend(think_least=written, think_most=None, tokens=written + 8)
+    longer = await case.extend(min_thinking_tokens=written, max_thinking_tokens=None, tokens=written + 8)
     new = case.new(longer)
     closed = CLOSE in _text(new)
     rule(
         not closed or _written(new) > written,
-        f"think_least {written} keeps a thought open: it closed one within {_written(new)} tokens",
+        f"min_thinking_tokens {written} keeps a thought open: it closed one within {_written(new)} tokens",
     )
     return None
 

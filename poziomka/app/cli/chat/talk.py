@@ -21,7 +21,7 @@ from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.rollouts.conversation import converse
 from poziomka.core.safety.terminal import behind, visible
 from poziomka.core.safety.untrusted import expanded
-from poziomka.core.sampler import Sampling
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import CLOSE, THINK, Author, Message, Span, Stop, Transcript
 from poziomka.inference.engine import EngineLimits
@@ -43,14 +43,16 @@ HALF = "\\ufffd"  # decoded text of an incomplete character
 CONVERSATION = Problem((), task="chat", key="conversation")  # placeholder: a session of tools needs a problem
 
 
-def sampling_of(given: Namespace) -> Sampling:
+def sampling_of(given: Namespace) -> SamplingParams:
     """Returns the sampling settings of a reply from the command line's options."""
-    return Sampling(
+    return SamplingParams(
         temperature=given.temperature,
         top_p=given.top_p,
-        tokens=given.tokens,
-        think_most=0 if given.think is False else given.budget,  # a thought that is opened all the same is closed
-        think_least=0,
+        max_tokens=given.tokens,
+        max_thinking_tokens=0
+        if given.think is False
+        else given.budget,  # a thought that is opened all the same is closed
+        min_thinking_tokens=0,
     )
 
 
@@ -203,7 +205,7 @@ class Talk:
     def __init__(
         self,
         sampler: LocalSampler,
-        sampling: Sampling,
+        sampling: SamplingParams,
         opening: Sequence[Message] = (),
         seed: int | None = None,
         toolbox: Environment | None = None,
