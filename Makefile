@@ -6,6 +6,7 @@
 #   make peers     comparisons with other libraries, in separate environments, which it creates first
 #   make soak      the long tests
 #   make check     lint, format, types, documents
+#   make docs      builds the documentation as static pages in site/, with tools of an environment of its own
 
 PYTHON := $(shell for name in python3.11 python3; do \
 	if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$name; break; fi; done)
@@ -21,7 +22,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 PEERS := .envs/verifiers/.installed .envs/verifiers_legacy/.installed .envs/verl/.installed
 
-.PHONY: demo test test-all peers soak check lint types documents
+.PHONY: demo test test-all peers soak check lint types documents docs
 
 demo: $(INSTALLED)
 	$(BIN)/poziomka train recipes/exact_change/recipe.toml --run runs/demo
@@ -48,6 +49,11 @@ types: $(INSTALLED)
 documents: $(INSTALLED)
 	$(BIN)/python -m pytest tests/test_documents.py
 
+docs: $(INSTALLED) .envs/docs/.installed
+	@$(BIN)/python docs/site/reference.py build/reference
+	@NO_MKDOCS_2_WARNING=1 .envs/docs/bin/python -m mkdocs --quiet build --strict
+	@echo "The documentation is at site/index.html (to search in it: python3 -m http.server -d site)"
+
 soak: $(INSTALLED)
 	$(BIN)/python -m pytest -m soak
 
@@ -62,10 +68,19 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(PIP) --no-build-isolation -e .
 	@touch $@
 
-# Separate environments for the libraries that the adapters' tests import and that conflict with our own packages.
+# Separate environments: for the libraries that the adapters' tests import and that conflict with our own packages, and
+# for the tools of `make docs`.
 .envs/%/.installed: tests/adapters/%-requirements.lock | $(INSTALLED)
-	@test -n "$(PYTHON)" || { echo "Poziomka needs Python 3.11 or later on the PATH." >&2; exit 1; }
-	@echo "Making .envs/$* from $< (once, half a minute) …"
-	@$(PYTHON) -m venv --without-pip .envs/$*
-	@$(BIN)/python -m pip --python .envs/$*/bin/python install -qq --disable-pip-version-check --no-compile --no-deps -r $<
-	@touch $@
+	@$(call environment,$*,$<)
+
+.envs/docs/.installed: docs/requirements.lock | $(INSTALLED)
+	@$(call environment,docs,$<)
+
+define environment
+	test -n "$(PYTHON)" || { echo "Poziomka needs Python 3.11 or later on the PATH." >&2; exit 1; }; \
+	echo "Making .envs/$(1) from $(2) (once, half a minute) …"; \
+	$(PYTHON) -m venv --without-pip .envs/$(1) && \
+	$(BIN)/python -m pip --python .envs/$(1)/bin/python install -qq --disable-pip-version-check --no-compile --no-deps \
+		-r $(2) && \
+	touch $@
+endef

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE, FUNCTION, PARAMETERS = 400, 80, 7
-CODE = ("poziomka", "tests", "recipes", "examples", "benchmarks")
+CODE = ("poziomka", "tests", "recipes", "examples", "benchmarks", "docs")
 
 
 def sources(*folders: str) -> list[Path]:

@@ -2,10 +2,30 @@
 
 import re
 
-from poziomka.app.settings.aliases import ALIASES, settings_of
+from poziomka.app.settings.aliases import ALIASES, Setting, settings_of
 from poziomka.app.settings.recipe import STAGES, Recipe
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.settings import to_toml
+
+
+def every_setting() -> list[Setting]:
+    """Returns the settings of a recipe with one stage of each kind."""
+    return list(settings_of(Recipe(stage=tuple(made() for made in STAGES.values()))))
+
+
+def value_of(setting: Setting) -> str:
+    """Returns the default value of a setting as TOML; "none" for None."""
+    if setting.default is None:
+        return "none"
+    return to_toml({"x": setting.default}).partition(" = ")[2].strip() or "{}"  # an empty table has no line
+
+
+def type_of(setting: Setting) -> str:
+    """Returns the type of a setting in words: "tuple[int, ...] | None" as "list of int, or none"."""
+    words = re.sub(r"tuple\[(\w+), \.\.\.\]", r"list of \1", setting.kind)
+    words = re.sub(r"Literal\[(.*?)\]", lambda found: "one of " + found[1].replace("'", ""), words)
+    words = re.sub(r"collections\.abc\.Mapping\[.*\]", "table", words)
+    return words.replace(" | None", ", or none")
 
 
 def list_settings(prefix: str = "") -> str:
@@ -17,7 +37,7 @@ def list_settings(prefix: str = "") -> str:
     Raises:
         SettingsError: no setting's name has this prefix.
     """
-    known = list(settings_of(Recipe(stage=tuple(made() for made in STAGES.values()))))
+    known = every_setting()
     found = [each for each in known if each.name.startswith(ALIASES.get(prefix, prefix))]
     if not found:
         names = {part for each in known for part in (each.name, each.name.rpartition(".")[0])} - {""}
@@ -25,15 +45,6 @@ def list_settings(prefix: str = "") -> str:
         raise SettingsError(message)
     lines = []
     for each in found:
-        value = "none" if each.default is None else to_toml({"x": each.default}).partition(" = ")[2].strip() or "{}"
-        lines.append(f"{each.name} = {value}   {_type(each.kind)}{f', {each.range}' if each.range else ''}")
+        lines.append(f"{each.name} = {value_of(each)}   {type_of(each)}{f', {each.range}' if each.range else ''}")
         lines += [f"    {each.about}"] if each.about else []
     return "\n".join(lines)
-
-
-def _type(kind: str) -> str:
-    """Returns a type hint in words: "tuple[int, ...] | None" as "list of int, or none"."""
-    words = re.sub(r"tuple\[(\w+), \.\.\.\]", r"list of \1", kind)
-    words = re.sub(r"Literal\[(.*?)\]", lambda found: "one of " + found[1].replace("'", ""), words)
-    words = re.sub(r"collections\.abc\.Mapping\[.*\]", "table", words)
-    return words.replace(" | None", ", or none")
