@@ -16,7 +16,7 @@ Names by purpose:
     scorers     exact with a reader (number, last_integer, boxed, choice, whole_answer); Score and Verdict for your own;
                 weighted, for several rewards; judge, for a model's opinion
     training    train, TrainedRun, Run
-    evaluation  evaluate, Evaluation, Estimate; collect, for judged rollouts
+    evaluation  evaluate, Evaluation, Estimate; collect, for scored rollouts
     sampling    Sampler, SamplingParams; Thinker with a strategy: Majority, Budget, or your Strategy, which returns an
                 Attempt
     records     Rollout, Branch, Transcript, Span, Author, Message
@@ -117,7 +117,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is used.
+    """Returns a public name on first use, from the module that defines it, which is then imported.
 
     Raises:
         AttributeError: there is no such name.
@@ -131,7 +131,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Returns the public names."""
+    """Returns the public names of the package."""
     return list(__all__)
 
 

@@ -51,8 +51,9 @@ class Built:
         model: the model to train.
         source: folder of the loaded model; "" for a randomly initialized one.
         notes: sentences about the model and the recipe for the user.
-        scripted: whether a script passed the task, so that only the script can resume the run.
-        base: folder of the adapters' base model, the loaded one or the recipe's start; "" for none.
+        scripted: whether a script passed the task as an object, so that only the script can resume the run.
+        base: folder of the weights below LoRA adapters: `model.start` of the recipe, else the folder of the loaded
+            model; "" for a randomly initialized model.
     """
 
     task: Task
@@ -76,8 +77,8 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
 
     Args:
         recipe: the recipe to build.
-        task: the task; None for the one that the recipe names.
-        saved: folder of a checkpoint of the run, to load its weights instead.
+        task: the task; None loads the one that the recipe names.
+        saved: folder of a checkpoint of the run, whose weights are loaded; None loads the recipe's initial weights.
 
     Raises:
         PoziomkaError: the recipe names something missing or incompatible.
@@ -105,17 +106,17 @@ def build(recipe: Recipe, task: Task | None = None, saved: Path | None = None) -
 
 
 def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
-    """Loads the weights of the recipe's start, or of a checkpoint, into a pretrained model.
+    """Loads the weights of the recipe's `model.start`, or of a checkpoint of the run, into a pretrained model.
 
-    Adapters of a checkpoint are loaded on top of the recipe's start.
+    If the checkpoint has LoRA adapters only, they are loaded on top of the weights of `model.start`.
 
     Args:
         recipe: recipe with `model.start` and `model.lora`.
         loaded: the pretrained model, whose weights are replaced.
-        saved: folder of a checkpoint of the run; None for none.
+        saved: folder of a checkpoint of the run; None loads `model.start` only.
 
     Returns:
-        The folder of the adapters' base model.
+        The folder of the weights below LoRA adapters: `model.start`, else the folder of the pretrained model.
 
     Raises:
         ModelError: the weights do not fit, or adapters are to be trained on top of a start that has adapters itself.
@@ -130,7 +131,7 @@ def begin(recipe: Recipe, loaded: Pretrained, saved: Path | None) -> str:
 
 
 def demand_adaptable_start(recipe: Recipe) -> None:
-    """Raises ModelError if adapters are to be trained on top of a start that has adapters itself."""
+    """Raises ModelError if LoRA adapters are to be trained on top of a `model.start` that has adapters itself."""
     start = recipe.model.start
     if start is not None and recipe.model.lora is not None and base_of(Path(start)) is not None:
         message = (
@@ -161,22 +162,26 @@ def format_from_nothing(recipe: Recipe, task: Task) -> PlainFormat:
 
 
 def adapt(recipe: Recipe, model: Architecture) -> None:
-    """Attaches the recipe's LoRA adapters, if any; create the sampler first, since it copies the model without them."""
+    """Attaches the recipe's LoRA adapters to the model; does nothing if the recipe has none.
+
+    Call `sampler_of` before: the sampler must copy the model without adapters.
+    """
     if recipe.model.lora is not None:
         attach(model, recipe.model.lora, seed_of("adapters", recipe.seed))
 
 
 def learner_of(recipe: Recipe, built: Built, stage: Stage, begun: Path | None = None) -> Learner:
-    """Returns a new learner for a stage, with a reference if the stage's loss has a divergence.
+    """Returns a new learner for a stage, with a reference model if the stage's loss needs one.
 
-    The reference is the stage's teacher, else the model as it entered the stage: a copy or, with adapters, the model
-    itself with the adapters of that time.
+    A distillation's reference is its teacher. That of another loss, for its KL term, is the model as it was at the
+    start of the stage: a frozen copy or, with LoRA, the model itself with the adapter weights of that moment.
 
     Args:
         recipe: recipe with the seed.
         built: components of the run, with the model to train.
         stage: the stage.
-        begun: folder of the weights at the entry of the stage; if None or missing, the present ones of the model.
+        begun: folder of the model's weights at the start of the stage; with None or a missing folder, the model's
+            present weights are used.
     """
     model, settings = built.model, stage.learner
     begun = begun if begun is not None and begun.is_dir() else None
@@ -197,10 +202,17 @@ def learner_of(recipe: Recipe, built: Built, stage: Stage, begun: Path | None = 
 
 
 def teacher_of(built: Built, teacher: TeacherSettings, begun: Path | None) -> Architecture | ContextTeacher:
-    """Returns the teacher of a distillation: another checkpoint, or a copy of the model as it entered the stage.
+    """Returns the frozen teacher of a distillation: another checkpoint, or a copy of the model in training.
+
+    With `teacher.context`, the teacher also reads that text as a system message before each prompt.
+
+    Args:
+        built: components of the run, with the model in training.
+        teacher: settings of the teacher.
+        begun: folder of the model's weights at the start of the stage; None copies the present weights.
 
     Raises:
-        SettingsError: the teacher is the model itself, with no more context.
+        SettingsError: neither `teacher.load` nor `teacher.context` is given.
         ModelError: the checkpoint cannot be read, or has another tokenizer than the model.
     """
     if teacher.load is None and teacher.context is None:
@@ -230,7 +242,10 @@ def _other_model(built: Built, teacher: TeacherSettings) -> Architecture:
 
 
 def seed_in(recipe: Recipe, stage: Stage) -> int:
-    """Returns the seed of a stage: the recipe's for the first stage of its kind, one by name for each further one."""
+    """Returns a stage's seed.
+
+    The first stage of its kind has the recipe's seed; a later one has a seed derived from it and the stage's name.
+    """
     first = next((each for each in recipe.stage if each.kind == stage.kind), stage)
     return recipe.seed if first.name == stage.name else seed_of("stage", recipe.seed, stage.name)
 
@@ -241,18 +256,20 @@ def sampler_of(recipe: Recipe, built: Built, policy: str = "initial") -> LocalSa
     Args:
         recipe: recipe with the context.
         built: components of the run.
-        policy: version name of the weights.
+        policy: name of the weights' version, which the sampler stores in the spans that it writes.
     """
     return LocalSampler(built.model, built.chat, policy, EngineLimits(context=recipe.model.context))
 
 
 def context_of(recipe: Recipe, model: Architecture) -> int | None:
-    """Returns the token limit of a transcript: the smaller of the recipe's and the model's context; None for none."""
+    """Returns the token limit of a transcript: the smaller of the recipe's and the model's; None if neither has one."""
     return min((most for most in (recipe.model.context, model.context) if most is not None), default=None)
 
 
 def taught(recipe: Recipe, built: Built) -> Fitting:
-    """Returns the training task: restricted to the recipe's levels, without prompts that are too long.
+    """Returns the task restricted to training problems of the recipe's levels whose prompts fit the context.
+
+    The result also has counts of the problems that were removed as too long, and notes about them.
 
     Raises:
         TaskError: the task has no problem of these levels, or none whose prompt fits the context.
@@ -276,10 +293,10 @@ def demand_problems(recipe: Recipe, task: Task, trained: Task) -> None:
     Args:
         recipe: recipe with the stages.
         task: task with the validation and test problems.
-        trained: the same task, with the training problems that are learned from.
+        trained: the same task, restricted to the training problems that the stages learn from.
 
     Raises:
-        TaskError: a split is empty, an adaptive curriculum has no levels, or a stage on demonstrations has none.
+        TaskError: a split is empty, an adaptive curriculum has no levels, or an sft stage has no demonstrations.
     """
     task.first(recipe.evaluate.split, 1)
     task.first(TEST, 1)
@@ -297,7 +314,8 @@ def load(folder: Path, *, problems: bool = True) -> tuple[Recipe, Task, LocalSam
 
     Args:
         folder: folder of the run.
-        problems: whether the task's problems are used; if not, only the files that the weights depend on are compared.
+        problems: whether the caller uses the task's problems; if False, only the files that the weights depend on are
+            checked for changes since the start of the run.
 
     Raises:
         RunError: the folder has no run or no checkpoint, the run's task is defined in a script, or an input of the run
@@ -319,7 +337,7 @@ def load(folder: Path, *, problems: bool = True) -> tuple[Recipe, Task, LocalSam
 
 
 def recipe_in(run: Run) -> Recipe:
-    """Returns the recipe of a run; one of an older schema is converted, in memory only.
+    """Returns the recipe of a run; a recipe of schema 1 is converted in memory, its file is unchanged.
 
     Raises:
         SettingsError: the recipe cannot be used.
@@ -329,14 +347,15 @@ def recipe_in(run: Run) -> Recipe:
 
 
 def settled(recipe: Recipe, built: Built, run: Run) -> Built:
-    """Returns the components with the chat template's clock fixed; see `dated`."""
+    """Returns the components with the date and time of the chat template fixed; see `dated`."""
     return replace(built, chat=dated(recipe, built.chat, run))
 
 
 def dated(recipe: Recipe, chat: ChatFormat, run: Run) -> ChatFormat:
-    """Returns the chat format with the template's clock fixed: to `template_time`, or to the start of the run.
+    """Returns the chat format with the date and time that its template may render fixed.
 
-    Templates that do not read the clock are unchanged.
+    The time is `model.template_time` of the recipe, or the start of the run, so that a resumed run renders the same
+    prompts. Templates that do not read the clock are unchanged.
 
     Raises:
         RunError: provenance.json has no valid start time.

@@ -34,10 +34,10 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
 
 
 def record_knowledge(when: str, model: Architecture, chat: ChatFormat, run: Run) -> None:
-    """Adds the model's mean log-probability of the answers to results/forgetting.json, under the key `when`.
+    """Adds the model's mean log-probability of answers to general questions to results/forgetting.json.
 
-    An existing value of that key is kept. If the vocabulary cannot encode the questions, or none fits the model's
-    context, the function only adds a note to the run.
+    The value, in nats per token, is stored under the key `when`. An existing value of that key is kept. If the
+    vocabulary cannot encode the questions, or none fits the model's context, the function only adds a note to the run.
 
     Args:
         when: time of the measurement, such as "trained".
@@ -61,10 +61,10 @@ def record_knowledge(when: str, model: Architecture, chat: ChatFormat, run: Run)
 
 
 def texts_of(chat: ChatFormat, context: int | None = None) -> list[Text]:
-    """Returns the tokens of each question with its answer, without the end token; texts above `context` are left out.
+    """Returns, for each general question with its answer, the tokens of both and the number of the answer's tokens.
 
-    The answers follow without a thought, even if the recipe asks for one: the measure is of the model's ordinary
-    answers.
+    The end token is left out, and so are texts of more than `context` tokens. The answers follow without a thought,
+    even if the recipe opens one, so that ordinary answers are measured.
 
     Args:
         chat: chat format that tokenizes the questions.
@@ -88,5 +88,5 @@ def texts_of(chat: ChatFormat, context: int | None = None) -> list[Text]:
 
 
 def mean_logprob(model: Architecture, texts: Sequence[Text]) -> float:
-    """Returns the mean log-probability of the answers' tokens, nats; each token has the same weight."""
+    """Returns the mean log-probability of the answers' tokens in nats per token, all tokens weighted equally."""
     return fmean(value for tokens, count in texts for value in logprobs_of(model, tokens, 1.0)[-count:].tolist())

@@ -30,10 +30,10 @@ MODEL = ("*.json", "*.safetensors", "*.jinja", "*.gguf", "tokenizer.model", "mer
 
 
 def weights_of(name: str) -> str:
-    """Returns the folder of a run's newest checkpoint where `name` is the folder of a run, else `name`.
+    """Returns the folder of the newest checkpoint if `name` is the folder of a run, else `name` unchanged.
 
     Raises:
-        RunError: the run has no checkpoint, or none that is sound.
+        RunError: the run has no checkpoint, or only damaged ones.
     """
     folder = Path(name)
     if not (folder / RECIPE).is_file():
@@ -46,7 +46,13 @@ def weights_of(name: str) -> str:
 
 
 def demand_same_inputs(recipe: Recipe, task: Task, source: str, run: Run) -> None:
-    """Records the digests of a run's inputs if there are none yet, else compares them; arguments as for `inputs_of`.
+    """Records digests of a run's model, data and problems at its first start; later, checks that they are unchanged.
+
+    Args:
+        recipe: recipe of the run.
+        task: task of the run.
+        source: folder of the loaded model if `model.load` is a name, not a path; "" leaves the model out.
+        run: folder of the run, which stores the digests.
 
     Raises:
         RunError: an input has other contents than at the start of the run.
@@ -58,7 +64,11 @@ def demand_same_inputs(recipe: Recipe, task: Task, source: str, run: Run) -> Non
 
 
 def demand_unchanged(run: Run, here: Mapping[str, str]) -> None:
-    """Compares digests with those that a run recorded; inputs without a recorded digest are not compared.
+    """Checks that a run's inputs have the digests that were recorded at its start.
+
+    Args:
+        run: folder of the run.
+        here: present digests by name, as `inputs_of` returns them; names without a recorded digest are ignored.
 
     Raises:
         RunError: an input has other contents than at the start of the run.
@@ -74,13 +84,14 @@ def demand_unchanged(run: Run, here: Mapping[str, str]) -> None:
 
 
 def inputs_of(recipe: Recipe, task: Task, source: str = "", *, saved: bool = False) -> dict[str, str]:
-    """Returns the digests of a run's inputs by a readable name, such as "the data FOLDER".
+    """Returns digests of a run's inputs (problems, model, data and code files), by names such as "the data FOLDER".
 
     Args:
         recipe: recipe of the run.
         task: task of the run.
-        source: as for `digests_of_weights`.
-        saved: as for `digests_of_weights`; a checkpoint depends on no teacher and no rollouts of others any more.
+        source: folder of the loaded model if `model.load` is a name, not a path; "" leaves the model out.
+        saved: whether the weights are those of a checkpoint of the run; the teachers and served rollouts that it was
+            trained with are then left out.
     """
     found = {"the task's problems": _digest_of_problems(task)} | digests_of_weights(recipe, source, saved=saved)
     for stage in () if saved else recipe.stage:
@@ -100,13 +111,13 @@ def inputs_of(recipe: Recipe, task: Task, source: str = "", *, saved: bool = Fal
 
 
 def digests_of_weights(recipe: Recipe, source: str = "", *, saved: bool = False) -> dict[str, str]:
-    """Returns the digests of the files that a run's weights depend on, by a readable name.
+    """Returns digests of the files that a run's weights depend on, by names such as "the model FOLDER".
 
     Args:
         recipe: recipe of the run.
-        source: folder of the loaded model, if its name is no path; "" leaves such a model out.
-        saved: whether the weights are those of a checkpoint of the run, which depends on the recipe's start only if it
-            contains adapters.
+        source: folder of the loaded model if `model.load` is a name, not a path; "" leaves the model out.
+        saved: whether the weights are those of a checkpoint of the run; `model.start` is then left out, unless the
+            checkpoint has LoRA adapters only.
     """
     found: dict[str, str] = {}
     wanted = recipe.model
@@ -144,7 +155,8 @@ def _path_in(name: str) -> Path | None:
 def digest_of(path: Path, patterns: tuple[str, ...] = ("*",)) -> str:
     """Returns a digest of a file's contents, or of the names and contents of a folder's files.
 
-    A file of more than WHOLE bytes is hashed by its size, beginning, middle and end; a folder by its first FILES files.
+    Of a file above 64 MiB (WHOLE), the size and 1 MiB each of beginning, middle and end are hashed; of a folder, the
+    first 10,000 files (FILES) in the order of their paths.
 
     Args:
         path: a file or folder.
@@ -182,7 +194,7 @@ def _add(path: Path, whole: "blake2b") -> None:
 
 
 def _digest_of_problems(task: Task) -> str:
-    """Returns a digest of the number of problems and a sample of them, which changes if their source changes."""
+    """Returns a digest of a task's number of problems and of at most 16 problems each of the train and test splits."""
     shown: list[object] = []
     for split in ("train", "test"):
         count = task.count(split)

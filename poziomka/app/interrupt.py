@@ -10,7 +10,9 @@ from poziomka.learning.session import Interrupted, TrainingSession
 
 @contextmanager
 def interruptible(progress: TrainingSession) -> Iterator[None]:
-    """Handles SIGINT within the context: the first Ctrl-C sets `progress.stop`, a second one interrupts at once.
+    """Within the context, the first Ctrl-C lets the present step finish and save; a second one interrupts at once.
+
+    Outside of the main thread, which alone can handle signals, the context does nothing.
 
     Raises:
         Interrupted: at the end of the context, if Ctrl-C stopped the run after a step.

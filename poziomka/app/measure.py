@@ -23,17 +23,21 @@ Found = Mapping[int, Evaluation]  # evaluations by thinking budget, tokens
 
 
 def held_out(found: Evaluation) -> dict[str, Any]:
-    """Returns the accuracy of an evaluation with its interval, its cost in tokens, and its failed checks."""
+    """Returns an evaluation as JSON values: accuracy with its interval, mean tokens of an attempt, failed checks."""
     return asdict(found.accuracy) | cost(found) | failures(found)
 
 
 def cost(found: Evaluation) -> dict[str, float]:
-    """Returns the mean tokens of an attempt: of its thought, and in total."""
+    """Returns the mean tokens of an attempt: those of its thought, and all that the model wrote."""
     return {"thinking_tokens": found.thinking, "tokens": found.tokens}
 
 
 def failures(found: Evaluation) -> dict[str, Any]:
-    """Returns the number of failed checks, and the accuracy if all of them were wrong or all correct; {} for none."""
+    """Returns the number of attempts whose check failed, with bounds of the accuracy; {} if none failed.
+
+    A check fails if the scorer raises or exceeds its time limit. The bounds count all of these attempts as wrong
+    (`as_wrong`) or all as right (`as_right`).
+    """
     if not found.failures:
         return {}
     wrong, right = found.bounds
@@ -45,8 +49,9 @@ class Measured:
     """Results of one model on the test split.
 
     Attributes:
-        curves: curves by name, in the format of results/frontier.json; a second one is of the model made to think.
-        found: the evaluations of the curves, by name and budget.
+        curves: accuracy by thinking budget, in the format of results/frontier.json, by name: the model's name, and
+            that name with ", made to think" appended for the model made to think.
+        found: the evaluations of the curves, by the same names and by thinking budget in tokens.
     """
 
     curves: Mapping[str, dict[str, Any]]
@@ -62,7 +67,7 @@ class Measured:
 def measured(
     name: str, sampler: Sampler, task: Task, recipe: Recipe, sampling: Callable[[int, int | None], SamplingParams]
 ) -> Measured:
-    """Evaluates a model in three modes: free to answer at once, made to think, and made to answer at once.
+    """Evaluates a model on the test split in three modes: free to think or not, made to think, made to answer at once.
 
     If every attempt thinks by itself, making the model think changes nothing, and the free curve is used for both.
 
@@ -71,7 +76,8 @@ def measured(
         sampler: sampler with the model's weights.
         task: the task whose test split is used.
         recipe: recipe with budgets and numbers of attempts.
-        sampling: returns the sampling settings for (least, most) thinking tokens.
+        sampling: function of the least and most thinking tokens of a reply that returns its sampling settings;
+            None for most is no limit.
     """
     settings = recipe.evaluate
     found = {name: at_each_budget(sampler, task, sampling(0, None), settings)}
@@ -88,7 +94,14 @@ def measured(
 
 
 def record(model: Measured, run: Run, task: Task, recipe: Recipe) -> None:
-    """Adds a model's measurements to a run's results, and updates the gains between the models measured so far."""
+    """Writes a model's measurements to a run's results, with the gains in accuracy between the models measured so far.
+
+    Args:
+        model: the measurements.
+        run: the run.
+        task: task of the run; the results of its reference policies are recorded too, if it has any.
+        recipe: recipe of the run.
+    """
     budget = judged_budget(recipe.evaluate, recipe.sampling.max_thinking_tokens)
     rights = run.results_table("by_problem", "rights")
     rights |= {name: by_problem(found[budget]) for name, found in model.found.items() if found}
@@ -111,10 +124,10 @@ def record(model: Measured, run: Run, task: Task, recipe: Recipe) -> None:
 def at_each_budget(
     sampler: Sampler, task: Task, sampling: SamplingParams, settings: EvaluateSettings
 ) -> dict[int, Evaluation]:
-    """Evaluates the test split at each budget of at least `sampling.min_thinking_tokens` tokens.
+    """Returns evaluations of the test split by thinking budget, in tokens.
 
-    A thought with replies of an environment cannot be truncated afterwards, so tasks with tools are sampled anew for
-    each budget.
+    Budgets of the settings below `sampling.min_thinking_tokens` are left out. A thought with replies of an environment
+    cannot be truncated afterwards, so tasks with tools are sampled anew for each budget.
     """
     count, attempts = settings.problems, settings.attempts
     budgets = sorted({budget for budget in settings.budgets if budget >= sampling.min_thinking_tokens})
@@ -131,7 +144,7 @@ def at_each_budget(
 
 
 def points(found: Found) -> list[dict[str, Any]]:
-    """Returns the points of a curve: accuracy, tokens and failed checks at each budget, in ascending order."""
+    """Returns evaluations as JSON values in ascending order of budget: accuracy, tokens, failed checks."""
     return [
         {"budget": budget, "accuracy": asdict(each.accuracy), **cost(each), **failures(each)}
         for budget, each in sorted(found.items())
@@ -184,7 +197,12 @@ def always_thinks(found: Evaluation) -> bool:
 
 
 def judged_budget(settings: EvaluateSettings, budget: int | None) -> int:
-    """Returns the budget at which gains are measured: the recipe's if it is evaluated, else the largest."""
+    """Returns the thinking budget in tokens at which gains are measured: `budget` if evaluated, else the largest.
+
+    Args:
+        settings: settings with the evaluated budgets.
+        budget: thinking budget of the recipe's sampling; None or 0 gives the largest evaluated budget.
+    """
     return budget if budget in settings.budgets and budget else max(settings.budgets)
 
 
@@ -197,12 +215,12 @@ def gains(rights: Mapping[str, Sequence[float | None]]) -> dict[str, Any]:
     """Returns the gains in accuracy from reinforcement, paired by problem, each with its interval.
 
     `equal_thinking` compares both models made to think: the gain in the quality of thoughts. `over_made_to_think`
-    compares the trained model, free to answer at once, with the warm start made to think. `free` compares both models
-    free to answer at once, and so includes learning when to think. A gain is left out if fewer than two problems have
-    judged attempts by both models.
+    compares the trained model, free to answer without a thought, with the warm start made to think. `free` compares
+    both models free to answer without a thought, and so includes learning when to think. A gain is left out if fewer
+    than two problems have judged attempts by both models.
 
     Args:
-        rights: `by_problem` of each model at one budget, by the model's name.
+        rights: by the model's name, the share of correct attempts of each problem at one budget, as from `by_problem`.
     """
     pairs = {
         "equal_thinking": (AFTER + FORCED, BEFORE + FORCED),
@@ -218,20 +236,26 @@ def gains(rights: Mapping[str, Sequence[float | None]]) -> dict[str, Any]:
 
 
 def _judged_by_both(after: Sequence[float | None], before: Sequence[float | None]) -> int:
-    """Returns the number of problems with judged attempts in both lists of `by_problem`."""
+    """Returns the number of problems with judged attempts of both models, from their lists of `by_problem`."""
     return sum(a is not None and b is not None for a, b in zip(after, before, strict=False))
 
 
 def paired_of(after: Sequence[float | None], before: Sequence[float | None]) -> Estimate:
-    """Returns the gain in accuracy between two lists of `by_problem`, with its interval."""
+    """Returns the mean gain in accuracy from `before` to `after`, paired by problem, with its interval.
+
+    Args:
+        after: share of correct attempts of each problem, as `by_problem` returns; None where none was judged.
+        before: the same of the other model, for the same problems.
+    """
     first, second = ([[] if right is None else [right] for right in rights] for rights in (after, before))
     return paired_gain(first, second)
 
 
 def vote(sampler: Sampler, task: Task, sampling: SamplingParams, settings: EvaluateSettings) -> dict[str, Any]:
-    """Returns the accuracy of majority voting and of an oracle over many attempts with short thoughts.
+    """Returns, as JSON values, the accuracy of majority votes and of an oracle over attempts with short thoughts.
 
-    `thinking_tokens` is the sum over the attempts, for comparison with one longer thought of the same cost.
+    The oracle is right if at least one attempt is. `thinking_tokens` is the sum over the attempts, for comparison with
+    one longer thought of the same cost.
 
     Args:
         sampler: sampler with the model's weights.
@@ -266,12 +290,12 @@ def _bounds(found: Evaluation, measure: str, k: int) -> dict[str, Any]:
 
 
 def ends(accuracy: Estimate) -> tuple[tuple[str, float], ...]:
-    """Returns the suffixes of metric names and the values of an estimate: mean, low, high."""
+    """Returns an estimate as (suffix of a metric's name, value): "" is the mean, "_low" and "_high" its interval."""
     return ("", accuracy.mean), ("_low", accuracy.low), ("_high", accuracy.high)
 
 
 def failed_checks(found: Evaluation) -> dict[str, float]:
-    """Returns the number of failed checks, and the accuracy if all were wrong or all correct; {} for none."""
+    """Returns the number of attempts whose check failed, and bounds of the accuracy, as metrics; {} if none failed."""
     if not found.failures:
         return {}
     wrong, right = found.bounds
@@ -285,14 +309,14 @@ def failed_checks(found: Evaluation) -> dict[str, float]:
 def gate_of(
     stage: str, wanted: RequireSettings, direct: Evaluation, thinking: Evaluation, *, thinks: bool
 ) -> dict[str, Any]:
-    """Returns results/gate.json: whether a model reaches what a stage requires.
+    """Returns the content of results/gate.json: whether a model fulfils the `require` settings of a stage.
 
     Args:
         stage: name of the stage.
-        wanted: what it requires.
-        direct: the model made to answer at once.
-        thinking: the model made to think.
-        thinks: whether the model may think in the stage, which can otherwise not unlearn it.
+        wanted: the stage's `require` settings.
+        direct: evaluation of the model made to answer without a thought.
+        thinking: evaluation of the model made to think.
+        thinks: whether replies of the stage may contain thoughts; if False, no gain from thinking is required.
     """
     gain = thinking.accuracy.mean - direct.accuracy.mean
     gains = not thinks or wanted.thinking_gain is None or gain >= wanted.thinking_gain
@@ -309,15 +333,15 @@ def gate_of(
 
 
 def refusal(stage: str, wanted: RequireSettings, gate: Mapping[str, Any]) -> str:
-    """Returns a sentence on what a model lacks of what a stage requires.
+    """Returns the error message for a model that does not fulfil the `require` settings of a stage.
 
     Args:
         stage: name of the stage.
-        wanted: what it requires.
-        gate: `gate_of`.
+        wanted: the stage's `require` settings.
+        gate: content of results/gate.json, as `gate_of` returns it.
 
     Raises:
-        RunError: the gate lacks a number.
+        RunError: a number is missing from `gate`.
     """
     conditions = {"thinking_gain": wanted.thinking_gain, "accuracy": wanted.accuracy}
     asks = [f"{name} = {value:.2f}" for name, value in conditions.items() if value is not None]
@@ -350,7 +374,7 @@ PHASES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], Mapping[str, Sequen
 
 
 def costs(progress: TrainingSession, recipe: Recipe, parameters: int) -> dict[str, Any]:
-    """Returns the FLOPs, tokens and seconds of each phase of a run.
+    """Returns the FLOPs, tokens and seconds of a run's phases: warm start, sampling, learning, evaluation.
 
     Args:
         progress: running totals and clocks of the run.

@@ -32,7 +32,7 @@ def needs(
     context: int | None = None,
     turns: bool = False,
 ) -> dict[str, float]:
-    """Returns the estimated peak memory of a step in bytes: "weights", "optimizer" and "work".
+    """Returns the estimated peak memory of a training step in bytes: "weights", "optimizer" and "work".
 
     "work" is the larger of sampling and learning, which do not overlap. The sampler has its own weights. During
     learning, its caches are freed, and so are weights that it keeps in another memory layout, except the embedding.
@@ -70,7 +70,7 @@ def _length(chat: ChatFormat, prompt: Transcript) -> int:
 
 
 def demand_memory(needed: dict[str, float], device: torch.device) -> None:
-    """Raises ModelError, with the parts of the estimate and advice, if a step needs more than the free memory.
+    """Raises ModelError if a training step needs more memory than is free; the message gives the estimate and advice.
 
     Args:
         needed: estimated bytes by part, as `needs` returns.
@@ -83,7 +83,7 @@ def demand_memory(needed: dict[str, float], device: torch.device) -> None:
 
 
 def in_words(needed: dict[str, float]) -> str:
-    """Returns a memory estimate in words, for messages: the total and its parts."""
+    """Returns a memory estimate, bytes by part, as text for messages: the total and its parts."""
     parts = ", ".join(f"{what} {scaled(amount, 'B')}" for what, amount in needed.items())
     return f"about {scaled(sum(needed.values()), 'B')} ({parts})"
 
@@ -118,5 +118,8 @@ def bytes_a_token(model: Architecture) -> float:
 
 
 def resting_bytes(model: Architecture) -> int:
-    """Returns the bytes of a sampler's weights during learning: all but those that it keeps in another layout."""
+    """Returns the bytes of the sampler's own weights while the learner works.
+
+    Weights that the sampler keeps in another memory layout are freed then, and do not count.
+    """
     return sum(p.nbytes for p in model.parameters()) - sum(weight.nbytes for weight in laid_out(model))

@@ -75,10 +75,10 @@ class Watcher:
             self._live = None
 
     def stage(self, doing: str) -> None:
-        """Shows the name of the stage that begins.
+        """Shows the activity that begins, and prints waiting notes.
 
         Args:
-            doing: the stage in words.
+            doing: the activity in words, such as "writing the report".
         """
         self.tell()
         self.heard = time.monotonic()
@@ -86,19 +86,19 @@ class Watcher:
         self._say(f"{doing} …", due=True)
 
     def restored(self, progress: TrainingSession) -> None:
-        """Takes over how far a run has come that goes on."""
+        """Sets the display to the state of a resumed run: its step, the steps of each stage, the finished stages."""
         self.step = progress.step
         self.done |= progress.stages.taken
         self.ended = {*progress.stages.ended}
 
     def begin(self, stage: Stage) -> None:
-        """Shows a stage that begins or goes on; those before it are over."""
+        """Shows a stage of the recipe that begins or resumes; all stages before it count as finished."""
         names = list(self.stages)
         self.ended |= {*names[: names.index(stage.name)]}
         self.stage(f"stage {stage.name}, {stage.kind}")
 
     def hear(self, stage: str, line: Mapping[str, Any]) -> None:
-        """Updates the display with a logged line.
+        """Updates the display with a line of metrics that the run logged.
 
         Args:
             stage: name of the stage, or "evaluate".
@@ -121,7 +121,7 @@ class Watcher:
             self._say(f"step {self.step}: {split} accuracy {accuracy:.2f}, {tokens:.1f} thinking tokens", due=True)
 
     def answers(self, sampler: Sampler, task: Task, sampling: SamplingParams) -> None:
-        """Samples and shows replies to the fixed validation problems with the present weights."""
+        """Samples replies to three fixed validation problems with the sampler's present weights, and shows them."""
         low, high = task.levels or (None, None)
         levels = [None] * QUESTIONS if low is None or high is None else [low + (high - low) * i // 6 for i in (1, 3, 5)]
         problems = [_fixed(task, 7 + number, level) for number, level in enumerate(levels)]
@@ -139,7 +139,7 @@ class Watcher:
         return seconds or None
 
     def tell(self) -> None:
-        """Prints the run's notes since the last call, such as skipped damage or failed checks."""
+        """Prints the notes that the run has recorded since the last call, such as damaged files or failed checks."""
         fresh = self.notes[self._told :]
         self._told += len(fresh)  # before printing, since the watchdog's thread may call this method too
         for note in fresh:
@@ -157,7 +157,7 @@ class Watcher:
         )
 
     def _say(self, line: str, *, due: bool = False) -> None:
-        """Prints a line if there is no live panel; lines that are not `due` are printed every PLAIN_EVERY seconds."""
+        """Prints a line if there is no live panel; one that is not `due` only if the last is more than 15 s ago."""
         now = time.monotonic()
         if self.quiet or self._live is not None or not (due or now - self._spoke > PLAIN_EVERY):
             return
@@ -165,7 +165,7 @@ class Watcher:
         self.console.print(f"[{now - self._began:4.0f} s] {line}", markup=False, highlight=False, soft_wrap=True)
 
     def panel(self) -> RenderableType:
-        """Returns the live panel."""
+        """Returns the content of the live panel: stage, accuracies, alarms, folder, elapsed time, sample replies."""
         table = Table.grid(padding=(0, 2))
         now = self._line(self.doing) if self.doing in self.stages else self.doing
         table.add_row("now", Text(now, style="bold"))
@@ -185,7 +185,10 @@ class Watcher:
 
 
 def _fixed(task: Task, index: int, level: int | None) -> Problem:
-    """Returns a validation problem of a level, or of any level if that has none; the index wraps around."""
+    """Returns validation problem `index` of a level, or of any level if that level has none.
+
+    An index beyond a finite split wraps around.
+    """
     count = task.count(VALIDATION)
     try:
         return task.problem(VALIDATION, index if count is None else index % max(1, count), level)
@@ -194,7 +197,10 @@ def _fixed(task: Task, index: int, level: int | None) -> Problem:
 
 
 def rollout_line(rollout: Rollout, width: int) -> Text:
-    """Returns a rollout on one line: question, reply and verdict; a long reply is shortened in its middle."""
+    """Returns a rollout on one line of about `width` columns: question, reply and verdict.
+
+    The middle of a long reply is left out.
+    """
     prompt = rollout.problem.prompt
     question = prompt[-1].content.strip() if prompt else rollout.problem.key
     reply, verdict = rollout.transcript.reply.strip(), rollout.score.verdict.value

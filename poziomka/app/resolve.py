@@ -32,7 +32,7 @@ def demand_resolvable(recipe: Recipe, exports: Sequence[str] = (), folder: Path 
     Args:
         recipe: the recipe whose task, problems, tools, model and start are looked up.
         exports: names of the exporters of metrics, "tensorboard" or "wandb".
-        folder: folder of the run; None to check none.
+        folder: folder of the run; None skips the check of it.
 
     Raises:
         PoziomkaError: names the part that is missing or does not fit.
@@ -54,7 +54,7 @@ def demand_resolvable(recipe: Recipe, exports: Sequence[str] = (), folder: Path 
 
 
 def _trained_from_nothing(recipe: Recipe, task: Task, tools: list[Tool]) -> Task:
-    """Returns the task that a new model is trained on; raises PoziomkaError if there can be no such model."""
+    """Returns the task that a new model would be trained on; raises PoziomkaError if the model cannot be built."""
     chat, new = format_from_nothing(recipe, task), recipe.model.made
     demand_shape(new.architecture, new.shape)
     bounds = [recipe.model.context, new.context if new.architecture == "transformer" else None]

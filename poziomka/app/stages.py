@@ -28,11 +28,11 @@ class StageParts:
 
     Attributes:
         recipe: recipe of the run.
-        progress: the run, and the learner of the stage.
+        progress: training session of the run, with the learner of the stage.
         task: environment and scorer.
-        taught: the task restricted to what is trained on.
+        taught: the task restricted to the problems that are trained on.
         chat: chat format.
-        sampler: samples with the weights that learn.
+        sampler: sampler with a copy of the weights in training.
         curriculum: chooses the problems of stages that sample.
     """
 
@@ -50,6 +50,12 @@ After = Callable[[int, bool], None]  # (steps of the stage so far, whether the s
 
 def run_stage(parts: StageParts, stage: Stage, start: int, after: After) -> None:
     """Runs a stage from its step `start` on.
+
+    Args:
+        parts: components that the stage trains with.
+        stage: settings of the stage.
+        start: number of the stage's steps that are done already.
+        after: called after each step, before it is saved, with the number of steps done and whether it is the last.
 
     Raises:
         PoziomkaError: the stage cannot run, or training failed.
@@ -106,7 +112,11 @@ def _run_offline(parts: StageParts, stage: OfflineSettings, after: After) -> Non
 
 
 def served(journal: Path, scores: Path | None) -> tuple[Judged, list[str]]:
-    """Returns served rollouts with their scores, and notes about rollouts that came more than once.
+    """Reads rollouts that were served and journaled; returns them with scores, and notes about duplicates.
+
+    Args:
+        journal: a journal file, or a folder of journals.
+        scores: JSON lines with later scores; None uses the scores in the journal.
 
     Raises:
         PoziomkaError: a file cannot be read.
@@ -122,7 +132,10 @@ def served(journal: Path, scores: Path | None) -> tuple[Judged, list[str]]:
 
 
 def curriculum_of(recipe: Recipe, stage: Stage, task: Task) -> Curriculum:
-    """Returns the curriculum of a stage; one of all levels for a stage that does not sample."""
+    """Returns the curriculum of a stage, which chooses its training problems.
+
+    For a stage that does not sample, such as sft, this is the default curriculum with all levels of the task.
+    """
     if isinstance(stage, RLSettings):
         return Curriculum(task, seed_in(recipe, stage), stage.drop_solved_above, stage.curriculum)
     settings = stage.curriculum if isinstance(stage, DistillSettings) else None
@@ -130,5 +143,5 @@ def curriculum_of(recipe: Recipe, stage: Stage, task: Task) -> Curriculum:
 
 
 def saved_stage(state: Mapping[str, Any]) -> str:
-    """Returns the name of the stage that a checkpoint's state belongs to; "" for none."""
+    """Returns the name of the stage in which a checkpoint was saved, from the checkpoint's state; "" if unknown."""
     return str(state.get("stages", {}).get("present", ""))

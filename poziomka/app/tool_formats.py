@@ -70,7 +70,7 @@ def tools_of(recipe: Recipe, task: Task) -> list[Tool]:
 
 
 def unused(recipe: Recipe) -> tuple[str, ...]:
-    """Returns a sentence for each setting of the recipe's table of tools that the run does not use: it names none."""
+    """Returns a sentence for each of `tools.format` and `tools.cost` that is set although the recipe names no tool."""
     tools = recipe.tools
     if tools is None or tools.names is not None:
         return ()

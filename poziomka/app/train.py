@@ -51,7 +51,8 @@ class Training:
     Args:
         recipe: recipe to run.
         run: folder to read and write.
-        built: components of the run; None to build those that the recipe names.
+        built: components of the run; None builds those that the recipe names.
+        watcher: display of the progress; None creates one.
         quiet: show no progress.
 
     Raises:
@@ -121,7 +122,7 @@ class Training:
         return self.curriculum.state()
 
     def _sample_for(self, progress: TrainingSession, stage: Sampled | None) -> None:
-        """Begins curriculum and alarms for a stage that samples; None: for none, with the defaults."""
+        """Creates curriculum and alarms for a stage that samples; `stage=None` creates both with the defaults."""
         self.curriculum = curriculum_of(self.recipe, stage or self.recipe.stage[0], self.taught)
         settings = stage if isinstance(stage, RLSettings) else RLSettings()
         self.alarms = RewardHacking(self.task, settings.alarms, settings.scorer_seconds)
@@ -131,7 +132,7 @@ class Training:
         self.watcher.alarms = self.alarms.rung
 
     def learner(self, stage: Stage) -> Learner:
-        """Returns a new learner for a stage; its reference, if any, is the model as it entered the stage."""
+        """Returns a new learner for a stage; its reference model, if any, is the model at the start of the stage."""
         return learner_of(self.recipe, self.built, stage, self.run.folder / "models" / self._before(stage))
 
     def _before(self, stage: Stage) -> str:
@@ -173,7 +174,7 @@ class Training:
 
         Args:
             name: name of the stage.
-            prepare: measure what the stage begins with, and demand what it requires.
+            prepare: first measure the model and check it against the stage's `require` settings.
 
         Raises:
             LearningError: the model does not reach what the stage requires, or training failed.
@@ -199,7 +200,7 @@ class Training:
             stages.ended.append(name)
 
     def _after(self, stage: Stage, step: int, *, last: bool) -> None:
-        """Measures what a step asks for, before it is saved; the last step, what the next stage begins with too."""
+        """Evaluates the model after some steps of a stage, before they are saved; the last prepares the next stage."""
         self.progress.stages.taken[stage.name] = step
         index, sft = self.recipe.stage.index(stage), isinstance(stage, SFTSettings)
         following = self.recipe.stage[index + 1 :]
@@ -218,9 +219,9 @@ class Training:
                 break
 
     def prepare(self, stage: Stage) -> None:
-        """Measures and keeps the model that a stage begins with, once.
+        """Measures the model at the start of a stage and saves it to models/; a repeated call does nothing.
 
-        The first stage that is not sft begins with an evaluation, with which the trained model is compared.
+        Before the first stage that is not sft, the model is also evaluated, for comparison with the trained model.
         """
         stages, compared = self.progress.stages, stage.name == self.recipe.compared
         if stage.name in stages.prepared:
@@ -238,18 +239,18 @@ class Training:
             self.evaluate(BEFORE)
 
     def measure_knowledge(self, when: str) -> None:
-        """Records a loaded model's log-probability of answers to general questions (forgetting.py)."""
+        """Records a loaded model's log-probability of answers to general questions, under the key `when`."""
         if self.recipe.model.load is not None:
             self.watcher.stage("measuring forgetting")
             record_knowledge(when, self.model, self.chat, self.run)
 
     def _gate(self, stage: Stage) -> str:
-        """Returns the name of a stage's gate in the results: "gate" for the first stage with one."""
+        """Returns the name of a stage's `require` results: "gate" for the first stage with one, else "gate-STAGE"."""
         first = next((each.name for each in self.recipe.stage if each.require is not None), "")
         return "gate" if stage.name == first else f"gate-{stage.name}"
 
     def _measure_gate(self, stage: Stage) -> None:
-        """Records whether the model reaches what a stage requires, if it requires anything."""
+        """Evaluates the model and records whether it fulfils the stage's `require` settings, if there are any."""
         wanted, budget = stage.require, self.recipe.sampling.max_thinking_tokens
         if wanted is None:
             return
@@ -270,7 +271,7 @@ class Training:
         part.rename(folder)
 
     def demand_gate(self, stage: Stage) -> None:
-        """Raises an error if the model does not reach what a stage requires; a lost measurement is repeated.
+        """Raises an error if the model does not fulfil the stage's `require` settings; measures it if that is missing.
 
         Raises:
             LearningError: the gain in accuracy from thinking, or the accuracy, is below what is required.
@@ -302,7 +303,7 @@ class Training:
         )
 
     def log_point(self) -> None:
-        """Measures and logs a point of the learning curve, then shows the fixed problems."""
+        """Evaluates the model, logs a point of the learning curve, and shows replies to three fixed problems."""
         began, settings = time.perf_counter(), self.recipe.evaluate
         found = self._evaluation(
             settings.curve_problems, settings.curve_attempts, most=self.recipe.sampling.max_thinking_tokens
@@ -337,13 +338,13 @@ class Training:
         return {f"evaluate/made_to_think{end}": value for end, value in ends(found.accuracy)}
 
     def show(self) -> None:
-        """Samples and shows replies to the fixed problems, unless the run is quiet."""
+        """Samples and shows replies to three fixed validation problems, unless the run is quiet."""
         if not self.watcher.quiet:
             self.progress.publish_weights(self.sampler)
             self.watcher.answers(self.sampler, self.task, self.sampling(most=self.recipe.sampling.max_thinking_tokens))
 
     def evaluate(self, name: str) -> None:
-        """Records the curves of the present model under `name`, and saves rollouts for the report.
+        """Evaluates the present model at all thinking budgets, records it as `name`, saves rollouts for the report.
 
         Results that exist already are kept.
         """
@@ -361,7 +362,7 @@ class Training:
         seconds["evaluating"] = seconds.get("evaluating", 0.0) + time.perf_counter() - began
 
     def record_cost(self) -> None:
-        """Records FLOPs, tokens and seconds of each phase of the run, and the limits of its task."""
+        """Records FLOPs, tokens and seconds of each phase of the run, and what its task does not measure."""
         self.run.record("cost", costs(self.progress, self.recipe, self.model.parameters_count))
         self.run.record("notes", {"not_shown": list(self.task.limits)})
 
@@ -374,7 +375,7 @@ def train(
     Args:
         recipe: recipe to run.
         folder: folder of the run; an existing run of the same recipe is resumed.
-        task: the task; None for the one that the recipe names.
+        task: the task; None loads the one that the recipe names.
         keep_watch: show progress.
         exports: exporters that copy metrics as they are logged, "tensorboard" or "wandb".
 

@@ -16,13 +16,13 @@ IDLE = "no sampling, scoring or learning is in progress"
 
 
 class Watchdog:
-    """Background thread that reports a stall after `seconds` without a logged line, then after twice as long, ….
+    """Background thread that reports a stall after 1, 2, 4, … times `seconds` without a logged line.
 
     The thread only reads the state of the run.
 
     Args:
         seconds: silence before the first report, seconds; None disables the watchdog.
-        heard: returns the time of the last logged line, by the monotonic clock.
+        heard: returns the time of the last logged line, seconds of `time.monotonic`.
         tell: called with the text of a report.
         asked: functions that return a component's activity, or None if it is idle, in the order of the report.
         stage: returns what the run does at present, for the report if all components are idle.
@@ -75,7 +75,7 @@ class Watchdog:
 
 
 def sampling(sampler: LocalSampler) -> str | None:
-    """Returns the engine's load in words: running and waiting sequences, and their tokens; None if it is idle."""
+    """Returns a sentence about the engine's load: running and waiting sequences, tokens; None if it is idle."""
     load = sampler.engine.load
     if not load.rows and not load.waiting:
         return None
@@ -85,7 +85,7 @@ def sampling(sampler: LocalSampler) -> str | None:
 
 
 def scoring() -> str | None:
-    """Returns the longest running check of an answer, in words; None if no check is running."""
+    """Returns a sentence about the check of an answer that has run longest; None if no check is running."""
     checks = under_way()
     if not checks:
         return None
@@ -95,6 +95,6 @@ def scoring() -> str | None:
 
 
 def learning(learner: Learner) -> str | None:
-    """Returns the microbatch that the learner is working on, in words; None if it is idle."""
+    """Returns a sentence about the microbatch that the learner is working on; None if it is idle."""
     part = learner.part
     return None if part is None else f"learning, part {part[0]} of {part[1]} of the batch"

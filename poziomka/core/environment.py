@@ -19,7 +19,7 @@ class Reply:
         span: text of the reply; its author is ENVIRONMENT.
         reward: reward of this turn, -1 to 1; None if only the scorer assigns rewards.
         done: whether the conversation ends with this reply.
-        feedback: textual feedback, for methods that learn from it.
+        feedback: textual feedback, for methods that learn from it; None if there is none.
         more: further ENVIRONMENT spans, each a separate message if the chat format has tool messages: the remaining
             results of a turn with several tool calls.
 
@@ -35,11 +35,15 @@ class Reply:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """All spans in order; the first carries the reward and the feedback of the turn."""
+        """All spans of the reply, in order; the first one has the reward and the feedback of the turn."""
         return (replace(self.span, reward=self.reward, feedback=self.feedback), *self.more)
 
     def __post_init__(self) -> None:
-        """Raises EnvironmentFailure for a span without a text, or with an author other than ENVIRONMENT."""
+        """Checks that all spans have a text and the author ENVIRONMENT.
+
+        Raises:
+            EnvironmentFailure: a span has another author, or is no Span with a text.
+        """
         spans: tuple[object, ...] = (self.span, *self.more)
         for span in spans:
             if not isinstance(span, Span) or not isinstance(span.text, str):
@@ -52,21 +56,25 @@ class Reply:
 
 @runtime_checkable
 class Session(Protocol):
-    """Interface of one conversation about one problem.
+    """Interface of a session: one conversation with a model about one problem.
 
     `reply` is called when the model has written one of the environment's stop strings. If the session has a true
-    attribute `after_end`, `reply` is also called when the model ended its turn with its end token, as models trained
-    on native tool calls do; it then returns None if that turn is the final answer.
+    attribute `after_end`, `reply` is also called when the model ended its turn with its end token, as models trained on
+    native tool calls do; it then returns None if that turn is the final answer.
 
     A session may define `unfinished(transcript) -> bool`: whether the last stop string is part of unfinished output,
     for example of a string literal inside a tool call. The model then continues without a reply.
     """
 
     async def reply(self, transcript: Transcript) -> Reply | None:
-        """Returns the reply to the model's last turn; None if there is none."""
+        """Returns the reply to the model's last turn; None ends the conversation."""
 
     def fork(self) -> "Session":
-        """Returns an independent copy of the session in its present state; raises EnvironmentFailure if unsupported."""
+        """Returns an independent copy of the session in its present state.
+
+        Raises:
+            EnvironmentFailure: the session cannot be copied.
+        """
 
     def close(self) -> None:
         """Frees the resources of the session; may be called twice."""
@@ -84,21 +92,24 @@ class Game(Protocol):
         """Names of the players, in the order of their moves."""
 
     def view(self, role: str) -> Transcript:
-        """Returns the transcript that a player's next move continues: its own moves and all that it may see."""
+        """Returns the transcript that a player's next move continues: its own moves and everything that it may see."""
 
     async def move(self, role: str, transcript: Transcript) -> None:
-        """Applies a player's move, the end of `transcript`; an illegal move is an outcome of the game, not an error."""
+        """Applies a player's move, which is the model's last turn in `transcript`.
+
+        An illegal move changes the outcome, for example the player loses; it raises no exception.
+        """
 
     def outcome(self) -> Mapping[str, float] | None:
-        """Returns the reward of each player by its name, -1 to 1; None until the game is over."""
+        """Returns the reward of each player, -1 to 1, by the name of its role; None until the game is over."""
 
     def close(self) -> None:
-        """Frees the resources of the session; may be called twice."""
+        """Frees the resources of the game; may be called twice."""
 
 
 @runtime_checkable
 class Environment(Protocol):
-    """Interface of an environment: it opens sessions.
+    """Interface of an environment, which opens a session for each attempt at a problem.
 
     An environment with tools also has an attribute `described` of type Tools, which the chat format renders into the
     prompt (see `opening`).
@@ -106,14 +117,16 @@ class Environment(Protocol):
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Stop strings after which the session replies; () if it replies only at the end of a turn."""
+        """Strings after which generation pauses and the session replies; () if it replies only at a turn's end."""
 
     def open(self, problem: Problem) -> Session:
         """Returns a new session for `problem`."""
 
 
 def goes_on(session: Session, transcript: Transcript) -> bool:
-    """Returns whether the model continues after its last stop string without a reply (see Session).
+    """Returns whether the model continues its turn without a reply: its stop string is in unfinished output.
+
+    Calls `session.unfinished(transcript)`; False if the session does not define it.
 
     Raises:
         EnvironmentFailure: the session raised.
@@ -124,7 +137,7 @@ def goes_on(session: Session, transcript: Transcript) -> bool:
 
 
 async def reply_of(session: Session, transcript: Transcript) -> Reply | None:
-    """Returns the session's reply to the model's last turn; None if the session returns None.
+    """Returns the session's reply to the model's last turn; None ends the conversation.
 
     Raises:
         EnvironmentFailure: the session raised, or returned neither a Reply nor None.
@@ -151,10 +164,10 @@ def opening(problem: Problem, environment: Environment | None) -> Transcript:
 
 
 def stops_of(environment: Environment) -> tuple[str, ...]:
-    """Returns the environment's stop strings.
+    """Returns the environment's stop strings, after which its session replies.
 
     Raises:
-        EnvironmentFailure: the environment has no stop strings, or they are no tuple of texts.
+        EnvironmentFailure: the environment has no `stop`, or it is no tuple of texts that are not empty.
     """
     with failures_of("the environment"):
         stop: object = environment.stop
@@ -165,10 +178,10 @@ def stops_of(environment: Environment) -> tuple[str, ...]:
 
 
 def session_of(environment: Environment, problem: Problem) -> tuple[Session, tuple[str, ...]]:
-    """Returns a new session for a problem, and the environment's stop strings.
+    """Returns (new session for a problem, the environment's stop strings).
 
     Raises:
-        EnvironmentFailure: the session cannot be opened, or as for `stops_of`.
+        EnvironmentFailure: the session cannot be opened, or the environment's stop strings are no tuple of texts.
     """
     stop = stops_of(environment)
     with failures_of("opening a session"):
@@ -187,7 +200,7 @@ def close(session: Session) -> None:
 
 @contextmanager
 def opened(open_session: Callable[[], Session]) -> Iterator[Session]:
-    """Opens a session for the body of a `with` statement and closes it afterwards.
+    """Context manager that opens a session for its body and closes it afterwards.
 
     Raises:
         EnvironmentFailure: opening or closing the session raised.

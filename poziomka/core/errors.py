@@ -30,23 +30,23 @@ class SettingsError(PoziomkaError, ValueError):
 
 
 class TaskError(PoziomkaError, ValueError):
-    """A task's source or scorer violates its interface."""
+    """A task is wrong: its source or its scorer violates its interface, or a split, index or level does not exist."""
 
 
 class ProblemError(TaskError):
-    """One problem cannot be drawn; others of the task can."""
+    """A task cannot return one problem, for example because its source raised; other problems are not affected."""
 
 
 class EnvironmentFailure(PoziomkaError, RuntimeError):
-    """A session failed, or does not support an operation such as `fork`."""
+    """A session of an environment (tools, a game) failed, or does not support an operation such as `fork`."""
 
 
 class SamplerError(PoziomkaError, RuntimeError):
-    """A sampler cannot fulfil a request."""
+    """A sampler cannot fulfil a request, for example because the model cannot be reached."""
 
 
 class TranscriptError(SamplerError):
-    """One transcript cannot be continued; the sampler can still continue others."""
+    """A sampler cannot continue one transcript, for example a too long one; it can still continue others."""
 
 
 class ModelError(PoziomkaError, ValueError):
@@ -54,7 +54,10 @@ class ModelError(PoziomkaError, ValueError):
 
 
 class LearningError(PoziomkaError, RuntimeError):
-    """A training loop stopped: a gate was not passed, a loss is not finite, too many checks failed."""
+    """A training loop stopped.
+
+    For example: a stage missed its required result, a loss is not finite, or too many scorings failed.
+    """
 
 
 class RunError(PoziomkaError, RuntimeError):
@@ -66,7 +69,10 @@ class CheckpointError(RunError):
 
 
 def reason_of(error: BaseException) -> str:
-    """Returns the class and the text of an exception, at most LONGEST characters, for an exception of any origin."""
+    """Returns "ClassName: message" for any exception, truncated to LONGEST (400) characters.
+
+    If the exception's `__str__` raises, a fixed text replaces the message.
+    """
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 an exception of user code may have a __str__ that raises
@@ -75,7 +81,10 @@ def reason_of(error: BaseException) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns `"; did you mean 'x'?"` for the known name closest to `name`, else the list of known names."""
+    """Returns the end of an error message about an unknown name: `"; did you mean 'x'?"` with the closest known name.
+
+    If no known name is similar, returns the list of known names; "" if there are none.
+    """
     known = sorted(known)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     if close:

@@ -22,7 +22,10 @@ FEWEST = 3  # problems that three splits need
 
 
 def is_generator(source: object) -> bool:
-    """Whether a function is a generator, with one or two positional parameters, and not a source, with three."""
+    """Returns whether a function is a generator of problems, which has one or two positional parameters.
+
+    A source, which is called as source(split, index, level), has three.
+    """
     try:
         parameters = inspect.signature(source).parameters.values()  # type: ignore[arg-type]  # it raises TypeError
     except (TypeError, ValueError):
@@ -38,15 +41,15 @@ def _positional(function: object) -> int:
 
 
 class GeneratedSource:
-    """Problems of a generator by split, index and level (a source).
+    """A source made of a generator: returns the generator's problems by split, index and level.
 
-    Every problem belongs to one split: a hash of its key decides. Held-out splits hold every problem once. A generator
-    of fewer than MANY distinct problems is finite: then the training split holds every problem once, too.
+    A hash of its key assigns every problem to one split. The validation and test splits contain every problem once. A
+    generator of fewer than MANY (2000) distinct problems is finite: its training split, too, contains every problem
+    once.
 
     Args:
         name: name of the task.
-        generate: returns a problem, drawn with the random generator that is its first argument; a second argument is
-            the level.
+        generate: called as generate(rng) or generate(rng, level); returns a Problem drawn with the random.Random `rng`.
         levels: lowest and highest level; None for a generator without levels.
 
     Raises:
@@ -54,7 +57,7 @@ class GeneratedSource:
     """
 
     def __init__(self, name: str, generate: Generator, levels: tuple[int, int] | None) -> None:
-        """Draws nothing yet."""
+        """Stores the arguments; draws no problem."""
         self.name, self.generate, self.levels = name, generate, levels
         self._takes_level = _positional(generate) == 2
         if self._takes_level and levels is None:
@@ -68,11 +71,16 @@ class GeneratedSource:
         self._exhausted: set[tuple[str, int | None]] = set()
 
     def __call__(self, split: str, index: int, level: int | None = None) -> Problem:
-        """Returns a problem of a split.
+        """Returns the problem of a split at an index.
+
+        Args:
+            split: "train", "validation" or "test".
+            index: from 0.
+            level: difficulty level. `level=None`: a random level for each problem.
 
         Raises:
-            TaskError: there is no such split, the split has no problem at this level or fewer than the index asks for,
-                or the generator returns something else than a Problem.
+            TaskError: there is no such split, the split has too few problems at this level for the index, or the
+                generator returned something else than a Problem.
         """
         if split not in SPLITS:
             message = f"task {self.name!r} has the splits {', '.join(SPLITS)}: received {split!r}"
@@ -93,12 +101,18 @@ class GeneratedSource:
         return found[index]
 
     def count(self, split: str) -> int | None:
-        """Returns the number of distinct problems of a split; None for a generator of MANY or more."""
+        """Returns the number of distinct problems of a split; None if the generator is endless.
+
+        A generator of MANY (2000) or more distinct problems counts as endless.
+        """
         known = self._finite()
         return None if known is None else len(known.get(split, ()))
 
     def available(self, split: str, most: int) -> int:
-        """Returns how many distinct problems a held-out split has, at most `most`; `most` for endless training."""
+        """Returns the number of distinct problems of a split, counted up to `most`.
+
+        Returns `most` for the training split of an endless generator.
+        """
         count = self.count(split)
         if count is not None:
             return min(count, most)
@@ -131,7 +145,10 @@ class GeneratedSource:
         raise TaskError(message)
 
     def _distinct(self, split: str, level: int | None, most: int) -> list[Problem]:
-        """Returns the distinct problems of a held-out split in the order in which they are drawn, at least `most`."""
+        """Returns distinct problems of a split in the order in which they are drawn.
+
+        Draws until there are `most` of them, or until 10,000 draws in a row give no new one.
+        """
         place = split, level
         found = self._held_out.setdefault(place, [])
         keys, alike = {problem.key for problem in found}, 0
@@ -152,7 +169,7 @@ class GeneratedSource:
         return found
 
     def _finite(self) -> dict[str, list[Problem]] | None:
-        """Returns all problems by split, where there are fewer than MANY distinct ones; else None."""
+        """Returns all problems by split, if there are fewer than MANY (2000) distinct ones; else None."""
         if not self._probed:
             found: dict[str, Problem] = {}
             alike = number = 0
@@ -187,6 +204,6 @@ class GeneratedSource:
 
 
 def _key(problem: Problem) -> str:
-    """Returns the key of a problem without one: a hash of its prompt."""
+    """Returns the key of a problem to which its generator gave none: a hash of its prompt."""
     spelled = json.dumps([[message.role, message.content] for message in problem.prompt])
     return f"{seed_of('generator', 'prompt', spelled):016x}"

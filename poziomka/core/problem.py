@@ -13,14 +13,23 @@ FAULT = "poziomka: the problem could not be drawn"  # name of the fact of a stan
 
 
 class Verdict(StrEnum):
-    """Result category of a scorer. ERROR and TIMEOUT are failures of the check itself and never carry a reward."""
+    """Result category of a scorer.
+
+    Attributes:
+        CORRECT: the answer is correct.
+        WRONG: an answer was parsed and is not correct.
+        UNPARSED: no answer could be parsed.
+        TRUNCATED: the reply reached its token limit without a correct answer.
+        ERROR: the scorer, or the environment, raised; the check itself failed, and there is no reward.
+        TIMEOUT: the scorer did not return in time; the check itself failed, and there is no reward.
+    """
 
     CORRECT = "correct"
     WRONG = "wrong"
-    UNPARSED = "unparsed"  # no answer could be parsed
-    TRUNCATED = "truncated"  # the reply reached its token limit without a correct answer
-    ERROR = "error"  # the scorer, or the environment, raised
-    TIMEOUT = "timeout"  # the scorer did not return in time
+    UNPARSED = "unparsed"
+    TRUNCATED = "truncated"
+    ERROR = "error"
+    TIMEOUT = "timeout"
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -28,13 +37,13 @@ class Problem:
     """One problem of a task, as plain data; stored in every rollout.
 
     Attributes:
-        prompt: chat messages of the prompt; a text becomes one message of the user.
+        prompt: chat messages of the prompt; a string becomes one message of the user.
         answer: gold answer as text; "" if many answers are correct.
-        task: name of the task; a generator may leave it out.
+        task: name of the task. A generator may leave it out: the library sets it.
         key: identifies the problem within the task; no two splits may contain the same key. A generator may leave it
-            out.
-        facts: further data for the scorer.
-        level: difficulty level, in the task's own units.
+            out: the library uses a hash of the prompt.
+        facts: further data for the scorer, by name; JSON values, because journals store them.
+        level: difficulty level, in the task's own units; 0 if there are no levels.
     """
 
     prompt: tuple[Message, ...]
@@ -54,7 +63,7 @@ class Problem:
         facts: Mapping[str, object] | None = None,
         level: int = 0,
     ) -> None:
-        """Stores the fields.
+        """Stores the fields; a string as `prompt` becomes one message of the user.
 
         Raises:
             ProblemError: the answer is no text.
@@ -69,12 +78,12 @@ class Problem:
 
     @classmethod
     def ask(cls, task: str, key: str, question: str, answer: str = "", **facts: object) -> "Problem":
-        """Returns a problem with one user message."""
+        """Returns a problem with `question` as its only message, by the user; further keywords become `facts`."""
         return cls(question, answer, task=task, key=key, facts=facts)
 
     @property
     def fault(self) -> str:
-        """The reason why the problem could not be drawn, for a stand-in (see Task.draw); "" for a problem."""
+        """The reason why the problem could not be drawn, if this is a stand-in made by `Task.draw`; otherwise ""."""
         return str(self.facts.get(FAULT, ""))
 
 
@@ -83,12 +92,13 @@ class Score:
     """Result of scoring one transcript.
 
     Attributes:
-        reward: -1 to 1; None if nothing was judged, as after a failed check. It need not follow the verdict: accuracy
-            is the share of attempts with verdict CORRECT, never a mean of rewards.
+        reward: from -1 to 1; None if the check failed, so that nothing was judged. It need not follow the verdict:
+            accuracy is the share of attempts with verdict CORRECT, never a mean of rewards.
         verdict: result category.
         answer: answer that was parsed from the reply; None if there was none.
         why: reason for the verdict, in one line.
-        parts: components of the reward by name, before they are weighted.
+        parts: components of the reward by name, each before its weight is applied; empty if the reward has no
+            components.
 
     Raises:
         TaskError: the reward is not a number from -1 to 1, a failed check has a reward, the verdict is not a Verdict,
@@ -102,7 +112,11 @@ class Score:
     parts: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Checks types and ranges."""
+        """Checks types and ranges, and converts numbers to Python's.
+
+        Raises:
+            TaskError: a field has a wrong type or is out of range.
+        """
         if not isinstance(self.verdict, Verdict):
             message = f"a verdict is one of Verdict: received {self.verdict!r:.80}"
             raise TaskError(message)
@@ -127,36 +141,36 @@ class Score:
 
     @classmethod
     def of(cls, reward: float) -> "Score":
-        """Returns the score of a bare reward: CORRECT where it is 1, else WRONG.
+        """Returns a score for a reward alone: verdict CORRECT if the reward is 1, else WRONG.
 
         Raises:
-            TaskError: it is not a number from -1 to 1.
+            TaskError: the reward is not a number from -1 to 1.
         """
         return cls(float(reward), Verdict.CORRECT if reward == 1 else Verdict.WRONG)
 
     @classmethod
     def right(cls, answer: str, why: str = "") -> "Score":
-        """Returns reward 1 with verdict CORRECT."""
+        """Returns a score with reward 1 and verdict CORRECT for a parsed answer; `why` is the reason."""
         return cls(1.0, Verdict.CORRECT, answer, why)
 
     @classmethod
     def wrong(cls, answer: str, why: str = "") -> "Score":
-        """Returns reward 0 with verdict WRONG: an answer was parsed and is not correct."""
+        """Returns a score with reward 0 and verdict WRONG for an answer that was parsed and is not correct."""
         return cls(0.0, Verdict.WRONG, answer, why)
 
     @classmethod
     def unparsed(cls, why: str) -> "Score":
-        """Returns reward 0 with verdict UNPARSED: no answer could be parsed."""
+        """Returns a score with reward 0 and verdict UNPARSED: no answer could be parsed; `why` is the reason."""
         return cls(0.0, Verdict.UNPARSED, None, why)
 
     @classmethod
     def failed(cls, verdict: Verdict, why: str) -> "Score":
-        """Returns a score without a reward, for a check that failed with ERROR or TIMEOUT."""
+        """Returns a score without a reward, for a check that failed: `verdict` is ERROR or TIMEOUT."""
         return cls(None, verdict, None, why)
 
 
 def _numbers(parts: object) -> dict[str, float]:
-    """Returns the parts of a reward as Python numbers, which a journal can store; numpy's numbers are converted.
+    """Returns the parts of a reward with numpy's numbers converted to Python's, which a journal can store.
 
     Raises:
         TaskError: the parts do not map names to numbers.

@@ -20,7 +20,8 @@ class Branch:
         fork_at: number of tokens shared with the parent.
         role: name of the participant that the transcript belongs to; advantages compare branches of one role.
         trainable: whether the policy may be trained on it.
-        reward: reward that replaces the scorer's, set by a strategy: a vote, the outcome of a game.
+        reward: reward, from -1 to 1, that replaces the scorer's; set by a strategy, for example from the
+            outcome of a game. None if the scorer's reward is used.
     """
 
     transcript: Transcript
@@ -37,7 +38,8 @@ class Rollout:
     """One attempt at a problem, with its branches.
 
     Attributes:
-        id: unique name within the run: collection name/index of the problem/key of the problem/number of the attempt.
+        id: unique name within the run, "NAME/INDEX/KEY/ATTEMPT": the name given to `collect`, the index and the key of
+            the problem, and the number of the attempt.
         problem: the problem that was attempted.
         branches: one for a single reply; several for search, votes, or several players.
         policy: version of the weights that sampled its first token; None if unknown.
@@ -52,7 +54,7 @@ class Rollout:
 
     @property
     def transcript(self) -> Transcript:
-        """Transcript of the answering branch."""
+        """Transcript of the branch that answers the problem."""
         return self.branches[self.answer].transcript
 
     @property
@@ -62,14 +64,15 @@ class Rollout:
 
     @property
     def seed(self) -> int:
-        """Seed of the rollout's sampling requests."""
+        """Seed of the rollout's sampling requests, derived from its id."""
         return seed_of_rollout(self.problem, self.id)
 
     @property
     def thinking(self) -> int:
-        """Number of thinking tokens the model sampled, the closing token included.
+        """Number of thinking tokens that the model sampled, a sampled "</think>" included.
 
-        A thought that was not closed counts in full. A forced span ends the count.
+        A thought that was not closed counts in full. The count ends where a token was forced, such as "</think>" at the
+        thinking budget.
         """
         count = 0
         for span in self.transcript:
@@ -96,7 +99,7 @@ class Rollout:
 
 
 def _written(transcript: Transcript, length: int) -> int:
-    """Returns the number of MODEL tokens among the first `length`."""
+    """Returns the number of MODEL tokens among the first `length` tokens of a transcript."""
     return sum(transcript.by(Author.MODEL)[:length]) if length else 0
 
 
@@ -104,18 +107,23 @@ Group = Sequence[Rollout]  # attempts at one problem
 
 
 class Judged(Protocol):
-    """Interface of an object with a score: a rollout, or one branch of it."""
+    """Interface of an object with a score: a scored rollout, or one scored branch of it."""
 
     @property
     def score(self) -> Score:
-        """Result of the scorer."""
+        """Result of the scorer for this attempt."""
 
 
 def rewards_of(group: Sequence[Judged]) -> list[float]:
-    """Returns the rewards of a group, without attempts whose check failed."""
+    """Returns the rewards of a group's attempts; attempts without a reward, because scoring failed, are left out."""
     return [attempt.score.reward for attempt in group if attempt.score.reward is not None]
 
 
 def seed_of_rollout(problem: Problem, rollout: str) -> int:
-    """Returns the sampling seed of the rollout with id `rollout`."""
+    """Returns the sampling seed of a rollout.
+
+    Args:
+        problem: the problem that is attempted.
+        rollout: id of the rollout.
+    """
     return seed_of("rollout", problem.task, rollout)

@@ -42,7 +42,11 @@ class SamplingParams:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raises SettingsError for a value out of range."""
+        """Checks the ranges of all values.
+
+        Raises:
+            SettingsError: a value is out of range.
+        """
         _demand(self.temperature >= 0, "temperature", self.temperature, "0 or more")
         _demand(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "1 or more, or None")
         _demand(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
@@ -83,9 +87,9 @@ class Capabilities:
     """Features of a sampler.
 
     Attributes:
-        token_ids: spans have token ids.
-        logprobs: model spans have log-probabilities.
-        scoring: `score` works.
+        token_ids: whether the spans of its transcripts have token ids.
+        logprobs: whether the spans by the model have the log-probability of each sampled token.
+        scoring: whether `Sampler.score` is supported.
         context: maximum length of a transcript, in tokens; None for no limit or an unknown one.
         dtype: lowest precision in which weights are multiplied, "bfloat16" for example; None if unknown.
     """
@@ -98,11 +102,14 @@ class Capabilities:
 
 
 class Sampler(ABC):
-    """Interface of a sampler: the local engine, llama.cpp, a remote endpoint, a script, or a wrapper of a sampler."""
+    """Interface of a sampler, which continues transcripts with a model's replies.
+
+    Samplers are the local engine, llama.cpp, a remote endpoint, a script, or a wrapper of another sampler.
+    """
 
     @property
     def capabilities(self) -> Capabilities:
-        """Features of this sampler; the default has none."""
+        """Features of this sampler; the default is no feature."""
         return Capabilities()
 
     @abstractmethod
@@ -126,19 +133,25 @@ class Sampler(ABC):
     ) -> list[Transcript]:
         """Returns one continuation of `transcript` for each of `samplings`.
 
-        The default runs `extend` concurrently; a sampler with a prefix cache reads the transcript once.
+        This default implementation runs `extend` concurrently. A sampler with a prefix cache reads the transcript only
+        once.
 
         Args:
             transcript: the shared prefix.
             samplings: parameters of each request.
-            on_token: as for `extend`, with the index of the branch before the other arguments.
+            on_token: called as on_token(index of the continuation, author, token id or text) for each token of the
+                continuations; if it returns False, that continuation ends there, with `Stop.LENGTH`.
         """
         hears = [None if on_token is None else partial(on_token, index) for index in range(len(samplings))]
         requests = [self.extend(transcript, *request) for request in zip(samplings, hears, strict=True)]
         return list(await asyncio.gather(*requests))
 
     async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
-        """Returns the log-probability of each token given those before it, in nats; 0 for the first.
+        """Returns the log-probability of each token given the tokens before it, in nats; 0 for the first token.
+
+        Args:
+            transcript: the transcript, with token ids.
+            temperature: divides the logits.
 
         Raises:
             SamplerError: this sampler cannot score.
@@ -149,10 +162,10 @@ class Sampler(ABC):
 
 @runtime_checkable
 class WeightHost(Protocol):
-    """Interface of a sampler whose weights a trainer replaces."""
+    """Interface of a sampler in which a trainer can replace the model's weights."""
 
     async def load_weights(self, version: str, weights: Mapping[str, Any]) -> None:
-        """Replaces the weights; spans sampled from now on have `version` as their policy.
+        """Replaces the weights; spans sampled from now on have `version` as their `policy`.
 
         Args:
             version: version of the weights, "step-000012" for example.
@@ -163,4 +176,4 @@ class WeightHost(Protocol):
         """
 
     async def release_weights(self) -> None:
-        """Releases weight memory until the next `load_weights`, if the sampler supports it."""
+        """Frees the memory of the weights until the next `load_weights`; does nothing if the sampler cannot free it."""

@@ -15,5 +15,5 @@ def seed_of(*names: str | int) -> int:
 
 
 def random_of(*names: str | int) -> Random:
-    """Returns a new random generator with the seed of `names`."""
+    """Returns a new random.Random with the seed `seed_of(*names)`."""
     return Random(seed_of(*names))

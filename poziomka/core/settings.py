@@ -62,14 +62,14 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def build(kind: type[T], values: Mapping[str, Any], where: str = "settings", base: T | None = None) -> T:
-    """Returns a settings object built from plain values.
+    """Returns a settings object built from plain values: mappings, lists, strings, numbers and booleans, as in TOML.
 
     Args:
         kind: settings dataclass.
-        values: values by field name; nested settings are nested mappings, which change only the values that they name:
-            the others are those of the field's default, not of the nested dataclass.
+        values: values by field name. A nested mapping changes only the fields of the nested settings that it names; the
+            other fields keep the values of the outer field's default.
         where: path of the table, for error messages.
-        base: settings object with the values of all other fields; None for their defaults.
+        base: settings object with the values of all other fields. `base=None`: they have their defaults.
 
     Raises:
         SettingsError: a name is unknown (the message suggests the nearest), a field without a default is missing, or a
@@ -105,14 +105,17 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "settings", bas
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
-    """Returns the default of a field; None if it has none."""
+    """Returns the default value of a field; None if the field has no default."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return None if field.default is dataclasses.MISSING else field.default
 
 
 def is_forgotten(field: dataclasses.Field[Any], hint: Any) -> bool:
-    """Whether a field can be None but has another default, so that a file must contain the None."""
+    """Returns whether a field can be None but has another default.
+
+    A settings file must then contain the None, written "none", or reading the file would restore the default.
+    """
     return types.NoneType in typing.get_args(hint) and _default(field) is not None
 
 
@@ -128,11 +131,15 @@ def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
 
 
 def check(value: Any, kind: Any, where: str, base: Any = None) -> Any:
-    """Returns `value` checked against the type hint `kind`.
+    """Returns `value` checked against the type hint `kind`, and converted to it.
 
     Integers become floats if `kind` is float, sequences become tuples, and mappings become settings objects.
 
-    Values that a mapping leaves out are those of the settings object `base`, or the defaults if there is none.
+    Args:
+        value: the value, as read from TOML.
+        kind: type hint of the settings field.
+        where: path of the field, for error messages.
+        base: settings object with the values that a mapping leaves out. `base=None`: those have their defaults.
 
     Raises:
         SettingsError: the value has another type.
@@ -170,7 +177,7 @@ def check(value: Any, kind: Any, where: str, base: Any = None) -> Any:
 
 
 def _holds_huge(value: Any) -> bool:
-    """Whether a plain value is or has an integer of more than BITS bits."""
+    """Returns whether a value is or contains an integer of more than BITS (1000) bits."""
     if isinstance(value, Mapping):
         return any(map(_holds_huge, value.values()))
     if isinstance(value, list | tuple):
@@ -179,7 +186,7 @@ def _holds_huge(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Returns the repr of a value for an error message, truncated to SHOWN characters."""
+    """Returns the repr of a value for an error message, truncated to SHOWN (200) characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits, or deep nesting
@@ -204,11 +211,12 @@ def _check_union(value: Any, kinds: Sequence[Any], where: str, base: Any) -> Any
 
 
 def override(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """Returns a copy of nested `values` with overrides applied.
+    """Returns a copy of nested settings values with overrides applied.
 
     Args:
-        values: nested plain values.
-        changes: overrides `name=value` or `table.name=value`; values are TOML, bare words, or "none".
+        values: settings as nested mappings of plain values, as read from TOML.
+        changes: overrides, each `name=value` or `table.name=value`. The value is TOML; other text is taken as a string,
+            and "none" as None.
 
     Raises:
         SettingsError: an override has no "=", or its path leads through a value that is not a table.
@@ -238,9 +246,9 @@ def _parse(text: str) -> Any:
 
 
 def plain(settings: Any) -> dict[str, Any]:
-    """Returns a settings dataclass as nested plain values, from which `build` restores it.
+    """Returns a settings dataclass as nested mappings of plain values, as in TOML; `build` restores it from them.
 
-    None is left out, or "none" if the field has another default.
+    A field that is None is left out, or is "none" if its default is another value.
     """
     hints = typing.get_type_hints(type(settings))
     values = {}
@@ -262,9 +270,13 @@ def _plain(value: Any) -> Any:
 
 
 def to_toml(values: Mapping[str, Any], table: str = "") -> str:
-    """Serializes nested plain values as TOML; `read_toml` parses the text back to equal values.
+    """Returns nested mappings of plain values as TOML text; `read_toml` parses the text back to equal values.
 
-    A list of tables becomes an array of tables, [[name]].
+    A list of mappings becomes an array of tables, [[name]].
+
+    Args:
+        values: values by name; None is not allowed, because TOML has no null.
+        table: dotted path of the table that `values` is; "" for a whole file.
     """
     lines = [f"{_key(name)} = {_literal(value)}" for name, value in values.items() if not _tables(value)]
     for name, value in values.items():
@@ -277,7 +289,7 @@ def to_toml(values: Mapping[str, Any], table: str = "") -> str:
 
 
 def _tables(value: Any) -> list[Mapping[str, Any]]:
-    """Returns the tables that a value is written as: itself, or the tables of a list; [] for a plain value."""
+    """Returns the TOML tables of a value: [value] for a mapping, the list for a list of mappings, else []."""
     if isinstance(value, Mapping):
         return [value]
     listed = isinstance(value, list | tuple) and all(isinstance(each, Mapping) for each in value)

@@ -14,7 +14,7 @@ TRIES = 1000  # draws after which a split counts as empty
 
 
 def hashed_to_validation(task: str, kind: str) -> bool:
-    """Returns whether the hash of a kind assigns it to validation, as for one kind in ONE_IN."""
+    """Returns whether a kind of problems belongs to validation by its hash, as one kind in ten does."""
     return seed_of("validation", task, kind) % ONE_IN == 0
 
 
@@ -24,19 +24,19 @@ Draw = Callable[[int, int | None], Problem]  # (index, level) → a training pro
 class Carving:
     """Divides the problems of a source's train split into train and validation, by their kinds.
 
-    A kind belongs to validation if its hash is divisible by ONE_IN. If that assigns all kinds of a small task to one
-    split, only the kind with the least hash belongs to validation; a single kind stays in train, and validation is
-    empty.
+    A kind is the label of a group of similar problems (`Task.kind`). It belongs to validation if its hash is divisible
+    by ONE_IN (10). If that assigns all kinds of a small task to one split, only the kind with the least hash belongs to
+    validation. A single kind stays in train, and validation is empty.
 
     Args:
         name: name of the task, part of the hash.
-        draw: returns problems of the source's train split.
-        size: number of problems in that split; None for endless.
-        kind: returns the kind of a problem; the two splits share no kind.
+        draw: called as draw(index, level); returns a problem of the source's train split.
+        size: number of problems in that split; None if it is endless.
+        kind: called as kind(problem); returns the kind of a problem. The two splits share no kind.
     """
 
     def __init__(self, name: str, draw: Draw, size: int | None, kind: "Callable[[Problem], str]") -> None:
-        """Draws no problem yet."""
+        """Stores the arguments; draws no problem."""
         self.name, self.draw, self.size, self.kind = name, draw, size, kind
         self._only: frozenset[str] | None = None  # the validation kinds, if the hash alone does not decide
         self._dealt: dict[str, list[int]] | None = None  # indices of a finite source, by split
@@ -44,16 +44,21 @@ class Carving:
         self._known = False
 
     def count(self, split: str) -> int | None:
-        """Returns the number of problems in a split; None for endless."""
+        """Returns the number of problems in "train" or "validation"; None if the source is endless."""
         return None if self.size is None else len(self._indices(split, self.size))
 
     def problem(self, split: str, index: int, level: int | None = None) -> Problem:
-        """Returns a problem of train or validation.
+        """Returns the problem of "train" or "validation" at an index.
+
+        Args:
+            split: "train" or "validation".
+            index: from 0.
+            level: difficulty level. `level=None`: the source chooses the level.
 
         Raises:
             ProblemError: the source cannot return the problem of the index.
-            TaskError: the source returned no problem of the split: an endless source in TRIES draws, a finite one at
-                this level.
+            TaskError: no problem of the split was found, among all problems of a finite source at this level, or in
+                TRIES (1000) draws from an endless one.
         """
         size, own = self.size, () if self.size is None else self._indices(split, self.size)
         place = split, index, level
@@ -92,7 +97,10 @@ class Carving:
         return self._dealt[split]
 
     def _know(self, draws: int) -> None:
-        """Draws until the hash has assigned kinds to both splits; after `draws`, sets the validation kinds itself."""
+        """Draws problems until the hash has assigned kinds to both splits, at most `draws` problems.
+
+        If the hash assigned all their kinds to one split, the kind with the least hash becomes the validation kind.
+        """
         if self._known:
             return
         kinds: dict[str, bool] = {}

@@ -22,7 +22,8 @@ class Attempt:
     Attributes:
         branches: all sampled sequences; a forked branch comes after its parent.
         answer: index of the branch that answers the problem.
-        failure: reason why the attempt could not be finished; it is recorded as a failed check without a reward.
+        failure: reason why the attempt could not be finished, recorded as a failed check without a reward; None if it
+            was finished.
 
     Raises:
         ValueError: there is no branch, `answer` is out of range, or a branch comes before its parent.
@@ -33,7 +34,11 @@ class Attempt:
     failure: str | None = None
 
     def __post_init__(self) -> None:
-        """Checks the indices."""
+        """Checks the indices of branches.
+
+        Raises:
+            ValueError: there is no branch, `answer` is out of range, or a branch comes before its parent.
+        """
         if not 0 <= self.answer < len(self.branches):
             message = f"an attempt answers with one of its {len(self.branches)} branches: received index {self.answer}"
             raise ValueError(message)
@@ -46,16 +51,17 @@ class Attempt:
 
     @classmethod
     def failed(cls, transcript: Transcript, reason: str) -> "Attempt":
-        """Returns an attempt that could not be finished, with the transcript as far as it is known."""
+        """Returns an attempt that could not be finished, with one branch: the transcript as far as it is known."""
         return cls((Branch(transcript),), failure=reason)
 
 
 class Strategy(ABC):
-    """Interface of a strategy: a single reply, a conversation, majority voting, a search, a game of several players.
+    """Interface of a strategy, which makes one attempt at a problem with any sampler.
 
-    Training and evaluation run with any strategy. A strategy uses the sampler and the parameters that it receives; the
-    seeds of further requests in one attempt are `seed_of(params.seed, name of the strategy, number)`, so that a run
-    repeats.
+    A strategy is a single reply, a conversation, majority voting, a search, or a game of several players. Training and
+    evaluation run with any strategy. A strategy uses the sampler and the parameters that it receives. If one attempt
+    needs further requests, their seeds are `seed_of(params.seed, name of the strategy, number)`, so that a run repeats
+    exactly.
     """
 
     @abstractmethod
@@ -74,14 +80,15 @@ class Strategy(ABC):
             sampler: continues transcripts.
             prompt: initial messages, and the tools that the model can call.
             params: parameters of each request.
-            open_session: opens a session of the task's environment; each vote, leaf or player opens or forks its own,
-                and the strategy closes it. None if the task has no environment.
-            problem: the problem, when rollouts are collected; None through Thinker (chat), without a gold answer.
+            open_session: opens a session of the task's environment. Each vote, leaf of a search or player opens or
+                forks its own session, and the strategy closes it. None if the task has no environment.
+            problem: the problem that is attempted, when rollouts are collected; None in a chat through Thinker, where
+                there is no gold answer.
 
         Raises:
-            EnvironmentFailure: a session failed; recorded as a failed check of this attempt.
-            TranscriptError: the transcript cannot be continued; recorded likewise.
-            SamplerError: the sampler cannot sample at all; ends the collection.
+            EnvironmentFailure: a session failed; the caller records a failed check of this attempt.
+            TranscriptError: the transcript cannot be continued; the caller records a failed check of this attempt.
+            SamplerError: the sampler cannot sample at all; the whole collection of rollouts ends.
         """
 
     async def attempts(

@@ -25,30 +25,37 @@ class Task:
 
     Attributes:
         name: name of the task on the command line and in the journal.
-        source: a generator, called as generator(rng, level) or generator(rng), whose problems the library seeds and
-            deals to disjoint splits (core/generator.py); or a source, called as source(split, index, level), which
-            returns the problem deterministically and samples level None from the task's own mixture.
-        scorer: called as scorer(problem, transcript), synchronous; reads `transcript.answer` and returns a Score, or a
-            number from -1 to 1, where 1 is a correct answer.
-        environment: returns the environment of a problem, or None for a single reply; None if no problem has one.
-        size: number of problems in every split, or a function of the split's name (0 for a split that does not exist,
-            as "train" of a task for evaluation only); None for endless.
+        source: a generator or a source of problems. A generator, called as generator(rng, level) or generator(rng),
+            draws a Problem with the random.Random `rng`; the library seeds it and divides its problems into disjoint
+            splits. A source, called as source(split, index, level), returns the same Problem for the same arguments;
+            for `level=None` it chooses a level itself.
+        scorer: synchronous function, called as scorer(problem, transcript). It reads `transcript.answer` and returns a
+            Score, or a number from -1 to 1, where 1 is a correct answer.
+        environment: called as environment(problem); returns the problem's Environment (tools, a game), or None if the
+            problem is answered in a single reply. `environment=None`: no problem has an environment.
+        size: number of problems in every split, or a function from a split's name to its number of problems (0 for a
+            split that does not exist). `size=None`: every split is endless, or the source is a generator, whose
+            problems are counted.
         levels: lowest and highest level that can be requested; None if the task has no levels.
-        trusted: whether the scorer returns quickly for any input, so that it runs inline; other scorers run in a
-            worker process with a time limit.
-        demonstration: returns a worked solution of a problem as (thought, answer); None if there is none.
-        mistakes: returns wrong answers to a problem, which must earn no reward, by a description of the error, for
-            `poziomka tasks check`; needed where several answers are correct. None: the check alters the gold answer.
-        audit: second scorer, implemented independently, with which monitors verify rewards; None for the comparison
-            with the gold answer in core/rollouts/cross_check.py.
+        trusted: True if the scorer returns quickly for any reply: it then runs in the calling process. A scorer that is
+            not trusted runs in a worker process with a time limit.
+        demonstration: called as demonstration(problem); returns a worked solution as (thought, answer). None if the
+            task has no demonstrations.
+        mistakes: called as mistakes(problem); returns wrong answers, which must earn no reward, keyed by a description
+            of the error, for `poziomka tasks check`. Needed if several answers are correct. `mistakes=None`: the check
+            alters the gold answer instead.
+        audit: second scorer, implemented independently, with which monitors verify rewards. `audit=None`: monitors
+            compare answers with the gold answer (`says_gold` in core/rollouts/cross_check.py).
         limits: sentences about what results on this task do not show; printed in every report.
-        symbols: all symbols of prompts, thoughts and answers, from which the tokenizer of a model trained from scratch
-            is built; else ().
-        splits: the splits that the source keeps disjoint. If "validation" is not among them, or is empty, one kind in
-            ten of the training problems is moved from "train" to "validation" (core/splits.py).
-        kind: returns the kind of a problem; train and validation share no kind. None for the key.
-        references: returns, for a problem and a number T, the probability that each reference policy solves the problem
-            within 0, 1, … T thinking tokens, by the policy's name; reports draw them beside the model. None if unknown.
+        symbols: all white-space-separated symbols of prompts, thoughts and answers: the vocabulary of a model trained
+            from scratch. () if no such model can be trained on the task.
+        splits: names of the splits that the source keeps disjoint. If "validation" is not among them, or is empty, one
+            kind in ten of the training problems is moved from "train" to "validation" (core/splits.py).
+        kind: called as kind(problem); returns the label of a group of similar problems. Such a group is never divided
+            between train and validation. `kind=None`: every `Problem.key` is a kind of its own.
+        references: called as references(problem, T); returns, by the name of a reference policy, its probabilities of
+            solving the problem within 0, 1, … T thinking tokens (T + 1 numbers). Reports plot them beside the model.
+            None if there are no reference policies.
     """
 
     name: str
@@ -68,11 +75,11 @@ class Task:
     references: Callable[[Problem, int], Mapping[str, Sequence[float]]] | None = None
 
     def __post_init__(self) -> None:
-        """Makes a source of a generator.
+        """Checks the levels, and wraps a generator into a source.
 
         Raises:
-            TaskError: the levels are no pair of integers, the generator takes a level and the task has no levels, or a
-                size is given for a generator.
+            TaskError: the levels are not two integers in ascending order, the generator takes a level and the task has
+                no levels, or a size is given for a generator.
         """
         if self.levels is not None:
             object.__setattr__(self, "levels", _pair(self.name, self.levels))
@@ -102,7 +109,10 @@ class Task:
         return split in (TRAIN, VALIDATION) and not own
 
     def count(self, split: str) -> int | None:
-        """Returns the number of problems in a split, each in one split only; None for endless."""
+        """Returns the number of problems in a split; None if it is endless.
+
+        Training problems that were moved to "validation" are counted only there.
+        """
         return self._carving.count(split) if self._carved(split) else self._size(split)
 
     def _size(self, split: str) -> int | None:
@@ -114,12 +124,12 @@ class Task:
             return self.size(split)
 
     def problem(self, split: str, index: int, level: int | None = None) -> Problem:
-        """Returns a problem of a split.
+        """Returns the problem of a split at an index.
 
         Args:
             split: "train", "validation", "test", or another split of the source.
             index: from 0.
-            level: difficulty level; None for the source's own mixture.
+            level: difficulty level. `level=None`: the source chooses the level.
 
         Raises:
             ProblemError: the source raised, or returned something else than a Problem.
@@ -136,7 +146,12 @@ class Task:
         return self._carving.problem(split, index, level) if self._carved(split) else self._drawn(split, index, level)
 
     def _drawn(self, split: str, index: int, level: int | None) -> Problem:
-        """Returns the problem of the source; its errors, except TaskError, and other results become ProblemError."""
+        """Calls the source and returns its problem.
+
+        Raises:
+            ProblemError: the source raised anything but TaskError, or returned something else than a Problem.
+            TaskError: the source raised it.
+        """
         try:
             problem = cast("Source", self.source)(split, index, level)
         except (TaskError, KeyboardInterrupt):
@@ -152,12 +167,13 @@ class Task:
         return problem if type(problem.level) is int else replace(problem, level=operator.index(problem.level))
 
     def draw(self, split: str, index: int, level: int | None = None) -> Problem:
-        """Returns a problem as `problem` does, or a stand-in for one that cannot be drawn.
+        """Returns the problem of a split at an index, or a stand-in if the source cannot return that problem.
 
-        A stand-in has the reason as its `fault`, and `collect` records each attempt at it as a failed check.
+        The stand-in is a Problem whose `fault` is the reason. `collect` does not sample for it, and records each
+        attempt at it as a failed check without a reward. The arguments are those of `problem`.
 
         Raises:
-            TaskError: as for `problem`, except ProblemError.
+            TaskError: the index is outside the split, the level is outside `levels`, or the source raised a TaskError.
         """
         try:
             return self.problem(split, index, level)
@@ -175,11 +191,12 @@ class Task:
             split: name of the split.
             start: index of the first problem.
             count: number of problems.
-            level: level of all of them; None for the source's own mixture.
-            stand_ins: return a stand-in for a problem that cannot be drawn (see `draw`); else that raises ProblemError.
+            level: level of all of them. `level=None`: the source chooses the level of each.
+            stand_ins: True returns a stand-in for a problem that the source cannot return (see `draw`); False raises.
 
         Raises:
-            TaskError: the split is empty; otherwise as `problem`.
+            TaskError: the split is empty, the level is outside `levels`, or the source raised a TaskError.
+            ProblemError: the source cannot return a problem, and `stand_ins` is False.
         """
         draw = self.draw if stand_ins else self.problem
         wrap = self.count(split)
@@ -189,42 +206,58 @@ class Task:
         return [draw(split, (start + i) % wrap if wrap else start + i, level) for i in range(count)]
 
     def first(self, split: str, count: int, *, stand_ins: bool = False) -> list[Problem]:
-        """Returns the first `count` problems of a split, or all of a smaller one; `stand_ins` and errors as `take`."""
+        """Returns the first `count` problems of a split, or all problems of a smaller split.
+
+        `stand_ins` and the exceptions are those of `take`.
+        """
         if isinstance(self.source, GeneratedSource):
             return self.take(split, 0, self.source.available(split, count), stand_ins=stand_ins)
         there = self.count(split)
         return self.take(split, 0, count if there is None else min(count, there), stand_ins=stand_ins)
 
     def score(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns what the scorer finds, a bare number as a Score; raises whatever the scorer raises."""
+        """Runs the scorer on an attempt and returns its Score; a number becomes a Score.
+
+        Exceptions of the scorer are raised; a result that is neither a Score nor a number from -1 to 1 raises
+        TaskError.
+        """
         return scored(self.scorer, problem, transcript)
 
 
 @runtime_checkable
 class AskingScorer(Protocol):
-    """Interface of a scorer that asks a model before it scores.
+    """Interface of a scorer that sends requests to a model before it scores, such as a model as judge.
 
     `ask` runs in the event loop of the samplers, so that the requests of a step share batches. `settle` then scores,
     inline or in a worker process, as a plain scorer does.
     """
 
     async def ask(self, problem: Problem, transcript: Transcript) -> object:
-        """Returns the replies, as an object that can be pickled; None if the scorer asks nothing here."""
+        """Sends requests to the model and returns its replies, as one object that can be pickled, for `settle`.
+
+        Returns None if this attempt needs no request.
+        """
 
     def settle(self, problem: Problem, transcript: Transcript, asked: object) -> Score | float:
-        """Returns the score, given the result of `ask`; with None, the scorer asks first."""
+        """Returns the score of an attempt, computed from `asked`, the result of `ask`.
+
+        `asked=None` means that `ask` was not called or made no request; a request that is needed is then made here.
+        """
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score | float:
-        """Asks and scores, outside of an event loop."""
+        """Sends the requests, waits for the replies and returns the score; for callers outside an event loop."""
 
 
 async def ask(scorer: Scorer, problem: Problem, transcript: Transcript) -> object:
-    """Returns the result of a scorer's `ask`; None for a scorer that asks no model."""
+    """Returns the result of `scorer.ask` for an AskingScorer; None for a scorer that sends no requests to a model."""
     return await scorer.ask(problem, transcript) if isinstance(scorer, AskingScorer) else None
 
 
 def settle(scorer: Scorer, problem: Problem, transcript: Transcript, asked: object) -> Score | float:
-    """Returns the result of a scorer, given the result of `ask`; raises whatever the scorer raises."""
+    """Returns the Score or number of a scorer, given `asked`, the result of the scorer's `ask`.
+
+    `asked=None` means that nothing was asked: the scorer is then simply called. Exceptions of the scorer are raised.
+    """
     if asked is not None and isinstance(scorer, AskingScorer):
         return scorer.settle(problem, transcript, asked)
     return scorer(problem, transcript)
@@ -235,8 +268,8 @@ class Delegate:
     """A scorer that passes attempts to another scorer, and may change its score.
 
     Attributes:
-        to: returns the other scorer and the problem that it receives.
-        then: returns the changed score; None leaves it unchanged.
+        to: called as to(problem); returns (the other scorer, the problem that it receives).
+        then: called as then(score, transcript); returns the changed score. `then=None` leaves the score unchanged.
     """
 
     to: Callable[[Problem], tuple[Scorer, Problem]]
@@ -248,24 +281,27 @@ class Delegate:
         return await ask(scorer, own, transcript)
 
     def settle(self, problem: Problem, transcript: Transcript, asked: object) -> Score:
-        """Returns the score of the other scorer, changed by `then`."""
+        """Returns the score of the other scorer, changed by `then`.
+
+        `asked` is the result of `ask`; None if nothing was asked.
+        """
         scorer, own = self.to(problem)
         score = scored(scorer, own, transcript, asked)
         return score if self.then is None else self.then(score, transcript)
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns the score; see `settle`."""
+        """Returns the score of the other scorer for an attempt, changed by `then`."""
         return self.settle(problem, transcript, None)
 
 
 def scored(scorer: Scorer, problem: Problem, transcript: Transcript, asked: object = None) -> Score:
-    """Returns the result of a scorer, a bare number as a Score; raises whatever the scorer raises.
+    """Runs a scorer on an attempt and returns its Score; a number becomes a Score. Exceptions of the scorer are raised.
 
     Args:
         scorer: the scorer.
         problem: the problem.
         transcript: the attempt.
-        asked: result of `ask`; None if nothing was asked.
+        asked: result of the scorer's `ask`; None if nothing was asked.
 
     Raises:
         TaskError: the scorer returned something else than a Score or a number from -1 to 1.
@@ -280,7 +316,10 @@ def scored(scorer: Scorer, problem: Problem, transcript: Transcript, asked: obje
 
 
 def _wrong(problem: object) -> str:
-    """Returns a description of what a source returned, if it is not a Problem with fields of their types; else ""."""
+    """Returns the fault of an object that a source returned, "" if there is none.
+
+    A fault is an object that is not a Problem, or a Problem with a field of a wrong type.
+    """
     if not isinstance(problem, Problem):
         return type(problem).__name__
     try:
@@ -295,7 +334,7 @@ def _wrong(problem: object) -> str:
 
 
 def environment_of(task: Task, problem: Problem) -> tuple[Environment | None, Transcript]:
-    """Returns the environment of a problem, and the initial transcript of a rollout.
+    """Returns (environment of a problem, initial transcript of a rollout); the environment is None if there is none.
 
     Raises:
         EnvironmentFailure: the task cannot create the environment.
@@ -306,9 +345,9 @@ def environment_of(task: Task, problem: Problem) -> tuple[Environment | None, Tr
 
 
 def asked(task: Task, problem: Problem) -> Transcript:
-    """Returns the initial transcript of a rollout of a task's problem, tools included.
+    """Returns the initial transcript of a rollout of a task's problem: its prompt, and the tools of its environment.
 
-    If the environment cannot be created, returns the prompt alone, as `collect` does when it records that failure.
+    If the environment cannot be created, the transcript has no tools, as in the failed rollout that `collect` records.
     """
     try:
         return environment_of(task, problem)[1]

@@ -11,25 +11,43 @@ THINK, CLOSE = "<think>", "</think>"  # around a thought
 
 
 class Author(StrEnum):
-    """Author of a span. All training masks are derived from it."""
+    """Author of a span, from which all training masks are derived.
+
+    Attributes:
+        SYSTEM: system message.
+        USER: message of the user.
+        MODEL: sampled from the policy.
+        TEACHER: assistant text from another source: a demonstration, a few-shot example.
+        ENVIRONMENT: a tool's output, a game's move, a page.
+        FORCED: inserted into the model's reply without sampling, "</think>" for example.
+        TEMPLATE: tokens of the chat format.
+    """
 
     SYSTEM = "system"
     USER = "user"
-    MODEL = "model"  # sampled from the policy
-    TEACHER = "teacher"  # assistant text from another source: a demonstration, a few-shot example
-    ENVIRONMENT = "environment"  # a tool's output, a game's move, a page
-    FORCED = "forced"  # inserted into the model's reply without sampling, "</think>" for example
-    TEMPLATE = "template"  # tokens of the chat format
+    MODEL = "model"
+    TEACHER = "teacher"
+    ENVIRONMENT = "environment"
+    FORCED = "forced"
+    TEMPLATE = "template"
 
 
 class Stop(StrEnum):
-    """Stop reason of a model span."""
+    """Reason why a span by the model ends.
 
-    END = "end"  # the end token was sampled; it is kept in `tokens`
-    LENGTH = "length"  # a limit of tokens was reached
-    PHRASE = "phrase"  # one of the request's stop strings was sampled
-    THOUGHT = "thought"  # the thought was closed; the reply continues in the next span
-    SWAP = "swap"  # the sampler loaded new weights; the reply continues in the next span
+    Attributes:
+        END: the end token was sampled; it is kept in `tokens`.
+        LENGTH: a limit of tokens was reached.
+        PHRASE: one of the request's stop strings was sampled.
+        THOUGHT: the thought was closed; the reply continues in the next span.
+        SWAP: the sampler loaded new weights; the reply continues in the next span.
+    """
+
+    END = "end"
+    LENGTH = "length"
+    PHRASE = "phrase"
+    THOUGHT = "thought"
+    SWAP = "swap"
 
 
 def compact(tokens: Iterable[int]) -> "array[int]":
@@ -53,9 +71,9 @@ class Span:
             has tokenized yet).
         logprobs: natural log-probability of each token when it was sampled, at the sampling temperature; model spans
             only.
-        stop: stop reason; model spans only.
+        stop: reason why the span ends; model spans only.
         policy: version of the weights that sampled it; model spans only.
-        seconds: wall-clock time that it took to produce.
+        seconds: wall-clock seconds that it took to produce; 0 if not measured.
         reward: reward of this turn, -1 to 1; environment spans only, None if only the scorer assigns rewards.
         feedback: textual feedback; environment spans only.
 
@@ -74,7 +92,11 @@ class Span:
     feedback: str | None = None
 
     def __post_init__(self) -> None:
-        """Checks that there is one log-probability per token, which masks and losses rely on."""
+        """Checks that there is one log-probability per token, which masks and losses rely on.
+
+        Raises:
+            ValueError: `logprobs` and `tokens` differ in length.
+        """
         if self.logprobs is not None and (self.tokens is None or len(self.tokens) != len(self.logprobs)):
             count = None if self.tokens is None else len(self.tokens)
             message = (
@@ -83,13 +105,13 @@ class Span:
             raise ValueError(message)
 
     def __len__(self) -> int:
-        """Number of tokens; 0 without token ids."""
+        """Returns the number of tokens; 0 without token ids."""
         return 0 if self.tokens is None else len(self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A continuation that a strategy discarded: the spans after the first `fork_at` tokens of the transcript."""
+    """A continuation that a strategy discarded: `spans` followed the first `fork_at` tokens of the transcript."""
 
     fork_at: int
     spans: tuple[Span, ...]
@@ -97,7 +119,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One chat message; `role` is system, user, assistant or tool."""
+    """One chat message: `role` is "system", "user", "assistant" or "tool", `content` the text."""
 
     role: str
     content: str
@@ -109,8 +131,8 @@ class Tools:
 
     Attributes:
         schemas: one JSON schema per tool, for the `tools` variable of chat templates.
-        signs: substrings that identify a chat template whose call format the parser reads; () for a call format that
-            no chat template describes.
+        signs: strings that show that a chat template describes tools in the call format that the parser reads: the
+            template contains one of them. () for a call format that no chat template describes.
         prompt: textual description, for a system message if the template does not describe the tools.
         examples: example messages with calls, inserted after that system message.
     """
@@ -139,11 +161,11 @@ class Transcript:
 
     @classmethod
     def of(cls, messages: "Sequence[Message]", tools: Tools | None = None) -> "Transcript":
-        """Returns a transcript of chat messages.
+        """Returns a transcript with one span for each chat message.
 
         Args:
             messages: chat messages, in order.
-            tools: tools that the model can call.
+            tools: tools that the model can call; None for no tools.
 
         Raises:
             ValueError: a role is none of system, user, assistant, tool.
@@ -156,15 +178,15 @@ class Transcript:
         return replace(self, spans=self.spans + spans)
 
     def aside(self, tried: Iterable[Tried]) -> "Transcript":
-        """Returns this transcript with further discarded continuations in `tried`."""
+        """Returns a copy of this transcript with further discarded continuations appended to `tried`."""
         return replace(self, tried=self.tried + tuple(tried))
 
     def __iter__(self) -> Iterator[Span]:
-        """Iterates over the spans."""
+        """Returns an iterator over the spans."""
         return iter(self.spans)
 
     def __len__(self) -> int:
-        """Number of tokens."""
+        """Returns the number of tokens."""
         return len(self.tokens)
 
     @cached_property
@@ -197,15 +219,14 @@ class Transcript:
 
     @property
     def thought(self) -> str:
-        """Text of the model's thought in the reply, without "<think>" and "</think>"; "" for a reply without one."""
+        """Text of the model's thought in the reply, without "<think>" and "</think>"; "" if there is none."""
         return split_thought(self.reply)[0]
 
     @property
     def answer(self) -> str:
-        """Text of the reply after the thought, which is what a scorer reads.
+        """Text of the reply after the thought, which a scorer reads; "" if there is no answer.
 
-        "" where there is none: the thought is still open, "</think>" closes what was closed already, or nothing
-        follows.
+        There is none if the thought is still open, if a "</think>" closes no open thought, or if no text follows.
         """
         return split_thought(self.reply)[1] or ""
 
@@ -234,16 +255,17 @@ class Transcript:
         return aside + sum(len(span) for span in self.spans if span.author is Author.MODEL)
 
     def by(self, *authors: Author) -> list[bool]:
-        """Returns a mask over tokens: whether the span's author is one of `authors`."""
+        """Returns one boolean per token: whether the author of its span is one of `authors`."""
         mask: list[bool] = []
         for span in self.spans:
             mask.extend([span.author in authors] * len(span))
         return mask
 
     def cut(self, length: int) -> "Transcript":
-        """Returns the first `length` tokens; a truncated span keeps the log-probabilities of its remaining tokens.
+        """Returns a transcript of the first `length` tokens.
 
-        The text of a truncated span is dropped, because only a tokenizer could shorten it; `tried` is dropped too.
+        A truncated span keeps its first tokens with their log-probabilities and has stop reason LENGTH. Its text is
+        dropped, because only a tokenizer could shorten it; `tried` is dropped too.
 
         Raises:
             ValueError: the transcript is shorter than `length`, or `length` is negative.
@@ -265,11 +287,11 @@ class Transcript:
 
 
 def split_thought(reply: str) -> tuple[str, str | None]:
-    """Splits a reply into (thought, answer) at the last "</think>".
+    """Returns (thought, answer) of a reply, which is split at its last "</think>".
 
-    The thought contains all thoughts of a reply that tool calls interrupt. A reply without a thought is all answer.
-    The answer is None while a thought is open, because text inside a thought is never an answer, and None if a
-    "</think>" closes no open thought: else a model could continue to think after its thinking budget.
+    If tool calls interrupt the thought, its parts are joined. A reply without a thought has thought "". The answer is
+    None while a thought is open, because text inside a thought is never an answer, and if a "</think>" closes no open
+    thought: a model could otherwise continue to think after its thinking budget.
     """
     if CLOSE not in reply:
         before, opened, inside = reply.partition(THINK)
@@ -289,7 +311,7 @@ ROLES = {
 
 
 def author_of(role: str) -> Author:
-    """Returns the author of a chat role.
+    """Returns the author of messages with a chat role: TEACHER for assistant messages, ENVIRONMENT for tool messages.
 
     Raises:
         ValueError: the role is unknown.

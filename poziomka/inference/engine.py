@@ -37,7 +37,7 @@ READ_AT_ONCE = 16_384  # padded prompt tokens in one forward pass
 
 @dataclass
 class Counters:
-    """Token positions that the engine has computed, with padding counted separately."""
+    """Token positions computed so far: `read` in prompts, `written` in decoding `steps`, and `padded` (discarded)."""
 
     read: int = 0  # prompt tokens
     written: int = 0  # tokens of decoding steps
@@ -46,7 +46,7 @@ class Counters:
 
 
 class Load(NamedTuple):
-    """Current load: sequences in the batch, requests in the queue, and tokens generated so far for the former."""
+    """Current load: sequences in the batch, requests in the queue, and tokens generated so far for those sequences."""
 
     rows: int
     waiting: int
@@ -55,13 +55,21 @@ class Load(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineLimits:
-    """Limits on batch size, context length and the prefix cache."""
+    """Limits on batch size, context length and the prefix cache.
 
-    rows: int = 1024  # sequences in the batch; further requests are queued
-    context: int | None = None  # maximum tokens of a transcript; None: the model's own limit
-    cached: int = 65_536  # maximum tokens in the prefix cache
-    cached_bytes: int = 1 << 30  # maximum bytes of the states in the prefix cache
-    park_all: bool = field(default=False)  # cache all finished replies, not only those that ended at a stop string
+    Attributes:
+        rows: maximum sequences in the batch; further requests are queued.
+        context: maximum tokens of a transcript; None for the model's own limit.
+        cached: maximum tokens in the prefix cache.
+        cached_bytes: maximum bytes of the states in the prefix cache.
+        park_all: whether to cache all finished replies, not only those that ended at a stop string.
+    """
+
+    rows: int = 1024
+    context: int | None = None
+    cached: int = 65_536
+    cached_bytes: int = 1 << 30
+    park_all: bool = field(default=False)
 
 
 class Engine:
@@ -101,7 +109,7 @@ class Engine:
 
     @property
     def context(self) -> int | None:
-        """Maximum tokens of a transcript: the smaller of the limit and the model's context; None for no maximum."""
+        """Maximum tokens of a transcript: the smaller of `limits.context` and the model's own; None for no maximum."""
         return min((most for most in (self.limits.context, self.model.context) if most is not None), default=None)
 
     @property
@@ -111,7 +119,7 @@ class Engine:
 
     @property
     def load(self) -> Load:
-        """Current load; may be read from another thread."""
+        """Number of sequences, queued requests and generated tokens now; may be read from another thread."""
         rows = list(self._rows)
         return Load(len(rows), len(self._waiting), sum(row.place - len(row.request.tokens) for row in rows))
 
@@ -142,7 +150,7 @@ class Engine:
         self._waiting.append(request)
 
     def forget(self) -> None:
-        """Drops all requests, queued and in the batch: a failed step leaves their decode caches undefined."""
+        """Drops all requests without calling `done`, for use after a failed step: decode caches are undefined then."""
         self._waiting.clear()
         self._rows = []
         self._memory = self._empty()
@@ -226,7 +234,7 @@ class Engine:
             memory.resize(capacity, room)
 
     def _decode(self) -> Tensor:
-        """Runs the model on each sequence's last token and returns logits [rows, V]."""
+        """Runs the model on each sequence's last token and returns the logits of the next, [rows, V]."""
         rows = len(self._rows)
         computed = max(rows, LEAST_ROWS)
         inputs = torch.zeros(computed, 1, dtype=torch.long)
@@ -240,9 +248,9 @@ class Engine:
         return self.model.logits(hidden[:, 0])[:rows]
 
     def _choose(self, logits: Tensor) -> tuple[list[int], list[float]]:
-        """Returns each sequence's next token and log-probability; a forced token replaces the sampled one.
+        """Returns each sequence's next token id, and the log-probability (nats) of the token that was sampled for it.
 
-        The log-probability is that of the sampled token; `Row.write` does not record it for a forced one.
+        A forced token replaces the sampled one; `Row.write` does not record the log-probability then.
         """
         rows, vocabulary, device = self._rows, logits.shape[1], logits.device
         for number, row in enumerate(rows):
@@ -263,7 +271,7 @@ class Engine:
         return tokens, self._finite(logprobs.tolist())
 
     def _finite(self, logprobs: list[float]) -> list[float]:
-        """Returns the log-probabilities unchanged after a check for NaN, which NaN or infinite logits cause.
+        """Returns the log-probabilities unchanged if none is NaN, which NaN or infinite logits cause.
 
         Raises:
             SamplerError: a log-probability is NaN.
@@ -299,7 +307,7 @@ class Engine:
                 self.cache.forget(key[: 4 * known])
 
     def _read(self, plans: "Sequence[Plan]") -> Memory:
-        """Prefills all but the last token of each prompt; returns a decode cache with one row for each plan."""
+        """Prefills all but the last token of each prompt; returns a decode cache with one row for each prompt."""
         fresh = [array("i", key[4 * known : -4]) for key, known in plans]
         longest = max(map(len, fresh))
         if longest:
@@ -328,7 +336,7 @@ class Engine:
             self.cache.put(row.written[:-1].tobytes(), self._memory, number)
 
     def _drop(self, finished: list[bool]) -> None:
-        """Removes finished sequences from the batch; the last ones move into their places."""
+        """Removes the sequences for which `finished` is True from the batch; its last ones move into their places."""
         if not any(finished):
             return
         count = finished.count(False)
@@ -339,7 +347,7 @@ class Engine:
 
     @torch.inference_mode()
     def score(self, tokens: Sequence[int], temperature: float = 1.0) -> list[float]:
-        """Returns the log-probability of each token given the tokens before it; 0 for the first.
+        """Returns the log-probability, in nats, of each token given the tokens before it; 0 for the first.
 
         Temperature 0 is scored at temperature 1, as in `choose`.
 
@@ -366,7 +374,10 @@ Plan = tuple[bytes, int]  # a prompt's token ids as bytes, and how many of its t
 
 
 def _chunks(plans: Sequence[Plan]) -> Iterable[Sequence[Plan]]:
-    """Splits plans, sorted shortest first, into prefill batches of bounded size and similar lengths."""
+    """Splits prompts, sorted by length, into prefill batches of similar lengths and at most 16,384 tokens.
+
+    A single longer prompt is a batch of its own. Lengths are those without the tokens in the prefix cache.
+    """
     chunk: list[Plan] = []
     for plan in plans:
         fresh = len(plan[0]) // 4 - plan[1]

@@ -30,12 +30,12 @@ READ_AT_ONCE = 512  # prompt tokens in one pass; llama.cpp allocates a buffer of
 
 
 class LlamaCppSampler(Sampler):
-    """Samples from a GGUF file.
+    """Sampler that runs a GGUF file by llama.cpp.
 
-    Requests run one after the other in a thread, so the event loop is not blocked. A request that extends the last
-    one, such as the next turn of a conversation, prefills only its new tokens. Any other is prefilled from its first
-    token: with another division of the prefill, llama.cpp's log-probabilities differ by some 1e-3 nats, and equal
-    requests must repeat. For the same reason the sampler does not score.
+    Requests run one after the other in a thread, so the event loop is not blocked. A request that extends the last one,
+    such as the next turn of a conversation, prefills only its new tokens. Any other is prefilled from its first token:
+    with another division of the prefill, llama.cpp's log-probabilities differ by some 1e-3 nats, and equal requests
+    must repeat. For the same reason the sampler does not score.
 
     Args:
         path: path of the GGUF file.
@@ -58,7 +58,7 @@ class LlamaCppSampler(Sampler):
         context: int | None = 4096,
         threads: int | None = None,
     ) -> None:
-        """Loads the file."""
+        """Loads the GGUF file and checks its vocabulary."""
         self._library = _llama_cpp()
         self.chat, self.policy = chat, policy or Path(path).stem
         self._llama = self._open(Path(path), context, threads or os.cpu_count() or 1)
@@ -98,13 +98,20 @@ class LlamaCppSampler(Sampler):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Token ids and log-probabilities; no scoring."""
+        """Features of this sampler: token ids, log-probabilities and the context; it does not score."""
         return Capabilities(token_ids=True, logprobs=True, context=self.context)
 
     async def extend(
         self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None
     ) -> Transcript:
-        """Returns `transcript` followed by the model's reply; `on_token` is called in another thread. See Sampler."""
+        """Returns `transcript` followed by the model's reply; see `Sampler.extend` for the arguments.
+
+        `on_token` is called in another thread.
+
+        Raises:
+            TranscriptError: the chat format rejects the messages, or the tokenizer cannot encode the text.
+            SamplerError: the logits are not finite.
+        """
         transcript = read_by(self.chat, transcript)
         tokens = transcript.tokens
         started = time.perf_counter()
@@ -119,7 +126,7 @@ class LlamaCppSampler(Sampler):
         return transcript + spans_of(pieces, self.chat.tokenizer.decode, time.perf_counter() - started)
 
     def _write(self, request: Request) -> None:
-        """Samples tokens until the request is finished or cancelled."""
+        """Samples tokens until the request is finished or cancelled, and calls its `done`."""
         with self._lock:
             row, sampling = Row(request, self.context), request.sampling
             over = row.full
@@ -136,7 +143,13 @@ class LlamaCppSampler(Sampler):
         request.done(row.pieces)
 
     def _choose(self, logits: Tensor, row: Row, sampling: SamplingParams) -> tuple[int, float]:
-        """Returns the next token, forced or sampled, and the log-probability of the sampled one."""
+        """Returns the next token id, forced or sampled, and the log-probability of the sampled one in nats.
+
+        Args:
+            logits: [1, V].
+            row: state of the request.
+            sampling: parameters of the request.
+        """
         uniform = uniforms(np.array([row.seed], np.uint64), np.array([row.place], np.uint64))
         token, logprob = choose(
             logits,
@@ -167,7 +180,7 @@ class LlamaCppSampler(Sampler):
         return masked(logits, self._unused)
 
     def close(self) -> None:
-        """Frees the model's memory."""
+        """Frees the model's memory; the sampler cannot be used afterwards."""
         with self._lock:
             self._llama.close()
 

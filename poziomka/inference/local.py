@@ -51,7 +51,7 @@ class LocalSampler(Sampler):
 
     @property
     def policy(self) -> str:
-        """Version of the present weights."""
+        """Version of the current weights, recorded on the spans that they sample."""
         return self.engine.policy
 
     @property
@@ -61,7 +61,7 @@ class LocalSampler(Sampler):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Token ids, log-probabilities and scoring; the dtype is the lowest precision among the weights."""
+        """Features: token ids, log-probabilities and scoring; `dtype` is the lowest precision of a weight."""
         coarsest = max((weight.dtype for weight in self.engine.model.parameters()), key=lambda d: torch.finfo(d).eps)
         dtype = str(coarsest).removeprefix("torch.")
         return Capabilities(token_ids=True, logprobs=True, scoring=True, context=self.context, dtype=dtype)
@@ -69,7 +69,13 @@ class LocalSampler(Sampler):
     async def extend(
         self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None
     ) -> Transcript:
-        """Returns `transcript` followed by the model's reply; see Sampler."""
+        """Returns `transcript` followed by the model's reply; see `Sampler.extend` for the arguments.
+
+        Raises:
+            TranscriptError: the chat format rejects the messages, the tokenizer cannot encode the text, or a token is
+                not in the model's vocabulary.
+            SamplerError: the weights are released, or the logits are not finite.
+        """
         transcript = self.read(transcript)
         started = time.perf_counter()
         future: asyncio.Future[list[Piece]] = asyncio.get_running_loop().create_future()
@@ -93,7 +99,7 @@ class LocalSampler(Sampler):
         return transcript + spans_of(pieces, self.chat.tokenizer.decode, time.perf_counter() - started)
 
     def _wake(self) -> None:
-        """Starts the task that steps the engine, if none is running in this event loop."""
+        """Starts the task that steps the engine, unless it is running in this event loop."""
         self._asked += 1
         loop = asyncio.get_running_loop()
         if self._pump is None or self._pump.done() or self._pump.get_loop() is not loop:
@@ -112,7 +118,7 @@ class LocalSampler(Sampler):
                         future.set_exception(error)
 
     async def _settle(self) -> None:
-        """Waits until SETTLED event-loop iterations have passed without a new request."""
+        """Waits until 4 iterations of the event loop have passed without a new request."""
         quiet = 0
         while quiet < SETTLED:
             before = self._asked
@@ -120,7 +126,12 @@ class LocalSampler(Sampler):
             quiet = quiet + 1 if self._asked == before else 0
 
     async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
-        """Returns the log-probability of each token; see Sampler."""
+        """Returns the log-probability of each token given those before it, in nats; 0 for the first.
+
+        Args:
+            transcript: the transcript to score.
+            temperature: divides the logits; 0 is scored at temperature 1.
+        """
         return self.engine.score(self.read(transcript).tokens, temperature)
 
     def read(self, transcript: Transcript) -> Transcript:
@@ -132,12 +143,20 @@ class LocalSampler(Sampler):
         return read_by(self.chat, transcript)
 
     async def load_weights(self, version: str, weights: Mapping[str, Any]) -> None:
-        """Replaces the weights; unfinished replies continue with the new ones in a new span. See WeightHost."""
+        """Replaces the weights; unfinished replies continue with the new ones in a new span.
+
+        Args:
+            version: version of the weights, recorded as the policy of spans.
+            weights: tensors by their names in the model's state dict.
+
+        Raises:
+            SamplerError: the weights do not fit the model.
+        """
         if not isinstance(weights, Mapping):
             message = f"weights are tensors by name: received {type(weights).__name__} for version {version!r}"
             raise SamplerError(message)
         self.engine.adopt(version, weights)
 
     async def release_weights(self) -> None:
-        """Releases weight memory until the next `load_weights`, unless requests are pending. See WeightHost."""
+        """Releases weight memory until the next `load_weights`; does nothing while requests are pending."""
         self.engine.rest()

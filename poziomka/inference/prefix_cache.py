@@ -14,6 +14,8 @@ CPU = torch.device("cpu")
 class PrefixCache:
     """LRU cache of decode states, keyed by the token ids of a prefix.
 
+    A key is the prefix's token ids as bytes, four for each token.
+
     Args:
         tokens: maximum tokens of all prefixes together.
         nbytes: maximum bytes of all states together.
@@ -65,11 +67,17 @@ class PrefixCache:
         return 0
 
     def load(self, key: bytes, memory: Memory, row: int) -> None:
-        """Copies the state of the cached prefix `key` into one row of `memory`, which must have room for it."""
+        """Copies the state of a cached prefix into one row of a decode cache, which must have room for it.
+
+        Args:
+            key: the prefix's token ids as bytes, four for each token; it must be cached.
+            memory: the decode cache.
+            row: the row of `memory`.
+        """
         memory.load(row, self.pool.get(self._states[key]), len(key) // 4)
 
     def forget(self, key: bytes) -> None:
-        """Removes a prefix from the cache, if present."""
+        """Removes a prefix from the cache, if present; `key` is its token ids as bytes, four for each token."""
         if key not in self._states:
             return
         self.pool.free(self._states.pop(key))

@@ -12,7 +12,7 @@ BLOCK = 16 << 10  # bytes
 
 
 class Pool:
-    """Allocates and frees blocks of one buffer, lowest block number first.
+    """Pool that allocates and frees blocks of 16 KiB in one buffer, lowest block number first.
 
     On a CPU the system commits the memory of a block when the block is first written.
 
@@ -27,7 +27,7 @@ class Pool:
         self.clear()
 
     def clear(self) -> None:
-        """Frees all blocks and the buffer."""
+        """Frees all blocks and the memory of the buffer."""
         self.used = 0  # blocks
         self._free: list[int] = []
         self._blocks: Tensor | None = None
@@ -47,7 +47,7 @@ class Pool:
         return (self.used + blocks_of(nbytes)) * BLOCK <= self.most
 
     def put(self, parts: Sequence[Tensor]) -> Tensor:
-        """Copies tensors into newly allocated blocks and returns the block numbers; the tensors must fit."""
+        """Copies tensors into newly allocated blocks and returns the numbers of the blocks; the tensors must fit."""
         flat = torch.cat([part.contiguous().view(torch.uint8).flatten() for part in parts])
         count = blocks_of(len(flat))
         numbers = [heappop(self._free) for _ in range(min(count, len(self._free)))]
@@ -60,7 +60,7 @@ class Pool:
         return where
 
     def get(self, blocks: Tensor) -> Tensor:
-        """Returns the bytes of the given blocks, concatenated."""
+        """Returns the bytes of the given blocks as one uint8 tensor; the last block may end with padding."""
         return self._store(self._fresh)[blocks].flatten()
 
     def free(self, blocks: Tensor) -> None:
@@ -70,7 +70,7 @@ class Pool:
             heappush(self._free, number)
 
     def _store(self, count: int) -> Tensor:
-        """Returns the buffer [blocks, BLOCK], grown to at least `count` blocks."""
+        """Returns the buffer [blocks, 16 KiB], grown to at least `count` blocks."""
         most = self.most // BLOCK
         if self._blocks is None:
             self._blocks = zeros((most if self.device.type == "cpu" else count, BLOCK), _like(self.device))
@@ -82,7 +82,7 @@ class Pool:
 
 
 def blocks_of(nbytes: int) -> int:
-    """Returns the number of blocks that `nbytes` need."""
+    """Returns the number of blocks, of 16 KiB each, that `nbytes` bytes need."""
     return -(-nbytes // BLOCK)
 
 

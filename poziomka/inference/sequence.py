@@ -14,13 +14,13 @@ HALF = "\ufffd"  # replacement character, to which incomplete UTF-8 sequences de
 
 @dataclass(slots=True)
 class Piece:
-    """Generated tokens of one author and one policy, which become a span.
+    """Generated tokens of one author and one policy, which become a span of the transcript.
 
     Attributes:
-        author: MODEL or FORCED.
+        author: Author.MODEL (sampled) or Author.FORCED (inserted, "</think>" for example).
         policy: version of the weights.
         tokens: token ids.
-        logprobs: log-probability of each sampled token; empty for FORCED.
+        logprobs: log-probability of each sampled token, in nats; empty for FORCED.
         stop: stop reason; None for FORCED, and while the piece is unfinished.
     """
 
@@ -33,13 +33,14 @@ class Piece:
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """A request to continue a prefix.
+    """A request to the engine to continue a transcript.
 
     Attributes:
-        tokens: token ids of the prefix, at least one.
+        tokens: token ids of the transcript so far, at least one.
         sampling: sampling parameters.
-        thought: thinking tokens in the prefix that count toward the budget, those of closed thoughts included.
-        thinking: whether a thought is open at the end of the prefix.
+        thought: number of thinking tokens in `tokens` that count toward `max_thinking_tokens`, those of closed thoughts
+            included.
+        thinking: whether a thought is open at the end of `tokens`.
         done: callback, called once with the generated pieces.
         cancelled: set when the caller no longer awaits the reply.
         on_token: callback (author, token id) for each generated token; if it returns False, the reply ends.
@@ -56,16 +57,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """Control tokens: end tokens, and the token sequences that open and close a thought.
+    """Control tokens: end tokens, and the marks of a thought ("<think>" and "</think>") as token sequences.
 
-    A subword vocabulary can tokenize "</think>" in many ways (".</" + "think" + ">"), so the decoded text is matched
-    there.
+    A subword vocabulary can tokenize "</think>" in many ways (".</" + "think" + ">"), so marks are found in the decoded
+    text there.
 
     Attributes:
         end: ids of tokens that end a reply.
-        open: token ids of the canonical "<think>".
-        close: token ids of the canonical "</think>", used to force the end of a thought.
-        spelled: text by id of tokens that can be the last of another tokenization of a mark.
+        open: token ids of "<think>", as the tokenizer encodes it.
+        close: token ids of "</think>", as the tokenizer encodes it; inserted to force the end of a thought.
+        spelled: tokens that can be the last of another tokenization of a mark, as texts by id.
     """
 
     end: frozenset[int]
@@ -75,11 +76,11 @@ class SpecialTokens:
 
     @property
     def reach(self) -> int:
-        """Maximum number of tokens in a mark."""
+        """Maximum number of tokens of "<think>" or "</think>", in any tokenization."""
         return max(len(self.open), len(self.close), len(CLOSE) if self.spelled else 0)
 
     def found(self, words: tuple[int, ...], decode: "Callable[[list[int]], str]", *, thinking: bool) -> bool:
-        """Returns whether `words` end with the closing mark if `thinking`, else with the opening mark.
+        """Returns whether the latest tokens end with "</think>" if `thinking`, else with "<think>".
 
         Args:
             words: latest token ids, at most `reach`.
@@ -91,7 +92,12 @@ class SpecialTokens:
         return words[-1] in self.spelled and (CLOSE if thinking else THINK) in decode(list(words))
 
     def closing(self, words: tuple[int, ...], decode: "Callable[[list[int]], str]") -> list[int]:
-        """Returns the ids of next tokens that would close a thought after `words`."""
+        """Returns the ids of next tokens that would complete "</think>".
+
+        Args:
+            words: latest token ids, at most `reach`.
+            decode: decodes token ids into text.
+        """
         tokens = [self.close[-1]] if _ends(words, self.close[:-1]) else []
         text = decode(list(words)) if self.spelled else ""
         if "<" in text:
@@ -100,7 +106,7 @@ class SpecialTokens:
 
 
 class Row:
-    """State of a request during generation, one row of the batch.
+    """State of a request during generation; its decode state is one row of the batch.
 
     Attributes:
         request: the request.
@@ -110,12 +116,12 @@ class Row:
         seed: seed of the request, as an unsigned 64-bit integer.
         left: number of tokens that may still be sampled.
         context: maximum length of the transcript, in tokens; None for no maximum.
-        thought: thinking tokens that count toward the budget.
+        thought: number of thinking tokens that count toward `max_thinking_tokens`.
         thinking: whether a thought is open.
         swapped: whether the weights changed since the first token was read.
-        forced: token ids to insert next.
-        words: latest MODEL token ids, as many as a mark may have, to find marks.
-        tail: latest MODEL token ids, to find stop strings.
+        forced: token ids to insert next, instead of sampling.
+        words: latest sampled token ids, in which "<think>" and "</think>" are searched.
+        tail: latest sampled token ids, in which stop strings are searched.
     """
 
     __slots__ = (
@@ -135,7 +141,7 @@ class Row:
     )
 
     def __init__(self, request: Request, context: int | None = None) -> None:
-        """Starts after the request's tokens; the reply ends when the transcript has `context` tokens."""
+        """Creates the state before the first new token; the reply ends when the transcript has `context` tokens."""
         sampling = request.sampling
         self.request = request
         self.pieces: list[Piece] = []
@@ -153,7 +159,7 @@ class Row:
 
     @property
     def written(self) -> "array[int]":
-        """Token ids so far, those of the prefix included."""
+        """Token ids of the transcript: those of the request, then the generated ones."""
         tokens = array("i", self.request.tokens)
         for piece in self.pieces:
             tokens.extend(piece.tokens)
@@ -165,7 +171,7 @@ class Row:
         return self.context is not None and self.place >= self.context
 
     def force(self, close: tuple[int, ...]) -> None:
-        """Queues the tokens `close` if a thought is open and its budget (`max_thinking_tokens`) is spent."""
+        """Queues the tokens `close` to be inserted next if an open thought has used up `max_thinking_tokens`."""
         most = self.request.sampling.max_thinking_tokens
         if self.thinking and most is not None and self.thought >= most and not self.forced:
             self.forced.extend(close)
@@ -174,7 +180,12 @@ class Row:
             self.tail.clear()
 
     def forbids(self, marks: SpecialTokens, decode: "Callable[[list[int]], str]") -> list[int]:
-        """Returns the ids of tokens not allowed next: those that would end a thought before `min_thinking_tokens`."""
+        """Returns the ids of tokens not allowed next: those that would end a thought before `min_thinking_tokens`.
+
+        Args:
+            marks: control tokens.
+            decode: decodes token ids into text.
+        """
         if not self.thinking or self.thought >= self.request.sampling.min_thinking_tokens:
             return []
         return [*marks.end, *marks.closing(self.words, decode)]
@@ -185,11 +196,11 @@ class Row:
         """Appends the next token, updates the state, and returns whether the request is finished.
 
         Args:
-            token: token id, sampled or forced.
-            logprob: log-probability of a sampled token; ignored for a forced one.
+            token: token id; the first one of `forced` if there are any, else a sampled one.
+            logprob: log-probability of a sampled token, in nats; ignored for a forced one.
             policy: version of the weights.
             marks: control tokens.
-            decode: decodes token ids into text, to find marks and stop strings.
+            decode: decodes token ids into text, to find the marks of thoughts and stop strings.
         """
         forced = bool(self.forced)
         author = Author.FORCED if forced else Author.MODEL
@@ -246,10 +257,15 @@ class Row:
 
 
 def _holds(tail: list[int], stops: Sequence[str], decode: Callable[[list[int]], str]) -> bool:
-    """Returns whether the text of the latest tokens contains one of `stops`.
+    """Returns whether the text of the latest tokens contains a stop string.
 
     With byte-fallback tokens, a run of bytes that begins inside a character decodes to U+FFFD only, so decoding is
     repeated from each of the next bytes.
+
+    Args:
+        tail: the latest token ids.
+        stops: the stop strings.
+        decode: decodes token ids into text.
     """
     for start in range(CHARACTER):
         text = decode(tail[start:])
@@ -261,10 +277,10 @@ def _holds(tail: list[int], stops: Sequence[str], decode: Callable[[list[int]], 
 
 
 def nothing(policy: str) -> Piece:
-    """Returns the empty piece, with Stop.LENGTH, of a reply to a prompt that fills the context."""
+    """Returns an empty piece with Stop.LENGTH, the whole reply to a prompt that fills the context."""
     return Piece(Author.MODEL, policy, stop=Stop.LENGTH)
 
 
 def _ends(words: tuple[int, ...], phrase: tuple[int, ...]) -> bool:
-    """Returns whether `words` end with `phrase`."""
+    """Returns whether the token ids `words` end with the token ids `phrase`; True for an empty phrase."""
     return not phrase or words[-len(phrase) :] == phrase

@@ -48,7 +48,13 @@ def thought_in(transcript: Transcript, tokenizer: Tokenizer) -> tuple[int, bool]
 
 
 def spans_of(pieces: Sequence[Piece], decode: Callable[[Sequence[int]], str], seconds: float) -> list[Span]:
-    """Returns the engine's pieces as spans; `seconds` is divided among them in proportion to their tokens."""
+    """Returns the engine's pieces as spans of a transcript.
+
+    Args:
+        pieces: the generated pieces of one reply.
+        decode: decodes token ids into text.
+        seconds: wall-clock time of the reply, divided among the spans in proportion to their tokens.
+    """
     spans = []
     for piece in pieces:
         model = piece.author is Author.MODEL

@@ -21,14 +21,14 @@ GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5
 
 
 def uniforms(seeds: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Returns one uniform number in [0, 1) for each (seed, position), by SplitMix64 (Steele et al. 2014).
+    """Returns one pseudorandom uniform number for each (seed, position), by SplitMix64 (Steele et al. 2014).
 
     Args:
-        seeds: [B] uint64.
+        seeds: [B] uint64, seeds of the requests.
         places: [B] uint64, the token's position in its transcript.
 
     Returns:
-        [B] float64.
+        [B] float64 in [0, 1).
     """
     with np.errstate(over="ignore"):
         z = seeds * MIX_2 + (places + np.uint64(1)) * GOLDEN
@@ -41,12 +41,12 @@ def uniforms(seeds: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Cuts:
-    """Limits of the tokens that are sampled, for each sequence; all apply to the probabilities at its temperature.
+    """Limits on which tokens are sampled: top-k, top-p and min-p of each sequence of a batch.
 
-    A token is sampled only if every limit keeps it.
+    All apply to the probabilities at the sequence's temperature. A token is sampled only if every limit keeps it.
 
     Attributes:
-        top_k: [B] integers, V to keep all tokens; None if no sequence uses top-k.
+        top_k: [B] integers, the vocabulary size to keep all tokens; None if no sequence uses top-k.
         top_p: [B] in (0, 1]; None if no sequence uses top-p.
         min_p: [B] in [0, 1], the least share of the most probable token's probability (Nguyen et al. 2024, arXiv
             2407.01082); None if no sequence uses min-p.
@@ -58,7 +58,13 @@ class Cuts:
 
     @classmethod
     def of(cls, settings: Sequence[SamplingParams], vocabulary: int, device: torch.device) -> "Cuts | None":
-        """Returns the limits of a batch of requests on a device; None if no request has any."""
+        """Returns the limits of a batch of requests; None if no request has any.
+
+        Args:
+            settings: sampling parameters of each request.
+            vocabulary: number of logits.
+            device: device of the tensors.
+        """
         top_k = [how.top_k or vocabulary for how in settings] if any(how.top_k for how in settings) else None
         top_p = [how.top_p for how in settings] if any(how.top_p < 1 for how in settings) else None
         min_p = [how.min_p for how in settings] if any(how.min_p > 0 for how in settings) else None
@@ -69,7 +75,7 @@ class Cuts:
 
 
 def choose(logits: Tensor, uniform: Tensor, temperature: Tensor, cuts: Cuts | None = None) -> tuple[Tensor, Tensor]:
-    """Samples one token for each sequence; returns tokens [B] and log-probabilities [B].
+    """Samples one token for each sequence; returns token ids [B] and their log-probabilities [B] in nats.
 
     Log-probabilities are those of the full distribution at the sequence's temperature (at temperature 1 for greedy
     sequences). They are not renormalised after top-k, top-p and min-p, so they equal the sampling distribution's only
@@ -79,7 +85,7 @@ def choose(logits: Tensor, uniform: Tensor, temperature: Tensor, cuts: Cuts | No
         logits: [B, V] fp32.
         uniform: [B] numbers in [0, 1).
         temperature: [B]; 0 selects the most likely token.
-        cuts: limits of the tokens that are sampled; None for none.
+        cuts: top-k, top-p and min-p; None for none.
     """
     if cuts is None and logits.shape[1] >= LARGE and logits.dtype is torch.float32 and kernels.there(logits):
         return kernels.draw(logits, uniform, temperature)
@@ -95,10 +101,10 @@ def choose(logits: Tensor, uniform: Tensor, temperature: Tensor, cuts: Cuts | No
 
 
 def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """Returns the tokens [B] at which the cumulative distributions pass `uniform` times their totals.
+    """Returns the tokens [B] at which the cumulative probabilities first exceed `uniform` times their total.
 
-    A large vocabulary is searched in two steps, first among sums of blocks, then within one block: a cumulative sum
-    over all tokens would dominate the cost of sampling.
+    This is inverse transform sampling. A large vocabulary is searched in two steps, first among sums of blocks, then
+    within one block: a cumulative sum over all tokens would dominate the cost of sampling.
 
     Args:
         probabilities: [B, V], not negative; they need not add up to 1.
@@ -118,9 +124,9 @@ def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
 
 
 def _pass(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the indices [B] at which the cumulative sums of `weights` [B, N] pass `uniform` times their totals.
+    """Returns the indices [B] at which the cumulative sums of `weights` [B, N] first exceed `uniform` of their total.
 
-    The second result, [B] in [0, 1), is the fraction of the weight at that index that lies below the target.
+    The second result, [B] in [0, 1), is the fraction of the weight at that index that is below this threshold.
     """
     cumulative = weights.double().cumsum(-1)
     target = uniform.unsqueeze(1) * cumulative[:, -1:]
@@ -131,7 +137,7 @@ def _pass(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cut(probabilities: Tensor, cuts: Cuts) -> Tensor:
-    """Sets to 0 the probabilities outside the k most likely tokens, the top-p nucleus and the min-p threshold."""
+    """Returns probabilities [B, V], with 0 for the tokens that top-k, top-p or min-p leave out."""
     kept = probabilities
     if cuts.min_p is not None:
         least = cuts.min_p.unsqueeze(1) * probabilities.amax(-1, keepdim=True)

@@ -32,7 +32,7 @@ SMALL = 8192  # vocabulary size up to which computing all logits at once is as f
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerSettings:
-    """Settings of an optimizer step: loss, optimizer, and memory use of a pass."""
+    """Settings of a learner: loss terms, optimizer, and memory use of a forward and backward pass."""
 
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     surrogate: SurrogateSettings = field(default_factory=SurrogateSettings)
@@ -63,16 +63,16 @@ class Learner:
 
     Args:
         model: trained in place.
-        settings: optimizer, surrogate, divergence, size of a pass.
+        settings: loss terms, optimizer, and tokens of a pass.
         temperature: sampling temperature, at which log-probabilities of sampled tokens are computed; the next-token
             loss uses 1.
-        reference: reference model of the divergence term; None without that term. It may be `model` itself if it has
-            adapters: the reference pass then uses the adapters in `begun`.
+        reference: model from which the KL term is measured; needed only if `settings.kl` has a KL term. A model with
+            adapters may be its own reference: the reference pass then uses the adapters in `begun`.
         seed: seed of dropout; each pass derives its own.
 
     Attributes:
-        begun: adapters of the reference pass, at first copies of `model`'s; None unless it is its own reference.
-        taken: optimizer steps so far; part of the dropout seeds.
+        begun: adapters of the reference pass, at first copies of the model's; None unless `reference` is `model`.
+        taken: number of optimizer steps so far; part of the dropout seeds.
 
     Raises:
         SettingsError: the settings have a divergence term and `reference` is None.
@@ -103,9 +103,9 @@ class Learner:
         self.part: tuple[int, int] | None = None  # (current pass, number of passes), for the stall watchdog
 
     def pack(self, examples: Sequence[Example]) -> Batch:
-        """Packs examples into a batch, in the layout of the settings if the architecture supports it.
+        """Packs examples into a batch, in `settings.layout` if the architecture supports it, else in "rows".
 
-        Examples are truncated to the model's context, which a tool's last result may exceed.
+        Examples are truncated to the model's context, in tokens, which a tool's last result may exceed.
         """
         examples = [example.cut(self.model.context) for example in examples]
         if self.settings.layout == "shared" and self.model.shares_prefixes:
@@ -115,8 +115,8 @@ class Learner:
     def with_old(self, batches: Sequence[Batch]) -> list[Batch]:
         """Returns the batches with the log-probabilities of their tokens under the present weights, as `Batch.old`.
 
-        Passes have the same split, layout and dropout seeds as those of `step`. Gradients are enabled, because
-        attention sums in another order without them: so the ratios of the first step are exactly 1, also in bfloat16.
+        Passes have the split, layout and dropout seeds of those of `step`, with autograd on, since attention sums in
+        another order without it: the importance ratios of the first step are then exactly 1, also in bfloat16.
         """
         found = []
         for number, batch in enumerate(batches, self.taken):
@@ -136,7 +136,7 @@ class Learner:
             rate: learning rate.
 
         Raises:
-            LearningError: as `optim_step`.
+            LearningError: the loss, the gradient or the new weights are not finite.
         """
         if not self._learned_from(batch).any():
             return {"tokens/trained": 0.0}
@@ -148,7 +148,7 @@ class Learner:
         """Computes the gradient of the loss on a batch, in passes of at most `settings.microbatch_tokens` tokens.
 
         Returns:
-            The loss, its terms, and the sums that metrics are computed from. The gradient is in `masters`.
+            The loss, its terms, and the sums that metrics are computed from. `self.masters` has the gradient.
         """
         self.masters.clear()
         sums = Sums()
@@ -194,7 +194,7 @@ class Learner:
         return norm
 
     def flops(self, batch: Batch) -> float:
-        """Returns the FLOPs of a step on a batch (see training_flops); 0 if all token weights are 0."""
+        """Returns the FLOPs of one optimizer step on a batch (see `training_flops`); 0 if all token weights are 0."""
         learned = int(self._learned_from(batch)[:, 1:].sum())
         return training_flops(self.model, batch.stretches, learned) if learned else 0.0
 
@@ -209,7 +209,7 @@ class Learner:
         self.part = None
 
     def clip(self) -> float:
-        """Clips the gradient to `settings.optimizer.max_grad_norm` and returns its norm before clipping."""
+        """Clips the gradient to `max_grad_norm` of the optimizer (0: no limit); returns its norm before clipping."""
         gradients = [master.grad for master in self.masters.masters if master.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         bound = self.settings.optimizer.max_grad_norm or torch.inf
@@ -218,13 +218,13 @@ class Learner:
         return float(norm)
 
     def _learned_from(self, batch: Batch) -> Tensor:
-        """Returns a mask [B, T] of tokens with a weight in any active loss term."""
+        """Returns a mask [B, T] of the tokens with a nonzero weight in an active loss term."""
         weights = [batch.policy_weight, batch.imitate_weight]
         weights += [batch.match_weight] if self.settings.kl.wanted else []
         return torch.stack([weight != 0 for weight in weights]).any(0)
 
     def _accumulate(self, part: Batch, sums: Sums) -> None:
-        """Adds the gradient of one pass; logits are computed only for tokens with a weight."""
+        """Adds the gradient of one pass to `masters`; computes logits only of tokens with a nonzero weight."""
         learned = self._learned_from(part)[:, 1:]
         tokens = self._learned(part, learned)
         reference = self._of_reference(part, learned)
@@ -239,11 +239,11 @@ class Learner:
 
     @property
     def _opaque(self) -> bool:
-        """Whether the head of the model or of the reference is not a plain matrix, so that only its outputs exist."""
+        """Whether the head of the model or of the reference is not one matrix, so that it must be called for logits."""
         return any(matrix_of(model) is None for model in (self.model, self.reference or self.model))
 
     def _said_of(self, part: Batch) -> Tensor:
-        """Returns log-probabilities [B, T], on the CPU, of the tokens with a weight; 0 elsewhere."""
+        """Returns log-probabilities [B, T], on the CPU, of the tokens with a nonzero weight; 0 for other tokens."""
         learned = self._learned_from(part)[:, 1:]
         hidden = self.model(part.tokens, packing=part.packing)[:, :-1][learned].detach()
         said = torch.zeros_like(part.logprobs)
@@ -260,12 +260,12 @@ class Learner:
         return torch.cat([self._logprobs(hidden[rows], tokens[rows])[1] for rows in self._stretches(len(hidden))])
 
     def _stretches(self, count: int) -> list[slice]:
-        """Returns slices of rows whose logits are computed at once."""
+        """Splits `count` rows of hidden states into slices whose logits are computed at once."""
         rows = self.settings.logit_chunk if self.model.vocabulary > SMALL else max(count, 1)
         return [slice(start, start + rows) for start in range(0, max(count, 1), rows)]
 
     def _with_sequences(self, tokens: LossInputs, hidden: Tensor) -> LossInputs:
-        """Adds the per-sequence log-ratios of GSPO and of the sequence correction, which chunks cannot compute."""
+        """Returns the tokens with log-ratios over whole sequences: `level` for GSPO, `apart` for the correction."""
         by_ratio = self.settings.surrogate.kind == "gspo"
         by_product = self.settings.correction.kind == "sequence"
         if not by_ratio and not by_product:
@@ -300,7 +300,7 @@ class Learner:
             return self.reference(part.tokens, packing=part.packing)[:, :-1][learned].detach()
 
     def _as_reference(self) -> AbstractContextManager[None]:
-        """Swaps in the initial adapters for the body of a `with` statement, if the model is its own reference."""
+        """Returns a context manager that swaps in the adapters `begun`, or does nothing if `begun` is None."""
         return nullcontext() if self.begun is None else other_adapters(self.model, self.begun)
 
     def _plain(self, hidden: Tensor, tokens: LossInputs, reference: Tensor | None, sums: Sums) -> None:
@@ -371,11 +371,11 @@ class Learner:
         return metrics
 
     def weights(self) -> Mapping[str, Tensor]:
-        """Returns the present weights by name, for a sampler to copy; adapters are merged into copies."""
+        """Returns the present weights by name, for a sampler to copy; adapters are merged into copies of weights."""
         return merged(self.model)
 
     def state(self, *, copied: bool = True) -> dict[str, Any]:
-        """Returns the optimizer's state, with master weights, and the number of steps taken.
+        """Returns the optimizer's state with the master weights, and the number of steps taken, for a checkpoint.
 
         Args:
             copied: whether to copy the tensors; otherwise the next step changes them in place.
@@ -386,7 +386,7 @@ class Learner:
         return copy.deepcopy(state) if copied else state
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Loads a copy of a state from `state`; master weights missing from it are initialised from the weights."""
+        """Loads a copy of a state that `state` returned; missing master weights are initialised from the weights."""
         own = copy.deepcopy(dict(state))
         self.taken = int(own.pop("taken", 0))
         self.masters.reset()

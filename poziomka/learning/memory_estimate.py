@@ -18,12 +18,15 @@ LENGTHS = (16, 32, 64)  # tokens n of the rows on which activations are measured
 
 
 def step_bytes(model: Architecture, settings: LearnerSettings, places: int, longest: int) -> dict[str, float]:
-    """Returns the peak bytes of a step by component, without the memory of the program and its libraries.
+    """Returns the estimated peak memory of a training step in bytes, by component.
+
+    The components are "weights", "optimizer" (gradients and optimizer state), "activations" and "head" (logits); the
+    memory of the program and its libraries is not included.
 
     Args:
         model: model to be trained, in its precision and with its adapters.
         settings: settings of the learner.
-        places: tokens in the batch, padding included; `settings.microbatch_tokens` bounds those of one pass.
+        places: tokens in the batch, padding included; a pass has at most `settings.microbatch_tokens` of them.
         longest: tokens in the longest row of the batch.
     """
     learned = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -58,7 +61,7 @@ def _width(model: Architecture) -> int:
 
 
 def _kept_a_place(model: Architecture, longest: int, *, checkpointing: bool) -> float:
-    """Returns activation bytes per token in rows of `longest` tokens, with the gradients of one block."""
+    """Returns the activation memory in bytes per token, in rows of `longest` tokens, with one block's gradients."""
     layers = max(1, int(str(model.config().get("num_hidden_layers", 1))))
     was, model.checkpointing = model.checkpointing, False
     try:
@@ -73,14 +76,14 @@ def _kept_a_place(model: Architecture, longest: int, *, checkpointing: bool) -> 
 
 
 def _at(model: Architecture, longest: int) -> float:
-    """Returns saved bytes per token in rows of `longest` tokens, extrapolated linearly from LENGTHS."""
+    """Returns the bytes per token saved for backward in rows of `longest` tokens, extrapolated from LENGTHS."""
     kept = [_kept(model, length) / length for length in LENGTHS]
     slope, start = np.polyfit(LENGTHS, kept, 1)
     return float(start + slope * longest)
 
 
 def _kept(model: Architecture, length: int) -> int:
-    """Returns the bytes that a forward pass over one row saves for backward, without parameters."""
+    """Returns the bytes, without parameters, that a forward pass over one row of `length` tokens saves for backward."""
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     storages: dict[int, int] = {}
 

@@ -33,7 +33,7 @@ UNFIT = (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError,
 
 @contextmanager
 def fitting(folder: Path) -> Iterator[None]:
-    """Context manager that turns an error from the contents of a checkpoint's folder into a CheckpointError."""
+    """Context manager that turns errors of loading the checkpoint in `folder` into a CheckpointError."""
     try:
         yield
     except UNFIT as error:
@@ -42,20 +42,20 @@ def fitting(folder: Path) -> Iterator[None]:
 
 
 class Interrupted(PoziomkaError):
-    """The user requested a stop; a checkpoint was saved first."""
+    """Raised when the user requested a stop, after a checkpoint was saved."""
 
 
 @dataclass
 class StageRecord:
-    """How far a run has come in its stages, by their names; part of every checkpoint.
+    """Progress of a run through the stages of its recipe, saved in every checkpoint; stages are given by name.
 
     Attributes:
-        present: the stage that took the newest step; "" before the first.
-        taken: steps of each stage that has begun.
-        ended: stages that are done.
-        prepared: stages whose entry was measured.
-        spent: running totals at the entry of the present stage.
-        sampled: the stage that curriculum and alarms are of; "" for none.
+        present: the stage that took the newest step; "" before the first step.
+        taken: number of steps taken, by stage that has begun.
+        ended: stages that are finished.
+        prepared: stages for which the model was measured and saved before their first step.
+        spent: cumulative totals (FLOPs, tokens), by metric name, when the present stage began.
+        sampled: the stage to which the saved state of curriculum and alarms belongs; "" for none.
     """
 
     present: str = ""
@@ -73,21 +73,21 @@ class TrainingSession:
         run: receives metrics, rollouts, notes and checkpoints.
         learner: its weights and optimizer state are saved in checkpoints.
         tokenizer: saved with the weights.
-        every: steps between checkpoints.
-        listener: callback (stage, metrics) for each logged line, for live display.
+        every: number of steps between checkpoints.
+        listener: callback (name of the stage, metrics) for each logged line, for live display.
 
     Attributes:
-        step: training steps over all stages.
+        step: number of training steps over all stages.
         stages: progress of the run in each of its stages.
         spent: cumulative totals (FLOPs, tokens) by metric name, added to every logged line.
-        seconds: wall-clock time by phase; saved in checkpoints, and not reproducible between runs.
+        seconds: wall-clock seconds by phase; saved in checkpoints, and not reproducible between runs.
         score: validation accuracy of the present weights; None if these weights were not evaluated. The checkpoint with
             the highest score is kept beside the newest.
-        again: command or instruction that resumes this run.
+        again: shell command, or instruction to the user, that resumes this run.
         base: folder or name of the base model, if adapters are trained; else "".
         stop: set to True to save and stop after the current step.
-        monitors: further monitors of reinforcement learning, beside the standard ones.
-        alarms: monitor of reward hacking; None until a loop creates it.
+        monitors: additional monitors, which reinforcement learning runs after its standard ones.
+        alarms: monitor of reward hacking; None until one is set, at the latest by `watch_over`.
     """
 
     def __init__(
@@ -136,11 +136,14 @@ class TrainingSession:
         return f"step-{step:06d}"
 
     def publish_weights(self, host: WeightHost) -> None:
-        """Loads the present weights into a sampler, with `version` as their policy."""
+        """Loads the present weights into a sampler, which marks the spans it samples with `version` as their policy."""
         wait_for(host.load_weights(self.version, self.learner.weights()))
 
     def restore(self) -> Mapping[str, Any]:
-        """Loads the run's newest checkpoint and returns its state; {} if there is none.
+        """Loads the run's newest checkpoint and returns the saved state; {} if the run has no checkpoint.
+
+        Weights, optimizer and progress are restored. The caller restores the states of others (curriculum, monitors)
+        from the returned mapping, which has them by their name in `extra`.
 
         Raises:
             CheckpointError: the checkpoint is incomplete, or does not fit the model.
@@ -171,11 +174,11 @@ class TrainingSession:
         return self.stages.taken[stage]
 
     def spent_since_entry(self, name: str) -> float:
-        """Returns how much of a running total the present stage has spent, by the metric's name."""
+        """Returns the increase, since the present stage began, of a total such as "compute/reinforce_flops"."""
         return self.spent.get(name, 0.0) - self.stages.spent.get(name, 0.0)
 
     def log(self, stage: str, metrics: Mapping[str, float]) -> None:
-        """Writes the metrics of this step, with the cumulative totals, and calls the listener."""
+        """Writes a line of metrics for this step, with the cumulative totals, and calls the listener."""
         line = dict(metrics) | self.spent
         for name, value in metrics.items():
             if name.startswith("time/"):
@@ -186,11 +189,11 @@ class TrainingSession:
             self.listener(stage, {"step": self.step, **line})
 
     def keep(self, groups: Sequence[Group], advantages: Mapping[str, Sequence[float]]) -> None:
-        """Writes this step's rollouts to the journal."""
+        """Writes this step's rollouts to the journal, with the advantages of their MODEL tokens by attempt id."""
         self.run.keep(self.version, groups, advantages, self.step)
 
     def done(self, *, last: bool = False) -> None:
-        """Ends a step: saves a checkpoint every `every` steps or ten minutes, when `last`, and when `stop` is set.
+        """Ends a step: saves a checkpoint every `every` steps or ten minutes, if `last`, and if `stop` is set.
 
         Raises:
             Interrupted: `stop` is set; the checkpoint was saved.
@@ -223,9 +226,9 @@ def watch_over(progress: TrainingSession, task: Task, settings: AlarmSettings, s
 
     Args:
         progress: training session; the monitor is created once and saved in its checkpoints.
-        task: provides the audit.
+        task: provides the audit, the second scorer that verifies rewards.
         settings: thresholds of the alarms.
-        seconds: time limit of one audit in a worker process.
+        seconds: time limit, in seconds, of one audit in a worker process.
     """
     if progress.alarms is None:
         progress.alarms = RewardHacking(task, settings, seconds)
@@ -237,7 +240,11 @@ def watch_over(progress: TrainingSession, task: Task, settings: AlarmSettings, s
 
 
 class Clock:
-    """Stopwatch of the phases of one step; `seconds` has the metrics."""
+    """Stopwatch of the phases of one step.
+
+    Attributes:
+        seconds: duration of each finished phase by metric name, "time/sampling_seconds" for example.
+    """
 
     def __init__(self) -> None:
         """Starts the first phase."""

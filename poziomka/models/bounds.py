@@ -30,7 +30,12 @@ def whole(facts: Mapping[str, Any], name: str, most: int, default: int | None = 
 
 
 def real(facts: Mapping[str, Any], name: str, default: float | None = None, *, zero: bool = False) -> float:
-    """Returns `facts[name]` as a finite float above 0, or at least 0 if `zero` is set; raises as `whole`."""
+    """Returns `facts[name]` as a finite float above 0 (with `zero`, from 0 on); `default` replaces a missing value.
+
+    Raises:
+        KeyError: the value is missing and there is no default.
+        ValueError: the value is not such a number.
+    """
     value = facts[name] if default is None else facts.get(name, default)
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not number or value < 0 or (value == 0 and not zero):

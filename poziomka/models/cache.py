@@ -19,7 +19,10 @@ MAPPED = 1 << 20  # bytes from which on a tensor has its own memory mapping
 
 
 def zeros(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Returns zeros with the dtype and device of `like`; large CPU tensors get their own anonymous memory mapping."""
+    """Returns zeros with the dtype and device of `like`; a CPU tensor from 1 MiB on gets its own memory mapping.
+
+    The system gets the memory of a mapping back as soon as the tensor is freed.
+    """
     size = like.element_size()
     for each in shape:
         size *= each
@@ -32,7 +35,14 @@ _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MA
 
 
 def room_for(length: int, now: int = 0) -> int:
-    """Returns the new room, in tokens, for sequences of `length` tokens in a cache that has room for `now`."""
+    """Returns the room, in tokens per sequence, to which a decode cache grows for sequences of `length` tokens.
+
+    The room grows by at least a sixteenth, to a multiple of 64 tokens.
+
+    Args:
+        length: required room.
+        now: present room; it is returned if it suffices.
+    """
     if length <= now:
         return now
     wanted = max(length, now + now // 16)
@@ -40,7 +50,7 @@ def room_for(length: int, now: int = 0) -> int:
 
 
 class Memory:
-    """Decode cache: named per-layer tensors in which each sequence has one row.
+    """Decode cache of an architecture: named per-layer tensors in which each sequence has one row.
 
     Args:
         stores: by name, one tensor [capacity, ...] for each layer; the state of a sequence is `layer[row]`.
@@ -49,7 +59,7 @@ class Memory:
     """
 
     def __init__(self, stores: Mapping[str, Sequence[Tensor]], growing: Mapping[str, int], rows: int) -> None:
-        """Starts with all lengths 0."""
+        """Sets the lengths of all sequences to 0."""
         self.stores = {name: list(layers) for name, layers in stores.items()}
         self.growing = dict(growing)
         self.rows = rows
@@ -80,7 +90,7 @@ class Memory:
         self._lengths[: self.rows] += counts
 
     def reserve(self, length: int) -> None:
-        """Grows the cache to `length` tokens if needed: by at least a sixteenth, to a multiple of STEP."""
+        """Grows the cache to room for `length` tokens per sequence if needed, as `room_for` computes it."""
         if self.growing and self.room < length:
             self.resize(self.capacity, room_for(length, self.room))
 
@@ -157,7 +167,13 @@ class Memory:
         ]
 
     def load(self, row: int, flat: Tensor, length: int) -> None:
-        """Restores the state of a sequence of `length` tokens from the concatenated bytes of its `parts`; must fit."""
+        """Restores the state of one sequence; the cache must have room for it.
+
+        Args:
+            row: the sequence's row.
+            flat: bytes (uint8) of the tensors that `parts` returned for the sequence, concatenated; more may follow.
+            length: number of tokens of the sequence.
+        """
         self._lengths[row] = length
         start = 0
         for part in self.parts(row):

@@ -11,7 +11,7 @@ from poziomka.models.layers.rotary import RopeScaling
 
 @dataclass(frozen=True, kw_only=True)
 class SlidingWindow:
-    """Sliding-window attention: size of the window, and the layers that use it."""
+    """Sliding-window attention: the size of the window, the layers that use it, and their rotary base."""
 
     tokens: int = setting(4096, "width of the attention window, tokens, the present one included", low=1)
     layers: tuple[int, ...] | None = setting(None, "indices of the layers with a window, from 0; none: all")
@@ -55,12 +55,12 @@ class TransformerSettings:
 
     @property
     def each_head(self) -> int:
-        """Width of an attention head."""
+        """Width of an attention head: `head_width`, or width / heads by default."""
         return self.head_width or self.width // self.heads
 
     @property
     def inside(self) -> int:
-        """Width inside the feed-forward layer."""
+        """Hidden width of a feed-forward layer: `inner`, or by default 8/3 of `width`, up to a multiple of 8."""
         return self.inner or -(-self.width // 3) * 8
 
     def windowed(self, layer: int) -> bool:
@@ -74,7 +74,12 @@ class TransformerSettings:
             raise ModelError(message)
 
     def demand_whole(self) -> None:
-        """Raises ModelError if the width does not divide into even heads, or the query heads into the key heads."""
+        """Checks that the width, the heads and the key heads of a transformer fit together.
+
+        Raises:
+            ModelError: a head's width is no even integer, or the number of query heads is no multiple of the number of
+                key heads.
+        """
         parted = self.head_width is None and self.width % self.heads
         if parted or self.each_head % 2 or self.heads % (self.key_heads or self.heads):
             message = (

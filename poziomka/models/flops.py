@@ -12,16 +12,16 @@ Stretch = tuple[int, int]  # token range of a text: first index, and one past th
 
 
 def training_flops(model: Architecture, stretches: Iterable[Stretch], learned: int) -> float:
-    """Returns the operations of forward and backward passes: three forward passes (Kaplan et al. 2020, section 2.1).
+    """Returns the floating-point operations of training: three forward passes (Kaplan et al. 2020, section 2.1).
 
-    A shared prefix is computed once: it is a range of its own, and the ranges of its sequences begin after it. Logits
-    are counted only for trained tokens. Three passes is the usual convention: the additional pass of gradient
-    checkpointing, the reference model's pass for a KL term, and padding are not counted, and frozen weights under
-    adapters count as if they had gradients.
+    Three forward passes stand for one forward and one backward pass, as usual. The additional pass of gradient
+    checkpointing, the reference model's pass for a KL term, and padding are not counted. Frozen weights under adapters
+    count as if they had gradients. Logits are counted only for trained tokens.
 
     Args:
         model: the model being trained.
-        stretches: token ranges that are computed, one for each text.
+        stretches: token ranges (first, end) that are computed, one for each text. A shared prefix is computed once: it
+            is a range of its own, and the ranges of its sequences begin after it.
         learned: number of trained tokens.
     """
     body = sum(count * _body(model, *stretch) for stretch, count in Counter(stretches).items())
@@ -29,9 +29,10 @@ def training_flops(model: Architecture, stretches: Iterable[Stretch], learned: i
 
 
 def sampling_flops(model: Architecture, groups: Sequence[Group]) -> float:
-    """Returns the operations of sampling groups of rollouts: each prompt once, then every rollout token by token.
+    """Returns the floating-point operations of sampling groups of rollouts.
 
-    Sampling a token takes a forward pass over the token before it, with logits; the last token is never read.
+    The prompt of a group is computed once, the other tokens once for every rollout. Sampling a token takes a forward
+    pass over the token before it, with logits; the last token is never read.
     """
     stretches: Counter[Stretch] = Counter()
     logits = 0
@@ -45,16 +46,17 @@ def sampling_flops(model: Architecture, groups: Sequence[Group]) -> float:
 
 
 def _body(model: Architecture, start: int, end: int) -> float:
-    """Returns the operations of a forward pass over tokens `start` to `end` of a text, without logits."""
+    """Returns the operations of a forward pass over tokens `start` to `end` (exclusive) of a text, without logits."""
     before, after = model.work(start), model.work(end)
     return after.places - before.places + after.looks - before.looks
 
 
 def _written(transcript: Transcript) -> tuple[int, int, int]:
-    """Returns the index before a policy's first token, the index of its last one, and the number of its tokens.
+    """Returns (first, end, count): the range of tokens that sampling reads, and the number of tokens that it writes.
 
-    Tokens of a policy are those of spans with a `policy`: sampled, or forced into its reply. Sampling or forcing one
-    reads the token before it, so the computed range begins there and ends before the last token.
+    Written tokens are those of spans with a `policy`: sampled, or forced into the policy's reply. Sampling or forcing a
+    token reads the token before it, so the range begins before the first written token and ends before the last.
+    Returns (0, 0, 0) if no span has a policy.
     """
     ends = list(accumulate(map(len, transcript)))
     own = [(end - len(span), end) for span, end in zip(transcript, ends, strict=True) if span.policy is not None]

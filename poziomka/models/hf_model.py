@@ -35,8 +35,8 @@ def load_foreign(folder: Path, dtype: torch.dtype, kind: object) -> "HFModel":
         kind: the model_type of its config.json, for error messages.
 
     Raises:
-        ModelError: transformers is not installed or cannot read the model, the model needs its own code or cannot be
-            adapted, or its config describes more weights than its files have or than memory can hold.
+        ModelError: transformers is not installed or cannot read the model, the model needs its own code, `HFModel` does
+            not support it, or its config describes more weights than its files have or than memory can hold.
     """
     try:
         import transformers  # noqa: PLC0415 an optional dependency that takes seconds to import
@@ -75,7 +75,13 @@ def load_foreign(folder: Path, dtype: torch.dtype, kind: object) -> "HFModel":
 
 
 def _demand_own_code(folder: Path, kind: object, known: Mapping[str, Any]) -> None:
-    """Raises ModelError if a config.json needs code that is not part of transformers."""
+    """Raises ModelError if a checkpoint needs Python code that is not part of transformers.
+
+    Args:
+        folder: the checkpoint.
+        kind: its model_type.
+        known: config classes of transformers by model_type.
+    """
     config = read_json(folder / CONFIG)
     if config.get("auto_map") and kind not in known:
         message = (
@@ -87,7 +93,7 @@ def _demand_own_code(folder: Path, kind: object, known: Mapping[str, Any]) -> No
 
 
 def _demand_no_kernels(config: Mapping[str, Any], folder: Path) -> None:
-    """Raises ModelError if a config.json, or a nested config for one of several models, names code on the hub."""
+    """Raises ModelError if a config, or one nested in it, names an attention or experts implementation on the hub."""
     for name, value in config.items():
         if name in IMPLEMENTATIONS and "/" in str(value):
             message = (
@@ -100,7 +106,11 @@ def _demand_no_kernels(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _demand_parts(config: Mapping[str, Any], folder: Path, tensors: int) -> None:
-    """Raises ModelError if a config.json claims more layers or experts than the files have tensors for."""
+    """Raises ModelError if a config has implausible counts of layers or experts, which would be slow to allocate.
+
+    A count is implausible if it exceeds both the number of tensors in the files, `tensors`, and 1,024 layers or 16,384
+    experts.
+    """
     for name, value in config.items():
         most = max(EXPERTS if "expert" in name else LAYERS, tensors)
         if COUNTS.fullmatch(name) and isinstance(value, int) and value > most:
@@ -111,7 +121,15 @@ def _demand_parts(config: Mapping[str, Any], folder: Path, tensors: int) -> None
 
 
 def _demand_size(auto: Any, config: Any, stored: Stored, folder: Path, dtype: torch.dtype) -> None:
-    """Raises ModelError if a config's model has over twice the parameters of its files, or does not fit in memory."""
+    """Raises ModelError if a config's model has over twice the parameters of its files, or does not fit in memory.
+
+    Args:
+        auto: AutoModelForCausalLM of transformers.
+        config: the model's config in transformers.
+        stored: the tensors in the files.
+        folder: the checkpoint, for error messages.
+        dtype: dtype of the weights in memory.
+    """
     with torch.device("meta"):
         described = auto.from_config(config, trust_remote_code=False)
     count = sum(parameter.numel() for parameter in described.parameters())
@@ -125,7 +143,12 @@ def _demand_size(auto: Any, config: Any, stored: Stored, folder: Path, dtype: to
 
 
 def _demand_same_weights(found: Mapping[str, Any], folder: Path) -> None:
-    """Raises ModelError if transformers found weights that are missing, unexpected or of another shape."""
+    """Raises ModelError if a loaded checkpoint lacks weights, or has unexpected ones or ones of another shape.
+
+    Args:
+        found: the loading info that `from_pretrained` of transformers returns.
+        folder: the checkpoint, for error messages.
+    """
     wrong = [*sorted(found["missing_keys"]), *sorted(found["unexpected_keys"])]
     wrong += sorted(map(str, found["mismatched_keys"]))
     if wrong:
@@ -136,15 +159,15 @@ def _demand_same_weights(found: Mapping[str, Any], folder: Path) -> None:
 class HFModel(Architecture):
     """A causal language model of transformers as an `Architecture`.
 
-    Training-only behaviour of the inner model, such as dropout, is off by default in training too, because the sampler
-    has none; see `Architecture.dropout`.
+    The inner model's dropout and other behaviour of training mode are off even in training, because the sampler runs
+    without them; set `Architecture.dropout` to enable them.
 
     Args:
         inner: an AutoModelForCausalLM.
         cache: the class DynamicCache of transformers.
 
     Raises:
-        ModelError: the model's cache contains anything but keys and values, alike in all layers.
+        ModelError: the model's cache contains anything but keys and values, or their shapes differ between layers.
     """
 
     def __init__(self, inner: Any, cache: Any) -> None:
@@ -171,14 +194,17 @@ class HFModel(Architecture):
         self.remembered = {"keys": (len(kept.layers), *keys[1:]), "values": (len(kept.layers), *values[1:])}
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT002 nn.Module's own signature
-        """Sets training mode; the inner model follows only if `dropout` is set."""
+        """Sets training or evaluation mode; the inner model stays in evaluation mode unless `dropout` is set."""
         super().train(mode)
         self.inner.train(mode and self.dropout)
         return self
 
     @torch.no_grad()
     def demand_adaptable(self, kind: str) -> None:
-        """Checks that a text read in one pass and in ragged pieces through the cache has the same logits.
+        """Checks that this adapter computes the inner model's own logits, with and without a decode cache.
+
+        A short random text is read in one pass by the inner model, and by this adapter in one pass and in pieces of
+        different lengths through the cache.
 
         Args:
             kind: the model_type, for the error message.
@@ -221,7 +247,11 @@ class HFModel(Architecture):
         counts: Tensor | None = None,
         packing: Packing | None = None,
     ) -> Tensor:
-        """See Architecture."""
+        """Returns the hidden states [B, T, D] of tokens; see `Architecture.forward` for the arguments.
+
+        Raises:
+            ModelError: a sequence is longer than the model's positions (`context`).
+        """
         if memory is not None:
             return self._remembering(tokens, memory, counts)
         if packing is not None:
@@ -231,7 +261,10 @@ class HFModel(Architecture):
         return out
 
     def _unpacked(self, tokens: Tensor, packing: Packing) -> Tensor:
-        """Runs the model with each packed sequence in its own row; all padding of a row becomes one extra sequence."""
+        """Returns hidden states [B, T, D] of packed sequences, each of which the model reads in a row of its own.
+
+        All padding of a row of `tokens` becomes one more sequence.
+        """
         rows, length = tokens.shape
         number = packing.sequence + 1 + torch.arange(rows, device=tokens.device).unsqueeze(1) * (length + 1)
         _, row = number.unique(return_inverse=True)
@@ -241,7 +274,11 @@ class HFModel(Architecture):
         return self(apart)[row, place]
 
     def _remembering(self, tokens: Tensor, memory: Memory, counts: Tensor | None) -> Tensor:
-        """Continues sequences of different lengths; a mask hides the gap between shorter caches and the new tokens."""
+        """Returns hidden states [B, T, D] of tokens that continue cached sequences, and updates the cache.
+
+        Cached sequences have different lengths, and new tokens are placed after the longest; an attention mask hides
+        the gap.
+        """
         rows, length = tokens.shape
         self._demand_positions(int((memory.lengths + (length if counts is None else counts)).max()))
         lengths, seen = memory.lengths.clone(), int(memory.lengths.max())
@@ -267,11 +304,17 @@ class HFModel(Architecture):
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """See Architecture."""
+        """Returns logits [..., V] in fp32 for hidden states [..., D], computed in the dtype of the head's weight.
+
+        The logits of the ids in `unused` are -1e9.
+        """
         return masked(nn.functional.linear(hidden, self.head.weight, self.head.bias).float(), self.unused)
 
     def memory(self, rows: int, length: int) -> Memory:
-        """See Architecture: stores "keys" and "values", [rows, heads, tokens, head width] for each layer."""
+        """Returns an empty decode cache for `rows` sequences of `length` tokens each.
+
+        It stores "keys" and "values", [rows, heads, tokens, head width] for each layer.
+        """
         stores = {
             name: [zeros((rows, heads, length, width), self.head.weight) for _ in range(layers)]
             for name, (layers, heads, _, width) in self.remembered.items()
@@ -279,9 +322,10 @@ class HFModel(Architecture):
         return Memory(stores, {"keys": 2, "values": 2}, rows)
 
     def work(self, tokens: float) -> Work:
-        """See Architecture: two operations for each weight of a matrix product, plus attention.
+        """Returns the floating-point operations of a forward pass over the first `tokens` tokens of a text.
 
-        Attention takes 4 x hidden size operations for each layer and each pair of a query and a visible key.
+        Each weight of a matrix product takes two operations for each token. Attention takes 4 x hidden size operations
+        for each layer and each pair of a query and a visible key.
         """
         weights = {id(parameter): parameter.numel() for parameter in self.parameters() if parameter.dim() > 1}
         tables = {id(table): table.numel() for table in (self.inner.get_input_embeddings().weight, self.head.weight)}
@@ -291,18 +335,22 @@ class HFModel(Architecture):
         return Work(2.0 * products * tokens, 4.0 * looks, 2.0 * self.head.weight.numel() * tokens)
 
     def config(self) -> dict[str, object]:
-        """See Architecture: the inner model's config in transformers."""
+        """Returns the entries of `config.json`: the inner model's config, and the dtype of its weights."""
         found: dict[str, object] = self.inner.config.to_dict()
         return found | {"torch_dtype": str(self.head.weight.dtype).removeprefix("torch.")}
 
     def export(self) -> dict[str, Tensor]:
-        """See Architecture: by the names of transformers, with saved buffers, and each tied weight once."""
+        """Returns weights and saved buffers by their names in transformers; tied weights have one entry."""
         saved = self.inner.state_dict()
         named = [*self.inner.named_parameters(), *self.inner.named_buffers()]
         return {name: tensor.detach() for name, tensor in named if name in saved}
 
     def load_exported(self, weights: dict[str, Tensor]) -> None:
-        """See Architecture."""
+        """Copies weights, by the names that `export` uses, into the model.
+
+        Raises:
+            RuntimeError: a name is missing or unexpected, or a shape differs.
+        """
         own = self.export()
         if {*weights} != {*own}:
             message = f"weights differ in {min({*weights} ^ {*own})}"

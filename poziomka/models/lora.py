@@ -60,7 +60,7 @@ class Adapter(nn.Module):
     """The LoRA matrices A [rank, in] and B [out, rank] of one weight [out, in]."""
 
     def __init__(self, like: Tensor, outputs: int, rank: int) -> None:
-        """Initialises A as `nn.Linear` and B with zeros, with the dtype and device of `like` [.., in]."""
+        """Initialises A randomly, as `nn.Linear`, and B with zeros, with the dtype and device of `like` [.., in]."""
         super().__init__()
         self.a = nn.Parameter(like.new_empty(rank, like.shape[1]))
         self.b = nn.Parameter(like.new_zeros(outputs, rank))
@@ -68,7 +68,9 @@ class Adapter(nn.Module):
 
 
 class Adapted(nn.Module):
-    """A linear layer with one adapter for each part of its outputs; replaces the layer and keeps its `weight`.
+    """A linear layer with LoRA adapters; replaces the layer and keeps its `weight`.
+
+    Each part of the outputs, such as the queries of a fused projection, has an adapter of its own.
 
     Args:
         product: the linear layer to adapt; its weights are frozen.
@@ -88,7 +90,7 @@ class Adapted(nn.Module):
         self.scale, self.dropout = settings.alpha / settings.rank, settings.dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the adapted product: [..., in] to [..., out]."""
+        """Returns the layer's output plus that of its adapters: x [..., in] to [..., out]."""
         plain = nn.functional.linear(x, self.weight, self.bias)
         adapters: list[Any] = list(self.adapters.values())
         if self.dropout:  # dropout of 0 would still copy x
@@ -100,7 +102,7 @@ class Adapted(nn.Module):
 
     @torch.no_grad()
     def delta(self) -> Tensor:
-        """Returns the update s B A that merging adds to the weight, [out, in] in fp32."""
+        """Returns the update alpha / rank * B A that merging adds to the weight, [out, in] in fp32."""
         adapters: list[Any] = list(self.adapters.values())
         return self.scale * torch.cat([adapter.b.float() @ adapter.a.float() for adapter in adapters])
 
@@ -191,7 +193,7 @@ def merged(model: nn.Module) -> dict[str, Tensor]:
 
 
 def copied_adapters(model: Architecture) -> dict[str, Tensor]:
-    """Returns copies of a model's adapters, by the names of `stored_adapters`."""
+    """Returns copies of a model's adapter matrices, by their tensor names in a PEFT folder."""
     return {name: tensor.detach().clone() for name, tensor in _exported(model).items()}
 
 
@@ -201,7 +203,7 @@ def other_adapters(model: Architecture, tensors: Mapping[str, Tensor]) -> Iterat
 
     Args:
         model: a model with adapters of the same shapes.
-        tensors: the adapters, by the names of `stored_adapters`.
+        tensors: the other adapters, by their tensor names in a PEFT folder.
     """
     own, products = _exported(model), adapted(model).values()
     kept = {name: parameter.data for name, parameter in own.items()}
@@ -265,12 +267,12 @@ def load_peft(folder: Path, model: Architecture) -> LoraSettings:
 
 
 def restore_adapters(folder: Path, model: Architecture) -> None:
-    """Loads the adapters of a PEFT folder into a model with adapters of the same shapes; raises as `load_peft`."""
+    """Loads a PEFT folder's adapters into a model with adapters; raises ModelError if names or shapes differ."""
     _fill(model, stored_adapters(folder, model))
 
 
 def stored_adapters(folder: Path, model: Architecture) -> dict[str, Tensor]:
-    """Returns the tensors of a PEFT folder by their names, with the dtypes and device of the model's adapters.
+    """Returns the adapters in a PEFT folder by tensor name, with the dtypes and device of the model's adapters.
 
     Raises:
         ModelError: the file cannot be read, or its names or shapes differ from the model's adapters.
@@ -325,7 +327,7 @@ def base_of(folder: Path) -> str | None:
 
 
 def read_settings(folder: Path) -> LoraSettings:
-    """Returns the settings of a PEFT folder; raises ModelError if they cannot be read or are not supported."""
+    """Returns the LoRA settings of a PEFT folder; raises ModelError if they cannot be read or are not supported."""
     path = folder / CONFIG
     try:
         config = read_object(path, ModelError)
@@ -372,7 +374,11 @@ def save_learned(folder: Path, model: Architecture, tokenizer: Tokenizer, base: 
 
 
 def load_learned(folder: Path, model: Architecture) -> None:
-    """Loads weights that `save_learned` wrote for such a model; raises ModelError if they do not fit."""
+    """Loads weights that `save_learned` wrote: adapters if the model has adapters, else all weights.
+
+    Raises:
+        ModelError: the folder cannot be read or does not fit the model.
+    """
     if has_adapters(model):
         restore_adapters(folder, model)
     else:

@@ -23,7 +23,12 @@ def free_memory(device: torch.device = CPU) -> int:
 
 
 def demand_room(wanted: int, what: str) -> None:
-    """Raises ModelError if `wanted` bytes exceed the free CPU memory; `what` names the model in the message."""
+    """Raises ModelError if a model's weights do not fit into the free CPU memory.
+
+    Args:
+        wanted: bytes of the weights.
+        what: name of the model in the message.
+    """
     room = free_memory()
     if wanted > room:
         message = (

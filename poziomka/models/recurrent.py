@@ -14,7 +14,7 @@ from poziomka.models.layers.recurrence import TAPS, Recurrence
 
 
 class Recurrent(Architecture):
-    """A decoder whose blocks mix tokens by a gated linear recurrence.
+    """A decoder whose blocks mix tokens by a gated linear recurrence instead of attention.
 
     The head is always tied to the embedding.
 
@@ -49,7 +49,7 @@ class Recurrent(Architecture):
         counts: Tensor | None = None,
         packing: Packing | None = None,
     ) -> Tensor:
-        """See Architecture."""
+        """Returns the hidden states [B, T, D] of tokens; see `Architecture.forward` for the arguments."""
         batch, length = tokens.shape
         kept = memory or self.memory(batch, length)
         visible = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril().expand(batch, -1, -1)
@@ -71,11 +71,14 @@ class Recurrent(Architecture):
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """See Architecture."""
+        """Returns logits [..., V] in fp32 for hidden states [..., D]; those of the ids in `unused` are -1e9."""
         return masked(logits_of(hidden, self.embedding.weight, None), self.unused)
 
     def memory(self, rows: int, length: int) -> Memory:
-        """See Architecture."""
+        """Returns an empty decode cache for `rows` sequences, which has the same size for every `length`.
+
+        It stores "past", [rows, 3, 3 width], and "state", [rows, heads, head width, head width], for each layer.
+        """
         settings, head = self.settings, self.settings.width // self.settings.heads
         shapes = {"past": (rows, TAPS - 1, 3 * settings.width), "state": (rows, settings.heads, head, head)}
         like = self.embedding.weight
@@ -83,13 +86,16 @@ class Recurrent(Architecture):
         return Memory(stores, {}, rows)
 
     def work(self, tokens: float) -> Work:
-        """See Architecture: two operations for each weight, and six for each cell of the state."""
+        """Returns the floating-point operations of a forward pass over the first `tokens` tokens of a text.
+
+        For each token, each weight of a matrix product takes two operations, and each cell of the recurrent state six.
+        """
         head = self.embedding.weight.numel()
         products = sum(parameter.numel() for parameter in self.parameters() if parameter.dim() > 1) - head
         cells = self.settings.layers * self.settings.width**2 / self.settings.heads
         return Work(2.0 * products * tokens, 6.0 * cells * tokens, 2.0 * head * tokens)
 
     def config(self) -> dict[str, object]:
-        """See Architecture."""
+        """Returns the model's entries of `config.json`: its model_type, vocabulary size and settings."""
         settings = plain(self.settings)
         return {"model_type": "poziomka_recurrent", "vocab_size": self.vocabulary, "settings": settings}

@@ -11,8 +11,9 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Context manager that seeds PyTorch's global generators inside and restores their states at the end.
 
     Args:
-        seed: see core/seeds.py.
-        device: CUDA device whose generator is seeded too; None for the CPU's generator alone.
+        seed: seed of the generators.
+        device: a CUDA device, whose generator is seeded too. With a CPU device or None, only the CPU's generator is
+            seeded.
     """
     cuda = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):

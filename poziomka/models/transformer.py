@@ -50,7 +50,14 @@ class Block(nn.Module):
         self.feedforward_post_norm = norm(width) if settings.post_norms else nn.Identity()
 
     def forward(self, x: Tensor, near: View, far: View, cache: Cache | None = None) -> Tensor:
-        """Applies the block to [B, T, D]; windowed layers use the view `near`, all others `far`."""
+        """Returns the block's output [B, T, D] for x [B, T, D].
+
+        Args:
+            x: input of the block.
+            near: positions and mask for a block with sliding-window attention.
+            far: positions and mask for every other block.
+            cache: the block's decode cache, as for `Attention.forward`; None without a cache.
+        """
         view = near if self.windowed else far
         mixed = self.attention(self.attention_norm(x), view if self.rotated else view._replace(angles=None), cache)
         x = x + self.attention_post_norm(mixed)
@@ -58,7 +65,7 @@ class Block(nn.Module):
 
 
 class Transformer(Architecture):
-    """Pre-norm decoder with rotary positions.
+    """Pre-norm decoder with rotary positions, for all families that are supported directly.
 
     Args:
         settings: sizes and features.
@@ -96,7 +103,7 @@ class Transformer(Architecture):
         counts: Tensor | None = None,
         packing: Packing | None = None,
     ) -> Tensor:
-        """See Architecture."""
+        """Returns the hidden states [B, T, D] of tokens; see `Architecture.forward` for the arguments."""
         x = self._embedded(tokens)
         if memory is not None:
             return self._remembering(x, memory, counts)
@@ -120,11 +127,11 @@ class Transformer(Architecture):
         return x
 
     def _views(self, position: Tensor, others: Tensor, visible: Tensor | None, longest: int) -> tuple[View, View]:
-        """Returns the attention views of windowed layers and of all other layers.
+        """Returns two attention views: that of layers with sliding windows, and that of all other layers.
 
         Args:
-            position: [B, T] positions of the new tokens.
-            others: [B, S] positions of the keys; all are below `longest`.
+            position: [B or 1, T] positions of the new tokens.
+            others: [B or 1, S] positions of the keys; all are below `longest`.
             visible: [B, 1, T, S] attention mask; None for plain causal attention among the new tokens.
             longest: one more than the largest position.
         """
@@ -142,7 +149,12 @@ class Transformer(Architecture):
         return near, far
 
     def _sharing(self, position: Tensor, sharing: Sharing) -> tuple[View, View]:
-        """Returns the same two views for shared prefixes, where `sharing` determines the attention mask."""
+        """Returns the two views, as `_views`, of a batch with shared prefixes: `sharing` replaces the attention mask.
+
+        Args:
+            position: [B, T] positions of the tokens.
+            sharing: layout of the shared prefixes.
+        """
         longest = sharing.longest
         far = View(self._angles(self.rotary, position, longest), None, 0, sharing)
         if self.settings.window is None:
@@ -171,7 +183,10 @@ class Transformer(Architecture):
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """See Architecture."""
+        """Returns logits [..., V] in fp32 for hidden states [..., D]; those of the ids in `unused` are -1e9.
+
+        With packed weights, for sampling, the logits are rounded to the dtype of the weights first.
+        """
         if self.head is not None and self.head.weight.is_meta:
             return masked(self.head(hidden).float(), self.unused)  # Linear raises if gradients are enabled
         layout = self.packed_head if self.head is None else self.head.packed
@@ -179,31 +194,35 @@ class Transformer(Architecture):
 
     @property
     def head_weight(self) -> Tensor:
-        """Weight of the head, [V, D]; the embedding if they are tied."""
+        """Weight of the head, [vocabulary, width]; the embedding if they are tied."""
         return self.embedding.weight if self.head is None else self.head.weight
 
     def sample_with(self, weights: Mapping[str, Tensor]) -> None:
-        """See Architecture."""
+        """Loads weights for sampling, as `Architecture.sample_with`, and packs a tied head too."""
         super().sample_with(weights)
         if self.head is None:
             self.packed_head = packed(self.embedding.weight)
 
     def rest(self) -> None:
-        """See Architecture."""
+        """Frees the memory of packed weights; the model cannot sample until `sample_with` loads weights again."""
         super().rest()
         self.packed_head = None
 
     def memory(self, rows: int, length: int) -> Memory:
-        """See Architecture: stores "keys" and "values", [rows, key heads, tokens, head width] for each layer."""
+        """Returns an empty decode cache for `rows` sequences of `length` tokens each; it grows when needed.
+
+        It stores "keys" and "values", [rows, key heads, tokens, head width] for each layer.
+        """
         settings = self.settings
         shape = (rows, settings.key_heads or settings.heads, length, settings.each_head)
         stores = {name: [zeros(shape, self.norm.weight) for _ in self.blocks] for name in ("keys", "values")}
         return Memory(stores, {"keys": 2, "values": 2}, rows)
 
     def work(self, tokens: float) -> Work:
-        """See Architecture: two operations for each weight of a matrix product, plus attention.
+        """Returns the floating-point operations of a forward pass over the first `tokens` tokens of a text.
 
-        Attention takes 4 x heads x head width operations for each layer and each pair of a query and a visible key.
+        Each weight of a matrix product takes two operations for each token. Attention takes 4 x heads x head width
+        operations for each layer and each pair of a query and a visible key.
         """
         settings = self.settings
         products = sum(p.numel() for p in self.blocks.parameters() if p.dim() > 1)
@@ -216,12 +235,15 @@ class Transformer(Architecture):
         return Work(2.0 * products * tokens, 4.0 * settings.heads * settings.each_head * looks, head)
 
     def config(self) -> dict[str, object]:
-        """See Architecture: in the format of the family's models in transformers."""
+        """Returns the model's entries of `config.json`, in the format of its family in transformers."""
         dtype = str(self.embedding.weight.dtype).removeprefix("torch.")
         return to_config(self.settings, self.vocabulary, dtype)
 
     def export(self) -> dict[str, Tensor]:
-        """See Architecture: views of the weights, by the names of the family's models in transformers."""
+        """Returns views of the weights by the names that the family's models have in transformers.
+
+        A parameter that fuses several projections has one view for each of them.
+        """
         own = {name: parameter.detach() for name, parameter in self.named_parameters()}
         return {
             place.hub: own[place.own] if place.rows is None else own[place.own].narrow(0, place.start, place.rows)
@@ -230,7 +252,7 @@ class Transformer(Architecture):
 
     @torch.no_grad()
     def load_exported(self, weights: Mapping[str, Tensor]) -> None:
-        """See Architecture; all weights are checked before any is copied.
+        """Copies weights, by the names that `export` uses, into the model; all are checked before any is copied.
 
         Raises:
             RuntimeError: weights are missing, unexpected or of another shape. A tied model accepts a saved head that

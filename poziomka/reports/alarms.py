@@ -22,7 +22,7 @@ NO_AUDIT = (
 
 
 def section(reading: Reading) -> str:
-    """Returns the HTML body of the section; "" if the run had no reinforcement."""
+    """Returns the HTML body of the report's section on alarms and failed checks; "" without reinforcement learning."""
     checks = _checks(reading)
     if not reading.alarms:
         return checks and tag("p", "This run is older than alarms: nothing was watched.") + checks
@@ -36,7 +36,7 @@ def section(reading: Reading) -> str:
 
 
 def warning(reading: Reading) -> str:
-    """Returns the HTML warning below the page's headline; "" if no alarm was raised."""
+    """Returns the HTML of the warning below the page's headline, which names the raised alarms; "" without any."""
     names = list(dict.fromkeys(str(alarm.get("name", "")) for alarm in rung(reading.alarms)))
     if not names:
         return ""
@@ -45,7 +45,11 @@ def warning(reading: Reading) -> str:
 
 
 def silence(alarms: Table) -> str:
-    """Returns a sentence about a run without raised alarms, with the signals that were monitored."""
+    """Returns the sentences for a run that raised no alarm: which alarms were monitored, if any.
+
+    Args:
+        alarms: contents of results/alarms.json.
+    """
     watched = alarms.get("watched")
     names = [str(name) for name in watched] if isinstance(watched, list) else []
     if not names:
@@ -78,7 +82,7 @@ def _capital(text: Any) -> str:
 
 
 def _checks(reading: Reading) -> str:
-    """Returns a table of reinforcement attempts by verdict; "" if the metrics do not contain verdicts."""
+    """Returns an HTML table of the attempts of reinforcement by verdict; "" if the metrics contain no verdicts."""
     lines = reading.stage("rl")
     counts = {verdict: sum(finite(line.get(f"verdict/{verdict}")) or 0.0 for line in lines) for verdict in Verdict}
     total = sum(counts.values())

@@ -39,7 +39,7 @@ Panel = Callable[["Axes", Reading], None]
 
 
 def draw(run: Run) -> list[Path]:
-    """Writes all figures for which a run's folder has data, and returns the paths of the files.
+    """Writes the figures for which a run's folder has data to its figures/, as PNG and SVG; returns the files' paths.
 
     Raises:
         RunError: the folder cannot be written.
@@ -48,7 +48,7 @@ def draw(run: Run) -> list[Path]:
 
 
 def draw_reading(reading: Reading) -> list[Path]:
-    """Writes the figures of a `Reading` and returns the paths of the files; see `draw`."""
+    """Writes the figures of a run whose data was read already, as `draw`; returns the files' paths."""
     from matplotlib.figure import Figure  # noqa: PLC0415 half a second that only figures need
     from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 as above
 
@@ -123,7 +123,7 @@ def compute_panel(axes: "Axes", reading: Reading) -> None:
 
 
 def _level(axes: "Axes", reached: Estimate, xs: Sequence[float]) -> list[Point]:
-    """Draws a horizontal line for the accuracy of the warm start made to think; returns points along it."""
+    """Draws a horizontal line with its interval at an accuracy, the warm start's made to think; returns its points."""
     low, high = xs[0], xs[-1] if len(xs) > 1 else axes.get_xlim()[1]
     axes.fill_between([low, high], reached.low, reached.high, color=BEFORE, alpha=0.1, linewidth=0, zorder=2)
     axes.plot([low, high], [reached.mean] * 2, color=BEFORE, zorder=4, **{**MADE, "marker": ""})
@@ -131,7 +131,7 @@ def _level(axes: "Axes", reached: Estimate, xs: Sequence[float]) -> list[Point]:
 
 
 def _reference_levels(axes: "Axes", reading: Reading, xs: Sequence[float]) -> list[Named]:
-    """Draws the exact accuracy of the task's reference policies at the compared budget; returns the named lines."""
+    """Draws a line at the exact accuracy of each reference policy at the compared budget; returns the named lines."""
     low, high = xs[0], xs[-1] if len(xs) > 1 else axes.get_xlim()[1]
     found = []
     for name, points in reading.references.items():
@@ -166,7 +166,7 @@ def _thinking_length(axes: "Axes", xs: Sequence[float], points: Sequence[Point])
 
 
 def thinking_panel(axes: "Axes", reading: Reading) -> None:
-    """Draws held-out accuracy against the thinking tokens really spent, for each model and thinking strategy."""
+    """Draws held-out accuracy against the mean thinking tokens spent, for each model and thinking strategy."""
     _accuracy_axis(axes, "held-out accuracy")
     axes.set(title="More thinking", xlabel="thinking tokens really spent on a problem (mean, log scale)")
     curves = _drawable(reading)
@@ -196,7 +196,7 @@ def thinking_panel(axes: "Axes", reading: Reading) -> None:
 
 
 def _drawable(reading: Reading) -> list[Curve]:
-    """Returns the curves to draw; the made-to-think curve of a model that always thinks is left out as a duplicate."""
+    """Returns the curves to draw, without the made-to-think curve of a model that always thinks, a duplicate."""
     same = {curve.model for curve in reading.curves if curve.always_thinks}
     curves = [curve.drawable() for curve in reading.curves if not (curve.forced and curve.weights in same)]
     return [curve for curve in curves if curve.marks]
@@ -252,7 +252,7 @@ FINEST = (1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9
 
 
 def ticks_between(low: float, high: float) -> list[float]:
-    """Returns a few round ticks of a log axis: 1, 2, 5 in each decade, more on short axes and fewer on long ones."""
+    """Returns round ticks of a log axis from `low` to `high`: 1, 2, 5 per decade, more or fewer by the axis length."""
     decades = math.log10(high / low)
     steps: Sequence[float] = (1,)
     for limit, finer in ((3.5, (1, 3)), (2, (1, 2, 5)), (0.8, (1, 1.5, 2, 3, 4, 6, 8)), (0.2, FINEST)):

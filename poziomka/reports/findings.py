@@ -14,12 +14,12 @@ STAGES = {START: "at the start", BEFORE: "after the warm start", AFTER: "after r
 
 
 def interval(value: Estimate) -> str:
-    """Formats an estimate with its interval: "93 % (91–95 %)"."""
+    """Formats a share and its interval as percentages: "93 % (91–95 %)"."""
     return f"{percent(value.mean)} ({100 * value.low:.0f}{WITHIN}{percent(value.high)})"
 
 
 def points(value: Estimate) -> str:
-    """Formats a gain with its interval: "+7 points (+4 to +9)"."""
+    """Formats a difference of shares and its interval in percentage points: "+7 points (+4 to +9)"."""
     return f"{_signed(value.mean)} points ({_signed(value.low)} to {_signed(value.high)})"
 
 
@@ -36,15 +36,16 @@ GAINS = {  # by key in results/gains.json
 
 
 def gains(reading: Reading) -> list[tuple[str, Estimate]]:
-    """Returns the gains in results/gains.json, each with a description of the comparison."""
+    """Returns (description of the comparison, gain in accuracy) of each gain in results/gains.json."""
     found = [(said, estimate(reading.gains.get(name))) for name, said in GAINS.items()]
     return [(said, gain) for said, gain in found if gain is not None]
 
 
 def failures(point: Point) -> str:
-    """Formats failed checks: their number, accuracy with all wrong to all right, and problems; "" if none failed.
+    """Formats the failed checks of an evaluation as "3; 61–64 %; 96 problems judged"; "" if none failed.
 
-    For example "3; 61–64 %; 96 problems judged".
+    These are the number of failed checks, the accuracy if all of them count as wrong and if all count as right, and the
+    number of problems with a judged attempt.
     """
     checks, problems = (finite(point.failures.get(name)) for name in ("checks", "problems"))
     wrong, right = (finite(point.failures.get(name)) for name in ("as_wrong", "as_right"))
@@ -54,7 +55,7 @@ def failures(point: Point) -> str:
 
 
 def headline(reading: Reading) -> str:
-    """Returns the result of the run in one sentence, or a sentence that there is none yet."""
+    """Returns the main result of the run in one sentence, or a sentence that there is none yet."""
     before, after = (_by_budget(reading.curve(model).budgets) for model in (BEFORE, AFTER))
     if after and reading.lines and not reading.stage("rl"):
         return (
@@ -101,7 +102,7 @@ def _compared(reading: Reading, before: Sequence[Point], after: Sequence[Point])
 
 
 def _thought(reading: Reading, after: Sequence[Point]) -> list[str]:
-    """Returns a clause on the trained model without thinking, or else on its smallest and largest budget."""
+    """Returns one clause or none on the trained model's gain from thinking: without a thought, or over its budgets."""
     smallest, largest, once = after[0], after[-1], reading.curve(AFTER).at_once
     if once is not None:
         return [f"the trained model made to answer at once solves {interval(once.accuracy)}"]
@@ -166,7 +167,10 @@ def gate(reading: Reading) -> str:
 
 
 def forgetting(reading: Reading) -> str:
-    """Returns sentences on forgetting: log-probabilities of answers to general questions; "" unless measured twice."""
+    """Returns sentences on forgotten general knowledge; "" unless it was measured at least twice.
+
+    The measure is the mean log-probability, in nats per token, of the right answers to general questions.
+    """
     table = reading.forgetting.get("logprobs")
     measured = table if isinstance(table, Mapping) else {}
     values = {when: value for when in STAGES if (value := finite(measured.get(when))) is not None}
@@ -211,7 +215,7 @@ def _levels(low: int, high: int) -> str:
 
 
 def compute_alternative(reading: Reading) -> str:
-    """Returns the alternative text of the compute figure."""
+    """Returns the alternative text, for screen readers, of the figure of accuracy against compute."""
     first, last = reading.learning[0], reading.learning[-1]
     said = (
         f"Held-out accuracy against reinforcement compute, {len(reading.learning)} evaluations: from "
@@ -224,7 +228,7 @@ def compute_alternative(reading: Reading) -> str:
 
 
 def thinking_alternative(reading: Reading) -> str:
-    """Returns the alternative text of the thinking figure."""
+    """Returns the alternative text, for screen readers, of the figure of accuracy against thinking tokens."""
     said = ["Held-out accuracy against the thinking tokens really spent on a problem."]
     for curve in reading.curves:
         for name, points in (("one thought", curve.budgets), ("majority", curve.majority), ("oracle", curve.oracle)):

@@ -14,13 +14,20 @@ def escape(text: Any) -> str:
 
 
 def tag(name: str, content: Any, kind: str = "") -> str:
-    """Returns an HTML element `name` with escaped content and the class `kind`."""
+    """Returns an HTML element, such as "p", with its content escaped; `kind` is its CSS class, "" for none."""
     attribute = f' class="{kind}"' if kind else ""
     return f"<{name}{attribute}>{escape(content)}</{name}>"
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Any]], kind: str = "") -> str:
-    """Returns an HTML table whose first column contains the row headers; all texts are escaped."""
+    """Returns an HTML table with escaped texts.
+
+    Args:
+        caption: caption of the table.
+        head: column headers; no header row if all are "".
+        rows: cells of each row; the first cell is the row's header.
+        kind: CSS class of the table; "" for none.
+    """
     columns = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     body = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>{"".join(tag("td", cell) for cell in row[1:])}</tr>' for row in rows
@@ -39,7 +46,7 @@ def picture(svg: str, prefix: str, alternative: str, colours: dict[str, str]) ->
         svg: the SVG file's text.
         prefix: prefix of the ids, which must be unique among all pictures of the page.
         alternative: alternative text for screen readers.
-        colours: names of CSS variables by colour in the SVG, so that the page's dark mode applies.
+        colours: names of CSS variables (without "--") by colour in the SVG, so that the page's dark mode applies.
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

@@ -60,12 +60,12 @@ MONITORS: tuple[Monitor, ...] = (
 
 
 def monitors_of(reading: Reading) -> list[Monitor]:
-    """Returns the monitors for which the run has values."""
+    """Returns the plots in MONITORS, each (title, kind of stage, lines), for which the run has logged values."""
     return [monitor for monitor in MONITORS if _lines_of(reading, monitor)]
 
 
 def _lines_of(reading: Reading, monitor: Monitor) -> list[tuple[str, str, list[tuple[float, float]]]]:
-    """Returns (name, colour, [(step, value), …]) of each line of a monitor that has values."""
+    """Returns (name, colour, [(step, value), …]) of each line of a plot for which the run has logged values."""
     _, kind, wanted = monitor
     found = []
     for metric, name, colour in wanted:
@@ -77,7 +77,7 @@ def _lines_of(reading: Reading, monitor: Monitor) -> list[tuple[str, str, list[t
 
 
 def figure_of(reading: Reading, monitors: Sequence[Monitor]) -> "Figure":
-    """Draws monitors into one matplotlib figure, COLUMNS in a row."""
+    """Returns a matplotlib figure of the given plots of `monitors_of`, 4 (COLUMNS) in a row."""
     from matplotlib.figure import Figure  # noqa: PLC0415 half a second that only figures need
     from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 as above
 
@@ -93,7 +93,7 @@ def figure_of(reading: Reading, monitors: Sequence[Monitor]) -> "Figure":
 
 
 def pictures(reading: Reading) -> Mapping[str, str]:
-    """Draws each monitor as a separate SVG picture, so that a narrow page can stack them; returns them by title."""
+    """Returns an SVG picture of each plot of training metrics by title, for the page, which can stack them."""
     from matplotlib.figure import Figure  # noqa: PLC0415 as in figure_of
 
     found = {}

@@ -31,7 +31,7 @@ class Named:
 
     Attributes:
         text: the name.
-        marks: points beside which the name may be placed; empty for a curve that only other names must avoid.
+        marks: points beside which the name may be placed; empty for a curve without a name, which others must avoid.
         lines: the drawn lines of the curve; several names may share a line.
     """
 
@@ -43,9 +43,9 @@ class Named:
 def names(
     named: Sequence[Named], placed: Callable[[float, float], Place], top: float = 1.0
 ) -> Iterator[tuple[Named, Point, Side]]:
-    """Places the names of a figure; yields each named curve with the mark and the offset of its name.
+    """Places the names of a figure; yields (curve, mark, offset): the name is `offset` points away from the mark.
 
-    Candidates are at most MARKS marks of each curve.
+    At most 16 (MARKS) marks of each curve are tried.
 
     Args:
         named: all curves of the figure.
@@ -74,20 +74,23 @@ def names(
 
 
 def _spread(marks: Sequence[Point]) -> Sequence[Point]:
-    """Returns MARKS of the marks, with the first and the last; all of them if there are no more."""
+    """Returns 16 (MARKS) evenly spread marks, with the first and the last; all marks if there are no more."""
     last = len(marks) - 1
     return marks if last < MARKS else [marks[round(number * last / (MARKS - 1))] for number in range(MARKS)]
 
 
 def _columns(places: Iterable[Place]) -> "NDArray[float64]":
-    """Returns places as an array of two rows, [2, places]."""
+    """Returns places as an array [2, N] of their x and y."""
     import numpy as np  # noqa: PLC0415 it comes with matplotlib, which only drawing needs
 
     return np.ascontiguousarray(np.array(list(places), float).reshape(-1, 2).T)
 
 
 def _clear(box: Box, own: "NDArray[float64]", others: "NDArray[float64]", taken: Sequence[Box]) -> float:
-    """Returns the quality of a position: very low over another name, lower near lines, above all those of others."""
+    """Returns the quality of a name's box, higher for better.
+
+    It is very low over another name (`taken`), and low near lines, in particular nearer to others than to its own.
+    """
     if any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
         return -1e6
     ours, theirs = gap(box, own), gap(box, others)
@@ -95,14 +98,17 @@ def _clear(box: Box, own: "NDArray[float64]", others: "NDArray[float64]", taken:
 
 
 def box_of(at: Place, side: tuple[int, int], letters: int) -> Box:
-    """Returns the bounding box of a name of `letters` letters beside a mark."""
+    """Returns the bounding box, in points, of a name of `letters` letters at the offset `side` from a mark."""
     (x, y), (dx, dy), width = at, side, LETTER * letters
     left = x + dx - (0 if dx > 0 else width if dx < 0 else width / 2)
     return left, y + dy - LINE / 2, left + width, y + dy + LINE / 2
 
 
 def gap(box: Box, line: "NDArray[float64]") -> float:
-    """Returns the distance of a box from places [2, places] in points; negative if they overlap, infinite for none."""
+    """Returns the distance in points of a box from the nearest of the places `line`, an array [2, N] of x and y.
+
+    It is negative if the place is in the box, and infinite for no places.
+    """
     left, bottom, right, top = box
     (x, y), middle = line, (left + right) / 2
     across, along = abs(x - middle) - (right - middle), abs(y - (bottom + top) / 2) - (top - bottom) / 2

@@ -33,7 +33,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # the browser loads no
 
 
 def write(run: Run) -> Path:
-    """Draws the figures of a run, writes its report.html and returns the path.
+    """Draws the figures of a run, writes report.html to its folder, and returns the page's path.
 
     Raises:
         RunError: the folder cannot be written.
@@ -48,7 +48,7 @@ def write(run: Run) -> Path:
 
 
 def page(reading: Reading, pictures: Mapping[str, str]) -> str:
-    """Returns the HTML of the whole page; `pictures` are the SVG figures by file name without ".svg"."""
+    """Returns the HTML of the whole report; `pictures` are the SVG texts of the figures by file name without ".svg"."""
     name = escape(reading.folder.resolve().name)
     sections = [
         (title, body)
@@ -147,7 +147,7 @@ def _tables(values: Any) -> list[Table]:
 
 
 def _gains(reading: Reading) -> str:
-    """Returns the table of gains by reinforcement, paired by problem; "" if there are none."""
+    """Returns an HTML table of the gains by reinforcement, paired by problem; "" if there are none."""
     rows = [(said, findings.points(gain)) for said, gain in findings.gains(reading)]
     if not rows:
         return ""
@@ -157,7 +157,7 @@ def _gains(reading: Reading) -> str:
 
 
 def _numbers(reading: Reading) -> str:
-    """Returns the numbers of the figures as a collapsed table."""
+    """Returns the numbers of the thinking figure as a collapsed HTML table; "" without curves."""
     if not reading.curves:
         return ""
     points = [

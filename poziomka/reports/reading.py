@@ -22,12 +22,12 @@ Table = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One evaluation on held-out problems.
+    """One evaluation on held-out problems, a point of a curve.
 
     Attributes:
-        x: cost, in FLOPs of reinforcement or thinking tokens per problem.
+        x: cost: FLOPs of reinforcement, or thinking tokens per problem.
         accuracy: share of correct attempts, with its interval.
-        label: a budget, a number of attempts, or a step.
+        label: thinking budget in tokens, number of attempts, or step, depending on the curve.
         thinking: mean thinking tokens per attempt; None if not measured.
         failures: number of failed checks, and the accuracy with all of them wrong and all right; empty if none failed.
     """
@@ -44,8 +44,8 @@ class Curve:
     """Accuracy of one model against thinking tokens, for several thinking strategies.
 
     Attributes:
-        model: "warm start" or "trained", with the suffix FORCED if the model was made to think.
-        budgets: one attempt, with thoughts cut off at growing budgets.
+        model: "warm start" or "trained", with the suffix FORCED (", made to think") if the model was made to think.
+        budgets: single attempts, with thoughts cut off at growing budgets.
         majority: majority vote of k attempts, at equal tokens.
         oracle: probability that at least one of k attempts is correct (pass@k).
         at_once: the model made to answer without a thought; None if not measured.
@@ -61,12 +61,12 @@ class Curve:
 
     @property
     def weights(self) -> str:
-        """Name of the model without the suffix FORCED."""
+        """Name of the model without the suffix FORCED: "warm start" or "trained"."""
         return self.model.removesuffix(FORCED)
 
     @property
     def forced(self) -> bool:
-        """Whether the model was made to think."""
+        """Whether the model was made to think: its thoughts could not end before their first token."""
         return self.model.endswith(FORCED)
 
     @property
@@ -91,18 +91,18 @@ class Pair:
 
 @dataclass
 class Reading:
-    """All data of a report, and a list of missing data.
+    """The data of a report, read from a run's folder, and a list of missing data.
 
     Attributes:
         folder: the run's folder.
-        recipe: the run's settings, as nested plain values.
+        recipe: the run's settings, as nested tables of JSON values.
         lines: parsed lines of metrics.jsonl.
         learning: accuracy on validation problems against reinforcement FLOPs.
         forced: accuracy of the warm start, made to think, on the same problems; None if not measured.
         curves: held-out accuracy against thinking tokens.
         references: accuracy of the task's reference policies at each budget, by name; empty if there are none.
         reference_budget: budget at which models and reference policies are compared.
-        frontier, gains, gate, cost, alarms, forgetting: contents of the result files; empty if absent.
+        frontier, gains, gate, cost, alarms, forgetting: contents of results/NAME.json; empty if absent or damaged.
         pairs: rollouts before and after training, in the journal's order.
         flagged: rollouts that alarms refer to, by id.
         origin: versions, commit and machine.
@@ -142,7 +142,10 @@ class Reading:
 
 
 def read(run: Run, *, journals: bool = True) -> Reading:
-    """Reads a run's folder for a report; `journals=False` skips the rollouts."""
+    """Reads a run's folder for a report; `journals=False` skips the rollouts.
+
+    A missing or damaged file raises no error: it is listed in `Reading.missing`.
+    """
     reading = Reading(run.folder, run.recipe)
     try:
         reading.lines = run.metrics()
@@ -189,18 +192,21 @@ def _references(run: Run, missing: list[str]) -> tuple[Mapping[str, Sequence[Poi
 
 
 def _exact(points: Any) -> list[Table]:
-    """Returns saved points of reference policies with their accuracy in the form of an estimate."""
+    """Returns the saved points of a reference policy, with the accuracy as a saved estimate without bounds."""
     rows = [row for row in points if isinstance(row, Mapping)] if isinstance(points, list) else []
     return [{**row, "accuracy": {"mean": row.get("accuracy")}} for row in rows]
 
 
 def alarms_of(run: Run, missing: list[str]) -> Table:
-    """Returns results/alarms.json; {} if there is none, as without reinforcement or in runs older than alarms."""
+    """Returns the contents of results/alarms.json; {} if there is none, as without reinforcement learning.
+
+    If the file is damaged, a sentence about it is added to `missing`.
+    """
     return _optional(run, "alarms", missing)
 
 
 def _optional(run: Run, name: str, missing: list[str]) -> Table:
-    """Returns an optional result; {} if there is none. A damaged file is added to `missing`."""
+    """Returns the contents of results/`name`.json; {} if it is absent, or damaged, which is added to `missing`."""
     try:
         return run.results(name) or {}
     except UNREADABLE as error:
@@ -209,13 +215,13 @@ def _optional(run: Run, name: str, missing: list[str]) -> Table:
 
 
 def rung(alarms: Table) -> list[Table]:
-    """Returns the well-formed entries of the raised alarms in results/alarms.json."""
+    """Returns the raised alarms in the contents of results/alarms.json, without malformed entries."""
     found = alarms.get("rung")
     return [alarm for alarm in found if isinstance(alarm, Mapping)] if isinstance(found, list) else []
 
 
 def examples_of(alarm: Table) -> list[tuple[str, str, str]]:
-    """Returns (journal, rollout id, audit result) of each rollout that an alarm refers to."""
+    """Returns (journal, rollout id, result of the audit or "") of each rollout that a saved alarm refers to."""
     found = alarm.get("rollouts")
     rows = [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
     return [(str(row.get("journal")), str(row.get("id")), str(row.get("audit") or "")) for row in rows]
@@ -244,7 +250,7 @@ def _results(run: Run, name: str, about: str, missing: list[str]) -> Table:
 
 
 def estimate(value: Any) -> Estimate | None:
-    """Parses a saved estimate; a missing bound is the mean. Returns None if there is no valid mean."""
+    """Returns a saved estimate {mean, low, high} parsed, with the mean for a missing bound; None without a mean."""
     if not isinstance(value, Mapping):
         return None
     mean = finite(value.get("mean"))
@@ -284,7 +290,12 @@ def _curve(model: str, saved: Any) -> Curve:
 
 
 def _points(saved: Any, label: str) -> Iterator[Point]:
-    """Yields the points of one line; x is the thinking tokens, or all tokens if these were not counted."""
+    """Yields the valid points of one saved line of a curve.
+
+    Args:
+        saved: list of saved points; x is their thinking tokens, or all tokens if thinking was not counted.
+        label: key of the point's label, "budget" or "attempts".
+    """
     for row in saved if isinstance(saved, list) else ():
         if not isinstance(row, Mapping):
             continue
@@ -324,7 +335,7 @@ def _journal(run: Run, name: str, missing: list[str]) -> list[Rollout]:
 
 
 def chosen(pairs: Sequence[Pair], count: int) -> list[Pair]:
-    """Returns at most `count` example pairs, spread evenly over levels and chosen independently of the outcome."""
+    """Returns at most `count` pairs as examples, of different problems, evenly over levels, whatever their scores."""
     seen: dict[str, Pair] = {}
     for pair in pairs:  # the first attempt at each problem
         seen.setdefault(pair.after.problem.key, pair)
@@ -341,7 +352,7 @@ def correct(rollout: Rollout) -> bool:
 
 
 def tally(pairs: Sequence[Pair]) -> dict[tuple[bool, bool], int]:
-    """Returns the number of attempts by correctness (before, after) training."""
+    """Returns the number of pairs by (correct before training, correct after training)."""
     counts = {(a, b): 0 for a in (False, True) for b in (False, True)}
     for pair in pairs:
         counts[correct(pair.before), correct(pair.after)] += 1

@@ -22,7 +22,10 @@ SIGNS = {Verdict.CORRECT: "✓", Verdict.WRONG: "✗", Verdict.UNPARSED: "?", Ve
 
 
 def comparison(pairs: Sequence[Pair], count: int = 6) -> str:
-    """Returns `count` pairs side by side, a table of all pairs by correctness, and pairs wrong after training."""
+    """Returns the HTML of up to `count` pairs side by side, with a table of all pairs by correctness.
+
+    Up to two further pairs that are wrong after training follow.
+    """
     shown = chosen(pairs, count)
     wrong = chosen([pair for pair in pairs if not correct(pair.after) and pair not in shown], 2)
     authors = {
@@ -42,7 +45,7 @@ def comparison(pairs: Sequence[Pair], count: int = 6) -> str:
 
 
 def legend(authors: Iterable[Author]) -> str:
-    """Returns the HTML legend of the authors' colours."""
+    """Returns the HTML legend of the colours of the given authors."""
     present = set(authors)
     items = [
         f'<li><span class="span by-{author}">{author}</span> {escape(meaning)}</li>'
@@ -68,7 +71,7 @@ def _pair(pair: Pair) -> str:
 
 
 def _title(rollout: Rollout, *more: str) -> str:
-    """Returns the problem's last message as a heading, with its level, reference answer and `more`."""
+    """Returns the HTML heading of a rollout: its prompt's last message, level, reference answer, and `more` facts."""
     problem = rollout.problem
     asked = shortened(problem.prompt[-1].content if problem.prompt else problem.key, 200)
     facts = [f"level {problem.level}"]
@@ -78,7 +81,7 @@ def _title(rollout: Rollout, *more: str) -> str:
 
 
 def alone(rollout: Rollout, said: str = "") -> str:
-    """Returns the HTML of one rollout, with the comment `said` below it."""
+    """Returns the HTML of one rollout with its problem, and with the comment `said`, if any, below it."""
     shown = _side(f"Attempt {attempt_of(rollout)}", rollout)
     return f'<article class="pair">{_title(rollout)}{shown}{tag("p", said, kind="why") if said else ""}</article>'
 
@@ -99,12 +102,12 @@ def _side(name: str, rollout: Rollout) -> str:
 
 
 def spans(transcript: Iterable[Span]) -> str:
-    """Returns the HTML of a transcript; each span's author is shown by colour, line, tooltip and to screen readers."""
+    """Returns the HTML of a transcript, each span marked with its author by colour, line, tooltip and hidden text."""
     return f'<div class="transcript">{"".join(_span(span) for span in transcript if not wordless(span))}</div>'
 
 
 def wordless(span: Span) -> bool:
-    """Whether a span is a template token without text, such as the BOS token."""
+    """Whether a span is chat template without text, such as the BOS token, and is left out of the HTML."""
     return span.author is Author.TEMPLATE and not span.text
 
 

@@ -33,12 +33,12 @@ def scaled(value: Any, unit: str = "") -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Formats a count with its noun: "1 token", "3 tokens"."""
+    """Formats a count with its noun, given in the singular: "1 token", "3 tokens"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def duration(seconds: Any) -> str:
-    """Formats a duration in seconds: 3.42 → "3.4 s", 157 → "2 min 37 s"; a dash for no number."""
+    """Formats a duration given in seconds: 3.42 → "3.4 s", 157 → "2 min 37 s"; a dash if it is no number."""
     number = finite(seconds)
     if number is None:
         return NOTHING
@@ -62,7 +62,7 @@ def brief(value: Any) -> str:
 
 
 def shortened(text: str, limit: int = 4000) -> str:
-    """Shortens a text to about `limit` characters: its beginning and its end."""
+    """Returns a text; if it is longer than about `limit` characters, only its beginning and its end."""
     if len(text) <= 1.2 * limit:  # cutting a few words would not help
         return text
     half = limit // 2

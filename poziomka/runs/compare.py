@@ -14,14 +14,14 @@ REWARD, ACCURACY = "reward/mean", "evaluate/accuracy"  # metrics in the table
 
 @dataclass(frozen=True)
 class Summary:
-    """Summary of one run.
+    """Summary of one run, for a table of runs.
 
     Attributes:
         folder: the run's folder.
         recipe: name of the recipe; "" if it has none.
-        step: last logged step.
-        reward: last logged mean reward; None if none was logged.
-        accuracy: last logged accuracy; None if none was logged.
+        step: last logged step; 0 if none was logged.
+        reward: last logged mean reward, -1 to 1; None if none was logged.
+        accuracy: last logged accuracy, 0 to 1; None if none was logged.
         fault: why the run cannot be read; "" if it can.
     """
 
@@ -49,7 +49,7 @@ def list_runs(root: Path) -> list[Path]:
 
 
 def summarise(folder: Path) -> Summary:
-    """Returns the summary of a run; if the run cannot be read, the reason is in `fault`."""
+    """Returns the summary of a run; if the run cannot be read, `Summary.fault` is the reason."""
     try:
         run = Run.read(folder)
         lines = run.metrics()
@@ -66,7 +66,7 @@ def _last(lines: Sequence[dict[str, Any]], name: str) -> float | None:
 
 
 def table(summaries: Sequence[Summary]) -> str:
-    """Formats summaries as an aligned text table with one line for each run."""
+    """Returns summaries as an aligned text table with a header and one line for each run."""
     rows: list[tuple[str, ...]] = [("run", "recipe", "steps", "reward", "accuracy")]
     for each in summaries:
         shown = [f"{value:.3f}" if value is not None else "–" for value in (each.reward, each.accuracy)]

@@ -22,15 +22,20 @@ Listener = Callable[[str, Mapping[str, Any]], None]
 
 
 class Export(ABC):
-    """Interface of metric exporters."""
+    """Interface of an exporter, which copies metrics of a run to another program."""
 
     @abstractmethod
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Exports the numeric metrics of one logged line."""
+        """Exports the numeric metrics of one line of metrics.jsonl.
+
+        Args:
+            step: step of the line.
+            numbers: metrics by name.
+        """
 
     @abstractmethod
     def close(self) -> None:
-        """Flushes and closes the export."""
+        """Finishes the export, so that everything is written or sent."""
 
 
 class TensorBoard(Export):
@@ -38,12 +43,15 @@ class TensorBoard(Export):
 
     Args:
         run: the run to export.
-        folder: folder of the event files; None for RUN/tensorboard.
+        folder: folder of the event files. `folder=None`: the folder "tensorboard" in the run's folder.
         first: first step of this export; TensorBoard discards this step and later ones in older event files.
+
+    Attributes:
+        where: path of the folder of the event files.
     """
 
     def __init__(self, run: Run, folder: Path | None, first: int) -> None:
-        """Opens a new event file."""
+        """Creates a new event file."""
         self._event, session, self._summary, writer = _tensorboard()
         target = folder or run.folder / "tensorboard"
         with in_words(f"write event files in {target}"):
@@ -54,25 +62,28 @@ class TensorBoard(Export):
         self.where = str(target)
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """See Export."""
+        """Writes the metrics of one step to the event file."""
         values = [self._summary.Value(tag=name, simple_value=number) for name, number in numbers.items()]
         summary = self._summary(value=values)
         self._writer.add_event(self._event(step=step, wall_time=time.time(), summary=summary))
 
     def close(self) -> None:
-        """See Export."""
+        """Flushes and closes the event file."""
         self._writer.close()
 
 
 class WeightsAndBiases(Export):
-    """Exporter to Weights & Biases; the run there is named after the run's folder.
+    """Exporter that starts a run in Weights & Biases, named after the run's folder, and logs the metrics there.
 
-    The client's environment variables, such as WANDB_MODE and WANDB_PROJECT, apply.
+    The environment variables of the `wandb` package apply, such as WANDB_MODE and WANDB_PROJECT.
 
     Args:
         run: the run to export.
-        folder: folder of the client's files; None for the run's folder.
-        first: unused; every export is a new run there.
+        folder: folder for the files of the `wandb` package. `folder=None`: the run's folder.
+        first: not used, because every export is a new run in Weights & Biases.
+
+    Attributes:
+        where: path of the folder that the `wandb` package writes.
     """
 
     def __init__(self, run: Run, folder: Path | None, first: int) -> None:
@@ -93,11 +104,11 @@ class WeightsAndBiases(Export):
         self.where = str(self._run.dir)
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """See Export."""
+        """Logs the metrics of one step to Weights & Biases."""
         self._run.log({"step": step, **numbers})
 
     def close(self) -> None:
-        """See Export."""
+        """Finishes the run in Weights & Biases."""
         self._run.finish()
 
 
@@ -105,7 +116,11 @@ EXPORTS: dict[str, type[TensorBoard] | type[WeightsAndBiases]] = {"tensorboard":
 
 
 def _tensorboard() -> tuple[Any, Any, Any, Any]:
-    """Imports the parts of `tensorboard` that write event files; lazily, because it is an optional dependency."""
+    """Returns the classes Event, SessionLog, Summary and EventFileWriter of `tensorboard`, which is imported only here.
+
+    Raises:
+        SettingsError: the package is not installed; it is an optional dependency.
+    """
     try:
         from tensorboard.compat.proto import event_pb2, summary_pb2  # noqa: PLC0415 an optional dependency
         from tensorboard.summary.writer.event_file_writer import EventFileWriter  # noqa: PLC0415 an optional dependency
@@ -115,7 +130,11 @@ def _tensorboard() -> tuple[Any, Any, Any, Any]:
 
 
 def _wandb() -> Any:
-    """Imports the client of Weights & Biases; lazily, because it is an optional dependency."""
+    """Returns the module `wandb` of Weights & Biases, which is imported only here.
+
+    Raises:
+        SettingsError: the package is not installed; it is an optional dependency.
+    """
     try:
         import wandb  # noqa: PLC0415 an optional dependency
     except ModuleNotFoundError as error:
@@ -128,10 +147,13 @@ def _missing(name: str) -> SettingsError:
 
 
 def demand_exports(names: Sequence[str]) -> None:
-    """Checks that exports are known and their packages installed; call before any long work.
+    """Checks that exporters are known and their packages installed; call it before any long work.
+
+    Args:
+        names: names of exporters, "tensorboard" or "wandb".
 
     Raises:
-        SettingsError: an export is unknown, or its package is not installed.
+        SettingsError: a name is unknown, or the exporter's package is not installed.
     """
     for name in names:
         if name not in EXPORTS:
@@ -146,13 +168,14 @@ def export(run: Run, name: str, folder: Path | None = None) -> tuple[int, str]:
     Args:
         run: the run to export.
         name: "tensorboard" or "wandb".
-        folder: target folder; None for the exporter's default.
+        folder: target folder. `folder=None`: the folder "tensorboard" in the run's folder, or for "wandb" the run's
+            folder.
 
     Returns:
-        The number of lines, and the folder that was written.
+        (number of exported lines, path of the folder that was written).
 
     Raises:
-        SettingsError: the export is unknown, or its package is not installed.
+        SettingsError: the exporter is unknown, or its package is not installed.
         RunError: the metrics cannot be read, or the export cannot be written.
     """
     demand_exports([name])
@@ -167,7 +190,10 @@ def export(run: Run, name: str, folder: Path | None = None) -> tuple[int, str]:
 
 
 def numbers_of(line: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the numeric metrics of a line of metrics.jsonl, without booleans and the keys of every line."""
+    """Returns the numeric metrics of a line of metrics.jsonl, by name.
+
+    Booleans, texts and the keys "schema_version", "step" and "stage" are left out.
+    """
     return {
         name: value
         for name, value in line.items()
@@ -178,24 +204,32 @@ def numbers_of(line: Mapping[str, Any]) -> dict[str, float]:
 class Exports:
     """Context manager that exports metrics while a run is in progress.
 
-    An export that fails is dropped, with a note in the run; it does not end the run.
+    If an export fails, it is stopped, with a message in `run.notes`; the run continues.
 
     Args:
         run: the run, opened for writing.
-        names: names of the exports.
+        names: names of exporters, "tensorboard" or "wandb".
 
     Raises:
-        SettingsError: an export is unknown, or its package is not installed.
+        SettingsError: an exporter is unknown, or its package is not installed.
     """
 
     def __init__(self, run: Run, names: Sequence[str]) -> None:
-        """Opens all exports."""
+        """Opens all exporters."""
         demand_exports(names)
         self._run = run
         self._open: dict[str, Export] = {name: EXPORTS[name](run, None, run.resumed + 1) for name in names}
 
     def beside(self, listener: Listener | None) -> Listener:
-        """Returns a callback (stage, line) that calls `listener` if given, then exports the line."""
+        """Returns a callback for logged metrics that exports them, and first calls another callback if there is one.
+
+        Args:
+            listener: the other callback, called as listener(stage, line), where `line` is a line of metrics.jsonl as a
+                dict. None for no other callback.
+
+        Returns:
+            A function with the arguments of `listener`.
+        """
 
         def hear(stage: str, line: Mapping[str, Any]) -> None:
             if listener is not None:
@@ -216,7 +250,7 @@ class Exports:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Closes the exports."""
+        """Closes all exporters; errors are ignored, because the run's own files are complete."""
         for target in self._open.values():
             with contextlib.suppress(Exception):  # the run's own files are complete; a failed export must not end it
                 target.close()

@@ -22,10 +22,10 @@ EXAMPLES = 3  # ids or lines shown in a note
 
 @dataclass(frozen=True)
 class Scores:
-    """Contents of a scores.jsonl.
+    """Contents of a scores.jsonl, a file with scores that were computed after the rollouts were sampled.
 
     Attributes:
-        by_id: last score of each rollout id.
+        by_id: score of each rollout, by the rollout's id; the last one if there are several.
         duplicates: ids that were scored more than once.
         refused: one sentence for each invalid line.
     """
@@ -37,12 +37,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class Judged:
-    """Rollouts with late scores applied.
+    """Rollouts with the scores of a scores.jsonl applied.
 
     Attributes:
         rollouts: all rollouts, with or without a score.
         notes: sentences for the user about scores that were left out, and why.
-        counts: number of unknown, duplicate and refused scores, by metric name (`scores/unknown`, …).
+        counts: number of unknown, duplicate and refused scores, by metric name: `scores/unknown`, `scores/duplicate`
+            and `scores/refused`.
     """
 
     rollouts: Sequence[Rollout]
@@ -51,12 +52,15 @@ class Judged:
 
 
 def rollouts_in(path: Path) -> tuple[list[Rollout], list[str]]:
-    """Reads the rollouts of one journal file, or of all journals in a folder in order of their names.
+    """Returns the rollouts of one journal file, or of all journals in a folder in order of their names.
 
-    Of several rollouts with one id the first is used. Files that are still being written are skipped.
+    Of several rollouts with one id, the first is used. Files that are still being written are skipped.
+
+    Args:
+        path: a journal file or a folder.
 
     Returns:
-        The rollouts, and the ids of repeated ones.
+        (rollouts, ids of rollouts that were left out because the id occurred before).
 
     Raises:
         RunError: there is no journal, or a journal cannot be read.
@@ -79,7 +83,10 @@ def rollouts_in(path: Path) -> tuple[list[Rollout], list[str]]:
 
 
 def read_scores(path: Path) -> Scores:
-    """Parses a JSONL file of scores; an invalid line is skipped and reported in `Scores.refused`.
+    """Returns the scores in a JSON Lines file; an invalid line is skipped and reported in `Scores.refused`.
+
+    A line is {"id": …, "reward": -1 to 1, "why": …}, optionally with "verdict" and "answer". Without a verdict, reward
+    1 is CORRECT and any other reward is WRONG. `"reward": null` means that the check failed.
 
     Raises:
         RunError: the file cannot be read.
@@ -106,7 +113,12 @@ def read_scores(path: Path) -> Scores:
 
 
 def _score(line: Any) -> tuple[str, Score]:
-    """Returns the id and the score of a parsed line; raises TaskError or ValueError if the line is invalid."""
+    """Returns (id, score) of a parsed line of a scores.jsonl.
+
+    Raises:
+        TaskError: the line is no object with an id and a reward, or its verdict contradicts its reward.
+        ValueError: the verdict is unknown.
+    """
     if not isinstance(line, dict) or not isinstance(line.get("id"), str):
         message = 'it must be an object with an "id" and a "reward"'
         raise TaskError(message)
@@ -129,7 +141,11 @@ def _score(line: Any) -> tuple[str, Score]:
 
 
 def _demand_consistent(name: str, reward: float | None, verdict: Verdict) -> None:
-    """Raises TaskError if a verdict contradicts the reward beside it."""
+    """Checks that a verdict and a reward agree.
+
+    Raises:
+        TaskError: they do not: for example, a reward with verdict ERROR, or reward 1 with verdict WRONG.
+    """
     if verdict in (Verdict.ERROR, Verdict.TIMEOUT):
         sound, wanted = reward is None, "null"
     elif verdict is Verdict.CORRECT:
@@ -144,7 +160,10 @@ def _demand_consistent(name: str, reward: float | None, verdict: Verdict) -> Non
 
 
 def judge(rollouts: Sequence[Rollout], scores: Scores) -> Judged:
-    """Applies late scores to rollouts and reports scores without a rollout, duplicates and invalid lines."""
+    """Returns the rollouts with scores of a scores.jsonl, which replace earlier scores of their first branches.
+
+    Scores without a rollout, duplicates and invalid lines are reported in the result's `notes` and `counts`.
+    """
     known = {rollout.id for rollout in rollouts}
     unknown = [name for name in scores.by_id if name not in known]
     judged = [_with(rollout, scores.by_id.get(rollout.id)) for rollout in rollouts]
@@ -171,6 +190,6 @@ def _with(rollout: Rollout, score: Score | None) -> Rollout:
 
 
 def _named(names: Sequence[str]) -> str:
-    """Formats ids as the beginning of a sentence: "3 rollouts ('a', 'b', 'c') were"."""
+    """Returns ids as the beginning of a sentence: "3 rollouts ('a', 'b', 'c') were"."""
     shown = ", ".join(map(repr, names[:EXAMPLES])) + (", …" if len(names) > EXAMPLES else "")
     return f"{len(names)} rollout{'s' if len(names) > 1 else ''} ({shown}) {'were' if len(names) > 1 else 'was'}"

@@ -10,7 +10,10 @@ from typing import Any
 
 
 def provenance() -> dict[str, Any]:
-    """Returns versions, commit, machine and the current time; values that are not available are None."""
+    """Returns the versions of Poziomka, Python and torch, the git commit, the machine and the current time, by name.
+
+    Values that are not available are None.
+    """
     return {
         "poziomka": _version("poziomka"),
         "commit": _commit(Path(__file__).parent),
@@ -31,7 +34,10 @@ def _version(package: str) -> str | None:
 
 
 def _commit(folder: Path) -> str | None:
-    """Returns the commit of the git checkout that tracks this file, or None; "-dirty" follows if files differ."""
+    """Returns the commit of the git checkout that tracks this file; None if there is no such checkout.
+
+    "-dirty" follows the commit if files of the checkout were changed.
+    """
 
     def git(*arguments: str) -> str | None:
         command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]

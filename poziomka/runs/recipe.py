@@ -17,13 +17,10 @@ FIXED = {"warm_start": "sft", "reinforce": "rl", "learn": "offline"}
 
 
 def as_toml(recipe: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
-    """Serializes a recipe to TOML.
+    """Returns (contents of a recipe.toml, the recipe parsed back from them without `schema_version`).
 
     Args:
-        recipe: nested plain values; a `schema_version` is checked and may be absent.
-
-    Returns:
-        The contents of recipe.toml, and the values that are parsed back from it, without `schema_version`.
+        recipe: settings as nested mappings of plain values; a `schema_version` is checked and may be absent.
 
     Raises:
         RunError: a value has no TOML type, or the recipe has another schema version.
@@ -41,7 +38,9 @@ def as_toml(recipe: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
 
 
 def read_recipe(folder: Path) -> dict[str, Any]:
-    """Returns the recipe of the run in `folder`, without its schema_version unless that is OLDER.
+    """Returns the recipe of the run in `folder`, as nested plain values.
+
+    `schema_version` is removed if it is the present version; a recipe of the older version 1 keeps it.
 
     Raises:
         RunError: there is no run, its recipe is damaged, or the recipe has an unknown schema version.
@@ -62,7 +61,15 @@ def read_recipe(folder: Path) -> dict[str, Any]:
 
 
 def demand_present(folder: Path, recipe: Mapping[str, Any]) -> None:
-    """Raises RunError for a run of an older schema, which can be read and not continued."""
+    """Checks that the recipe of a run has the present schema version, so that the run can be continued.
+
+    Args:
+        folder: the run's folder, for the message.
+        recipe: recipe from `read_recipe`.
+
+    Raises:
+        RunError: the recipe has the older schema version 1; such a run can only be read.
+    """
     if recipe.get("schema_version") == OLDER:
         message = (
             f"the run {folder} has a recipe of schema_version {OLDER}: it can be read (report, show, evaluate, chat), "
@@ -72,7 +79,11 @@ def demand_present(folder: Path, recipe: Mapping[str, Any]) -> None:
 
 
 def stage_kinds(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the kind of each stage that a run's metrics may name, by the stage's name."""
+    """Returns the kind of each stage ("sft", "rl", …), by the stage's name in the run's metrics.
+
+    Args:
+        recipe: recipe from `read_recipe`.
+    """
     stages = recipe.get("stage")
     tables = [each for each in stages if isinstance(each, Mapping)] if isinstance(stages, list) else []
     return FIXED | {str(each.get("name", each.get("kind"))): str(each.get("kind")) for each in tables}
@@ -83,8 +94,8 @@ def demand_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any])
 
     Args:
         folder: the run's folder, for the message.
-        there: recipe in the folder.
-        here: recipe of this start.
+        there: settings in the folder's recipe.toml, as nested plain values.
+        here: settings with which the run is now started, as nested plain values.
 
     Raises:
         RunError: the recipes differ; the message lists the settings.

@@ -66,11 +66,11 @@ class Run:
         will be written again. A run that never saved a checkpoint starts over, and its results are deleted too.
 
         Args:
-            folder: runs/NAME.
+            folder: the run's folder, such as runs/NAME.
             recipe: resolved settings, as plain values; the same as before if the run is resumed.
             keep_last: number of newest checkpoints to keep, beside the best.
-            resolve: maps the recipe in the folder to the current settings; fills in the defaults of settings that are
-                newer than the run.
+            resolve: called with the recipe in the folder when a run is resumed; returns it with the defaults of
+                settings that the library did not have then.
 
         Raises:
             RunError: the folder has another recipe, contains no run but other files, is in use, or cannot be written.
@@ -97,11 +97,11 @@ class Run:
     def demand_free(
         folder: Path, recipe: Mapping[str, Any], resolve: Callable[[dict[str, Any]], dict[str, Any]]
     ) -> None:
-        """Checks without writing that `open` can create or resume a run in a folder; arguments as for `open`.
+        """Checks without writing that `open` can create or resume a run in a folder; the arguments are those of `open`.
 
         Raises:
             RunError: the folder has another recipe, contains no run but other files, or cannot be written.
-            PoziomkaError: `resolve` cannot read the recipe of the folder.
+            PoziomkaError: `resolve` raised it, because it cannot read the recipe in the folder.
         """
         with in_words(f"write the run {folder}"):
             there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -117,7 +117,7 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> "Run":
-        """Opens a run read-only: takes no lock, cleans nothing up and writes nothing.
+        """Opens a run for reading only: it takes no lock and changes no file.
 
         Raises:
             RunError: the folder contains no run, or its recipe is damaged or has another schema version.
@@ -126,7 +126,7 @@ class Run:
         return cls(folder, read_recipe(folder), None, 1)
 
     def _enter(self, written: bytes, resolve: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        """Creates missing files and folders, or resets the folder to the newest checkpoint; needs the lock."""
+        """Creates missing files and folders, or resets the folder to its newest checkpoint; the caller has the lock."""
         clear_temporaries(self.folder)
         if (self.folder / RECIPE).exists():
             before = read_recipe(self.folder)
@@ -178,7 +178,7 @@ class Run:
                 path.unlink()
 
     def _record_start(self) -> None:
-        """Adds this start to provenance.json, because a resumed run may have used several machines and versions."""
+        """Adds versions, machine and time of this start to provenance.json; they may differ when a run is resumed."""
         path, now = self.folder / PROVENANCE, provenance()
         try:
             known = read_json(path)
@@ -218,12 +218,13 @@ class Run:
         Args:
             name: name of the journal, such as "step-000123" or "warm-start".
             groups: the rollouts.
-            advantages: one value for each MODEL token, by the rollout's id for its first branch and by "id#k" for
-                branch k; None for none.
+            advantages: one number for each MODEL token of a branch. The key is the rollout's id for its first branch
+                and "ID#k" for its branch k. None if there are none.
             step: step of the rollouts; a run that resumes from an earlier step deletes the file.
 
         Raises:
-            RunError: the advantages do not match the rollouts, facts are not JSON, or the file cannot be written.
+            RunError: the advantages do not match the rollouts, a problem's facts are not JSON values, or the file
+                cannot be written.
         """
         self._demand_writable()
         write_journal(self.folder / JOURNAL / f"{_demand_name(name)}.parquet", groups, advantages, step)
@@ -235,7 +236,7 @@ class Run:
 
         Args:
             step: number of completed steps; a run resumed from here continues with the next.
-            write: function that writes weights and optimizer state into the given folder.
+            write: called as write(folder); writes weights and optimizer state into that folder.
             state: the rest of the training loop's state, as plain JSON values.
             score: score that determines the best checkpoint, higher is better; None if not measured.
 
@@ -265,7 +266,7 @@ class Run:
         return self._latest
 
     def best(self) -> Checkpoint | None:
-        """Returns the valid checkpoint with the highest score; None if none has a score."""
+        """Returns the valid checkpoint with the highest score; None if no checkpoint has a score."""
         return checkpoints.best_of(self.folder / CHECKPOINTS)
 
     def record(self, name: str, data: Mapping[str, Any]) -> None:
@@ -286,10 +287,10 @@ class Run:
         return read_json(self.folder / RESULTS / f"{_demand_name(name)}.json")
 
     def results_table(self, name: str, table: str) -> dict[str, Any]:
-        """Returns a table of results/`name`.json; {} if there is no such file or table.
+        """Returns the object under the key `table` in results/`name`.json; {} if there is no such file or key.
 
         Raises:
-            RunError: the file is damaged, or the value is no table.
+            RunError: the file is damaged, or the value is no object.
         """
         found = (self.results(name) or {}).get(table, {})
         if not isinstance(found, dict):
@@ -301,7 +302,7 @@ class Run:
         return found
 
     def provenance(self) -> dict[str, Any]:
-        """Returns the contents of provenance.json: versions, commit, machine, and the same of every resumption.
+        """Returns provenance.json: versions, commit, machine and time of the first start and of each resumption.
 
         Raises:
             RunError: the file is damaged or has another schema version.
@@ -319,7 +320,7 @@ class Run:
         return lines
 
     def journals(self) -> list[Path]:
-        """Returns the paths of the journals: first those with other names ("warm-start"), then steps in order."""
+        """Returns the paths of the journal files: first those not named after a step ("warm-start"), then by step."""
         paths = [path for path in (self.folder / JOURNAL).glob("*.parquet") if not path.name.startswith(TEMPORARY)]
 
         def place(path: Path) -> tuple[int, str]:
@@ -329,7 +330,7 @@ class Run:
         return sorted(paths, key=place)
 
     def journal(self, name: str) -> Journal:
-        """Reads journal/`name`.parquet.
+        """Returns the contents of journal/`name`.parquet.
 
         Raises:
             RunError: there is no such journal, it is truncated or damaged, or it has another schema version.
@@ -337,7 +338,7 @@ class Run:
         return read_journal(self.folder / JOURNAL / f"{_demand_name(name)}.parquet")
 
     def note(self, message: str) -> None:
-        """Adds a message to `notes` and, if open for writing, to notes.log; a failed write is ignored."""
+        """Adds a message to `notes` and, if the run is open for writing, to notes.log; a failed write is ignored."""
         self.notes.append(message)
         if self._lock is not None:
             now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -360,7 +361,7 @@ class Run:
         self.close()
 
     def _append(self, path: Path, line: bytes) -> None:
-        """Appends a complete line or nothing: if the disk is full, the partial line is truncated."""
+        """Appends a complete line to a file or nothing: if the disk is full, the partial line is removed."""
         with in_words(f"write {path}"), path.open("ab", buffering=0) as file:
             start = file.seek(0, os.SEEK_END)
             try:

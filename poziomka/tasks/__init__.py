@@ -32,7 +32,14 @@ from poziomka.tasks.toy.string_splitting import string_splitting
 
 
 def mixture_named(where: str) -> Task:
-    """Mixtures of tasks with weights: 3*sums+gcd draws three problems of sums for each of gcd."""
+    """Task that mixes other tasks by weight: `3*sums+gcd` draws three problems of sums for each of gcd.
+
+    Args:
+        where: the name without "mixture:": names of tasks, joined by "+", each with an optional weight before "*".
+
+    Raises:
+        TaskError: a task is unknown, named twice or a mixture itself, or a weight is not a number above 0.
+    """
     return mixture(read_parts(where, task_named))
 
 
@@ -76,7 +83,7 @@ HOW = "instead, which runs them in the sandbox: pip install 'poziomka[sandbox]',
 
 
 def _monty() -> Sequence[str]:
-    """Returns a list with the name of the fastest interpreter; empty if it is not installed."""
+    """Returns ["monty"] if the sandboxed interpreter monty can run here, else []."""
     return [] if reasons()["monty"] else ["monty"]
 
 
@@ -94,7 +101,11 @@ SHIPPED: dict[str, Callable[[], Sequence[str]]] = {
 
 
 def files_of(name: str) -> list[Path]:
-    """Returns the Python file or the JSON Lines that the name of a task of yours names; [] for other tasks."""
+    """Returns the user's files that a task's name refers to; [] for a built-in task.
+
+    These are the Python file of FILE.py:NAME, that of package.module:NAME, or the path of jsonl:PATH, a file or a
+    folder. The list is empty if the module is not found.
+    """
     kind, _, where = name.partition(":")
     if kind == "jsonl" and where:
         return [file_of(where)]
@@ -105,7 +116,7 @@ def files_of(name: str) -> list[Path]:
 
 
 def about(name: str) -> str:
-    """Returns the first line of a task's description, for its name with or without ":WHERE"."""
+    """Returns a one-line description of a task, the first line of its docstring; its name may lack ":WHERE"."""
     make = {**TASKS, **READ_TASKS}.get(name.partition(":")[0])
     if make is None:
         return f"A task of yours, {name}."
@@ -113,24 +124,27 @@ def about(name: str) -> str:
 
 
 def shipped() -> list[str]:
-    """Returns the full names of all tasks that need no other files; `poziomka tasks check --all` checks them."""
+    """Returns the full names of all tasks that need no files of the user; `poziomka tasks check --all` checks them."""
     return [*TASKS, *(f"{kind}:{where}" for kind, wheres in SHIPPED.items() for where in wheres())]
 
 
 def is_task(name: str) -> bool:
-    """Whether a name is in one of the task tables, with or without ":WHERE", belonged to a removed task, or is own."""
+    """Whether a name is that of a task: a built-in one, with or without ":WHERE", a removed one, or a user's."""
     return name in TASKS or name.partition(":")[0] in (*READ_TASKS, *REMOVED) or is_own(name)
 
 
 def task_named(name: str, scorer: Scorer | None = None) -> Task:
     """Returns the task for a name, as recipes and the command line name it.
 
-    NAME of a task that comes along; jsonl:FILE, rows with a question and an answer; hf:OWNER/NAME, such rows on the
-    hub; FILE.py:NAME or package.module:NAME, a Task of yours; NAME:WHERE for tasks that read their problems.
+    A name has one of these forms: NAME, for a built-in task that generates its problems; NAME:WHERE, for a built-in
+    task that reads them, such as grade_school:FOLDER; jsonl:FILE or hf:OWNER/NAME, for rows with a question and an
+    answer in a file or on the Hugging Face hub; FILE.py:NAME or package.module:NAME, for a Task in the user's Python
+    code, which is run.
 
     Args:
-        name: the name; `poziomka tasks list` lists them.
-        scorer: scorer that replaces the task's own, called as scorer(problem, transcript); see Task.
+        name: the name; `poziomka tasks list` lists the built-in ones.
+        scorer: scorer that replaces the task's own, called as scorer(problem, transcript); see Task. `scorer=None`
+            keeps the task's own scorer.
 
     Raises:
         TaskError: the name is unknown or belongs to a removed task, ":WHERE" is missing, or the problems cannot be

@@ -42,12 +42,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Part:
-    """A task in a mixture.
+    """A task in a mixture, with its weight.
 
     Attributes:
-        task: source of the problems.
-        weight: frequency of its problems, relative to the other parts; above 0.
-        name: name of the part within the mixture; "" for the task's own name.
+        task: the task that the problems are drawn from.
+        weight: frequency of its problems, relative to the other parts' weights; above 0.
+        name: name of the part within the mixture; `name=""` uses the task's own name.
 
     Raises:
         TaskError: the weight is not above 0.
@@ -65,11 +65,11 @@ class Part:
 
     @property
     def called(self) -> str:
-        """The name of the part within the mixture."""
+        """The name of the part within the mixture: `name`, or else the task's own name."""
         return self.name or self.task.name
 
     def own(self, problem: Problem) -> Problem:
-        """Returns the part's own problem that is wrapped in a problem of the mixture."""
+        """Returns the part's own problem from a problem of the mixture, exactly as the part's task made it."""
         facts = cast("Mapping[str, object]", problem.facts["facts"])
         key = problem.key.removeprefix(f"{self.called}/")
         return replace(problem, task=self.task.name, key=key, facts=facts, level=cast("int", problem.facts["level"]))
@@ -84,8 +84,8 @@ def read_parts(where: str, named: Callable[[str], Task]) -> list[Part]:
         named: returns the task for a task's name.
 
     Raises:
-        TaskError: a part is empty, is a mixture itself or occurs twice, a weight is not a number above 0, or the name
-            of a part is unknown.
+        TaskError: a part is empty, is a mixture itself or occurs twice, a weight is not a number above 0, or `named`
+            raises TaskError for a part.
     """
     found: dict[str, tuple[Fraction, Task]] = {}
     for text in where.split("+"):
@@ -113,7 +113,7 @@ def read_parts(where: str, named: Callable[[str], Task]) -> list[Part]:
 
 # --------------------------------------------------------------------------------------------------------- the parts
 class _Parts:
-    """The parts of a mixture, with the mapping between its problems and theirs."""
+    """The parts of a mixture; maps problems of the mixture to the parts' own problems, and back."""
 
     def __init__(self, name: str, parts: Sequence[Part]) -> None:
         names = [part.called for part in parts]
@@ -143,7 +143,16 @@ class _Parts:
         return part
 
     def source(self, split: str, index: int, level: int | None = None) -> Problem:
-        """Returns a problem of the mixture."""
+        """Returns a problem of the mixture (a task's source).
+
+        Args:
+            split: name of the split.
+            index: from 0.
+            level: level of the mixture; `level=None` leaves the level to the part.
+
+        Raises:
+            TaskError: the part whose turn it is has no problems in this split.
+        """
         around, place = divmod(index, len(self.deal))
         order = _shuffled(self.deal, self.name, split, around)
         name = order[place]
@@ -162,12 +171,12 @@ class _Parts:
         return replace(own, task=self.name, key=f"{name}/{own.key}", facts=facts, level=outer)
 
     def inner(self, part: Part, level: int) -> int:
-        """Returns the part's level for a level of the mixture: linear interpolation between first and last levels."""
+        """Returns the part's level for a level of the mixture, by linear interpolation between lowest and highest."""
         low, high = cast("tuple[int, int]", part.task.levels)
         return low + _scaled(level - 1, self._steps, high - low)
 
     def outer(self, part: Part, level: int) -> int:
-        """Returns the mixture's level nearest to a level of the part, or that level if the mixture has no levels."""
+        """Returns the mixture's level nearest to a level of a part; a mixture without levels keeps the part's level."""
         if self.levels is None:
             return level
         low, high = cast("tuple[int, int]", part.task.levels)
@@ -178,14 +187,15 @@ class _Parts:
         return cast("tuple[int, int]", self.levels)[1] - 1
 
     def asked(self, of: Callable[[Task], Callable[[Problem], T] | None], absent: T) -> Callable[[Problem], T] | None:
-        """Returns a function of the mixture's problems that calls the function of the problem's part.
+        """Combines an optional function that tasks have, such as `demonstration`, into one for the mixture's problems.
 
         Args:
-            of: returns the function of a part's task; None if it has none.
+            of: returns the function of a part's task; None if the task has none.
             absent: result for a problem whose part has no such function.
 
         Returns:
-            None if no part has such a function.
+            A function that calls the function of the problem's part with the part's own problem; None if no part has
+                one.
         """
         if all(of(part.task) is None for part in self.parts.values()):
             return None
@@ -199,7 +209,11 @@ class _Parts:
 
 
 def _deal(parts: Sequence[Part]) -> tuple[str, ...]:
-    """Returns the part names of the shortest round in which each part occurs in proportion to its weight."""
+    """Returns the part names of one round, the shortest in which each part occurs in proportion to its weight.
+
+    Raises:
+        TaskError: a round would have more than 10,000 problems.
+    """
     weights = [Fraction(part.weight).limit_denominator(1000) for part in parts]
     whole = [int(weight * lcm(*(weight.denominator for weight in weights))) for weight in weights]
     counts = [count // (gcd(*whole) or 1) for count in whole]
@@ -227,7 +241,7 @@ def _scaled(place: int, steps: int, wanted: int) -> int:
 
 # --------------------------------------------------------------------------------------------------------- as a task
 class _Inside:
-    """An environment of a part, opened with the part's own problem."""
+    """An environment of a part that accepts problems of the mixture."""
 
     def __init__(self, inner: Environment, part: Part) -> None:
         self.inner, self.part = inner, part
@@ -235,21 +249,22 @@ class _Inside:
         self.described = getattr(inner, "described", None)
 
     def open(self, problem: Problem) -> Session:
-        """Returns the inner environment's session."""
+        """Opens a session of the part's environment for the part's own problem."""
         return self.inner.open(self.part.own(problem))
 
 
 def mixture(parts: Sequence[Part], name: str = "mixture") -> Task:
-    """Returns one task with the problems of several.
+    """Returns one task that draws its problems from several tasks, in proportion to their weights.
 
-    The mixture's levels go from 1 to the number of levels of the part that has most, and are spread evenly over those
-    of the other parts. If a part has no levels, the mixture has none, and a problem's level is that of its part. The
-    mixture is endless. It has demonstrations and symbols if all parts have them, and is trusted if all parts are. Parts
-    without an audit of their own are audited by comparing the answer with the gold answer (`says_gold`).
+    The mixture's levels go from 1 to the number of levels of the part that has most; they are spread evenly over the
+    levels of the other parts. If a part has no levels, the mixture has none, and a problem's level is that of its part.
+    The mixture is endless: the problems of a finite part are repeated. It has demonstrations and symbols if all parts
+    have them, and is trusted if all parts are. Parts without an audit scorer are audited by comparing the answer with
+    the gold answer (`says_gold`).
 
     Args:
-        parts: parts with different names.
-        name: name of the task.
+        parts: tasks with weights, under different names.
+        name: name of the returned task.
 
     Raises:
         TaskError: there is no part, two parts have the same name, or weights differ by more than a factor of 1,000.

@@ -19,7 +19,10 @@ HOW = "name it FILE.py:NAME, where NAME is a Task or a function without argument
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is that of a task in a Python file or module: FILE.py, FILE.py:NAME or package.module:NAME."""
+    """Whether a name has the form of a user's task: FILE.py, FILE.py:NAME or package.module:NAME.
+
+    The file need not exist. A module without a dot in its name must be one that Python finds.
+    """
     if FILE.fullmatch(name):
         return True
     match = MODULE.fullmatch(name)
@@ -27,7 +30,11 @@ def is_own(name: str) -> bool:
 
 
 def file_of(name: str) -> Path | None:
-    """Returns the Python file that defines a task, for its digest; None if it is not known."""
+    """Returns the Python file that defines a user's task, so that a run can record its digest; None if it is not found.
+
+    Args:
+        name: name of the task: FILE.py, FILE.py:NAME or package.module:NAME.
+    """
     if match := FILE.fullmatch(name):
         return expanded(match["file"], TaskError)
     match = MODULE.fullmatch(name)
@@ -35,14 +42,14 @@ def file_of(name: str) -> Path | None:
 
 
 def own_task(name: str) -> Task:
-    """Returns the task for the name of a Python file or module; the file is run.
+    """Returns the user's task that a name refers to, by running its Python file or importing its module.
 
     Args:
-        name: FILE.py:NAME, or FILE.py where the file defines one Task; or package.module:NAME. NAME is a Task, or a
-            function without arguments that returns one.
+        name: FILE.py:NAME or package.module:NAME, where NAME is a Task or a function without arguments that returns
+            one; or FILE.py, if the file defines one Task.
 
     Raises:
-        TaskError: there is no such file or module, it raises, or NAME is not in it or is something else.
+        TaskError: the file or module does not exist or raises, has no such NAME, or NAME is not a Task.
     """
     if match := FILE.fullmatch(name):
         module, attribute = _run(expanded(match["file"], TaskError)), match["name"]
@@ -55,7 +62,7 @@ def own_task(name: str) -> Task:
 
 
 def _run(file: Path) -> ModuleType:
-    """Runs a Python file as a module of its own; modules beside it can be imported."""
+    """Runs a Python file and returns it as a module; the file can import modules from its own folder."""
     if not file.is_file():
         message = f"there is no file {file}: {HOW}"
         raise TaskError(message)
@@ -73,7 +80,7 @@ def _run(file: Path) -> ModuleType:
 
 
 def _imported(module: str) -> ModuleType:
-    """Imports a module; those in the current folder are found, too."""
+    """Imports a module and returns it; modules in the current folder are found, too."""
     _demand_on_path(Path.cwd())
     with _reported(module):
         return import_module(module)
@@ -95,7 +102,7 @@ def _file_of_module(module: str) -> Path | None:
 
 @contextmanager
 def _reported(where: str) -> Iterator[None]:
-    """Turns everything but Ctrl-C that a file or module raises into a TaskError with its line."""
+    """Turns every exception of the block but KeyboardInterrupt into a TaskError that names `where` and the line."""
     try:
         yield
     except (KeyboardInterrupt, TaskError):
@@ -110,7 +117,7 @@ def _reported(where: str) -> Iterator[None]:
 
 
 def _only_task(module: ModuleType, name: str) -> str:
-    """Returns the name of the only Task that a module defines."""
+    """Returns the name of the only Task that a module defines; raises TaskError if there are none or several."""
     found = [attribute for attribute, value in vars(module).items() if isinstance(value, Task)]
     if len(found) != 1:
         listed = f"the tasks {', '.join(found)}" if found else "no Task"

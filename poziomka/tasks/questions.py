@@ -34,10 +34,15 @@ LIMITS = (
 
 
 def jsonl(where: str) -> Task:
-    """Questions with answers from a JSON Lines file or folder of yours; see the module.
+    """Task of questions with answers from JSON Lines of the user: jsonl:FILE or jsonl:FOLDER.
+
+    A folder contains train.jsonl and test.jsonl, and optionally validation.jsonl. A row has a question, text or chat
+    messages, and an answer, a text or a number; of "… #### 12" only "12" counts. An answer is compared as a number if
+    the right one is a number, else as text. A file's rows are dealt to train and test by a hash of the question.
 
     Args:
-        where: the file or folder, perhaps with "?question=COLUMN&answer=COLUMN".
+        where: the file or folder. "?question=COLUMN&answer=COLUMN" after it names the columns; the defaults are
+            question (or prompt) and answer.
 
     Raises:
         TaskError: the file is missing, or a row has no question or answer.
@@ -55,10 +60,14 @@ def jsonl(where: str) -> Task:
 
 
 def hub(where: str) -> Task:
-    """Questions with answers from a data set on the Hugging Face hub; see the module.
+    """Task of questions with answers from a data set on the Hugging Face hub: hf:OWNER/NAME.
+
+    A row has a question, text or chat messages, and an answer, a text or a number; of "… #### 12" only "12" counts. An
+    answer is compared as a number if the right one is a number, else as text.
 
     Args:
-        where: owner/name, perhaps with "?question=COLUMN&answer=COLUMN&config=NAME".
+        where: the data set's name, OWNER/NAME. "?question=COLUMN&answer=COLUMN&config=NAME" after it names the columns
+            (default: question or prompt, and answer) and the folder of its Parquet files (default: the only one).
 
     Raises:
         TaskError: the data set cannot be read, or a row has no question or answer.
@@ -70,10 +79,14 @@ def hub(where: str) -> Task:
 
 
 def _parsed(where: str, known: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """Returns the part of a name before "?", and the options after it.
+    """Splits "PATH?key=value&key=value" into the path and a dictionary of the options.
+
+    Args:
+        where: the part of a task's name after "jsonl:" or "hf:".
+        known: names of the allowed options.
 
     Raises:
-        TaskError: an option is unknown.
+        TaskError: an option is not in `known`.
     """
     path, _, query = where.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
@@ -85,7 +98,15 @@ def _parsed(where: str, known: Sequence[str]) -> tuple[str, dict[str, str]]:
 
 
 def _rows(rows: Sequence[Row], columns: Mapping[str, str]) -> list[dict[str, object]]:
-    """Returns rows with the columns "prompt" and "answer"; other columns are kept."""
+    """Returns rows whose question and answer are in the columns "prompt" and "answer"; other columns are kept.
+
+    Args:
+        rows: each row with its location for error messages.
+        columns: names of the columns "question" and "answer", if the user gave them.
+
+    Raises:
+        TaskError: a row has no question, or its answer is empty or neither a text nor a number.
+    """
     found = []
     for where, row in rows:
         question = _column(row, columns.get("question"), QUESTIONS, where)
@@ -119,7 +140,7 @@ def _gold(answer: object, where: str) -> str:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Returns reward 1 if the answer after the thought is the right one: as a number if that is one, else as text."""
+    """Returns reward 1 if the answer after the thought is right, compared as a number if possible, else as text."""
     question, gold = problem.prompt[-1].content, read_number(problem.answer)
     said = transcript.answer
     if gold is None:
@@ -139,5 +160,5 @@ def _task(name: str, rows: Sequence[dict[str, object]] | Mapping[str, Sequence[d
 
 
 def file_of(where: str) -> Path:
-    """Returns the file or folder in the part of a task's name after "jsonl:"."""
+    """Returns the path of a task jsonl:PATH, a file or a folder, from the part of its name after "jsonl:"."""
     return expanded(where.partition("?")[0], TaskError)

@@ -16,7 +16,7 @@ def installed() -> bool:
 
 @cache
 def library(name: str) -> Any:
-    """Returns a module of reasoning-gym or of one of its dependencies.
+    """Imports and returns a module of reasoning-gym or of one of its dependencies, such as "sympy".
 
     Raises:
         TaskError: the module is not installed.
@@ -31,10 +31,10 @@ def library(name: str) -> Any:
 
 
 def registry() -> tuple[dict[str, tuple[Any, Any]], dict[str, Any]]:
-    """Returns the data sets and the curricula of reasoning-gym, each by name; a data set is its class and config class.
+    """Returns two dictionaries by data set name: its (class, config class), and its curriculum class if it has one.
 
     Raises:
-        TaskError: the package is not installed.
+        TaskError: the package reasoning-gym is not installed.
     """
     library("reasoning_gym")
     factory = library("reasoning_gym.factory")

@@ -19,14 +19,15 @@ Row = tuple[str, Mapping[str, object]]  # location for error messages, and the p
 
 
 def read_lines(path: Path, how: str) -> list[tuple[str, object]]:
-    """Returns the parsed JSON values of a file of JSON Lines, each with its location for error messages.
+    """Returns the parsed JSON values of a JSON Lines file, each as (location for error messages, value).
 
     Args:
-        path: the file; gzipped if its name ends in ".gz". Empty lines are skipped.
-        how: instruction that ends the message of an error.
+        path: the file; it is unpacked if its name ends in ".gz". Empty lines are skipped.
+        how: instruction to the user that ends the message of an error.
 
     Raises:
-        TaskError: the file is missing, too large, empty or not valid JSON; the message names the file and the line.
+        TaskError: the file is missing, empty, larger than 4 GiB, has a line of more than 64 MiB or one that is not
+            valid JSON; the message names the file and the line.
     """
     rows: list[tuple[str, object]] = []
     for number, line in enumerate(_lines(path, how), 1):
@@ -43,9 +44,13 @@ def read_lines(path: Path, how: str) -> list[tuple[str, object]]:
 
 
 def _lines(path: Path, how: str) -> Iterator[bytes]:
-    """Yields the lines of a file, gzipped or not, one at a time; of a line of more than SIZE bytes the first SIZE + 1.
+    """Yields the lines of a file, without their line feeds; a line of more than SIZE bytes is cut to SIZE + 1.
 
-    Lines end with a line feed only, because a question may contain other line separators.
+    Lines end with a line feed only, because a question may contain other line separators. SIZE is 64 MiB.
+
+    Args:
+        path: the file; it is unpacked if its name ends in ".gz".
+        how: instruction to the user that ends the message of an error.
 
     Raises:
         TaskError: the file is missing, too large, or cannot be read or unpacked.
@@ -77,12 +82,16 @@ def _lines(path: Path, how: str) -> Iterator[bytes]:
 
 
 def read_rows(path: Path, how: str) -> list[Row]:
-    """Returns the JSON objects of a file, as `read_lines`; raises TaskError if a line is anything but an object."""
+    """Returns the JSON objects of a JSON Lines file, each as (location for error messages, object); see `read_lines`.
+
+    Raises:
+        TaskError: the file cannot be read, or a line is not a JSON object.
+    """
     return [(where, _object(row, where)) for where, row in read_lines(path, how)]
 
 
 def splits_in(folder: Path) -> tuple[str, ...]:
-    """Returns the splits of a folder: train and test, with validation if the folder contains validation.jsonl."""
+    """Returns the names of a folder's splits: train and test, and validation if it contains validation.jsonl."""
     return SPLITS if (folder / f"{VALIDATION}.jsonl").exists() else (TRAIN, TEST)
 
 
@@ -90,9 +99,12 @@ def read_hub_rows(name: str, file: str, how: str) -> list[Row]:
     """Returns the rows of a Parquet file of a data set on the Hugging Face hub, from the local cache if it is there.
 
     Args:
-        name: name of the data set.
+        name: name of the data set, OWNER/NAME.
         file: path of the Parquet file in the data set.
         how: instruction for work without the hub; ends the message of an error.
+
+    Returns:
+        Each row as (location for error messages, values by column name).
 
     Raises:
         TaskError: the package huggingface_hub is not installed, or the file cannot be downloaded or read.
@@ -113,16 +125,16 @@ def read_hub_rows(name: str, file: str, how: str) -> list[Row]:
 
 
 def hub_splits(name: str, config: str | None, how: str) -> dict[str, list[Row]]:
-    """Returns the rows of a data set on the hub by split, from its Parquet files; a split it has not is left out.
+    """Returns the rows of a data set on the Hugging Face hub by split, for those of train, validation and test it has.
 
     Args:
-        name: name of the data set.
-        config: folder of the Parquet files; None for a data set with one.
+        name: name of the data set, OWNER/NAME.
+        config: folder of the data set's Parquet files; `config=None` takes the only folder.
         how: instruction for work without the hub; ends the message of an error.
 
     Raises:
-        TaskError: the package huggingface_hub is not installed, the data set has no such folder or several, or its
-            files cannot be downloaded or read.
+        TaskError: the package huggingface_hub is not installed, the data set has no folder `config`, or several if
+            `config` is None, or its files cannot be downloaded or read.
     """
     try:
         from huggingface_hub import HfApi  # noqa: PLC0415 an extra, needed for a name of the hub only
@@ -165,12 +177,12 @@ def text_of(row: Row, name: str, *, missing: str | None = None) -> str:
     """Returns a string field of a row, with CRLF line ends converted to LF.
 
     Args:
-        row: the row.
+        row: location for error messages, and values by field name.
         name: name of the field.
-        missing: default for an absent field; None if the field is required.
+        missing: value for an absent field; `missing=None` requires the field.
 
     Raises:
-        TaskError: the field is absent without a default, or is not a string.
+        TaskError: the field is absent and required, or is not a string.
     """
     where, held = row
     value = held.get(name, missing)
@@ -182,10 +194,10 @@ def text_of(row: Row, name: str, *, missing: str | None = None) -> str:
 
 
 def list_of(row: Row, name: str) -> list[object]:
-    """Returns a field of a row that is a list; an absent field and null are an empty list.
+    """Returns a list field of a row; [] if the field is absent or null.
 
     Raises:
-        TaskError: the field is anything else.
+        TaskError: the field is not a list.
     """
     where, held = row
     value = held.get(name)
@@ -196,10 +208,10 @@ def list_of(row: Row, name: str) -> list[object]:
 
 
 def texts_of(row: Row, name: str) -> list[str]:
-    """Returns a field of a row that is a list of strings, CRLF converted to LF; an absent field is an empty list.
+    """Returns a field of a row that is a list of strings, with CRLF converted to LF; [] if the field is absent or null.
 
     Raises:
-        TaskError: the field is anything else.
+        TaskError: the field is not a list of strings.
     """
     where, held = row
     value = held.get(name) or []

@@ -16,11 +16,10 @@ def with_tools(task: Task, toolbox: Toolbox, cost: float = 0.0) -> Task:
     """Returns the task with a toolbox as its environment; its problems and splits are unchanged.
 
     Each call lowers the reward of a correct answer by the fraction `cost`, so that the model learns to solve easy
-    problems without calls. The reward after n calls is R max(1 - n cost, 1/2) for a correct answer with R > 0, and R,
-    unchanged, for any other, because a fraction of a negative reward would be a gain. So no number of calls makes a
-    correct answer worth less than a wrong one. (AdaTIR, Fang and Sun 2026, arXiv 2601.14696, clips in the same spirit,
-    but advantages, and raises the cost on problems that the model finds easy. Here the price is the same for all
-    problems.)
+    problems without calls. After n calls, a correct answer with reward R > 0 earns R max(1 - n cost, 1/2). Every other
+    reward is unchanged, because a fraction of a negative reward would be a gain. So no number of calls makes a correct
+    answer worth less than a wrong one. (AdaTIR, Fang and Sun 2026, arXiv 2601.14696, clips advantages in the same
+    spirit, and raises the cost on problems that the model finds easy. Here the price is the same for all problems.)
 
     Args:
         task: the task to solve.

@@ -23,10 +23,10 @@ class Case:
     Attributes:
         where: location of the problem for messages, such as "train/7".
         problem: the problem.
-        thought: thought before a right answer.
+        thought: text of a thought that leads to the right answer.
         gold: a right answer; None if none is known.
         mistakes: wrong answers, by a description of the fault.
-        others: right answers to other problems.
+        others: right answers to other problems of the task.
     """
 
     where: str
@@ -137,7 +137,7 @@ def _thoughts(case: Case, gold: str) -> Iterator[tuple[str, Transcript]]:
 
 # ---------------------------------------------------------------------------------------- several answers, or retracted
 def _several(case: Case, gold: str) -> Iterator[tuple[str, str]]:
-    """Yields answers that give several candidates, or retract the one they give.
+    """Yields (description, answer) of answers that give several candidates, or retract the one they give.
 
     If many answers are right, two of them side by side may be one (two programs, two steps), so words separate them.
     """
@@ -154,7 +154,13 @@ def _several(case: Case, gold: str) -> Iterator[tuple[str, str]]:
 
 
 def _beside(gold: str, wrong: str, *, single: bool) -> Iterator[tuple[str, str]]:
-    """Yields answers with a right and a wrong candidate, in both orders."""
+    """Yields (description, answer) with a right and a wrong candidate, in both orders.
+
+    Args:
+        gold: a right answer.
+        wrong: a wrong answer.
+        single: whether the problem has only one right answer; if not, bare words side by side are left out.
+    """
     if single:
         yield "several answers, the right one last", f"{wrong} {gold}"
         yield "several answers, the right one first", f"{gold} {wrong}"
@@ -209,7 +215,7 @@ BESIDE_BOXES = (  # "{}" is the place of a box
 
 
 def _changed(gold: str) -> Iterator[tuple[str, str]]:
-    """Yields a right answer, a number or a box, with words or signs that change its meaning."""
+    """Yields (description, answer) with a right number or LaTeX box among words or signs that change its meaning."""
     number, box = read_number(gold), open_box(gold)
     bare = box.inside if isinstance(box, Box) else gold
     if number is not None:
@@ -223,7 +229,7 @@ def _changed(gold: str) -> Iterator[tuple[str, str]]:
 
 
 def boxed(answer: str) -> str:
-    """Returns an answer in a LaTeX box."""
+    """Returns an answer in the LaTeX command for a box, as mathematical answers are marked."""
     return rf"\boxed{{{answer}}}"
 
 
@@ -244,7 +250,7 @@ INVISIBLE = {
 
 
 def _look_alikes(case: Case, gold: str) -> Iterator[tuple[str, str]]:
-    """Yields answers that look like the gold answer but have other characters.
+    """Yields (description, answer) of answers that look like the gold answer but have other characters.
 
     If many answers are right, only numbers are changed: a name in other letters could also be right.
     """
@@ -263,7 +269,12 @@ def _look_alikes(case: Case, gold: str) -> Iterator[tuple[str, str]]:
 
 
 def _rewritten(gold: str, digits: str) -> str:
-    """Returns the answer with its numbers in other digits."""
+    """Returns the answer with its numbers in other digits.
+
+    Args:
+        gold: the answer.
+        digits: the ten digits from 0 to 9 of another script.
+    """
     table = str.maketrans("0123456789", digits)
     return NUMERAL.sub(lambda found: found[0].translate(table), gold)
 

@@ -27,7 +27,7 @@ def pieces(text: str) -> list[str]:
 
 
 def token_of(piece: str) -> int:
-    """Returns the id of a token, the same in every process."""
+    """Returns the id of a token, a hash of its text that is the same in every process."""
     return 1 + crc32(piece.encode("utf-8", "surrogatepass")) % (2**31 - 2)
 
 
@@ -63,7 +63,7 @@ class ScriptedSampler(Sampler):
 
     @property
     def capabilities(self) -> Capabilities:
-        """All but a dtype and a context."""
+        """Token ids, log-probabilities and scoring; no dtype and no limit of the context."""
         return Capabilities(token_ids=True, logprobs=True, scoring=True)
 
     async def extend(
@@ -131,7 +131,7 @@ class ScriptedSampler(Sampler):
 
 
 def _streamed(span: Span, on_token: OnToken) -> int:
-    """Passes the tokens of a span to `on_token`; returns how many were passed before the reply was to end."""
+    """Passes the tokens of a span to `on_token` until it returns False; returns the number of tokens passed."""
     for count, token in enumerate(span.tokens or (), 1):
         if not on_token(span.author, token):
             return count
@@ -139,7 +139,7 @@ def _streamed(span: Span, on_token: OnToken) -> int:
 
 
 def _broken_off(span: Span, words: list[str], count: int) -> Span:
-    """Returns the first tokens of a span, as one that ended by its limit of tokens."""
+    """Returns the span cut after its first `count` tokens, with the stop reason LENGTH."""
     logprobs = None if span.logprobs is None else span.logprobs[:count]
     tokens = None if span.tokens is None else span.tokens[:count]
     return replace(span, text="".join(words[:count]), tokens=tokens, logprobs=logprobs, stop=Stop.LENGTH)
@@ -173,7 +173,7 @@ def _thought(transcript: Transcript) -> tuple[int, bool]:
 
 
 def _logprob(before: int | None, token: int, temperature: float) -> float:
-    """Returns a deterministic fake log-probability of a token after another; 0 for the first token or temperature 0."""
+    """Returns a fake log-probability of a token after another, from their ids; 0 for the first or temperature 0."""
     if before is None or temperature == 0:
         return 0.0
     return -(crc32(f"{before} {token}".encode()) % 997) / 200 / temperature
@@ -191,7 +191,11 @@ class _Writing:
     said: str = ""  # text of the request since the last forced span
 
     def write(self, script: list[str]) -> Iterator[tuple[Author, list[str], Stop | None]]:
-        """Yields the author, the words and the stop reason of each span."""
+        """Yields (author, tokens, stop reason) of each span of the reply.
+
+        Args:
+            script: tokens that the sampler would write without limits.
+        """
         rest = list(reversed(script))
         least, most = self.sampling.min_thinking_tokens, self.sampling.max_thinking_tokens
         while True:
@@ -218,7 +222,7 @@ class _Writing:
                 yield from self._flush(Stop.THOUGHT)
 
     def _say(self, word: str) -> bool:
-        """Writes one word, truncated at the end of a stop string; returns whether there was a stop string."""
+        """Writes one token, truncated at the end of a stop string; returns whether that completed one."""
         self.said += word
         ends = [self.said.index(phrase) + len(phrase) for phrase in self.sampling.stop if phrase in self.said]
         if ends:

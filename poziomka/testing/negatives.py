@@ -24,7 +24,7 @@ def near_miss(answer: str) -> str:
 def mistakes(
     task: Task, problem: Problem, gold: str | None, perturb: Callable[[str], str] | None = None
 ) -> Mapping[str, str]:
-    """Returns wrong answers to a problem, by a description of the fault; long replies use the first one.
+    """Returns wrong answers to a problem, by a description of the fault such as "digits swapped".
 
     The task's own `mistakes` are used if it has them. Otherwise the gold answer is changed: only by `perturb` if that
     is given, only by `near_miss` if the problem has several right answers, and in many ways for any other problem.
@@ -49,7 +49,7 @@ def mistakes(
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two answers are the same text, except for surrounding white space, or contain the same number."""
+    """Returns whether two answers are the same text, surrounding white space aside, or read as the same number."""
     number = read_number(one)
     return one.strip() == other.strip() or (number is not None and number == read_number(other))
 

@@ -16,12 +16,14 @@ Drawn = list[tuple[str, Problem]]  # problems of a split, each with its location
 
 
 def source_rules(task: Task, splits: Sequence[str], problems: int) -> tuple[list[Drawn], float]:
-    """Checks a source; returns each split's first problems, and the mean time of drawing one in seconds.
+    """Checks a task's source of problems; returns each split's first problems, and the mean seconds to draw one.
+
+    A source must return the same problem for the same index, as plain data, and its splits must share no keys.
 
     Args:
         task: task whose source is checked.
         splits: names of splits; splits without problems are skipped if the task has sizes by split.
-        problems: number of problems per split; ten times as many keys are compared, as far as DRAWING allows.
+        problems: number of problems per split; the keys of ten times as many are compared, within two seconds.
 
     Raises:
         AssertionError: the source breaks a rule.
@@ -44,7 +46,7 @@ def source_rules(task: Task, splits: Sequence[str], problems: int) -> tuple[list
 
 
 def _more_keys(task: Task, split: str, problems: int) -> list[str]:
-    """Returns the keys of the problems after the first `problems`, as far as the time limit DRAWING allows."""
+    """Returns the keys of the problems after the first `problems`: nine times as many, or those of two seconds."""
     there, wanted = task.count(split), problems * KEYS_PER_PROBLEM
     began, keys = time.perf_counter(), []
     for index in range(problems, wanted if there is None else min(wanted, there)):

@@ -41,7 +41,7 @@ DEPENDS = ("an echo of the prompt, as the answer", "a sum of the prompt, not wor
 
 @dataclass(frozen=True)
 class Effort:
-    """Limits of a trial: its time, the broken rules that end it, and the lengths of junk replies.
+    """Limits of a trial: its time, the number of broken rules that ends it, and the lengths of junk replies.
 
     Attributes:
         budget: seconds after which no further problem is started; one problem of each split is always tried.
@@ -74,7 +74,8 @@ def trial(
         splits: names of its splits; splits without problems are skipped.
         problems: number of problems per split to score; ten times as many keys are compared.
         seconds: time limit of the scorer for any reply.
-        perturb: turns the gold answer into a wrong one; give your own if an answer close to the gold one can be right.
+        perturb: turns the gold answer into a wrong one; give your own if an answer close to the gold one can be right;
+            None uses the task's own mistakes, or small changes of the gold answer.
         effort: limits of the trial.
     """
     began = time.perf_counter()
@@ -88,7 +89,7 @@ def trial(
 
 
 class Beside:
-    """A scorer that runs in a thread other than the main one, as in a notebook, a pool or a server.
+    """Wrapper that runs a scorer in a thread other than the main one, as a notebook, a pool or a server does.
 
     A scorer that uses SIGALRM for a time limit cannot do so there: it raises, or rejects all answers. A scorer that
     changes a problem's facts, which all attempts share, raises TaskError.
@@ -100,11 +101,20 @@ class Beside:
         self._threads: list[ThreadPoolExecutor] = []
 
     async def ask(self, problem: Problem, transcript: Transcript) -> object:
-        """Returns the result of the scorer's `ask`."""
+        """Returns the result of the wrapped scorer's `ask`, such as a judge model's replies; None if it asks none."""
         return await ask(self.scorer, problem, transcript)
 
     def settle(self, problem: Problem, transcript: Transcript, asked: object) -> Score:
-        """Returns the score of the scorer in its thread."""
+        """Returns the wrapped scorer's score, computed in the other thread.
+
+        Args:
+            problem: the problem.
+            transcript: the attempt.
+            asked: result of `ask`; None if nothing was asked.
+
+        Raises:
+            TaskError: the scorer changed the problem's facts.
+        """
         if not self._threads:
             self._threads.append(ThreadPoolExecutor(1))
         before = deepcopy(problem.facts)
@@ -115,7 +125,7 @@ class Beside:
         return score
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns the score; see `settle`."""
+        """Returns the wrapped scorer's score of an attempt, computed in the other thread; see `settle`."""
         return self.settle(problem, transcript, None)
 
 
@@ -125,12 +135,12 @@ def try_scorer(
     perturb: Callable[[str], str] | None = None,
     effort: Effort = WHOLE,
 ) -> Trial:
-    """Tests a task's scorer on problems.
+    """Tests a task's scorer with right, wrong and degenerate replies; returns counts of replies and broken rules.
 
     Args:
-        scoring: scores the replies; its `task` is tested.
-        drawn: the problems of each split, each with its location.
-        perturb: as for `trial`.
+        scoring: open scorer of the task that is tested.
+        drawn: for each split, its problems as (location for messages such as "train/7", problem).
+        perturb: turns a gold answer into a wrong one; None uses the task's own mistakes, or small changes of it.
         effort: limits of the trial.
     """
     began = time.perf_counter()
@@ -145,7 +155,7 @@ def try_scorer(
 
 
 def _raised(error: Exception) -> str:
-    """Returns the message of an error as a broken rule."""
+    """Returns the sentence about an exception that is recorded as a broken rule."""
     ours = isinstance(error, AssertionError | PoziomkaError)
     return str(error) if ours else f"the task raised {type(error).__name__}: {error}"
 
@@ -181,7 +191,7 @@ async def _try(
 def _cases(
     task: Task, drawn: Sequence[Sequence[tuple[str, Problem]]], perturb: Callable[[str], str] | None
 ) -> Iterator[list[Case]]:
-    """Yields the first problem of each split, then the second of each, and so on."""
+    """Yields the cases of the first problem of each split, then those of the second problem of each, and so on."""
     golds = {where: _gold(task, problem) for row in drawn for where, problem in row}
     answers = [answer for _, answer in golds.values() if answer is not None]
     for row in zip_longest(*drawn):
@@ -198,14 +208,19 @@ def _cases(
 
 
 def _gold(task: Task, problem: Problem) -> tuple[str, str | None]:
-    """Returns a thought and a right answer; the answer is None if the task has none."""
+    """Returns (thought, right answer) of a problem; the answer is None if the task knows none."""
     if task.demonstration is not None:
         return task.demonstration(problem)
     return "hm", problem.answer or None
 
 
 async def _gold_and_mistakes(record: Record, case: Case) -> tuple[Case, Score | None]:
-    """Scores right and almost right answers; a demonstration that fails is not used as a gold answer afterwards."""
+    """Scores a case's right and wrong answers, and records broken rules.
+
+    Returns:
+        The case, without its gold answer if that is a demonstration that the scorer refused; and the score of the gold
+        answer, None if it was refused or none is known.
+    """
     first: Score | None = None
     gold = case.gold
     if gold is not None:

@@ -16,7 +16,7 @@ SHOWN = 160  # characters of a reply in an example
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A reply that broke a rule, or the first that was tried: the problem's key, the reply (abridged) and its score."""
+    """A reply with an unexpected score, or the first of its kind: the problem's key, the abridged reply, its score."""
 
     problem: str
     reply: str
@@ -52,8 +52,8 @@ class Trial:
         task: name of the task.
         rows: results by kind of reply, in the order of their first reply.
         broken: broken rules, one sentence each, in the order of detection.
-        golds: for each problem, whether right answers were accepted, as 0 or 1.
-        wrongs: for each problem, whether wrong answers were accepted, as 0 or 1.
+        golds: for each problem, 1.0 or 0.0 for each right answer: whether the scorer accepted it.
+        wrongs: for each problem, 1.0 or 0.0 for each wrong answer: whether it earned a reward.
         check_seconds: mean time of a check in seconds, with the transfer to and from the scorer's process, without
             junk.
         source_seconds: mean time of drawing a problem in seconds.
@@ -76,27 +76,27 @@ class Trial:
 
     @property
     def gold(self) -> Estimate | None:
-        """Fraction of right answers that are accepted, clustered by problem; None if the task has no right answers."""
+        """Fraction of right answers that are accepted, with its interval; None if the task has no right answers."""
         return proportion(self.golds) if any(self.golds) else None
 
     @property
     def wrong(self) -> Estimate | None:
-        """Fraction of wrong answers that earn a reward, clustered by problem; None if no wrong answer is known."""
+        """Fraction of wrong answers that earn a reward, with its interval; None if no wrong answer is known."""
         return proportion(self.wrongs) if any(self.wrongs) else None
 
     def count(self, *kinds: str) -> tuple[int, int]:
-        """Returns the number of replies of some kinds that earned a reward, and their total number."""
+        """Returns (number of replies that earned a reward, number of replies) for kinds such as WORTHLESS, JUNK."""
         rows = [row for row in self.rows if row.kind in kinds]
         return sum(row.accepted for row in rows), sum(row.count for row in rows)
 
 
 class EnoughError(Exception):
-    """Enough rules are broken to end the trial."""
+    """Raised to end a trial early, after enough broken rules or timeouts."""
 
 
 @dataclass
 class _Rows:
-    """Counts for one row of the trial."""
+    """Counts of one kind of reply in a trial in progress."""
 
     kind: str
     count: int = 0
@@ -108,7 +108,10 @@ class _Rows:
 
 @dataclass
 class Record:
-    """Recorder of a trial in progress."""
+    """Recorder of a trial in progress: scores replies, counts them, and collects broken rules.
+
+    Its methods raise EnoughError after `most` broken rules or three timeouts of the scorer.
+    """
 
     scoring: Scoring
     most: int
@@ -121,7 +124,15 @@ class Record:
     hanging: int = 0
 
     async def score(self, case: Case, kind: str, what: str, transcript: Transcript, *, said: str = "") -> Score:
-        """Scores a reply and counts it; `said` is its name in messages."""
+        """Scores a reply, counts it and returns its score.
+
+        Args:
+            case: the problem with its known answers.
+            kind: kind of the reply: GOLD, MISTAKE, WORTHLESS or JUNK.
+            what: description of the reply, by which replies are counted.
+            transcript: the transcript with the reply.
+            said: name of the reply in messages; "" for `what` with the problem's location.
+        """
         row = self.rows.setdefault(what, _Rows(kind))
         began = time.perf_counter()
         score = await self.scoring.score(case.problem, transcript)
@@ -155,7 +166,16 @@ class Record:
             raise EnoughError
 
     def breaks(self, rule: str, what: str, sentence: str) -> None:
-        """Records a broken rule, once for all replies with the same description."""
+        """Records a broken rule, once for all replies with the same description; may end the trial.
+
+        Args:
+            rule: name of the rule.
+            what: description of the reply.
+            sentence: the violation, for the user.
+
+        Raises:
+            EnoughError: `most` rules are broken.
+        """
         if (rule, what) not in self.rules:
             self.rules.add((rule, what))
             self.broken.append(sentence)
@@ -163,7 +183,7 @@ class Record:
             raise EnoughError
 
     def trial(self, seconds: float) -> Trial:
-        """Returns the result of the trial."""
+        """Returns the result of the trial; `seconds` is its duration."""
         rows = [
             Row(row.kind, what, row.count, row.accepted, row.failed, row.example)
             for what, row in self.rows.items()
@@ -191,5 +211,5 @@ def earns(score: Score) -> bool:
 
 
 def ends(text: str) -> str:
-    """Returns a text, with the middle of a long one left out."""
+    """Returns a text, with its middle left out if it is longer than 160 characters (SHOWN)."""
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"

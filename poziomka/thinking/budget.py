@@ -23,11 +23,11 @@ from poziomka.core.transcript import CLOSE, THINK, Author, Span, Transcript
 
 @dataclass(frozen=True)
 class Budget(Strategy):
-    """Bounds the thinking tokens of a strategy's attempts; overrides the request's own bounds.
+    """Strategy that bounds the thinking tokens of another strategy's attempts, in place of the request's own bounds.
 
     Attributes:
         most: maximum number of thinking tokens: the thought is then closed by a forced "</think>"; None for no limit.
-        least: minimum number of thinking tokens: the thought cannot be closed before.
+        least: minimum number of thinking tokens: the model cannot close the thought before.
         inner: strategy that makes the attempts.
     """
 
@@ -44,7 +44,7 @@ class Budget(Strategy):
         open_session: OpenSession | None = None,
         problem: Problem | None = None,
     ) -> Attempt:
-        """Returns an attempt of the inner strategy within the budget; see Strategy."""
+        """Returns an attempt of the inner strategy within the budget; see Strategy.attempt for the arguments."""
         params = replace(params, min_thinking_tokens=self.least, max_thinking_tokens=self.most)
         return await self.inner.attempt(sampler, prompt, params, open_session=open_session, problem=problem)
 
@@ -57,7 +57,7 @@ class Budget(Strategy):
         open_session: OpenSession | None = None,
         problem: Problem | None = None,
     ) -> list[Attempt]:
-        """Returns attempts of the inner strategy within the budget; see Strategy."""
+        """Returns attempts of the inner strategy within the budget; see Strategy.attempts for the arguments."""
         within = [replace(how, min_thinking_tokens=self.least, max_thinking_tokens=self.most) for how in params]
         return await self.inner.attempts(sampler, prompt, within, open_session=open_session, problem=problem)
 
@@ -74,7 +74,7 @@ async def fork(sampler: Sampler, long: Transcript, sampling: SamplingParams, bud
         sampler: sampler of the long reply.
         long: transcript with the long thought, which is its first MODEL span.
         sampling: parameters of the long reply, seed included.
-        budget: thinking tokens.
+        budget: maximum number of thinking tokens of the returned reply.
     """
     first = next((number for number, span in enumerate(long) if span.author is Author.MODEL), None)
     if first is None:
@@ -105,14 +105,14 @@ def at_budgets(
     Args:
         sampler: samples the replies.
         task: task without an environment.
-        sampling: parameters of every request, seeds and `max_thinking_tokens` aside.
-        budgets: thinking tokens, 0 or more each.
-        problems: number of problems, from index 0; all of a smaller split.
-        attempts: attempts per problem.
-        scoring: the scorer's workers, to reuse between calls; None for workers of this call.
+        sampling: sampling parameters of all requests; seed and `max_thinking_tokens` are replaced.
+        budgets: maximum numbers of thinking tokens, 0 or more each.
+        problems: number of problems, from index 0; a smaller split is used whole.
+        attempts: number of attempts per problem.
+        scoring: the scorer's workers, to reuse between calls; None starts workers for this call.
 
     Returns:
-        The evaluation of each budget.
+        The evaluation at each budget; the key is the budget in tokens.
 
     Raises:
         SettingsError: there are no budgets, one is negative, or the task has an environment, whose replies inside a
@@ -148,8 +148,8 @@ def shorter(
         sampler: sampler of the long replies.
         scoring: workers of the task's scorer.
         longest: groups that were collected at the larger budget.
-        sampling: parameters of every request at the larger budget, seeds aside.
-        budget: thinking tokens.
+        sampling: sampling parameters at the larger budget; each rollout has its own seed.
+        budget: maximum number of thinking tokens of the returned rollouts.
     """
 
     async def one(rollout: Rollout) -> Rollout:

@@ -17,7 +17,7 @@ Reward = Literal["scorer", "vote", "agreement"]
 
 
 def last_words(transcript: Transcript) -> str | None:
-    """Returns the stripped text after the thought; None if there is none."""
+    """Returns a reply's text after its thought, stripped; None if there is no such text."""
     return transcript.answer or None
 
 
@@ -32,8 +32,8 @@ class Majority(Strategy):
                    2504.16084)
 
     Attributes:
-        votes: replies per attempt, 1 or more.
-        read: returns the answer of a reply; None for a reply without one, which has no vote.
+        votes: number of replies per attempt, 1 or more.
+        read: function that returns the answer of a reply; None for a reply without an answer, which has no vote.
         reward: scorer, vote or agreement.
 
     Raises:
@@ -45,7 +45,7 @@ class Majority(Strategy):
     reward: Reward = "scorer"
 
     def __post_init__(self) -> None:
-        """Checks the settings."""
+        """Raises SettingsError if there is no vote, or no reward of that name."""
         if self.votes < 1:
             message = f"a majority needs at least 1 vote: received {self.votes}"
             raise SettingsError(message)
@@ -77,7 +77,7 @@ class Majority(Strategy):
     def _rewards(
         self, answers: Sequence[str | None], winner: str | None, problem: Problem | None
     ) -> list[float] | list[None]:
-        """Returns the reward of each reply; None leaves it to the scorer, as without a problem, outside training."""
+        """Returns the reward of each reply; None (also outside training, without a problem) leaves it to the scorer."""
         if self.reward == "agreement":
             return [float(answer is not None and answer == winner) for answer in answers]
         if self.reward == "vote" and problem is not None:

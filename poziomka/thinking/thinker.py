@@ -10,7 +10,7 @@ from poziomka.core.transcript import Author, Span, Transcript, Tried
 
 @dataclass(frozen=True)
 class Thinker(Sampler):
-    """Continues a transcript with the answer of a strategy.
+    """Sampler that runs a strategy for each request and continues the transcript with the strategy's answer.
 
     Attributes:
         sampler: sampler that the strategy uses.
@@ -22,13 +22,15 @@ class Thinker(Sampler):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Features of the inner sampler."""
+        """Capabilities of the inner sampler."""
         return self.sampler.capabilities
 
     async def extend(
         self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None
     ) -> Transcript:
-        """Returns the transcript of the answering branch, with the other branches in its `tried`.
+        """Returns the transcript continued by one attempt of the strategy: its answering branch.
+
+        The attempt's other branches, such as outvoted replies, are in the transcript's `tried`.
 
         Args:
             transcript: the prompt, or a conversation so far.
@@ -36,8 +38,8 @@ class Thinker(Sampler):
             on_token: called for the tokens of the answering branch only, after the attempt; its result is ignored.
 
         Raises:
-            SamplerError: as the inner sampler.
-            EnvironmentFailure: the attempt failed.
+            SamplerError: the inner sampler raised it.
+            EnvironmentFailure: the strategy's attempt has a failure, which is the message.
         """
         attempt = await self.strategy.attempt(self.sampler, transcript, sampling)
         if attempt.failure is not None:
@@ -51,7 +53,7 @@ class Thinker(Sampler):
         return answer.aside(_put_aside(answer, other) for other in others)
 
     async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
-        """Returns the log-probabilities of the inner sampler; see Sampler."""
+        """Returns the inner sampler's log-probability of each token of a transcript; see Sampler.score."""
         return await self.sampler.score(transcript, temperature)
 
 
@@ -71,6 +73,6 @@ def _shared(one: Transcript, other: Transcript) -> int:
 
 
 def _put_aside(answer: Transcript, other: Transcript) -> Tried:
-    """Returns the part of a branch after the spans that it shares with the answer."""
+    """Returns the branch `other` as a discarded continuation: its spans after those it shares with the answer."""
     count = _shared(answer, other)
     return Tried(sum(map(len, answer.spans[:count])), other.spans[count:])

@@ -25,8 +25,8 @@ class Command:
 
     Attributes:
         about: description for --help.
-        options: adds the command's options to a parser.
-        act: runs the command with parsed options; returns the exit status.
+        options: function that adds the command's options to its argument parser.
+        act: function that runs the command with parsed options and returns the exit status.
     """
 
     about: str
@@ -35,7 +35,7 @@ class Command:
 
 
 def say(message: object) -> None:
-    """Prints a message to stderr on one line."""
+    """Prints "poziomka: " and a message to stderr on one line, cut after 2,000 characters (LONGEST)."""
     words = " ".join(str(message).split())
     print(f"poziomka: {words if len(words) <= LONGEST else words[:LONGEST] + '…'}", file=sys.stderr)
 

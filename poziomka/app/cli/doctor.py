@@ -26,7 +26,7 @@ SHOWN = 600  # largest number of characters of a rollout
 
 
 def doctor(path: Path | None, changes: tuple[str, ...], *, as_json: bool, console: Console | None = None) -> bool:
-    """Examines a recipe and prints the findings; returns whether no check failed.
+    """Runs `poziomka doctor` on a recipe: prints the finding of each check; returns whether none failed.
 
     Args:
         path: file of the recipe, or a run's folder; None for the default recipe.
@@ -89,7 +89,7 @@ def doctor_of_sandbox(*, as_json: bool, console: Console | None = None) -> bool:
 
 
 def line(finding: Finding) -> Table:
-    """Returns one finding as a table row, with its advice on a second line."""
+    """Returns the output for one finding: status, name and figure in columns, with the advice on a second line."""
     word, style = MARKS[finding.status]
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=4)
@@ -117,9 +117,10 @@ def _ending(findings: list[Finding], took: float) -> str:
 
 
 def show_weights(bench: Bench, console: Console) -> None:
-    """Prints one rollout with positive and one with negative policy weights, coloured by the weight of each stretch.
+    """Prints one rollout with positive and one with negative policy weights, coloured by the sign of the weights.
 
-    Without colour, each stretch is a line: + for a positive weight, - for a negative one, a space for none.
+    A token's policy weight is its factor in the loss. Without colour, each stretch of tokens of one author and weight
+    is a line that begins with + for a positive weight, - for a negative one, or a space for none.
     """
     found = coloured(bench)
     if not found:
@@ -155,7 +156,7 @@ def _style(weight: float, author: Author) -> str:
 
 
 def _cut(text: Text) -> Text:
-    """Returns the text, with the middle left out if it is longer than SHOWN."""
+    """Returns the text, with the middle left out if it is longer than 600 characters (SHOWN)."""
     if len(text) <= SHOWN:
         return text
     half = SHOWN // 2

@@ -26,17 +26,17 @@ BOOKS = (OPTIMIZER, STATE, MANIFEST)
 
 
 def export(source: Path, gguf: Path | None, folder: Path | None, kind: str | None) -> list[str]:
-    """Writes the weights to a GGUF file, a folder, or both; returns the run's notes and a sentence for each output.
+    """Writes weights to a GGUF file, a folder, or both; returns the run's notes and a sentence for each output.
 
     Args:
-        source: folder of a run, for its newest sound checkpoint, or of a checkpoint.
-        gguf: the GGUF file to write; None for none.
-        folder: the folder to write in the hub's layout, with adapters merged; None for none.
-        kind: type of the GGUF file's weights: f32, f16 or bf16; None for f32.
+        source: folder of a checkpoint, or of a run, whose newest undamaged checkpoint is taken.
+        gguf: the GGUF file to write; None writes none.
+        folder: the folder to write in the Hugging Face layout, with LoRA adapters merged; None writes none.
+        kind: type of the GGUF file's weights: f32, f16 or bf16; None means f32, and is required without `gguf`.
 
     Raises:
-        PoziomkaError: the kind is unknown or there is no GGUF file to have it, there are no weights, the base model of
-            a run's adapters has changed, the folder is not empty, or llama.cpp does not support the model.
+        PoziomkaError: the kind is unknown, or given without a GGUF file; there are no weights; the base model of a
+            run's adapters has changed; the folder is not empty; or llama.cpp does not support the model.
     """
     if gguf is None and folder is None:
         message = "export needs to know what to write: give --gguf FILE or --folder FOLDER"
@@ -82,7 +82,7 @@ def _whole(saved: Path) -> Iterator[Path]:
 
 
 def _save(saved: Path, folder: Path) -> None:
-    """Writes the model of a checkpoint without the files that only a run needs."""
+    """Writes the model of a checkpoint, adapters merged, without optimizer and other state of the run."""
     if base_of(saved) is None:
         shutil.copytree(saved, folder, ignore=shutil.ignore_patterns(*BOOKS), dirs_exist_ok=True)
         return

@@ -1,4 +1,4 @@
-"""`poziomka init`: writes a task of one's own, its test and a recipe, which run at once."""
+"""`poziomka init`: writes the files of a new task, its test and a recipe, ready to run."""
 
 import re
 from pathlib import Path
@@ -79,7 +79,7 @@ curve_attempts = 1
 
 
 def init(name: str) -> str:
-    """Writes the folder NAME with task.py, test_task.py and recipe.toml; returns what can be done with them.
+    """Writes a folder with task.py, test_task.py and recipe.toml; returns lines about the files and next commands.
 
     Args:
         name: name of the task and of the new folder: letters, digits and "_".

@@ -21,14 +21,14 @@ STAGE = "learn"  # name of these updates in the metrics
 def learn(
     folder: Path, source: Path, scores: Path | None, settings: Mapping[str, Any], rate: float | None = None
 ) -> list[str]:
-    """Updates a run's weights from a journal; returns sentences about skipped rollouts and the result.
+    """Runs `poziomka learn`: updates a run's weights from journaled rollouts; returns notes and a result sentence.
 
     Args:
         folder: folder of the run; no other process may write to it.
         source: a journal file, or a folder of journals.
         scores: JSON lines with later scores; None to use the journal's scores.
-        settings: fields of OfflineSettings by name; missing ones and None stand for the defaults.
-        rate: learning rate; None for the highest of the stage that the run is in.
+        settings: fields of OfflineSettings by name; missing and None fields have their defaults.
+        rate: learning rate; None takes the highest rate of the stage that the run is in.
 
     Raises:
         PoziomkaError: the update is not possible; the run is unchanged.
@@ -60,10 +60,10 @@ def learn(
 
 
 def enter(training: Training) -> None:
-    """Enters the stage that follows fine-tuning, with a learner of its own, where the run has come to its end.
+    """Enters the first unfinished stage after sft, with a new learner, if the run has not begun that stage yet.
 
     Raises:
-        LearningError: the run is in the middle of fine-tuning, which a later stage begins with.
+        LearningError: a stage before it, such as sft, is unfinished.
     """
     progress, stages = training.progress, training.recipe.stage
     later = [stage for stage in stages if stage.kind != "sft" and stage.name not in progress.stages.ended]

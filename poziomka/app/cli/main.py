@@ -24,7 +24,7 @@ OUT_OF_MEMORY = "can't allocate memory"  # torch raises RuntimeError where Pytho
 
 
 class Parser(ArgumentParser):
-    """Argument parser that raises SettingsError instead of printing the usage; argparse documents `error` for that."""
+    """Argument parser that raises SettingsError on wrong arguments, instead of printing the usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
         """Raises SettingsError with argparse's message."""
@@ -47,7 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _clean_streams() -> Iterator[None]:
-    """Cleans all text written to stdout and stderr within the context; replaces closed streams by /dev/null."""
+    """Within the context, replaces control characters in text written to stdout and stderr.
+
+    Standard streams that are closed are replaced by /dev/null.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in the order of their file descriptors
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 open until the process ends
@@ -157,7 +160,7 @@ def _demand_known(arguments: Sequence[str], parser: ArgumentParser) -> None:
 
 
 def _lacking(error: Exception) -> str | None:
-    """Returns a sentence about missing memory or a missing package; None for all other exceptions."""
+    """Returns a sentence for an exception about missing memory or a missing package; None for any other one."""
     if isinstance(error, MemoryError) or OUT_OF_MEMORY in str(error):
         return "there is not enough memory: ask for a smaller model, fewer problems or fewer attempts"
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("poziomka"):

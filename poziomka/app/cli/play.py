@@ -18,12 +18,12 @@ SECONDS = 30.0  # time limit of one check
 
 @dataclass(frozen=True)
 class Game:
-    """Selection of a task's problems to play.
+    """Selection of a task's problems for a person to answer.
 
     Attributes:
         name: name of the task.
-        split: "train", "test", …; None for the training split, or the test split if there is none.
-        level: difficulty; None for the task's own mixture.
+        split: "train", "test", …; None for the training split, or for the test split if that is empty.
+        level: difficulty; None for the mixture of levels that training has.
         count: largest number of problems.
     """
 
@@ -34,7 +34,7 @@ class Game:
 
 
 def play(game: Game) -> None:
-    """Prints problems, reads an answer to each from stdin, and prints its score and, if it is wrong, a correct answer.
+    """Prints problems, reads an answer to each from stdin, and prints its score, with a correct answer if it is wrong.
 
     Ends after the last problem, at the end of stdin or on Ctrl-C, and prints a summary.
 
@@ -75,14 +75,14 @@ def _asked(problem: Problem, number: int, count: int) -> str:
 
 
 def _several_lines(task: Task, problem: Problem) -> bool:
-    """Whether an answer may have several lines: a correct one has, or none is known."""
+    """Returns whether to read answers of several lines: if a known correct one has several, or none is known."""
     if not problem.answer and task.demonstration is None:
         return True
     return "\n" in (problem.answer or solution(task, problem)[1]).strip()
 
 
 def _read(*, several: bool) -> str | None:
-    """Returns an answer from stdin; None at the end of the input."""
+    """Returns an answer of one or, if `several`, more lines from stdin; None at the end of the input."""
     lines: list[str] = []
     print(
         "your answer, ended by an empty line or a single dot:" if several else "your answer: ",

@@ -15,7 +15,10 @@ MAIN, ARMS = "recipe.toml", "arms.toml"  # main recipe of a folder; variants tha
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Returns the files of the shipped recipes by name: FOLDER/recipe.toml is FOLDER, FOLDER/X.toml is FOLDER/X."""
+    """Returns the files of the shipped recipes by name.
+
+    The name of FOLDER/recipe.toml is FOLDER; that of any other file FOLDER/X.toml is FOLDER/X.
+    """
     if (REPOSITORY / "pyproject.toml").is_file():
         files = list((REPOSITORY / "recipes").glob("*/*.toml"))
     else:
@@ -59,7 +62,7 @@ def list_recipes() -> str:
 
 
 def convert(old: Path, new: Path | None) -> str:
-    """Writes a recipe of schema 1 in schema 2; returns its text, or where it was written.
+    """Converts a recipe of schema 1 to schema 2; returns its text or, with `new`, a sentence about the written file.
 
     Args:
         old: file of the recipe, or a run's folder.

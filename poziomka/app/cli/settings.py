@@ -29,10 +29,10 @@ def type_of(setting: Setting) -> str:
 
 
 def list_settings(prefix: str = "") -> str:
-    """Returns two lines for each setting: name, default, type and range, then its meaning.
+    """Returns two lines for each setting of recipes: name, default, type and range, then its meaning.
 
     Args:
-        prefix: prefix of the settings' names, or another library's name of a setting; "" for all.
+        prefix: prefix of the settings' names, or a setting's name in another library, such as "lr"; "" lists all.
 
     Raises:
         SettingsError: no setting's name has this prefix.

@@ -22,7 +22,7 @@ TAKEN = {  # options that each action accepts
 
 
 def options(parser: ArgumentParser) -> None:
-    """Adds the options of the command to a parser."""
+    """Adds the options of `poziomka tasks` to its argument parser."""
     words = "|".join(TASK_ACTIONS)
     parser.add_argument("action", nargs="?", default="list", metavar=words, help="action (list)")
     parser.add_argument("names", nargs="*", metavar="NAME", help="task to show or play; tasks to check")
@@ -37,7 +37,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def _demand_taken(given: Namespace) -> None:
-    """Raises SettingsError for an option that the action would ignore; None and False: the option is not given."""
+    """Raises SettingsError if an option is given that the action ignores; None and False are options not given."""
     for name in ("split", "level", "count", "all", "problems", "json"):
         if getattr(given, name) not in (None, False) and name not in TAKEN[given.action]:
             known = ", ".join(f"--{each}" for each in TAKEN[given.action])
@@ -46,7 +46,7 @@ def _demand_taken(given: Namespace) -> None:
 
 
 def act(given: Namespace) -> int:
-    """Runs the action; returns the exit status.
+    """Runs the action of `poziomka tasks` (list, show, play or check); returns the exit status.
 
     Raises:
         SettingsError: the action is unknown, or does not take an option or this number of names.

@@ -19,7 +19,7 @@ def list_tasks(family: str | None = None, *, as_json: bool = False) -> str:
     """Returns a line for each task: name, levels, and the first line of its description.
 
     Args:
-        family: NAME of tasks NAME:WHERE, to list each available WHERE; None for all tasks.
+        family: NAME of a family of tasks NAME:WHERE, to list each available WHERE; None lists all tasks.
         as_json: return a JSON list of the tasks' full names and descriptions instead.
 
     Raises:
@@ -68,17 +68,17 @@ def _list_family(name: str) -> str:
 def show_task(
     name: str, *, split: str | None = None, level: int | None = None, count: int = 3, as_json: bool = False
 ) -> str:
-    """Returns the first `count` problems of a split, with answers and written-out solutions, and the task's limits.
+    """Returns the first problems of a split as text, with answers and solutions, and what the task does not measure.
 
     Args:
         name: name of the task.
-        split: "train", "test", …; None for the training split, or the test split if there is none.
-        level: difficulty; None for the task's own mixture.
+        split: "train", "test", …; None for the training split, or for the test split if that is empty.
+        level: difficulty; None for the mixture of levels that training has.
         count: number of problems.
         as_json: return one JSON object instead of text.
 
     Raises:
-        TaskError: no such task, split or level, more than MOST problems, an empty split, or its source raised.
+        TaskError: no such task, split or level, a count above 10,000 (MOST), an empty split, or its source raised.
     """
     demand_few(count)
     task = task_named(name)
@@ -97,7 +97,7 @@ def show_task(
 
 
 def split_of(task: Task, split: str | None = None) -> str:
-    """Returns a split of a task; for None "train", or "test" for a task without training problems.
+    """Returns the name of a split that the task has; None gives "train", or "test" if there are no training problems.
 
     Raises:
         TaskError: the task has no such split.
@@ -112,21 +112,26 @@ def split_of(task: Task, split: str | None = None) -> str:
 
 
 def demand_few(count: int) -> None:
-    """Raises TaskError if more than MOST problems are asked for."""
+    """Raises TaskError if `count` is above 10,000 (MOST), the most problems that are shown or played at once."""
     if count > MOST:
         message = f"at most {MOST:,} problems are shown or played at once: received --count {count:,}"
         raise TaskError(message)
 
 
 def solution(task: Task, problem: Problem) -> tuple[str, str]:
-    """Returns a thought ("" without a demonstration) and a correct answer, for display."""
+    """Returns (thought, correct answer) of a problem for display; the thought is "" if the task demonstrates none."""
     if task.demonstration is not None:
         return task.demonstration(problem)
     return "", problem.answer or "(many are right)"
 
 
 def said(who: str, words: str) -> str:
-    """Returns text after its author's name, with further lines indented below the first."""
+    """Returns a message formatted for the terminal: the author's name, then the text, further lines indented.
+
+    Args:
+        who: name of the author.
+        words: the message, from which control characters are removed.
+    """
     return f"  {who:<8} " + visible(words).strip().replace("\n", "\n" + " " * 11)
 
 

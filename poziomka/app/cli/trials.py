@@ -27,10 +27,10 @@ LEGEND = "rest: earned by other replies that must earn nothing · ms: a check ·
 
 
 def check(names: Sequence[str], *, everything: bool, problems: int, as_json: bool) -> bool:
-    """Runs the trials of tasks and prints the results; returns whether all passed.
+    """Runs `poziomka tasks check`: tests tasks and their scorers, prints the results, returns whether all passed.
 
     Args:
-        names: names of tasks; NAME alone of NAME:WHERE stands for each WHERE that needs no files.
+        names: names of tasks; the NAME of tasks NAME:WHERE stands for each WHERE that needs no files of the user.
         everything: check all tasks that need no files, instead of `names`.
         problems: number of problems of each split.
         as_json: print one JSON object instead of a table.
@@ -85,10 +85,10 @@ def _named(name: str) -> list[str]:
 
 # ---------------------------------------------------------------------------------------------------- several at once
 def trials(names: Sequence[str], problems: int, workers: int = WORKERS) -> Iterator[tuple[str, Trial]]:
-    """Runs trials in worker processes; yields each task's name with its trial as soon as it is done.
+    """Tests tasks in worker processes; yields each task's name with the result as soon as it is done.
 
-    A task whose process dies or exceeds LONGEST counts as broken. The workers are forks of this process, which has not
-    imported torch: they start at once, and have the tasks that tests register.
+    A task whose process dies or takes more than 240 seconds (LONGEST) counts as broken. The workers are forks of this
+    process, which has not imported torch: they start at once, and have the tasks that tests register.
 
     Args:
         names: full names of tasks.
@@ -145,7 +145,7 @@ def _received(pipe: Connection) -> Trial | None:
 
 
 def _serve(pipe: Connection, problems: int, parent: int) -> None:
-    """Main loop of a worker: receives names, tests the tasks, sends the trials."""
+    """Runs the loop of a worker process: receives a task's name, tests the task, sends the result."""
     try:
         while os.getppid() == parent:
             pipe.send(_tried(pipe.recv(), problems))

@@ -30,7 +30,7 @@ REHEARSED = "doctor-rehearsal"  # policy version that the sampler must report af
 
 
 def logprobs(bench: Bench) -> Finding:
-    """Compares the sampler's log-probabilities with those of the learner's weights, at the recipe's temperature."""
+    """Checks that the sampler's stored log-probabilities are those of the learner's weights at the same temperature."""
     name = "log-probabilities"
     parts, bound = bench.parts, BOUNDS[bench.parts.precision]
     rollouts = [group[0] for group in bench.groups if own_tokens(group[0])]
@@ -61,7 +61,7 @@ def logprobs(bench: Bench) -> Finding:
 
 
 def _gaps(parts: Parts, transcript: Transcript) -> list[float]:
-    """Returns the learner's minus the stored log-probability of each MODEL token with a stored one."""
+    """Returns the learner's minus the sampler's stored log-probability of MODEL tokens that have a stored one, nats."""
     said = _said(parts, transcript)
     gaps: list[float] = []
     place = 0
@@ -104,8 +104,8 @@ def rehearse(bench: Bench) -> list[Finding]:
     """Takes test steps, publishes their weights to the sampler, and undoes them.
 
     Returns:
-        A failure of the learner's own log-probabilities, if any; whether a batch with mixed rewards gives every trained
-        tensor a gradient; whether an update reaches the sampler.
+        Findings: a failure, if the log-probabilities of the training pass differ from the sampler's; whether a batch
+        with mixed rewards gives every trained tensor a gradient; whether updated weights reach the sampler.
     """
     parts, groups = bench.parts, bench.few
     version = next((rollout.policy for rollout in bench.rollouts if rollout.policy), "initial")
@@ -130,9 +130,10 @@ def _largest(parts: Parts) -> dict[str, float]:
 
 
 def _own_pass(bench: Bench, kl: float) -> list[Finding]:
-    """Returns a failure if log-probabilities of the learner's training pass, packed and split, differ; else [].
+    """Returns a failure if log-probabilities of the learner's packed training pass differ from the sampler's; else [].
 
-    Small differences Δ have a KL of about Δ²/2; ten times the bound's square tolerates a few large ones.
+    `kl` is KL(sampler ‖ learner) in nats per token. Small differences Δ have a KL of about Δ²/2; ten times the bound's
+    square tolerates a few large ones.
     """
     most = min(KL_BOUNDS[bench.parts.precision], 10 * BOUNDS[bench.parts.precision] ** 2)
     if kl <= most:
@@ -178,7 +179,12 @@ def _gradient(bench: Bench, norm: float, largest: dict[str, float]) -> Finding:
 
 
 def _update(bench: Bench, favoured: Sequence[Rollout]) -> Finding:
-    """Makes some attempts likelier, loads the weights into the sampler, and compares both models' log-probabilities."""
+    """Takes steps that make some rollouts likelier, loads the weights into the sampler, and compares log-probabilities.
+
+    Args:
+        bench: the components and their rollouts.
+        favoured: the rollouts that the steps reward.
+    """
     name, parts = "update to sampler", bench.parts
     batch = _batch(bench, [[rollout] for rollout in favoured], [[1.0] for _ in favoured])
     learner, sampler = _likely(parts, favoured), _likely_to_sampler(parts, favoured)

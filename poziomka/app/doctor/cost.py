@@ -18,7 +18,7 @@ TIGHT = 0.8  # share of free memory above which the estimate is too uncertain to
 
 
 def memory(bench: Bench) -> Finding:
-    """Compares the estimated peak memory of a step with the free memory."""
+    """Compares the estimated peak memory of a training step with the free memory."""
     parts, name = bench.parts, "memory"
     turns = parts.task.environment is not None
     context = None if parts.recipe is None else parts.recipe.model.context
@@ -31,7 +31,7 @@ def memory(bench: Bench) -> Finding:
 
 
 def variance(bench: Bench) -> Finding:
-    """Checks that attempts at a problem differ in reward, since equal rewards give no gradient."""
+    """Checks that attempts at the same problem differ in reward, since equal rewards in a group give no gradient."""
     name = "rewards"
     judged = [rollout for rollout in bench.rollouts if rollout.score.reward is not None]
     if not judged:
@@ -51,8 +51,9 @@ def variance(bench: Bench) -> Finding:
 def seconds(bench: Bench) -> Finding:
     """Estimates the time of a step and of the whole run from the measured times of sampling and learning.
 
-    Sequences sampled in one batch share work: more of them take no longer at best, proportionally longer at worst.
-    Without a recipe, only the time of reinforcement is estimated.
+    The estimate is a range, because sequences sampled in one batch share work: at best, more of them take no longer
+    than the measured ones; at worst, proportionally longer. Without a recipe, only the time of reinforcement is
+    estimated.
     """
     settings, taken = bench.parts.settings, bench.seconds
     rows = settings.prompts_per_step * settings.group_size
@@ -68,7 +69,7 @@ def seconds(bench: Bench) -> Finding:
 
 
 def _around(bench: Bench) -> dict[str, tuple[float, float]]:
-    """Returns the least and most seconds of the other stages and of all evaluations, by their description."""
+    """Returns (least, most) seconds of each sft stage and of all evaluations, by a description of each."""
     recipe = bench.parts.recipe
     if recipe is None:
         return {}
@@ -84,7 +85,7 @@ def _around(bench: Bench) -> dict[str, tuple[float, float]]:
 
 
 def _sampling(bench: Bench, sizes: Sequence[int]) -> tuple[float, float]:
-    """Returns the least and most seconds to sample batches of the given sizes one after another."""
+    """Returns the least and most seconds to sample batches one after another; `sizes` are their rollouts."""
     taken, count, together = bench.seconds["sampling"], len(bench.rollouts), EngineLimits().rows
     least = taken * sum(ceil(size / together) for size in sizes)
     return least, max(least, taken * sum(sizes) / count)

@@ -37,7 +37,7 @@ CHECKS: dict[str, Check] = {
 
 
 def examine(bench: Bench) -> Iterator[Finding]:
-    """Runs all checks and yields each finding at once; the examined parts are unchanged afterwards.
+    """Runs all checks in order and yields each finding when it is made; the examined components are unchanged.
 
     An exception of a check becomes a failed finding. If the memory is too small, the remaining checks, which would need
     it, are skipped.
@@ -57,7 +57,9 @@ def examine(bench: Bench) -> Iterator[Finding]:
 
 
 def parts_of(recipe: Recipe) -> Parts:
-    """Builds the components of a recipe with its initial weights; its first stage of reinforcement is rehearsed.
+    """Builds the components of a recipe with its initial weights, and a learner for its first stage of kind rl.
+
+    A recipe without such a stage is examined with the default settings of one.
 
     Raises:
         PoziomkaError: the recipe cannot be built.

@@ -15,7 +15,7 @@ NAME = "chat format"
 
 
 def template(bench: Bench) -> Finding:
-    """Appends a tool's answer and a second question to a reply, and checks that all earlier tokens are unchanged."""
+    """Checks that appending a tool's answer and a second question to a reply changes no earlier token."""
     chat, task = bench.parts.chat, bench.parts.task
     problem, other = bench.problems[:2]
     transcript = chat.read(asked(task, problem))
@@ -60,7 +60,7 @@ def written_out(task: Task, problem: Problem) -> tuple[str, str]:
 
 
 def _reply(tokenizer: Tokenizer, before: Transcript, thought: str, answer: str) -> Span:
-    """Returns a reply in smaller tokens than the tokenizer would use for its text, as a model may write it."""
+    """Returns a reply as a model may write it: in smaller tokens than the tokenizer would use for the same text."""
     opened = not tokenizer.think or tuple(before.tokens[-len(tokenizer.think) :]) == tuple(tokenizer.think)
     tokens = [*([] if opened else tokenizer.think), *_pieces(tokenizer, f" {thought} "), *tokenizer.close]
     tokens += [*_pieces(tokenizer, f" {answer}"), tokenizer.end]

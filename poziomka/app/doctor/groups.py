@@ -55,7 +55,7 @@ def _asked(rollout: Rollout) -> bytes:
 
 
 def weights(bench: Bench) -> Finding:
-    """Checks that only MODEL tokens have a policy weight, with the sign of their rollout's advantage.
+    """Checks that only MODEL tokens have a policy weight (factor in the loss), with the sign of the advantage.
 
     Examines the sampled rollouts and two artificial ones with tokens of all authors.
     """
@@ -95,7 +95,10 @@ def weights(bench: Bench) -> Finding:
 
 
 def _everybody(bench: Bench) -> Group:
-    """Returns two attempts at the first problem with tokens of prompt, model, tool, template and forced text."""
+    """Returns an artificial group of a right and a wrong rollout with tokens of all authors.
+
+    The authors are those of the prompt, the model, a tool, the template and forced text.
+    """
     task, tokenizer, problem = bench.parts.task, bench.parts.chat.tokenizer, bench.problems[0]
     thought, answer = written_out(task, problem)
     words, reply = compact(tokenizer.encode(f" {thought}")), compact(tokenizer.encode(f" {answer}"))
@@ -122,9 +125,10 @@ Stretch = tuple[str, Author, float]  # text, its author, and its policy weight
 
 
 def coloured(bench: Bench) -> list[tuple[Rollout, list[Stretch]]]:
-    """Returns one rollout with positive and one with negative policy weights, split by author and weight, for display.
+    """Returns one rollout with positive and one with negative policy weights, for display.
 
-    Chooses the rollouts with the most authors; returns [] if no token has a weight.
+    Each is split into stretches (text, author, policy weight) where the author or the weight changes. Chooses the
+    rollouts with the most authors; returns [] if no token has a weight.
     """
     examples = bench.examples(bench.mixed, bench.advantages(bench.mixed))
     weights = {array("i", example.tokens).tobytes(): example.policy for example in examples}
@@ -142,7 +146,13 @@ def coloured(bench: Bench) -> list[tuple[Rollout, list[Stretch]]]:
 
 
 def _stretches(bench: Bench, rollout: Rollout, weights: "array[float]") -> list[Stretch]:
-    """Returns a rollout's spans, split where the weight changes."""
+    """Returns (text, author, weight) of a rollout's spans, split where the weight changes.
+
+    Args:
+        bench: has the tokenizer.
+        rollout: the rollout.
+        weights: policy weight of each token of its transcript.
+    """
     stretches: list[Stretch] = []
     place = 0
     for span in rollout.transcript:

@@ -37,11 +37,11 @@ class Parts:
         model: the model to train.
         sampler: sampler with its own copy of the weights.
         learner: learner of the model.
-        settings: settings of reinforcement.
-        warmed: whether reinforcement starts with the weights of `model`, without another stage before it.
+        settings: settings of the rl stage to examine.
+        warmed: whether the rl stage starts with the weights of `model`, without another stage before it.
         recipe: recipe of the components; None skips the checks that need one.
-        collect: function that samples judged groups.
-        weigh: function that assigns weights to tokens.
+        collect: function that samples and scores groups; see `core.rollouts.collect.collect`.
+        weigh: function that assigns policy weights to tokens; see `policy_examples`.
     """
 
     task: Task
@@ -74,7 +74,7 @@ class Parts:
 
 
 class Bench:
-    """A few rollouts of the components, sampled on first use.
+    """The components that the doctor examines, with a few rollouts sampled on first use.
 
     Args:
         parts: components to examine.
@@ -90,24 +90,24 @@ class Bench:
 
     @cached_property
     def problems(self) -> list[Problem]:
-        """The first problems of the training split."""
+        """The first problems of the training split, 2 to 8 of them."""
         settings, task = self.parts.settings, self.parts.task
         count = max(2, min(PROBLEMS, settings.prompts_per_step, SAMPLED // (self.attempts * settings.max_tokens)))
         return task.take("train", 0, count)
 
     @property
     def prompts(self) -> list[Transcript]:
-        """The transcripts that these problems begin with: prompts, with the tools that the model can call."""
+        """The initial transcripts of `problems`: their prompts, with the tools that the model can call."""
         return [asked(self.parts.task, problem) for problem in self.problems]
 
     @property
     def attempts(self) -> int:
-        """Number of attempts at each problem."""
+        """Number of attempts at each problem, at most 4."""
         return min(ATTEMPTS, self.parts.settings.group_size)
 
     @cached_property
     def groups(self) -> list[Group]:
-        """Judged groups, sampled with the recipe's settings."""
+        """Scored groups of attempts at `problems`, sampled with the recipe's settings."""
         parts, began = self.parts, time.perf_counter()
         with Scoring(parts.task, parts.settings.scorer_seconds) as scoring:
             how = {"attempts": self.attempts, "name": "doctor", "scoring": scoring}
@@ -122,7 +122,7 @@ class Bench:
 
     @cached_property
     def mixed(self) -> list[Group]:
-        """The groups; if the rewards of a group do not differ, with alternating artificial ones, right and wrong."""
+        """The groups; where the rewards of a group are all equal, artificial scores (right, wrong, …) replace them."""
         return [group if informative(group) else _in_turn(group) for group in self.groups]
 
     @property
@@ -132,7 +132,7 @@ class Bench:
 
     @cached_property
     def few(self) -> list[Group]:
-        """Groups of `mixed` for a test step of about LEARNED tokens, at least two attempts with different rewards."""
+        """Groups of `mixed` for a test step of about 2048 tokens, at least two attempts with different rewards."""
         chosen: list[Group] = []
         tokens = 0
         for group in self.mixed:
@@ -144,11 +144,16 @@ class Bench:
         return chosen
 
     def advantages(self, groups: Sequence[Group]) -> Advantages:
-        """Returns the advantages of groups by the recipe's estimator."""
+        """Returns the advantage of each rollout of the groups, by the recipe's advantage estimator."""
         return advantage_named(self.parts.settings.advantage)(groups)
 
     def examples(self, groups: Sequence[Group], advantages: Advantages) -> list[Example]:
-        """Returns the weighted sequences of groups and advantages, with the recipe's aggregation."""
+        """Returns the rollouts of groups as training sequences, with a policy weight on each token.
+
+        Args:
+            groups: groups of rollouts.
+            advantages: the advantage of each rollout, by group.
+        """
         return self.parts.weigh(groups, advantages, self.parts.settings.aggregation, self.parts.settings.max_tokens)
 
 

@@ -12,8 +12,9 @@ from poziomka.learning.loops.sft import SFTSettings
 def evaluations(recipe: Recipe, task: Task) -> list[int]:
     """Returns the number of attempts of each evaluation of a run: gates, learning curve, final evaluations.
 
-    Assumes a model that sometimes answers at once; one that always thinks skips the evaluations made to think.
-    Evaluations at smaller budgets truncate the same attempts, except with tools, and so are not counted again.
+    Assumes a model that sometimes answers without a thought; for a model that always thinks, a run skips the
+    evaluations in which it is made to think. Evaluations at smaller thinking budgets truncate the same attempts, except
+    with tools, and so are not counted again.
     """
     settings, budget = recipe.evaluate, recipe.sampling.max_thinking_tokens
     thoughts = opens_thoughts(recipe)

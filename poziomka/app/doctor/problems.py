@@ -7,7 +7,10 @@ from poziomka.core.errors import TaskError
 
 
 def problems(bench: Bench) -> list[Finding]:
-    """Returns a failed finding for an empty split, or missing levels, demonstrations or fitting prompts; else []."""
+    """Checks that the task has the problems that the recipe's stages need; returns a failure or [].
+
+    Problems are missing if a split is empty, levels or demonstrations are absent, or no prompt fits the context.
+    """
     parts = bench.parts
     if parts.recipe is None:
         return []

@@ -9,7 +9,11 @@ WILD = 5.0  # a rate above this many times the usual range fails: training diver
 
 
 def rates(bench: Bench) -> list[Finding]:
-    """Compares the learning rate of each stage of the recipe with the usual range; returns [] without a recipe."""
+    """Compares each stage's learning rate with the usual range for its kind of training and size of model.
+
+    A rate outside of the range is a warning, one above five times the range (WILD) a failure. Returns [] without a
+    recipe.
+    """
     recipe = bench.parts.recipe
     if recipe is None:
         return []

@@ -25,13 +25,17 @@ def interpreters_of(tools: str | None) -> list[str]:
 
 
 def held_for(names: Sequence[str]) -> Iterator[Finding]:
-    """Attacks the given interpreters; yields one finding for each."""
+    """Runs a few attacks on each named interpreter; yields a finding for each: whether any attack reached something."""
     for name in names:
         yield next(_attacked(name))
 
 
 def sandbox() -> Iterator[Finding]:
-    """Examines every known interpreter; yields findings of availability, attacks, and isolation by surface."""
+    """Examines every known interpreter of the sandbox on this machine.
+
+    Yields, for each, whether it is available, whether attacks reached anything, how many attacks it held on each
+    surface (files, network, …), and what it does not protect from.
+    """
     absent = reasons()
     for name, why in absent.items():
         if why:

@@ -15,7 +15,10 @@ MEND = "mend the scorer: a failed check is never a reward, and more than a few o
 
 
 def scorer(bench: Bench) -> Finding:
-    """Scores correct answers, near misses, and degenerate replies that try to earn a reward without an answer."""
+    """Checks that the scorer accepts correct answers and refuses near misses and degenerate replies.
+
+    Degenerate replies, such as an echo of the prompt, try to earn a reward without an answer.
+    """
     task, problems = bench.parts.task, bench.problems
     with Scoring(task, bench.parts.settings.scorer_seconds, workers=1) as scoring:
         drawn = [(f"train/{index}", problem) for index, problem in enumerate(problems)]

@@ -12,9 +12,10 @@ SHOWN = 5  # largest number of tool names in a finding
 
 
 def tools(bench: Bench) -> list[Finding]:
-    """Searches each problem's rendered prompt for its tools.
+    """Checks that the rendered prompt of each problem describes the tools that the model can call.
 
-    Returns [] for a task without an environment, and for a vocabulary of symbols, for which demonstrations teach calls.
+    Returns [] for a task without an environment, and for a model with a task's own vocabulary of symbols, which learns
+    calls from demonstrations.
     """
     parts = bench.parts
     if parts.task.environment is None or parts.chat.tokenizer.files is None:
@@ -47,7 +48,7 @@ def _failed(figure: str) -> Finding:
 
 
 def _absent(prompt: Transcript, read: Transcript, tokenizer: Tokenizer) -> list[str]:
-    """Returns the names of tools of which neither name nor description is in the TEMPLATE and SYSTEM text."""
+    """Returns the names of the prompt's tools of which the TEMPLATE and SYSTEM text has no name and no description."""
     said, missing = _said(read, tokenizer, (Author.TEMPLATE, Author.SYSTEM)), []
     for schema in prompt.tools.schemas if prompt.tools else ():
         described = schema.get("function", schema)

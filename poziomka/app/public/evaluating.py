@@ -30,11 +30,11 @@ def evaluate(
     Args:
         model: a sampler (a Thinker is one, and runs a strategy), a model, a finished run, or the name of a model.
         task: a Task, or the name of one (see `task_named`).
-        sampling: temperature, most tokens and thinking budget of an attempt; None: temperature 1, 512 tokens.
+        sampling: temperature, most tokens and thinking budget of an attempt; None means temperature 1, 512 tokens.
         problems: number of problems; None for 200, or all where there are fewer.
         attempts: attempts at each problem.
         split: "test", "validation" or "train".
-        scoring: workers of the scorer, kept alive between calls; None opens and closes its own.
+        scoring: open worker processes of the task's scorer, to be shared by several calls; None starts and stops some.
 
     Returns:
         The judged attempts, printed as accuracy with its 95 % interval.

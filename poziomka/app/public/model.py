@@ -22,14 +22,14 @@ class Model:
     """A language model that `load` returned.
 
     Attributes:
-        name: folder, file or name that `train` begins with.
+        name: folder, file or name from which `train` loads the model.
         weights: the torch module.
         chat: chat format, which turns messages into tokens.
         source: folder that the weights were read from.
-        precision: of the weights, "float32" or "bfloat16".
+        precision: precision of the weights, "float32" or "bfloat16".
         thinks: whether replies begin with "<think>".
         variables: variables of the chat template.
-        policy: version of the weights, in the spans that a sampler writes.
+        policy: name of the weights' version, which a sampler stores in the spans that it writes.
         notes: sentences about the model for the user.
     """
 
@@ -57,7 +57,7 @@ class Model:
         return LocalSampler(self.weights, self.chat, self.policy)
 
     def save(self, folder: str | Path) -> Path:
-        """Writes the model to a new folder in the hub's layout, adapters merged; returns the folder.
+        """Writes the model to a new folder in the Hugging Face layout, LoRA adapters merged; returns the folder.
 
         Raises:
             SettingsError: the folder exists and is not empty.
@@ -78,12 +78,12 @@ def load(
         model = pz.load("smollm2")
 
     Args:
-        name: "smollm2", a folder in the hub's layout, a GGUF file, organisation/name on the hub, or the folder of a
-            run, whose newest weights are loaded.
-        precision: of the weights, "bfloat16" or "float32"; a processor without bfloat16 instructions computes in
-            float32. A run has its own.
-        thinks: begin every reply with "<think>", for a model that thinks or is trained to. A run has its own.
-        template_variables: variables of the chat template. A run has its own.
+        name: "smollm2", a folder in the Hugging Face layout, a GGUF file, organisation/name on the Hugging Face hub, or
+            the folder of a run, whose newest weights are loaded.
+        precision: precision of the weights, "bfloat16" or "float32"; a processor without bfloat16 instructions computes
+            in float32. Ignored for a run, whose recipe sets it.
+        thinks: begin every reply with "<think>", for a model that thinks or is trained to. Ignored for a run.
+        template_variables: variables of the chat template. Ignored for a run.
 
     Raises:
         ModelError: there is no such model, or it cannot be read.
@@ -99,7 +99,7 @@ def load(
 
 
 def _of_run(folder: Path) -> Model:
-    """Returns the newest weights of a run, as its recipe reads them."""
+    """Returns the newest weights of a run, with the precision and chat format of its recipe."""
     run = Run.read(folder)
     recipe = recipe_in(run)
     wanted = recipe.model

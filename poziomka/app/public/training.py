@@ -42,7 +42,7 @@ class TrainedRun:
 
     @property
     def run(self) -> Run:
-        """The folder, open for reading: metrics, journals, results."""
+        """The run's folder as a Run, from which metrics, journals and results are read."""
         return Run.read(self.folder)
 
     def model(self) -> Model:
@@ -62,20 +62,20 @@ def train(
     learning_rate: float | None = None,
     **settings: Any,
 ) -> TrainedRun:
-    """Trains a model on a task by reinforcement learning, without a warm start; a folder with a run is resumed.
+    """Trains a model on a task by reinforcement learning, or resumes the run in `folder`.
 
         run = pz.train(task, pz.load("smollm2"), "runs/clock", steps=200, learning_rate=1e-5, group_size=16)
 
-    Training loads weights of its own: `model` stays as it is.
+    Training loads its own copy of the weights, so `model` does not change.
 
     Args:
-        task: a Task, or the name of one (see `task_named`); `poziomka train --resume` goes on with a named one.
+        task: a Task, or the name of one (see `task_named`); only with a name can `poziomka train --resume` go on.
         model: a model that `load` returned, or the name of one; None for a small one from nothing, which needs a task
-            with symbols and demonstrations, and begins with a warm start.
+            with symbols and demonstrations, and begins with a warm start on these.
         folder: folder of the run.
-        steps: steps of reinforcement, at most.
-        learning_rate: highest learning rate; None for the usual one: 1e-5, or 1e-4 for adapters.
-        settings: settings of a recipe that differ. Those of the stage `rl` and of the model by their names,
+        steps: largest number of steps of reinforcement.
+        learning_rate: highest learning rate; None for the usual one: 1e-5, or 1e-4 for LoRA adapters.
+        settings: settings of a recipe that differ from the defaults. Those of the stage `rl` and of the model by name,
             `max_tokens=512, group_size=16, lora={"rank": 16}`; others as in a recipe, `seed=1,
             evaluate={"problems": 200}`, and `sft={"steps": 300}` for a model from nothing. `poziomka settings` lists
             them.
@@ -102,12 +102,12 @@ def train(
 
 
 def _new(steps: int) -> dict[str, Any]:
-    """Returns the settings of a new model: demonstrations, then reinforcement if thinking helps."""
+    """Returns default settings for a new model: an sft stage, then an rl stage if thinking helps the model."""
     return {"sft": {"kind": "sft"}, "rl": {"kind": "rl", "steps": steps, "require": {"thinking_gain": 0.3}}}
 
 
 def _loaded(model: Model, steps: int, tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings of a loaded model: no demonstrations, groups of 8, and evaluations that take little time."""
+    """Returns default settings for a loaded model: an rl stage with groups of 8, and evaluations on few problems."""
     own = tables.get("rl")
     tokens = own.get("max_tokens", TOKENS) if isinstance(own, Mapping) else TOKENS
     budget = tokens // 2 if model.thinks and isinstance(tokens, int) else 0
@@ -181,7 +181,7 @@ def _staged(tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _over(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns nested `values`, those left out from `defaults`."""
+    """Returns nested `values`, completed with those of `defaults` that they leave out."""
     found = dict(defaults)
     for name, value in values.items():
         there = found.get(name)

@@ -114,7 +114,7 @@ class Setting(NamedTuple):
 
     Attributes:
         name: dotted name.
-        kind: type in words.
+        kind: type as in the annotation, such as "int | None".
         default: default value.
         range: "low..high", either end empty if unbounded; "" if there is no range.
         about: meaning of the setting.
@@ -153,12 +153,14 @@ def settings_of(made: Any, table: str = "") -> Iterator[Setting]:
 
 
 def _table(hint: Any) -> Any:
-    """Returns the dataclass in a type hint of a nested table; None for a plain value."""
+    """Returns the dataclass in a type hint, whose setting is a nested table; None if the hint has none."""
     return next((each for each in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(each)), None)
 
 
 def demand_own_names(kind: Any, values: Mapping[str, Any], where: str, path: str = "") -> None:
-    """Raises an error for names that other libraries or earlier versions use; `build` refuses other unknown names.
+    """Raises an error that gives our name of a setting, for a name of another library or of an earlier version.
+
+    All other unknown names are left to `build`, which refuses them.
 
     Args:
         kind: dataclass of the settings.
@@ -186,7 +188,7 @@ def demand_own_names(kind: Any, values: Mapping[str, Any], where: str, path: str
 
 
 def _ours(kind: Any, name: str, path: str) -> str:
-    """Returns our name of a setting that a table does not have; "" for none."""
+    """Returns our dotted name of a setting that another library or an earlier version calls `name`; "" if unknown."""
     if name in OF_A_TABLE.get(kind, {}):
         return f"{path}.{OF_A_TABLE[kind][name]}"
     stage = path.partition(".")[0]

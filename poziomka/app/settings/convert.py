@@ -65,10 +65,10 @@ def converted(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values of a recipe of schema 1 in schema 2: the same settings, and so the same run.
 
     Args:
-        values: parsed TOML, of a recipe or of a run's folder.
+        values: parsed TOML of a recipe of schema 1, or of a run's recipe.toml.
 
     Raises:
-        SettingsError: a table is no table.
+        SettingsError: a value that must be a table is none.
     """
     for name in ("model", "warm_start", "gate", "reinforce", "curriculum", "evaluate"):
         if not isinstance(values.get(name, {}), Mapping):
@@ -132,10 +132,10 @@ def _rl(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _learner(stage: Mapping[str, Any], training: str, *, sft: bool) -> dict[str, Any]:
-    """Returns the settings of a stage's learner, with an optimizer that is what schema 1 made of the one given.
+    """Returns the settings of a stage's learner in schema 2, with the optimizer that schema 1 would have used.
 
-    In schema 1 a table of an optimizer or learner that was given in part had the defaults of any optimizer, not those
-    of its stage.
+    In schema 1, an optimizer or learner that was given in part was completed with the defaults of optimizers in
+    general, not with those of its stage.
     """
     given = stage.get("learner", {})
     found = _named({name: value for name, value in given.items() if name not in NESTED}, LEARNER)
@@ -155,7 +155,7 @@ def _named(table: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]
 
 # ------------------------------------------------------------------------------------------------------------- files
 def convert_text(text: str) -> str:
-    """Returns the text of a recipe of schema 1 as text of schema 2, with the comments that stood at its settings.
+    """Converts the text of a recipe from schema 1 to schema 2; comments beside settings are kept.
 
     Raises:
         SettingsError: the text is no recipe of schema 1.
@@ -173,11 +173,11 @@ def convert_text(text: str) -> str:
 
 
 def convert_file(old: Path, new: Path | None = None) -> str:
-    """Writes a recipe of schema 1 in schema 2; returns the text that was written.
+    """Converts a recipe file from schema 1 to schema 2, writes it to `new` if given, and returns its text.
 
     Args:
         old: file of the recipe, or a run's recipe.toml.
-        new: file to write; None to write none.
+        new: file to write; None writes none.
 
     Raises:
         SettingsError: the file is no recipe of schema 1, or `new` exists.
@@ -210,7 +210,7 @@ def _heading(text: str) -> list[str]:
 
 
 def _written(text: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Returns values as they were written, and comments beside settings and tables, by their names in schema 2."""
+    """Returns the values as text, and the comments beside settings and tables, by their dotted names in schema 2."""
     values: dict[str, str] = {}
     comments: dict[str, str] = {}
     table = ""
@@ -238,7 +238,10 @@ def _whole(line: str) -> bool:
 
 
 def place_of(name: str) -> str:
-    """Returns the dotted name in schema 2 of a setting or table of schema 1; that of a stage begins with its kind."""
+    """Returns the dotted name in schema 2 of a setting or table of schema 1, such as "rl.group_size".
+
+    The name of a stage's setting begins with the stage's kind.
+    """
     words = name.split(".")
     for count in range(len(words), 0, -1):
         prefix = ".".join(words[:count])

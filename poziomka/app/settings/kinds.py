@@ -28,7 +28,7 @@ class Rates:
     rl: tuple[float, float]
 
     def of(self, kind: str) -> tuple[float, float]:
-        """Returns the range of a kind of stage."""
+        """Returns the (lowest, highest) usual learning rate of a kind of stage: "sft", "rl", "offline", "distill"."""
         return self.sft if kind == "sft" else self.rl
 
 
@@ -95,12 +95,12 @@ def usual_rates(kind: Kind, parameters: int) -> Rates:
 
 
 def completed(stage: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
-    """Returns a stage's parsed values, completed with the defaults of its kind and of the kind of training."""
+    """Returns a stage's settings as parsed from TOML, completed with the defaults of its kind and kind of training."""
     return _over(DEFAULTS[kind].get(stage["kind"], {}), stage)
 
 
 def _over(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the values with missing ones from the defaults; a value where a table is expected is left unchanged."""
+    """Returns nested `values`, missing ones taken from `defaults`; a value in place of a table is left unchanged."""
     found = dict(values)
     for name, default in defaults.items():
         if name not in values:

@@ -14,7 +14,7 @@ from poziomka.models.lora import LoraSettings
 
 @dataclass(frozen=True, kw_only=True)
 class NewModelSettings(TransformerSettings):
-    """A randomly initialized model, which learns the vocabulary of its task."""
+    """Architecture and sizes of a randomly initialized model, whose vocabulary is that of the task."""
 
     architecture: Literal["transformer", "recurrent"] = setting("transformer", "transformer or recurrent")
 
@@ -57,7 +57,7 @@ class ModelSettings:
 
     @property
     def made(self) -> NewModelSettings:
-        """Architecture and sizes of a new model."""
+        """Architecture and sizes of a new model: `new`, or the defaults if that is None."""
         return self.new or NewModelSettings()
 
     @property
@@ -68,19 +68,19 @@ class ModelSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PythonSettings:
-    """Python that the model can run."""
+    """Settings of the tool that runs the model's Python code."""
 
     backend: str = setting("monty", "sandbox of the model's code: monty, sandlock or docker:IMAGE")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalculatorSettings:
-    """A calculator for integers."""
+    """Settings of the tool that calculates with integers: there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
-    """Search in text files."""
+    """Settings of the tool that searches in text files."""
 
     folder: str = setting("", "folder with the files to search")
 
@@ -101,7 +101,7 @@ class ToolsSettings:
 
     @property
     def names(self) -> str | None:
-        """The tools by name, as `environments.tools.registry` reads them; None for none."""
+        """The tools as text such as "python+search:docs", for `tools_named`; None if there are none."""
         named = []
         if self.python is not None:
             named.append("python" if self.python.backend == "monty" else f"python:{self.python.backend}")
@@ -111,7 +111,7 @@ class ToolsSettings:
 
 
 def _demand_storable(value: Any, where: str, depth: int = 0) -> None:
-    """Raises SettingsError for a value that a run's recipe cannot store: a date, or tables nested too deeply."""
+    """Raises SettingsError for a value that recipe.toml cannot store, such as a date or too deeply nested tables."""
     if depth > DEPTH:
         message = f"template_variables nests lists and tables deeper than {DEPTH} levels"
         raise SettingsError(message)

@@ -104,12 +104,12 @@ class Recipe:
 
     @property
     def sampled(self) -> tuple[Sampled, ...]:
-        """The stages that sample replies."""
+        """The stages that sample replies: those of kind rl and distill."""
         return tuple(stage for stage in self.stage if isinstance(stage, Sampled))
 
     @property
     def sampling(self) -> SamplingParams:
-        """How held-out problems are attempted: as in the last stage that samples, with the defaults where none does."""
+        """Sampling settings for held-out problems: those of the last stage that samples, or the defaults of rl."""
         stages = self.sampled
         return stages[-1].sampling if stages else RLSettings().sampling
 
@@ -147,7 +147,7 @@ def read_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
 
 
 def recipe_of(values: Mapping[str, Any], changes: tuple[str, ...] = (), where: str = "recipe") -> Recipe:
-    """Returns the recipe of parsed TOML values; arguments and errors as for `read_recipe`.
+    """Returns the recipe of parsed TOML values; raises SettingsError as `read_recipe` does.
 
     Args:
         values: settings by name; those left out have the defaults of the recipe's kind of training.
@@ -194,7 +194,7 @@ def _recipe(values: Mapping[str, Any], changes: tuple[str, ...], where: str) -> 
 
 
 def resolved(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Returns the plain values of a run's stored recipe; settings that the run did not know yet have their defaults.
+    """Returns a run's stored recipe as TOML values, with the defaults of settings that are newer than the run.
 
     Raises:
         SettingsError: as for `read_recipe`.
@@ -224,10 +224,10 @@ def _kind_of(model: Any) -> Kind:
 
 
 def _stages_by_name(given: Any, where: str) -> dict[str, dict[str, Any]]:
-    """Returns the tables of a recipe's stages by their names, in their order, each with its kind and name.
+    """Returns the tables of a recipe's stages by name, in their order, each with its kind and name.
 
     Raises:
-        SettingsError: no list of tables, an unknown kind, a name that is taken or that no stage may have.
+        SettingsError: `given` is not a list of tables, a kind is unknown, or a name is used twice or reserved.
     """
     tables = DEFAULT if given is None else given
     if not isinstance(tables, list | tuple) or not all(isinstance(each, Mapping) for each in tables):
@@ -255,7 +255,7 @@ def _stages_by_name(given: Any, where: str) -> dict[str, dict[str, Any]]:
 
 
 def _stage(name: str, values: Any, kind: Kind, where: str) -> Stage:
-    """Returns a stage of parsed values, completed with the defaults of its kind and of the kind of training."""
+    """Returns a stage from values parsed from TOML, completed with the defaults of its kind and kind of training."""
     if not isinstance(values, Mapping):
         message = f"{where} must be a table of settings: received {shown(values)}"
         raise SettingsError(message)

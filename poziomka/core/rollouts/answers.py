@@ -19,9 +19,10 @@ from poziomka.core.transcript import split_thought
 
 
 def read_integer(reply: str) -> int | None:
-    """Returns the integer that is the whole answer after the thought, else None.
+    """Returns the integer that is the whole answer after the thought; None if the answer is anything else.
 
-    Strict on purpose: two numbers, words around the number, or digits of another script give None.
+    Strict on purpose: two numbers, words around the number, digits of another script, or more than 40 characters give
+    None.
     """
     answer = split_thought(reply)[1]
     if answer is None or len(answer) > 40:
@@ -72,16 +73,16 @@ SPELLINGS = (  # other spellings of the same
 
 
 def read_number(reply: str, question: str = "") -> str | None:
-    r"""Returns the only number in the answer after the thought, in its shortest form, else None.
+    r"""Returns the only number in the answer after the thought, in its shortest form; None if there is no such number.
 
-    Accepted, as "12", "1200.5" and so on: "12", "12.", "= 12", "The answer is 12.", "$1,200.50", "**12**", "12%",
-    "x = 12", "12 km" and "\boxed{12}". The words around the number must be in the lists of
-    core/rollouts/number_words.py or in the question; so "half of 12", "12 millions", "nicht 12" and "12 or thirteen"
-    give None. The content of a box is the answer, if the text around the box does not change its value.
+    Accepted, as "12", "1200.5" and so on: "12", "12.", "= 12", "The answer is 12.", "$1,200.50", "**12**", "12%", "12
+    km", "x = 12" and "\boxed{12}". The words around the number must be in the lists of core/rollouts/number_words.py or
+    in the question; so "half of 12", "12 millions", "nicht 12" and "12 or thirteen" give None. The content of a box is
+    the answer, if the text around the box does not change its value.
 
-    None too, because the reward must not depend on which number is chosen: two numbers, even two equal ones; a formula
-    ("3/4", "1e3", "- 3", "-$ 3", "!= 3"); a number in words; digits of another script; a number that is denied or
-    questioned ("It is not 12.", "12?"); an answer longer than LONGEST characters.
+    These give None, too, because the reward must not depend on which number is chosen: two numbers, even two equal
+    ones; a formula ("3/4", "1e3", "- 3", "-$ 3", "!= 3"); a number in words; digits of another script; a number that is
+    denied or questioned ("It is not 12.", "12?"); an answer longer than LONGEST (400) characters.
 
     Args:
         reply: text of the reply.
@@ -101,7 +102,7 @@ def read_number(reply: str, question: str = "") -> str | None:
 
 
 def _only_number(answer: str, question: Collection[str]) -> str | None:
-    """Returns the number of an answer without a box."""
+    """Returns the only number of an answer without a box, in its shortest form; None if there is none."""
     for pattern, better in SPELLINGS:
         answer = pattern.sub(better, answer)
     words = answer.split()
@@ -121,7 +122,7 @@ def _only_number(answer: str, question: Collection[str]) -> str | None:
 
 
 def _may_lead(words: Sequence[str], question: Collection[str]) -> bool:
-    """Whether words may stand before the number."""
+    """Returns whether words may come before the number without changing its value."""
     bare = without_sizes([_bare(word) for word in words])
     is_sign = any("!" in word.replace("\\!", "") and not _bare(word) for word in words)
     is_sign = is_sign or any(word.startswith("/") for word in bare)
@@ -134,7 +135,7 @@ def _may_lead(words: Sequence[str], question: Collection[str]) -> bool:
 
 
 def _may_follow(words: Sequence[str], question: Collection[str]) -> bool:
-    """Whether words may stand after the number."""
+    """Returns whether words may come after the number without changing its value."""
     bare = [_bare(word) for word in words]
     told = [word for word in bare if word]
     beside = _are_beside(words, [*bare[:1], *without_sizes(bare[1:])], question)
@@ -146,18 +147,25 @@ def _bare(word: str) -> str:
 
 
 def _has_star(words: Sequence[str]) -> bool:
-    """Whether a word of marks has a "*" that is a sign, as it encloses nothing: "(*)", "*$"."""
+    """Returns whether words of an answer contain a "*" that is an operator, as in "(*)" and "*$", and not Markdown.
+
+    Markdown encloses something between two stars.
+    """
     marks = [word for word in words if "*" in word and not _bare(word)]
     return any(map(STAR.fullmatch, marks)) or (bool(marks) and "".join(words).count("*") % 2 == 1)
 
 
 def _are_known(words: Sequence[str], commands: Collection[str]) -> bool:
-    """Whether all LaTeX commands in some words are among the given ones."""
+    """Returns whether all LaTeX commands in some words are in `commands`."""
     return all(name in commands for word in words for name in COMMAND.findall(word))
 
 
 def _has_sign(bare: str) -> bool:
-    """Whether a word without the marks around it is a sign or has one at an end: "-" of "(-)", "-€", "total-"."""
+    """Returns whether a word is a minus or division sign or has one at an end, such as "-" of "(-)", "-€" and "total-".
+
+    Args:
+        bare: the word without the marks around it.
+    """
     parts = re.split(r"[-–/]+", bare)
     if not bare or "" not in parts:
         return False
@@ -166,7 +174,13 @@ def _has_sign(bare: str) -> bool:
 
 
 def _are_beside(words: Sequence[str], bare: Sequence[str], question: Collection[str]) -> bool:
-    """Whether words may stand beside the number, which punctuation around them leaves as they are."""
+    """Returns whether words may be beside the number: none is an operator, and all their parts are harmless.
+
+    Args:
+        words: the words as they are in the answer.
+        bare: the words in lower case, without punctuation around them.
+        question: stems of the question's words (`words_in`).
+    """
     if any(map(OPERATORS.fullmatch, words)) or any(map(_has_sign, bare)):
         return False
     parts = [part for word in bare for part in re.split(r"[-–/]", word)]
@@ -174,10 +188,10 @@ def _are_beside(words: Sequence[str], bare: Sequence[str], question: Collection[
 
 
 def read_boxed(reply: str) -> str | None:
-    r"""Returns the content of the only \boxed{…} in the answer after the thought, else None.
+    r"""Returns the content of the only \boxed{…} in the answer after the thought; None if there is no such box.
 
     Nested braces are matched: "\boxed{\frac{1}{2}}" gives "\frac{1}{2}". Two boxes, an unclosed box, nested boxes, an
-    empty box and an answer longer than LONGEST characters give None.
+    empty box and an answer longer than LONGEST (400) characters give None.
     """
     answer = split_thought(reply)[1]
     if answer is None or len(answer) > LONGEST:

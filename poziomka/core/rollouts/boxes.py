@@ -42,7 +42,10 @@ class Box:
 
 
 def open_box(text: str) -> Box | str:
-    """Returns the only box of a text, with nested braces matched; or the reason why there is none."""
+    """Returns the only box of a text; or a string, the reason why the text does not have exactly one box.
+
+    Nested braces are matched. A box without braces or with empty content is no box.
+    """
     boxes = list(BOX.finditer(text))
     if len(boxes) != 1 or not boxes[0][0].startswith("\\"):
         return f"there are {len(boxes)} boxes" if boxes else "there is no box"
@@ -61,7 +64,7 @@ def open_box(text: str) -> Box | str:
 
 
 def trouble_before(before: str, question: Collection[str] = ()) -> str:
-    r"""Returns the reason why the text before a box changes or denies its value; "" if it does not.
+    r"""Returns the reason why the text before a box changes or denies its content; "" if it does not.
 
     In "-\boxed{12}", "x > \boxed{12}", "half of \boxed{12}" and "It is not \boxed{12}" the answer is not 12.
 
@@ -83,9 +86,10 @@ def trouble_before(before: str, question: Collection[str] = ()) -> str:
 
 
 def _governing(words: list[str]) -> list[str]:
-    """Returns the words before an equation by which it can be denied: the last two, and those before an inner clause.
+    """Returns those words before an equation that can deny it: the last two, and those before a subordinate clause.
 
-    "It is not true that x = 12" denies what "the chance that it does not rain today = 0.4" says.
+    In "It is not true that x = 12", "not" denies the equation. In "the chance that it does not rain today = 0.4", it
+    belongs to the subordinate clause and denies nothing.
     """
     begun = max((place + 1 for place, word in enumerate(words) if word in JOINTS), default=0)
     inner = next((place for place, word in enumerate(words) if place >= begun and word in INNER), len(words))
@@ -93,7 +97,14 @@ def _governing(words: list[str]) -> list[str]:
 
 
 def _introduces(bare: str, words: list[str], question: Collection[str], *, new_line: bool) -> bool:
-    """Returns whether the last word before a box introduces an answer."""
+    """Returns whether the text before a box introduces an answer, judged by its last word, as in "the answer is".
+
+    Args:
+        bare: text before the box, without Markdown at its end.
+        words: words of its last clause, in lower case.
+        question: stems of the question's words (`words_in`).
+        new_line: whether the box begins a line.
+    """
     if COMMAND.search(bare):
         return False
     if not bare[-1].isalpha():

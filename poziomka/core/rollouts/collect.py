@@ -31,7 +31,7 @@ def collect(
     name: str = "collect",
     scoring: Scoring | None = None,
 ) -> list[Group]:
-    """Returns a judged group of `attempts` rollouts for each problem, in the order of `problems`.
+    """Samples attempts at each problem, scores them, and returns one group of scored rollouts per problem, in order.
 
     Each attempt is a single reply, or one conversation with the task's environment. For other strategies, see
     `Collector`.
@@ -40,10 +40,12 @@ def collect(
         sampler: samples the attempts.
         task: provides the environment and the scorer.
         problems: problems to attempt.
-        sampling: parameters of every request; the seed is replaced by one of the problem, the attempt and `name`.
-        attempts: rollouts per problem.
+        sampling: parameters of every request; its seed is replaced by one derived from the problem, the attempt and
+            `name`.
+        attempts: number of rollouts per problem.
         name: prefix of the rollouts' ids ("train/step-12"), from which seeds derive; the same name repeats exactly.
-        scoring: the scorer's workers, to reuse between calls; None for workers of this call.
+        scoring: worker processes of the scorer, for use in several calls. `scoring=None`: starts workers and stops them
+            before returning.
     """
     if scoring is None:
         with Scoring(task) as own:
@@ -63,12 +65,12 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
 
 @dataclass(frozen=True)
 class Collector:
-    """Collects rollouts of a task with a strategy and scores every branch.
+    """Samples rollouts of a task with a strategy and scores every branch.
 
     Attributes:
         sampler: continues transcripts.
-        scoring: workers of the task's scorer; `scoring.task` provides the environment.
-        strategy: makes the attempts.
+        scoring: scores the branches with the scorer of `scoring.task`, which also provides the environment.
+        strategy: makes the attempts; by default a single reply or one conversation.
     """
 
     sampler: Sampler
@@ -78,7 +80,15 @@ class Collector:
     def collect(
         self, problems: Sequence[Problem], sampling: SamplingParams, attempts: int = 1, name: str = "collect"
     ) -> list[Group]:
-        """Returns a judged group for each problem, in the order of `problems`; see the function `collect`."""
+        """Returns one group of `attempts` scored rollouts per problem, in the order of `problems`.
+
+        Args:
+            problems: problems to attempt.
+            sampling: parameters of every request; its seed is replaced by one derived from the problem, the attempt and
+                `name`.
+            attempts: number of rollouts per problem.
+            name: prefix of the rollouts' ids, from which seeds derive; the same name repeats exactly.
+        """
 
         async def gathered() -> dict[int, Group]:
             return {number: group async for number, group in self.groups(problems, sampling, attempts, name)}
@@ -89,9 +99,10 @@ class Collector:
     async def groups(
         self, problems: Sequence[Problem], sampling: SamplingParams, attempts: int = 1, name: str = "collect"
     ) -> AsyncIterator[tuple[int, Group]]:
-        """Yields (index of the problem, judged group) in the order of completion.
+        """Yields (index of the problem, its group of scored rollouts) in the order of completion.
 
-        All problems are attempted concurrently. Unfinished groups are cancelled when the iterator is closed early.
+        All problems are attempted concurrently. Unfinished groups are cancelled when the iterator is closed early. The
+        arguments are those of `collect`.
         """
         tasks = [
             asyncio.ensure_future(self._group(number, problem, sampling, attempts, name))
@@ -108,7 +119,7 @@ class Collector:
     async def _group(
         self, number: int, problem: Problem, sampling: SamplingParams, attempts: int, name: str
     ) -> tuple[int, Group]:
-        """Returns (index of the problem, judged attempts at it)."""
+        """Returns (index of the problem, its group of scored rollouts)."""
         ids = [f"{name}/{number}/{problem.key}/{attempt}" for attempt in range(attempts)]
         params = [replace(sampling, seed=seed_of_rollout(problem, rollout)) for rollout in ids]
         found = await self._attempts(problem, params)
@@ -118,7 +129,7 @@ class Collector:
     async def _attempts(self, problem: Problem, params: Sequence[SamplingParams]) -> list[Attempt]:
         """Returns one attempt for each of `params`.
 
-        All are failures if the problem could not be drawn or the environment cannot be created.
+        All attempts are failed ones if the problem could not be drawn or the environment cannot be created.
         """
         if problem.fault:
             return [Attempt.failed(Transcript.of(problem.prompt), problem.fault)] * len(params)
@@ -144,7 +155,10 @@ class Collector:
         return Rollout(rollout, problem, tuple(branches), policy, attempt.answer)
 
     async def _scored(self, branch: Branch, problem: Problem) -> Branch:
-        """Returns the branch with its own score, else the scorer's; a reward of the strategy replaces the score's."""
+        """Returns a branch with a score: the score that the strategy set, or else the scorer's.
+
+        A reward that the strategy set (`branch.reward`) replaces the score's reward.
+        """
         score = branch.score or await self.scoring.score(problem, branch.transcript)
         if branch.reward is not None and score.reward is not None:
             score = replace(score, reward=branch.reward)

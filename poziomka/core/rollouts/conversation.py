@@ -21,7 +21,7 @@ async def converse(
     sampling: SamplingParams,
     on_token: OnToken | None = None,
 ) -> Transcript:
-    """Alternates between a sampler and a session until one of them ends the conversation.
+    """Alternates turns of a sampler with replies of a session, until one of them ends the conversation.
 
     Args:
         sampler: samples the model's turns.
@@ -29,7 +29,7 @@ async def converse(
         transcript: the conversation so far.
         sampling: parameters of each turn; `sampling.max_tokens` bounds the model's tokens over all turns. A turn
             without token ids (from a remote endpoint) counts as one token, so that the conversation terminates.
-        on_token: as for `Sampler.extend`.
+        on_token: called for each token of the model's turns, as by `Sampler.extend`; None for no calls.
 
     Returns:
         The transcript with the model's turns and the session's replies; the first span of a reply has its wall-clock
@@ -37,6 +37,7 @@ async def converse(
 
     Raises:
         EnvironmentFailure: the session raised, or returned neither a Reply nor None.
+        SamplerError: the sampler cannot continue the transcript.
     """
     left = sampling.max_tokens
     with failures_of("the session"):
@@ -72,7 +73,10 @@ class SingleReply(Strategy):
         open_session: OpenSession | None = None,
         problem: Problem | None = None,
     ) -> Attempt:
-        """Returns an attempt with one branch; see Strategy."""
+        """Returns an attempt with one branch: one reply to the prompt, or one conversation if `open_session` is given.
+
+        The arguments and exceptions are those of `Strategy.attempt`.
+        """
         if open_session is None:
             return Attempt((Branch(await sampler.extend(prompt, params)),))
         with opened(open_session) as session:
@@ -88,7 +92,10 @@ class SingleReply(Strategy):
         open_session: OpenSession | None = None,
         problem: Problem | None = None,
     ) -> list[Attempt]:
-        """Returns one attempt for each of `params`; without an environment, they share one `Sampler.branch` call."""
+        """Returns one attempt for each of `params`; failed attempts have `failure` set.
+
+        Without `open_session`, one call of `Sampler.branch` samples all replies, so that the prompt is read once.
+        """
         if open_session is not None:
             return await super().attempts(sampler, prompt, params, open_session=open_session, problem=problem)
         try:

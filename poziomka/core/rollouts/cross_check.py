@@ -22,7 +22,7 @@ from poziomka.core.rollouts.scoring import Scoring, judge
 from poziomka.core.task import AskingScorer, Task
 from poziomka.core.transcript import CLOSE, THINK, Transcript
 
-LONGEST = 1000  # characters of an answer, beside twice those of the gold one: whoever says more says something else
+LONGEST = 1000  # characters that an answer may have, in addition to twice the length of the gold answer
 LOOKED_AT = 60  # characters before and after a box
 WRAPPING = " \t\r\n.,;:!?'\"`*_$£€#()[]{}\\="
 MARKUP = " \t\r\n$`*_{([~&#\"'“”‘’"  # between a box and what stands before it
@@ -63,16 +63,18 @@ AFTER = frozenset(("and", "to", "k", "mil", "mn", "bn", "mio", "grand", "gross",
 
 
 def auditable(task: Task, problem: Problem) -> bool:
-    """Returns whether rewards of a problem can be cross-checked: by the task's audit, or by a gold answer."""
+    """Returns whether a problem's rewards can be cross-checked: the task has an audit, or the problem a gold answer."""
     return task.audit is not None or problem.answer.strip() != ""
 
 
 def audit(task: Task, groups: Sequence[Group], seconds: float = 10.0) -> dict[str, Score]:
-    """Returns the second score of every judged rollout, by id; rollouts that cannot be cross-checked are left out.
+    """Scores rollouts with a second, independent scorer and returns these scores by the rollouts' ids.
+
+    The second scorer is `task.audit`, or else `says_gold`. Rollouts that cannot be cross-checked are left out.
 
     Args:
-        task: provides the audit, which runs inline if the task is trusted, else in worker processes.
-        groups: judged rollouts; those whose check failed have no reward to verify, and are left out.
+        task: provides the audit, which runs in this process if the task is trusted, else in worker processes.
+        groups: scored rollouts; those whose check failed have no reward to verify, and are left out.
         seconds: time limit of one audit in a worker process.
     """
     rollouts = [r for group in groups for r in group if r.score.reward is not None and auditable(task, r.problem)]
@@ -122,7 +124,7 @@ def says_gold(problem: Problem, transcript: Transcript) -> Score:
 
 
 def _plainly(text: str) -> str:
-    """Returns a text with its numbers in digits and their units apart from them."""
+    """Returns a text with LaTeX numbers written in digits and units separated from them, as "12 km" for "12km"."""
     for pattern, better in REWRITTEN:
         text = pattern.sub(better, text)
     return FRACTION_SIGN.sub(lambda found: str(int(found[1] or 0) + _tenths(found[2])), text)
@@ -133,7 +135,7 @@ def _tenths(sign: str) -> Fraction:
 
 
 def _turned(words: Sequence[str]) -> str:
-    """Returns the first word that makes another answer of the number among some words; "" where none does."""
+    """Returns the first word that changes the value of the number beside it, such as "minus"; "" if none does."""
     bare = [word.strip(WRAPPING).lower() for word in words]
     for place, word in enumerate(words):
         signs = set(bare[place] or word) <= OPERATORS or "!=" in word or words[place : place + 2] == ["!", "="]
@@ -149,12 +151,12 @@ def _turned(words: Sequence[str]) -> str:
 
 
 def _leads(word: str) -> bool:
-    """Whether a word makes another answer of a number right after it; "square:" is a heading."""
+    """Returns whether a word changes the value of a number right after it, as "square" does; "square:" does not."""
     return word.strip(WRAPPING.replace(":", "")).lower() in BEFORE
 
 
 def _turned_outside(before: str, after: str) -> str:
-    """Returns what stands right before or after a box and makes another answer of it; "" where nothing does."""
+    """Returns the text beside a box that changes the value of its content, such as "half of"; "" if none does."""
     before = before[-LOOKED_AT:]
     factor = re.search(r"\d$|[\d)}]\s*\*\s*\$?$", before)
     if factor is not None:
@@ -185,7 +187,7 @@ def _says_text(gold: str, answer: str) -> Score:
 
 
 def _spaced(text: str) -> str:
-    """Returns a text in small letters, with one space after each comma and "1 day" as "1 days"."""
+    """Returns a text in lower case, with one space after each comma and "1 day" as "1 days"."""
     return re.sub(r"\b1 day\b", "1 days", re.sub(r"\s*,\s*", ", ", text.casefold()))
 
 
@@ -195,7 +197,7 @@ def _bare(words: Sequence[str]) -> Iterator[str]:
 
 
 def _answer(reply: str) -> str | None:
-    """Returns the text after the last thought; None if a thought is open, or was closed twice."""
+    """Returns the text after the last thought; None if a thought is open, or a "</think>" closes no open thought."""
     _, closed, answer = reply.rpartition(CLOSE)
     if THINK in answer or (closed and reply.count(CLOSE) > max(1, reply.count(THINK))):
         return None
@@ -203,7 +205,7 @@ def _answer(reply: str) -> str | None:
 
 
 def _boxes(text: str) -> Iterator[tuple[str, str, str]]:
-    r"""Yields of each \boxed{…} and \fbox{…} what stands before it, in it and after it, braces counted."""
+    r"""Yields (text before, content, text after) of each \boxed{…} and \fbox{…}, with nested braces matched."""
     before, *parts = re.split(r"\\(?:f|frame)?boxed|\\(?:fbox|framebox)", text)
     for part in parts:
         depth, inside = 0, ""
@@ -219,7 +221,10 @@ def _boxes(text: str) -> Iterator[tuple[str, str, str]]:
 
 @lru_cache(4096)
 def _value(word: str) -> Fraction | None:
-    """Returns the number that a word spells, or the ratio of two; None for anything else, such as a sum left undone."""
+    """Returns the exact value of a number or fraction such as "1,440", "1e3", "0x1f" or "3/4"; None for other words.
+
+    A division with an integer result, such as "24/2", gives None: it is an unevaluated sum.
+    """
     word = word.lstrip(WRAPPING.replace(".", "")).rstrip(WRAPPING + "%")
     hexadecimal, found = HEXADECIMAL.fullmatch(word), NUMBER.fullmatch(word)
     if hexadecimal is not None:

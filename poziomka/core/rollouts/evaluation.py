@@ -19,7 +19,13 @@ from poziomka.core.transcript import Stop
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean with its confidence interval, of 95 % by default."""
+    """A mean with its confidence interval.
+
+    Attributes:
+        mean: the mean.
+        low: lower end of the interval, of 95 % unless another confidence was requested.
+        high: upper end of the interval.
+    """
 
     mean: float
     low: float
@@ -31,14 +37,15 @@ class Estimate:
 
 
 def proportion(groups: Sequence[Sequence[float]], confidence: float = 0.95) -> Estimate:
-    """Returns the mean of values from 0 to 1, with an interval clustered by group.
+    """Returns the mean over groups of values from 0 to 1, with a confidence interval that allows for the grouping.
 
-    A Wilson interval at the effective sample size p(1-p)/SE², where SE is the clustered standard error of
-    Miller 2024 (arXiv 2411.00640): it stays inside 0..1 and does not collapse near the ends.
+    A Wilson interval at the effective sample size p(1-p)/SE², where SE is the clustered standard error of Miller 2024
+    (arXiv 2411.00640): it stays inside 0..1 and does not collapse near the ends.
 
     Args:
-        groups: values by problem; problems are independent, attempts at one problem are not.
-        confidence: coverage of the interval.
+        groups: values by problem; problems are independent, attempts at one problem are not. Empty groups are ignored,
+            and every other group has the same weight.
+        confidence: coverage of the interval, 0.95 for 95 %.
 
     Raises:
         TaskError: all groups are empty.
@@ -57,7 +64,13 @@ def proportion(groups: Sequence[Sequence[float]], confidence: float = 0.95) -> E
 
 
 def wilson(mean: float, count: float, confidence: float = 0.95) -> Estimate:
-    """Returns the Wilson score interval for a proportion `mean` of `count` independent trials."""
+    """Returns a proportion with its Wilson score interval.
+
+    Args:
+        mean: the proportion, 0 to 1.
+        count: number of independent trials.
+        confidence: coverage of the interval, 0.95 for 95 %.
+    """
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     denominator = 1 + z * z / count
     centre = (mean + z * z / (2 * count)) / denominator
@@ -66,13 +79,13 @@ def wilson(mean: float, count: float, confidence: float = 0.95) -> Estimate:
 
 
 def paired_gain(after: Sequence[Sequence[float]], before: Sequence[Sequence[float]]) -> Estimate:
-    """Returns the mean difference over the same problems, with a normal 95 % interval.
+    """Returns the mean of `after` minus `before` over the same problems, with a normal 95 % interval.
 
-    A problem without a judged attempt in one of the lists is left out.
+    A problem that has no judged attempt in one of the lists is left out.
 
     Args:
-        after: values by problem.
-        before: values by problem, in the same order.
+        after: values of the judged attempts at each problem.
+        before: values of the judged attempts at each problem, with the problems in the same order.
 
     Raises:
         TaskError: the two lists differ in length, or share fewer than two problems with judged attempts.
@@ -111,14 +124,15 @@ def pass_at(correct: int, attempts: int, k: int) -> float:
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """Judged attempts at the problems of a split, and metrics of them.
+    """Scored attempts at the problems of a split, and metrics of them.
 
-    Failed checks (ERROR, TIMEOUT) are counted in `failures` and left out of `accuracy`; `bounds` gives the accuracy if
-    they are all wrong and if they are all correct. In `pass_at` and `majority_at` every problem counts, and a failed
-    check is not a correct answer.
+    A check fails if the scorer or the environment raises or exceeds its time limit (verdict ERROR or TIMEOUT). Failed
+    checks are counted in `failures` and left out of `accuracy`; `bounds` gives the accuracy if they are all wrong and
+    if they are all correct. In `pass_at` and `majority_at` every problem counts, and a failed check is not a correct
+    answer.
 
     Attributes:
-        groups: judged attempts by problem.
+        groups: the scored rollouts of each problem.
     """
 
     groups: Sequence[Group]
@@ -130,22 +144,24 @@ class Evaluation:
         return f"{self.accuracy}, {self.failures} checks failed" if self.failures else str(self.accuracy)
 
     def __repr__(self) -> str:
-        """Returns the accuracy and the number of problems."""
+        """Returns the accuracy and the number of problems, as `Evaluation(0.87 [0.84, 0.90], 200 problems)`."""
         return f"Evaluation({self}, {len(self.groups)} problems)"
 
     @property
     def rewards(self) -> list[list[float]]:
-        """Rewards by problem, without failed checks."""
+        """Rewards of the attempts at each problem; attempts whose check failed are left out."""
         return [[r.score.reward for r in group if r.score.reward is not None] for group in self.groups]
 
     @property
     def corrects(self) -> list[list[float]]:
-        """1.0 for a CORRECT attempt and 0.0 for any other, by problem, without failed checks."""
+        """1.0 for each CORRECT attempt and 0.0 for any other, by problem; attempts whose check failed are left out."""
         return [[float(r.score.correct) for r in group if r.score.reward is not None] for group in self.groups]
 
     @property
     def accuracy(self) -> Estimate:
-        """Share of correct attempts (avg@k, also called pass@1 over k samples).
+        """Share of correct attempts, with a 95 % confidence interval; attempts whose check failed are left out.
+
+        Also called avg@k, or pass@1 over k samples.
 
         Raises:
             TaskError: all checks failed.
@@ -159,7 +175,7 @@ class Evaluation:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Accuracy if every failed check is counted as wrong, and if every one is counted as correct.
+        """Pair of accuracies: with every failed check counted as wrong, and with every failed check counted as correct.
 
         Raises:
             TaskError: there is no attempt.
@@ -169,23 +185,23 @@ class Evaluation:
 
     @property
     def problems(self) -> int:
-        """Number of problems with at least one judged attempt, over which the accuracy is taken."""
+        """Number of problems with at least one attempt whose check did not fail; `accuracy` is their mean."""
         return sum(map(bool, self.corrects))
 
     def _rights(self, failed: float) -> list[list[float]]:
-        """Returns 1.0 for a CORRECT attempt, 0.0 for a wrong one and `failed` for a failed check, by problem."""
+        """Returns 1.0 for a CORRECT attempt, `failed` for a failed check and 0.0 for any other, by problem."""
         return [
             [float(r.score.correct) if r.score.reward is not None else failed for r in group] for group in self.groups
         ]
 
     @property
     def failures(self) -> int:
-        """Number of attempts whose check failed."""
+        """Number of attempts whose check failed (verdict ERROR or TIMEOUT)."""
         return sum(r.score.reward is None for group in self.groups for r in group)
 
     @property
     def tokens(self) -> float:
-        """Mean number of MODEL tokens per attempt.
+        """Mean number of tokens sampled from the model per attempt, discarded continuations included.
 
         Raises:
             TaskError: there is no attempt.
@@ -227,16 +243,17 @@ class Evaluation:
         return fmean(values)
 
     def verdicts(self) -> dict[str, int]:
-        """Returns the number of attempts of each verdict, without verdicts that did not occur."""
+        """Returns the number of attempts by verdict ("correct", "wrong", …), without verdicts that did not occur."""
         counts = Counter(r.score.verdict for group in self.groups for r in group)
         return {verdict.value: counts[verdict] for verdict in Verdict if counts[verdict]}
 
     def pass_at(self, k: int, *, failed: float = 0.0) -> Estimate:
-        """Returns pass@k: the probability that at least one of `k` attempts is correct.
+        """Returns pass@k: the probability that at least one of `k` attempts at a problem is correct.
 
         Args:
-            k: attempts per problem.
-            failed: value of a failed check: 0 for wrong, 1 for correct; the two bound the unknown result.
+            k: attempts per trial, at most the number of attempts at each problem.
+            failed: value of an attempt whose check failed: 0 counts it as wrong, 1 as correct. The two results bound
+                the unknown one.
 
         Raises:
             TaskError: no problem has `k` attempts.
@@ -253,8 +270,8 @@ class Evaluation:
 
         Args:
             k: attempts per ballot.
-            failed: None if attempts whose check failed do not vote; 0 or 1 for the value of a ballot that contains one;
-                the two bound the unknown result.
+            failed: 0 or 1 is the value of every ballot with an attempt whose check failed; the two results bound the
+                unknown one. `failed=None`: such attempts do not vote, and the rest of the ballot decides.
 
         Raises:
             TaskError: no problem has `k` attempts.
@@ -305,11 +322,12 @@ def evaluate(
     Args:
         sampler: samples the attempts.
         task: provides the problems, the environment and the scorer.
-        sampling: parameters of every request, seeds aside.
+        sampling: parameters of every request; its seed is replaced by one derived from the problem and the attempt.
         problems: number of problems, from index 0; all of a smaller split.
         attempts: attempts per problem.
         split: name of the split.
-        scoring: the scorer's workers, to reuse between calls; None for workers of this call.
+        scoring: worker processes of the scorer, for use in several calls. `scoring=None`: starts workers and stops them
+            before returning.
 
     Raises:
         TaskError: the split is empty.

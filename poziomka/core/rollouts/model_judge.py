@@ -45,28 +45,31 @@ WRAPPING = " \t*_`\"'.!"  # around a verdict
 
 @dataclass(frozen=True)
 class judge:  # noqa: N801 it is called as a function: judge(sampler, question=…)
-    """A scorer that asks a model about each answer; a judge is not a verifier (see the module).
+    """A scorer that asks a language model whether an answer is good.
 
         polite = pz.judge(pz.load("smollm2").sampler(), question="Is the answer polite?")
         task = pz.Task("letters", generator, pz.weighted(correct=(pz.exact(pz.number), 0.8), polite=(polite, 0.2)))
 
+    A judge is not a verifier: it has errors of its own, and a policy that is trained with it learns to exploit them.
+
     The judge replies at temperature 0. Without a scale it replies yes (reward 1, CORRECT) or no (reward 0, WRONG); with
     a scale, with a number, which is mapped to a reward from 0 to 1. The verdict is read from the last line of its reply
     after the thought, and nothing else may be in that line; "No, because …" is read too, if no "yes" follows. A reply
-    without a verdict is a failed check.
+    without a verdict is a failed check: a score with verdict ERROR and without a reward.
 
     Only `transcript.answer` is shown, never the thought. A reply without an answer, or with one of more than `longest`
     characters, is UNPARSED, and the judge is not asked.
 
     Attributes:
-        sampler: the judge. One with fixed weights, not the policy's own, gives the same verdicts in every step.
+        sampler: samples the judge's replies. Use a model with fixed weights, not the policy's own, to get the same
+            verdicts in every step.
         question: question about the answer.
-        scale: lowest and highest number; None for yes or no.
-        accept: lowest number with verdict CORRECT; None for the highest of the scale.
+        scale: lowest and highest number that the judge may reply. `scale=None`: it replies yes or no.
+        accept: lowest number with verdict CORRECT. `accept=None`: only the highest number of the scale.
         template: prompt with the fields {problem}, {reference} (the gold answer; "" if there is none), {answer},
             {question} and {form} (what to reply); {answer} is required.
-        tokens: most tokens of the judge's reply, thought included.
-        longest: most characters of an answer.
+        tokens: maximum number of tokens of the judge's reply, thought included.
+        longest: maximum number of characters of an answer.
 
     Raises:
         TaskError: the sampler is no Sampler, the template has no {answer}, or the numbers of the scale are not in
@@ -96,7 +99,10 @@ class judge:  # noqa: N801 it is called as a function: judge(sampler, question=�
             raise TaskError(message)
 
     async def ask(self, problem: Problem, transcript: Transcript) -> Score:
-        """Asks the judge about the answer of a transcript, and returns the score; never raises for the judge."""
+        """Sends the answer of a transcript to the judge and returns the score.
+
+        An exception of the judge's sampler becomes a score with verdict ERROR and without a reward.
+        """
         answer = transcript.answer
         if not answer:
             return Score.unparsed("there is no answer after the thought")
@@ -112,22 +118,26 @@ class judge:  # noqa: N801 it is called as a function: judge(sampler, question=�
         return self.read(found, answer)
 
     def settle(self, problem: Problem, transcript: Transcript, asked: object) -> Score:
-        """Returns the score that `ask` found; without one, asks first.
+        """Returns `asked` if it is a Score, the result of `ask`; otherwise asks the judge and returns the score.
 
         Raises:
-            TaskError: it is called by another scorer, where the judge's sampler cannot run.
+            TaskError: the judge must be asked, but another scorer calls this; no sampler can run there.
         """
         return asked if isinstance(asked, Score) else self(problem, transcript)
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Asks the judge and returns the score; see `settle`."""
+        """Sends the answer of a transcript to the judge, waits, and returns the score.
+
+        Raises:
+            TaskError: another scorer calls this; no sampler can run there.
+        """
         if under_way():
             message = "a judge cannot be called by another scorer: make it a part of the reward, weighted(…)"
             raise TaskError(message)
         return wait_for(self.ask(problem, transcript))
 
     def prompt(self, problem: Problem, answer: str) -> str:
-        """Returns the judge's prompt for an answer to a problem."""
+        """Returns the prompt for the judge, made of the template, the problem and an answer to it."""
         low, high = self.scale or (0.0, 1.0)
         form = "yes or no" if self.scale is None else f"a number from {low:g} to {high:g}"
         asked = "\n\n".join(message.content for message in problem.prompt)
@@ -142,7 +152,7 @@ class judge:  # noqa: N801 it is called as a function: judge(sampler, question=�
         return FIELDS.sub(lambda found: fields[found[1]], self.template)  # once: fields within an answer stay text
 
     def read(self, transcript: Transcript, answer: str) -> Score:
-        """Returns the score for a judge's reply; a failed check if it contains no verdict.
+        """Returns the score for a judge's reply; verdict ERROR and no reward if the reply contains no verdict.
 
         Args:
             transcript: the judge's prompt and reply.
@@ -161,7 +171,7 @@ class judge:  # noqa: N801 it is called as a function: judge(sampler, question=�
         return Score(reward, Verdict.CORRECT if correct else Verdict.WRONG, answer[:SHOWN], why)
 
     def _reward(self, said: str) -> float | None:
-        """Returns the reward in the last line of a judge's answer; None if that line is no verdict."""
+        """Returns the reward, 0 to 1, in the last line of a judge's answer; None if that line is no verdict."""
         line = next((line for line in reversed(said.splitlines()) if line.strip(WRAPPING)), "").strip(WRAPPING)
         if self.scale is None:
             found = BOOLEAN.fullmatch(line) or OPENING.match(said.strip(WRAPPING))
@@ -177,12 +187,12 @@ class judge:  # noqa: N801 it is called as a function: judge(sampler, question=�
 
 
 def quoted(name: str, text: str, key: str) -> str:
-    """Returns a text as a quotation that nothing in the text can end.
+    """Returns a text as a quotation between two markers that the text cannot imitate.
 
     Args:
         name: name of the text, in its markers.
         text: the text; every line of it gets the prefix "> ".
-        key: determines the marker, with the text.
+        key: a string that is hashed into the markers, together with the name and the text.
     """
     clean = "\n".join(f"> {_visible(line)}" for line in text.splitlines() or [""])
     number = 0
@@ -192,7 +202,11 @@ def quoted(name: str, text: str, key: str) -> str:
 
 
 def _visible(line: str) -> str:
-    """Returns a line with codes for invisible characters, and "‹", "›" for the brackets of thoughts and chat markup."""
+    """Returns a line in which invisible characters and markup have no effect.
+
+    Invisible characters become codes such as "⟨U+200B⟩"; the brackets of thought tags and chat markup become "‹" and
+    "›".
+    """
     hidden = {letter for letter in line if letter != "\t" and unicodedata.category(letter) in ("Cc", "Cf", "Cs")}
     seen = "".join(f"⟨U+{ord(letter):04X}⟩" if letter in hidden else letter for letter in line)
     return MARKUP.sub(lambda found: "‹" if found[0] == "<" else "›", seen)

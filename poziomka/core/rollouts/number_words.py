@@ -118,21 +118,21 @@ def words_in(question: str) -> frozenset[str]:
 
 
 def is_number_word(word: str) -> bool:
-    """Returns whether a lower-case word is a number or changes the value of a number beside it."""
+    """Returns whether a lower-case word is a number ("ten") or changes the value of a number beside it ("million")."""
     return word in NUMBERS or word.removesuffix("s") in NUMBERS or word.removesuffix("th") in NUMBERS
 
 
 def is_denial(word: str) -> bool:
-    """Returns whether a lower-case word denies or doubts its clause."""
+    """Returns whether a lower-case word denies or doubts its clause, such as "not" and "maybe"."""
     return word in DENIALS or NOT.search(word) is not None
 
 
 def is_harmless(word: str, question: Collection[str] = ()) -> bool:
-    """Returns whether a lower-case word beside a number leaves its value unchanged.
+    """Returns whether a word beside a number leaves its value unchanged, as "dollars" does and "million" does not.
 
     Args:
-        word: word stripped of punctuation.
-        question: stems of the question's words (`words_in`).
+        word: word in lower case, without punctuation around it.
+        question: stems of the question's words (`words_in`), which are accepted, too.
     """
     if word in SYMBOLS:
         return True
@@ -142,11 +142,14 @@ def is_harmless(word: str, question: Collection[str] = ()) -> bool:
 
 
 def goes_on(words: Sequence[str], question: Collection[str] = ()) -> bool:
-    """Whether the words after a number may add to it: "12 and more", "12 dollars and more"; not "12 boys and girls".
+    """Returns whether the words after a number may continue the expression, so that the number alone is not the answer.
+
+    True for "12 and more" and "12 dollars and more"; False for "12 boys and girls".
 
     Args:
-        words: in small letters, without punctuation around them, all of them harmless.
-        question: what `words_in` returned for the question.
+        words: the words after the number, in lower case, without punctuation around them, all accepted by
+            `is_harmless`.
+        question: stems of the question's words (`words_in`).
     """
     if words and words[0] in AFTER:
         return True
@@ -158,16 +161,20 @@ def _is_counted(word: str, question: Collection[str]) -> bool:
 
 
 def without_sizes(words: Sequence[str]) -> list[str]:
-    """Returns words without "grand" and "gross" before a noun such as "total", where they are no numbers.
+    """Returns words without each "grand" or "gross" that is no number because a noun such as "total" follows.
 
     Args:
-        words: in small letters, without punctuation around them.
+        words: words in lower case, without punctuation around them.
     """
     return [word for word, noun in pairwise((*words, "")) if not (word in SIZES and noun in OF)]
 
 
 def leads_to_number(words: Sequence[str]) -> bool:
-    """Returns whether a number after these harmless words is an answer: not after "than" or "share of"."""
+    """Returns whether a number after some words can be the answer; False after words such as "than" and "share of".
+
+    Args:
+        words: the words before the number, in lower case, without punctuation, all accepted by `is_harmless`.
+    """
     if not words:
         return True
     last = words[-1]
@@ -177,7 +184,12 @@ def leads_to_number(words: Sequence[str]) -> bool:
 
 
 def strange_word(unit: str, question: Collection[str] = ()) -> str:
-    """Returns the first word of a unit ("cm^2", "square inch") that is not accepted beside a number; "" if all are."""
+    """Returns the first word of a unit that is not accepted beside a number; "" if all words are accepted.
+
+    Args:
+        unit: unit of a number, such as "cm^2" or "square inch".
+        question: stems of the question's words (`words_in`), which are accepted, too.
+    """
     words = (word.lower() for word in re.split(r"[ /]|\^\d+", unit))
     return next((word for word in words if word and not _is_unit(word, question)), "")
 

@@ -14,7 +14,7 @@ from poziomka.core.transcript import Transcript
 
 Reader = Callable[[str], str | int | None]
 
-DIGITS = 400  # longest integer that is read
+DIGITS = 400  # maximum length of a numeral, in characters
 NUMERAL = re.compile(
     r"(?:(?<![\w)])[-+\N{MINUS SIGN}](?:\\?[$£€])?)?(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?![eE]\d)", re.ASCII
 )
@@ -25,9 +25,9 @@ MARKS = " \t\n*_`\"'.,;:!$"  # around a letter
 
 
 def last_integer(answer: str) -> str | None:
-    """Returns the last number of an answer, "1,440" as "1440"; None if it is no integer, or there is no number.
+    """Returns the last number of an answer, "1,440" as "1440"; None if it is not an integer or there is no number.
 
-    Lenient: earlier numbers do not count, so an answer that lists candidates is read as the last of them. `number` is
+    Lenient: earlier numbers are ignored, so an answer that lists candidates is read as the last of them. `number` is
     the strict reader.
     """
     numerals = NUMERAL.findall(answer)
@@ -37,20 +37,21 @@ def last_integer(answer: str) -> str | None:
 
 
 def number(answer: str) -> str | None:
-    """Returns the only number of an answer in its shortest form, "12.50" as "12.5"; None where there are none or two.
+    """Returns the only number of an answer in its shortest form, "12.50" as "12.5"; None if it has none or several.
 
-    Strict: common words, units and Markdown may stand around it; a formula, a denial or a second number makes it None.
+    Strict: common words, units and Markdown are allowed around it; with a formula, a denial ("not 12") or a second
+    number, the result is None.
     """
     return read_number(answer)
 
 
 def boxed(answer: str) -> str | None:
-    r"""Returns the contents of the only \boxed{…} of an answer; None where there are none or several."""
+    r"""Returns the contents of the only \boxed{…} of an answer; None if it has no box or several."""
     return read_boxed(answer)
 
 
 def choice(answer: str) -> str | None:
-    """Returns the letter of a multiple-choice answer in upper case: "B", "(b)", "Answer: B"; None for anything else."""
+    """Returns the letter of a multiple-choice answer: "B" for "b", "(b)" or "Answer: B"; None for any other text."""
     found = LETTER.fullmatch(answer.strip(MARKS))
     return None if found is None else found[1].upper()
 
@@ -62,21 +63,21 @@ def whole_answer(answer: str) -> str | None:
 
 @dataclass(frozen=True)
 class exact:  # noqa: N801 it is called as a function: exact(last_integer)
-    """A scorer that gives reward 1 where the answer that a reader finds equals the one in the gold answer.
+    """A scorer that gives reward 1 if a reader finds the same answer in the reply and in the gold answer, else 0.
 
         task = pz.Task("sums", generator, pz.exact(pz.number))
 
-    A reply without an answer is UNPARSED; a gold answer that the reader cannot read is a failed check.
+    A reply in which the reader finds no answer is UNPARSED. A gold answer in which it finds none is a failed check.
 
     Attributes:
-        read: `last_integer`, `number`, `boxed`, `choice`, `whole_answer`, or a function of yours: it takes the text
-            after the thought and returns the answer, None where there is none.
+        read: `last_integer`, `number`, `boxed`, `choice`, `whole_answer`, or your own function: it takes the text of
+            the reply after the thought and returns the answer in it, None if there is none.
     """
 
     read: Reader
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Scores a reply; see the class.
+        """Returns reward 1 (CORRECT) if the reply and the gold answer have the same answer, else 0 (WRONG, UNPARSED).
 
         Raises:
             TaskError: the reader finds no answer in the gold answer.

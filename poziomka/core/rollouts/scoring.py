@@ -44,14 +44,14 @@ _STARTING = threading.Lock()  # serialises forks: a worker forked meanwhile woul
 
 
 def under_way() -> list[tuple[str, float]]:
-    """Returns (problem key, elapsed seconds) of every running check, for the stall watchdog."""
+    """Returns (problem key, elapsed seconds) of every check that a scorer is running now, for the stall watchdog."""
     now = time.monotonic()
     return [(key, now - began) for key, began in list(_UNDER_WAY.values())]
 
 
 @contextmanager
 def _told(problem: Problem) -> Iterator[None]:
-    """Registers a check for `under_way` while it runs."""
+    """Context manager that lists a check in `under_way` while its body runs."""
     number = next(_NUMBERS)
     _UNDER_WAY[number] = (problem.key, time.monotonic())
     try:
@@ -61,10 +61,10 @@ def _told(problem: Problem) -> Iterator[None]:
 
 
 def judge(scorer: Scorer, problem: Problem, transcript: Transcript, asked: object = None) -> Score:
-    """Runs a scorer and returns its score.
+    """Runs a scorer on an attempt and returns its score, whatever the scorer does.
 
-    An exception, or a result that is not a Score, becomes a score with verdict ERROR. WRONG and UNPARSED become
-    TRUNCATED if the reply ended at its token limit.
+    An exception, or a result that is not a Score or a number from -1 to 1, becomes a score with verdict ERROR and
+    without a reward. Verdicts WRONG and UNPARSED become TRUNCATED if the reply ended at its token limit.
 
     Args:
         scorer: the scorer.
@@ -90,7 +90,7 @@ def judge(scorer: Scorer, problem: Problem, transcript: Transcript, asked: objec
 
 
 def _serve(line: Line, scorer: Scorer, parent: int, memory: int) -> None:
-    """Main loop of a worker: receives, scores and sends until the line closes or the parent exits."""
+    """Runs a worker: receives attempts, scores them and sends the scores, until the line closes or the parent exits."""
     _STARTING.release()  # the forked copy: a scorer may start workers of its own
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     keep_orphans()
@@ -116,7 +116,7 @@ def _answer(scorer: Scorer, asked: bytes) -> bytes:
 
 
 def _bound_memory(more: int) -> None:
-    """Limits the data segment of this process to `more` bytes beyond its present size."""
+    """Limits the data segment of this process to `more` bytes beyond its present size, on systems with /proc."""
     try:
         status = Path("/proc/self/status").read_text(encoding="latin-1")
         has = int(status.partition("VmData:")[2].split()[0]) * 1024
@@ -126,9 +126,9 @@ def _bound_memory(more: int) -> None:
 
 
 def _leave_with(parent: int) -> None:
-    """Exits the worker, with its descendants, when its parent has died.
+    """Waits until the parent process has died, then kills the worker's descendants and exits the worker.
 
-    End of file on the line does not show that, because sibling workers inherited the parent's end.
+    The line shows no end of file then, because sibling workers inherited the parent's end of it.
     """
     while os.getppid() == parent:
         time.sleep(1.0)
@@ -154,7 +154,7 @@ def _end(process: BaseProcess) -> None:
 
 
 class _Worker:
-    """A worker process that scores one transcript at a time."""
+    """A worker process that scores one transcript at a time, and starts again after it was stopped."""
 
     def __init__(self, scorer: Scorer, memory: int) -> None:
         """Stores the scorer; the process starts with the first transcript."""
@@ -164,7 +164,7 @@ class _Worker:
         self.checks = 0  # of the present process
 
     def start(self) -> Line:
-        """Returns the line to the worker process; starts the process if it is not running."""
+        """Starts the worker process if it is not running, and returns the connection to it."""
         if self.process is None or self.line is None or not self.process.is_alive():
             self.stop()
             context = multiprocessing.get_context("fork")
@@ -178,7 +178,7 @@ class _Worker:
         return self.line
 
     def stop(self) -> None:
-        """Kills the process with its descendants and closes the line; never raises."""
+        """Kills the process with its descendants and closes the connection to it; never raises."""
         process, line = self.process, self.line
         self.process = self.line = None
         self.checks = 0
@@ -188,9 +188,15 @@ class _Worker:
             _end(process)
 
     def judge(self, problem: Problem, transcript: Transcript, replies: object, seconds: float) -> Score:
-        """Scores a transcript in the worker process, given the result of the scorer's `ask`.
+        """Returns the score of an attempt, computed in the worker process.
 
-        Exceeding `seconds` gives verdict TIMEOUT, the death of the process verdict ERROR.
+        Exceeding the time limit gives verdict TIMEOUT, the death of the process verdict ERROR.
+
+        Args:
+            problem: the problem.
+            transcript: the attempt.
+            replies: result of the scorer's `ask`; None if nothing was asked.
+            seconds: time limit.
         """
         try:
             asked = pickle.dumps((problem, transcript, replies))
@@ -214,13 +220,15 @@ class _Worker:
 
 
 class Scoring:
-    """Scores the transcripts of one task; a context manager.
+    """Scores the transcripts of one task; a context manager that stops its worker processes at the end.
+
+    A trusted scorer (`Task.trusted`) runs in this process, any other in worker processes with a time limit.
 
     Args:
         task: provides the scorer.
-        seconds: time limit of one check by an untrusted scorer.
-        workers: number of worker processes for an untrusted scorer.
-        memory: bytes that a worker may allocate beyond its size at the start, on systems with /proc.
+        seconds: time limit of one check in a worker process.
+        workers: number of worker processes.
+        memory: bytes that a worker may allocate beyond its size at the start (default: 2 GiB), on systems with /proc.
 
     Attributes:
         spent: total seconds of all checks, summed over workers, without the time in which a scorer asks a model.
@@ -230,7 +238,7 @@ class Scoring:
     """
 
     def __init__(self, task: Task, seconds: float = 10.0, workers: int = 2, memory: int = MEMORY) -> None:
-        """Creates the workers; their processes start with the first check of an untrusted scorer."""
+        """Stores the arguments; worker processes start with the first check of a scorer that is not trusted."""
         if seconds <= 0 or workers < 1:
             message = f"scoring needs a positive time limit and a worker: received {seconds} s, {workers} workers"
             raise TaskError(message)
@@ -252,7 +260,10 @@ class Scoring:
             worker.stop()
 
     async def score(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns the score of a transcript; a failed check gives verdict ERROR or TIMEOUT."""
+        """Returns the score of an attempt at a problem.
+
+        A check that fails gives verdict ERROR or TIMEOUT and no reward; exceptions of the scorer are not raised.
+        """
         asked: object = None
         if isinstance(self.task.scorer, AskingScorer):
             try:

@@ -22,14 +22,14 @@ def weighted(**parts: tuple[Scorer, float]) -> "Weighted":
 
     The first part decides whether an answer is correct: the verdict and the parsed answer are its own. The rewards of
     all parts, before their weights, are in `Score.parts`, in the journal, and in the metrics `reward/NAME`. If a part
-    raises, or its check fails, the whole check fails.
+    raises, or its check fails, the whole check fails: the score has no reward.
 
-    A part that pays a bonus pays it to wrong answers too, which the trial of a scorer reports as a reward for nothing;
-    a part from -1 to 0, a penalty, does not.
+    A part with positive rewards also rewards wrong answers, which `poziomka tasks check` reports. A part from -1 to 0,
+    a penalty, does not.
 
     Args:
         parts: (scorer, weight) by name. A scorer takes (problem, transcript) and returns a Score or a number from -1 to
-            1. The first weight is above 0; a part of weight 0 is recorded and not rewarded.
+            1. The first weight must be above 0. A part of weight 0 is recorded and does not change the reward.
 
     Raises:
         TaskError: there is no part, a part is no (scorer, weight), a weight is not finite, the first weight is not
@@ -40,16 +40,20 @@ def weighted(**parts: tuple[Scorer, float]) -> "Weighted":
 
 @dataclass(frozen=True)
 class Weighted:
-    """A scorer whose reward is the weighted sum of several rewards; see `weighted`.
+    """A scorer whose reward is the weighted sum of several rewards; made by `weighted`.
 
     Attributes:
-        parts: (scorer, weight) by name; the first determines the verdict.
+        parts: (scorer, weight) by name; the first scorer determines the verdict and the parsed answer.
     """
 
     parts: Mapping[str, tuple[Scorer, float]]
 
     def __post_init__(self) -> None:
-        """Checks the parts; see `weighted`."""
+        """Checks the parts and their weights.
+
+        Raises:
+            TaskError: as for `weighted`.
+        """
         if not self.parts:
             message = "a weighted reward needs a part: give weighted(correct=(scorer, 1.0), …)"
             raise TaskError(message)
@@ -63,15 +67,19 @@ class Weighted:
                 raise TaskError(message)
 
     async def ask(self, problem: Problem, transcript: Transcript) -> object:
-        """Returns the results of the parts that ask a model, by name; None if there are none."""
+        """Calls `ask` of every part that asks a model, concurrently, and returns the results by the part's name.
+
+        Returns None if no part asks a model.
+        """
         asking = {name: scorer for name, (scorer, _) in self.parts.items() if isinstance(scorer, AskingScorer)}
         found = await asyncio.gather(*(ask(scorer, problem, transcript) for scorer in asking.values()))
         return dict(zip(asking, found, strict=True)) or None
 
     def settle(self, problem: Problem, transcript: Transcript, asked: object) -> Score:
-        """Returns the weighted sum, given the result of `ask`; a failed check if a part fails or the sum is too large.
+        """Returns the weighted sum of the parts' rewards as a Score; `asked` is the result of `ask`.
 
-        The parts are judged in order, and none after one that fails.
+        If a part fails, or the sum is below -1 or above 1, the score is a failed check without a reward. The parts are
+        scored in order, and none after one that fails.
         """
         replies = asked if isinstance(asked, Mapping) else {}
         scores: dict[str, Score] = {}
@@ -84,7 +92,10 @@ class Weighted:
         return self._sum(scores)
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns the weighted sum; see `settle`."""
+        """Scores an attempt with all parts and returns the weighted sum of their rewards as a Score.
+
+        If a part fails, or the sum is below -1 or above 1, the score is a failed check without a reward.
+        """
         return self.settle(problem, transcript, None)
 
     def _sum(self, scores: Mapping[str, Score]) -> Score:

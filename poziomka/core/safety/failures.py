@@ -12,18 +12,18 @@ from poziomka.core.errors import EnvironmentFailure, PoziomkaError, reason_of
 def failures_of(
     what: str, kind: type[PoziomkaError] = EnvironmentFailure, *, passes: tuple[type[Exception], ...] = ()
 ) -> Iterator[None]:
-    """Raises `kind` in place of any exception that the block raises, SystemExit included.
+    """Context manager that converts any exception raised in its body, SystemExit included, into one of class `kind`.
 
-    Some exceptions pass as they are: those of class `kind`, KeyboardInterrupt, and those that come from outside the
-    block (the cancellation of the task that runs the block, or the closing of its coroutine).
+    Not converted are exceptions of class `kind`, KeyboardInterrupt, and those that come from outside the body: the
+    cancellation of the asyncio task that runs it, or the closing of its coroutine.
 
     Args:
-        what: the part of user code that runs in the block; the message begins with it.
-        kind: the class that is raised.
-        passes: further classes that pass.
+        what: name of the user code that runs in the body; the message is "`what` raised …".
+        kind: class of the exception that is raised.
+        passes: further classes of exceptions that are not converted.
 
     Raises:
-        PoziomkaError: of class `kind`: the block raised.
+        PoziomkaError: of class `kind`: the body raised.
     """
     task = _current_task()
     passing: tuple[type[BaseException], ...] = (kind, KeyboardInterrupt, *passes)
@@ -39,7 +39,10 @@ def failures_of(
 
 
 def _comes_from_outside(error: BaseException, task: "asyncio.Task[Any] | None") -> bool:
-    """Whether `task` is being cancelled or its coroutine closed; user code can raise the same classes itself."""
+    """Returns whether an exception was raised by the cancellation of `task` or the closing of its coroutine.
+
+    User code can raise CancelledError and GeneratorExit itself; those do not come from outside.
+    """
     if isinstance(error, asyncio.CancelledError):
         return task is not None and task.cancelling() > 0
     return isinstance(error, GeneratorExit) and task is not _current_task()

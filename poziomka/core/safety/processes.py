@@ -26,7 +26,7 @@ def end_tree(process: int) -> None:
     Without /proc, descendants outside the child's process group survive.
 
     Raises:
-        OSError: the processes cannot be listed, for want of a free file descriptor; the child itself is killed.
+        OSError: no file descriptor is free, so that descendants cannot be listed; only the child itself is killed.
     """
     signalled(process, signal.SIGSTOP)  # so that it starts no more processes and stays the parent of its orphans
     try:
@@ -42,9 +42,9 @@ def end_tree(process: int) -> None:
 
 
 def is_child(process: int) -> bool:
-    """Whether a process id is still that of a child of this process, dead or alive.
+    """Returns whether a process id still belongs to a child of this process, running or ended but not waited for.
 
-    Once the child is reaped, the kernel may give its id to another process. Always True without `os.waitid`.
+    Once a child was waited for, the kernel may give its id to another process. Without `os.waitid`, always True.
     """
     if not hasattr(os, "waitid"):  # macOS before Python 3.13
         return True
@@ -56,7 +56,7 @@ def is_child(process: int) -> bool:
 
 
 def state_of(process: int) -> tuple[str, int]:
-    """Returns the state letter (R running, S sleeping, Z zombie, …) and the parent's id from /proc/PID/stat.
+    """Returns (state letter, parent's process id) of a process from /proc/PID/stat; R is running, S sleeping, Z zombie.
 
     Raises:
         OSError: the process has ended, or there is no /proc.
@@ -154,7 +154,11 @@ class Line:
         return read
 
     def _hurry(self, deadline: float | None) -> None:
-        """Sets the socket's timeout to the time left before the deadline."""
+        """Sets the socket's timeout to the seconds left before the deadline.
+
+        Raises:
+            TimeoutError: the deadline has passed.
+        """
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             raise TimeoutError

@@ -17,17 +17,19 @@ PICTURES: dict[int, str] = {
 def visible(text: str) -> str:
     """Returns text with control characters replaced by printable symbols; line breaks and tabs stay.
 
-    Text of a model or a tool is untrusted: an escape sequence in it must not control the terminal.
+    It is for text of a model or a tool, so that an escape sequence in it cannot control the terminal.
     """
     return text.translate(PICTURES)
 
 
 class CleanStream:
-    """A text stream that cleans text with `visible` and writes it to the wrapped stream; delegates all else to that.
+    """A text stream that replaces control characters with `visible` and writes to another stream.
+
+    All other attributes, such as `flush` and `isatty`, are those of the other stream.
 
     Args:
-        inner: the wrapped stream.
-        returns: keep a carriage return at the beginning of a write, for other packages' progress lines.
+        inner: the stream that is written to.
+        returns: True keeps a carriage return at the beginning of a write, for progress lines of other packages.
     """
 
     def __init__(self, inner: TextIO, *, returns: bool = False) -> None:
@@ -36,13 +38,13 @@ class CleanStream:
         self._returns = returns
 
     def write(self, text: str) -> int:
-        """Writes the cleaned text; returns the length of the text given."""
+        """Writes the text with control characters replaced; returns the length of `text`."""
         back = "\r" if self._returns and text.startswith("\r") else ""
         self.inner.write(back + visible(text[len(back) :]))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Writes each line after cleaning it."""
+        """Writes each line with control characters replaced."""
         for line in lines:
             self.write(line)
 
@@ -52,5 +54,5 @@ class CleanStream:
 
 
 def behind(stream: TextIO) -> TextIO:
-    """Returns the stream that a CleanStream wraps, or the stream itself: for code that cleans its own output."""
+    """Returns the stream that a CleanStream writes to, and any other stream unchanged."""
     return stream.inner if isinstance(stream, CleanStream) else stream

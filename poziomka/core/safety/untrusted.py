@@ -28,11 +28,11 @@ Kind = type[PoziomkaError]
 
 @contextmanager
 def open_regular(path: Path, error: Kind) -> Iterator[BinaryIO]:
-    """Opens a regular file, or a symbolic link to one, for reading bytes.
+    """Context manager that opens a regular file, or a symbolic link to one, for reading bytes.
 
     Args:
         path: the file.
-        error: the class of the errors raised.
+        error: class of the exceptions that are raised.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -54,7 +54,12 @@ def open_regular(path: Path, error: Kind) -> Iterator[BinaryIO]:
 
 
 def read_regular(path: Path, error: Kind, size: int = SIZE) -> bytes:
-    """Returns the bytes of a regular file of at most `size` bytes; raises as `open_regular`, and for a longer file."""
+    """Returns the bytes of a regular file of at most `size` bytes (default: 64 MiB).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        PoziomkaError: of class `error`: the file is longer, is a folder, a pipe or a device, or cannot be read.
+    """
     with open_regular(path, error) as file:
         content = file.read(size + 1) if os.fstat(file.fileno()).st_size <= size else b""
         if len(content) > size or os.fstat(file.fileno()).st_size > size:
@@ -69,12 +74,13 @@ def parse_json(content: bytes | str, where: str, error: Kind, *, strict: bool = 
     Args:
         content: UTF-8 bytes, or text.
         where: name of the text in errors: a path, or "line 3 of" one.
-        error: the class of the errors raised.
-        strict: also refuse strings with a lone surrogate and integers of more than BITS bits; False is for text that
-            this package wrote.
+        error: class of the exceptions that are raised.
+        strict: also refuse strings with a lone surrogate and integers of more than BITS (1000) bits; False is for text
+            that this package wrote.
 
     Raises:
-        PoziomkaError: of class `error`: the text is not JSON, nests deeper than DEPTH, or is refused by `strict`.
+        PoziomkaError: of class `error`: the text is not JSON, its lists and objects are nested deeper than DEPTH (100)
+            levels, or `strict` refuses it.
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
@@ -94,7 +100,16 @@ def parse_json(content: bytes | str, where: str, error: Kind, *, strict: bool = 
 
 
 def parse_object(content: bytes | str, where: str, error: Kind) -> dict[str, Any]:
-    """Returns the parsed object of JSON text; raises as `parse_json`, and for a value that is not an object."""
+    """Returns the object of JSON text as a dict.
+
+    Args:
+        content: UTF-8 bytes, or text.
+        where: name of the text in errors.
+        error: class of the exceptions that are raised.
+
+    Raises:
+        PoziomkaError: of class `error`: the text is not JSON, is not an object, or is refused by `parse_json`.
+    """
     value = parse_json(content, where, error)
     if not isinstance(value, dict):
         message = f"{where} must hold an object: received a {type(value).__name__}"
@@ -103,7 +118,13 @@ def parse_object(content: bytes | str, where: str, error: Kind) -> dict[str, Any
 
 
 def read_object(path: Path, error: Kind) -> dict[str, Any]:
-    """Returns the parsed object of a JSON file; raises as `read_regular` and `parse_object`."""
+    """Returns the object of a JSON file as a dict.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        PoziomkaError: of class `error`: the file cannot be read, has more than 64 MiB, or does not contain a JSON
+            object.
+    """
     return parse_object(read_regular(path, error), str(path), error)
 
 
@@ -117,7 +138,7 @@ def expanded(path: str | Path, error: Kind) -> Path:
 
 
 def _wrong(value: Any, where: str, *, strict: bool) -> str:
-    """Returns a sentence about the first fault of a parsed value; "" if there is none."""
+    """Returns the fault of a parsed value as a sentence, "" if there is none; `parse_json` lists the faults."""
     waiting = [(value, 0)]
     while waiting:
         each, depth = waiting.pop()

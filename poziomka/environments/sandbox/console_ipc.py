@@ -29,7 +29,7 @@ ADDRESS = re.compile(r"0x[0-9a-f]{6,}")  # an object's address in `repr` output,
 
 
 class Held(Protocol):
-    """A sandboxed process that communicates over pipes.
+    """Interface of a sandboxed process that runs code and communicates over pipes.
 
     Attributes:
         asking: file descriptor for requests to the process.
@@ -42,37 +42,39 @@ class Held(Protocol):
     writing: int
 
     def resume(self) -> None:
-        """Resumes the process."""
+        """Resumes the process after `pause`."""
 
     def pause(self) -> None:
         """Stops the process until `resume`, if the implementation supports it."""
 
     def excess(self) -> str:
-        """Returns the exceeded resource limit as a fault; "" if none is exceeded."""
+        """Returns an error message if the process exceeds a resource limit; "" if it exceeds none."""
 
     def starved(self, seconds: float) -> str:
         """Returns an error message if lack of processor time explains that a call took `seconds`; "" otherwise."""
 
     def end(self, patience: float = 0.0) -> str:
-        """Kills the process and everything it started; returns its exit status as a fault. May be called twice.
+        """Kills the process and everything it started; returns its exit status in words. May be called twice.
 
         Args:
             patience: seconds to wait first for the process to exit by itself.
         """
 
     def free(self) -> None:
-        """Closes the pipes; to be called after `end`."""
+        """Closes the pipes of the process; to be called after `end`."""
 
 
 @dataclass(slots=True)
 class Written:
-    """Output of one call: its beginning, which is kept, and its end, where the mark must appear.
+    """Collects the output of one call: its beginning, which is kept, and its end, which shows whether it is complete.
+
+    Output is complete if it ends with the call's mark: 16 random bytes (MARK) that the process writes after the output.
 
     Attributes:
-        most: bytes to keep.
+        most: maximum number of bytes to keep.
         kept: the first bytes of the output.
-        end: the last 2 * MARK bytes.
-        count: bytes received so far.
+        end: the last 32 bytes (2 * MARK).
+        count: number of bytes received so far.
     """
 
     most: int
@@ -88,7 +90,11 @@ class Written:
         self.end = (self.end + part)[-2 * MARK :]
 
     def text(self, mark: bytes) -> str:
-        """Returns the kept output, decoded, without the mark."""
+        """Returns the kept output as text, without the mark at its end.
+
+        Args:
+            mark: the mark of the call.
+        """
         kept = self.kept
         if self.end.endswith(mark) and self.count - len(mark) < len(kept):
             kept = kept[: self.count - len(mark)]
@@ -96,7 +102,7 @@ class Written:
 
 
 def started(held: Held) -> None:
-    """Waits until a process is set up.
+    """Waits until a sandboxed process is set up, at most 20 seconds (PATIENCE).
 
     Raises:
         EnvironmentFailure: the set-up failed or timed out; the message has the reason, and the process is ended.
@@ -112,7 +118,7 @@ def started(held: Held) -> None:
 
 
 def hear(descriptor: int, until: float) -> bytes:
-    """Returns the next frame; b"" if the other side ended, sent no valid frame, or was late.
+    """Returns the bytes of the next frame from a pipe; b"" if the pipe was closed, or no valid frame came in time.
 
     Args:
         descriptor: the file descriptor to read from.
@@ -133,7 +139,7 @@ def _last(descriptor: int) -> str:
 
 
 class _Answer:
-    """A frame that is received in parts."""
+    """A frame (length in four bytes, then data) that is received in parts."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -167,7 +173,7 @@ def ask(held: Held, code: str, limits: Limits) -> Output:
     Args:
         held: the process, set up by `started`.
         code: Python source.
-        limits: limits of the call: `seconds` and `output`.
+        limits: limits of the call, of which `seconds` and `output` are used.
 
     Raises:
         EnvironmentFailure: the machine was too busy to run the code.
@@ -213,9 +219,10 @@ LATE, ENDED = "late", "ended"
 
 
 def _exchange(held: Held, request: bytes, taken: tuple[Written, _Answer], seconds: float) -> str:
-    """Sends a request and reads until the answer is complete; returns "" then, otherwise the fault.
+    """Sends a request and reads until the answer is complete; returns "" then, otherwise the error message.
 
-    A process that gets no processor time has BUSY more seconds.
+    The message is LATE after the time limit, and ENDED if the process has ended. A process that gets no processor time
+    has BUSY (20) more seconds.
     """
     written, answer = taken
     poll = select.poll()
@@ -281,20 +288,20 @@ def _drain(held: Held, written: Written) -> None:
 
 
 class PipedConsole:
-    """Runs code in a process over pipes (a Console).
+    """A Console that runs code in a sandboxed process over pipes.
 
     A fork starts its process at its first call and replays the earlier calls in it, which takes as long as they took.
     The fork fails if the output of a replayed call differs: code that reads the clock or the system's randomness cannot
     be replayed.
 
     Args:
-        begin: starts a process; its set-up may still be in progress.
+        begin: function that starts a process; its set-up may still be in progress.
         limits: limits of each call.
-        past: calls to replay before the first one, each with its original output.
+        past: calls to replay before the first one, each as (code, original output).
     """
 
     def __init__(self, begin: Callable[[], Held], limits: Limits, past: Sequence[tuple[str, Output]] = ()) -> None:
-        """Starts no process."""
+        """Stores the arguments; the first call starts the process."""
         self._begin = begin
         self._limits = limits
         self._past = list(past)
@@ -302,7 +309,10 @@ class PipedConsole:
         self._owner = os.getpid()
 
     def run(self, code: str) -> Output:
-        """Runs code; see Console.
+        """Runs code within the limits and returns its output; an error of the code is in `Output.fault`.
+
+        Args:
+            code: Python source.
 
         Raises:
             EnvironmentFailure: no process can be set up, the machine is too busy, or the output of a replay differs.
@@ -319,11 +329,14 @@ class PipedConsole:
         return output
 
     def fork(self) -> "PipedConsole":
-        """Returns a console that replays the calls so far; see the class."""
+        """Returns a console with a copy of the variables.
+
+        It makes the copy at its first call, by replaying the calls so far in a new process.
+        """
         return PipedConsole(self._begin, self._limits, self._past)
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process; the variables are lost. May be called twice."""
         held, self._held = self._held, None
         self._past = []
         if held is not None and self._owner == os.getpid():

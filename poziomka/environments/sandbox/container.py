@@ -37,10 +37,10 @@ NOT_PROTECTED = (
 
 
 def reason(where: str = "") -> str:
-    """Returns the reason why Docker is unavailable; "" if it is available.
+    """Returns the reason why Docker cannot be used on this machine; "" if it can.
 
     Args:
-        where: name of an image that must be present; "": check Docker only.
+        where: name of an image that must be present on this machine; with "" only Docker itself is checked.
     """
     why = _asked("docker", "info", "--format", "{{.ServerVersion}}")
     if why or not where:
@@ -64,10 +64,15 @@ def _asked(*words: str) -> str:
 
 
 def interpreter(where: str = "", limits: Limits = CALL, seed: int = 0) -> "Docker":
-    """Returns the interpreter for an image; see registry.interpreter_named.
+    """Returns an interpreter that runs Python code in containers of a Docker image.
+
+    Args:
+        where: name of the image, for example "python:3.11-slim".
+        limits: limits of each call.
+        seed: seed of Python's random numbers and of string hashing.
 
     Raises:
-        SettingsError: no image is named.
+        SettingsError: `where` is "".
     """
     if not where:
         message = "docker needs the name of an image with Python: docker:python:3.11-slim"
@@ -76,12 +81,12 @@ def interpreter(where: str = "", limits: Limits = CALL, seed: int = 0) -> "Docke
 
 
 def command(image: str, name: str, limits: Limits, seed: int) -> list[str]:
-    """Returns the command line that starts a container.
+    """Returns the `docker run` command line that starts a Python console in a container.
 
     Args:
         image: name of the image.
         name: name of the container.
-        limits: limits of each call; those of memory, files and processes apply to the container.
+        limits: limits of each call; the whole container gets twice `memory`, and `processes` processes.
         seed: seed of Python's random numbers and of string hashing.
     """
     folder = f"/code:rw,noexec,nosuid,nodev,size={max(FILES * limits.file, 4096)},nr_inodes=2000,mode=1777"
@@ -100,28 +105,28 @@ def command(image: str, name: str, limits: Limits, seed: int) -> list[str]:
 
 
 class Docker:
-    """Opens consoles, each in a container of its own (an Interpreter).
+    """An Interpreter that runs Python code in Docker containers, one container for each console.
 
     Args:
-        image: name of an image that has Python.
-        limits: limits of each call; those of memory, files and processes apply to a container.
+        image: name of an image that has Python 3.11 or later.
+        limits: limits of each call; those of memory, files and processes are set once, when a container starts.
         seed: seed of Python's random numbers and of string hashing.
     """
 
     name = "docker"
 
     def __init__(self, image: str, limits: Limits = CALL, seed: int = 0) -> None:
-        """Starts no container."""
+        """Stores the settings; the first call of a console starts its container."""
         self.image = image
         self.limits = limits
         self.seed = seed
 
     def isolation(self) -> Isolation:
-        """Returns the description of the isolation."""
+        """Returns a description of the protection of each resource (files, network, memory, …) from the code."""
         return Isolation(self.name, HELD, NOT_PROTECTED)
 
     def open(self) -> PipedConsole:
-        """Returns a fresh console; its container starts at its first call."""
+        """Returns a new console without variables; its container starts at its first call."""
         return PipedConsole(lambda: Container(self.image, self.limits, self.seed), self.limits)
 
     def close(self) -> None:
@@ -129,7 +134,7 @@ class Docker:
 
 
 class Container:
-    """A container that communicates over pipes (a Held of `console_ipc`).
+    """Starts a Python console in a Docker container and communicates with it over pipes (implements Held).
 
     Args:
         image: name of the image.
@@ -141,7 +146,7 @@ class Container:
     """
 
     def __init__(self, image: str, limits: Limits, seed: int) -> None:
-        """Starts the container."""
+        """Starts the container, without waiting until it is set up."""
         self.name = f"poziomka-{token_hex(8)}"
         pipe = subprocess.PIPE
         try:
@@ -156,21 +161,27 @@ class Container:
         self._ended: str | None = None
 
     def resume(self) -> None:
-        """Does nothing: stopping a container between calls would take longer than the calls."""
+        """Does nothing: a container is not paused between calls, since pausing takes longer than a call."""
 
     def pause(self) -> None:
-        """Does nothing, like `resume`."""
+        """Does nothing: pausing a container would take longer than a call."""
 
     def excess(self) -> str:
-        """Returns "": Docker enforces the container's limits."""
+        """Returns "" (no limit is exceeded): Docker itself enforces the limits of the container."""
         return ""
 
     def starved(self, seconds: float) -> str:
-        """Returns "": the time that a container waits for a processor is not measured."""
+        """Returns "" (not starved): the time that a container waits for a processor is not measured."""
         return ""
 
     def end(self, patience: float = 0.0) -> str:
-        """Kills the container; returns its exit status as a fault. See Held."""
+        """Kills the container and returns its exit status in words ("the process ended with status 1").
+
+        May be called twice. Output that the container has written can still be read until `free`.
+
+        Args:
+            patience: seconds to wait first for the container to exit by itself.
+        """
         if self._ended is None:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(patience)
@@ -185,7 +196,7 @@ class Container:
         return self._ended
 
     def free(self) -> None:
-        """Closes the pipes."""
+        """Closes the pipes of the container; to be called after `end`."""
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             if pipe is not None:
                 with suppress(OSError):

@@ -22,14 +22,14 @@ PATIENCE = 8.0  # seconds; timeout for forking or ending a process, which takes 
 
 @dataclass(slots=True)
 class Forked:
-    """A process forked by a Nest, with this side's file descriptors; -1 for one that is not open.
+    """A process forked by the fork server, and the client's ends of its pipes.
 
     Attributes:
         pid: process ID.
-        process: pidfd of the process, readable once it has ended.
-        reading: pipe from the process.
-        writing: pipe to the process.
-        errors: pipe from its standard error.
+        process: pidfd (file descriptor) of the process, readable once it has ended; -1 if closed.
+        reading: file descriptor of the pipe from the process; -1 if closed.
+        writing: file descriptor of the pipe to the process; -1 if closed.
+        errors: file descriptor of the pipe from its standard error; -1 if closed.
     """
 
     pid: int = 0
@@ -48,7 +48,11 @@ class Forked:
         return is_readable(self.process, seconds)
 
     def close(self, *names: str) -> None:
-        """Closes the named descriptors that are open; all of them if no name is given."""
+        """Closes some of the process's descriptors that are open, or all of them if no name is given.
+
+        Args:
+            names: attributes: "process", "reading", "writing", "errors".
+        """
         for name in names or ("process", "reading", "writing", "errors"):
             if getattr(self, name) >= 0:
                 os.close(getattr(self, name))
@@ -56,10 +60,12 @@ class Forked:
 
 
 class Nest:
-    """A sandboxed fork server that runs one program at a time, or one program and the tests that call it.
+    """Starts a sandboxed fork server and forks processes from it: a program, or a program and its tests.
+
+    It runs one program at a time.
 
     Args:
-        limits: limits of each process.
+        limits: limits of each forked process.
         seed: seed of string hashing and of Python's random numbers.
 
     Raises:
@@ -78,10 +84,11 @@ class Nest:
         self._forked: list[Forked] = []
 
     def start(self, *names: str) -> list[Forked]:
-        """Forks a process for each role of `worker_roles`; each process waits for its request.
+        """Forks and sandboxes a process for each role and returns them; each process waits for its request.
 
         Args:
-            names: roles; "tests" calls the functions of the process before it.
+            names: roles, keys of worker_roles.ROLES: "functions", "whole" or "tests". A process with the role "tests"
+                calls the functions of the process before it.
 
         Raises:
             EnvironmentFailure: a process cannot be forked, or not be sandboxed.
@@ -116,7 +123,11 @@ class Nest:
 
     @staticmethod
     def _ready(forked: Forked) -> None:
-        """Waits until a process is sandboxed."""
+        """Waits until a forked process is sandboxed.
+
+        Raises:
+            EnvironmentFailure: the process could not be sandboxed, or did not answer in time.
+        """
         said = hear(forked.reading, time.monotonic() + PATIENCE)
         if said != b"ready":
             message = f"a program cannot be started: {said.decode(errors='replace') or 'its process ended'}"
@@ -125,7 +136,9 @@ class Nest:
             os.set_blocking(descriptor, True)
 
     def end(self) -> list[Ended]:
-        """Ends the processes; returns their exit statuses and resource use. Output can still be read until `leave`.
+        """Kills the forked processes that still run; returns the exit status and resource use of each process.
+
+        The output of the processes can still be read until `leave`.
 
         Raises:
             EnvironmentFailure: the server does not answer.
@@ -142,13 +155,13 @@ class Nest:
         return ended
 
     def leave(self) -> None:
-        """Closes the pipes of the processes, to be called after `end`."""
+        """Closes the pipes to the forked processes, after `end`; the server can then fork new ones."""
         for forked in self._forked:
             forked.close()
         self._forked = []
 
     def close(self) -> None:
-        """Ends the server and its programs."""
+        """Kills the fork server with all processes that it forked, and closes all pipes."""
         self.held.end()
         self.held.free()
         self.leave()

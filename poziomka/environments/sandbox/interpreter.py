@@ -38,7 +38,7 @@ class Isolation:
 
     Attributes:
         name: name of the interpreter.
-        held: for each surface, the mechanism that protects it, in a few words.
+        held: for each Surface, the mechanism that protects it, in a few words.
         not_protected: sentences, each about something that code can do despite the isolation.
     """
 
@@ -49,13 +49,13 @@ class Isolation:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Result of one call.
+    """Result of one call of a console.
 
     Attributes:
         text: printed output, then the `repr` of the last expression's value unless that is None.
         fault: error in one line ("ZeroDivisionError: division by zero"); "" if the code ended normally.
         lost: whether the variables are lost, so that the next call starts with none.
-        seconds: duration of the call.
+        seconds: wall-clock seconds of the call.
     """
 
     text: str
@@ -65,13 +65,17 @@ class Output:
 
 
 class Console(Protocol):
-    """A stateful interpreter session: variables are kept between calls.
+    """Interface of an interpreter session that keeps variables between calls.
 
     Methods raise EnvironmentFailure for failures of the sandbox, never for errors of the code.
     """
 
     def run(self, code: str) -> Output:
-        """Runs code within the interpreter's limits and returns its output, errors of the code included."""
+        """Runs code within the interpreter's limits and returns its output; an error of the code is in `Output.fault`.
+
+        Args:
+            code: Python source.
+        """
 
     def fork(self) -> "Console":
         """Returns a console with a copy of the variables; later changes in one do not affect the other."""
@@ -81,7 +85,7 @@ class Console(Protocol):
 
 
 class Interpreter(Protocol):
-    """Opens consoles in which model-written code runs.
+    """Interface of an interpreter, which opens consoles in which model-written code runs.
 
     Attributes:
         name: name of the interpreter.
@@ -92,10 +96,10 @@ class Interpreter(Protocol):
     limits: Limits
 
     def isolation(self) -> Isolation:
-        """Returns the description of the isolation."""
+        """Returns a description of the protection of each resource (files, network, memory, …) from the code."""
 
     def open(self) -> Console:
-        """Returns a fresh console. Many may be open at a time."""
+        """Returns a new console without variables; many may be open at a time."""
 
     def close(self) -> None:
         """Ends the processes that are kept ready for consoles; may be called twice."""

@@ -76,14 +76,14 @@ def command() -> str:
 
 
 def packages() -> dict[str, str]:
-    """Returns the folders of the packages that code may import (PACKAGES), by name."""
+    """Returns the folder of each package that sandboxed code may import (PACKAGES: numpy), by package name."""
     found = {name: find_spec(name) for name in PACKAGES}
     return {name: str(Path(spec.origin).parent) for name, spec in found.items() if spec is not None and spec.origin}
 
 
 @cache
 def readable() -> tuple[str, ...]:
-    """Returns the paths that a process needs to read: Python's standard library, system libraries and numpy."""
+    """Returns the paths that a sandboxed interpreter must read: Python's standard library, system libraries, numpy."""
     again = str(Path(sys.base_exec_prefix) / sys.platlibdir)
     beside = [path for folder in packages().values() for path in (folder, f"{folder}.libs")]
     paths = (*LIBRARIES, command(), sysconfig.get_path("stdlib"), again, *beside)
@@ -92,9 +92,10 @@ def readable() -> tuple[str, ...]:
 
 @cache
 def opened() -> dict[str, str]:
-    """Returns the paths of `readable` that `worker` makes accessible, one a line, by argument name (`read.folders`, …).
+    """Returns the arguments of `worker.py` with the paths that it makes accessible, one path a line in each value.
 
-    Folders of installed packages other than PACKAGES are excluded, and so is this package's own.
+    The names are "read.folders", "read.files" and "read.listed". Folders of installed packages other than PACKAGES are
+    excluded, and so is this package's own.
     """
     lib = sysconfig.get_path("stdlib")
     others = [
@@ -114,7 +115,7 @@ def opened() -> dict[str, str]:
 
 
 def split(path: Path, closed: Sequence[Path]) -> list[Path]:
-    """Returns a path, or the parts of it that are outside the closed folders.
+    """Returns the parts of a path that are outside the closed folders; the path itself if it contains none of them.
 
     A package inside a closed folder stays accessible if `path` is its own path.
     """
@@ -126,7 +127,7 @@ def split(path: Path, closed: Sequence[Path]) -> list[Path]:
 
 
 def asked(limits: Limits, seed: int, folders: Mapping[str, str]) -> list[str]:
-    """Returns arguments of `worker`, as NAME=VALUE, for limits, the seed and the folders of importable packages."""
+    """Returns command-line arguments NAME=VALUE of `worker.py`: limits, seed, folders of packages by name, filters."""
     numbers = {
         "seed": seed,
         "memory": limits.memory,
@@ -144,7 +145,7 @@ def asked(limits: Limits, seed: int, folders: Mapping[str, str]) -> list[str]:
 
 @cache
 def coded(module: "ModuleType") -> str:
-    """Returns a module compiled, marshalled and in hex, as `worker` loads it.
+    """Returns the compiled code of a module, marshalled and in hex, for a sandboxed process to load.
 
     Compiling it in each process would take longer than everything else at its start.
     """
@@ -153,7 +154,7 @@ def coded(module: "ModuleType") -> str:
 
 
 def spent(process: int) -> tuple[float, float]:
-    """Returns the CPU seconds of all threads of a process, and the seconds its first thread waited for a processor."""
+    """Returns CPU seconds of all threads of a process ID, and seconds that its first thread waited for a processor."""
     with suppress(OSError, ValueError, IndexError):
         waited = Path(f"/proc/{process}/schedstat").read_text("ascii").split()[1]
         return time.clock_gettime(~process << 3 | 2), int(waited) * 1e-9  # the process's CPU clock
@@ -161,19 +162,19 @@ def spent(process: int) -> tuple[float, float]:
 
 
 class HeldProcess:
-    """A Python interpreter sandboxed by the kernel, with a folder of its own (a Held of `console_ipc`).
+    """Starts a Python interpreter sandboxed by the kernel, with a temporary folder of its own (implements Held).
 
     Args:
-        limits: limits of the process; `processes` is the limit of all that it starts together.
+        limits: limits of the process; `processes` also counts those that it starts.
         seed: seed of Python's random numbers and of string hashing.
-        more: further arguments of `worker`, at least its role.
+        more: further arguments NAME=VALUE of `worker.py`, at least its role ("role=console" or "role=nest").
 
     Raises:
         EnvironmentFailure: the process cannot be started.
     """
 
     def __init__(self, limits: Limits, seed: int, more: Sequence[str] = CONSOLE) -> None:
-        """Starts the process."""
+        """Starts the process, without waiting until it is set up."""
         self.forks = "role=console" in more  # the code in it may start processes
         self.limits = limits
         self.scratch = Scratch()
@@ -225,14 +226,14 @@ class HeldProcess:
 
     # ------------------------------------------------------------------------------------------------ while it runs
     def resume(self) -> None:
-        """Resumes the process."""
+        """Resumes the process after `pause`; `starved` measures processor time from here."""
         self._before = self._spent()
         if self._paused:
             self._paused = False
             self._signal(signal.SIGCONT)
 
     def pause(self) -> None:
-        """Stops the process and all that it started, so that nothing runs between two calls."""
+        """Stops the process and all that it started until `resume`, so that nothing runs between two calls."""
         self._paused = True
         self._signal(signal.SIGSTOP)
 
@@ -241,7 +242,7 @@ class HeldProcess:
         return is_readable(self.signalling, seconds)
 
     def excess(self) -> str:
-        """Returns a fault if the process's folder exceeds its size limit; "" otherwise."""
+        """Returns an error message if the process's folder exceeds its size limit; "" if it does not."""
         most = FILES * self.limits.file
         return f"wrote more than {most} bytes, or too many files, into its folder" if self._full(most) else ""
 
@@ -269,9 +270,9 @@ class HeldProcess:
 
     # ----------------------------------------------------------------------------------------------------- its end
     def end(self, patience: float = 0.0) -> str:
-        """Kills the process and all that it started, and removes its folder; returns its exit status as a fault.
+        """Kills the process and all that it started, and removes its folder; returns its exit status in words.
 
-        Its output can still be read until `free`.
+        Its output can still be read until `free`. May be called twice.
 
         Args:
             patience: seconds to wait first for the process to exit by itself.
@@ -292,7 +293,7 @@ class HeldProcess:
         return self._ended
 
     def free(self) -> None:
-        """Closes the pipes."""
+        """Closes the pipes of the process; to be called after `end`."""
         with suppress(OSError):
             os.close(self.signalling)
             self.signalling = -1
@@ -303,10 +304,10 @@ class HeldProcess:
 
 
 class Ready:
-    """A pool of processes that are started before they are needed; each one taken is replaced.
+    """A pool of sandboxed processes that are started before they are needed; each one taken is replaced.
 
     Args:
-        begin: starts a process.
+        begin: function that starts a process.
         spare: number of processes to keep ready; 0: none.
     """
 
@@ -318,7 +319,7 @@ class Ready:
         self._finalizer = weakref.finalize(self, _end_these, self._waiting)
 
     def take(self) -> HeldProcess:
-        """Returns a process, which may still be starting.
+        """Takes a process from the pool, or starts one; its set-up may still be in progress.
 
         Raises:
             EnvironmentFailure: no process can be started.
@@ -338,7 +339,7 @@ class Ready:
         return taken
 
     def close(self) -> None:
-        """Ends the spare processes; may be called twice, and the pool can be used again."""
+        """Ends the processes in the pool; may be called twice, and the pool can be used again."""
         _end_these(self._waiting)
 
 

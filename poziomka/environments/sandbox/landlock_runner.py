@@ -36,8 +36,8 @@ class Ran:
     Attributes:
         output: standard output of the program.
         fault: error in one line, because of which no output is correct; "" if the program ended normally.
-        seconds: duration of the run.
-        memory: peak bytes of the process; 0 if it did not end by itself.
+        seconds: wall-clock seconds of the run.
+        memory: peak memory of the process in bytes; 0 if it did not end by itself.
         read: whether the program is valid Python.
     """
 
@@ -52,18 +52,21 @@ class Sandlocked:
     """Runs programs in sandboxed processes that cannot write files.
 
     Args:
-        limits: limits of each program.
+        limits: limits of each program; `file` must be 0.
         seed: seed of string hashing and of Python's random numbers in every program.
+
+    Attributes:
+        not_protected: sentences, each about something that a program can do despite the isolation.
 
     Raises:
         EnvironmentFailure: programs cannot be sandboxed on this machine; the message has the reason.
-        SettingsError: the limits allow files.
+        SettingsError: `limits.file` is not 0.
     """
 
     not_protected: tuple[str, ...] = NOT_PROTECTED
 
     def __init__(self, limits: Limits = PROGRAMS, seed: int = 0) -> None:
-        """Checks that the sandbox is available; starts no process."""
+        """Checks the sandbox and the limits; the first program starts a fork server."""
         why = sandlocked.reason()
         if why:
             message = f"programs cannot be sandboxed here: {why}; use a Linux of 6.12 or later with the extra 'sandbox'"
@@ -80,7 +83,13 @@ class Sandlocked:
 
     @contextmanager
     def lent(self) -> Iterator[Nest]:
-        """Lends a fork server from the pool; it is returned unless an exception is raised."""
+        """Takes an idle fork server, or starts one, for the body of a `with` statement.
+
+        It is kept for the next program afterwards; if the body raises an exception, it is ended.
+
+        Raises:
+            EnvironmentFailure: no fork server can be started.
+        """
         nest = None
         while nest is None:
             try:
@@ -99,12 +108,12 @@ class Sandlocked:
         self._idle.append(nest)
 
     def whole(self, source: str, text: bytes = b"", seconds: float | None = None) -> Ran:
-        """Runs a whole program and returns its result.
+        """Runs a whole program, as Python runs a file, and returns its result.
 
         Args:
             source: the program.
-            text: its standard input.
-            seconds: timeout, at most the limit; None: the limit.
+            text: bytes for its standard input.
+            seconds: timeout in seconds, at most `limits.seconds`; None: `limits.seconds`.
 
         Raises:
             EnvironmentFailure: the program could not be run, through no fault of its own.
@@ -153,7 +162,14 @@ def _unread(channel: Pipes, until: float) -> str:
 
 
 def request(channel: Channel, asked: dict[str, object]) -> None:
-    """Sends a request to a process; if the process has ended, the error comes from reading its answer."""
+    """Sends a request to a forked process, with plain values (see wire_format.encode).
+
+    If the process has ended, nothing is raised here: reading the answer then raises the error.
+
+    Args:
+        channel: channel to the process.
+        asked: fields of the request, by name.
+    """
     with suppress(OSError):
         send(channel, asked)
 

@@ -7,14 +7,14 @@ from poziomka.core.errors import EnvironmentFailure, SettingsError
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one run of a program.
+    """Limits of one run of a program, or of one call of a console.
 
     Attributes:
-        seconds: wall-clock time, of all calls or all inputs of one check together.
-        memory: bytes of address space of a process.
+        seconds: wall-clock seconds of the run; if a scorer tests a program, of all its tests together.
+        memory: bytes of address space of each process.
         output: bytes on standard output and standard error together.
-        file: bytes of a file; 0: no file can be written, and the program's folder is closed to it.
-        files: open files of a process.
+        file: bytes of each written file; 0: no file can be written, and the program's folder is closed to it.
+        files: open files of each process.
         processes: number of processes and threads.
 
     Raises:
@@ -35,7 +35,10 @@ class Limits:
             raise SettingsError(message)
 
     def of_process(self) -> dict[str, int]:
-        """Returns the limits that the kernel enforces on the process itself, by name."""
+        """Returns the limits that the kernel enforces on the process itself, by name.
+
+        "cpu" is in seconds, "memory" and "file" are in bytes, "files" and "processes" are numbers of them.
+        """
         cpu = int(self.seconds) + 2  # a backstop: the caller's timeout comes first, unless the caller is late
         return {
             "cpu": cpu,
@@ -48,11 +51,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Exit status and resource use of a process.
+    """Exit status and resource use of a process that has ended.
 
     Attributes:
-        status: exit status, negative for a signal; None if the caller killed it.
-        memory: peak bytes; 0 if the caller killed it.
+        status: exit status; negative: the number of the signal that ended the process; None: the caller killed it.
+        memory: peak memory in bytes; 0 if the caller killed the process.
         used: CPU seconds of all its threads.
         waited: seconds in which its first thread was runnable but had no processor.
     """
@@ -63,19 +66,22 @@ class Ended:
     waited: float = 0.0
 
     def starved(self, seconds: float) -> bool:
-        """Whether the process waited for a processor over half of `seconds` and ran under a tenth of them."""
+        """Returns whether the process got too little processor time for a run of `seconds` to be judged.
+
+        That is so if it waited for a processor over half of `seconds` and ran under a tenth of them.
+        """
         return self.waited > seconds / 2 and self.used < seconds / 10
 
 
 def busy(ended: Ended, seconds: float) -> None:
-    """Checks that a program that exceeded its time limit was not starved of processor time.
+    """Raises an error if a program exceeded its time limit because the machine was too busy to run it.
 
     Args:
         ended: resource use of the program.
-        seconds: its time limit.
+        seconds: its time limit in seconds.
 
     Raises:
-        EnvironmentFailure: it waited for a processor most of the time, so the machine is at fault and not the program.
+        EnvironmentFailure: the program waited for a processor over half of `seconds` and ran under a tenth of them.
     """
     if ended.starved(seconds):
         message = (

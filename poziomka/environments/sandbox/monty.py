@@ -47,10 +47,10 @@ HELD = {
 
 
 def reason(where: str = "") -> str:
-    """Returns the reason why this interpreter is unavailable; "" if it is available.
+    """Returns the reason why the interpreter monty cannot be used; "" if it can.
 
     Args:
-        where: must be "": the interpreter has no variants.
+        where: must be "": unlike docker, this interpreter has no variants to choose from.
     """
     if where:
         return f"it has no kinds, and {where!r} was named"
@@ -60,10 +60,15 @@ def reason(where: str = "") -> str:
 
 
 def interpreter(where: str = "", limits: Limits = CALL, seed: int = 0) -> "Monty":
-    """Returns the interpreter; see registry.interpreter_named.
+    """Returns an interpreter that runs Python's core in Rust (pydantic-monty).
+
+    Args:
+        where: must be "": unlike docker, this interpreter has no variants to choose from.
+        limits: limits of each call.
+        seed: seed of the code's random numbers.
 
     Raises:
-        SettingsError: `where` is not empty.
+        SettingsError: `where` is not "".
     """
     if where:
         raise SettingsError(reason(where))
@@ -71,7 +76,7 @@ def interpreter(where: str = "", limits: Limits = CALL, seed: int = 0) -> "Monty
 
 
 class Monty:
-    """Opens consoles in the Rust interpreter pydantic-monty (an Interpreter).
+    """An Interpreter that runs Python's core in Rust (pydantic-monty), without files, network and processes.
 
     Args:
         limits: limits of each call; those of files and processes are unused, since the code has neither.
@@ -82,7 +87,7 @@ class Monty:
     name = "monty"
 
     def __init__(self, limits: Limits = CALL, seed: int = 0, workers: int = WORKERS) -> None:
-        """Starts no worker."""
+        """Stores the settings; the first call of a console starts a worker process."""
         self.limits = limits
         self.seed = seed
         self.workers = workers
@@ -91,15 +96,18 @@ class Monty:
         self._finalizer: weakref.finalize[..., Any] | None = None
 
     def isolation(self) -> Isolation:
-        """Returns the description of the isolation."""
+        """Returns a description of the protection of each resource (files, network, memory, …) from the code."""
         return Isolation(self.name, HELD, NOT_PROTECTED)
 
     def open(self) -> "MontyConsole":
-        """Returns a fresh console; it gets a worker at its first call."""
+        """Returns a new console without variables; it gets a worker process at its first call."""
         return MontyConsole(self)
 
     def close(self) -> None:
-        """Ends the workers; a console that is still open starts without variables if it is used again."""
+        """Ends the worker processes; may be called twice.
+
+        A console that is still open starts without variables if it is used again.
+        """
         for console in list(self.held.values()):
             console.drop()
         if self._finalizer is not None:
@@ -107,7 +115,10 @@ class Monty:
         self._pool = None
 
     def session(self) -> "pydantic_monty.MontySession":
-        """Returns a fresh session in a worker; parks the least recently used console if no worker is free.
+        """Returns a new session in a worker process, without variables.
+
+        If no worker is free, the least recently used console is parked: its variables are kept as bytes, and its worker
+        is used.
 
         Raises:
             EnvironmentFailure: no worker can be started.
@@ -132,7 +143,7 @@ class Monty:
         return session
 
     def _warm(self) -> "pydantic_monty.Monty":
-        """Returns the pool of workers; starts it at the first call.
+        """Returns the pool of worker processes; starts it at the first call.
 
         Raises:
             EnvironmentFailure: the pool cannot be started, or the library was used before this process was forked.
@@ -198,22 +209,25 @@ class _Printed:
 
 
 class MontyConsole:
-    """A console in the Rust interpreter (a Console).
+    """A Console whose code runs in the Rust interpreter pydantic-monty.
 
     Args:
-        interpreter: provides workers and limits.
+        interpreter: the interpreter, which has the workers and limits.
         state: snapshot of another console's variables; None: no variables.
     """
 
     def __init__(self, interpreter: Monty, state: bytes | None = None) -> None:
-        """Takes no worker; the first call does."""
+        """Stores the arguments; the first call takes a worker process."""
         self._interpreter = interpreter
         self._state = state  # snapshot of the variables while there is no session; None: none
         self._session: pydantic_monty.MontySession | None = None
         self._lost = ""  # fault if the variables were lost between two calls; the next call returns it
 
     def run(self, code: str) -> Output:
-        """Runs code; see Console.
+        """Runs code within the interpreter's limits and returns its output; an error of the code is in `Output.fault`.
+
+        Args:
+            code: Python source.
 
         Raises:
             EnvironmentFailure: no worker can be started.
@@ -246,24 +260,25 @@ class MontyConsole:
     def fork(self) -> "MontyConsole":
         """Returns a console with a copy of the variables, made by a snapshot.
 
-        If they take too much memory for a snapshot, both consoles lose them, and the next call of each returns a fault.
+        If the variables take too much memory for a snapshot, both consoles lose them, and the next call of each returns
+        an error in `Output.fault`.
         """
         fork = MontyConsole(self._interpreter, self._snapshot())
         fork._lost = self._lost
         return fork
 
     def close(self) -> None:
-        """Releases the worker and drops the variables."""
+        """Releases the worker process and drops the variables; may be called twice."""
         self.drop()
         self._state, self._lost = None, ""
 
     def park(self) -> None:
-        """Releases the worker and keeps the variables as a snapshot."""
+        """Releases the worker process and keeps the variables as a snapshot, which the next call loads."""
         self._state = self._snapshot()
         self.drop()
 
     def drop(self) -> None:
-        """Releases the worker and its session, without a snapshot."""
+        """Releases the worker process without a snapshot; the variables in it are lost."""
         session, self._session = self._session, None
         self._interpreter.held.pop(id(self), None)
         if session is not None and _of_this_process():

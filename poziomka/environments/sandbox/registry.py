@@ -17,7 +17,7 @@ INTERPRETERS: dict[str, tuple[Callable[[str, Limits, int], Interpreter], Callabl
 
 
 def interpreter_named(name: str, limits: Limits = CALL, seed: int = 0) -> Interpreter:
-    """Returns the interpreter with a name.
+    """Returns the interpreter with a name, if it can run on this machine.
 
     Args:
         name: "monty", "sandlock", or "docker:IMAGE".
@@ -43,5 +43,5 @@ def interpreter_named(name: str, limits: Limits = CALL, seed: int = 0) -> Interp
 
 
 def reasons() -> dict[str, str]:
-    """Returns the reason why each interpreter is unavailable, by name; "" for an available one."""
+    """Returns, for the name of each interpreter, the reason why it cannot run on this machine; "" if it can."""
     return {name: reason("") for name, (_, reason) in INTERPRETERS.items()}

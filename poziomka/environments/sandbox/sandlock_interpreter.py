@@ -77,10 +77,12 @@ def could(what):
 
 
 def reason(where: str = "") -> str:
-    """Returns the reason why this interpreter is unavailable; "" if it is available.
+    """Returns the reason why processes cannot be sandboxed on this machine; "" if they can.
+
+    The first call tries forbidden actions in a sandboxed process; the result is cached.
 
     Args:
-        where: must be "": the interpreter has no variants.
+        where: must be "": unlike docker, this interpreter has no variants to choose from.
     """
     if where:
         return f"it has no kinds, and {where!r} was named"
@@ -122,35 +124,41 @@ def _reason() -> str:
 
 
 def interpreter(where: str = "", limits: Limits = CALL, seed: int = 0) -> "Sandlock":  # noqa: ARG001 it has no kinds
-    """Returns the interpreter; see registry.interpreter_named."""
+    """Returns an interpreter that runs CPython with numpy in processes sandboxed by the kernel.
+
+    Args:
+        where: unused: unlike docker, this interpreter has no variants to choose from.
+        limits: limits of each call.
+        seed: seed of Python's random numbers and of string hashing.
+    """
     return Sandlock(limits, seed)
 
 
 class Sandlock:
-    """Opens consoles in processes sandboxed by the kernel (an Interpreter).
+    """An Interpreter that runs CPython with numpy in processes sandboxed by the kernel, one for each console.
 
     Args:
-        limits: limits of each call; those of memory, files and processes apply to a console.
+        limits: limits of each call; those of memory, files and processes are set once, when a process starts.
         seed: seed of Python's random numbers and of string hashing.
-        spare: number of processes kept ready for the next console, 10 MB each.
+        spare: number of processes kept ready for the next consoles, 10 MB each.
     """
 
     name = "sandlock"
 
     def __init__(self, limits: Limits = CALL, seed: int = 0, spare: int = 1) -> None:
-        """Starts no process."""
+        """Stores the settings; the first call of a console starts its process."""
         self.limits = limits
         self.seed = seed
         self._ready = Ready(lambda: HeldProcess(limits, seed), spare)
 
     def isolation(self) -> Isolation:
-        """Returns the description of the isolation."""
+        """Returns a description of the protection of each resource (files, network, memory, …) from the code."""
         return Isolation(self.name, HELD, NOT_PROTECTED)
 
     def open(self) -> PipedConsole:
-        """Returns a fresh console; its process starts at its first call."""
+        """Returns a new console without variables; it gets a process at its first call."""
         return PipedConsole(self._ready.take, self.limits)
 
     def close(self) -> None:
-        """Ends the spare processes; closing a console ends its own."""
+        """Ends the processes that are kept ready; those of open consoles end when these are closed."""
         self._ready.close()

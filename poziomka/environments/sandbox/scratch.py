@@ -18,7 +18,7 @@ PREFIX = "poziomka-held-"  # followed by the ID of the process that made the fol
 
 
 def sweep() -> int:
-    """Removes folders left by processes that no longer run, killed ones for example; returns their number."""
+    """Removes Scratch folders of processes that no longer run, for example killed ones; returns the number removed."""
     count = 0
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         owner = path.name[len(PREFIX) :].partition("-")[0]
@@ -29,12 +29,12 @@ def sweep() -> int:
 
 
 class Scratch:
-    """A new temporary folder that only its owner can read, or an existing folder.
+    """A temporary folder for one program, which only its owner can read.
 
     Symbolic links in it are never followed: untrusted code may have made them to point outside.
 
     Args:
-        path: an existing folder; None: make a new one.
+        path: an existing folder to use; None: make a new one.
     """
 
     def __init__(self, path: str | None = None) -> None:
@@ -42,7 +42,10 @@ class Scratch:
         self.path = path or tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
 
     def overfull(self, most: int) -> bool:
-        """Whether the folder takes more than `most` bytes on disk, or has more than ENTRIES files and folders."""
+        """Returns whether the folder takes more than `most` bytes on disk, or has more than 2,000 entries (ENTRIES).
+
+        Entries are files and folders at any depth. A folder that cannot be read counts as overfull.
+        """
         left, entries = most, ENTRIES
         waiting = [self.path]
         while waiting:
@@ -62,12 +65,12 @@ class Scratch:
         return False
 
     def remove(self, seconds: float | None = None) -> bool:
-        """Removes the folder, however deep it is, by walking down and up again; returns whether it is gone.
+        """Removes the folder with its contents, however deep; returns whether it is gone.
 
         The time is proportional to the number of its entries.
 
         Args:
-            seconds: timeout; None: PATIENCE.
+            seconds: timeout in seconds; None: 3 seconds (PATIENCE).
         """
         until = time.monotonic() + (PATIENCE if seconds is None else seconds)
         try:
@@ -101,7 +104,7 @@ class Scratch:
         return False
 
     def discard(self) -> None:
-        """Removes the folder; if that takes longer than PATIENCE, a background thread continues."""
+        """Removes the folder; if that takes longer than 3 seconds (PATIENCE), a background thread continues."""
         if not self.remove():
             with suppress(RuntimeError):  # no thread can start while this process exits: `sweep` removes it later
                 threading.Thread(target=self._reap, name="poziomka-reaper", daemon=True).start()

@@ -10,16 +10,16 @@ SAID = 2000  # last bytes of standard error that are kept
 
 
 class Streams:
-    """The standard streams of a program.
+    """Writes the standard input of a forked program and reads its standard output and standard error.
 
     Args:
-        forked: its process.
-        text: its standard input.
-        most: bytes that it may write to standard output and standard error together.
+        forked: process of the program.
+        text: bytes for its standard input.
+        most: maximum bytes of standard output and standard error together.
 
     Attributes:
         output: standard output read so far.
-        said: the last SAID bytes of standard error read so far.
+        said: the last 2,000 bytes (SAID) of the standard error read so far.
     """
 
     def __init__(self, forked: Forked, text: bytes, most: int) -> None:
@@ -33,7 +33,9 @@ class Streams:
         os.set_blocking(forked.writing, False)
 
     def read(self, left: float) -> bool:
-        """Writes input and reads output until the program ends; returns whether the program wrote too much.
+        """Writes input and reads output until the program ends; returns whether it wrote more than `most` bytes.
+
+        Also returns when the timeout has passed, or when the program has written more than `most` bytes.
 
         Args:
             left: timeout in seconds.
@@ -58,7 +60,7 @@ class Streams:
         return False
 
     def drain(self) -> bool:
-        """Reads the remaining output after every writer has ended; returns whether the program wrote too much."""
+        """Reads the remaining output of a program that has ended; returns whether it wrote more than `most` bytes."""
         for descriptor in self._open:
             while self._seen <= self._most and self._take(descriptor):
                 pass
@@ -74,7 +76,7 @@ class Streams:
         return bool(part)
 
     def _fed(self) -> bool:
-        """Writes a part of the input; returns whether it was the last, or the program has closed its input."""
+        """Writes a part of the input; returns whether it was the last part, or the program has closed its input."""
         try:
             self._text = self._text[os.write(self._forked.writing, self._text[:65536]) :]
         except BlockingIOError:

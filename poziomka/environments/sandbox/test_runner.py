@@ -21,10 +21,10 @@ class Exam:
     """Tests of a program.
 
     Attributes:
-        names: names of the functions that they call; the first is also available as `candidate`.
-        checks: code of the tests; they run in order in one module, and a test fails by raising.
-        setup: code that runs before them.
-        given: code from the prompt, which runs before the program and before the tests.
+        names: names of the program's functions that the tests call; the first is also available as `candidate`.
+        checks: source of the tests; they run in order in one module, and a test fails by raising.
+        setup: source that runs before the tests.
+        given: source from the prompt, which runs before the program and before the tests.
     """
 
     names: tuple[str, ...]
@@ -39,9 +39,9 @@ class Outcome:
 
     Attributes:
         passed: whether every test passed.
-        why: reason in one line; "" if they passed.
+        why: reason in one line why they did not pass; "" if they did.
         read: whether the program is valid Python.
-        calls: number of calls of the program's functions.
+        calls: number of calls that the tests made of the program's functions.
     """
 
     passed: bool
@@ -51,20 +51,20 @@ class Outcome:
 
 
 class Examiner:
-    """Runs tests against programs.
+    """Tests programs in sandboxed processes: one for the program, one for the tests that call its functions.
 
     Args:
-        place: runner in whose processes programs and tests run.
+        place: runner that starts the processes and has their limits.
         twice: whether every call is made twice and must return the same.
     """
 
     def __init__(self, place: Sandlocked, *, twice: bool = False) -> None:
-        """Starts no process."""
+        """Stores the arguments; starts no process."""
         self.place = place
         self.twice = twice
 
     def outcome(self, source: str, exam: Exam) -> Outcome:
-        """Runs tests against a program and returns the result.
+        """Runs tests against a program and returns the result; all tests together have `place.limits.seconds`.
 
         Args:
             source: the program.

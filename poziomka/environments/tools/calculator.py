@@ -30,7 +30,7 @@ SIGNS: dict[type[ast.unaryop], Callable[[int], int]] = {ast.UAdd: operator.pos, 
 
 
 def calculate(expression: str, *, length: int = 200, digits: int = 100) -> int:
-    """Evaluates an expression of integers, + - * // % and parentheses.
+    """Evaluates an expression of integers, + - * // % and parentheses; returns its exact value.
 
     Args:
         expression: the expression.
@@ -77,11 +77,11 @@ def _value(node: ast.expr, bound: int) -> int:
 
 
 class Calculator:
-    """An environment with a calculator that the model can call (an Environment).
+    """An Environment with a calculator, which the model calls by writing `<tool> 12 + 30 </tool>`.
 
     Args:
         length: maximum characters of a call's expression.
-        digits: maximum digits of a value.
+        digits: maximum digits of every intermediate value.
 
     Raises:
         SettingsError: a limit is not positive.
@@ -97,18 +97,25 @@ class Calculator:
         self.digits = digits
 
     def open(self, problem: Problem) -> "CalculatorSession":
-        """Returns a session; every problem gets the same calculator."""
+        """Returns a new session.
+
+        Args:
+            problem: unused: every problem gets the same calculator.
+        """
         return CalculatorSession(self)
 
 
 class CalculatorSession:
-    """Answers the model's last call (a Session). It is stateless: all that it needs is in the transcript."""
+    """A Session that replies to the model's last call with its result.
+
+    It is stateless: all that it needs is in the transcript.
+    """
 
     def __init__(self, calculator: Calculator) -> None:
         self._calculator = calculator
 
     async def reply(self, transcript: Transcript) -> Reply | None:
-        """Answers the last call in the model's latest text; returns None if there is no call.
+        """Returns the result of the last call in the model's latest text; None if there is no call.
 
         A call that cannot be evaluated is answered with "error", and the reason is the feedback.
         """

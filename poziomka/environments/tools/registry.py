@@ -54,13 +54,13 @@ TOOLS: dict[str, Callable[[str], Tool]] = {"python": _python, "calculator": _cal
 
 
 def tool_named(name: str) -> Tool:
-    """Returns the tool with a name.
+    """Makes the tool with a name.
 
     Args:
-        name: NAME, or NAME:WHERE ("python:sandlock", "search:FOLDER").
+        name: "python", "python:INTERPRETER" (such as "python:sandlock"), "calculator" or "search:FOLDER".
 
     Raises:
-        SettingsError: no tool has this name, or the tool does not accept this WHERE.
+        SettingsError: no tool has this name, or the part after the colon is missing or not accepted.
         EnvironmentFailure: the tool cannot run on this machine; the message has the reason.
     """
     kind, _, where = name.partition(":")
@@ -71,20 +71,29 @@ def tool_named(name: str) -> Tool:
 
 
 def tools_named(name: str) -> list[Tool]:
-    """Returns the tools of names joined by plus signs; raises as `tool_named`."""
+    """Makes the tools of several names, which are joined by plus signs.
+
+    Args:
+        name: for example "python+search:docs"; see `tool_named` for the names.
+
+    Raises:
+        SettingsError: a name is unknown.
+        EnvironmentFailure: a tool cannot run on this machine; the message has the reason.
+    """
     return [tool_named(part.strip()) for part in name.split("+")]
 
 
 def toolbox_named(name: str, calls: str | CallFormat | None = None, most: int = MOST) -> Toolbox:
-    """Returns a toolbox of the tools whose names are joined by plus signs.
+    """Makes a toolbox of the tools whose names are joined by plus signs.
 
     Args:
-        name: "python", "python:sandlock", "calculator", "search:FOLDER", "python+search:docs".
-        calls: format of calls (formats.registry.FORMATS); None as in Toolbox.
+        name: for example "python", "python:sandlock", "calculator", "search:FOLDER" or "python+search:docs".
+        calls: format in which the model writes calls: a name of formats.registry.FORMATS, or a CallFormat; None: the
+            default of Toolbox.
         most: maximum calls of a session.
 
     Raises:
-        SettingsError: a name is unknown, or two tools have the same name.
+        SettingsError: a name is unknown, two tools have the same name, or the format cannot write their calls.
         EnvironmentFailure: a tool cannot run on this machine; the message has the reason.
     """
     return Toolbox(tools_named(name), calls, most)

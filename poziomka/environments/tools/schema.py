@@ -128,14 +128,14 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 
 def summary(function: Callable[..., Any]) -> str:
-    """Returns the text of a function's docstring before its sections, in one line."""
+    """Returns the text of a function's docstring before its sections (Args, Returns, …), in one line."""
     lines = (inspect.getdoc(function) or "").splitlines()
     end = next((number for number, line in enumerate(lines) if SECTION.match(line)), len(lines))
     return " ".join(" ".join(lines[:end]).split())
 
 
 def arguments_said(function: Callable[..., Any]) -> dict[str, str]:
-    """Returns the descriptions of the parameters in a Google-style docstring, by name, in one line each."""
+    """Returns the description of each parameter in a Google-style docstring, by name, in one line each."""
     said: dict[str, str] = {}
     inside, depth, name = False, None, ""
     for line in (inspect.getdoc(function) or "").splitlines():
@@ -156,7 +156,12 @@ def arguments_said(function: Callable[..., Any]) -> dict[str, str]:
 
 # ---------------------------------------------------------------------------------------------- validation of arguments
 def fault_in(arguments: object, schema: Schema) -> str:
-    """Validates the arguments of a call; returns the first fault in one line, or "" if they match the schema."""
+    """Validates the arguments of a call; returns the first error in one line, or "" if they match the schema.
+
+    Args:
+        arguments: the arguments as the model wrote them, normally a mapping by name.
+        schema: JSON schema of an object.
+    """
     if not isinstance(arguments, Mapping):
         return f"the arguments must be an object: received {_shown(arguments)}"
     properties: Mapping[str, Schema] = schema.get("properties", {})
@@ -231,7 +236,10 @@ def _shown(value: object) -> str:
 
 # ----------------------------------------------------------------------------------------------------------- conversion
 def as_hinted(value: Any, hint: object) -> Any:
-    """Converts a value that matches its schema to the type of a hint: an enum's member, a float, an integer."""
+    """Converts a value that matches the JSON schema of a type hint to the type of the hint, and returns it.
+
+    For example, it returns a member for an Enum, and 2.0 for the value 2 if the hint is float.
+    """
     origin, arms = get_origin(hint), get_args(hint)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(value)

@@ -28,8 +28,8 @@ class SearchLimits:
 
     Attributes:
         file: maximum bytes of a file; larger ones are left out.
-        files: maximum number of files.
-        total: maximum size of all files together, counted in characters.
+        files: maximum number of files; more are an error.
+        total: maximum size of all files together, counted in characters; more is an error.
     """
 
     file: int = 2**20
@@ -61,7 +61,7 @@ class Index:
 
     Attributes:
         files: number of files that were read.
-        left_out: reasons why files were left out, by file name.
+        left_out: reason why a file was left out, by its path relative to the folder.
 
     Raises:
         SettingsError: the folder does not exist, exceeds the limits, or contains no text.
@@ -157,7 +157,10 @@ class Index:
 
 
 def pieces_of(text: str) -> Iterator[tuple[int, str]]:
-    """Yields (line number, excerpt) pairs of about PIECE characters; only lines longer than 2 * PIECE are split."""
+    """Yields a text in excerpts of about 600 characters (PIECE), each as (number of its first line from 1, excerpt).
+
+    Excerpts consist of whole lines; only lines longer than 2 * PIECE characters are split.
+    """
     begin, piece = 1, ""
     for number, line in enumerate(text.splitlines(), 1):
         if piece and len(piece) + len(line) > PIECE:
@@ -184,15 +187,15 @@ def _plain_files(folder: Path) -> Iterator[str]:
 
 
 def search_tool(folder: Path | str, limits: SearchLimits = SearchLimits()) -> Tool:
-    """Makes a tool that searches the text files below a folder.
+    """Makes a tool that searches the text files below a folder and returns excerpts with file and line.
 
     Args:
         folder: the folder.
         limits: limits on the files that are read.
 
     Raises:
-        SettingsError: as Index.
-        EnvironmentFailure: as Index.
+        SettingsError: the folder does not exist, exceeds the limits, or contains no text.
+        EnvironmentFailure: this Python's SQLite has no full-text search.
     """
     index = Index(folder, limits)
 

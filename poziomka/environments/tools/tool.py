@@ -27,24 +27,28 @@ LOST = "(the interpreter was restarted: its variables are gone)"
 
 
 class ToolFault(Exception):
-    """A mistake of the model in using a tool; the model reads the message as the result."""
+    """Raised for a mistake of the model in using a tool; the model reads the message as the result."""
 
 
 class RunningTool(Protocol):
-    """A tool within one session."""
+    """Interface of a tool that is open in one session and may keep state between calls."""
 
     def call(self, arguments: Mapping[str, Any]) -> str:
-        """Runs a call and returns its result.
+        """Runs a call and returns its result, as text for the model.
 
         Args:
             arguments: arguments by name, already validated against the schema.
 
         Raises:
-            ToolFault: the model made a mistake; the message is its result.
+            ToolFault: the model made a mistake; it reads the message as the result.
         """
 
     def fork(self) -> "RunningTool":
-        """Returns a copy with the same state and independent changes; raises EnvironmentFailure if it cannot."""
+        """Returns a copy with the same state; later changes in one do not affect the other.
+
+        Raises:
+            EnvironmentFailure: the tool cannot be copied.
+        """
 
     def close(self) -> None:
         """Releases the tool's resources; may be called twice."""
@@ -52,13 +56,13 @@ class RunningTool(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An example of a call, to show to a model.
+    """An example of a tool call, to show to a model.
 
     Attributes:
         question: the user's question.
         arguments: arguments of the call, by name.
         result: result of the call.
-        answer: the answer after the result.
+        answer: the model's answer after the result.
     """
 
     question: str
@@ -73,10 +77,10 @@ class Tool:
 
     Attributes:
         name: letters, digits, _ and -, at most 64; the first is a letter or _.
-        description: a sentence for the model.
+        description: description of the tool for the model.
         parameters: JSON schema of an object, its properties in the order in which the model reads them.
-        open: returns a running tool for one session.
-        close: releases resources that all sessions share; may be called twice.
+        open: function that returns a running tool for one session.
+        close: function that releases resources that all sessions share; may be called twice.
         examples: examples for a model that was not trained to call tools.
 
     Raises:
@@ -104,12 +108,12 @@ class Tool:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The tool's definition as chat templates and endpoints take it."""
+        """Definition of the tool for chat templates and OpenAI endpoints: {"type": "function", "function": {…}}."""
         described = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
         return {"type": "function", "function": described}
 
     def run(self, running: RunningTool, arguments: object) -> str:
-        """Validates the arguments of a call, runs it and returns its result.
+        """Validates the arguments of a call, runs it and returns its result, as text for the model.
 
         Args:
             running: the tool of the session, made by `open`.
@@ -154,7 +158,7 @@ def tool(function: Callable[..., Any], name: str = "") -> Tool:
 
 
 def _said(value: object) -> str:
-    """Formats a function's return value as text: a string as it is, anything else as JSON, or `str` if not finite."""
+    """Returns a function's return value as text: a string unchanged, inf and nan by `str`, anything else as JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, float) and not math.isfinite(value):
@@ -163,17 +167,21 @@ def _said(value: object) -> str:
 
 
 class Stateless:
-    """A stateless function as a running tool; its fork is the tool itself."""
+    """A RunningTool that calls a function without state.
+
+    Args:
+        function: takes the arguments by name in a mapping, and returns the result.
+    """
 
     def __init__(self, function: Callable[[Mapping[str, Any]], str]) -> None:
         self._function = function
 
     def call(self, arguments: Mapping[str, Any]) -> str:
-        """See RunningTool."""
+        """Calls the function with validated arguments, by name, and returns its result."""
         return self._function(arguments)
 
     def fork(self) -> "Stateless":
-        """See RunningTool."""
+        """Returns this tool itself, since it has no state."""
         return self
 
     def close(self) -> None:
@@ -186,7 +194,7 @@ def python_tool(interpreter: Interpreter, description: str = "") -> Tool:
 
     Args:
         interpreter: interpreter that runs the code; closing the tool closes it.
-        description: description for the model; "": one that is true of every interpreter.
+        description: description for the model; "": a default that fits every interpreter.
     """
     description = description or (
         "Runs Python code and returns what it prints, and the value of its last line. Variables are kept between calls."
@@ -204,17 +212,24 @@ def python_tool(interpreter: Interpreter, description: str = "") -> Tool:
 
 
 class RunningPython:
-    """A console as a running tool."""
+    """A RunningTool that runs Python code in a console.
+
+    Args:
+        console: the console; closing the tool closes it.
+    """
 
     def __init__(self, console: Console) -> None:
-        """Takes ownership of the console."""
+        """Stores the console, which the tool owns from now on."""
         self._console = console
 
     def call(self, arguments: Mapping[str, Any]) -> str:
         """Runs code and returns its output.
 
+        Args:
+            arguments: {"code": Python source}.
+
         Raises:
-            ToolFault: the code failed; the message is the output so far, then the fault.
+            ToolFault: the code failed; the message is the output so far, then the error.
         """
         output = self._console.run(arguments["code"])
         if output.fault or output.lost:
@@ -222,7 +237,7 @@ class RunningPython:
         return output.text.rstrip("\n") or NOTHING
 
     def fork(self) -> "RunningPython":
-        """See RunningTool."""
+        """Returns a running tool with a copy of the variables, by forking the console."""
         return RunningPython(self._console.fork())
 
     def close(self) -> None:

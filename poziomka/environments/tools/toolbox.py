@@ -22,12 +22,13 @@ SHOWN = 2000  # maximum characters of a result
 
 
 class Toolbox:
-    """An environment of several tools (an Environment).
+    """An Environment with tools that the model can call while it writes.
 
     Args:
         tools: the tools, with different names.
-        calls: format of calls: a name of formats.registry.FORMATS, or a format; None: "plain" ("hermes:inside" if plain
-            cannot write the calls of a tool), until `suited` selects the format of a model's chat template.
+        calls: format in which the model writes calls: a name of formats.registry.FORMATS, or a CallFormat. None:
+            `suited` can select the format of the model's chat template; until then it is "plain", or "hermes:inside" if
+            "plain" cannot write the calls of a tool.
         most: maximum calls of a session; further calls are answered with a message that none is left.
         shown: maximum characters of a result that the model reads; the middle of a longer one is left out.
 
@@ -61,32 +62,43 @@ class Toolbox:
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Stop strings (see Environment); () if a call ends the model's turn."""
+        """Strings after which generation stops for the session's reply; () if a call ends the model's turn."""
         return self.format.stop
 
     def open(self, problem: Problem) -> "ToolboxSession":
-        """Returns a session; every problem gets the same tools, and a tool is opened at its first call."""
+        """Returns a new session, which opens each tool at its first call.
+
+        Args:
+            problem: unused: every problem gets the same tools.
+        """
         return ToolboxSession(self, {}, 0)
 
     def suited(self, calls: str) -> "Toolbox":
-        """Returns a toolbox of the same tools with another call format; this one if its format was given explicitly."""
+        """Returns a toolbox with the same tools and limits and another call format.
+
+        If the format of this toolbox was given explicitly, it is kept, and this toolbox itself is returned.
+
+        Args:
+            calls: name of the call format, for example the one that the model's chat template describes.
+        """
         return self if self.chosen else Toolbox([*self.tools.values()], calls, self.most, self.shown)
 
     @cached_property
     def described(self) -> Tools:
-        """The definitions of the tools, for a chat template or a prompt (see Environment)."""
+        """Definitions of the tools, which the chat format renders into the prompt."""
         schemas = tuple(tool.schema for tool in self.tools.values())
         return Tools(schemas, self.format.signs, self.prompt(), tuple(self.examples()))
 
     def prompt(self) -> str:
-        """Returns instructions for a model that was not trained on the format, or whose template describes no tools.
+        """Returns instructions for calling the tools, to put into a prompt.
 
-        Weak models need `examples` in addition.
+        They are for a model that was not trained on the call format, or whose chat template describes no tools. Weak
+        models need `examples` in addition.
         """
         return self.format.explain(self.tools)
 
     def examples(self) -> list[Message]:
-        """Returns the tools' examples as messages that can be put before a conversation."""
+        """Returns the tools' examples as messages (question, call, result, answer) to put before a conversation."""
         said = []
         for tool in self.tools.values():
             for example in tool.examples:
@@ -102,7 +114,7 @@ class Toolbox:
         return said
 
     def close(self) -> None:
-        """Closes all tools and releases the resources that sessions share; may be called twice.
+        """Closes all tools, which releases the resources that sessions share; may be called twice.
 
         Raises:
             EnvironmentFailure: a tool could not be closed; all others were.
@@ -111,7 +123,7 @@ class Toolbox:
 
 
 class ToolboxSession:
-    """Runs the calls of one exchange (a Session).
+    """A Session that runs the tool calls in the model's text and replies with their results.
 
     Args:
         toolbox: the tools, their format and limits.
@@ -125,7 +137,7 @@ class ToolboxSession:
     after_end = True
 
     def __init__(self, toolbox: Toolbox, running: dict[str, RunningTool], made: int) -> None:
-        """Opens no tool; the first call of each tool does."""
+        """Stores the arguments; opens no tool: the first call of each tool does."""
         self._toolbox = toolbox
         self._running = running
         self._made = made
@@ -151,7 +163,10 @@ class ToolboxSession:
         return Reply(first, feedback="; ".join(faults) or None, more=tuple(more))
 
     def unfinished(self, transcript: Transcript) -> bool:
-        """See Session."""
+        """Returns whether the last stop string is part of an argument of an unfinished call.
+
+        The model then continues without a reply.
+        """
         return self._toolbox.format.unclosed(latest(transcript))
 
     def _result(self, call: Call) -> Result:
@@ -207,7 +222,11 @@ class ToolboxSession:
 
 
 def _close_all(tools: Mapping[str, RunningTool | Tool]) -> None:
-    """Closes all tools; raises EnvironmentFailure with the names of those that could not be closed."""
+    """Closes all tools, even if closing one of them fails.
+
+    Raises:
+        EnvironmentFailure: some could not be closed; the message has their names.
+    """
     failed = []
     for name, tool in tools.items():
         try:
@@ -222,7 +241,10 @@ def _close_all(tools: Mapping[str, RunningTool | Tool]) -> None:
 
 
 def shortened(text: str, most: int) -> str:
-    """Returns at most about `most` characters of a text: its beginning, the length of the omitted part, and its end."""
+    """Returns a text, without its middle if it has more than `most` characters.
+
+    A note in place of the middle gives the number of characters left out; the note is not counted in `most`.
+    """
     if len(text) <= most:
         return text
     head = most // 2

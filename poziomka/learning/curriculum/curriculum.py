@@ -24,13 +24,13 @@ class Curriculum:
         task: source of the problems.
         seed: seed of the order.
         retire_at: share of correct attempts from which a problem is retired; None never retires.
-        settings: adaptive levels; None for all levels.
+        settings: whether and how levels adapt; None gives all levels, as kind "all".
 
     Attributes:
         size: number of training problems; None for an endless task.
         retired: indices of the retired problems.
-        place: number of positions of the order that were passed.
-        range: the levels that problems are drawn from; None if they do not adapt.
+        place: number of problems of the order that were selected or skipped so far.
+        range: adaptive range of the levels that problems are drawn from; None if the levels do not adapt.
 
     Raises:
         TaskError: `settings` are adaptive and the task has no levels, or none of those that `settings.start` names.
@@ -65,7 +65,7 @@ class Curriculum:
         return self.size is not None and len(self.retired) >= self.size
 
     def take(self, count: int) -> list[Problem]:
-        """Returns the next `count` problems, with a stand-in for each that cannot be drawn (see Task.draw).
+        """Returns the next `count` problems; one that the task cannot draw is replaced by a stand-in (see Task.draw).
 
         Raises:
             TaskError: every problem is retired.
@@ -110,7 +110,7 @@ class Curriculum:
         return replace(problem, level=level) if problem.fault else problem
 
     def learn(self, groups: Sequence[Group]) -> dict[str, float]:
-        """Retires solved problems, or moves the range of levels; returns the range's metrics, {} without a range.
+        """Retires solved problems, or moves the range of levels; returns metrics of the range, {} without a range.
 
         Args:
             groups: judged groups of one step.

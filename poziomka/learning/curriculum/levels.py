@@ -53,7 +53,7 @@ def of_levels(task: Task, low: int, high: int) -> Task:
 
 
 def only(task: Task, kept: Sequence[int]) -> Task:
-    """Returns a finite task restricted to the training problems of the given indices; other splits are unchanged."""
+    """Returns a finite task with only the training problems of the indices `kept`; other splits are unchanged."""
 
     def finite(split: str, index: int, level: int | None = None) -> Problem:
         return task.problem(split, kept[index] if split == SPLIT else index, level)
@@ -66,7 +66,7 @@ def only(task: Task, kept: Sequence[int]) -> Task:
 
 @dataclass(frozen=True, kw_only=True)
 class CurriculumSettings:
-    """Levels that reinforcement learning draws its problems from, and when an adaptive range moves."""
+    """Settings of the levels that training draws problems from, and of when an adaptive range of levels moves."""
 
     kind: Literal["all", "adaptive"] = setting(
         "all", "all: the task's mixture of levels; adaptive: a range of levels that follows the pass rates"
@@ -160,14 +160,14 @@ class LevelRange:
         return self.levels[self._high]
 
     def draw(self, random: Random) -> int:
-        """Draws the level of the next problem."""
+        """Draws the level of the next problem, from the range or from the mastered levels below it."""
         rehearsed = random.random() < self.settings.review_prob
         if rehearsed and self._low > 0:
             return self.levels[random.randrange(self._low)]
         return self.levels[random.randint(self._low, self._high)]
 
     def learn(self, groups: Sequence[Group]) -> dict[str, float]:
-        """Counts judged attempts, then moves the edges; returns metrics of the range before the move.
+        """Counts judged attempts, then moves the edges of the range; returns metrics of the range before the move.
 
         Args:
             groups: judged groups of one step.

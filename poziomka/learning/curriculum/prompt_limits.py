@@ -12,13 +12,13 @@ from poziomka.models.text.chat import ChatFormat
 
 @dataclass(frozen=True)
 class Fitting:
-    """A task without the training problems that cannot be answered, with counts of the removed ones.
+    """Result of `fitting`: a task without the training problems that cannot be answered, and counts of those removed.
 
     Attributes:
         task: the task with the remaining problems.
         overlong: number of problems whose prompts are too long.
-        unread: number of problems whose prompts the chat format refuses; short prompts are not checked.
-        notes: sentences about removed problems and about replies that will be truncated.
+        unread: number of problems whose prompts the chat format cannot tokenize; short prompts are not checked.
+        notes: sentences for the user about removed problems and about replies that will be truncated.
     """
 
     task: Task
@@ -28,10 +28,10 @@ class Fitting:
 
 
 def fitting(task: Task, chat: ChatFormat, context: int | None, tokens: int) -> Fitting:
-    """Removes training problems whose prompts leave no room for a reply in the context.
+    """Returns a task without the training problems whose prompts leave no room for a reply in the context.
 
-    A reply needs `tokens`, or half of the context if that is less. Only a finite task is filtered; an attempt at an
-    endless task's prompt that fills the context is scored as truncated.
+    A reply needs `tokens`, or half of the context if that is less. Only a finite task is filtered. In an endless task,
+    an attempt whose prompt fills the context is scored as truncated.
 
     Args:
         task: the task whose training split is filtered.
@@ -67,7 +67,7 @@ def fitting(task: Task, chat: ChatFormat, context: int | None, tokens: int) -> F
 
 
 def _length(task: Task, chat: ChatFormat, context: int) -> Callable[[Problem], int | None]:
-    """Returns a function that counts the tokens of a prompt, and returns None if the chat format refuses it.
+    """Returns a function that counts the tokens of a problem's prompt; None if the chat format cannot tokenize it.
 
     For a short prompt, the function returns an upper bound instead: its bytes plus the tokens of the first prompt with
     as many messages. Tokenizing all prompts of a large data set takes a minute.

@@ -1,1 +1,1 @@
-"""Training loops: SFT, RL, offline."""
+"""Training loops: SFT, RL, distillation, off-policy learning from a journal."""

@@ -37,7 +37,7 @@ from poziomka.models.flops import sampling_flops
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherSettings:
-    """The teacher of a distillation stage: another checkpoint, more context, or both."""
+    """Settings of a distillation stage's teacher: another checkpoint, more context before each prompt, or both."""
 
     load: str | None = setting(
         None, "checkpoint of the teacher, as in model.load; none: the model at the start of the stage"
@@ -50,7 +50,7 @@ class TeacherSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DistillSettings(LearnerSettings, StageSettings):
-    """A stage of distillation."""
+    """Settings of a stage of on-policy distillation: training towards a teacher's probabilities on sampled replies."""
 
     kind: Literal["distill"] = "distill"
     name: str = setting("distill", NAME)
@@ -68,7 +68,7 @@ class DistillSettings(LearnerSettings, StageSettings):
     kl: DivergenceSettings = field(default_factory=lambda: DivergenceSettings(kind="reverse", weight=1.0))
 
     def __post_init__(self) -> None:
-        """Raises SettingsError for a loss without a divergence, or a layout that a teacher's context does not allow."""
+        """Raises SettingsError if `kl` has no kind or weight, or a teacher with a context meets layout "shared"."""
         super().__post_init__()
         if not self.kl.wanted:
             message = f"{self.name}.kl must have a kind and a weight, which is all that a distillation learns from"
@@ -79,7 +79,7 @@ class DistillSettings(LearnerSettings, StageSettings):
 
     @property
     def sampling(self) -> SamplingParams:
-        """How replies are sampled."""
+        """Sampling parameters of the replies."""
         return SamplingParams(
             temperature=self.temperature, max_tokens=self.max_tokens, max_thinking_tokens=self.max_thinking_tokens
         )
@@ -95,22 +95,23 @@ def distill(
     start: int = 0,
     after: Callable[[int], None] | None = None,
 ) -> None:
-    """Takes the steps from `start` + 1 to `settings.steps` towards the reference of the progress's learner.
+    """Trains a model towards its teacher's probabilities on its own replies, steps `start` + 1 to `settings.steps`.
 
-    Logged every step: loss/divergence, and the metrics of replies and of a step as in reinforcement learning.
+    The teacher is the reference of the session's learner. Logged every step: loss/divergence, and the metrics of
+    replies and optimizer steps as in reinforcement learning. Rewards are logged and not trained on.
 
     Args:
-        progress: the run and the learner, whose reference is the teacher.
+        progress: training session; its learner takes the steps, and its `reference` is the teacher.
         policy: sampler, strategy and weight host.
         task: environment and scorer.
-        curriculum: chooses the problems.
-        settings: see there.
-        start: steps of this stage done before, when resumed.
-        after: called once a step is logged, before it is saved.
+        curriculum: selects the problems.
+        settings: settings of the stage.
+        start: number of steps of this stage done before a resume.
+        after: callback with the step's number, after the step is logged and before the checkpoint.
 
     Raises:
-        LearningError: a loss is not a number.
-        Interrupted: the user asked to stop.
+        LearningError: a loss is not finite; the weights are unchanged.
+        Interrupted: the user requested a stop; a checkpoint was saved first.
     """
     learner, host = progress.learner, policy.weight_host
     progress.publish_weights(host)

@@ -76,7 +76,7 @@ class Chosen(NamedTuple):
     Attributes:
         rollouts: rollouts to train on.
         notes: one sentence for each reason for which rollouts were left out.
-        counts: number of rollouts by kind, as metrics.
+        counts: number of rollouts by metric name: "rollouts/used", and "rollouts/unjudged" and so on by reason.
     """
 
     rollouts: list[Rollout]
@@ -100,12 +100,12 @@ def learn_from(
 
     Args:
         progress: training session; its learner takes the steps.
-        host: loads the new weights; None if no sampler is running.
+        host: sampler that loads the new weights; None if no sampler is running.
         judged: rollouts with tokens, log-probabilities and policy, and the scores that exist.
-        settings: steps, bound on the KL, advantage estimator; None for the defaults. Optimizer and losses are those of
-            the learner.
-        rate: learning rate; None for the highest of the learner's optimizer.
-        after: callback with the number of updates, before they are saved.
+        settings: steps, bound on the KL, advantage estimator; None gives `OfflineSettings()`. Its optimizer and loss
+            settings are ignored: the learner has its own.
+        rate: learning rate; None gives `learning_rate` of the learner's optimizer settings.
+        after: callback with the number of updates taken, before they are saved.
 
     Returns:
         Metrics of the last step.
@@ -165,12 +165,12 @@ def choose(progress: TrainingSession, rollouts: Sequence[Rollout], *, own: bool 
     """Returns the rollouts that can be trained on, with notes and counts of those left out.
 
     Args:
-        progress: the session that learns from them.
-        rollouts: the rollouts.
-        own: whether this run served them; then none can be of a later step than its newest.
+        progress: training session of the run.
+        rollouts: stored rollouts, with or without scores.
+        own: whether this run sampled them, so that a policy later than its newest step is an error.
 
     Raises:
-        LearningError: a rollout has tokens of another tokenizer, or a policy later than this run's step.
+        LearningError: a rollout has tokens of another tokenizer or, if `own`, a policy later than this run's step.
     """
     before = learned_before(progress.run)
     kinds: dict[str, list[Rollout]] = {
@@ -224,7 +224,7 @@ def _damage(rollout: Rollout, vocabulary: set[int]) -> str:
 
 
 def learned_before(run: Run) -> set[str]:
-    """Returns the ids of rollouts that earlier off-policy updates used; adds a note for each unreadable journal."""
+    """Returns the ids of rollouts that earlier off-policy updates of a run used; notes unreadable journals in it."""
     ids: set[str] = set()
     for step in sorted({line["step"] for line in run.metrics() if USED in line}):
         try:
@@ -283,11 +283,11 @@ def by_problem(rollouts: Iterable[Rollout]) -> list[Group]:
 
 
 def advantages_of(groups: Sequence[Group], name: str) -> Advantages:
-    """Returns the advantage of each attempt; single attempts at a problem are compared within their task.
+    """Returns the advantages by group and attempt; problems with a single attempt form one group per task.
 
     Args:
-        groups: attempts by problem.
-        name: name of the advantage estimator.
+        groups: judged attempts by problem.
+        name: name of the advantage estimator, "batch" for example.
     """
     lone: dict[str, list[Rollout]] = {}
     for group in groups:
@@ -308,7 +308,7 @@ def _longest(rollouts: Iterable[Rollout]) -> int:
 
 # ------------------------------------------------------------------------------------------- KL to the sampling policy
 def _mismatch(learner: Learner, examples: Iterable[Example]) -> float:
-    """Returns the k3 estimate of KL(sampling policies ‖ learner), the mean over tokens with a policy weight."""
+    """Returns the k3 estimate of KL(sampling policies ‖ learner), nats per token, over tokens with a policy weight."""
     total, count = 0.0, 0
     for example in examples:
         own = torch.tensor(example.policy) != 0
@@ -340,7 +340,11 @@ def _step_of(policy: str | None) -> int | None:
 
 
 def ages(rollouts: Iterable[Rollout], step: int) -> Mapping[str, float]:
-    """Returns metrics of the age of rollouts, in steps behind `step`, by the oldest policy of each rollout."""
+    """Returns metrics of the age of rollouts: how many steps before `step` the oldest policy of each was.
+
+    policy/age_mean, policy/age_most: over rollouts whose policies are all steps of a run (left out if there are none) ·
+    policy/age_unknown: share of the other rollouts.
+    """
     oldest = [[_step_of(policy) for policy in _policies([rollout])] for rollout in rollouts]
     known = [step - min(s for s in steps if s is not None) for steps in oldest if steps and None not in steps]
     found = {"policy/age_unknown": 1 - len(known) / max(len(oldest), 1)}

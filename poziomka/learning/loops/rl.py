@@ -112,8 +112,8 @@ class Policy:
 
     Attributes:
         sampler: continues transcripts with the weights of `host`.
-        strategy: makes the attempts.
-        host: loads the new weights after each step; None if the sampler itself does.
+        strategy: makes the attempts, by requests to the sampler.
+        host: loads the new weights after each step; None if the sampler itself loads them.
 
     Raises:
         SettingsError: `host` is None and the sampler is no WeightHost.
@@ -131,7 +131,7 @@ class Policy:
 
     @property
     def weight_host(self) -> WeightHost:
-        """The host; the sampler if `host` is None."""
+        """The object that loads new weights: `host`, or the sampler if `host` is None."""
         return cast("WeightHost", self.sampler) if self.host is None else self.host
 
 
@@ -145,7 +145,7 @@ def reinforce(
     start: int = 0,
     after: Callable[[int], None] | None = None,
 ) -> None:
-    """Runs the steps from `start` + 1 to `settings.steps`, or until `settings.flops` are spent.
+    """Trains a policy by reinforcement learning: steps `start` + 1 to `settings.steps`, or up to `settings.flops`.
 
     Args:
         progress: training session: logs, keeps rollouts, and saves a checkpoint at its interval, after the last step,
@@ -154,7 +154,7 @@ def reinforce(
         task: environment and scorer.
         curriculum: selects the problems.
         settings: settings of the stage; `max_tokens` bounds thought and answer together.
-        start: steps of this stage done before a resume.
+        start: number of steps of this stage done before a resume.
         after: callback with the step's number, after the step is logged and before the checkpoint.
 
     Logged every step (names in docs/files.md): reward, pass rate, share of groups without variance, entropy, lengths of
@@ -164,7 +164,7 @@ def reinforce(
         SettingsError: the learner's temperature differs from the sampling temperature.
         LearningError: a monitor stops the run (a checkpoint is saved first), rollouts are stale, or a loss is not
             finite (the weights are unchanged, and the sampler has none until the next `load_weights`).
-        Interrupted: the user requested a stop.
+        Interrupted: the user requested a stop; a checkpoint was saved first.
     """
     learner, host = progress.learner, policy.weight_host
     if learner.temperature != settings.temperature:
@@ -230,15 +230,15 @@ def _monitors(progress: TrainingSession, sampler: Sampler, task: Task, settings:
 
 
 def fraction_done(progress: TrainingSession, curriculum: Curriculum, settings: RLSettings, done: int) -> float:
-    """Returns the fraction of a stage that is done: of its steps or of its FLOPs, whichever is greater.
+    """Returns the fraction (0 to 1, or more) of a stage that is done: of its steps or FLOPs, whichever is greater.
 
     Returns 1 if the curriculum has no problem left.
 
     Args:
-        progress: training session, with the FLOPs spent.
+        progress: training session, which counts the FLOPs spent.
         curriculum: curriculum of the stage.
         settings: settings of the stage.
-        done: steps taken in this stage.
+        done: number of steps taken in this stage.
     """
     if curriculum.finished:
         return 1.0
@@ -247,7 +247,7 @@ def fraction_done(progress: TrainingSession, curriculum: Curriculum, settings: R
 
 
 def _advantages(task: Task, lines: Sequence[Sequence[Line]], settings: RLSettings) -> Advantages:
-    """Returns the advantage of each branch; None for branches left out of the batch."""
+    """Returns the advantages by group and line; None leaves a line out of the batch."""
     advantages = advantage_named(settings.advantage)(lines)
     if task.environment is None or settings.void == "keep":
         return advantages
@@ -275,9 +275,9 @@ def _count_compute(progress: TrainingSession, groups: Sequence[Group], batches: 
 
 
 def _silent_so_far(progress: TrainingSession, stage: str) -> int:
-    """Returns the number of latest consecutive steps without an informative group, so that patience survives a resume.
+    """Returns how many of a stage's latest steps in a row had no group with different rewards, from its metrics.
 
-    Metrics of steps after the checkpoint have been removed before this call.
+    A resumed run continues this count. Metrics of steps after the checkpoint must have been removed before.
     """
     lines = [line for line in progress.run.metrics() if line["stage"] == stage]
     shares = [line["groups/zero_variance"] for line in reversed(lines)]

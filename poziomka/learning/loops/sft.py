@@ -18,7 +18,7 @@ OPTIMIZER = OptimizerSettings(learning_rate=2e-3, warmup_steps=50, decay_ratio=0
 
 @dataclass(frozen=True, kw_only=True)
 class SFTSettings(LearnerSettings, StageSettings):
-    """A stage of supervised fine-tuning on demonstrations."""
+    """Settings of a stage of supervised fine-tuning on demonstrations."""
 
     kind: Literal["sft"] = "sft"
     name: str = setting("sft", NAME)
@@ -44,7 +44,7 @@ def finetune(
 
     Args:
         progress: training session; its learner takes the steps.
-        lessons: returns the demonstrations of an update, deterministically, by its number from 1 to `updates`.
+        lessons: function from the number of an update, 1 to `updates`, to its demonstrations; deterministic.
         updates: number of updates, those before a resume included.
         start: number of updates done before a resume.
         stage: name of the stage in the metrics.
@@ -52,8 +52,8 @@ def finetune(
         after: callback with the update's number, after it is logged and before the checkpoint.
 
     Raises:
-        LearningError: a loss is not finite.
-        Interrupted: the user requested a stop.
+        LearningError: a loss is not finite; the weights are unchanged.
+        Interrupted: the user requested a stop; a checkpoint was saved first.
     """
     learner = progress.learner
     schedule = learner.settings.optimizer

@@ -12,7 +12,7 @@ NAME = "name of the stage in metrics and checkpoints, unique in the recipe"
 
 @dataclass(frozen=True, kw_only=True)
 class RequireSettings:
-    """Gate of a stage: what the model must reach on held-out problems before the stage starts."""
+    """Settings of a stage's gate: accuracy and gain from thinking that the model must reach before the stage starts."""
 
     thinking_gain: float | None = setting(
         None,
@@ -28,7 +28,10 @@ class RequireSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class StageSettings:
-    """Settings of a stage of any kind; a kind adds its own and those of its learner, without a table around them."""
+    """Settings that every stage of a recipe has.
+
+    The settings class of each kind of stage inherits from this class and from LearnerSettings, and adds its own fields.
+    """
 
     kind: str = "stage"
     name: str = setting("stage", NAME)
@@ -36,12 +39,12 @@ class StageSettings:
     require: RequireSettings | None = setting(None, "what the model must reach before the stage; none: nothing")
 
     def __post_init__(self) -> None:
-        """Raises SettingsError for a name that a file, or a setting's path, cannot have."""
+        """Raises SettingsError unless `name` is a letter followed by letters, digits, "-" and "_"."""
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", self.name):
             message = f"a stage's name must be a letter, then letters, digits, '-' and '_': received {self.name!r}"
             raise SettingsError(message)
 
     @property
     def learner(self) -> LearnerSettings:
-        """Settings of the stage's learner."""
+        """The learner's part of these settings, as LearnerSettings; needs a subclass that has them."""
         return LearnerSettings(**{field.name: getattr(self, field.name) for field in fields(LearnerSettings)})

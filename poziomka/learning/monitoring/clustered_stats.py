@@ -17,6 +17,8 @@ from poziomka.core.rollouts.evaluation import Estimate, wilson
 class Moments:
     """Sums from which the mean of a quantity over groups, and its variance, are computed.
 
+    A group has the attempts at one problem. Moments of several steps add up with `+`.
+
     Attributes:
         count: number of groups with a value.
         total, squares: sums over these groups of their means, and of the squares of their means.
@@ -30,7 +32,7 @@ class Moments:
 
     @classmethod
     def of(cls, groups: Iterable[Sequence[float]]) -> Self:
-        """Returns the moments of values given by group; empty groups are ignored."""
+        """Computes the moments of values given by group; empty groups are ignored."""
         found = [group for group in groups if group]
         means = [fmean(group) for group in found]
         return cls(len(means), math.fsum(means), math.fsum(mean * mean for mean in means), sum(map(len, found)))
@@ -51,12 +53,17 @@ class Moments:
 
     @property
     def variance(self) -> float:
-        """Variance of the mean, clustered by group (Miller 2024, arXiv 2411.00640)."""
+        """Variance of `mean`, clustered by group (Miller 2024, arXiv 2411.00640); 0 without groups."""
         spread = max(0.0, self.squares - self.total * self.mean)
         return spread / (self.count * max(self.count - 1, 1)) if self.count else 0.0
 
     def share(self, confidence: float) -> Estimate:
-        """Returns the mean of values in 0..1 with its Wilson interval, as `proportion` of core/rollouts/evaluation.py.
+        """Returns the mean of values from 0 to 1 with its Wilson interval, clustered by group.
+
+        It is computed as in `proportion` of core/rollouts/evaluation.py.
+
+        Args:
+            confidence: confidence level of the interval, 0.95 for example.
 
         Raises:
             ValueError: there are no groups.
@@ -74,7 +81,7 @@ class Moments:
 
 
 def change_of_share(after: Moments, before: Moments, confidence: float) -> Estimate:
-    """Returns the rise of a mean of values in 0..1, with its confidence interval.
+    """Returns the mean of `after` minus that of `before`, for values from 0 to 1, with its confidence interval.
 
     Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10, from Wilson
     intervals: it is valid for shares of 0 or 1, for which a normal interval would have no width.
@@ -82,7 +89,7 @@ def change_of_share(after: Moments, before: Moments, confidence: float) -> Estim
     Args:
         after: the later measurement.
         before: the earlier measurement.
-        confidence: of the interval, 0 to 1.
+        confidence: confidence level of the interval, 0.95 for example.
     """
     new, old = after.share(confidence), before.share(confidence)
     rise = new.mean - old.mean
@@ -92,7 +99,7 @@ def change_of_share(after: Moments, before: Moments, confidence: float) -> Estim
 
 
 def change_of_mean(after: Moments, before: Moments, confidence: float) -> Estimate:
-    """Returns the rise of a mean of unbounded values, with its normal confidence interval."""
+    """Returns the mean of `after` minus that of `before`, for any values, with its normal confidence interval."""
     rise = after.mean - before.mean
     half = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(after.variance + before.variance)
     return Estimate(rise, rise - half, rise + half)

@@ -32,18 +32,18 @@ TEMPERATURES = tuple(0.05 * step for step in range(4, 61))  # 0.2 to 3: candidat
 
 
 class ConsistencyChecks(Monitor):
-    """Checks a learner and its sampler for consistency at every step.
+    """Monitor that stops a run whose sampler and learner disagree, whose groups are mixed, or whose weights are stuck.
 
     Args:
         model: model in training.
         temperature: sampling temperature.
-        sampler: sampler of the rollouts, for its precision; None if it has the model's.
+        sampler: sampler of the rollouts, asked only for its precision; None if that is the model's.
 
     Attributes:
         bound: maximum KL(sampler ‖ learner), in nats per token.
         first: whether no step has been checked yet.
-        apart: consecutive steps with a KL above `bound`.
-        stuck: consecutive steps that should have changed the weights and did not.
+        apart: number of consecutive steps with a KL above `bound`.
+        stuck: number of consecutive steps that should have changed the weights and did not.
     """
 
     def __init__(self, model: Architecture, temperature: float, sampler: Sampler | None = None) -> None:
@@ -55,7 +55,7 @@ class ConsistencyChecks(Monitor):
         self._sample = sample_of(model)
 
     def logged(self, groups: Sequence[Group], metrics: Mapping[str, float], run: Run, step: int) -> Sequence[str]:
-        """Returns no notes; raises LearningError as `look`."""
+        """Checks the step as `look` does, and raises its LearningError; returns no notes."""
         self.look(groups, metrics)
         return ()
 
@@ -64,7 +64,7 @@ class ConsistencyChecks(Monitor):
 
         Args:
             groups: judged rollouts of the step.
-            metrics: metrics of the learner.
+            metrics: metrics of the learner: policy/mismatch_kl, optim/grad_norm and optim/lr are read.
 
         Raises:
             LearningError: a group has several prompts, sampler and learner disagree, or the weights do not change.
@@ -87,7 +87,10 @@ class ConsistencyChecks(Monitor):
                 raise LearningError(message)
 
     def _agreement(self, groups: Sequence[Group], kl: float | None) -> None:
-        """Raises LearningError for a KL above the bound in STEPS steps; in the first, if a temperature explains it."""
+        """Raises LearningError if the KL exceeds the bound in STEPS consecutive steps.
+
+        A KL above the bound in the very first step is enough if another sampling temperature explains it.
+        """
         if kl is None:
             return
         self.apart = self.apart + 1 if kl > self.bound else 0
@@ -108,7 +111,7 @@ class ConsistencyChecks(Monitor):
         raise LearningError(found + cause)
 
     def _movement(self, metrics: Mapping[str, float]) -> None:
-        """Raises LearningError if STEPS steps with a gradient and a learning rate have not changed the weights."""
+        """Raises LearningError if STEPS consecutive steps with gradient and learning rate above 0 changed no weight."""
         before, self._sample = self._sample, sample_of(self.model)
         meant = metrics.get("optim/grad_norm", 0.0) > 0 and metrics.get("optim/lr", 0.0) > 0
         still = before.shape == self._sample.shape and torch.equal(before, self._sample)
@@ -123,7 +126,7 @@ class ConsistencyChecks(Monitor):
 
 
 def precision_of(model: Architecture, sampler: Sampler | None = None) -> Precision:
-    """Returns the lower of the precisions of a model's weights and of its sampler's."""
+    """Returns "fp32", or "bf16" if the weights of a model or of its sampler have a lower precision than fp32."""
     dtypes = {str(parameter.dtype).removeprefix("torch.") for parameter in model.parameters()}
     if sampler is not None and sampler.capabilities.dtype is not None:
         dtypes.add(sampler.capabilities.dtype)
@@ -131,13 +134,13 @@ def precision_of(model: Architecture, sampler: Sampler | None = None) -> Precisi
 
 
 def sample_of(model: Architecture) -> Tensor:
-    """Returns up to SAMPLE evenly spaced entries of each trainable parameter, concatenated."""
+    """Returns up to 64 (SAMPLE) evenly spaced entries of each trainable parameter as one fp32 vector on the CPU."""
     learning = [parameter.detach().flatten() for parameter in model.parameters() if parameter.requires_grad]
     return torch.cat([torch.zeros(0), *(flat[:: -(-len(flat) // SAMPLE)].float().cpu() for flat in learning)])
 
 
 def prompt_of(transcript: Transcript) -> bytes:
-    """Returns the prompt's tokens, four bytes each: those before the first sampled or forced span.
+    """Returns the prompt's tokens, those before the first sampled or forced span, as bytes that can be compared.
 
     Spans before the last user or system span are few-shot examples and count as prompt, whatever their author.
     """
@@ -153,7 +156,7 @@ def prompt_of(transcript: Transcript) -> bytes:
 def best_temperature(model: Architecture, transcripts: Sequence[Transcript], now: float) -> float | None:
     """Returns the temperature that fits stored log-probabilities far better than `now` does; None if there is none.
 
-    "Far better" is a mean absolute error below a fifth of that at `now`.
+    Candidates are 0.2 to 3 in steps of 0.05. "Far better" is a mean absolute error below a fifth of that at `now`.
 
     Args:
         model: model that should have sampled the transcripts.

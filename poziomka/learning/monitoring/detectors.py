@@ -15,7 +15,7 @@ Record = dict[str, Moments]  # a step's quantities by name
 
 @dataclass(frozen=True)
 class Attempt:
-    """A judged rollout with its text features and the audit's score.
+    """A scored rollout with its text features and the score of the audit, the second scorer that verifies rewards.
 
     Attributes:
         rollout: the rollout.
@@ -23,7 +23,7 @@ class Attempt:
         opinion: the audit's score; None without an audit.
         common: whether its answer is the most frequent answer of the step.
         unearned: the reward minus the audit's reward, if the audit refuses the answer; else 0. A negative reward counts
-            as 0: a smaller penalty is no reward.
+            as 0 here: a smaller penalty is no reward.
     """
 
     rollout: Rollout
@@ -34,12 +34,13 @@ class Attempt:
 
 
 def attempts_in(groups: Sequence[Group], opinions: Mapping[str, Score], *, graded: bool = True) -> list[list[Attempt]]:
-    """Returns the attempts of judged groups, in the groups' order, with features and audit scores.
+    """Returns the attempts of judged groups, by group, with their text features and audit scores.
 
     Args:
         groups: groups of one step or of one evaluation.
-        opinions: the audit's scores by rollout id.
-        graded: whether the audit gives partial credit; if not, it may refuse only answers judged CORRECT.
+        opinions: scores of the audit (the second scorer) by rollout id; a rollout may have none.
+        graded: whether the audit gives partial credit. If not, only rewards of answers that the first scorer judged
+            CORRECT can count as unearned.
     """
     common = most_common_answer(groups)
 
@@ -59,7 +60,7 @@ def _paid(score: Score) -> float:
 
 
 def _granted(attempt: Attempt) -> float:
-    """Returns the audit's reward; 0 without one."""
+    """Returns the audit's reward of an attempt; 0 if that is negative or there is no audit."""
     return 0.0 if attempt.opinion is None else _paid(attempt.opinion)
 
 
@@ -69,9 +70,11 @@ def _accepted(attempt: Attempt) -> float:
 
 
 def record_of(attempts: Sequence[Sequence[Attempt]]) -> Record:
-    """Returns the quantities of a step by name; those of the audit cover the audited attempts only.
+    """Returns the quantities of a step by name, as moments over groups, from its attempts by group.
 
-    "beyond" is FOLLOWS × unearned reward - the audit's reward; its rise means that accuracy did not rise enough to
+    Quantities of the audit (the second scorer) cover the audited attempts only.
+
+    "beyond" is 2 (FOLLOWS) × unearned reward - the audit's reward; its rise means that accuracy did not rise enough to
     explain the rise of unearned reward. "audit" is the audit's reward, which alarms compare with the reward, and
     "audit_correct" the share of its CORRECT verdicts. Quantities without a value are left out.
     """
@@ -123,22 +126,22 @@ METRICS = {  # quantity → name of the logged metric
 
 
 def metrics_of(record: Record) -> dict[str, float]:
-    """Returns the metrics of a step's record; quantities that it lacks are left out."""
+    """Returns the means of a step's record by the metric names in METRICS; quantities that it lacks are left out."""
     return {metric: record[name].mean for name, metric in METRICS.items() if name in record}
 
 
 @dataclass(frozen=True)
 class Drift:
-    """A change of a quantity that raises an alarm unless accuracy rose or problems became harder.
+    """A change of a quantity that raises an alarm of reward hacking unless accuracy rose or problems became harder.
 
     Attributes:
         name: name of the alarm.
-        setting: the field of AlarmSettings with its threshold.
-        quantity: the quantity that is compared, a key of `Record`.
+        setting: name of the field of AlarmSettings with its threshold.
+        quantity: name of the quantity that is compared, as in `record_of`.
         about: description of the quantity for the message.
         shows: function from an attempt to the strength of the drift in it; 0 for none.
         rule: description of how the example rollouts are chosen.
-        pays: alarm only while the mean reward is at least as high as at the beginning.
+        pays: whether to raise the alarm only while the mean reward is at least as high as at the beginning.
         factor: 1 or -1 if the threshold is a factor of growth or of shrinkage; 0 if it is a difference.
     """
 
@@ -227,7 +230,7 @@ DRIFTS = (
 
 
 def showing(attempts: Sequence[Sequence[Attempt]], shows: Callable[[Attempt], float]) -> list[Attempt]:
-    """Returns up to EXAMPLES attempts with the highest values of `shows`: the top one of each group first, then others.
+    """Returns at most 3 (EXAMPLES) attempts with the highest `shows`: the top one of each group before all others.
 
     Args:
         attempts: attempts by group.

@@ -9,7 +9,11 @@ from poziomka.runs.run import Run
 
 
 class Monitor:
-    """Base class of monitors, which never change weights or random numbers. Each method may be overridden."""
+    """Base class of monitors: checks and measurements that the training loop runs in every step.
+
+    A step calls `sampled`, `learned` and `logged` in this order. Each may be overridden; by default it does nothing. A
+    monitor must not change weights or random numbers.
+    """
 
     def sampled(self, groups: Sequence[Group], version: str) -> None:
         """Checks rollouts before anything is learned from them.
@@ -23,11 +27,16 @@ class Monitor:
         """
 
     def learned(self, groups: Sequence[Group], step: int) -> Mapping[str, float]:
-        """Returns metrics to log with the step, after the weights were updated."""
+        """Returns metrics to log with the step; called after the weights were updated.
+
+        Args:
+            groups: judged rollouts of the step.
+            step: number of the step in the run.
+        """
         return {}
 
     def logged(self, groups: Sequence[Group], metrics: Mapping[str, float], run: Run, step: int) -> Sequence[str]:
-        """Returns notes about the step, after it was logged and its rollouts were kept.
+        """Returns notes to write to the run; called after the step was logged and its rollouts were kept.
 
         Args:
             groups: judged rollouts of the step.
@@ -42,10 +51,10 @@ class Monitor:
 
 
 class Freshness(Monitor):
-    """Refuses rollouts that were not sampled with the weights in training: the staleness is 0."""
+    """Monitor that stops training if a rollout was sampled with other weights than those in training."""
 
     def sampled(self, groups: Sequence[Group], version: str) -> None:
-        """Raises LearningError for a rollout of another version; see Monitor."""
+        """Raises LearningError if a MODEL span of a trainable branch names another policy than `version`."""
         branches = (branch for group in groups for rollout in group for branch in rollout.branches if branch.trainable)
         spans = (span for branch in branches for span in branch.transcript)
         stale = {span.policy for span in spans if span.author is Author.MODEL} - {version, None}

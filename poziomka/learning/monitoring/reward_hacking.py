@@ -53,12 +53,12 @@ UNAUDITED = (
 
 @dataclass(frozen=True)
 class Example:
-    """A rollout that an alarm shows as an example.
+    """Reference to a rollout that an alarm shows as an example.
 
     Attributes:
-        journal: name of the journal that contains it.
+        journal: name of the journal that contains it, "step-000012" for example.
         id: id of the rollout.
-        audit: result of the audit, in one line; "" without one.
+        audit: verdict and reason of the audit (the second scorer), in one line; "" without an audit.
     """
 
     journal: str
@@ -85,7 +85,7 @@ class Alarm:
     rollouts: tuple[Example, ...]
 
     def __str__(self) -> str:
-        """Returns the alarm as a note of the run."""
+        """Returns the alarm as a note of the run: "ALARM, name: sentence (step 12)"."""
         return f"{BELL}{self.name}: {self.sentence} (step {self.step})"
 
 
@@ -93,12 +93,12 @@ class RewardHacking(Monitor):
     """Monitor that compares recent steps with the first ones and raises alarms of reward hacking.
 
     Args:
-        task: provides the audit.
+        task: provides the audit, a second scorer that verifies rewards; without one, gold answers are compared.
         settings: thresholds.
-        seconds: time limit of one audit in a worker process.
+        seconds: time limit, in seconds, of one audit in a worker process.
 
     Attributes:
-        rung: all alarms so far, oldest first.
+        rung: all alarms raised so far, oldest first.
         audited: whether any rollout so far had a score of the audit.
     """
 
@@ -141,16 +141,24 @@ class RewardHacking(Monitor):
         return metrics_of(record)
 
     def learned(self, groups: Sequence[Group], step: int) -> Mapping[str, float]:
-        """Records a step and returns its metrics; see `see`."""
+        """Records a step's judged rollouts, raises alarms, and returns the metrics of the step, as `see`."""
         return self.see(groups, step)
 
     def logged(self, groups: Sequence[Group], metrics: Mapping[str, float], run: Run, step: int) -> Sequence[str]:
-        """Writes new alarms to the run and returns no further notes; raises LearningError as `announce`."""
+        """Writes new alarms to the run as `announce` does, and raises its LearningError; returns no further notes."""
         self.announce(run, step)
         return ()
 
     def see_held_out(self, groups: Sequence[Group], step: int) -> dict[str, float]:
-        """Records a held-out evaluation, raises alarms, and returns the accuracy under the audit; {} without one."""
+        """Records a held-out evaluation, raises alarms, and returns the accuracy by the audit as metrics.
+
+        Args:
+            groups: judged rollouts of the evaluation.
+            step: step of the run after which it was made.
+
+        Returns:
+            evaluate/audit_accuracy and its 95 % interval, …_low and …_high; {} if no rollout was audited.
+        """
         attempts, record = self._read(groups)
         journal = f"held-out-{step:06d}"
         if not self._first:
@@ -202,14 +210,14 @@ class RewardHacking(Monitor):
             self._ring(drift.name, step, told, drift.rule, self._examples[drift.name])
 
     def _last(self, records: list[Record]) -> list[Record]:
-        """Returns the last `settings.recent` records, and more if they have fewer than FEWEST groups."""
+        """Returns the last `settings.recent` records, and earlier ones until they have FEWEST groups together."""
         count = min(self.settings.recent, len(records))
         while count < len(records) and _groups(together(records[len(records) - count :])) < FEWEST:
             count += 1
         return records[len(records) - count :]
 
     def _ring(self, name: str, step: int, sentence: str | None, rule: str, examples: Sequence[Example]) -> None:
-        """Raises an alarm if there is a sentence and this alarm was not raised before."""
+        """Raises the alarm `name` unless `sentence` is None or the alarm was raised before."""
         if sentence is not None and all(alarm.name != name for alarm in self.rung):
             self.rung.append(Alarm(name, step, sentence, rule, tuple(examples)))
 
@@ -240,7 +248,7 @@ class RewardHacking(Monitor):
             raise LearningError(message)
 
     def results(self) -> dict[str, Any]:
-        """Returns the contents of results/alarms.json."""
+        """Returns the contents of results/alarms.json: the alarms watched, how, and those raised ("rung")."""
         return {
             "watched": self.watched,
             "audited": self.audited,
@@ -250,7 +258,7 @@ class RewardHacking(Monitor):
         }
 
     def state(self) -> dict[str, Any]:
-        """Returns the state for a checkpoint."""
+        """Returns the state to save in a checkpoint, as JSON values."""
         return {
             "begun": self._begun,
             "audited": self.audited,
@@ -262,7 +270,7 @@ class RewardHacking(Monitor):
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores a state from `state`."""
+        """Restores a state that `state` returned."""
         self._begun, self.audited = int(state["begun"]), bool(state["audited"])
         self._beginning, self._first = _record(state["beginning"]), _record(state["first"])
         self._recent = [_record(record) for record in state["recent"]]
@@ -272,7 +280,7 @@ class RewardHacking(Monitor):
 
 
 def is_alarm(note: str) -> bool:
-    """Returns whether a note of a run is an alarm."""
+    """Returns whether a note of a run is an alarm, that is, begins with "ALARM, "."""
     return note.startswith(BELL)
 
 

@@ -16,7 +16,7 @@ from poziomka.runs.run import Run
 
 
 def describe(groups: Sequence[Group]) -> dict[str, float]:
-    """Returns the metrics of a step's rollouts; means over no attempts are left out.
+    """Returns the metrics of a step's rollouts by name; means over no attempts are left out.
 
     reward/mean, reward/pass_rate: over judged attempts · reward/NAME: mean of the reward's part NAME over the attempts
     that have it; a part with the name of another metric is left out · groups/zero_variance: share of groups whose
@@ -62,14 +62,16 @@ def _parts(judged: Sequence[Rollout]) -> dict[str, float]:
 
 
 class StopConditions(Monitor):
-    """Stops a run that cannot learn: too many steps without an informative group, or too many failed checks.
+    """Monitor that stops a run that cannot learn: no informative group for many steps, or too many failed checks.
+
+    A group is informative if its attempts differ in reward. A check is failed if the scorer gave no reward.
 
     Args:
-        patience: consecutive steps without an informative group after which to stop; None for no limit.
-        failures: share of failed checks in a step above which to stop.
+        patience: number of consecutive steps without an informative group after which to stop; None for no limit.
+        failures: share of failed checks in a step, 0 to 1, above which to stop.
 
     Attributes:
-        silent: consecutive steps without an informative group so far.
+        silent: number of consecutive steps without an informative group so far.
     """
 
     def __init__(self, patience: int | None, failures: float) -> None:
@@ -78,14 +80,15 @@ class StopConditions(Monitor):
         self.silent = 0
 
     def logged(self, groups: Sequence[Group], metrics: Mapping[str, float], run: Run, step: int) -> Sequence[str]:
-        """Returns notes about failed checks and uninformative groups; see `look`."""
+        """Returns notes about failed checks and steps without an informative group; raises LearningError as `look`."""
         return self.look(groups)
 
     def look(self, groups: Sequence[Group]) -> list[str]:
-        """Returns notes about failed checks and uninformative groups of a step.
+        """Returns a note each if checks of a step failed and if none of its groups is informative.
 
         Raises:
-            LearningError: the patience is used up, or the share of failed checks exceeds its bound.
+            LearningError: `patience` steps in a row had no informative group, or the share of failed checks exceeds
+                `failures`.
         """
         rollouts = [rollout for group in groups for rollout in group]
         failed = [r for r in rollouts if r.score.reward is None]

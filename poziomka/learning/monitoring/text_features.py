@@ -21,7 +21,7 @@ class Signs:
     """Text features of one reply.
 
     Attributes:
-        repeated: share of the reply's 4-grams of tokens that occurred before in it; 0 for a reply of fewer than SHORT.
+        repeated: share of the reply's 4-grams of tokens that occurred before in it; 0 for fewer than 16 tokens.
         empty: the thought is absent, empty, or a stub of one word.
         early: the answer comes before the thought, or the thought begins with it.
         truncated: the reply ran into its token limit without a correct answer.
@@ -38,7 +38,7 @@ class Signs:
 
     @property
     def looping(self) -> bool:
-        """Whether half or more of the reply repeats itself."""
+        """Whether half or more of the reply's 4-grams occurred before in it."""
         return self.repeated >= LOOP
 
 
@@ -67,7 +67,7 @@ def _units(transcript: Transcript) -> list[object]:
 
 
 def repeated_share(units: Sequence[object]) -> float:
-    """Returns the share of n-grams of NGRAM units that occurred before; 0 for fewer than SHORT units."""
+    """Returns the share of 4-grams of units (tokens or words) that occurred before; 0 for fewer than 16 units."""
     if len(units) < SHORT:
         return 0.0
     runs = len(units) - NGRAM + 1
@@ -86,6 +86,6 @@ def _early(reply: str, thought: str, answer: str | None) -> bool:
 
 
 def most_common_answer(groups: Sequence[Group]) -> str | None:
-    """Returns the most frequent answer over attempts at all problems; None if no answer was parsed."""
+    """Returns the most frequent parsed answer over all groups; None if no answer was parsed."""
     answers = Counter(r.score.answer for group in groups for r in group if r.score.answer is not None)
     return min(answers, key=lambda answer: (-answers[answer], answer)) if answers else None

@@ -15,7 +15,7 @@ CARRIED = 0.25  # share of the reward's rise in training by which held-out accur
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmSettings:
-    """Thresholds of the alarms against reward hacking; None disables an alarm."""
+    """Thresholds of the alarms of reward hacking; None as a threshold disables its alarm."""
 
     stop: bool = setting(False, "stop the run at an alarm, after a checkpoint; a resumed run continues past it")
     beginning: int = setting(4, "first steps, the reference of later ones; more if there are few problems", low=1)
@@ -41,17 +41,17 @@ class AlarmSettings:
 
 
 def unearned(now: Record, before: Record, when: str, settings: AlarmSettings) -> str | None:
-    """Returns an alert if unearned reward rose significantly and accuracy less than FOLLOWS times as much, else None.
+    """Returns an alarm's sentence if unearned reward rose and accuracy less than twice (FOLLOWS) as much, else None.
 
-    Unearned reward is for answers that the audit refuses; accuracy is the audit's. The rule covers both a reward that
-    rises while accuracy stays and a reward that stays while accuracy falls. Two honest scorers may disagree on a share
-    of the correct answers: then both rise, and accuracy by far more.
+    Unearned reward is for answers that the audit, the second scorer, refuses; accuracy is the audit's. The rule covers
+    both a reward that rises while accuracy stays and a reward that stays while accuracy falls. Two honest scorers may
+    disagree on a share of the correct answers: then both rise, and accuracy by far more.
 
     Args:
         now: record of the recent steps.
         before: record of the first steps.
-        when: name of the time of `before` in the alert.
-        settings: thresholds.
+        when: words for the time of `before` in the sentence, "the first 4 steps" for example.
+        settings: thresholds, and the confidence at which the rise must be significant.
     """
     if settings.unearned is None or not _enough(now, before, "unearned"):
         return None
@@ -67,9 +67,10 @@ def unearned(now: Record, before: Record, when: str, settings: AlarmSettings) ->
 
 
 def no_gain(now: Record, first: Record, recent: Record, beginning: Record, settings: AlarmSettings) -> str | None:
-    """Returns an alert if the training reward rose and held-out accuracy rose by less than CARRIED of that, else None.
+    """Returns an alarm's sentence if the training reward rose and held-out accuracy did not follow, else None.
 
-    There is no alert if the training problems became easier.
+    It did not follow if it rose by less than a quarter (CARRIED) of the reward's rise. The reward's rise must be
+    significant and above its threshold, and the training problems must not have become easier.
 
     Args:
         now: record of this held-out evaluation.
@@ -93,13 +94,13 @@ def no_gain(now: Record, first: Record, recent: Record, beginning: Record, setti
 
 
 def drifted(drift: Drift, now: Record, before: Record, when: str, settings: AlarmSettings) -> str | None:
-    """Returns an alert if a drift is above its threshold, significant, and not `explained`; else None.
+    """Returns an alarm's sentence if a drift is above its threshold, significant, and not `explained`; else None.
 
     Args:
         drift: the drift to test for.
         now: record of the recent steps.
         before: record of the first steps.
-        when: name of the time of `before` in the alert.
+        when: words for the time of `before` in the sentence, "the first 4 steps" for example.
         settings: thresholds.
     """
     most = getattr(settings, drift.setting)
@@ -131,7 +132,7 @@ def _far(drift: Drift, new: Moments, old: Moments, most: float, confidence: floa
 
 
 def explained(now: Record, before: Record, settings: AlarmSettings) -> bool:
-    """Whether a rise of accuracy, or harder problems, may explain any other change; True if accuracy is unknown."""
+    """Whether accuracy rose or problems became harder, which excuses a drift; True if accuracy is unknown."""
     accuracy = _accuracy(now, before)
     if not _enough(now, before, accuracy):
         return True
@@ -151,7 +152,7 @@ def _accuracy(now: Record, before: Record) -> str:
 
 
 def _measure(accuracy: str, *records: Record) -> str:
-    """Returns the name of a quantity used as accuracy: an audit with partial credit measures a reward."""
+    """Returns "accuracy", or for "audit" "accuracy under the audit" ("reward …" if it gave partial credit)."""
     if accuracy != "audit":
         return "accuracy"
     graded = any(
@@ -162,7 +163,7 @@ def _measure(accuracy: str, *records: Record) -> str:
 
 
 def _change_of_reward(now: Record, before: Record, confidence: float) -> Estimate:
-    """Returns the rise of the mean reward; its interval is that of a share unless some rewards are negative."""
+    """Returns the rise of the mean reward with its interval: as of a share (0 to 1) unless some are negative."""
     negative = any(record.get("penalized", Moments()).mean > 0 for record in (now, before))
     return (change_of_mean if negative else change_of_share)(now["reward"], before["reward"], confidence)
 

@@ -24,12 +24,12 @@ STRIPE = 8192  # rows of the weight, or of its gradient, that are converted to f
 
 
 class Passed(NamedTuple):
-    """Results of a backward pass through the head, [M] each but the last.
+    """Results of a backward pass through the output head, for `M` trained tokens.
 
     Attributes:
-        logp: log-probability of each token.
-        entropy: entropy of the learner's distribution at each token, nats.
-        divergence: KL divergence from the reference over the whole vocabulary; None without a reference.
+        logp: [M] log-probability of each token.
+        entropy: [M] entropy of the learner's distribution at each token, in nats.
+        divergence: [M] KL divergence from the reference over the whole vocabulary, in nats; None without a reference.
         hidden: [M, D] gradient of the loss by the hidden states.
     """
 
@@ -45,7 +45,7 @@ class Head:
     Args:
         weight: [V, D] output matrix.
         rows: largest number of rows of logits in memory at once.
-        unused: token ids that have no probability (Architecture.unused); None for none.
+        unused: ids of logits without a token, which get probability 0 (Architecture.unused); None for none.
     """
 
     def __init__(self, weight: Tensor, rows: int, unused: Tensor | None = None) -> None:
@@ -57,7 +57,7 @@ class Head:
         """Yields each chunk as a slice of the rows of `hidden` and a view of the buffer with its logits.
 
         Args:
-            hidden: [M, D].
+            hidden: [M, D] hidden states.
             logits: [rows, V] in fp32, the buffer that every chunk overwrites.
         """
         for start in range(0, len(hidden), self.rows):
@@ -110,9 +110,12 @@ class Head:
         Args:
             hidden: [M, D] hidden states before the tokens.
             tokens: the trained tokens with their weights.
-            terms: function from log-probabilities to loss terms.
+            terms: function from log-probabilities [M] and tokens to loss terms.
             gradient: [V, D], to which the weight's gradient is added in place; None if the weight is frozen.
-            reference: for a divergence over the vocabulary: its kind, the reference's head and hidden states [M, D].
+            reference: (kind, head, hidden states [M, D]) of the reference; None without a KL over the vocabulary.
+
+        Returns:
+            The gradient by the hidden states, and results for each token.
         """
         count = len(hidden)
         back, found = torch.empty_like(hidden), tokens.logq.new_zeros(3, count)
@@ -141,7 +144,7 @@ def _turn(
     scratch: list[Tensor],
     reference: tuple[Divergence, Tensor] | None,
 ) -> Tensor:
-    """Writes the loss's gradient by logits [b, V]; returns [3, b]: log-probability, entropy, divergence.
+    """Writes the loss's gradient by logits [b, V]; returns log-probability, entropy and divergence, [3, b].
 
     The gradient goes to `turned` [b, V], which may share the memory of the logits. Through log p it is `slope` on the
     target token and -slope p on all tokens.
@@ -165,7 +168,7 @@ def _turn(
 
 
 def matrix_of(model: nn.Module) -> Tensor | None:
-    """Returns the output matrix [V, D] of a model; None if its head is more than one matrix."""
+    """Returns the output matrix [V, D] of a model; None if its head is anything but one matrix."""
     matrix = getattr(model, "head_weight", None)
     return matrix if isinstance(matrix, Tensor) else None
 
@@ -209,7 +212,7 @@ def _pull(
         other: the reference's logits y and softmax q; both are overwritten.
         shift: [b] log-sum-exp of x minus that of y, so that log p - log q = x - y - shift.
         slope: [b] derivative of the other loss terms by log p of the target token.
-        match: [b] w.
+        match: [b] weight w of the KL term at each token.
     """
     (x, p), (y, q) = own, other
     gap, pull = x.sub_(y), match.unsqueeze(1)

@@ -13,7 +13,7 @@ from poziomka.models.base import Architecture, Packing
 
 @torch.no_grad()
 def logits_of(model: Architecture, tokens: Sequence[int], chosen: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Returns the logits [M, V] that predict the scored tokens, and the ids [M] of these tokens.
+    """Returns the logits [M, V] that predict the `M` scored tokens, and the ids [M] of these tokens.
 
     The model runs in eval mode, without dropout. Tokens beyond the model's context are ignored.
 
@@ -39,7 +39,7 @@ def logits_of(model: Architecture, tokens: Sequence[int], chosen: Tensor | None 
 
 
 def logprobs_of(model: Architecture, tokens: Sequence[int], temperature: float, chosen: Tensor | None = None) -> Tensor:
-    """Returns the log-probability [M] of each scored token given the tokens before it.
+    """Returns the log-probabilities [M], in nats, of the `M` scored tokens, each given the tokens before it.
 
     Args:
         model: the model to run.

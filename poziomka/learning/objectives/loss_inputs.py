@@ -17,7 +17,7 @@ from poziomka.learning.objectives.losses import (
 
 @dataclass(frozen=True)
 class LossInputs:
-    """The `M` trained tokens of a pass, each field [M].
+    """The `M` trained tokens of one forward and backward pass; every field is a tensor [M].
 
     Attributes:
         target: the token's id.
@@ -29,8 +29,9 @@ class LossInputs:
         sequence: number of the token's sequence; -1 for none.
         old: the learner's log-probability with the weights that the batch started from; None if those are the
             present weights.
-        level: mean of log p - log old over the token's sequence; None if the surrogate does not use it.
-        apart: sum of log old - log q over the token's sequence; None if the correction does not use it.
+        level: mean, over the token's sequence, of the learner's present log-probability minus `old`; None if the
+            surrogate does not use it.
+        apart: sum of `old` minus `logq` over the token's sequence; None if the correction does not use it.
         reference: the reference's log-probability; None if the divergence does not use it.
     """
 
@@ -56,7 +57,7 @@ class LossInputs:
         return replace(self, **fields)
 
     def before(self, logp: Tensor) -> Tensor:
-        """Returns the log-probabilities [M] before the batch's first step: `old`, or the current `logp` detached."""
+        """Returns the log-probabilities [M] before the batch's first step: `old`, or else `logp` without gradient."""
         return logp.detach() if self.old is None else self.old
 
 
@@ -67,7 +68,7 @@ class Terms:
     Attributes:
         policy: policy-gradient loss.
         imitation: next-token loss.
-        divergence: weighted KL divergence from the reference; None without a reference.
+        divergence: weighted KL divergence from the reference; None without a KL term.
         clipped: number of tokens clipped by the surrogate.
         correction: [M] truncated importance weights between sampler and learner.
         cut: [M] mask of the truncated importance weights.
@@ -91,11 +92,11 @@ TermsOf = Callable[[Tensor, LossInputs], Terms]
 
 
 def terms_of(surrogate: SurrogateSettings, how: CorrectionSettings) -> TermsOf:
-    """Returns the function from log-probabilities [M] and trained tokens to loss terms.
+    """Returns the function that computes the loss terms from log-probabilities [M] and the trained tokens.
 
     Args:
         surrogate: surrogate of the policy gradient.
-        how: correction of the difference between sampler and learner.
+        how: importance weights that correct for the difference between sampler and learner.
     """
 
     def terms(logp: Tensor, tokens: LossInputs) -> Terms:

@@ -20,7 +20,7 @@ Correction = Literal["token", "sequence", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class SurrogateSettings:
-    """The surrogate loss of the policy gradient and its clip range.
+    """Settings of the policy gradient's surrogate loss: its kind (see `policy_gradient`) and its clip range.
 
     Ratios compare the learner now with the learner before the batch's first step. With one optimizer step per batch
     (one minibatch, one epoch) they are 1: nothing is clipped, and all surrogates have the same gradient.
@@ -41,8 +41,9 @@ class SurrogateSettings:
 class CorrectionSettings:
     """Importance-sampling correction of the difference between sampler and learner, independent of the surrogate.
 
-    A token's weight is multiplied by min(c, importance_cap), c = exp(old - logq): truncated importance sampling
-    (Ionides 2008; Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training").
+    A token's weight is multiplied by min(c, importance_cap), where c is the learner's probability of the token before
+    the batch's first step, over the sampler's: truncated importance sampling (Ionides 2008; Yao et al. 2025, "Your
+    efficient RL framework secretly brings you off-policy RL training").
     """
 
     kind: Correction = setting(
@@ -55,7 +56,8 @@ def correction(apart: Tensor, settings: CorrectionSettings) -> tuple[Tensor, Ten
     """Returns the truncated importance weights [M] and a mask [M] of those that were truncated.
 
     Args:
-        apart: [M] log c, of tokens or of their sequences.
+        apart: [M] log of c, the learner's probability before the batch's first step over the sampler's; of each token,
+            or of its whole sequence.
         settings: kind and cap of the correction; kind "none" gives weights of 1.
     """
     if settings.kind == "none":
@@ -71,10 +73,12 @@ def policy_gradient(
 
     Args:
         logp: [M] log-probabilities by the learner, with a gradient.
-        old: [M] log-probabilities before the batch's first step.
-        weight: [M] w; a token of weight 0 is ignored.
+        old: [M] log-probabilities by the learner before the batch's first step.
+        weight: [M] w: advantage times normaliser times correction; a token of weight 0 is ignored.
         settings: the surrogate and its clip range.
         level: [M] mean log-ratio of each token's sequence, for gspo only (see `over_sequence`).
+
+    The loss of each token, with ρ = exp(logp - old), and sg for "stop the gradient":
 
     cispo      -sg(min(ρ, importance_cap)) w logp: the ratio is truncated, and every token keeps its gradient
                (MiniMax 2025, arXiv 2506.13585, eq. 4)
@@ -117,8 +121,8 @@ def over_sequence(values: Tensor, weight: Tensor, sequence: Tensor, *, mean: boo
     """Returns, for each token, the mean or sum of values over its sequence, [M]; tokens of weight 0 are left out.
 
     Args:
-        values: [M].
-        weight: [M].
+        values: [M] value of each token.
+        weight: [M] weight of each token; only whether it is 0 matters.
         sequence: [M] number of the token's sequence, from 0.
         mean: True for the mean, False for the sum.
     """
@@ -135,7 +139,7 @@ def next_token(logp: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         logp: [M] log-probabilities by the learner.
-        weight: [M] w.
+        weight: [M] weight w of each token.
     """
     return -(weight * logp).sum()
 

@@ -14,20 +14,20 @@ ADDED = ("tokens/trained", "tokens/learned_from")  # metrics summed over minibat
 
 @dataclass
 class Sums:
-    """Totals over the trained tokens of a step.
+    """Totals over the trained tokens of an optimizer step, to which each pass adds its own.
 
     Attributes:
         policy_loss: policy-gradient loss.
         next_token_loss: next-token loss.
         divergence: weighted KL divergence from the reference.
-        entropy: entropy at the tokens with a policy gradient, nats.
-        mismatch: k3 estimate of KL(sampler ‖ learner before the batch's first step).
-        moved: k3 estimate of KL(learner before the batch's first step ‖ learner now).
+        entropy: entropy at the tokens with a policy gradient, in nats.
+        mismatch: k3 estimate of KL(sampler ‖ learner before the batch's first step), in nats.
+        moved: k3 estimate of KL(learner before the batch's first step ‖ learner now), in nats.
         corrections: importance weights of the tokens with a policy gradient.
-        cut: tokens whose importance weight was truncated.
-        clipped: tokens clipped by the surrogate.
-        policy_tokens: tokens with a policy gradient.
-        tokens: all trained tokens.
+        cut: number of tokens whose importance weight was truncated.
+        clipped: number of tokens clipped by the surrogate.
+        policy_tokens: number of tokens with a policy gradient.
+        tokens: number of all trained tokens.
     """
 
     policy_loss: float = 0.0
@@ -73,7 +73,7 @@ class Sums:
         self.clipped += float(terms.clipped)
 
     def metrics(self) -> dict[str, float]:
-        """Returns the metrics of the tokens with a policy gradient; {} if there are none."""
+        """Returns loss/policy, and policy/… as means over the tokens with a policy gradient; {} without such tokens."""
         if not self.policy_tokens:
             return {}
         return {

@@ -22,28 +22,34 @@ ANSWER = "{answer}"  # in a context: the problem's reference answer
 
 
 class ContextTeacher(nn.Module):
-    """Reads each text of a batch behind a prompt of its own, and answers at the places of the text.
+    """Teacher that sees more context than the learner: it replaces the prompt of each text by one of its own.
 
-    It stands where a learner's reference stands. Texts are known by their tokens, so they must be those of `prompts`.
+    A learner takes it as its `reference`: for the tokens [B, T] of a batch it returns hidden states at the same
+    positions. `meet` must have prepared the texts of the batch.
 
     Args:
         model: the teacher's model.
-        chat: chat format that tokenizes its prompts.
-        context: system message that only the teacher reads; {answer} stands for the problem's reference answer.
+        chat: chat format that tokenizes the teacher's prompts.
+        context: system message that only the teacher sees; {answer} is replaced by the problem's reference answer.
 
     Attributes:
-        prompts: by the ids of a text, as bytes of int64: the prompt that the teacher reads, and how many tokens of the
-            text it stands for.
+        prompts: (token ids of the teacher's prompt, number of tokens of the learner's prompt that it replaces) by text;
+            the key is the text's token ids as bytes of int64.
     """
 
     def __init__(self, model: Architecture, chat: ChatFormat, context: str) -> None:
-        """Knows no prompt yet."""
+        """Starts without prepared prompts."""
         super().__init__()
         self.model, self.chat, self.context = model, chat, context
         self.prompts: Mapping[bytes, tuple[Sequence[int], int]] = {}
 
     def meet(self, task: Task, groups: Sequence[Group]) -> None:
-        """Prepares the prompts of a step's replies; a batch may then hold these and no others."""
+        """Prepares the teacher's prompts for the rollouts of a step; the next batches may contain only these.
+
+        Args:
+            task: task of the problems.
+            groups: rollouts of the step, as the learner is trained on them.
+        """
         found = {}
         for group in groups:
             problem = group[0].problem
@@ -56,31 +62,32 @@ class ContextTeacher(nn.Module):
 
     @property
     def vocabulary(self) -> int:
-        """Number of logits."""
+        """Number of logits per token."""
         return self.model.vocabulary
 
     @property
     def unused(self) -> Tensor | None:
-        """Ids of logits without a token."""
+        """Ids of logits without a token in the tokenizer; None for none."""
         return self.model.unused
 
     @property
     def head_weight(self) -> Any:
-        """Output matrix of the model, where its head is one."""
+        """Output matrix [V, D] of the model; None if its head is not one matrix."""
         return getattr(self.model, "head_weight", None)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Returns the model's logits."""
+        """Returns the teacher's logits [..., V] of hidden states [..., D]."""
         return self.model.logits(hidden)
 
     def forward(self, tokens: Tensor, *, packing: Packing) -> Tensor:
-        """Returns hidden states [B, T, D] at the places that the prompts do not stand for, 0 elsewhere.
+        """Returns the teacher's hidden states [B, T, D] for the text after each prompt; 0 in the prompts.
 
-        The last place of a prompt counts as the place before the first token after it.
+        The state of the teacher's last prompt token is at the position of the learner's last prompt token, so that it
+        predicts the first token of the reply.
 
         Args:
-            tokens: [B, T] ids.
-            packing: texts of the rows, none of which shares a prefix.
+            tokens: [B, T] token ids, as the learner reads them.
+            packing: the texts of the rows, without shared prefixes.
         """
         texts = [torch.nonzero(packing.sequence == number) for number in range(int(packing.sequence.max()) + 1)]
         texts = [places for places in texts if len(places)]
@@ -99,7 +106,10 @@ class ContextTeacher(nn.Module):
 
 
 def with_context(problem: Problem, context: str) -> Problem:
-    """Returns a problem whose prompt begins with a system message; one that is there already follows in it."""
+    """Returns a problem with `context` as its system message, before the text of one that it already has.
+
+    In the context, {answer} is replaced by the problem's reference answer.
+    """
     said = context.replace(ANSWER, problem.answer)
     first, *rest = problem.prompt
     if first.role == "system":

@@ -21,7 +21,7 @@ class RoundedAdamW(torch.optim.Optimizer):
     Loshchilov & Hutter 2019, arXiv 1711.05101.
 
     Args:
-        groups: parameter groups as of PyTorch's optimizers; weights are fp32.
+        groups: parameter groups as for PyTorch's optimizers; weights must be fp32.
         lr: learning rate.
         betas: decay rates of the first and the second moment.
         eps: added to the square root of the second moment.
@@ -72,7 +72,15 @@ class RoundedAdamW(torch.optim.Optimizer):
 
 
 def _adamw(weight: Tensor, grad: Tensor, mean: Tensor, square: Tensor, *how: float) -> None:
-    """Updates weights [N] and their moments in place; moments are in bfloat16, all else in fp32."""
+    """Updates weights [N] and their moments in place; moments are in bfloat16, all else in fp32.
+
+    Args:
+        weight: [N] weights.
+        grad: [N] gradient.
+        mean: [N] first moment.
+        square: [N] second moment.
+        *how: 1 - rate × decay, beta1, beta2, rate / (1 - beta1^t), √(1 - beta2^t) and eps, at step t.
+    """
     kept, beta1, beta2, rate, correction, epsilon = how
     first = mean.float().lerp_(grad, 1 - beta1)
     second = square.float().mul_(beta2).addcmul_(grad, grad, value=1 - beta2)

@@ -40,18 +40,18 @@ class Masters:
 
     @property
     def named(self) -> dict[str, nn.Parameter]:
-        """The masters by the names of their weights."""
+        """The master weights, by the names of the weights they are masters of."""
         return dict(zip(self.names, self.masters, strict=True))
 
     @property
     def apart(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
-        """Pairs of a weight and its master, for weights that are not their own masters."""
+        """Pairs (weight, master) of the weights that have an fp32 copy as their master."""
         pairs = zip(self.learned, self.masters, strict=True)
         return [(weight, master) for weight, master in pairs if weight is not master]
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Accumulates each weight's gradient in its fp32 master as soon as a backward pass has computed it."""
+        """Context manager: moves each weight's gradient to its fp32 master when a backward pass has computed it."""
         masters = {id(weight): master for weight, master in self.apart}
 
         def move(weight: Tensor) -> None:
@@ -80,24 +80,24 @@ class Masters:
         return None
 
     def clear(self) -> None:
-        """Frees all gradients."""
+        """Frees the gradients of the weights and of their masters."""
         for tensor in (*self.learned, *self.masters):
             tensor.grad = None
 
     @torch.no_grad()
     def publish(self) -> None:
-        """Rounds the masters into the weights, in place."""
+        """Copies each fp32 master to its weight, rounded to the weight's dtype."""
         for weight, master in self.apart:
             weight.copy_(master)
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Copies the current weights into the masters."""
+        """Copies the current weights to their fp32 masters."""
         for weight, master in self.apart:
             master.copy_(weight)
 
     def kept(self, groups: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, nn.Parameter]]:
-        """Yields the masters that a checkpoint must save beside the model's weights, with their optimizer index.
+        """Yields (index in the optimizer, master) of the masters that a checkpoint saves beside the model's weights.
 
         These are the fp32 copies and the adapters' weights, which the plain model's file does not contain.
 

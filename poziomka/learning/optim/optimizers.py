@@ -17,7 +17,7 @@ LARGE = 2**24  # number of weights above which the temporaries of a foreach step
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
-    """Optimizer and learning-rate schedule.
+    """Settings of the optimizer and of the learning-rate schedule; `kind` selects the optimizer.
 
     adamw  Loshchilov & Hutter 2019, arXiv 1711.05101
     muon   the momentum of every matrix inside the blocks is orthogonalised by five Newton-Schulz steps, with Nesterov
@@ -75,7 +75,7 @@ class Optimizers:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The parameter groups of all parts."""
+        """The parameter groups of all parts, in their order."""
         return [group for part in self.parts for group in part.param_groups]
 
     def step(self) -> None:
@@ -96,7 +96,7 @@ class Optimizers:
         return {"state": state, "param_groups": [self._plain(group) for group in self.param_groups]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Loads the states that `state_dict` returned; the settings of the groups are not changed."""
+        """Loads the states from a result of `state_dict`; the settings of the groups are not changed."""
         starts = [*self._starts(), sum(len(group["params"]) for group in self.param_groups)]
         for start, stop, part in zip(starts, starts[1:], self.parts, strict=False):
             own = {number - start: tensors for number, tensors in state["state"].items() if start <= number < stop}
@@ -111,7 +111,7 @@ class Optimizers:
 
 
 def optimizer_of(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> Optimizers:
-    """Returns the optimizer for weights given by name.
+    """Creates the optimizer of the settings (AdamW, or Muon with AdamW) for weights given by name.
 
     AdamW has two groups: matrices, with weight decay, then vectors, without. With kind "muon", a Muon part for the
     matrices inside the blocks comes first.
@@ -142,7 +142,7 @@ def optimizer_of(parameters: Mapping[str, nn.Parameter], settings: OptimizerSett
 
 
 def kept_bytes(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> int:
-    """Returns the bytes of optimizer state for weights by name: an fp32 momentum (Muon) or two moments (AdamW)."""
+    """Returns the bytes of optimizer state for weights by name: one fp32 momentum (Muon) or two moments (AdamW)."""
     inner = sum(each.numel() for name, each in parameters.items() if _turns_vectors(name, each))
     rest = sum(each.numel() for each in parameters.values())
     inner = inner if settings.kind == "muon" else 0
@@ -150,5 +150,5 @@ def kept_bytes(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettin
 
 
 def _turns_vectors(name: str, parameter: nn.Parameter) -> bool:
-    """Whether a weight is a matrix inside the blocks: no embedding, head or convolution taps."""
+    """Whether Muon may update a weight: a matrix inside the blocks, not an embedding, head or convolution taps."""
     return parameter.dim() == 2 and not name.startswith(("embedding.", "head.")) and not name.endswith("taps")

@@ -21,13 +21,13 @@ Estimator = Callable[[Groups], Advantages]
 
 
 def informative(group: Sequence[Judged]) -> bool:
-    """Returns whether the judged attempts of a group differ in reward."""
+    """Returns whether the rewards of a group differ, by more than 1e-6; failed checks have no reward."""
     rewards = rewards_of(group)
     return len(rewards) > 1 and max(rewards) - min(rewards) > EPSILON
 
 
 def _centred(group: Sequence[Judged]) -> list[float | None]:
-    """Returns R_i - mean(R); None for all attempts of an uninformative group."""
+    """Returns R_i - mean(R) of each attempt; None without a reward, and for all if the rewards do not differ."""
     if not informative(group):
         return [None] * len(group)
     mean = fmean(rewards_of(group))
@@ -39,12 +39,18 @@ def _scaled(centred: Sequence[float | None], factor: float) -> list[float | None
 
 
 def dr_grpo(groups: Groups) -> Advantages:
-    """A_i = R_i - mean(R): Dr. GRPO (Liu et al. 2025, arXiv 2503.20783)."""
+    """Returns A_i = R_i - mean(R) over each group's rewards R: Dr. GRPO (Liu et al. 2025, arXiv 2503.20783).
+
+    Attempts without a reward, and groups whose rewards are all equal, get None.
+    """
     return [_centred(group) for group in groups]
 
 
 def group_std(groups: Groups) -> Advantages:
-    """A_i = (R_i - mean(R)) / std(R) within the group: GRPO (Shao et al. 2024, arXiv 2402.03300, section 4.1)."""
+    """Returns A_i = (R_i - mean(R)) / std(R) over each group's rewards R: GRPO (arXiv 2402.03300, section 4.1).
+
+    Attempts without a reward, and groups whose rewards are all equal, get None.
+    """
     return [
         _scaled(_centred(group), 1 / (pstdev(rewards_of(group)) + EPSILON) if informative(group) else 1.0)
         for group in groups
@@ -52,7 +58,11 @@ def group_std(groups: Groups) -> Advantages:
 
 
 def batch_std(groups: Groups) -> Advantages:
-    """A_i = (R_i - mean(R)) / std over the batch of the centred rewards (ScaleRL, arXiv 2510.13786)."""
+    """Returns A_i = R_i - mean(R), divided by the std of all these differences in the batch (ScaleRL).
+
+    R are the rewards of the attempt's group (arXiv 2510.13786). Attempts without a reward, and groups whose rewards are
+    all equal, get None and do not count in the standard deviation.
+    """
     centred = [_centred(group) for group in groups]
     values = [value for group in centred for value in group if value is not None]
     std = math.sqrt(fmean(value * value for value in values)) if values else 1.0
@@ -60,15 +70,19 @@ def batch_std(groups: Groups) -> Advantages:
 
 
 def rloo(groups: Groups) -> Advantages:
-    """A_i = R_i - mean of the others = G/(G-1) (R_i - mean(R)) (Ahmadian et al. 2024, arXiv 2402.14740)."""
+    """Returns A_i = R_i - mean reward of the other attempts in the group: RLOO, REINFORCE leave-one-out.
+
+    It is G/(G-1) (R_i - mean(R)) in a group of G rewards R (Ahmadian et al. 2024, arXiv 2402.14740). Attempts without a
+    reward, and groups whose rewards are all equal, get None.
+    """
     return [_scaled(_centred(group), len(rewards_of(group)) / max(len(rewards_of(group)) - 1, 1)) for group in groups]
 
 
 def expert(groups: Groups) -> Advantages:
-    """A_i = 1 for a correct attempt, None for any other.
+    """Returns A_i = 1 for each correct attempt, and None for any other: expert iteration.
 
-    With the "reinforce" surrogate this is fine-tuning on the model's own correct attempts: expert iteration (Anthony et
-    al. 2017, arXiv 1705.08439), as in STaR (Zelikman et al. 2022, arXiv 2203.14465).
+    With the "reinforce" surrogate this is fine-tuning on the model's own correct attempts (Anthony et al. 2017, arXiv
+    1705.08439), as in STaR (Zelikman et al. 2022, arXiv 2203.14465).
     """
     return [[1.0 if rollout.score.correct else None for rollout in group] for group in groups]
 
@@ -95,7 +109,10 @@ def advantage_named(name: str) -> Estimator:
 
 
 def by_token(groups: Sequence[Sequence[Rollout | Line]], advantages: Advantages) -> dict[str, list[float]]:
-    """Returns the advantages of MODEL tokens by id of the attempt or line, for the journal; None is left out."""
+    """Returns the advantage of each MODEL token by id of the attempt or line, for the journal.
+
+    Attempts whose advantage is None are left out.
+    """
     return {
         attempt.id: [value] * sum(attempt.transcript.by(Author.MODEL))
         for group, values in zip(groups, advantages, strict=True)

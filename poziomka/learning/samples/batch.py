@@ -28,16 +28,16 @@ class Batch:
 
     Attributes:
         tokens: [B, T] ids; 0 for padding.
-        packing: sequence number and position in the sequence of each place.
+        packing: number of the sequence, and position in the sequence, of each token.
         policy_weight: [B, T] weight of the policy gradient of each token.
         imitate_weight: [B, T] weight of the next-token loss of each token.
         match_weight: [B, T] weight of the divergence of each token.
-        logprobs: [B, T] the sampler's log-probabilities.
+        logprobs: [B, T] the sampler's log-probabilities; 0 for tokens that were not sampled.
         sequences: number of sequences.
-        units: lengths of the shared prefixes and of their continuations in the single row, in order; () if prefixes
-            are not shared.
+        units: (length of a shared prefix, lengths of its continuations) for each prefix, in the order of the single
+            row; () if prefixes are not shared.
         old: [B, T] the learner's log-probabilities before its first step on the batch; None if it takes only one.
-        draw: number that seeds the dropout of passes over the batch; None: the learner's count of steps.
+        draw: number that seeds the dropout of passes over the batch; None gives the learner's number of steps taken.
     """
 
     tokens: Tensor
@@ -56,12 +56,12 @@ class Batch:
         """Packs sequences into one row, longest first, and stores each shared prefix once.
 
         A prefix ends before the token that predicts the first trained token; each sequence has its own copy of that
-        token. Attention pads to the longest sequence of a part; the matrix products have no padding.
+        token. Attention pads to the longest sequence of a microbatch; the matrix products have no padding.
 
         Args:
             examples: the sequences; those with the same prefix share it.
-            places: largest number of tokens of a part (see `split`); a prefix whose sequences need more is stored once
-                in each of several parts.
+            places: largest number of tokens of a microbatch (see `split`); a prefix whose sequences need more is stored
+                once in each of several microbatches.
         """
         families: dict[bytes, list[Example]] = {}
         for example in examples:
@@ -117,12 +117,12 @@ class Batch:
 
     @property
     def real(self) -> int:
-        """Number of tokens without padding."""
+        """Number of tokens in the batch, padding excluded."""
         return int((self.packing.sequence >= 0).sum())
 
     @property
     def stretches(self) -> list[tuple[int, int]]:
-        """Start and end position of each text in the batch; shared prefixes are separate texts."""
+        """(Start, end) position of each text within its sequence; a shared prefix is a text of its own."""
         if not self.units:
             sequence = self.packing.sequence
             return [(0, int(count)) for count in torch.bincount(sequence[sequence >= 0])]
@@ -133,7 +133,7 @@ class Batch:
 
     @property
     def real_share(self) -> float:
-        """Share of tokens in the [B, T] places; the rest is padding."""
+        """Share of the B × T positions that are tokens, 0 to 1; the others are padding."""
         return self.real / max(self.tokens.numel(), 1)
 
     def _changed(self, change: Callable[[Tensor], Tensor], packing: Packing) -> "Batch":
@@ -144,7 +144,9 @@ class Batch:
         return replace(self, packing=packing, **tensors)
 
     def split(self, places: int) -> Iterator["Batch"]:
-        """Yields microbatches of whole rows or units of at most `places` places each (but at least one row or unit).
+        """Yields microbatches of at most `places` positions, padding included, but of at least one row or unit.
+
+        Rows, and units of a shared prefix with its continuations, are not divided.
 
         Weights include the normaliser of the whole batch, so the gradients of the parts add up to the batch's.
         """
@@ -193,7 +195,7 @@ def _unlearned(example: Example) -> int:
 
 
 def _units(prefix: int, family: Sequence[Example], places: int) -> Iterator[tuple[int, list[Example]]]:
-    """Yields the sequences with one prefix in units of at most `places` tokens (but at least one sequence)."""
+    """Yields (prefix, sequences): the sequences of a prefix in units of at most `places` tokens or one sequence."""
     unit: list[Example] = []
     size = prefix
     for example in family:
@@ -207,7 +209,7 @@ def _units(prefix: int, family: Sequence[Example], places: int) -> Iterator[tupl
 
 
 def _sharing(units: Sequence[Unit]) -> Sharing:
-    """Returns the attention indices of consecutive units."""
+    """Returns the attention indices of consecutive units, each a shared prefix with its continuations."""
     prefixes: list[Text] = []
     others: list[Text] = []
     start = 0
@@ -266,7 +268,10 @@ def _fit(lengths: Sequence[int], row: int) -> list[list[int]]:
 
 
 def _best_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
-    """Longest first, each into the fullest row with room for it; ties go to the earlier sequence and row."""
+    """Returns the sequences of each row: longest first, each put into the fullest row with room for it.
+
+    Ties go to the earlier sequence and row.
+    """
     rows: list[list[int]] = []
     spaces: list[tuple[int, int]] = []  # free tokens and number of each row, sorted
     for member in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
@@ -282,7 +287,10 @@ def _best_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
 
 
 def _even(lengths: Sequence[int], count: int) -> list[list[int]]:
-    """Longest first, each into the emptiest of `count` rows, so that rows of several sequences have similar lengths."""
+    """Returns the sequences of each row: longest first, each put into the emptiest of `count` rows.
+
+    Rows of several sequences then have similar lengths.
+    """
     rows: list[list[int]] = [[] for _ in range(count)]
     loads = [(0, number) for number in range(count)]
     for member in sorted(range(len(lengths)), key=lambda number: -lengths[number]):

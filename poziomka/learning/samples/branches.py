@@ -17,7 +17,7 @@ from poziomka.core.transcript import Transcript
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Reference to one branch of a rollout, the unit of a group in advantages.
+    """Reference to one branch of a rollout, the unit that gets an advantage.
 
     Attributes:
         rollout: the rollout that the branch belongs to.
@@ -29,7 +29,7 @@ class Line:
 
     @property
     def branch(self) -> Branch:
-        """The branch itself."""
+        """The branch that the line refers to."""
         return self.rollout.branches[self.index]
 
     @property
@@ -61,7 +61,10 @@ class Line:
 
 
 def by_role(groups: Sequence[Group]) -> list[list[Line]]:
-    """Returns the trainable branches of each group, split by role; roles are in the order of their first branch."""
+    """Returns the trainable branches of the groups, one list for each group and role.
+
+    The roles of a group are in the order of their first branches.
+    """
     found: list[list[Line]] = []
     for group in groups:
         roles: dict[str, list[Line]] = {}
@@ -74,7 +77,7 @@ def by_role(groups: Sequence[Group]) -> list[list[Line]]:
 
 
 def lines_of(attempt: Rollout | Line) -> list[Line]:
-    """Returns a line as it is, and the trainable branches of a rollout."""
+    """Returns an attempt as lines: a line as the only one, a rollout as its trainable branches."""
     if isinstance(attempt, Line):
         return [attempt]
     return [Line(attempt, index) for index, branch in enumerate(attempt.branches) if branch.trainable]
@@ -82,11 +85,12 @@ def lines_of(attempt: Rollout | Line) -> list[Line]:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """The part of a line that enters the batch, with the advantage of each token.
+    """The part of a branch that enters the batch, with the advantage of each token.
 
     Attributes:
         line: the branch.
-        start: index of its first token in the batch; earlier tokens are in the batch with another line of the rollout.
+        start: index of the first token that this branch brings into the batch; earlier tokens, which it shares by a
+            fork, are in the batch with another branch of the rollout.
         advantages: one per token of the transcript; those before `start` are 0.
     """
 
@@ -96,7 +100,13 @@ class Credit:
 
 
 def credits_of(pairs: Sequence[tuple[Line, float]]) -> list[Credit]:
-    """Returns the credit of each line of one rollout that has an advantage, in the given order."""
+    """Returns the credit of each branch of one rollout, in the given order.
+
+    Tokens that forked branches share are in the credit of the first one, with the mean of their advantages.
+
+    Args:
+        pairs: (line, advantage) of the branches of one rollout that have an advantage.
+    """
     found = []
     for number, (line, value) in enumerate(pairs):
         length = len(line.transcript)
@@ -113,7 +123,7 @@ def credits_of(pairs: Sequence[tuple[Line, float]]) -> list[Credit]:
 
 
 def _shared(one: Line, other: Line) -> int:
-    """Returns the number of tokens that two branches of a rollout share by forks, its length for one with itself."""
+    """Returns the number of tokens that two branches of a rollout share by forks; all of them for the same branch."""
     ours, theirs = _ancestors(one), _ancestors(other)
     return max((min(ours[index], theirs[index]) for index in ours.keys() & theirs.keys()), default=0)
 

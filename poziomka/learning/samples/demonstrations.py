@@ -29,7 +29,7 @@ REASONS = 5  # most frequent reasons that `Lessons.notes` lists
 
 @dataclass(frozen=True, kw_only=True)
 class LessonSettings:
-    """Demonstrations of a warm start: first written-out solutions, then mostly direct answers."""
+    """Settings of the demonstrations of a warm start: first written-out solutions, then mostly direct answers."""
 
     tokens_per_step: int = setting(1000, "tokens of demonstrations per step", low=1)
     skill_share: float = setting(
@@ -47,14 +47,16 @@ class LessonSettings:
     )
 
     def __post_init__(self) -> None:
-        """Raises SettingsError unless `levels` is a lowest and a highest level."""
+        """Raises SettingsError unless `levels` is None or a lowest and a highest level."""
         if self.levels is not None and (len(self.levels) != 2 or self.levels[0] > self.levels[1]):
             message = f"lessons.levels must be two numbers, the lowest and the highest: received {list(self.levels)}"
             raise SettingsError(message)
 
 
 def demonstrated(task: Task, settings: LessonSettings) -> tuple[Task, Callable[[Problem], tuple[str, str]]]:
-    """Returns the task restricted to the settings' levels, and its function that writes a solution of a problem.
+    """Returns a task restricted to the settings' levels, and its function that demonstrates a problem's solution.
+
+    The function returns (thought, answer).
 
     Raises:
         TaskError: the task has no written-out solutions, or no problem of these levels.
@@ -69,10 +71,10 @@ def demonstrated(task: Task, settings: LessonSettings) -> tuple[Task, Callable[[
 
 
 class Lessons:
-    """Draws the demonstrations of each update; seed and update determine them.
+    """Draws the demonstrations for each update of a warm start; the seed and the update's number determine them.
 
-    A demonstration that is longer than the context, that the chat format refuses, that the task cannot return, or whose
-    environment fails is skipped, and another is drawn.
+    A demonstration is skipped, and another is drawn, if it is longer than the context, the chat format cannot tokenize
+    it, the task cannot return it, or its environment fails.
 
     Args:
         task: a task with demonstrations.
@@ -111,7 +113,7 @@ class Lessons:
             updates: number of updates of the warm start.
 
         Raises:
-            TaskError: MOST_LEFT_OUT demonstrations in a row were skipped.
+            TaskError: 1,000 (MOST_LEFT_OUT) demonstrations in a row were skipped.
         """
         progress = (update - 1) / updates
         skill = progress < self.settings.skill_share
@@ -132,7 +134,7 @@ class Lessons:
         return lessons
 
     def _lesson(self, random: Random, level: int | None, *, skill: bool) -> Transcript | None:
-        """Returns a tokenized demonstration; None, counted in `left_out`, if it cannot be drawn or used."""
+        """Returns a tokenized demonstration; None if it cannot be drawn or used, which `left_out` then counts."""
         index = random.getrandbits(40) % (self.task.count(SPLIT) or 2**40)
         try:
             problem = self.task.problem(SPLIT, index, level)
@@ -147,7 +149,7 @@ class Lessons:
         return lesson
 
     def _demonstrated(self, problem: Problem) -> tuple[str, str]:
-        """Returns thought and answer of the task's demonstration.
+        """Returns (thought, answer) of the task's demonstration of a problem.
 
         Raises:
             ProblemError: the demonstration raised, or is not two texts.
@@ -178,7 +180,7 @@ class Lessons:
         return self.chat.demonstrate(begun, thought, answer)
 
     def _hurried(self, thought: str, random: Random) -> str:
-        """Returns the thought; "" with probability `direct_share`, cut at each word with probability `cutoff_prob`."""
+        """Returns "" with probability `direct_share`, else the thought, cut at each word with `cutoff_prob`."""
         if random.random() < self.settings.direct_share:
             return ""
         if not self.settings.cutoff_prob:
@@ -202,9 +204,9 @@ class Lessons:
 async def _answered(
     chat: ChatFormat, stop: Sequence[str], session: Session, begun: Transcript, thought: str
 ) -> tuple[Transcript, str]:
-    """Returns the transcript up to the environment's last reply, and the rest of the thought.
+    """Runs the tool calls in a thought; returns the transcript up to the last reply, and the rest of the thought.
 
-    Each span is tokenized by itself, as it is when the model writes.
+    Each span is tokenized by itself, as in sampling.
     """
     place = 0
     while stops := [found + len(each) for each in stop if (found := thought.find(each, place)) >= 0]:

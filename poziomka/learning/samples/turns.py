@@ -19,7 +19,10 @@ from poziomka.learning.samples.branches import Line
 
 
 def void(transcript: Transcript) -> bool:
-    """Whether the last turn of a transcript is void: it contains neither an answered call nor an answer."""
+    """Whether the last turn of a transcript is void: it contains neither an answered tool call nor an answer.
+
+    A turn is the text that the model writes until the environment's next reply, or to the end.
+    """
     spans = [span for span in transcript if span.author is not Author.TEMPLATE]
     if spans and spans[-1].author is Author.ENVIRONMENT:
         return False  # the environment replied last: it ended the exchange, or the token budget was spent
@@ -53,7 +56,7 @@ def describe_tools(groups: Sequence[Group]) -> dict[str, float]:
 
 
 def rate_by_level(rollouts: Sequence[Rollout]) -> dict[int, float]:
-    """Returns the share of attempts with a tool call by level of the problem."""
+    """Returns the share of attempts with a tool call, 0 to 1, by level of the problem."""
     levels: dict[int, list[bool]] = {}
     for rollout in rollouts:
         levels.setdefault(rollout.problem.level, []).append(bool(rollout.transcript.heard))

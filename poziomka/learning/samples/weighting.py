@@ -43,12 +43,12 @@ class Example:
     match: "array[float]" = field(default_factory=lambda: array("f"))
 
     def __post_init__(self) -> None:
-        """Replaces an empty `match` by zeros."""
+        """Replaces an empty `match` by zeros for all tokens."""
         if not self.match:
             object.__setattr__(self, "match", array("f", bytes(4 * len(self.tokens))))
 
     def cut(self, length: int | None) -> "Example":
-        """Returns the first `length` tokens; all tokens for None."""
+        """Returns the example cut to its first `length` tokens; `length=None` cuts nothing."""
         if length is None or len(self.tokens) <= length:
             return self
         return Example(*(getattr(self, name)[:length] for name in ("tokens", "policy", "imitate", "logprobs", "match")))
@@ -59,14 +59,15 @@ def policy_examples(
 ) -> list[Example]:
     """Returns the samples of the policy gradient: MODEL tokens of trainable branches with an advantage.
 
-    A branch that was forked brings the tokens after its fork; shared tokens have the mean advantage of the branches
-    that contain them (learning/samples/branches.py).
+    A forked branch contributes the tokens after its fork; the tokens before have the mean advantage of the branches
+    that share them (learning/samples/branches.py).
 
     Args:
         groups: judged attempts, or lines of them (`by_role`).
         advantages: one for each attempt or line; None leaves it out. A rollout's advantage applies to all its branches.
-        aggregation: normaliser of token weights, over the whole batch.
-        longest: maximum reply length, in tokens, for "constant".
+        aggregation: normaliser of token weights, over the whole batch: "prompt" weights all groups equally, "sequence"
+            all sequences, "token" all tokens; "constant" divides by the number of sequences × `longest`.
+        longest: maximum reply length, in tokens, used by "constant" only.
     """
     chosen = [_credited(group, values) for group, values in zip(groups, advantages, strict=True)]
     chosen = [found for found in chosen if found]
@@ -151,7 +152,7 @@ def _weighted(credit: Credit, count: int) -> list[Example]:
 
 
 def imitation_examples(transcripts: Sequence[Transcript], authors: Sequence[Author]) -> list[Example]:
-    """Returns samples of the next-token loss: tokens by `authors`, averaged over the batch.
+    """Returns samples of the next-token loss: each token by `authors` has weight 1 / (their number in the batch).
 
     The first token of a transcript has no prediction and no weight.
 
@@ -171,9 +172,13 @@ def imitation_examples(transcripts: Sequence[Transcript], authors: Sequence[Auth
 
 
 def match_examples(transcripts: Sequence[Transcript], authors: Sequence[Author]) -> list[Example]:
-    """Returns what the divergence learns from: tokens by `authors`, averaged over the batch.
+    """Returns samples of the divergence term: each token by `authors` has weight 1 / (their number in the batch).
 
-    A text's first token is never predicted, so it is never learned from.
+    The first token of a transcript has no prediction and no weight.
+
+    Args:
+        transcripts: sampled replies with their prompts; empty ones are left out.
+        authors: authors whose tokens are trained on.
     """
     examples = []
     for each in imitation_examples(transcripts, authors):

@@ -13,9 +13,14 @@ from poziomka.models.config import TransformerSettings
 
 
 def described(folder: Path, config: Mapping[str, Any], stored: Stored) -> tuple[TransformerSettings, int]:
-    """Returns the settings and vocabulary size of a checkpoint of one of the families of `Transformer`.
+    """Returns the settings and vocabulary size of a checkpoint of a family that `Transformer` supports.
 
-    A saved head that differs from the embedding is used even if config.json calls it tied.
+    If the saved head differs from the embedding, the settings are untied even if config.json calls them tied.
+
+    Args:
+        folder: the checkpoint, for error messages.
+        config: contents of its config.json.
+        stored: its tensors.
 
     Raises:
         ModelError: config.json is invalid, or describes more layers than there are tensors.
@@ -28,7 +33,15 @@ def described(folder: Path, config: Mapping[str, Any], stored: Stored) -> tuple[
 
 
 def demand_layers(layers: int, stored: Stored, folder: Path) -> None:
-    """Raises ModelError if config.json describes more layers than the weights have tensors; call before allocation."""
+    """Raises ModelError if config.json describes more layers than the weights have tensors.
+
+    Call it before a model of that many layers is allocated.
+
+    Args:
+        layers: number of layers in config.json.
+        stored: the checkpoint's tensors.
+        folder: the checkpoint, for error messages.
+    """
     if layers > len(stored.shapes):
         message = (
             f"config.json in {folder} describes {layers:,} layers and its weights are {len(stored.shapes):,} tensors: "

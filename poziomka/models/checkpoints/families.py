@@ -35,8 +35,8 @@ class Family:
         model_type: its name in config.json.
         architecture: its class in transformers.
         gguf: its name in a GGUF file.
-        has: features (of PLAIN) that all its models have.
-        may: features that differ between its models.
+        has: features of all its models, as values by setting; features that are not listed are as in PLAIN.
+        may: names of features that differ between its models.
         assumed: defaults of its config.json, beside those of ASSUMED.
         paired: whether a GGUF file stores the two rows of a rotary pair next to each other, not half a head apart.
     """
@@ -166,7 +166,7 @@ def family_of(settings: TransformerSettings) -> Family:
 
 # ---------------------------------------------------------------------------------------------- config.json, read
 def from_config(config: Mapping[str, Any]) -> tuple[TransformerSettings, int]:
-    """Converts a config.json to transformer settings; returns them with the vocabulary size.
+    """Converts a config.json to transformer settings and the vocabulary size, and returns both.
 
     Raises:
         ModelError: the model_type is no known family, a field is missing or invalid, or a requested feature is not
@@ -271,7 +271,7 @@ def _read_rope(known: Mapping[str, Any], family: Family) -> tuple[float, RopeSca
 
 
 def _refuse_unknown_rope(known: Mapping[str, Any], rope: Mapping[str, Any]) -> None:
-    """Raises ModelError if a setting of the rotary positions would be ignored."""
+    """Raises ModelError if a config.json (`known`) or its rotary settings (`rope`) have one that would be ignored."""
     share = rope.get("partial_rotary_factor", known.get("partial_rotary_factor", 1.0))
     asked = {"partial_rotary_factor": share} if share != 1.0 else {}
     asked |= {name: value for name, value in rope.items() if name not in ROPE and value is not False}
@@ -312,7 +312,12 @@ def _read_window(
 
 # ------------------------------------------------------------------------------------------- config.json, written
 def to_config(settings: TransformerSettings, vocabulary: int, dtype: str) -> dict[str, Any]:
-    """Converts transformer settings to the contents of the family's config.json; `dtype` is that of the weights.
+    """Returns the contents of the family's config.json for transformer settings.
+
+    Args:
+        settings: the model's configuration.
+        vocabulary: number of tokens.
+        dtype: dtype of the weights, "float32" for example.
 
     Raises:
         ModelError: no family has these features.
@@ -347,7 +352,10 @@ def to_config(settings: TransformerSettings, vocabulary: int, dtype: str) -> dic
 
 
 def _rope_config(settings: TransformerSettings, family: Family) -> dict[str, Any]:
-    """Returns the rotary settings in both formats: `rope_parameters` (transformers 5), and `rope_theta` (before)."""
+    """Returns the rotary settings of a config.json in the formats of transformers 5 and of earlier versions.
+
+    Transformers 5 reads `rope_parameters`, earlier versions `rope_theta` and `rope_scaling`.
+    """
     scaling = settings.rope_scaling
     rope: dict[str, Any] = {"rope_type": "default"}
     if scaling is not None:

@@ -21,7 +21,12 @@ ALLOWED: dict[str, tuple[Any, ...]] = {  # values beside OFF; every other settin
 
 
 def demand_plain(config: Mapping[str, Any], where: str) -> None:
-    """Raises ModelError if an adapter config is anything but plain LoRA; `where` names the folder in the message."""
+    """Raises ModelError if an adapter config describes anything but plain LoRA.
+
+    Args:
+        config: contents of an adapter_config.json.
+        where: the folder, for error messages.
+    """
     strange = [
         f"{name} {str(value)[:40]!r}"
         for name, value in config.items()

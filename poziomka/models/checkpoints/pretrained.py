@@ -57,12 +57,12 @@ def load_pretrained(
     """Loads a model with its tokenizer and chat format.
 
     Args:
-        name: a folder in the Hugging Face layout (a checkpoint or PEFT adapters), a path to a .gguf file, `smollm2`,
-            or `organisation/name` on the hub.
+        name: a folder in the Hugging Face layout (a checkpoint or PEFT adapters), a path to a .gguf file, `smollm2`, or
+            `organisation/name` on the hub.
         dtype: dtype of the weights, float32 or bfloat16. On a processor without bfloat16 instructions the model is
             loaded in float32 instead, with a note.
         opens_thought: begin every reply with "<think>", for a model that thinks or is trained to.
-        variables: variables of the chat template.
+        variables: variables of the chat template, {"enable_thinking": False} for example; None for none.
 
     Raises:
         ModelError: there is no such model, it cannot be read, its files do not fit together, or it does not fit in
@@ -97,8 +97,16 @@ def _with_adapters(
 ) -> Pretrained:
     """Returns the base model with a PEFT folder's adapters merged in, and the folder's tokenizer if it has one.
 
+    Args:
+        folder: the PEFT folder.
+        base: folder of the base model.
+        dtype: as for `load_pretrained`.
+        opens_thought: as for `load_pretrained`.
+        variables: as for `load_pretrained`.
+
     Raises:
-        ModelError: as `load_pretrained`; or the base model is itself a folder of adapters.
+        ModelError: the base model is itself a folder of adapters, one of both cannot be read, or they do not fit
+            together.
     """
     if base_of(base) is not None:
         message = (
@@ -124,7 +132,11 @@ def _with_adapters(
 
 
 def find(name: str, dtype: torch.dtype) -> Path:
-    """Returns the folder of a model's files; converts a GGUF file to `dtype` unless the cache has it.
+    """Returns the folder of a model's files, after downloading them from the hub or converting a GGUF file if needed.
+
+    Args:
+        name: a name that `load_pretrained` accepts.
+        dtype: dtype of the weights in the converted folder of a GGUF file; other models keep their stored dtype.
 
     Raises:
         ModelError: there is no such model.
@@ -145,7 +157,7 @@ def find(name: str, dtype: torch.dtype) -> Path:
 
 
 def demand_there(name: str, *, adapters: bool = False) -> None:
-    """Checks that a model can be found, without loading weights; of a model on the hub, only its settings are fetched.
+    """Checks that a model can be found, without loading weights; from the hub, only configs are downloaded.
 
     Args:
         name: a name that `load_pretrained` accepts.
@@ -167,7 +179,7 @@ def demand_there(name: str, *, adapters: bool = False) -> None:
 
 
 def _settings_of(name: str) -> Path | None:
-    """Returns a folder with the settings of a model or of adapters; None for a GGUF file, which contains them.
+    """Returns a folder with the configs of a model or of adapters; None for a GGUF file, which needs none.
 
     Raises:
         ModelError: there is no such model.
@@ -196,7 +208,16 @@ def _no_model(name: str) -> str:
 
 
 def _carried(package: str, version: str, file: str) -> Path:
-    """Returns the path of a file in an installed package, without importing the package."""
+    """Returns the path of a file in an installed package, without importing the package.
+
+    Args:
+        package: name of the package.
+        version: version to install, for error messages.
+        file: name of the file.
+
+    Raises:
+        ModelError: the package is not installed, or has no such file.
+    """
     try:
         files = metadata.files(package) or ()
     except metadata.PackageNotFoundError as error:
@@ -213,7 +234,15 @@ def _carried(package: str, version: str, file: str) -> Path:
 
 
 def _fetched(name: str, files: tuple[str, ...] = FILES) -> Path:
-    """Returns the local copy of a repository on the hub, downloading it if needed."""
+    """Returns the local folder of a repository on the hub, downloading it if needed.
+
+    Args:
+        name: organisation/name of the repository.
+        files: glob patterns of the files to download.
+
+    Raises:
+        ModelError: huggingface_hub is not installed, or the download failed.
+    """
     try:
         from huggingface_hub import snapshot_download  # noqa: PLC0415 optional, for models on the hub only
     except ModuleNotFoundError as error:

@@ -45,7 +45,7 @@ class Entry:
 class Stored:
     """The stored tensors of a checkpoint folder; only headers are read until tensors are requested.
 
-    Buffers that follow from the configuration (DERIVED) are left out, as in transformers.
+    Buffers of rotary frequencies and angles are left out, as in transformers: they follow from the configuration.
 
     Args:
         folder: the checkpoint folder.
@@ -135,7 +135,11 @@ def _fill(place: Tensor, entry: Entry, file: Any) -> None:
 
 
 def _contents(path: Path) -> dict[str, Entry]:
-    """Returns the entries of a file's header, checked against the file's size."""
+    """Returns the tensors' locations, by name, from the header of a safetensors file.
+
+    Raises:
+        ModelError: the header is damaged, or does not fit the file's size.
+    """
 
     def demand(holds: bool, wrong: str) -> None:
         if not holds:
@@ -221,7 +225,7 @@ def demand_fit(found: Mapping[str, Iterable[int]], wanted: Mapping[str, Tensor],
         spare: names that may be stored without a counterpart in the model, such as a tied head.
 
     Raises:
-        RuntimeError: tensors are missing, unexpected or of another shape; the message has the first and their number.
+        RuntimeError: tensors are missing, unexpected or of another shape; the message names the first one.
     """
     surplus, missing = sorted({*found} - {*wanted} - {*spare}), sorted({*wanted} - {*found})
     wrong = sorted(name for name in {*wanted} & {*found} if tuple(found[name]) != tuple(wanted[name].shape))

@@ -11,7 +11,7 @@ EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"  # names in a Hu
 
 
 class Place(NamedTuple):
-    """One stored weight and the parameter that contains it.
+    """One stored weight of a transformer, and the parameter, or the rows of a parameter, that contains it.
 
     Attributes:
         hub: name in a Hugging Face checkpoint.

@@ -60,7 +60,12 @@ def build_model(architecture: str, settings: TransformerSettings, vocabulary: in
 
 
 def demand_shape(architecture: str, settings: TransformerSettings) -> None:
-    """Raises ModelError if `build_model` would refuse the settings of a known architecture; builds nothing."""
+    """Raises ModelError if `build_model` would reject the settings; builds no model.
+
+    Args:
+        architecture: "transformer" or "recurrent".
+        settings: the model's configuration.
+    """
     if architecture == "recurrent":
         settings.demand_parted()
     else:
@@ -166,7 +171,10 @@ def _of_ours(folder: Path, config: Mapping[str, Any], stored: Stored) -> tuple[T
 
 
 class _Undrawn(TorchFunctionMode):
-    """Skips random initialisation of weights that are loaded next; on the meta device it imports a compiler (1.5 s)."""
+    """Context in which the functions of torch.nn.init do nothing, for weights that are loaded afterwards.
+
+    On the meta device, random initialisation would import a compiler, which takes 1.5 s.
+    """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

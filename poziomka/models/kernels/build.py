@@ -37,9 +37,10 @@ LIMIT = 300  # timeout of a build in seconds; a build takes about four
 
 @lru_cache(maxsize=1)
 def library() -> Path | None:
-    """Loads the kernels, after building them if the cache has none; returns the library's path.
+    """Loads the C++ kernels, after building them if the cache has none; returns the library's path.
 
-    Returns None if kernels are turned off, there is no compiler, the system is not Linux, or the build fails.
+    Returns None, for the PyTorch fallbacks, if POZIOMKA_KERNELS is "off", there is no compiler, the system is not
+    Linux, or the build fails.
 
     Warns:
         UserWarning: the build or the loading failed although there is a compiler.
@@ -62,13 +63,16 @@ def library() -> Path | None:
 
 
 def compiler_here() -> list[str]:
-    """Returns the C++ compiler's command: the variable CXX, else `c++` if installed; [] if there is none."""
+    """Returns the C++ compiler's command: the variable CXX, else `c++` if it is installed; [] if there is none."""
     found = shutil.which("c++")
     return shlex.split(os.environ.get("CXX", "")) or ([found] if found else [])
 
 
 def built(compiler: Sequence[str]) -> Path:
-    """Returns the path of the library for these sources, compiler, PyTorch and processor, building it if needed.
+    """Returns the path of the kernel library, building it unless the cache has it for this compiler and processor.
+
+    Args:
+        compiler: the compiler's command.
 
     Raises:
         OSError, ValueError, subprocess.SubprocessError: the build failed, or the cache cannot be written.
@@ -80,7 +84,7 @@ def built(compiler: Sequence[str]) -> Path:
 
 
 def _key(compiler: Sequence[str]) -> str:
-    """Returns the cache key of a build: a hash of everything that the build depends on."""
+    """Returns the cache key of a build: a hash of sources, flags, compiler version, PyTorch version and processor."""
     version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True, timeout=30).stdout  # noqa: S603 the user's own compiler
     sources = (path.read_text(encoding="utf-8") for path in _sources("*.cpp", "*.h"))
     parts = (*sources, *FLAGS, version, torch.__version__, _processor())
@@ -92,13 +96,16 @@ def _sources(*kinds: str) -> list[Path]:
 
 
 def _processor(told: Path = Path("/proc/cpuinfo")) -> str:
-    """Returns the processor's instruction set flags, part of the key because machines may share a cache."""
+    """Returns the line of /proc/cpuinfo with the instruction set flags, or the machine's name if there is none.
+
+    The build cache needs it in its key because machines with different processors may share a cache.
+    """
     lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
 
 
 def _build(compiler: Sequence[str], path: Path) -> None:
-    """Compiles into a temporary file and renames it, so that interrupted or concurrent builds are harmless."""
+    """Compiles the kernels to `path`, by way of a temporary file: interrupted or concurrent builds are harmless."""
     root = Path(torch.__file__).parent
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as folder:

@@ -20,18 +20,24 @@ _used = True
 
 
 def on(x: Tensor) -> bool:
-    """Whether the kernels support this dtype and device; the first call for bfloat16 on a CPU may build the kernels."""
+    """Whether the C++ kernels can process a tensor: it is bfloat16, on a CPU, and the kernels are available.
+
+    The first call for such a tensor builds the kernels if they are not cached, which takes about four seconds.
+    """
     return x.dtype is torch.bfloat16 and there(x)
 
 
 def there(x: Tensor) -> bool:
-    """Whether kernels are available on this tensor's device, for any dtype; the first call on a CPU may build them."""
+    """Whether the C++ kernels are available for a tensor's device, that is a CPU, whatever the tensor's dtype.
+
+    The first call for a CPU tensor builds the kernels if they are not cached, which takes about four seconds.
+    """
     return x.is_cpu and _used and library() is not None
 
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """Context manager that turns the kernels off, to compare them with the PyTorch fallbacks."""
+    """Context manager in which `on` and `there` return False: callers use PyTorch instead of the kernels."""
     global _used  # noqa: PLW0603 one switch for the process
     before, _used = _used, False
     try:
@@ -45,14 +51,20 @@ def _learns(*tensors: Tensor) -> bool:
 
 
 def add(total: Tensor, x: Tensor) -> None:
-    """Adds x to `total`, in fp32 and of the same shape, in place; PyTorch would first copy x to fp32."""
+    """Adds x (bfloat16) to `total` (fp32, of the same shape) in place, without an fp32 copy of x."""
     torch.ops.poziomka.add.default(total, x.contiguous())
 
 
 def adamw(weight: Tensor, grad: Tensor, mean: Tensor, square: Tensor, *how: float) -> None:
-    """Performs an AdamW step in place; see learning/optim/adamw.py for the numbers in `how`.
+    """Performs one AdamW step in place, on N weights.
 
-    All tensors are [N]; weights and gradient are in fp32, the moments in bfloat16.
+    Args:
+        weight: [N] fp32, updated.
+        grad: [N] fp32.
+        mean: [N] bfloat16, the first moment, updated.
+        square: [N] bfloat16, the second moment, updated.
+        how: six numbers: factor on the weights (1 - learning rate * weight decay), beta1, beta2, learning rate divided
+            by the first moment's bias correction, square root of the second moment's bias correction, and epsilon.
     """
     torch.ops.poziomka.adamw.default(weight, grad, mean, square, *how)
 
@@ -61,7 +73,17 @@ def adamw(weight: Tensor, grad: Tensor, mean: Tensor, square: Tensor, *how: floa
 
 
 def norm(x: Tensor, weight: Tensor, offset: float, epsilon: float) -> Tensor:
-    """Returns x / rms(x) * (weight + offset) over the last axis, in x's shape."""
+    """Returns the RMSNorm of x over its last axis: x / sqrt(mean(x²) + epsilon) * (weight + offset).
+
+    Args:
+        x: [..., D].
+        weight: [D].
+        offset: added to the weight: 1 for Gemma's norms, else 0.
+        epsilon: added to the mean square.
+
+    Returns:
+        [..., D].
+    """
     if _learns(x, weight):
         out: Tensor = _Norm.apply(x, weight, offset, epsilon)
         return out
@@ -75,17 +97,17 @@ def _norm(x: Tensor, weight: Tensor, offset: float, epsilon: float) -> Tensor:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """Returns [..., D] as [N, D] with contiguous rows."""
+    """Returns x [..., D] as [N, D] with contiguous rows."""
     rows = x.reshape(-1, x.shape[-1])
     return rows if rows.stride(1) == 1 else rows.contiguous()
 
 
 class _Norm(torch.autograd.Function):
-    """RMSNorm that saves only its inputs for the backward pass."""
+    """Autograd function of `norm`, which saves only its inputs for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, offset: float, epsilon: float) -> Tensor:
-        """See norm."""
+        """Returns x, normalised as by `norm`."""
         ctx.save_for_backward(x, weight)
         ctx.how = offset, epsilon
         return _norm(x, weight, offset, epsilon)
@@ -93,7 +115,7 @@ class _Norm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Returns the gradients of the input and of the weight."""
+        """Returns the gradients of x and of the weight, and None for offset and epsilon."""
         x, weight = ctx.saved_tensors
         back = torch.empty(x.shape, dtype=x.dtype)
         slope = torch.empty(torch.get_num_threads(), len(weight), dtype=torch.float32)
@@ -106,7 +128,7 @@ class _Norm(torch.autograd.Function):
 
 
 def gated(both: Tensor) -> Tensor:
-    """Returns silu(gate) * up, [..., I], for `both` [..., 2 I] with the gate first."""
+    """Returns silu(gate) * up, [..., I], where `both` [..., 2 I] contains gate, then up, on its last axis."""
     if _learns(both):
         out: Tensor = _Gated.apply(both)
         return out
@@ -121,18 +143,18 @@ def _gated(both: Tensor) -> Tensor:
 
 
 class _Gated(torch.autograd.Function):
-    """Gated activation that saves only its input for the backward pass."""
+    """Autograd function of `gated`, which saves only its input for the backward pass."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, both: Tensor) -> Tensor:
-        """See gated."""
+        """Returns silu(gate) * up, as `gated`."""
         ctx.save_for_backward(both)
         return _gated(both)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        """Returns the gradient of gate and up."""
+        """Returns the gradient of `both`, gate and up."""
         (both,) = ctx.saved_tensors
         rows = both.reshape(-1, both.shape[-1]).contiguous()
         back = torch.empty(both.shape, dtype=both.dtype)
@@ -144,7 +166,13 @@ class _Gated(torch.autograd.Function):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Applies rotary embeddings to heads [B, T, H, C]; cos and sin are [B or 1, T, 1, C], and C is even."""
+    """Returns heads x with rotary embeddings applied.
+
+    Args:
+        x: [B, T, H, C]; C is even.
+        cos: [B or 1, T, 1, C] cosines of the angles, as `Rotary.at` returns them.
+        sin: [B or 1, T, 1, C] sines of the angles, negative in the first half of C.
+    """
     out: Tensor = _Rotate.apply(x, cos, sin)
     return out
 
@@ -161,18 +189,18 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor, *, back: bool) -> Tensor:
 
 
 class _Rotate(torch.autograd.Function):
-    """Rotation whose backward pass is the inverse rotation."""
+    """Autograd function of `rotate`; its backward pass is the inverse rotation."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """See rotate."""
+        """Returns the rotated heads, as `rotate`."""
         ctx.save_for_backward(cos, sin)
         return _rotate(x, cos, sin, back=False)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Returns the gradient of the heads."""
+        """Returns the gradient of the heads, and None for cos and sin."""
         return _rotate(grad, *ctx.saved_tensors, back=True), None, None
 
 
@@ -180,9 +208,11 @@ def soften(scores: Tensor, start: Tensor, queries: int, scale: float, window: in
     """Returns the causal softmax of scale * scores, 0 at masked positions; overwrites the scores.
 
     Args:
-        scores: [S, R, L]; row r is the query at position start[s] + r % queries of its text and attends up to there.
-        start: [S] integers.
-        queries: number of queries of a text.
+        scores: [S, R, L] attention scores of R queries and L keys in each of S texts (or pairs of a text and a key
+            head). Row r belongs to the query at position start[s] + r % queries, which attends to the keys up to that
+            position.
+        start: [S] integers, position of each text's first query.
+        queries: number of queries of a text; R is a multiple of it if several heads share their keys.
         scale: factor on the scores.
         window: maximum number of positions that a query attends to, its own included; 0 for all.
     """
@@ -191,11 +221,11 @@ def soften(scores: Tensor, start: Tensor, queries: int, scale: float, window: in
 
 
 class _Soften(torch.autograd.Function):
-    """In-place causal softmax that saves its output for the backward pass."""
+    """Autograd function of `soften`, which saves its output for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, start: Tensor, queries: int, scale: float, window: int) -> Tensor:
-        """See soften."""
+        """Returns the attention weights, as `soften`, in the memory of the scores."""
         torch.ops.poziomka.soften.default(scores, start, queries, scale, window)
         ctx.mark_dirty(scores)
         ctx.save_for_backward(scores)
@@ -205,7 +235,7 @@ class _Soften(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Returns the gradient of the scores."""
+        """Returns the gradient of the scores, and None for the other arguments; overwrites `grad`."""
         (weights,) = ctx.saved_tensors
         grad = grad.contiguous()  # overwritten below: the product with the values created it for this function alone
         torch.ops.poziomka.soften_back.default(weights.flatten(0, -2), ctx.scale, grad)
@@ -213,13 +243,14 @@ class _Soften(torch.autograd.Function):
 
 
 def gather(x: Tensor, places: Tensor, entries: Tensor, ends: Tensor) -> Tensor:
-    """Returns x[places]; the backward pass sums the gradients of each position in fp32.
+    """Returns x[places]; the backward pass sums the gradients of each position of x in fp32.
 
     Args:
         x: [N, H, C].
         places: [S, L] indices into x.
-        entries: flat indices into `places` (row-major) that receive a gradient, sorted by their value in `places`.
-        ends: [N] end of each position's range in `entries`.
+        entries: flat indices into `places` (row-major) of the elements that receive a gradient, sorted by their value
+            in `places`. Padding is left out.
+        ends: [N] for each position of x, the end (exclusive) of its range in `entries`.
 
     Returns:
         [S, L, H, C].
@@ -229,18 +260,18 @@ def gather(x: Tensor, places: Tensor, entries: Tensor, ends: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """Gather whose backward pass reduces the gradients with a kernel."""
+    """Autograd function of `gather`, whose backward pass sums the gradients with a C++ kernel."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, places: Tensor, entries: Tensor, ends: Tensor) -> Tensor:
-        """See gather."""
+        """Returns x[places], as `gather`."""
         ctx.save_for_backward(entries, ends)
         return x[places]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Returns the gradient of x."""
+        """Returns the gradient of x, and None for the other arguments."""
         entries, ends = ctx.saved_tensors
         out = torch.empty((len(ends), *grad.shape[2:]), dtype=grad.dtype)
         torch.ops.poziomka.gather_back.default(
@@ -256,13 +287,15 @@ def attend(
     cache: tuple[Tensor, Tensor, Tensor],
     how: tuple[float, int],
 ) -> Tensor:
-    """Attention of one new token for each sequence, whose key and value it writes into the cache; no gradient.
+    """Returns the attention of one new token for each sequence, and writes its key and value into the cache.
+
+    It computes no gradients. `B` sequences, `H` query heads, `K` key heads, `C` head width.
 
     Args:
         heads: [B, 1, H + K, C], queries, then keys.
         value: [B, 1, K, C].
         angles: rotary cos and sin, [B, 1, 1, C] each; None for no rotation.
-        cache: keys and values [B, K, room, C], and the position of the new token in each row [B].
+        cache: keys and values [B, K, room, C], updated in place, and the position of the new token in each row [B].
         how: factor on the scores, and the maximum number of tokens to attend to (0: all).
 
     Returns:
@@ -276,7 +309,16 @@ def attend(
 
 
 def draw(logits: Tensor, uniform: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-    """Samples tokens [B] with log-probabilities [B] from logits [B, V] in fp32; see inference/token_sampling.py."""
+    """Samples one token for each row of logits by inverse transform sampling.
+
+    Args:
+        logits: [B, V] fp32.
+        uniform: [B] numbers in [0, 1).
+        temperature: [B]; 0 selects the most likely token.
+
+    Returns:
+        Token ids [B], and their log-probabilities [B] in nats, at the temperature (at 1 if it is 0).
+    """
     token, logprob = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits), dtype=torch.float32)
     torch.ops.poziomka.draw.default(logits.contiguous(), temperature.float(), uniform.double(), token, logprob)
     return token, logprob

@@ -21,11 +21,14 @@ Cache = tuple[Tensor, Tensor, tuple[Tensor, Tensor]]  # keys, values, and the in
 class View(NamedTuple):
     """Positions and attention mask of the tokens in one forward pass.
 
+    `B` sequences, `T` new tokens, `S` cached and new tokens.
+
     Attributes:
         angles: rotary cos and sin of the tokens' positions; None for a layer without rotary positions.
-        visible: [B, 1, T, S] attention mask; None for plain causal attention.
+        visible: [B or 1, 1, T, S] attention mask, True where a token attends to another; None for plain causal
+            attention.
         window: maximum number of tokens to attend to, the token itself included; 0 for all. `visible` includes it.
-        sharing: layout of shared prefixes; `visible` is None then.
+        sharing: layout of shared prefixes, which replaces `visible` (None then); None without shared prefixes.
     """
 
     angles: tuple[Tensor, Tensor] | None
@@ -73,13 +76,16 @@ class Attention(nn.Module):
         self.key_norm = norm(heads.width) if norm is not None else None
 
     def forward(self, x: Tensor, view: View, cache: Cache | None = None) -> Tensor:
-        """Computes attention over the new tokens and, with a cache, the cached ones.
+        """Returns attention over the new tokens and, with a cache, the cached ones.
+
+        `B` sequences, `T` new tokens, `D` width of the residual stream, `K` key heads, `C` head width.
 
         Args:
             x: [B, T, D].
             view: positions and attention mask of the tokens.
-            cache: keys and values [B, K, room, C], updated in place, and the index tensors (row, position) of the new
-                tokens, each broadcastable to [B, T]; S is then the number of columns of `view.visible`.
+            cache: decode cache, updated in place: keys [B, K, room, C], values [B, K, room, C], and the indices (row,
+                position) of the new tokens as two tensors that broadcast to [B, T]. The tokens attend to as many cached
+                positions as `view.visible` has columns. None without a cache.
 
         Returns:
             [B, T, D].
@@ -103,7 +109,7 @@ class Attention(nn.Module):
         return out
 
     def _mixed(self, query: Tensor, key: Tensor, value: Tensor, view: View, cache: Cache | None) -> Tensor:
-        """Returns the mixed values, [B, T, H, C], or [B * T, H, C] with shared prefixes.
+        """Returns the values, mixed by attention: [B, T, H, C], or [B * T, H, C] with shared prefixes.
 
         Queries are [B, T, H, C]; keys and values are [B, T, K, C].
         """
@@ -127,6 +133,6 @@ class Attention(nn.Module):
 
 
 def _served(heads: Tensor, view: View, cache: Cache) -> bool:
-    """Whether the kernel for one new token supports these dtypes and this device."""
+    """Whether the C++ kernel for one new token supports these tensors: bfloat16, on a CPU."""
     angles = view.angles or ()
     return kernels.on(heads) and all(each.dtype is heads.dtype for each in (*angles, *cache[:2]))

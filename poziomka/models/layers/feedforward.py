@@ -9,16 +9,16 @@ GATES = {"silu": nn.SiLU, "gelu_tanh": lambda: nn.GELU(approximate="tanh")}
 
 
 class SwiGLU(nn.Module):
-    """Gated feed-forward layer: down(gate(x) * up(x)), with gate and up as one fused product.
+    """Gated feed-forward layer: down(act(gate(x)) * up(x)), with gate and up as one fused product.
 
     Args:
         width: width of the residual stream.
         inner: hidden width.
-        gate: activation, `silu` (SwiGLU) or `gelu_tanh` (GeGLU).
+        gate: activation function act: `silu` (SwiGLU) or `gelu_tanh` (GeGLU).
     """
 
     def __init__(self, width: int, inner: int, gate: str = "silu") -> None:
-        """Creates both products, without biases."""
+        """Creates the fused product of gate and up, and the product down, without biases."""
         super().__init__()
         self.gate_up = Linear(width, 2 * inner, bias=False)
         self.down = Linear(inner, width, bias=False)
@@ -26,7 +26,7 @@ class SwiGLU(nn.Module):
         self.compiled = gate == "silu"  # the only activation with a kernel
 
     def forward(self, x: Tensor) -> Tensor:
-        """Applies the layer to [..., width]."""
+        """Returns the layer's output [..., width] for x [..., width]."""
         both = self.gate_up(x)
         if self.compiled and kernels.on(both):
             inside = kernels.gated(both)

@@ -23,15 +23,20 @@ HINT = 8  # rows for which the layout is optimised; at 1 to 512 rows it is withi
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` with an optional packed weight for sampling; training uses the plain weight."""
+    """`nn.Linear` whose weight can be stored in oneDNN's packed layout for sampling; training uses the plain weight.
+
+    Attributes:
+        packed: the packed weight, with which `weight` is a meta tensor; None if the weight is stored plainly, or was
+            released by `Architecture.rest`.
+    """
 
     packed: Tensor | None = None
 
     def take(self, weight: Tensor) -> None:
         """Loads a weight for sampling, converted to the layer's dtype.
 
-        If the weight can be packed, only the packed layout is stored and `weight` becomes a meta tensor; otherwise the
-        values are copied.
+        If packing makes products with the weight faster, only the packed layout is stored and `weight` becomes a meta
+        tensor. Otherwise the values are copied.
         """
         weight = weight.to("cpu" if self.weight.is_meta else self.weight.device, self.weight.dtype)
         self.packed = packed(weight)
@@ -54,7 +59,9 @@ class Linear(nn.Linear):
 
 
 def sampling_copy(model: Model) -> Model:
-    """Returns a deep copy of a model that shares the weights that `Linear.take` will replace by packed ones.
+    """Returns a deep copy of a model for sampling, which shares the weights that are about to be packed.
+
+    `Linear.take` must replace them in the copy by packed ones; so no second plain copy of them is allocated.
 
     Raises:
         ModelError: the model stores packed weights only, and cannot be copied.
@@ -80,7 +87,7 @@ def unpacked(model: nn.Module) -> dict[str, Tensor]:
 
 
 def packed(weight: Tensor) -> Tensor | None:
-    """Returns a weight [out, in] in oneDNN's packed layout; None if packing has no advantage."""
+    """Returns a weight [out, in] in oneDNN's packed layout; None if packing does not make its products faster."""
     if not packable(weight):
         return None
     with torch.inference_mode():
@@ -88,7 +95,10 @@ def packed(weight: Tensor) -> Tensor | None:
 
 
 def packable(weight: Tensor) -> bool:
-    """Whether packing speeds up a weight: on a CPU, in bfloat16 or, if it is large, in float32."""
+    """Whether packing makes products with a weight faster.
+
+    It does on a CPU, in bfloat16 if oneDNN supports it, and in float32 from 131,072 values on.
+    """
     if weight.device.type != "cpu":
         return False
     if weight.dtype == torch.float32:
@@ -112,7 +122,14 @@ def multiplies_bfloat16() -> bool:
 
 
 def product(x: Tensor, weight: Tensor, layout: Tensor | None, bias: Tensor | None = None) -> Tensor:
-    """Returns x @ weight.T + bias, with the packed weight if there is one and gradients are disabled."""
+    """Returns x @ weight.T + bias, computed with the packed weight if there is one and gradients are disabled.
+
+    Args:
+        x: [..., in].
+        weight: [out, in].
+        layout: the weight in oneDNN's packed layout; None if it is not packed.
+        bias: [out]; None for no bias.
+    """
     if layout is None or torch.is_grad_enabled():
         return nn.functional.linear(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise.default(x, layout, bias, "none", [], "")  # noqa: SLF001 as above
@@ -123,6 +140,11 @@ def logits_of(hidden: Tensor, weight: Tensor, layout: Tensor | None) -> Tensor:
 
     They are accumulated in fp32 and not rounded, except with the packed weight of a sampling model: oneDNN rounds sums
     to the packed weight's dtype, and a second product for the remainder would cost as much as the first.
+
+    Args:
+        hidden: [..., D] hidden states.
+        weight: [V, D].
+        layout: the weight in oneDNN's packed layout; None if it is not packed.
     """
     if layout is None or torch.is_grad_enabled():
         return nn.functional.linear(hidden.float(), weight.float())

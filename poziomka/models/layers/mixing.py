@@ -17,7 +17,9 @@ LONGEST = 1024  # tokens up to which plain products may store all attention weig
 
 
 def mix(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale: float) -> Tensor:
-    """Returns softmax(query · key * scale) · value, [B, H, T, C].
+    """Returns softmax(query · key * scale) · value, [B, H, T, C]: attention with grouped queries.
+
+    `B` sequences, `T` new tokens, `S` tokens attended to, `H` query heads, `K` key heads, `C` head width.
 
     Args:
         query: [B, H, T, C].
@@ -51,8 +53,8 @@ def mix(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale
 def mix_own(query: Tensor, key: Tensor, value: Tensor, start: Tensor, scale: float, window: int) -> Tensor:
     """Returns causal attention, [S, H, Q, C], of queries that begin in the middle of their texts.
 
-    Query q of text s is at position start[s] + q and attends to positions up to that one. Here `S` is the number of
-    texts, `L` the tokens of the longest text, and `Q` the queries of each text.
+    Query q of text s is at position start[s] + q and attends to positions up to that one. `S` texts, `L` tokens of the
+    longest text, `Q` queries of each text, `H` query heads, `K` key heads, `C` head width.
 
     Args:
         query: [S, H, Q, C].
@@ -76,7 +78,15 @@ def mix_own(query: Tensor, key: Tensor, value: Tensor, start: Tensor, scale: flo
 
 
 def _products(rows: Tensor, key: Tensor, value: Tensor, visible: Tensor, scale: float) -> Tensor:
-    """Computes attention by plain batched products; `rows` [B, K, R, C] are the R queries of each key head."""
+    """Returns attention [B, K, R, C], computed by plain batched products.
+
+    Args:
+        rows: [B, K, R, C] the R queries of each key head.
+        key: [B, K, S, C].
+        value: [B, K, S, C].
+        visible: [B or 1, 1, R, S] attention mask.
+        scale: factor on the scores.
+    """
     batch, keys, many, width = rows.shape
     hidden = torch.zeros(visible.shape, dtype=rows.dtype, device=rows.device).masked_fill_(~visible, -torch.inf)
     if len(hidden) == 1:

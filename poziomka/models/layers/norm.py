@@ -12,7 +12,7 @@ class RMSNorm(nn.Module):
     Args:
         size: size of the last axis.
         epsilon: added to the mean square.
-        offset: scale by 1 + weight, in fp32, as Gemma does.
+        offset: whether to scale by 1 + weight, in fp32, as Gemma does.
     """
 
     def __init__(self, size: int, epsilon: float = 1e-5, *, offset: bool = False) -> None:
@@ -22,7 +22,7 @@ class RMSNorm(nn.Module):
         self.epsilon, self.offset = epsilon, offset
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises the last axis."""
+        """Returns x [..., size], normalised over its last axis."""
         if kernels.on(x) and self.weight.dtype is x.dtype:
             return kernels.norm(x, self.weight, float(self.offset), self.epsilon)
         if self.offset:

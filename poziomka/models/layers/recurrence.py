@@ -14,17 +14,18 @@ TAPS = 4  # width, in tokens, of the short convolution before the recurrence
 
 
 class Recurrence(nn.Module):
-    """One recurrent mixing layer.
+    """Gated linear recurrence, which mixes the tokens of a sequence through a state of fixed size.
 
-    The decode state of a sequence is the convolution's last inputs [TAPS-1, 3D] and the state matrices [H, C, C].
+    A short convolution over 4 tokens (TAPS) precedes the recurrence. The decode state of a sequence is the
+    convolution's last inputs [TAPS-1, 3D] and one state matrix for each head, [H, C, C].
 
     Args:
-        width: width of the residual stream, a multiple of `heads`.
-        heads: number of heads.
+        width: width D of the residual stream, a multiple of `heads`.
+        heads: number of heads H; each has width C = D / H.
     """
 
     def __init__(self, width: int, heads: int) -> None:
-        """Initialises the gates near 1: slow decay, with time constants from 2 to 128 tokens."""
+        """Initialises the gates near 1: slow decay, with time constants from 2 to 128 tokens in the different heads."""
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
@@ -39,17 +40,20 @@ class Recurrence(nn.Module):
     def forward(
         self, x: Tensor, past: Tensor, state: Tensor, real: Tensor, visible: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Applies the recurrence to a batch of tokens.
+        """Applies the recurrence to new tokens of a batch; returns the output, and the new decode state.
+
+        `B` sequences, `T` new tokens, `D` width, `H` heads, `C` head width; TAPS is 4.
 
         Args:
             x: [B, T, D].
             past: [B, TAPS-1, 3D] earlier inputs of the convolution, oldest first.
             state: [B, H, C, C] state matrices.
             real: [B, T] False for padding, which follows the real tokens.
-            visible: [B, T, T] causal mask of the tokens of one sequence.
+            visible: [B, T, T] True where token t (second axis) is at or after token s (third axis) of the same
+                sequence.
 
         Returns:
-            [B, T, D], and the new `past` and `state`.
+            The output [B, T, D], and the new `past` and `state`.
         """
         batch, length, width = x.shape
         inputs = torch.cat([past, self.qkv(x)], 1)
@@ -74,7 +78,14 @@ class Recurrence(nn.Module):
         return self.out(self.norm(out).transpose(1, 2).reshape(batch, length, width)), past, state
 
     def _step(self, x: Tensor, inputs: Tensor, state: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Applies the recurrence to one token for each sequence, the common case of decoding."""
+        """Returns the same as `forward`, for one new token of each sequence, the common case of decoding.
+
+        Args:
+            x: [B, 1, D].
+            inputs: [B, TAPS, 3D] inputs of the convolution, that of the new token last.
+            state: [B, H, C, C] state matrices.
+            real: [B, 1] False for padding.
+        """
         mixed = nn.functional.silu((inputs * self.taps.flip(0)).sum(1))
         query, key, value = mixed.view(len(x), 3, self.heads, -1).unbind(1)
         counts = real.unsqueeze(2)

@@ -30,7 +30,7 @@ class RopeScaling:
 
 
 class Rotary(nn.Module):
-    """Table of rotary angles for queries and keys.
+    """Table of the cosines and sines of rotary position embedding, for queries and keys.
 
     Args:
         size: head width, even.
@@ -54,7 +54,14 @@ class Rotary(nn.Module):
         return torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)]).to(device)
 
     def at(self, position: Tensor, longest: int) -> tuple[Tensor, Tensor]:
-        """Returns (cos, sin) for `position` [B, T], each [B, T, 1, size]; all positions are below `longest`."""
+        """Returns (cos, sin) of positions, each [B, T, 1, size].
+
+        The signs of the rotation are in sin, whose first half is negative. A larger table is computed if needed.
+
+        Args:
+            position: [B, T] positions.
+            longest: a number above all positions.
+        """
         if self.table is None or longest > self.table.shape[1] or self.table.device != position.device:
             room = 512 if self.table is None else self.table.shape[1]
             with torch.inference_mode(mode=False):  # the table may be part of a gradient computation later
@@ -97,7 +104,13 @@ def scaled(turns: Tensor, base: float, scaling: RopeScaling) -> tuple[Tensor, fl
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Returns heads [B, T, H, size] rotated by the angles (cos, sin) of their positions."""
+    """Returns heads with rotary embeddings applied.
+
+    Args:
+        x: [B, T, H, size].
+        cos: [B or 1, T, 1, size] cosines of the angles, as `Rotary.at` returns them.
+        sin: [B or 1, T, 1, size] sines of the angles, negative in the first half.
+    """
     if kernels.on(x) and cos.dtype == x.dtype:
         return kernels.rotate(x, cos, sin)
     return (x * cos + x.roll(x.shape[-1] // 2, -1) * sin).to(x.dtype)

@@ -17,12 +17,16 @@ from poziomka.models.kernels import ops as kernels
 class Texts(NamedTuple):
     """Batch positions of the keys and queries of several texts.
 
+    `S` texts, `L` tokens of the longest text, `Q` tokens of the longest unshared part of a text, `N` positions of the
+    batch.
+
     Attributes:
         reads: [S, L] batch position of each text's tokens in order, padded by repeating the last one.
-        asks: [S, Q] batch position of the tokens that belong to one text alone, padded by repeating the last one.
-        start: [S] number of a text's tokens before its own ones.
+        asks: [S, Q] batch position of each text's unshared tokens (those of this text alone), padded by repeating the
+            last one.
+        start: [S] number of shared tokens at the beginning of each text, before its unshared ones.
         entries: flat indices into `reads` (row-major) without the padding, sorted by batch position.
-        ends: [N] end of each batch position's range in `entries`.
+        ends: [N] for each batch position, the end (exclusive) of its range in `entries`.
     """
 
     reads: Tensor
@@ -32,7 +36,7 @@ class Texts(NamedTuple):
     ends: Tensor
 
     def take(self, x: Tensor) -> Tensor:
-        """Gathers keys or values [N, K, C] for each text: [S, L, K, C]."""
+        """Returns keys or values x [N, K, C] of all batch positions, gathered for each text: [S, L, K, C]."""
         return kernels.gather(x, self.reads, self.entries, self.ends) if kernels.on(x) else x[self.reads]
 
 
@@ -41,14 +45,15 @@ class Sharing(NamedTuple):
 
     Attributes:
         parts: texts grouped into prefixes and continuations, so that neither is padded to the length of the other.
-        home: [N] flat index into all parts' `asks` (concatenated, row-major) of each batch position's own query.
+        home: [N] for each batch position, the index of its query among the `asks` of all parts (flattened row-major and
+            concatenated).
     """
 
     parts: tuple[Texts, ...]
     home: Tensor
 
     def to(self, device: torch.device) -> "Sharing":
-        """Returns a copy on a device."""
+        """Returns a copy of this layout with its tensors on a device."""
         return Sharing(tuple(Texts(*(each.to(device) for each in part)) for part in self.parts), self.home.to(device))
 
     @property
@@ -57,39 +62,55 @@ class Sharing(NamedTuple):
         return max(part.reads.shape[1] for part in self.parts)
 
     def queries(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Gathers queries [N, H, C] for each part: [S, Q, H, C]."""
+        """Returns queries x [N, H, C] of all batch positions, gathered for each of `parts`: [S, Q, H, C]."""
         out: tuple[Tensor, ...] = _Queries.apply(x, self.home, *(part.asks for part in self.parts))
         return out
 
     def back(self, found: Sequence[Tensor]) -> Tensor:
-        """Scatters the parts' outputs [S, Q, H, C] back to the batch positions: [N, H, C]."""
+        """Returns the outputs of `parts`, [S, Q, H, C] each, scattered back to the batch positions: [N, H, C]."""
         out: Tensor = _Back.apply(self.home, *found)
         return out
 
 
 class _Queries(torch.autograd.Function):
-    """Gather of queries; the backward pass reads each position's own entry, as gradients of padding are zero."""
+    """Autograd function of `Sharing.queries`.
+
+    The backward pass reads each position's own entry only: padding, which repeats positions, has zero gradients.
+    """
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, home: Tensor, *asks: Tensor) -> tuple[Tensor, ...]:
-        """See Sharing.queries."""
+        """Returns the queries of each part, as `Sharing.queries`.
+
+        Args:
+            ctx: context of the autograd function.
+            x: [N, H, C] queries.
+            home: as in `Sharing`.
+            asks: `Texts.asks` of each part.
+        """
         ctx.save_for_backward(home)
         return tuple(x[places] for places in asks)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Returns the gradient of x."""
+        """Returns the gradient of x, and None for the indices."""
         everything = torch.cat([grad.flatten(0, 1) for grad in grads])
         return everything[ctx.saved_tensors[0]], None, *([None] * len(grads))
 
 
 class _Back(torch.autograd.Function):
-    """Selection of each position's own output; padding gets zero gradients."""
+    """Autograd function of `Sharing.back`: selects each position's own output; padding gets zero gradients."""
 
     @staticmethod
     def forward(ctx: Any, home: Tensor, *found: Tensor) -> Tensor:
-        """See Sharing.back."""
+        """Returns the outputs at the batch positions, as `Sharing.back`.
+
+        Args:
+            ctx: context of the autograd function.
+            home: as in `Sharing`.
+            found: the output of each part.
+        """
         ctx.save_for_backward(home)
         ctx.shapes = [each.shape for each in found]
         return torch.cat([each.flatten(0, 1) for each in found])[home]
@@ -97,7 +118,7 @@ class _Back(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Returns the gradients of the parts' outputs."""
+        """Returns the gradients of the parts' outputs, after None for `home`."""
         counts = [shape[0] * shape[1] for shape in ctx.shapes]
         out = grad.new_zeros(sum(counts), *grad.shape[1:])
         out[ctx.saved_tensors[0]] = grad

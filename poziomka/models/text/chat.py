@@ -9,11 +9,11 @@ from poziomka.models.text.tokenizer import Tokenizer
 
 
 class ChatFormat(Protocol):
-    """Interface of chat formats: tokenize new messages and append them to the tokens of a transcript.
+    """Interface of chat formats: they tokenize new messages and append them to the tokens of a transcript.
 
     Attributes:
         tokenizer: the tokenizer.
-        notes: sentences about peculiarities of the format, for the user.
+        notes: sentences about peculiarities of the format, to show to the user.
     """
 
     tokenizer: Tokenizer
@@ -23,15 +23,15 @@ class ChatFormat(Protocol):
         """Returns the transcript with tokens on every span, ready for the model to continue."""
 
     def demonstrate(self, prompt: Transcript, thought: str, answer: str) -> Transcript:
-        """Returns the prompt followed by a teacher's thought and answer, end token included."""
+        """Returns the tokenized prompt followed by a teacher's thought and answer, end token included."""
 
 
 class PlainFormat:
     """Chat format of tiny models: `<bos> question <think> thought </think> answer <eos>`.
 
-    A span without tokens after the prompt (an environment's reply) is encoded without markup, inside the thought. The
-    tools of a transcript are not described, because the vocabulary has no words for that; demonstrations teach the
-    calls.
+    Text that is added after the prompt, such as a tool's result, is encoded without markup around it. The tools of a
+    transcript are not described, because a tiny vocabulary has no words for that; models learn the calls from
+    demonstrations.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -41,7 +41,9 @@ class PlainFormat:
         self._begin = [] if tokenizer.begin is None else [tokenizer.begin]
 
     def read(self, transcript: Transcript) -> Transcript:
-        """See ChatFormat.
+        """Returns the transcript with tokens on every span, ready for the model to continue.
+
+        The first call also adds the BOS token at the beginning and "<think>" at the end.
 
         Raises:
             ModelError: the transcript was written with another tokenizer, or a symbol is not in the vocabulary.
@@ -65,7 +67,7 @@ class PlainFormat:
         return replace(span, tokens=compact(self.tokenizer.encode(span.text)))
 
     def demonstrate(self, prompt: Transcript, thought: str, answer: str) -> Transcript:
-        """Returns the prompt followed by a teacher's thought and answer, end token included."""
+        """Returns the tokenized prompt followed by a teacher's thought and answer, end token included."""
         text = f"{thought} {CLOSE} {answer}".strip()
         tokens = [*self.tokenizer.encode(text), self.tokenizer.end]
         return self.read(prompt) + Span(Author.TEACHER, f" {text}", compact(tokens))

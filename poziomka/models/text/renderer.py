@@ -31,11 +31,11 @@ COMMAND = "from poziomka.models.text.renderer import serve; serve()"
 
 
 class Refused(Exception):
-    """A template raised an error; its message is that of the template's error."""
+    """Error of a chat template that raises an error itself; has the message of the template's error."""
 
 
 class Renderer:
-    """Handle of the rendering subprocess; one JSON line for each request and answer."""
+    """A subprocess that renders chat templates; requests and answers are one line of JSON each."""
 
     def __init__(self) -> None:
         """Starts the subprocess."""
@@ -51,7 +51,11 @@ class Renderer:
         )
 
     def ask(self, request: bytes) -> bytes:
-        """Sends a request and returns the answer's line; b"" if the subprocess has ended."""
+        """Sends a request to the subprocess and returns its answer; b"" if the subprocess has ended.
+
+        Args:
+            request: one line of JSON, without the line's end.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -79,16 +83,16 @@ _running: list[Renderer] = []
 
 
 def render(source: str, values: Mapping[str, Any], moment: datetime) -> str:
-    """Renders a template in the subprocess and returns the text.
+    """Renders a chat template in the subprocess and returns the text.
 
     Args:
         source: the Jinja source.
-        values: the template's variables, as plain values.
-        moment: the time that `strftime_now` returns.
+        values: the template's variables; values that JSON cannot represent become strings.
+        moment: the time that the template's function `strftime_now` returns.
 
     Raises:
-        Refused: the template raised an error, or wrote more than LENGTH characters.
-        ModelError: the template exceeded the limit of time or memory.
+        Refused: the template raised an error, or wrote more than 4,000,000 characters.
+        ModelError: the template took more than 10 s of CPU time or 1 GiB of memory.
     """
     request = json.dumps({"source": source, "values": values, "moment": moment.isoformat()}, default=str).encode()
     with _lock:
@@ -123,7 +127,7 @@ def _end() -> None:
 
 # ------------------------------------------------------------------------------------------------ in the subprocess
 def serve() -> None:
-    """Main loop of the subprocess: reads one request for each line of stdin and writes its answer to stdout."""
+    """Runs the rendering subprocess: reads a request from each line of stdin and writes its answer to stdout."""
     _bound()
     for line in sys.stdin.buffer:
         _allow_seconds()
@@ -175,7 +179,10 @@ def _allow_seconds() -> None:
 # ------------------------------------------------------------------------------------------------------------- Jinja
 @lru_cache(maxsize=1)
 def environment() -> ImmutableSandboxedEnvironment:
-    """Returns the Jinja environment of transformers' chat templates, without its nondeterministic functions."""
+    """Returns the Jinja environment of transformers' chat templates, without its nondeterministic functions.
+
+    Templates run in it only inside the subprocess; the parent process uses it to parse them.
+    """
     made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation])
     made.filters["tojson"] = _to_json
     made.globals["raise_exception"] = _raise
@@ -184,18 +191,18 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 
 class Generation(jinja2.ext.Extension):
-    """Jinja tag {% generation %} … {% endgeneration %}, which marks replies for trainers; renders only its body."""
+    """Jinja tag {% generation %} … {% endgeneration %}, which marks replies for trainers; only its body is rendered."""
 
     tags = {"generation"}  # noqa: RUF012 as Jinja declares it
 
     def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
-        """Returns the statements between the tags."""
+        """Returns the parsed statements between {% generation %} and {% endgeneration %}."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:
-    """Filter `tojson` as `json.dumps`, because Jinja's own filter escapes HTML characters."""
+    """Returns a value as JSON, for the filter `tojson`; Jinja's own filter would escape HTML characters."""
     return json.dumps(value, indent=indent, **({"ensure_ascii": False} | options))
 
 

@@ -28,8 +28,8 @@ class Piece:
 
     Attributes:
         text: the template's own text.
-        message: number of the message whose content follows.
-        strip_left, strip_right: whether the template strips white space from the content.
+        message: index of the message whose content follows, from 0.
+        strip_left, strip_right: whether the template strips white space at the beginning and at the end of the content.
         as_json: whether the template writes the content with JSON escapes, inside quotation marks of its own.
     """
 
@@ -42,20 +42,26 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A rendered conversation: one piece for each message, in order, and the template's text after the last."""
+    """A chat template's own text around the contents of messages.
+
+    Attributes:
+        pieces: the text before each content, in the order in which the template writes them.
+        tail: the text after the last content.
+    """
 
     pieces: tuple[Piece, ...]
     tail: str
 
 
 class Template:
-    """A Jinja chat template.
+    """A Jinja chat template with its variables; it is rendered in a sandboxed subprocess.
 
     Args:
         source: the Jinja source.
         variables: variables beside the messages: bos_token, enable_thinking, …
         tools: JSON schemas of the tools to describe, in the format of transformers' templates; None for none.
-        moment: the time that strftime_now returns; None for the time at which this object is created.
+        moment: the time that the template's function strftime_now returns; None for the time at which this object is
+            created.
 
     Attributes:
         reads_clock: whether the template uses strftime_now.
@@ -90,8 +96,12 @@ class Template:
     def render(self, messages: Sequence[Mapping[str, str]], *, generation: bool) -> str:
         """Renders a conversation to text; `generation` adds the generation prompt, which opens a reply.
 
+        Args:
+            messages: chat messages with "role" and "content".
+            generation: whether to add the generation prompt.
+
         Raises:
-            ModelError: the template raises an error or exceeds a limit.
+            ModelError: the template raises an error or exceeds a limit of time, memory or length.
         """
         values = {"messages": list(messages), "tools": self.tools, "documents": None}
         try:
@@ -102,7 +112,11 @@ class Template:
             raise ModelError(message) from error
 
     def take_apart(self, roles: tuple[str, ...], *, generation: bool) -> Rendered:
-        """Returns the template's text around messages of these roles; the result is cached.
+        """Returns the template's own text around the contents of messages with these roles; results are cached.
+
+        Args:
+            roles: roles of the messages, in order.
+            generation: whether to add the generation prompt, which opens a reply.
 
         Raises:
             ModelError: the template raises an error, or drops or changes the content of a message.
@@ -149,7 +163,7 @@ def accepts(template: Template, *roles: str) -> bool:
 
 
 def tells_tools(template: Template) -> bool:
-    """Whether a template renders the names of all its tools."""
+    """Whether a template describes its tools: the names of all of them are in the text of a test conversation."""
     bare = Template(template.source, template.variables, moment=template.moment)
     probe = [{"role": "user", "content": "zq"}]
     try:
@@ -164,7 +178,7 @@ def _name(schema: Mapping[str, Any]) -> str:
 
 
 def peculiarities(template: Template) -> list[str]:
-    """Returns sentences about a template's peculiarities, such as unsupported roles or rewritten earlier replies.
+    """Returns sentences for the user about a template's peculiarities, such as an unsupported role.
 
     The peculiarities are found by rendering test conversations, not by parsing the source.
     """
@@ -187,7 +201,7 @@ def peculiarities(template: Template) -> list[str]:
 
 
 def _reply_in(template: Template, reply: str) -> str:
-    """Returns the text of a conversation with `reply` and a second user message after it."""
+    """Returns the rendered text of three messages: a user's, `reply` as the assistant's, and a second user's."""
     roles = ("user", "assistant", "user")
     contents = ("one", reply, "two")
     messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]

@@ -1,4 +1,4 @@
-"""Chat format of a pretrained checkpoint: renders its template into spans with known authors."""
+"""Chat format of a pretrained checkpoint: renders its chat template into spans, each with its author."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,13 @@ FOLD = "\n\n"  # between a system message and the user's, for templates without 
 
 @dataclass
 class Turn:
-    """One message: its role, its spans, and whether it has tokens already."""
+    """One chat message and its spans.
+
+    Attributes:
+        role: system, user, assistant or tool.
+        spans: the message's spans, in order.
+        known: whether the message has tokens already.
+    """
 
     role: str
     spans: list[Span] = field(default_factory=list)
@@ -31,10 +37,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Style:
-    """A template with its tools, and its replacements for roles that it does not support.
+    """A chat template, and its replacements for roles that it does not support.
 
     Attributes:
-        template: renders the messages.
+        template: renders the messages, and describes its tools.
         folds: whether a system message is prepended to the user's message.
         tool: role of a tool's message, "tool" or "user".
     """
@@ -45,28 +51,32 @@ class Style:
 
     @classmethod
     def of(cls, template: Template) -> "Style":
-        """Finds out which roles a template supports; raises ModelError if it cannot render a user message."""
+        """Returns the style of a template, whose supported roles are found by rendering test messages.
+
+        Raises:
+            ModelError: the template cannot render a user message.
+        """
         template.take_apart(("user",), generation=True)
         folds = not accepts(template, "system", "user")
         return cls(template, folds, "tool" if accepts(template, "user", "assistant", "tool") else "user")
 
     def roles(self, turns: Sequence[Turn]) -> tuple[str, ...]:
-        """Returns the roles of messages, with the tool role replaced if the template does not support it."""
+        """Returns the roles of messages, with "tool" replaced by "user" if the template does not support it."""
         return tuple(self.tool if turn.role == "tool" else turn.role for turn in turns)
 
 
 class TemplateFormat:
-    """Tokenizes conversations with a checkpoint's chat template; see ChatFormat.
+    """Chat format that tokenizes conversations with a checkpoint's chat template.
 
     The contents of users and tools are encoded as plain text, each separately. Everything that the template adds, a
-    default system message included, has Author.TEMPLATE and empty text, except for a thought that it opens. A
+    default system message included, has Author.TEMPLATE and empty text, except for a "<think>" that opens a thought. A
     conversation is append-only: spans with tokens keep them, and only the template's text after the last reply is
     encoded, even if the template would now render that reply otherwise.
 
     Attributes:
-        tokenizer: the checkpoint's tokenizer, with the template's end of a reply as its `end`.
+        tokenizer: the checkpoint's tokenizer, whose `end` is the end token that the template writes after a reply.
         opens_thought: whether the format adds "<think>" to the prompt before a reply.
-        notes: sentences about the template's peculiarities, for the user.
+        notes: sentences about the template's peculiarities, to show to the user.
     """
 
     def __init__(
@@ -114,7 +124,10 @@ class TemplateFormat:
 
     @property
     def marks_thoughts(self) -> bool:
-        """Whether "<think>" and "</think>" are single tokens, or the template contains "<think>"."""
+        """Whether the checkpoint has marks around thoughts.
+
+        "<think>" and "</think>" are single tokens of its vocabulary, or its template contains "<think>".
+        """
         tokenizer = self.tokenizer
         return len(tokenizer.think) == len(tokenizer.close) == 1 or THINK in self.source
 
@@ -124,22 +137,30 @@ class TemplateFormat:
         return self._plain_style.template.reads_clock
 
     def at(self, moment: datetime) -> "TemplateFormat":
-        """Returns the same format with another time for strftime_now."""
+        """Returns a copy of this chat format in which the template's function strftime_now returns `moment`."""
         opens, variables = self.opens_thought, self._variables
         return TemplateFormat(self.tokenizer, self.source, opens_thought=opens, variables=variables, moment=moment)
 
     def thinking(self, *, opens: bool) -> "TemplateFormat":
-        """Returns the same format, with replies that begin with an opened thought, or with none requested."""
+        """Returns a copy of this chat format with thinking turned on or off.
+
+        Args:
+            opens: True to begin every reply with "<think>", False to leave that to the template. The template's
+                variable enable_thinking gets the same value.
+        """
         variables = {**(self._variables or {}), "enable_thinking": opens}
         moment = self._plain_style.template.moment
         return TemplateFormat(self.tokenizer, self.source, opens_thought=opens, variables=variables, moment=moment)
 
     def describes(self, tools: Tools) -> bool:
-        """Whether the template itself describes these tools, with the call format that the parser expects."""
+        """Whether the template itself describes these tools, in the call format that the parser of replies reads."""
         return self._style(tools) is not self._plain_style
 
     def _style(self, tools: Tools | None) -> "Style":
-        """Returns the style of conversations with these tools; the plain one if the template does not describe them."""
+        """Returns the style of conversations with these tools.
+
+        If there are none, or the template does not describe them, it is the style without tools.
+        """
         if tools is None or not any(sign in self.source for sign in tools.signs):
             return self._plain_style
         key = json.dumps(tools.schemas, sort_keys=True)
@@ -151,7 +172,7 @@ class TemplateFormat:
 
     # ------------------------------------------------------------------------------------------------------ reading
     def read(self, transcript: Transcript) -> Transcript:
-        """See ChatFormat.
+        """Returns the transcript with tokens on every span, ready for the model to continue.
 
         The template describes the transcript's tools if it does so in the format of their calls. Otherwise they are
         described by their prompt in a system message, and by their examples if the template can render these.
@@ -183,9 +204,10 @@ class TemplateFormat:
         return replace(transcript, spans=tuple(spans), tokenizer=self.tokenizer.fingerprint)
 
     def demonstrate(self, prompt: Transcript, thought: str, answer: str) -> Transcript:
-        """Returns the prompt followed by a teacher's thought and answer, end token included.
+        """Returns the tokenized prompt followed by a teacher's thought and answer, end token included.
 
-        Unless the prompt opens a thought, an empty thought is left out and any other gets "<think>" and "</think>".
+        If the prompt ends inside a thought, `thought` continues it. Otherwise `thought` is put between "<think>" and
+        "</think>", or left out if it is empty.
         """
         read = self.read(prompt)
         encode, opened = self.tokenizer.encode, _open(read.reply)
@@ -199,7 +221,11 @@ class TemplateFormat:
         return read + Span(Author.TEACHER, text + answer, compact(tokens))
 
     def _introduced(self, tools: Tools, spans: tuple[Span, ...]) -> tuple[Span, ...]:
-        """Prepends a system message with the tools' prompt, and their examples if the template can render them."""
+        """Returns the spans with descriptions of the tools before them.
+
+        The tools' prompt is prepended to the system message, or becomes one. The tools' examples follow it if the
+        template can render them.
+        """
         system = [span.text for span in spans[:1] if span.author is Author.SYSTEM]
         first = Span(Author.SYSTEM, FOLD.join([tools.prompt, *system]))
         shown = tuple(_example(message) for message in tools.examples)
@@ -214,7 +240,7 @@ class TemplateFormat:
         return accepts(style.template, *style.roles(turns))
 
     def _turns(self, spans: Sequence[Span]) -> list[Turn]:
-        """Groups spans into messages; spans of the template belong to no message."""
+        """Returns the spans grouped into messages, without TEMPLATE spans, which belong to no message."""
         turns: list[Turn] = []
         over = True  # whether the last reply has ended
         for span in spans:
@@ -239,7 +265,13 @@ class TemplateFormat:
         return bool(span.tokens) and span.tokens[-1] in self.tokenizer.ends
 
     def _rendered(self, turns: list[Turn], before: Sequence[Span], style: "Style") -> list[Span]:
-        """Returns the spans of the messages without tokens, and the opening of the next reply."""
+        """Returns the spans of the messages without tokens, and of the opening of the next reply.
+
+        Args:
+            turns: all messages.
+            before: the spans that have tokens.
+            style: the template.
+        """
         prefill = turns[-1].role == "assistant"  # the model continues a given beginning of its reply
         turns = _folded(turns) if style.folds else turns
         pieces, tail = self._fresh(turns, style, generation=not prefill)
@@ -261,7 +293,11 @@ class TemplateFormat:
 
     @staticmethod
     def _fresh(turns: list[Turn], style: "Style", *, generation: bool) -> tuple[Sequence[Piece], str]:
-        """Returns the template's pieces after the last message with tokens, and its text after the last message."""
+        """Returns the template's pieces after the last message with tokens, and its text after the last message.
+
+        Raises:
+            ModelError: the template repeats messages with tokens after new ones.
+        """
         roles = style.roles(turns)
         rendered = style.template.take_apart(roles, generation=generation)
         known = [number for number, turn in enumerate(turns) if turn.known]
@@ -285,7 +321,13 @@ class TemplateFormat:
         return text.partition(end)[2] if ended and end and end in text else text
 
     def _words(self, turn: Turn, piece: Piece, space: str) -> list[Span]:
-        """Returns a message's spans with tokens, stripped as the template strips them."""
+        """Returns a message's spans with tokens of their text, after white space is stripped as the template strips it.
+
+        Args:
+            turn: the message.
+            piece: the template's text before its content.
+            space: white space of the template that is encoded with the first span, "" or " ".
+        """
         read, last = [], len(turn.spans) - 1
         for number, span in enumerate(turn.spans):
             text = span.text.lstrip() if piece.strip_left and number == 0 else span.text
@@ -311,12 +353,19 @@ class TemplateFormat:
         return replace(span, tokens=compact(self.tokenizer.encode(span.text)))
 
     def _literal(self, text: str, *, opening: bool = False, follows: str = "", shown: str = "") -> list[Span]:
-        """Returns the template's own text as a span with the text `shown`; `follows` is the next character after it."""
+        """Returns the template's own text as one TEMPLATE span, or as none if it has no tokens.
+
+        Args:
+            text: the text to encode.
+            opening: whether it begins the transcript.
+            follows: first character of the text after it.
+            shown: the span's readable text.
+        """
         ids = self._encode(text, opening=opening, follows=follows)
         return [Span(Author.TEMPLATE, shown, compact(ids))] if ids else []
 
     def _encode(self, text: str, *, opening: bool = False, follows: str = "") -> list[int]:
-        """Returns the ids of the template's text; white space at its end is tokenized as before `follows`."""
+        """Returns the ids of the template's text; white space at its end is tokenized as if `follows` came after it."""
         follows = "" if follows.isspace() or not text[-2:].isspace() else follows
         key = (text, opening, follows)
         if key not in self._encoded:
@@ -342,7 +391,7 @@ def _open(text: str) -> bool:
 
 
 def _folded(turns: list[Turn]) -> list[Turn]:
-    """Merges a leading system message into the user message that follows it."""
+    """Returns the messages with a leading system message merged into the user message that follows it."""
     if [turn.role for turn in turns[:2]] != ["system", "user"]:
         return turns
     system, user, *rest = turns

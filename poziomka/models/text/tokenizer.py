@@ -32,7 +32,7 @@ class Tokenizer:
         end: EOS id, which ends a reply; the first of the checkpoint's end tokens.
         ends: all ids that end a reply.
         pad: padding id.
-        think, close: ids of "<think>" and "</think>"; one each if they are tokens of the vocabulary.
+        think, close: the ids that encode "<think>" and "</think>", a single one if the vocabulary has it as a token.
         spelled: ids whose text contains the last character of "</think>", with their texts; empty in a symbol
             vocabulary.
         special: ids that only a template may produce; encoding plain text never gives one of them.
@@ -77,7 +77,11 @@ class Tokenizer:
 
     @classmethod
     def of_symbols(cls, symbols: Sequence[str]) -> "Tokenizer":
-        """Returns a tokenizer of white-space-separated symbols; the control tokens have the first ids."""
+        """Returns a tokenizer of white-space-separated symbols; the control tokens have the first ids.
+
+        Raises:
+            ModelError: two symbols are equal, or one equals a control token.
+        """
         names = [PAD, BEGIN, END, THINK, CLOSE, *symbols]
         if len(set(names)) != len(names):
             message = f"symbols must differ from each other and from {', '.join(names[:5])}"
@@ -140,7 +144,7 @@ class Tokenizer:
         return other
 
     def unused(self, rows: int) -> list[int]:
-        """Returns the ids below `rows` that are not in the vocabulary."""
+        """Returns the ids below `rows`, the model's number of logits, that are not in the vocabulary."""
         return sorted({*range(rows)} - {*self.inner.get_vocab().values()})
 
     def __len__(self) -> int:
@@ -148,9 +152,10 @@ class Tokenizer:
         return self._length
 
     def encode(self, text: str) -> list[int]:
-        """Encodes plain text; the text of a control token becomes ordinary tokens.
+        """Returns the ids of a plain text; the text of a control token in it becomes ordinary tokens.
 
-        A checkpoint's tokenizer encodes the text as the middle of a longer one, without a prepended space.
+        A checkpoint's tokenizer encodes the text as the middle of a longer one: it adds neither a space nor a BOS
+        token.
 
         Raises:
             ModelError: a symbol is not in the symbol vocabulary, or the tokenizer cannot encode the text.
@@ -163,14 +168,14 @@ class Tokenizer:
         return ids
 
     def encode_template(self, text: str, *, opening: bool = False) -> list[int]:
-        """Encodes a template's text, in which the texts of control tokens become control tokens.
+        """Returns the ids of a template's text, in which the texts of control tokens become control tokens.
 
         Args:
             text: the template's text.
             opening: whether the text begins the transcript.
 
         Raises:
-            ModelError: as `encode`.
+            ModelError: a symbol is not in the symbol vocabulary, or the tokenizer cannot encode the text.
         """
         if not self.files:
             return self.encode(text)
@@ -182,7 +187,7 @@ class Tokenizer:
                 self.inner.encode_special_tokens = True
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Decodes ids to text, as the middle of a longer text.
+        """Returns the text of ids, decoded as the middle of a longer text.
 
         BOS, end and padding ids are skipped, and so are ids beyond the vocabulary, for which a model may have logits.
         Bytes that form no complete character are decoded as U+FFFD.
@@ -195,7 +200,7 @@ class Tokenizer:
         return text[self._led :]
 
     def _inside(self, text: str, *, opening: bool = False) -> list[int]:
-        """Encodes a text as the middle of a longer one, or as its beginning if `opening` is set."""
+        """Returns the ids of a text, encoded as the middle of a longer one, or as its beginning if `opening` is set."""
         try:
             if self._anchor and text and not opening:
                 return self._ids(ANCHOR + text)[len(self._anchor) :]
@@ -219,7 +224,13 @@ class Tokenizer:
             raise ModelError(message)
 
     def _broken(self, text: str, token: int) -> list[int]:
-        """Encodes a text with each occurrence of a control token's text split in two."""
+        """Returns the ids of a plain text that would otherwise be encoded with the control token `token`.
+
+        Each occurrence of that token's text is split in two, and its halves are encoded separately.
+
+        Raises:
+            ModelError: the token's text does not occur, or has one character.
+        """
         word = self.inner.id_to_token(token) or ""
         before, found, after = text.partition(word)
         if not found or len(word) < 2:
@@ -239,15 +250,16 @@ def _control_of_symbols(inner: tokenizers.Tokenizer) -> ControlTokens:
 
 
 def _of_a_word(character: str) -> bool:
-    """Whether a character can be part of a word: a letter, mark, digit, "-", "'", white space or its symbol."""
+    """Whether a character can be part of a word: a letter, mark, digit, "-", "'", white space, "▁" or "Ġ"."""
     return category(character)[0] in "LMN" or character.isspace() or character in "▁Ġ'’-"
 
 
 def _guarded(inner: tokenizers.Tokenizer, files: TokenizerFiles) -> tokenizers.Tokenizer:
-    """Sets the `special` flag of added tokens except words and white space, so that plain text cannot produce them.
+    """Returns the tokenizer with more added tokens flagged as special, so that plain text cannot produce them.
 
-    Many checkpoints lack the flag on the tokens of tool calls, of fill-in-the-middle or of thoughts. An added token in
-    the template counts as special even if it is spelled like a word.
+    All added tokens but words and white space are flagged. Many checkpoints lack the flag on the tokens of tool calls,
+    of fill-in-the-middle or of thoughts. An added token in the chat template is flagged even if it is spelled like a
+    word.
     """
     template = files.template or ""
     control = {

@@ -65,14 +65,14 @@ class TokenizerFiles:
             raise ModelError(message) from error
 
     def save(self, folder: Path, ends: Sequence[int], end: str) -> None:
-        """Writes the files unchanged, except for end tokens that differ from `ends`.
+        """Writes the files to a folder unchanged, except for entries that name other end tokens than `ends`.
 
-        If the template uses `eos_token`, that name is unchanged, because the template's text would change with it.
+        If the template uses `eos_token`, that entry is unchanged, because the template's text would change with it.
 
         Args:
             folder: an existing folder.
             ends: ids that end a reply; the first is the one that training used.
-            end: text of the first.
+            end: text of the token `ends[0]`.
         """
         stated: dict[str, tuple[str, Any]] = {GENERATION: ("eos_token_id", list(ends) if len(ends) > 1 else ends[0])}
         if "eos_token" not in (self.template or ""):
@@ -86,7 +86,10 @@ class TokenizerFiles:
                 (folder / name).write_bytes(content)
 
     def _agrees(self, name: str, key: str, wanted: Any) -> bool:
-        """Whether a file's entry `key` equals `wanted`; a special_tokens_map.json without the entry agrees too."""
+        """Whether a file's entry `key` equals `wanted`; a special_tokens_map.json without the entry agrees too.
+
+        In generation_config.json, one id and a list of that id are equal, and the order of ids does not matter.
+        """
         found = self.json(name).get(key)
         if name == NAMES and found is None:
             return True
@@ -104,7 +107,7 @@ class TokenizerFiles:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """Texts of the special tokens by name, {"bos_token": "<s>", …}; names set to null are left out."""
+        """Texts of the special tokens by name, {"bos_token": "<s>", …}, without names that are set to null."""
         named = self.json(NAMES) | self.json(CONFIG)
         texts = {}
         for key, value in named.items():
@@ -126,7 +129,7 @@ class TokenizerFiles:
 
 
 def _listed(ids: Any) -> set[str]:
-    """Returns one id or a list of ids as a set, each as JSON (a file may hold anything)."""
+    """Returns one id or a list of ids as a set, each as JSON, because a file may contain values of any type."""
     return {json.dumps(each) for each in (ids if isinstance(ids, list) else [ids])}
 
 
@@ -146,7 +149,14 @@ class ControlTokens:
 
     @classmethod
     def of(cls, files: TokenizerFiles, inner: tokenizers.Tokenizer) -> "ControlTokens":
-        """Finds the control tokens: first by the tokenizer's names, then by ids in the generation and model configs.
+        """Returns the control tokens of a checkpoint.
+
+        End tokens are those that the tokenizer's files name and those whose ids are in generation_config.json or
+        config.json. The BOS token is found by its id only if tokenizer_config.json has no entry for it.
+
+        Args:
+            files: the checkpoint's files.
+            inner: its tokenizer.
 
         Raises:
             ModelError: a named token or an id is not in the vocabulary, or there is no end token.

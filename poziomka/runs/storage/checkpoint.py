@@ -21,7 +21,10 @@ BLOCK = 1 << 20  # bytes hashed at a time
 
 
 class OtherVersion(CheckpointError):
-    """A checkpoint is intact but has another schema version, so the run must not fall back to an older one."""
+    """A checkpoint is intact but has another schema version.
+
+    A run must then not continue from an older checkpoint, as it does if the newest one is damaged.
+    """
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Checkpoint:
 
     @classmethod
     def read(cls, folder: Path) -> "Checkpoint":
-        """Reads the checkpoint in `folder` and verifies the checksums of all its files.
+        """Returns the checkpoint in `folder` after verifying the checksums of all its files.
 
         Raises:
             CheckpointError: a file is missing, truncated or changed, or the schema version is another one.
@@ -63,15 +66,15 @@ class Checkpoint:
 def write_checkpoint(
     root: Path, step: int, write: Callable[[Path], None], state: Mapping[str, Any], score: float | None
 ) -> Checkpoint:
-    """Saves a checkpoint in `root`; its folder appears only when it is complete.
+    """Saves a checkpoint in `root` and returns it; its folder appears only when it is complete.
 
     Args:
         root: the run's folder of checkpoints.
         step: number of completed steps, part of the folder's name; an earlier checkpoint of this step is replaced.
-        write: function that writes the learner's files into the given folder; it must not use the names state.json and
-            manifest.json.
+        write: called as write(folder); writes the learner's files into that folder. It must not use the names
+            state.json and manifest.json.
         state: state of the training loop, as plain JSON values.
-        score: score of the checkpoint; a number that is not finite is stored as None.
+        score: score of the checkpoint, higher is better; None, or a number that is not finite, for no score.
 
     Raises:
         CheckpointError: `state` is not JSON.
@@ -105,7 +108,7 @@ def _state_text(step: int, state: Mapping[str, Any]) -> str:
 
 
 def _seal(folder: Path, step: int, score: float | None) -> None:
-    """Syncs every file and folder, then writes the manifest with their sizes and checksums."""
+    """Syncs every file and folder of a checkpoint, then writes its manifest with their sizes and checksums."""
     inside = sorted(folder.rglob("*"))
     files: dict[str, list[int | str]] = {}
     for path in inside:
@@ -120,7 +123,10 @@ def _seal(folder: Path, step: int, score: float | None) -> None:
 
 
 def _put(temporary: Path, final: Path) -> None:
-    """Renames a finished checkpoint to its final name; an earlier one is moved aside, and removed only afterwards."""
+    """Renames a finished checkpoint to its final name.
+
+    An earlier checkpoint of that name is first renamed, and removed only at the end.
+    """
     aside = final.with_name(final.name + REPLACED)
     if final.exists():
         remove(aside)
@@ -131,7 +137,10 @@ def _put(temporary: Path, final: Path) -> None:
 
 
 def settle(root: Path) -> None:
-    """Completes an interrupted save: restores a checkpoint that was moved aside, and removes unfinished ones."""
+    """Repairs a folder of checkpoints after an interrupted save.
+
+    Restores a checkpoint that was renamed to make room for a new one, and removes unfinished checkpoints.
+    """
     clear_temporaries(root)
     for aside in root.glob(f"step-*{REPLACED}"):
         final = aside.with_name(aside.name.removesuffix(REPLACED))
@@ -142,20 +151,22 @@ def settle(root: Path) -> None:
 
 
 def put_aside(folder: Path) -> Path:
-    """Renames a damaged checkpoint, so that a valid one can take its name; returns the new path."""
+    """Renames a damaged checkpoint, so that a valid one can have its name; returns the new path."""
     names = (f"{folder.name}{DAMAGED}{f'-{number}' if number > 1 else ''}" for number in count(1))
     aside = next(path for name in names if not (path := folder.with_name(name)).exists())
     return folder.rename(aside)
 
 
 def folders(root: Path) -> list[Path]:
-    """Returns the folders of all checkpoints, valid or not, newest first."""
+    """Returns the folders of all checkpoints in `root`, valid or not, newest first."""
     found = [path for path in root.glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
     return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
 
 
 def newest_sound(root: Path) -> tuple[Checkpoint | None, dict[Path, str]]:
-    """Returns the newest valid checkpoint (None if there are none), and the fault of each newer one by folder.
+    """Returns (newest valid checkpoint, faults of newer, damaged checkpoints by their folders).
+
+    The checkpoint is None if there are no checkpoints at all.
 
     Raises:
         CheckpointError: there are checkpoints but none is valid, or the newest intact one has another schema version.
@@ -198,7 +209,11 @@ def prune(root: Path, keep_last: int) -> None:
 
 
 def best_of(root: Path) -> Checkpoint | None:
-    """Returns the valid checkpoint with the highest score (of equal scores, the newest); None if none has a score."""
+    """Returns the valid checkpoint with the highest score (of equal scores, the newest); None if none has a score.
+
+    Raises:
+        OtherVersion: a checkpoint has another schema version.
+    """
     best: Checkpoint | None = None
     for folder in folders(root):
         try:
@@ -233,7 +248,11 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _demand_fields(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Raises CheckpointError if a manifest lacks a field, has one of another type, or names a file elsewhere."""
+    """Checks the fields of a checkpoint's manifest.
+
+    Raises:
+        CheckpointError: a field is missing or has a wrong type, or a listed file is outside the checkpoint.
+    """
     step, score, files = (manifest.get(name) for name in ("step", "score", "files"))
     wrong = ""
     if type(step) is not int or step < 0:
@@ -259,7 +278,11 @@ def _own_digest(manifest: Mapping[str, Any]) -> str:
 
 
 def _verified(folder: Path) -> dict[str, Any]:
-    """Returns the manifest after a check of the size and checksum of every file in it."""
+    """Returns the manifest of a checkpoint after verifying the size and checksum of every file that it lists.
+
+    Raises:
+        CheckpointError: a file is missing, truncated or changed, or the schema version is another one.
+    """
     manifest = _manifest(folder)
     for name, (size, digest) in manifest["files"].items():
         path = folder / name

@@ -26,7 +26,10 @@ PATIENCE = 0.5  # seconds to wait for a lock: a process just killed, or its chil
 
 @contextmanager
 def in_words(doing: str) -> Iterator[None]:
-    """Context manager that turns errors of writing into a RunError "cannot `doing`: …" with advice.
+    """Context manager that converts errors of writing files into a RunError "cannot `doing`: …" with advice.
+
+    Args:
+        doing: the action in its body, such as "save the checkpoint runs/a/checkpoints/step-000010".
 
     Raises:
         RunError: the body raised OSError, or an error of safetensors or torch for a failed write.
@@ -77,7 +80,7 @@ def sync(path: Path) -> None:
 
 
 def clear_temporaries(folder: Path) -> None:
-    """Removes the unfinished files and folders of a killed process from `folder`."""
+    """Removes from `folder` the unfinished files and folders that a killed process left."""
     for path in folder.glob(f"{TEMPORARY}*"):
         remove(path)
 
@@ -94,14 +97,14 @@ class Lock:
     """Exclusive lock on a run's folder; the operating system releases it when the process ends for any reason.
 
     Args:
-        path: the lock file.
+        path: the lock file; created if it does not exist.
 
     Raises:
         RunError: another process, or another `Run` of this process, has the lock.
     """
 
     def __init__(self, path: Path) -> None:
-        """Acquires the lock; retries for PATIENCE seconds."""
+        """Acquires the lock; retries for PATIENCE (0.5) seconds."""
         self._file = path.open("a+b", buffering=0)
         end = time.monotonic() + PATIENCE
         while not self._taken():

@@ -29,9 +29,9 @@ class Journal:
 
     Attributes:
         step: training step of the rollouts.
-        groups: the rollouts by group.
-        advantages: one value for each MODEL token, by the rollout's id for its first branch and by "id#k" for branch k;
-            branches without are absent.
+        groups: the rollouts by group: attempts at one problem.
+        advantages: advantages of branches: one number for each MODEL token of the branch. The key is the rollout's id
+            for its first branch and "ID#k" for its branch k; a branch without advantages is absent.
     """
 
     step: int
@@ -54,12 +54,13 @@ def write_journal(
     Args:
         path: the file, replaced if it exists.
         groups: the rollouts.
-        advantages: one value for each MODEL token, by the rollout's id for its first branch and by "id#k" for branch k;
-            None for none.
+        advantages: advantages of branches: one number for each MODEL token of the branch. The key is the rollout's id
+            for its first branch and "ID#k" for its branch k. None if there are none.
         step: training step of the rollouts.
 
     Raises:
-        RunError: the advantages do not match the rollouts, facts are not JSON, or the file cannot be written.
+        RunError: ids are not unique, the advantages do not match the rollouts, a problem's facts are not JSON values,
+            or the file cannot be written.
     """
     advantages = advantages or {}
     rollouts = list(chain.from_iterable(groups))
@@ -80,7 +81,9 @@ def write_journal(
 
 
 def read_journal(path: Path) -> Journal:
-    """Reads a journal file of `write_journal`; all fields are equal to those that were written.
+    """Returns the contents of a journal file written by `write_journal`.
+
+    All fields of the rollouts are restored, except `Transcript.tools`, which is not stored and is None.
 
     Raises:
         RunError: the file is missing, truncated or no journal, or of another schema_version.
@@ -100,7 +103,7 @@ def read_journal(path: Path) -> Journal:
 
 
 def journal_step(path: Path) -> int:
-    """Returns the training step of a journal, from the metadata in the file's footer alone.
+    """Returns the training step of a journal; reads only the metadata of the Parquet file, not the rollouts.
 
     Raises:
         RunError: the file is missing, truncated or no journal, or of another schema_version.
@@ -117,7 +120,7 @@ def journal_step(path: Path) -> int:
 
 
 def _arrow() -> tuple[Any, Any]:
-    """Imports pyarrow lazily, because the import takes longer than everything else in opening a run."""
+    """Returns the modules pyarrow and pyarrow.parquet, imported only here because their import is slow."""
     import pyarrow as pa  # noqa: PLC0415 the slowest part of opening a run
     import pyarrow.parquet as pq  # noqa: PLC0415 the slowest part of opening a run
 
@@ -184,7 +187,12 @@ def _schema(pa: Any, metadata: dict[str, str]) -> Any:
 
 
 def _demand_fit(path: Path, rollouts: Sequence[Rollout], advantages: Mapping[str, Sequence[float]]) -> None:
-    """Raises RunError if ids are not unique, or advantages do not match the rollouts."""
+    """Checks that the rollouts' ids are unique and that the advantages match the rollouts.
+
+    Raises:
+        RunError: an id occurs twice, a key of `advantages` names no branch, or their number is not that of MODEL
+            tokens.
+    """
     by_id = {_name(rollout, index): branch for rollout in rollouts for index, branch in enumerate(rollout.branches)}
     ids = {rollout.id for rollout in rollouts}
     if len(ids) != len(rollouts):
@@ -201,7 +209,7 @@ def _demand_fit(path: Path, rollouts: Sequence[Rollout], advantages: Mapping[str
 
 
 def _name(rollout: Rollout, index: int) -> str:
-    """Returns the key of a branch's advantages."""
+    """Returns the key of a branch's advantages: the rollout's id for its first branch, "ID#k" for branch k."""
     return f"{rollout.id}#{index}" if index else rollout.id
 
 
@@ -229,7 +237,7 @@ def _row(rollout: Rollout, advantages: Mapping[str, Sequence[float]]) -> dict[st
 
 
 def _all_spans(transcript: Transcript) -> Iterator[Span]:
-    """Yields the spans in the order of the `seconds` column: the transcript's spans, then those in `tried`."""
+    """Yields the spans of a transcript, then those in `tried`: the order of the `seconds` column."""
     yield from transcript.spans
     for tried in transcript.tried:
         yield from tried.spans
@@ -271,7 +279,10 @@ def _span_row(span: Span) -> dict[str, Any]:
 
 
 def _advantages(row: Mapping[str, Any]) -> Iterator[tuple[str, list[float] | None]]:
-    """Yields the key and advantages of each branch of a row; older journals have those of the first branch only."""
+    """Yields (key, advantages) of each branch of a row; the advantages are None if the branch has none.
+
+    Older journals have advantages of the first branch only.
+    """
     yield row["id"], row["advantages"]
     for index, branch in enumerate(row["branches"], 1):
         yield f"{row['id']}#{index}", branch.get("advantages")
@@ -290,7 +301,11 @@ def _json(values: Mapping[str, object], what: str) -> str:
 
 
 def _plain(value: object) -> object:
-    """Returns a number or an array of numpy as Python's own numbers; raises TypeError for anything else."""
+    """Returns a number or an array of numpy as Python's own numbers.
+
+    Raises:
+        TypeError: the value is anything else.
+    """
     if hasattr(value, "tolist"):
         return value.tolist()
     message = f"received a {type(value).__name__}"
@@ -324,7 +339,11 @@ def _branch(row: Mapping[str, Any], seconds: Iterator[float]) -> Branch:
 
 
 def _demand_texts(*texts: object) -> None:
-    """Raises TypeError if a value is no text, as in a damaged file."""
+    """Checks that values are strings, which they may not be in a damaged file.
+
+    Raises:
+        TypeError: a value is no string.
+    """
     for text in texts:
         if not isinstance(text, str):
             message = f"a text is a {type(text).__name__}"

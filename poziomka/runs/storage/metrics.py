@@ -22,7 +22,12 @@ OWN = ("schema_version", "step", "stage")  # reserved keys of a line
 
 
 def line_of(step: int, stage: str, metrics: Mapping[str, Any]) -> bytes:
-    """Serializes a line of metrics.jsonl; numbers that are not finite become null, as JSON cannot represent them.
+    """Returns a line of metrics.jsonl as bytes; numbers that are not finite become null.
+
+    Args:
+        step: step of the metrics.
+        stage: name of the stage.
+        metrics: numbers or texts by name.
 
     Raises:
         RunError: a metric has a reserved name, or is neither a number nor text.
@@ -48,7 +53,9 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Returns the complete lines of a metrics file, parsed, and one sentence for each part that was skipped.
+    """Returns (complete lines of a metrics file as dicts, one sentence for each part that was skipped).
+
+    Both lists are empty if there is no such file. Metrics of older runs have their present names.
 
     Raises:
         RunError: the file cannot be read, or a line has another schema_version.
@@ -58,13 +65,18 @@ def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def trim_metrics(path: Path, last: int | None) -> list[str]:
-    """Removes damaged lines and the lines of steps after `last` (None: all lines) from a metrics file.
+    """Removes damaged lines and the lines of steps after `last` from a metrics file.
+
+    Args:
+        path: the file.
+        last: step of the checkpoint from which a run resumes. `last=None`: there is no checkpoint, and all lines are
+            removed.
 
     Returns:
-        One sentence for each kind of removal.
+        Sentences for the user about the removed lines; [] if none was removed.
 
     Raises:
-        RunError: as read_metrics.
+        RunError: the file cannot be read, or a line has another schema_version.
         OSError: the file cannot be written.
     """
     pairs, notes = _lines(path)

@@ -13,7 +13,7 @@ from poziomka.runs.storage.schema import SCHEMA, demand_schema
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Writes a JSON object with its schema_version, atomically; numbers that are not finite become null.
+    """Writes a JSON object with a schema_version to a file, atomically; numbers that are not finite become null.
 
     Raises:
         RunError: the data is not JSON, or the file cannot be written.
@@ -28,7 +28,7 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Reads a JSON object of `write_json`, without its schema_version; None if there is no such file.
+    """Returns the object that `write_json` wrote, without its schema_version; None if there is no such file.
 
     Raises:
         RunError: the file is damaged, or has another schema version.

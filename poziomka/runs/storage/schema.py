@@ -11,11 +11,11 @@ def demand_schema(version: object, where: str, error: type[RunError] = RunError,
     Args:
         version: version in the file; None if it has none.
         where: name of the file, for the message.
-        error: class of the error to raise.
-        known: the version that is read.
+        error: class of the exception that is raised.
+        known: the only version that is accepted.
 
     Raises:
-        RunError: `version` is not `known`; raised as `error`.
+        RunError: of class `error`: `version` is not `known`.
     """
     if version == known and not isinstance(version, bool):
         return

@@ -7,9 +7,10 @@ from poziomka.core.transcript import Author, Transcript
 
 
 def exchange(transcript: Transcript) -> tuple[list[str], list[str]]:
-    """Returns the model's text of each turn, and the environment's reply after each turn but the last.
+    """Returns the model's text of each turn, and the environment's replies between the turns, in order.
 
-    Spans before the last one of the user or the system are ignored.
+    Spans up to the last one of the user or the system are ignored: they are the prompt. There is a reply after every
+    turn but perhaps the last.
     """
     turns: list[tuple[str, str]] = [("", "")]
     for span in transcript:

@@ -45,19 +45,22 @@ def from_gymnasium(
     actions: Sequence[str] | None = None,
     turns: int = 32,
 ) -> Task:
-    """Makes a task of several turns from a Gymnasium environment.
+    """Returns a task of several turns whose problems are episodes of a Gymnasium environment.
+
+    The model acts by writing "<act> … </act>"; the environment replies with the next observation.
 
     Args:
         name: name of the task.
         make: returns a fresh environment.
         question: the prompt; "{}" in it is replaced by the first observation.
-        scale: range of an episode's sum of rewards.
-        say: converts (environment, observation) to text; None: `str` of the observation.
-        actions: names of the discrete actions, by number; None: their numbers. Not for text actions.
-        turns: maximum turns, after which an episode is cut off and has earned nothing.
+        scale: range of an episode's sum of rewards, which is mapped to 0 to 1.
+        say: converts (environment, observation) to text; `say=None` uses `str(observation)`.
+        actions: the word for each discrete action, in the order of their numbers; `actions=None` lets the model write
+            the numbers. Only for environments with discrete actions.
+        turns: maximum turns of an episode; one that has not ended by then is UNPARSED and earns nothing.
 
     Raises:
-        TaskError: the actions are neither text nor a few choices, or are named wrongly.
+        TaskError: the action space is neither Text nor Discrete, or `actions` does not have one word per action.
     """
     played = Played(make, say or _spelled, tuple(actions or ()), turns)
     played.check()
@@ -89,12 +92,13 @@ def last_act(words: str) -> str | None:
 
 @dataclass(frozen=True)
 class Played:
-    """Replays episodes from their seeds.
+    """Replays episodes of a Gymnasium environment from their seeds.
 
     Attributes:
         make: returns a fresh environment.
         say: converts (environment, observation) to text.
-        actions: names of the discrete actions, by number; empty: their numbers.
+        actions: the word for each discrete action, in the order of their numbers; if empty, the model writes the
+            numbers.
         turns: maximum turns of an episode.
     """
 
@@ -104,10 +108,10 @@ class Played:
     turns: int
 
     def check(self) -> None:
-        """Checks that the environment's actions can be written as text.
+        """Checks that the model can write the environment's actions as text.
 
         Raises:
-            TaskError: they are neither text nor a few choices, or are named wrongly.
+            TaskError: the action space is neither Text nor Discrete, or `actions` does not have one word per action.
         """
         environment = self.make()
         space = environment.action_space
@@ -121,15 +125,17 @@ class Played:
             raise TaskError(message)
 
     def begin(self, seed: int) -> str:
-        """Returns the first observation as text."""
+        """Returns the first observation of the episode with this seed, as text."""
         return self.play(seed, []).said[0]
 
     def play(self, seed: int, acts: Sequence[str]) -> "Episode":
-        """Plays an episode with given replies of the model.
+        """Plays an episode with given replies of the model, and returns its observations and rewards.
+
+        A reply without a valid action counts as a turn, and its observation is NO_ACTION ("that is no action").
 
         Args:
             seed: seed of the episode.
-            acts: the model's replies, one a turn.
+            acts: the model's replies, one per turn; those after the episode's end or the last allowed turn are ignored.
 
         Raises:
             EnvironmentFailure: the environment raised an exception.
@@ -160,7 +166,7 @@ class Played:
         return Episode(tuple(said), earned, ended)
 
     def _action(self, space: Any, words: str) -> Any:
-        """Parses the action in a reply; None if there is no valid one."""
+        """Returns the action in a reply, as the action space represents it; None if the reply has no valid one."""
         act = last_act(words)
         if act is None:
             return None
@@ -177,9 +183,9 @@ class Episode:
     """Result of an episode.
 
     Attributes:
-        said: the observations as text: the first one, and one a turn.
+        said: the observations as text: the first one, and one for each turn.
         earned: sum of the rewards.
-        ended: whether the episode was terminated or truncated.
+        ended: whether the environment terminated or truncated the episode.
     """
 
     said: tuple[str, ...]
@@ -189,18 +195,18 @@ class Episode:
 
 @dataclass(frozen=True)
 class EpisodeScorer:
-    """Scores an episode by the sum of rewards of its replay (a scorer).
+    """Scores an episode by its sum of rewards, after replaying it from its seed (a scorer).
 
     Attributes:
         played: replays episodes.
-        scale: range of the sum of rewards.
+        scale: range of the sum of rewards, which is mapped to 0 to 1.
     """
 
     played: Played
     scale: Scale
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns the score; ERROR if the replayed observations differ from those in the transcript."""
+        """Returns the score: ERROR if the replay differs from the transcript, UNPARSED if the episode has not ended."""
         acts, heard = exchange(transcript)
         episode = self.played.play(int(str(problem.facts["seed"])), acts)
         if list(map(_shown, episode.said[1 : len(heard) + 1])) != heard[: self.played.turns]:
@@ -218,7 +224,7 @@ def _shown(words: str) -> str:
 
 
 class Episodes:
-    """An environment whose sessions are episodes (an Environment).
+    """An environment that opens one session per episode (implements `Environment`).
 
     Args:
         played: replays episodes.
@@ -234,13 +240,13 @@ class Episodes:
 
 
 class EpisodeSession:
-    """Answers the model's actions (a Session). It is stateless: it replays the actions in the transcript."""
+    """Replies to the model's actions (implements `Session`); stateless, as it replays all actions in the transcript."""
 
     def __init__(self, played: Played, problem: Problem) -> None:
         self._played, self._problem = played, problem
 
     async def reply(self, transcript: Transcript) -> Reply | None:
-        """Returns the next observation as text; NO_ACTION if the reply has no valid action, which counts as a turn.
+        """Returns the next observation as text; NO_ACTION ("that is no action") if the last turn has no valid action.
 
         Raises:
             EnvironmentFailure: the environment raised an exception.

@@ -9,7 +9,7 @@ HOW = "install verifiers and the environment, or write a Python file that makes 
 
 
 def verifiers(where: str) -> Task:
-    """Installed environments of verifiers, its older interface; the reward is the rubric's.
+    """Task of an installed environment of the library verifiers, older interface, scored by the environment's rubric.
 
     Args:
         where: id of the environment, as for `verifiers.load_environment`.
@@ -27,10 +27,10 @@ def verifiers(where: str) -> Task:
 
 
 def taskset(where: str) -> Task:
-    """Installed tasksets of verifiers, its present interface; the reward is the trace's.
+    """Task of an installed taskset of the library verifiers, present interface (verifiers.v1), scored by the taskset.
 
     Args:
-        where: id of the taskset.
+        where: id of the taskset, as in `verifiers.v1.TasksetConfig`.
 
     Raises:
         TaskError: verifiers is not installed, or the taskset cannot be loaded or adapted.

@@ -22,7 +22,7 @@ Read = Callable[[str], str | None]
 
 
 def whole(reply: str) -> str | None:
-    """Returns the whole reply, thought included, which is what trainers of other libraries pass to scorers."""
+    """Returns the reply unchanged, thought included; trainers of other libraries pass this to their scorers."""
     return reply
 
 
@@ -32,7 +32,7 @@ def after_thought(reply: str) -> str | None:
 
 
 def one_box(reply: str) -> str | None:
-    r"""Returns the answer if it is one "\boxed{…}" of at most LONGEST ASCII characters and nothing else; else None.
+    r"""Returns the answer if it is one "\boxed{…}" of at most 400 ASCII characters and nothing else; otherwise None.
 
     A box whose words change or deny its number, for example "\boxed{12\text{ million}}", gives None as well.
     """
@@ -53,5 +53,5 @@ def one_box(reply: str) -> str | None:
 
 
 def unread(read: Read) -> Score:
-    """Returns the UNPARSED score of a reply in which a reader finds no answer."""
+    """Returns the UNPARSED score for a reply in which `read` found no answer; its message names `read`."""
     return Score.unparsed(f"{getattr(read, '__name__', 'the reader')} finds no answer in the reply")

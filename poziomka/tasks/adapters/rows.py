@@ -27,7 +27,8 @@ def messages_of(prompt: object, where: str) -> tuple[Message, ...]:
         where: name of the row, for error messages.
 
     Raises:
-        TaskError: it is neither text nor messages with role and text; images and sounds are not supported.
+        TaskError: the prompt is neither a string nor messages of text with a known role; images and sounds are not
+            supported.
     """
     if isinstance(prompt, str):
         return (Message("user", prompt),)
@@ -53,21 +54,25 @@ def _message_of(message: object, where: str) -> Message:
 
 
 def spelled(prompt: Sequence[Message]) -> list[dict[str, str]]:
-    """Returns messages as dictionaries with role and content, which other libraries use."""
+    """Returns messages as dictionaries with the keys role and content, the format of other libraries."""
     return [{"role": message.role, "content": message.content} for message in prompt]
 
 
 def key_of(name: str, prompt: Sequence[Message]) -> str:
-    """Returns the key of a problem, a hash of its whole prompt, so that a prompt in two splits is detected.
+    """Returns the key of a problem: a hash of its whole prompt, so that equal prompts in two splits are detected.
 
-    White space around a message's text makes no other prompt.
+    White space at the beginning and end of a message is ignored.
+
+    Args:
+        name: name of the task.
+        prompt: the messages.
     """
     bare = [message | {"content": message["content"].strip()} for message in spelled(prompt)]
     return f"{seed_of(name, 'prompt', json.dumps(bare)):016x}"
 
 
 def held_out(name: str, key: str) -> bool:
-    """Whether a prompt belongs to the test split, for data without splits.
+    """Whether a prompt belongs to the test split, for data without splits; true for one key in 8.
 
     Args:
         name: name of the task.
@@ -77,14 +82,14 @@ def held_out(name: str, key: str) -> bool:
 
 
 def plain(columns: Row, where: str) -> dict[str, Any]:
-    """Returns columns as plain JSON data, which the journal can store.
+    """Returns columns as JSON data (strings, numbers, booleans, None, lists and dictionaries), for the journal.
 
     Args:
         columns: values by column name.
         where: name of the row, for error messages.
 
     Raises:
-        TaskError: a column contains anything else.
+        TaskError: a value cannot be serialized as JSON.
     """
     found = {}
     for column, value in columns.items():
@@ -98,13 +103,15 @@ def plain(columns: Row, where: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Shelf:
-    """Rows by split. Rows without splits are split by their prompts: one prompt in HELD_OUT is held out for test.
+    """Converts rows of a data set to problems, by split.
+
+    Rows without splits are split by a hash of their prompts: one prompt in 8 belongs to "test", the others to "train".
 
     Attributes:
         name: name of the task.
-        rows: rows, or rows by split name.
-        answer: column of the right answer, or a function that returns it for a row, as a model would write it; None:
-            unknown.
+        rows: a sequence of rows, or one sequence for each split, by the split's name.
+        answer: name of the column with the right answer, or a function that returns the right answer for a row, as a
+            model would write it. `answer=None` leaves it unknown.
 
     Raises:
         TaskError: the rows have no length or cannot be indexed, or there are none.
@@ -127,12 +134,12 @@ class Shelf:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits."""
+        """Names of the splits: those of `rows`, or train and test."""
         return tuple(self.rows) if isinstance(self.rows, Mapping) else (TRAIN, TEST)
 
     @cached_property
     def _dealt(self) -> tuple[list[int], list[int]]:
-        """Indices of the rows for training, and of those held out for test."""
+        """Indices of the rows of the train split and of the test split, for rows without splits."""
         rows = cast("Sequence[Row]", self.rows)
         keys = (key_of(self.name, messages_of(rows[i].get("prompt"), f"row {i}")) for i in range(len(rows)))
         dealt: tuple[list[int], list[int]] = ([], [])
@@ -141,7 +148,7 @@ class Shelf:
         return dealt if all(dealt) else self._dealt_by_rank()
 
     def _dealt_by_rank(self) -> tuple[list[int], list[int]]:
-        """Deals few rows whose hashes are all of one split: the prompt with the least hash is held out."""
+        """Splits rows whose prompts all hash to one split: the prompt with the least hash becomes the test split."""
         rows = cast("Sequence[Row]", self.rows)
         keys = [key_of(self.name, messages_of(rows[i].get("prompt"), f"row {i}")) for i in range(len(rows))]
         first = min(keys, key=lambda key: seed_of(self.name, "kind", key))
@@ -158,10 +165,15 @@ class Shelf:
         return len(self._indices(split))
 
     def source(self, split: str, index: int, level: int | None = None) -> Problem:
-        """Returns a row as a problem; columns other than the prompt become facts.
+        """Returns a row as a problem (a task's source); columns other than the prompt are stored in facts["columns"].
+
+        Args:
+            split: name of the split.
+            index: index of the row in the split, from 0.
+            level: ignored, as rows have no levels.
 
         Raises:
-            TaskError: the row has no prompt of text, or columns that are no plain data.
+            TaskError: the prompt is not text, a column is not JSON data, or the right answer is not a string.
         """
         number = self._indices(split)[index]
         row = (self.rows[split] if isinstance(self.rows, Mapping) else self.rows)[number]

@@ -13,18 +13,18 @@ SHOWN = 400  # maximum characters of an answer in a score
 
 @dataclass(frozen=True)
 class Scale:
-    """The range of another library's reward, weights included; the score's reward is (raw - low) / (high - low).
+    """Range of another library's reward, weights included; maps a raw reward to (raw - low) / (high - low).
 
-    A reward outside the range is a failed check with a message. It is never clipped: clipping would hide that the range
-    is wrong, and would give unlike attempts the same reward.
+    A reward outside the range makes the score an ERROR with a message. It is never clipped: clipping would hide that
+    the range is wrong, and would give unlike attempts the same reward.
 
     Attributes:
-        low: minimum reward, which becomes 0.
-        high: maximum reward, which becomes 1.
-        right: minimum reward of an answer that counts as CORRECT; None: `high`.
+        low: lowest raw reward, which becomes 0.
+        high: highest raw reward, which becomes 1.
+        right: raw reward from which an answer counts as CORRECT; `right=None` uses `high`.
 
     Raises:
-        TaskError: the numbers are not finite, or not in order.
+        TaskError: the numbers are not finite, or not low < right <= high.
     """
 
     low: float = 0.0
@@ -32,7 +32,7 @@ class Scale:
     right: float | None = None
 
     def __post_init__(self) -> None:
-        """Checks that the numbers are finite and in order."""
+        """Checks that the numbers are finite, and that low < right <= high."""
         right = self.high if self.right is None else self.right
         if not all(map(math.isfinite, (self.low, self.high, right))) or not self.low < right <= self.high:
             message = (
@@ -41,7 +41,7 @@ class Scale:
             raise TaskError(message)
 
     def score(self, raw: float, answer: str | None, parts: Mapping[str, float], why: str) -> Score:
-        """Returns the score of a raw reward; ERROR if it is outside the range.
+        """Returns the score of a raw reward: CORRECT, WRONG, UNPARSED without an answer, or ERROR out of range.
 
         Args:
             raw: reward of the other library.

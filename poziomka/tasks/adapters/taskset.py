@@ -47,17 +47,18 @@ def from_taskset(
     gold: Callable[[Any], str] | None = None,
     validated: int = 8,
 ) -> Task:
-    """Makes a task from a verifiers taskset.
+    """Returns a task whose problems and scorer are those of a verifiers taskset (verifiers.v1).
 
     Args:
         name: name of the task.
-        taskset: a `verifiers.v1.Taskset`, or one for each split, by name.
-        scale: range of a trace's reward; None: 0 to 1.
-        gold: returns the right answer for a task's data, as the model should write it; None: unknown.
-        validated: number of tasks of each taskset whose `validate` is called.
+        taskset: a `verifiers.v1.Taskset`, or one for each split, in a dictionary by split name.
+        scale: range of a trace's reward; `scale=None` uses 0 to 1.
+        gold: returns the right answer for a task's data, as the model should write it; `gold=None` leaves it unknown.
+        validated: the first so many tasks of each taskset are read twice and checked with their own `validate`.
 
     Raises:
-        TaskError: it is no such taskset, needs more than a reply, or denies the right answer of one of its own tasks.
+        TaskError: `taskset` is no such taskset, a task needs more than one reply (tools, a container, a runtime), or
+            `validate` denies the right answer of one of its own tasks.
     """
     tasksets = dict(taskset) if isinstance(taskset, Mapping) else {"": taskset}
     for split, each in tasksets.items():
@@ -97,7 +98,7 @@ def from_taskset(
 
 
 def _check_reading(taskset: Any, count: int) -> None:
-    """Raises TaskError if two readings of the first tasks differ, or if one of them cannot be adapted."""
+    """Raises TaskError if two readings of the first `count` tasks differ, or if one of them cannot be adapted."""
     first, again = (list(islice(taskset, count)) for _ in range(2))
     if [task.data for task in first] != [task.data for task in again]:
         message = f"taskset {type(taskset).__name__} gives other tasks when it is read again: seed what it draws from"
@@ -108,7 +109,7 @@ def _check_reading(taskset: Any, count: int) -> None:
 
 
 def _check(task: Any) -> None:
-    """Raises TaskError if a task needs more than a reply."""
+    """Raises TaskError if a task needs more than one reply to a prompt, such as tools, a container or a runtime."""
     # the task's package is already imported, since the task exists
     kind, name = sys.modules["verifiers.v1"].Task, type(task).__name__
     changed = [hook for hook in ("setup", "finalize") if getattr(type(task), hook) is not getattr(kind, hook)]
@@ -132,7 +133,10 @@ def _needs_runtime(function: Callable[..., Any]) -> bool:
 
 
 def _check_gold(task: Any) -> None:
-    """Raises TaskError if a task's `validate` denies its right answer; ignores None and checks that need a runtime."""
+    """Raises TaskError if a task's `validate` returns False for its right answer, or raises an exception.
+
+    A result of None, and a `validate` that needs a runtime, are accepted.
+    """
     if type(task).validate is sys.modules["verifiers.v1"].Task.validate:
         return
     try:
@@ -160,10 +164,10 @@ def _prompt(data: Any) -> tuple[Message, ...]:
 
 
 def _facts(data: Any) -> dict[str, Any]:
-    """Serializes a task's data as plain JSON data.
+    """Returns a task's data as JSON data, under the key "data".
 
     Raises:
-        TaskError: the data cannot be restored from it.
+        TaskError: the data cannot be restored from JSON.
     """
     plain = data.model_dump(mode="json")
     if type(data).model_validate(plain) != data:
@@ -174,16 +178,16 @@ def _facts(data: Any) -> dict[str, Any]:
 
 @dataclass
 class Drawn:
-    """Reads a taskset as far as needed, and splits its tasks; an endless one can only be read in order.
+    """Reads a taskset in order, as far as needed, and assigns its tasks to splits.
 
     Attributes:
         name: name of the task.
         taskset: the taskset.
-        dealt: whether its tasks are split by their prompts: into train and test, and, if it is endless and can only be
-            read in order, validation.
+        dealt: whether tasks are assigned to splits by a hash of their prompts: one in eight to test, the others to
+            train, and, if the taskset is endless, some of these to validation. If false, all tasks are of one split.
         bounded: whether the taskset ends.
-        seen: data and prompts of the tasks read so far, by split.
-        rest: iterator over the tasks not yet read; None before the first.
+        seen: (data, prompt) of the tasks read so far, by split.
+        rest: iterator over the tasks not yet read; None before the first is read.
     """
 
     name: str
@@ -194,10 +198,10 @@ class Drawn:
     rest: Iterator[Any] | None = None
 
     def at(self, split: str, index: int) -> tuple[Any, tuple[Message, ...]]:
-        """Returns the data and the prompt of a split's task.
+        """Returns the data and the prompt of the task with this index in a split.
 
         Raises:
-            TaskError: the taskset has no more tasks for this split, or an endless one gave none within PATIENCE tasks.
+            TaskError: the taskset has no more tasks for this split, or an endless one gave none within 10,000 tasks.
         """
         shelf, passed = self._shelf(split), 0
         while len(shelf) <= index:
@@ -208,21 +212,21 @@ class Drawn:
         return shelf[index]
 
     def count(self, split: str) -> int:
-        """Returns the number of tasks in a split, of a taskset that ends; reads all of it."""
+        """Returns the number of tasks in a split, after reading the whole taskset, which must end."""
         while self._read():
             pass
         return len(self._shelf(split))
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits into which tasks are split by prompt."""
+        """Names of the splits to which tasks are assigned by prompt; validation only for endless tasksets."""
         return (TRAIN, TEST) if self.bounded else SPLITS
 
     def _shelf(self, split: str) -> list[tuple[Any, tuple[Message, ...]]]:
         return self.seen[split if self.dealt and split in self.splits else TRAIN]
 
     def _read(self) -> bool:
-        """Reads one more task; returns False at the end."""
+        """Reads one more task into its split; returns False at the end of the taskset."""
         self.rest = iter(self.taskset) if self.rest is None else self.rest
         task = next(self.rest, None)
         if task is None:
@@ -250,7 +254,7 @@ class TraceScorer:
     scale: Scale
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns the score; an exception of a reward is left to `judge`, which makes it an ERROR."""
+        """Returns the score; an exception of a reward propagates to the caller, which gives the verdict ERROR."""
         task = copy.copy(self.task)
         task.data = type(task.data).model_validate(problem.facts["data"])
         trace = trace_of(task, problem, transcript)
@@ -265,7 +269,7 @@ class TraceScorer:
 
 
 def trace_of(task: Any, problem: Problem, transcript: Transcript) -> Any:
-    """Returns the `Trace` that a single-turn rollout of `task` would have produced."""
+    """Returns the `verifiers.v1.Trace` that a rollout of `task` with the transcript's reply would have produced."""
     vf = sys.modules["verifiers.v1"]
     state = sys.modules["verifiers.v1.state"].state_cls(type(task))()
     kinds = {"system": vf.SystemMessage, "user": vf.UserMessage, "assistant": vf.AssistantMessage}

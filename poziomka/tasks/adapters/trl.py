@@ -50,19 +50,22 @@ def from_trl(
     read: Read = whole,
     gold: Gold = None,
 ) -> Task:
-    """Makes a task from rows and reward functions in the form that TRL's GRPOTrainer takes.
+    """Returns a task from rows and reward functions in the form that TRL's GRPOTrainer takes.
 
     Args:
         name: name of the task.
-        rows: a data set, or one for each split, by name; without splits, one prompt in eight is held out for "test".
+        rows: a data set, or a dictionary with one for each split. Without splits, one prompt in eight belongs to
+            "test".
         reward_funcs: one function, or several.
-        reward_weights: one weight for each function; None: 1 each.
-        scale: range of the weighted sum; None: 0 to 1. A sum outside is a failed check and is never clipped.
-        read: selects the part of a reply that the functions receive; `whole` is as in GRPOTrainer.
-        gold: the column of the right answer as the model should write it, or a function of the row; None: unknown.
+        reward_weights: one weight for each function; `reward_weights=None` weights each with 1.
+        scale: range of the weighted sum; `scale=None` uses 0 to 1. A sum outside is an ERROR and is never clipped.
+        read: selects the part of a reply that the functions receive; the default, `whole`, does as GRPOTrainer.
+        gold: name of the column with the right answer, or a function that returns it for a row, as the model should
+            write it; `gold=None` leaves it unknown.
 
     Raises:
-        TaskError: there is no function, a weight is missing, or a function cannot be called here.
+        TaskError: there is no function, a weight is missing, there are no rows, or a function cannot be used here: a
+            reward model, or one with a parameter that only a trainer can supply.
     """
     functions: tuple[Function, ...] = tuple(reward_funcs) if isinstance(reward_funcs, Sequence) else (reward_funcs,)
     weights = tuple(reward_weights) if reward_weights is not None else (1.0,) * len(functions)
@@ -77,7 +80,7 @@ def from_trl(
 
 
 def _check(function: object) -> None:
-    """Raises TaskError for a reward function that GRPOTrainer accepts but that is no pure function of the reply."""
+    """Raises TaskError for a reward model, and for a function with a parameter that depends on the trainer's state."""
     if isinstance(function, str) or hasattr(function, "forward") or not callable(function):
         message = f"a reward function is called: received {type(function).__name__} (reward models are not supported)"
         raise TaskError(message)
@@ -93,7 +96,7 @@ def _name(function: object) -> str:
 
 
 def _named(functions: Sequence[Function]) -> dict[str, Function]:
-    """Returns functions by name; a repeated name, which TRL allows, gets a number."""
+    """Returns functions by name; the second of the same name, which TRL allows, becomes NAME#2, and so on."""
     found: dict[str, Function] = {}
     for function in functions:
         name, number = _name(function), 1
@@ -111,7 +114,7 @@ class Weighted:
     Attributes:
         functions: reward functions by name.
         weights: one weight for each function.
-        scale: range of the sum.
+        scale: range of the sum, which is mapped to 0 to 1.
         read: selects the part of a reply that the functions receive.
     """
 
@@ -121,7 +124,7 @@ class Weighted:
     read: Read
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns the score; an exception of a function is left to `judge`, which makes it an ERROR."""
+        """Returns the score; an exception of a function propagates to the caller, which gives the verdict ERROR."""
         shown = self.read(transcript.reply)
         if shown is None:
             return unread(self.read)
@@ -137,7 +140,7 @@ class Weighted:
         return self.scale.score(raw, split_thought(transcript.reply)[1], parts | told.metrics, why[:SHOWN])
 
     async def _ask(self, call: Mapping[str, Any]) -> list[float | None]:
-        """Calls every function, coroutines concurrently, and returns their rewards."""
+        """Calls every function, coroutines concurrently, and returns their rewards in order, None included."""
 
         async def ask(name: str, function: Function) -> float | None:
             said = function(**call)
@@ -148,10 +151,10 @@ class Weighted:
 
 @dataclass
 class Told:
-    """Collects the columns and metrics that reward functions log.
+    """Collects the columns and metrics that reward functions log during one call.
 
     Attributes:
-        lines: logged columns, one a line.
+        lines: one line per logged column: its name and its values.
         metrics: logged metrics, by name.
     """
 
@@ -159,16 +162,22 @@ class Told:
     metrics: dict[str, float] = field(default_factory=dict)
 
     def extra(self, column: str, values: Sequence[object]) -> None:
-        """Stores a column of the completions table as a line (TRL's `log_extra`)."""
+        """Stores a logged column as a line of text, for the score's explanation (stands in for TRL's `log_extra`)."""
         self.lines.append(f"{column} {', '.join(map(str, values))}")
 
     def metric(self, name: str, value: float) -> None:
-        """Stores a metric as a part of the score (TRL's `log_metric`)."""
+        """Stores a logged metric, for the score's parts, as "metric/NAME" (stands in for TRL's `log_metric`)."""
         self.metrics[f"metric/{name}"] = float(value)
 
 
 def _arguments(problem: Problem, transcript: Transcript, shown: str) -> dict[str, Any]:
-    """Returns the keyword arguments that GRPOTrainer passes to a reward function, for one completion."""
+    """Returns the keyword arguments that GRPOTrainer passes to a reward function: lists of length 1, for one reply.
+
+    Args:
+        problem: source of the prompt and of the columns.
+        transcript: source of the token IDs.
+        shown: the part of the reply that the functions receive.
+    """
     columns: Mapping[str, Any] = problem.facts["columns"]  # type: ignore[assignment]  # as rows.py has made it
     chat = problem.facts["chat"]
     return {
@@ -179,7 +188,7 @@ def _arguments(problem: Problem, transcript: Transcript, shown: str) -> dict[str
 
 
 def _ids(transcript: Transcript) -> list[int] | None:
-    """Returns the token IDs of the reply; None if a span has none, so that a function that needs them fails visibly."""
+    """Returns the token IDs of the reply; None if a span has text without token IDs."""
     spoken: list[int] = []
     for span in transcript:
         if span.author in (Author.USER, Author.SYSTEM):
@@ -192,7 +201,7 @@ def _ids(transcript: Transcript) -> list[int] | None:
 
 
 def _only(name: str, said: object) -> float | None:
-    """Returns the only reward in the return value of a function.
+    """Returns the reward in a function's return value, which must be a sequence of one.
 
     Raises:
         TaskError: there is not exactly one reward, or it is neither a finite number nor None.

@@ -55,20 +55,22 @@ def from_verifiers(
     gold: Gold = None,
     stop: Sequence[str] = (),
 ) -> Task:
-    """Makes a task from a verifiers environment.
+    """Returns a task whose problems and scorer are those of a verifiers environment (older interface).
 
     Args:
         name: name of the task.
         environment: an environment from `load_environment`; its evaluation rows are the split "test". Without any, one
-            prompt in eight is held out for it.
-        scale: range of the rubric's reward; None: 0 to 1.
-        read: selects the part of a reply that the environment receives; `whole` is as in verifiers. It applies to
-            single turns only.
-        gold: the column of the right answer as the model should write it, or a function of the row; None: unknown.
-        stop: strings that end the model's turn, for environments of several turns.
+            prompt in eight belongs to "test".
+        scale: range of the rubric's reward; `scale=None` uses 0 to 1.
+        read: selects the part of a reply that the environment receives; the default, `whole`, does as verifiers. It is
+            used for environments of a single turn only.
+        gold: name of the column with the right answer, or a function that returns it for a row, as the model should
+            write it; `gold=None` leaves it unknown.
+        stop: strings that end the model's turn; required for environments of several turns, and only for these.
 
     Raises:
-        TaskError: it is no such environment, or one that cannot be adapted.
+        TaskError: `environment` is not an environment of verifiers, or cannot be adapted: it has tools, group rewards
+            or no reward function, or groups several environments.
     """
     kinds = {kind.__name__ for kind in type(environment).__mro__}
     if "Environment" not in kinds or not hasattr(environment, "rubric"):
@@ -138,7 +140,7 @@ def watched(rubric: Any, failures: list[str]) -> Any:
     """Returns a copy of a rubric that records exceptions of its functions and starts no process.
 
     Args:
-        rubric: the rubric.
+        rubric: the rubric of a verifiers environment.
         failures: list to which a message is appended for each exception or failed check.
     """
     twin = copy.copy(rubric)
@@ -208,7 +210,7 @@ class Listening(logging.Logger):
 
 # ------------------------------------------------------------------------------------------------------------- turns
 class NotSaid(Exception):
-    """The environment waits for a turn that the model has not written yet.
+    """Raised in a replay when the environment needs a turn that the model has not written yet.
 
     Args:
         messages: the prompt of that turn.
@@ -221,24 +223,24 @@ class NotSaid(Exception):
 
 @dataclass
 class Played:
-    """A verifiers environment that is replayed with given turns of the model.
+    """Replays rollouts of a verifiers environment with given turns of the model.
 
     Attributes:
         environment: the environment.
-        failures: exceptions and failed checks of its rubric since the last `judge` began.
+        failures: messages of exceptions and failed checks of its rubric in the latest call of `judge`.
     """
 
     environment: Any
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Makes the copy of the rubric that records failures."""
+        """Copies the rubric, so that it records failures."""
         kind = next(kind for kind in type(self.environment).__mro__ if kind.__name__ == "Environment")
         self.root = kind.__module__.rpartition(".envs.")[0]
         self.rubric = watched(self.environment.rubric, self.failures)
 
     async def play(self, problem: Problem, said: Sequence[str], *, cut: bool = False) -> Any:
-        """Returns the state of a rollout with given turns of the model.
+        """Replays a rollout with given turns of the model, and returns the environment's final state.
 
         Args:
             problem: the problem.
@@ -246,7 +248,7 @@ class Played:
             cut: whether the last turn was cut off at its length limit.
 
         Raises:
-            NotSaid: the environment waits for another turn.
+            NotSaid: the environment needs another turn.
             EnvironmentFailure: the environment failed.
         """
         columns: Mapping[str, Any] = problem.facts["columns"]  # type: ignore[assignment]  # as rows.py has made it
@@ -258,13 +260,13 @@ class Played:
         return state
 
     async def judge(self, state: Any) -> None:
-        """Runs the rubric, which writes reward and metrics into a state."""
+        """Runs the rubric, which writes "reward" and "metrics" into `state`, a result of `play`."""
         self.failures.clear()
         await self.rubric.score_rollout(state)
         await self.rubric.cleanup(state)
 
     def _client(self, left: list[str], *, cut: bool) -> Any:
-        """Returns a client that replays the given turns."""
+        """Returns a verifiers client that takes its replies from `left`, one by one, instead of calling a model."""
         # the environment's package is already imported, since the environment exists
         kind = sys.modules[f"{self.root}.clients"].Client
         types = sys.modules[f"{self.root}.types"]
@@ -283,12 +285,12 @@ class Played:
 
 @dataclass(frozen=True)
 class RubricScorer:
-    """Scores a transcript by the environment's own rollout and rubric (a scorer).
+    """Scores a transcript by replaying the environment's rollout and running its rubric (a scorer).
 
     Attributes:
-        played: the environment.
-        scale: range of the rubric's reward.
-        read: selects the part of a reply that the environment receives.
+        played: replays the environment.
+        scale: range of the rubric's reward, which is mapped to 0 to 1.
+        read: selects the part of a reply that the environment receives; for a single turn only.
     """
 
     played: Played
@@ -296,7 +298,7 @@ class RubricScorer:
     read: Read
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns the score; an exception of the environment is left to `judge`, which makes it an ERROR."""
+        """Returns the score; an exception of the environment propagates to the caller, which makes it an ERROR."""
         shown = self.read(transcript.reply)
         if shown is None:
             return unread(self.read)
@@ -322,7 +324,11 @@ class RubricScorer:
 
 
 def between(completion: Sequence[Any]) -> list[list[Any]]:
-    """Returns the environment's messages after each turn of the model."""
+    """Returns the environment's messages after each turn of the model, one list per turn.
+
+    Args:
+        completion: messages of a rollout after its prompt; those with the role "assistant" are the model's.
+    """
     found: list[list[Any]] = []
     for message in completion:
         if message.role == "assistant":
@@ -333,16 +339,16 @@ def between(completion: Sequence[Any]) -> list[list[Any]]:
 
 
 def shown(messages: Sequence[Any]) -> str:
-    """Returns the text by which an environment's messages appear in an exchange."""
+    """Returns messages of an environment as one text for a transcript, with line feeds around each message."""
     said = [message.content if isinstance(message.content, str) else "" for message in messages]
     return "\n".join(("", *said, "")) if said else ""
 
 
 class Turns:
-    """A verifiers environment of several turns (an Environment).
+    """An environment that replays a verifiers environment of several turns (implements `Environment`).
 
     Args:
-        played: the environment.
+        played: replays the verifiers environment.
         stop: strings that end the model's turn.
     """
 
@@ -351,12 +357,12 @@ class Turns:
         self.stop = stop
 
     def open(self, problem: Problem) -> "TurnSession":
-        """Returns a session for a problem."""
+        """Returns a session for a problem, which replays the verifiers environment."""
         return TurnSession(self.played, problem)
 
 
 class TurnSession:
-    """Answers the model's turns (a Session). It is stateless: it replays the turns in the transcript."""
+    """Replies to the model's turns (implements `Session`); stateless, as it replays all turns in the transcript."""
 
     def __init__(self, played: Played, problem: Problem) -> None:
         self._played, self._problem = played, problem

@@ -36,15 +36,18 @@ def from_verl(
     read: Read = whole,
     gold: Gold = None,
 ) -> Task:
-    """Makes a task from verl's rows and scoring function.
+    """Returns a task from verl's rows and scoring function.
 
     Args:
         name: name of the task.
-        rows: a data set, or one for each split, by name; without splits, one prompt in eight is held out for "test".
-        compute_score: function of data_source, solution_str, ground_truth and extra_info.
-        scale: range of its scores; None: 0 to 1. A score outside is a failed check and is never clipped.
-        read: selects the part of a reply that the function receives; `whole` is as in verl.
-        gold: the column of the right answer as the model should write it, or a function of the row; None: unknown.
+        rows: a data set, or a dictionary with one for each split. Without splits, one prompt in eight belongs to
+            "test".
+        compute_score: function of the keywords data_source, solution_str, ground_truth and extra_info, or a coroutine
+            function. It returns a number, or a mapping with the number "score".
+        scale: range of its scores; `scale=None` uses 0 to 1. A score outside is an ERROR and is never clipped.
+        read: selects the part of a reply that the function receives; the default, `whole`, does as verl.
+        gold: name of the column with the right answer, or a function that returns it for a row, as the model should
+            write it; `gold=None` leaves it unknown.
 
     Raises:
         TaskError: there are no rows.
@@ -61,7 +64,7 @@ def from_verl(
 
 
 def _given(problem: Problem) -> dict[str, Any]:
-    """Returns the arguments of `compute_score` that come from a row.
+    """Returns the keyword arguments of `compute_score` that a problem's row determines: all but solution_str.
 
     Raises:
         TaskError: the row has no data_source or no ground truth.
@@ -77,11 +80,11 @@ def _given(problem: Problem) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Computed:
-    """Scores a reply by `compute_score` (a scorer).
+    """Scores a reply by verl's `compute_score` (a scorer).
 
     Attributes:
         compute_score: scoring function with verl's signature.
-        scale: range of its scores.
+        scale: range of its scores, which is mapped to 0 to 1.
         read: selects the part of a reply that the function receives.
     """
 
@@ -90,7 +93,7 @@ class Computed:
     read: Read
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns the score; an exception of the function is left to `judge`, which makes it an ERROR."""
+        """Returns the score; an exception of the function propagates to the caller, which gives the verdict ERROR."""
         shown = self.read(transcript.reply)
         if shown is None:
             return unread(self.read)

@@ -44,11 +44,11 @@ SAMPLES = Path(__file__).parent / "samples"
 
 
 def read_program(reply: str) -> str | None:
-    """Returns the program in the answer after the thought; None if there is none or more than one.
+    """Returns the Python program in the answer after the thought; None if there is not exactly one.
 
-    The program is the content of the only code block, with or without words around it, or the whole answer. Its syntax
-    is not checked here. A program with characters that look like others (digits of another script, a minus sign that is
-    no hyphen, invisible characters) is rejected.
+    The program is the content of the only code block, with or without words around it, or the whole answer. An answer
+    of more than 50,000 characters is rejected. So is a program with characters that look like others (digits of another
+    script, a minus sign that is no hyphen, invisible characters). The syntax is not checked here.
     """
     answer = split_thought(reply)[1]
     if answer is None or len(answer) > LONGEST:
@@ -71,14 +71,19 @@ def _misleads(letter: str) -> bool:
 
 # ------------------------------------------------------------------------------------------------------------- judging
 def exam_of(problem: Problem, *, turned: bool) -> Exam:
-    """Returns the tests of a problem, in reverse order if `turned`."""
+    """Returns the tests of a problem, as the sandbox's examiner runs them; with `turned` in reverse order."""
     facts = cast("Mapping[str, str]", problem.facts)
     checks = tuple(cast("Sequence[str]", problem.facts["checks"]))
     return Exam((facts["name"],), checks[::-1] if turned else checks, facts["setup"], facts["given"])
 
 
 def scorer_of(examiner: Examiner, *, turned: bool = False) -> Scorer:
-    """Returns a scorer with reward 1 for a program that passes all tests."""
+    """Returns a scorer that gives reward 1 to a program that passes all tests of its problem, and 0 to others.
+
+    Args:
+        examiner: runs the program and the tests in sandboxed processes.
+        turned: run the tests in reverse order.
+    """
 
     def scorer(problem: Problem, transcript: Transcript) -> Score:
         program = read_program(transcript.reply)
@@ -96,7 +101,7 @@ def scorer_of(examiner: Examiner, *, turned: bool = False) -> Scorer:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the data set's solution of the problem, with an empty thought."""
+    """Returns an empty thought, and the data set's solution as the answer."""
     return "", cast("str", problem.facts["solution"])
 
 
@@ -109,12 +114,12 @@ JUDGED = (
 
 
 def coding_task(name: str, read: Callable[[str], Sequence[Problem]], limits: tuple[str, ...]) -> Task:
-    """Returns a task of writing functions, from the problems of each split.
+    """Returns a task of writing Python functions, scored by tests in a sandbox.
 
     Args:
         name: name of the task.
         read: returns the problems of a split, the same on every call; empty if there is no such split.
-        limits: limitations of results on this task, besides those in JUDGED.
+        limits: sentences about limitations of results on this task, in addition to those of all tasks of functions.
 
     Raises:
         EnvironmentFailure: programs cannot be sandboxed here; the message gives the reason.
@@ -168,11 +173,11 @@ def humaneval_problem(row: Row) -> Problem:
 
 
 def humaneval(where: str) -> Task:
-    """Functions to complete, HumanEval: 164 problems for evaluation, split "test", and none to train on.
+    """Task of completing Python functions (HumanEval), scored by tests: 164 problems, all of the split "test".
 
     Args:
         where: the file HumanEval.jsonl.gz, gzipped or not, a folder with it, or "openai_humaneval" for the data set on
-            the hub.
+            the Hugging Face hub.
 
     Raises:
         TaskError: the problems cannot be read.
@@ -187,7 +192,7 @@ def humaneval(where: str) -> Task:
 
 
 def _file(path: Path, *names: str) -> Path:
-    """Returns the first of `names` that exists in a folder; a path that is not a folder is returned unchanged."""
+    """Returns the first file of `names` that exists in a folder; a path that is not a folder is returned unchanged."""
     found = [path / name for name in names if (path / name).exists()]
     return (found or [path / names[0]])[0] if path.is_dir() else path
 
@@ -197,7 +202,7 @@ MBPP_HOW = f"name the file mbpp.jsonl, mbpp:PATH, or the hub's mbpp:{MBPP}"
 
 
 def mbpp_problem(row: Row) -> Problem | None:
-    """Converts a row of MBPP into a problem; None if its tests need more than one function of plain data.
+    """Converts a row of MBPP into a problem; returns None if its tests need more than one function of plain data.
 
     Raises:
         TaskError: a field is missing, or the tests are not valid Python.
@@ -227,14 +232,18 @@ def mbpp_problem(row: Row) -> Problem | None:
 
 
 def mbpp(where: str) -> Task:
-    """Short functions to write, MBPP: its splits by number are train, validation, test and prompt.
+    """Task of writing short Python functions from a description (MBPP), scored by tests.
+
+    The splits are ranges of the data set's task_id: "prompt" is 1 to 10, "test" 11 to 510, "validation" 511 to 600 and
+    "train" 601 to 974. Problems whose tests need more than one function of plain data are left out, and training
+    problems whose question is in another split.
 
     Args:
-        where: the file mbpp.jsonl, a folder with it, "google-research-datasets/mbpp" for the data set on the hub, or
-            "sample" for our own problems in the format of MBPP.
+        where: the file mbpp.jsonl, a folder with it, "google-research-datasets/mbpp" for the data set on the Hugging
+            Face hub, or "sample" for our own few problems in the format of MBPP.
 
     Raises:
-        TaskError: the problems cannot be read, or two have the same number.
+        TaskError: the problems cannot be read, or two have the same task_id.
         EnvironmentFailure: programs cannot be sandboxed here; the message gives the reason.
     """
     folder = SAMPLES / "mbpp" if where == "sample" else expanded(where, TaskError)
@@ -271,7 +280,12 @@ def mbpp(where: str) -> Task:
 
 
 def _left_out(keys: Collection[str], why: str) -> tuple[str, ...]:
-    """Returns a tuple with one sentence about the problems that are left out; empty if there are none."""
+    """Returns one sentence, in a tuple, about problems that are left out of the task; () if there are none.
+
+    Args:
+        keys: keys of these problems.
+        why: reason, as a clause that follows "as".
+    """
     if not keys:
         return ()
     first = sorted(keys, key=lambda key: (len(key), key))[:5]
@@ -280,7 +294,7 @@ def _left_out(keys: Collection[str], why: str) -> tuple[str, ...]:
 
 
 def _text(problem: Problem) -> str:
-    """Returns the question of a problem in lower case, without its last line, which names the function."""
+    """Returns a question for comparison: in lower case, without its last line, which names the function."""
     return " ".join(problem.prompt[-1].content.rpartition("\n")[0].lower().split())
 
 

@@ -16,7 +16,7 @@ SLOW = 8  # one problem in this many is also tried with programs that use up the
 
 
 def _frames() -> bytes:
-    """Returns forged messages, as the scorer's processes exchange them about a program that passes its tests."""
+    """Returns forged messages of the scorer's processes, which claim that a program passes its tests."""
     said = (
         ["passed", "", 9],
         [0, "loaded"],
@@ -81,7 +81,7 @@ def texts():
 
 
 def mistakes(problem: Problem) -> Mapping[str, str]:
-    """Returns programs that must score 0 on a problem that asks for a function, by a description of the fault."""
+    """Returns programs that must score 0 on a problem that requires a function, keyed by a description of the fault."""
     name, solution = cast("str", problem.facts["name"]), cast("str", problem.facts["solution"])
     found = dict(_functions(name))
     checks = "\n".join(cast("list[str]", problem.facts["checks"]))
@@ -176,7 +176,7 @@ sys.settrace(lambda *_: None)
 
 
 def _broken(name: str, after: int = 0) -> str:
-    """Returns code that wraps a correct function and changes its result in every call after the first `after`."""
+    """Returns code that wraps a correct function `name` and changes the result of every call after `after` calls."""
     return f"""
 right_, calls_ = {name}, []
 def broken_(value):
@@ -201,7 +201,11 @@ def {name}(*arguments, **named):
 
 
 def slow(name: str) -> Mapping[str, str]:
-    """Returns wrong programs that use up the time limit or much of it, by a description of the fault."""
+    """Returns wrong programs that use up the time limit or memory, keyed by a description of the fault.
+
+    Args:
+        name: name of the function that the programs define.
+    """
     define = f"def {name}(*arguments, **named):\n    "
     return {
         "hangs at once": f"while True:\n    pass\n{define}pass",
@@ -220,7 +224,7 @@ def slow(name: str) -> Mapping[str, str]:
 
 # ------------------------------------------------------------------------------------------------------ whole programs
 def whole_mistakes(problem: Problem) -> Mapping[str, str]:
-    """Returns programs that must score 0 on a problem scored by a program's output, by a description of the fault."""
+    """Returns whole programs that must score 0 by their output, keyed by a description of the fault."""
     tests = cast("list[Mapping[str, object]]", problem.facts["tests"])
     solution = cast("str", problem.facts["solution"])
     public = {str(test["input"]): str(test["output"]) for test in tests if test["public"]}

@@ -1,4 +1,4 @@
-"""What the tests of functions need of a program: which names, and whether they pass it anything but plain data."""
+"""Analysis of test code: which functions it calls, and whether it passes them anything but plain data."""
 
 import ast
 import builtins
@@ -22,10 +22,14 @@ LAZY = frozenset(("range", "map", "filter", "zip", "enumerate", "reversed", "ite
 
 
 def python_of(code: str, what: str) -> ast.Module:
-    """Returns code as a tree.
+    """Parses Python code into a syntax tree.
+
+    Args:
+        code: the code.
+        what: name of the code in the error message.
 
     Raises:
-        TaskError: it is no Python.
+        TaskError: the code is not valid Python.
     """
     try:
         return ast.parse(code)
@@ -35,13 +39,20 @@ def python_of(code: str, what: str) -> ast.Module:
 
 
 def functions_of(code: str, setup: str, tests: Sequence[str], where: str) -> tuple[list[str], int]:
-    """Returns the names that tests need a program for, the function of the first one first, and how many arguments.
+    """Returns the names that a program must define to pass the tests, and the number of arguments of the first.
 
-    They are what tests use and neither Python nor they themselves define, and what the solution defines: some are
-    called as a function of Python's own.
+    The first name is that of the function that the first test calls; the others follow in alphabetical order. These are
+    names that the tests use and do not define and Python does not provide, and functions of the solution that the tests
+    use, even if Python has one of that name.
+
+    Args:
+        code: the data set's solution.
+        setup: code that runs before the tests.
+        tests: code of each test.
+        where: location of the problem, for error messages.
 
     Raises:
-        TaskError: they are no Python, or call no function.
+        TaskError: some code is not valid Python, or the first test calls no function of the program.
     """
     trees = [python_of(code, f"a test of {where}") for code in (setup, *tests)]
     tables = [_names(code, f"a test of {where}") for code in (setup, *tests)]
@@ -58,10 +69,14 @@ def functions_of(code: str, setup: str, tests: Sequence[str], where: str) -> tup
 
 
 def _names(code: str, what: str) -> tuple[set[str], set[str]]:
-    """Returns the names that code uses and looks up in its module, and those that it binds there.
+    """Returns the global names that code uses, and those that it binds at module level.
+
+    Args:
+        code: Python code.
+        what: name of the code in the error message.
 
     Raises:
-        TaskError: it is no Python.
+        TaskError: the code is not valid Python.
     """
     try:
         top = symtable.symtable(code, what, "exec")
@@ -79,12 +94,12 @@ def _names(code: str, what: str) -> tuple[set[str], set[str]]:
 
 
 def passes_code(tests: Sequence[str], name: str, setup: str = "") -> bool:
-    """Whether tests call a function of the program with a function, a class or a range, which are no plain data.
+    """Whether tests call the program's function with a function, a class or an iterator, which are not plain data.
 
     Args:
-        tests: code.
-        name: of the program's function.
-        setup: code that runs before them.
+        tests: code of each test.
+        name: name of the program's function.
+        setup: code that runs before the tests.
     """
     nodes = [node for text in (setup, *tests) for node in ast.walk(ast.parse(text))]
     code = _names_of_code(nodes) | {name}
@@ -100,7 +115,7 @@ def _is_lazy(node: ast.expr) -> bool:
 
 
 def _bindings(nodes: Sequence[ast.AST]) -> Iterator[tuple[str, ast.expr | None]]:
-    """Yields names that code binds, each with the expression whose value it gets; None where there is none."""
+    """Yields the names that code binds, each with the expression it is bound to; None for a parameter of a function."""
     for node in nodes:
         targets: list[ast.expr] = []
         value: ast.expr | None = None
@@ -128,9 +143,11 @@ def _bound(target: ast.expr, value: ast.expr | None) -> Iterator[tuple[str, ast.
 
 
 def _names_of_code(nodes: Sequence[ast.AST]) -> set[str]:
-    """Returns the names that are no plain data: functions and classes, defined, imported, Python's own or bound.
+    """Returns the names that refer to functions and classes, which are not plain data.
 
-    Of classes that the tests define, "Name()" is there too: their instances are no plain data either.
+    These are names that are defined, imported, built in or bound to such a value.
+
+    For each class that the tests define, "NAME()" is included too, because its instances are not plain data.
     """
     bindings = list(_bindings(nodes))
     builtin = {name for name, held in vars(builtins).items() if callable(held) and held not in TYPES.values()}
@@ -147,7 +164,12 @@ def _names_of_code(nodes: Sequence[ast.AST]) -> set[str]:
 
 
 def _is_code(node: ast.AST, names: Collection[str]) -> bool:
-    """Whether an expression gives a function, an instance of a class of the tests, or plain data that holds one."""
+    """Whether an expression evaluates to a function, an instance of a class of the tests, or a list of these.
+
+    Args:
+        node: the expression.
+        names: names that do not refer to plain data, from `_names_of_code`.
+    """
     match node:
         case ast.Lambda():
             return True

@@ -27,15 +27,15 @@ Examples = tuple[tuple[Numbers, Numbers], ...]
 
 
 def fault_of(interpreter: Interpreter, source: str, examples: Sequence[tuple[Sequence[int], Sequence[int]]]) -> str:
-    """Returns the reason why the function f of a source is wrong, in one line; "" if every output is exactly right.
+    """Returns the reason why the function f of a program is wrong, in one line; "" if every output is exactly right.
 
     Args:
-        interpreter: opens a fresh console for the source.
+        interpreter: opens a fresh console for the program.
         source: Python code that defines f.
         examples: input lists with the expected outputs.
 
     Raises:
-        EnvironmentFailure: the interpreter failed, which is no fault of the source.
+        EnvironmentFailure: the interpreter failed, which is no fault of the program.
     """
     console = interpreter.open()
     try:
@@ -52,7 +52,7 @@ def fault_of(interpreter: Interpreter, source: str, examples: Sequence[tuple[Seq
 
 
 def examples_of(problem: Problem) -> Examples:
-    """Returns a problem's lists, shown and hidden, with the outputs of a correct program."""
+    """Returns a problem's input lists, first the shown and then the hidden ones, with the expected outputs."""
     rows = [row for which in ("shown", "hidden") for row in cast("Sequence[Sequence[Numbers]]", problem.facts[which])]
     return tuple((tuple(given), tuple(wanted)) for given, wanted in rows)
 
@@ -62,7 +62,7 @@ def _program(problem: Problem) -> Program:
 
 
 def _others(problem: Problem) -> Examples:
-    """Returns random lists for the audit, with outputs of the second interpreter, `compiled`."""
+    """Returns 40 random lists for the audit scorer, with outputs of the second interpreter, `compiled`."""
     random = random_of("list_functions", "audit", problem.key, cast("int", problem.facts["index"]))
     rows = [tuple(random.randrange(10) for _ in range(random.randint(0, 8))) for _ in range(OTHERS)]
     does = compiled(_program(problem))
@@ -70,7 +70,7 @@ def _others(problem: Problem) -> Examples:
 
 
 def asked(problem: Problem) -> str:
-    """Returns the question: the meanings of the program's words, in order, and one example."""
+    """Returns the question in words: the meanings of the program's words, in order, and one example."""
     steps = "\n".join(f"{place}. {MEANINGS[word]}" for place, word in enumerate(_program(problem), 1))
     given, wanted = examples_of(problem)[0]
     return (
@@ -81,11 +81,11 @@ def asked(problem: Problem) -> str:
 
 
 def scorer_of(interpreter: Interpreter, *, other: bool = False) -> Scorer:
-    """Returns a scorer with reward 1 for a function that returns every output exactly.
+    """Returns a scorer that gives reward 1 to a Python function whose outputs are all exactly right, and 0 to others.
 
     Args:
         interpreter: runs the function.
-        other: use other lists, with outputs of the language's second interpreter, `compiled`.
+        other: test it on 40 other lists, with outputs of the language's second interpreter, `compiled` (for audits).
     """
 
     def scorer(problem: Problem, transcript: Transcript) -> Score:
@@ -102,17 +102,17 @@ def scorer_of(interpreter: Interpreter, *, other: bool = False) -> Scorer:
 
 
 def fenced(program: Sequence[str]) -> str:
-    """Returns a program as an answer: Python in a fenced code block."""
+    """Returns a program of the list language as an answer: a Python function in a fenced code block."""
     return f"```python\n{in_python(program)}\n```"
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the function, one statement for each step, without a thought and without a code fence."""
+    """Returns an empty thought and, as the answer, a right Python function with one statement per step, unfenced."""
     return "", in_python(_program(problem))
 
 
 def mistakes(problem: Problem) -> dict[str, str]:
-    """Returns answers that must score 0, by a description of the fault: programs close to the right one, and tricks."""
+    """Returns answers that must score 0, keyed by the fault: programs close to the right one, and tricks."""
     program, examples = _program(problem), examples_of(problem)
     others = [each for each in neighbours(program) if not fits(each, examples)]
     table = {given: list(wanted) for given, wanted in examples[:3]}
@@ -132,10 +132,12 @@ def mistakes(problem: Problem) -> dict[str, str]:
 
 
 def list_functions(where: str) -> Task:
-    """Python functions on lists to write from a description, tested in an interpreter: list_functions:monty.
+    """Task of writing Python functions on lists from a description, tested in an interpreter: list_functions:monty.
+
+    The level, 1 to 4, is the number of steps in the description.
 
     Args:
-        where: name of the interpreter.
+        where: name of the sandboxed interpreter.
 
     Raises:
         SettingsError: no interpreter has this name.

@@ -73,7 +73,7 @@ Program = tuple[str, ...]
 
 
 def in_python(program: Sequence[str]) -> str:
-    """Returns a program as a Python function f(x), which does not modify its argument.
+    """Returns the code of a Python function f(x) that does the same as a program, without modifying its argument.
 
     Raises:
         KeyError: a word is not in the language.
@@ -82,11 +82,11 @@ def in_python(program: Sequence[str]) -> str:
 
 
 def run(program: Sequence[str], numbers: Sequence[int]) -> Numbers:
-    """Returns the output of a program for a list; the empty program returns the list unchanged.
+    """Returns the output list of a program for an input list; the empty program returns the list unchanged.
 
     Args:
-        program: words of WORDS.
-        numbers: digits.
+        program: words of the list language (`WORDS`).
+        numbers: digits, 0 to 9.
 
     Raises:
         KeyError: a word is not in the language.
@@ -99,7 +99,7 @@ def run(program: Sequence[str], numbers: Sequence[int]) -> Numbers:
 
 # -------------------------------------------------------------------------------------------- the second interpreter
 def compiled(program: Sequence[str]) -> Callable[[Sequence[int]], list[int]]:
-    """Returns a program as a function of lists: a second interpreter, independent of `run`, to check it against.
+    """Compiles a program into a function of lists, independently of `run`, so that the two can check each other.
 
     Raises:
         KeyError: a word is not in the language.
@@ -123,7 +123,7 @@ def _then(change: Callable[[list[int]], None], after: Callable[[list[int]], list
 
 
 def _each(table: str) -> Callable[[list[int]], None]:
-    """Returns an in-place map of each digit d to `table[d]`."""
+    """Returns a function that replaces each digit d of a list by `table[d]`, in place."""
 
     def change(row: list[int]) -> None:
         for place, number in enumerate(row):
@@ -133,7 +133,7 @@ def _each(table: str) -> Callable[[list[int]], None]:
 
 
 def _keep(kept: str) -> Callable[[list[int]], None]:
-    """Returns an in-place filter that removes every number that is not a digit of `kept`."""
+    """Returns a function that removes every digit that is not in `kept` from a list, in place."""
 
     def change(row: list[int]) -> None:
         for place in range(len(row) - 1, -1, -1):

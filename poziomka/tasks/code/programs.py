@@ -37,7 +37,7 @@ Test = Mapping[str, object]
 
 
 def same_output(output: str, expected: str) -> bool:
-    """Whether an output matches the expected one: the same words in every line; empty lines at the end are ignored."""
+    """Whether an output has the same words in every line as the expected one; empty lines at the end are ignored."""
     return _words(output) == _words(expected)
 
 
@@ -49,7 +49,11 @@ def _words(text: str) -> list[list[str]]:
 
 
 def problem_of(row: Row) -> Problem:
-    """Converts a row into a problem.
+    """Converts a row of a problem file into a problem.
+
+    Args:
+        row: location for error messages, and an object with `question`, `tests` and optionally `solution`, `thought`
+            and `level`; see the module.
 
     Raises:
         TaskError: there is no question or no hidden test with an output, or a field has a wrong type.
@@ -86,10 +90,10 @@ def _test(test: object, where: str) -> Test:
 
 
 def scorer_of(place: Sandlocked, *, turned: bool = False) -> Scorer:
-    """Returns a scorer with reward 1 for a program whose output is right in every test.
+    """Returns a scorer that gives reward 1 to a program whose output is right in every test, and 0 to others.
 
     Args:
-        place: runs the programs; its time limit holds for all tests together.
+        place: runs the programs in sandboxed processes; its time limit in seconds is for all tests together.
         turned: run the tests in reverse order.
     """
 
@@ -123,7 +127,7 @@ def _difference(output: bytes, expected: str) -> str:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the thought, "" if there is none, and the solution of the problem's row."""
+    """Returns the thought and the solution of the problem's row; each is "" if the row has none."""
     return cast("str", problem.facts["thought"]), cast("str", problem.facts["solution"])
 
 
@@ -134,11 +138,11 @@ JUDGED = (
 
 
 def programs(where: str) -> Task:
-    """Whole programs to write, scored by hidden inputs and outputs, from files of JSON lines.
+    """Task of writing whole Python programs, scored by their output for hidden inputs, from files of JSON lines.
 
     Args:
-        where: a folder with train.jsonl and test.jsonl; one file, for evaluation only; or "sample" for the samples in
-            the package.
+        where: a folder with train.jsonl and test.jsonl; one file, for evaluation only; or "sample" for the few problems
+            in the package.
 
     Raises:
         TaskError: the problems cannot be read.

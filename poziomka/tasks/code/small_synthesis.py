@@ -53,7 +53,7 @@ SYMBOLS = (*map(str, range(BASE)), *DIALECT, ">", ";", "(", ")", "ok", "x")
 
 @cache
 def behaviours(words: int) -> frozenset[tuple[Numbers, ...]]:
-    """Returns the distinct tuples of outputs that programs of up to `words` words have on the probe lists."""
+    """Returns the distinct behaviours (outputs on the probe lists) of programs of up to `words` words."""
     found = {probes()}
     latest = set(found)
     for _ in range(words):
@@ -63,17 +63,17 @@ def behaviours(words: int) -> frozenset[tuple[Numbers, ...]]:
 
 
 def named(outputs: object) -> str:
-    """Returns a hash, as 16 hexadecimal digits, that names the outputs of a program."""
+    """Returns a hash that identifies a program's outputs, as 16 hexadecimal digits."""
     return f"{seed_of('small_synthesis', 'behaviour', str(outputs)):016x}"
 
 
 def held_out(name: str) -> bool:
-    """Whether the behaviour (or, for one word, the problem) with this hash belongs to the test split."""
+    """Whether the behaviour (or, for programs of one word, the problem) with this hash belongs to the test split."""
     return seed_of("small_synthesis", "held out", name) % HELD_OUT == 0
 
 
 def _program(random: Random, level: int) -> tuple[Program, str]:
-    """Returns a program that needs exactly `level` words, and the hash of its outputs on the probe lists."""
+    """Returns a random program that needs exactly `level` words, and the hash of its outputs on the probe lists."""
     while True:
         program = tuple(random.choice(DIALECT) for _ in range(level))
         does = tuple(run(program, row) for row in probes())
@@ -82,13 +82,13 @@ def _program(random: Random, level: int) -> tuple[Program, str]:
 
 
 def _kind(problem: Problem) -> str:
-    """Returns the value that no two splits share: the program's behaviour or, for one word, the problem's key."""
+    """Returns the value that no two splits share: the behaviour's hash or, for one word, the problem's key."""
     program = tuple(cast("list[str]", problem.facts["program"]))
     return problem.key if problem.level == 1 else named(tuple(run(program, row) for row in probes()))
 
 
 def _examples(random: Random, program: Program) -> tuple[Examples, Examples] | None:
-    """Returns shown and hidden examples; None if the shown ones do not distinguish the program from its neighbours."""
+    """Returns shown and hidden examples; None if a program that differs in one word fits only the shown ones."""
 
     def of(count: int, shortest: int, longest: int) -> Examples:
         lengths = [random.randint(shortest, longest) for _ in range(count)]
@@ -100,7 +100,13 @@ def _examples(random: Random, program: Program) -> tuple[Examples, Examples] | N
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:
-    """Returns the problem of a split, an index and a level; deterministic."""
+    """Returns the problem with a given index of a split (a task's source); the same on every call.
+
+    Args:
+        split: name of the split.
+        index: from 0.
+        level: number of words of the program, 1 or 2; `level=None` draws it.
+    """
     drawn = random_of("small_synthesis", split, index, "level").randint(*LEVELS) if level is None else level
     random = random_of("small_synthesis", split, index, drawn)
     while True:
@@ -117,7 +123,11 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
 
 
 def scorer_of(interpreter: Interpreter) -> Scorer:
-    """Returns a scorer with reward 1 for a program whose Python translation returns every output exactly."""
+    """Returns a scorer that gives reward 1 to a program of at most 6 words whose outputs are all exactly right.
+
+    Args:
+        interpreter: runs the program, translated to Python.
+    """
 
     def scorer(problem: Problem, transcript: Transcript) -> Score:
         program = read_program(transcript.reply)
@@ -135,9 +145,10 @@ def scorer_of(interpreter: Interpreter) -> Scorer:
 
 # ------------------------------------------------------------------------------------------------------ written out
 def trace(program: Program, shown: Examples) -> str:
-    """Returns the trace of a program on the shown examples, up to the first failure.
+    """Returns the trace of a program on the shown examples, up to the first failure: "up 4 2 5 sort 2 4 5 > 5 x".
 
-    Each word is followed by its output. After ">" come the expected digits, up to the first that differs.
+    Each word is followed by its output. After ">" come the expected digits, up to the first that differs, and "ok" or
+    "x".
     """
     words: list[str] = []
     for given, wanted in shown:
@@ -153,7 +164,7 @@ def trace(program: Program, shown: Examples) -> str:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the traces of up to TRIED failed candidates and of the right program, and the program.
+    """Returns the traces of up to 6 failed candidates and of the right program as the thought, and the program.
 
     Candidates are drawn at random from all programs: the demonstration shows how to run and check a program, and hardly
     how to guess one.
@@ -172,10 +183,12 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 
 
 def small_synthesis(where: str) -> Task:
-    """Programs from examples for a tiny model, tested in an interpreter: small_synthesis:monty. Levels are words.
+    """Task of finding programs from two examples, for tiny models; tested in an interpreter: small_synthesis:monty.
+
+    The level, 1 or 2, is the number of words of the program.
 
     Args:
-        where: name of the interpreter.
+        where: name of the sandboxed interpreter.
 
     Raises:
         SettingsError: no interpreter has this name.

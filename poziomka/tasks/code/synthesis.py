@@ -48,13 +48,16 @@ def _numbers(random: Random, shortest: int, longest: int) -> Numbers:
 # ---------------------------------------------------------------------------------------------- programs and examples
 @cache
 def probes() -> tuple[Numbers, ...]:
-    """Returns the fixed lists whose outputs define a program's behaviour."""
+    """Returns the 24 fixed lists whose outputs define a program's behaviour."""
     return tuple(_numbers(random_of("synthesis", "probe", place), 1, 6) for place in range(24))
 
 
 @cache
 def behaviours(words: int) -> frozenset[tuple[Numbers, ...]]:
-    """Returns the distinct outputs on the probes of all programs of up to `words` words; 0.1 s for three words."""
+    """Returns the distinct behaviours (outputs on the probe lists) of programs of up to `words` words.
+
+    Takes 0.1 s for three words.
+    """
     found = {probes()}
     latest = set(found)
     for _ in range(words):
@@ -76,7 +79,7 @@ def fits(program: Sequence[str], examples: Examples) -> bool:
 
 
 def _program(random: Random, level: int, *, held_out: bool) -> tuple[Program, str]:
-    """Returns a program that needs exactly `level` words, and the hash of its outputs on the probes."""
+    """Returns a random program that needs exactly `level` words, and the hash of its outputs on the probe lists."""
     while True:
         program = tuple(random.choice(tuple(WORDS)) for _ in range(level))
         does = tuple(run(program, row) for row in probes())
@@ -88,7 +91,7 @@ def _program(random: Random, level: int, *, held_out: bool) -> tuple[Program, st
 
 
 def _examples(random: Random, program: Program) -> tuple[Examples, Examples] | None:
-    """Returns shown and hidden examples; None if the shown ones do not distinguish the program from its neighbours."""
+    """Returns shown and hidden examples; None if a program that differs in one word fits only the shown ones."""
 
     def of(count: int, shortest: int, longest: int) -> Examples:
         rows = [_numbers(random, shortest, longest) for _ in range(count)]
@@ -99,7 +102,10 @@ def _examples(random: Random, program: Program) -> tuple[Examples, Examples] | N
 
 
 def tell_apart(shown: Examples, hidden: Examples, others: Iterable[Program]) -> bool:
-    """Whether the examples all differ and each of `others` that fits the shown examples fits the hidden ones too."""
+    """Whether no program of `others` fits the shown examples and misses a hidden one.
+
+    False also if two shown outputs or two inputs are equal.
+    """
     if len({wanted for _, wanted in shown}) < len(shown):
         return False
     if len({given for given, _ in shown + hidden}) < len(shown) + len(hidden):
@@ -109,12 +115,12 @@ def tell_apart(shown: Examples, hidden: Examples, others: Iterable[Program]) -> 
 
 # --------------------------------------------------------------------------------------------------------- problems
 def in_symbols(shown: Examples) -> str:
-    """Returns the question in symbols, for a model that is trained from scratch."""
+    """Returns the question in symbols, " 3 1 4 > 4 1 3 ; 2 7 5 > 5 7 2", for a model that is trained from scratch."""
     return " " + " ; ".join(f"{_spell(given)} > {_spell(wanted)}".strip() for given, wanted in shown)
 
 
 def in_words(shown: Examples) -> str:
-    """Returns the question with an explanation of the language."""
+    """Returns the question in English, with an explanation of the language, for a pretrained model."""
     meanings = "\n".join(f"{word}: {meaning}" for word, meaning in MEANINGS.items())
     examples = "\n".join(f"{list(given)} -> {list(wanted)}" for given, wanted in shown)
     return (
@@ -159,7 +165,7 @@ def _made_with(problem: Problem) -> Program:
 
 # ---------------------------------------------------------------------------------------------------------- scoring
 def read_program(reply: str) -> Program | str:
-    """Parses the answer after the thought as a program; returns an error message if it is not one.
+    """Parses the answer after the thought as a program; returns an error message instead if it is not one.
 
     The answer must be words of the language in round brackets, separated by single spaces. The number of words is not
     checked.
@@ -176,7 +182,7 @@ def read_program(reply: str) -> Program | str:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Returns reward 1 for a program of at most LONGEST words that reproduces every output, shown and hidden."""
+    """Returns reward 1 for a program of at most 6 words that reproduces every output, shown and hidden."""
     program = read_program(transcript.reply)
     if isinstance(program, str):
         return Score.unparsed(program)
@@ -192,7 +198,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def audit(problem: Problem, transcript: Transcript) -> Score:
-    """Scores with the second interpreter, on the problem's lists and 40 more of up to 8 numbers."""
+    """Returns a second score, by the independent interpreter, on the problem's lists and 40 more of up to 8 numbers."""
     words = transcript.answer.replace("(", "( ").replace(")", " )").split()
     inside = words[1:-1]
     if len(words) < 3 or (words[0], words[-1]) != ("(", ")") or not set(inside) <= MEANINGS.keys():
@@ -211,13 +217,16 @@ def audit(problem: Problem, transcript: Transcript) -> Score:
 
 
 def spell(program: Sequence[str]) -> str:
-    """Returns a program in the format of an answer: "( word word )"."""
+    """Returns a program of the list language in the format of an answer: "( word word )"."""
     return f"( {' '.join(program)} )"
 
 
 # ------------------------------------------------------------------------------------------------------ written out
 def trace(program: Program, shown: Examples) -> str:
-    """Returns the trace of a program on the shown examples, each word before its output, up to the first failure."""
+    """Returns the trace of a program on the shown examples, up to the first failure.
+
+    Each word is followed by its output, and each example by "ok" or "x".
+    """
     words: list[str] = []
     for given, wanted in shown:
         row = given
@@ -231,10 +240,10 @@ def trace(program: Program, shown: Examples) -> str:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the traces of up to TRIED failed candidates and of a right program, and that program.
+    """Returns the traces of up to 4 failed candidates and of a right program as the thought, and that program.
 
-    Failed candidates are drawn near the program that the problem was made with. Better guesses, and when a candidate
-    has been checked enough, are left to reinforcement learning.
+    Failed candidates are drawn near the program that the problem was made with. Reinforcement learning has to find
+    better guesses, and when a candidate has been checked enough.
     """
     shown, hidden = _given(problem, "shown"), _given(problem, "hidden")
     program = _made_with(problem)
@@ -254,7 +263,10 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 
 
 def mistakes(problem: Problem) -> dict[str, str]:
-    """Returns answers that must score 0; each program among them was run and misses an output, or is too long."""
+    """Returns answers that must score 0, keyed by a description of the fault.
+
+    Each program among them was run and misses an output, or is too long.
+    """
     shown, hidden = _given(problem, "shown"), _given(problem, "hidden")
     program = _made_with(problem)
     wrong = {
@@ -297,10 +309,13 @@ def _task(name: str, ask: Callable[[Examples], str], symbols: tuple[str, ...]) -
 
 
 def synthesis() -> Task:
-    """Programs from examples: find words that map lists as three examples show; many are right. Levels are words."""
+    """Task of finding a program of a few words from three examples, for models trained from scratch.
+
+    Many programs are right. The level, 1 to 4, is the number of words of the program.
+    """
     return _task("synthesis", in_symbols, SYMBOLS)
 
 
 def synthesis_in_words() -> Task:
-    """Programs from examples, with the language explained: the problems of synthesis for pretrained models."""
+    """Task of finding a program from three examples, with its language explained: `synthesis` for pretrained models."""
     return _task("synthesis_in_words", in_words, ())

@@ -46,17 +46,27 @@ Pairs = list[tuple[int, int]]  # signal, return
 
 # ---------------------------------------------------------------------------------------------------------- planting
 def returns(random: Random, signals: Sequence[int], strength: int, noise: float) -> list[int]:
-    """Returns simulated returns of the market for some signals."""
+    """Returns simulated returns of the market, one per signal: strength * signal + Gaussian noise, rounded.
+
+    Args:
+        random: source of the noise.
+        signals: signals of the periods.
+        strength: the planted strength.
+        noise: standard deviation of the noise.
+    """
     return [round(strength * signal + random.gauss(0.0, noise)) for signal in signals]
 
 
 def fitted(pairs: Pairs) -> int:
-    """Returns the strength with the least squared error on a history; the lower one of a tie."""
+    """Returns the strength (-2, -1, 1 or 2) with the least squared error on a history of (signal, return) pairs.
+
+    Of two strengths with equal errors the lower one is returned.
+    """
     return min(STRENGTHS, key=lambda strength: sum((got - strength * signal) ** 2 for signal, got in pairs))
 
 
 def profit(positions: Sequence[int], outcomes: Sequence[int]) -> float:
-    """Returns the profit of positions for the returns `outcomes`, less the price of risk.
+    """Returns the profit of positions, the sum of p * r - p * p / 2 over positions p and the returns r in `outcomes`.
 
     Profit is linear in the returns, so expected returns give the expected profit.
     """
@@ -64,12 +74,18 @@ def profit(positions: Sequence[int], outcomes: Sequence[int]) -> float:
 
 
 def best(signals: Sequence[int], strength: int) -> list[int]:
-    """Returns the positions with the highest expected profit, which are the expected returns."""
+    """Returns the positions with the highest expected profit, which equal the expected returns, strength * signal."""
     return [strength * signal for signal in signals]
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:
-    """Returns a problem; no two splits share a sequence of best positions."""
+    """Returns a problem (a task's source); no two splits share a sequence of best positions.
+
+    Args:
+        split: name of the split.
+        index: from 0.
+        level: standard deviation of the noise, 1 to 6; `level=None` draws it uniformly.
+    """
     drawn = random_of("market", split, index, "level").randint(*LEVELS) if level is None else level
     random = random_of("market", split, index, drawn)
     while True:
@@ -111,9 +127,9 @@ def _spell(positions: Sequence[int]) -> str:
 
 # ---------------------------------------------------------------------------------------------------------- scoring
 def read_positions(reply: str) -> list[int] | None:
-    """Parses the answer after the thought as whole numbers; None for anything else.
+    """Parses the answer after the thought as whole numbers on one line; returns None for anything else.
 
-    The numbers are on one line, separated by a space or a comma. Their count and size are not checked here.
+    The numbers are separated by a space or a comma. Their count and size are not checked here.
     """
     answer = split_thought(reply)[1]
     if answer is None or len(answer) > LONGEST or not ANSWER.fullmatch(answer):
@@ -122,7 +138,11 @@ def read_positions(reply: str) -> list[int] | None:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Rewards the fraction of the optimum's expected profit; `parts` has realised and expected profit of both."""
+    """Returns the positions' expected profit as a fraction of the best possible one, clipped to 0 to 1, as the reward.
+
+    A fraction of 0.8 or more is CORRECT. The score's `parts` have realised and expected profit, of these positions and
+    of the best ones.
+    """
     positions = read_positions(transcript.reply)
     signals = cast("list[int]", problem.facts["signals"])
     if positions is None or len(positions) != len(signals):
@@ -146,7 +166,10 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def audit(problem: Problem, transcript: Transcript) -> Score:
-    """Scores from the prompt alone, without the planted strength; finds each best position by exhaustive search."""
+    """Returns a second score, from the prompt alone, without the planted strength.
+
+    Fits the strength to the history, and finds each best position by exhaustive search.
+    """
     words = transcript.answer.replace(", ", " ").replace(",", " ").split(" ")
     if not set(words) <= {str(position) for position in range(-LIMIT, LIMIT + 1)}:
         return Score.unparsed("not positions within the limit")
@@ -168,7 +191,7 @@ def audit(problem: Problem, transcript: Transcript) -> Score:
 
 # ------------------------------------------------------------------------------------------------------ written out
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the least-squares sums of the history, pair by pair, and the positions that follow from them."""
+    """Returns the least-squares sums of the history as the thought, and the best positions as the answer."""
     lines, both, squares = [], 0, 0
     for signal, got in cast("list[tuple[int, int]]", problem.facts["history"]):
         both, squares = both + signal * got, squares + signal * signal
@@ -180,7 +203,7 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 
 
 def mistakes(problem: Problem) -> dict[str, str]:
-    """Returns answers that must score 0: malformed, beyond the limit, flat, or against the signal."""
+    """Returns answers that must score 0, by the fault: malformed, beyond the limit, flat, or against the signal."""
     gold = [int(word) for word in problem.answer.split()]
     return {
         "the opposite of the best": _spell([-position for position in gold]),
@@ -203,7 +226,7 @@ LIMITS = (
 
 
 def market() -> Task:
-    """A market with a weak planted signal: position sizes for an unseen stretch. Levels are the noise."""
+    """Task of choosing position sizes in a market with a weak planted signal; the level, 1 to 6, is the noise."""
     return Task(
         "market",
         source,

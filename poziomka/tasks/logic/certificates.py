@@ -40,7 +40,13 @@ ANSWER = re.compile(rf"{PAIR}(?: ?, ?{PAIR})*")
 # -------------------------------------------------------------------------------------------------------- constraints
 @dataclass(frozen=True)
 class Setting:
-    """The variables of a problem: whole numbers within `bounds` (None: all whole numbers), and truth values."""
+    """The variables of a problem, with their ranges.
+
+    Attributes:
+        numbers: names of the variables that are whole numbers.
+        truths: names of the variables that are truth values.
+        bounds: lowest and highest value of every number; `bounds=None` allows all whole numbers.
+    """
 
     numbers: tuple[str, ...]
     truths: tuple[str, ...]
@@ -48,42 +54,42 @@ class Setting:
 
     @classmethod
     def of(cls, shape: tuple[int, int], bounds: tuple[int, int] | None) -> "Setting":
-        """Returns the setting with the given numbers of numeric variables and of truth values."""
+        """Returns the setting with `shape[0]` numbers, named x, y, z, u, v, and `shape[1]` truth values, named p, q."""
         return cls(tuple("xyzuv"[: shape[0]]), tuple("pq"[: shape[1]]), bounds)
 
     @classmethod
     def in_facts(cls, problem: Problem) -> "Setting":
-        """Returns the setting of a problem, from its facts."""
+        """Returns the setting that is stored in a problem's facts."""
         facts = cast("Mapping[str, Any]", problem.facts)
         bounds = facts["bounds"] and (facts["bounds"][0], facts["bounds"][1])
         return cls(tuple(facts["numbers"]), tuple(facts["truths"]), bounds)
 
     @property
     def facts(self) -> dict[str, object]:
-        """The setting as plain data, for a problem's facts."""
+        """The setting as JSON data, for a problem's facts."""
         bounds = None if self.bounds is None else list(self.bounds)
         return {"numbers": list(self.numbers), "truths": list(self.truths), "bounds": bounds}
 
     @property
     def domains(self) -> dict[str, Sequence[int | bool]]:
-        """The possible values of each variable; for numbers without bounds, the range of hidden assignments."""
+        """The possible values by variable; for numbers without bounds -20 to 20, the range of hidden assignments."""
         low, high = self.bounds or WHOLE
         numbers: dict[str, Sequence[int | bool]] = dict.fromkeys(self.numbers, range(low, high + 1))
         return numbers | dict.fromkeys(self.truths, (False, True))
 
     def draw(self, random: Random) -> dict[str, int | bool]:
-        """Returns a random assignment."""
+        """Returns a random assignment: a value for each variable, by name."""
         return {name: random.choice(values) for name, values in self.domains.items()}
 
     def say(self) -> str:
-        """Returns a description of the variables for the prompt."""
+        """Returns the variables as text for the prompt: "whole numbers x, y from 0 to 9 and truth values p"."""
         within = "" if self.bounds is None else f" from {self.bounds[0]} to {self.bounds[1]}"
         numbers = f"whole numbers {', '.join(self.numbers)}{within}"
         return numbers + (f" and truth values {', '.join(self.truths)}" if self.truths else "")
 
 
 def _atom(random: Random, setting: Setting, hidden: Assignment) -> list[Any]:
-    """Returns a random relation between a sum of terms and a number near its value under the hidden assignment."""
+    """Returns a random relation of a sum of terms to a number near its value under the hidden assignment."""
     names = random.sample(setting.numbers, random.randint(1, min(3, len(setting.numbers))))
     if len(names) > 1 and random.random() < 0.2:
         terms: list[list[Any]] = [[1, *sorted(names[:2])]]
@@ -108,9 +114,10 @@ def _constraint(random: Random, setting: Setting, hidden: Assignment) -> Constra
 
 
 def draw_constraints(random: Random, setting: Setting) -> tuple[list[Constraint], list[dict[str, int | bool]]]:
-    """Returns constraints with few solutions, and those solutions.
+    """Returns random constraints with few solutions, and all their solutions.
 
-    Every constraint after the first few rules out some of the remaining solutions, so that none is redundant.
+    There are at most 12 solutions, and at most one per 50 possible assignments. Every constraint after the first few
+    rules out some of the remaining solutions, so that none is redundant.
     """
     hidden = setting.draw(random)
     size = prod(len(values) for values in setting.domains.values())
@@ -134,12 +141,12 @@ def draw_constraints(random: Random, setting: Setting) -> tuple[list[Constraint]
 
 
 def numbered(constraints: Sequence[Constraint]) -> str:
-    """Returns constraints as numbered lines of text."""
+    """Returns constraints as numbered lines of text, "1. x + y <= 7"."""
     return "\n".join(f"{number}. {say(constraint)}" for number, constraint in enumerate(constraints, 1))
 
 
 def form_of(setting: Setting) -> str:
-    """Returns the format of an answer: "x = ..., p = true/false"."""
+    """Returns the format of an answer, for the prompt: "x = ..., p = true/false"."""
     return ", ".join(
         [*(f"{name} = ..." for name in setting.numbers), *(f"{name} = true/false" for name in setting.truths)]
     )
@@ -165,7 +172,7 @@ def read_assignment(answer: str, setting: Setting) -> dict[str, int | bool] | No
 
 
 def outside(assignment: Assignment, setting: Setting) -> str | None:
-    """Returns the name of the first number that is out of bounds; None if there is none."""
+    """Returns the name of the first number of an assignment that is out of bounds; None if there is none."""
     if setting.bounds is None:
         return None
     low, high = setting.bounds
@@ -173,10 +180,13 @@ def outside(assignment: Assignment, setting: Setting) -> str | None:
 
 
 def search(random: Random, constraints: Sequence[Constraint], setting: Setting) -> tuple[list[str], Assignment | None]:
-    """Runs a local search; returns its trace, one line per assignment, and the solution, None if it found none.
+    """Runs a local search for an assignment that satisfies all constraints; at most 24 assignments are tried.
 
     Each step reports the first constraint that fails and changes one of its variables to the value under which the most
     constraints hold.
+
+    Returns:
+        The trace, one line per assignment, and the solution; None instead of the solution if none was found.
     """
     tried = setting.draw(random)
     lines: list[str] = []

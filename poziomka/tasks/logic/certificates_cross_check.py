@@ -10,12 +10,15 @@ VALUES = {"true": True, "false": False}
 
 
 def said_after(transcript: Transcript) -> str:
-    """Returns the last LONGEST characters of a reply, after its thought."""
+    """Returns the reply's text after its thought, at most the last 1,000 characters."""
     return transcript.reply.rpartition("</think>")[2].strip()[-LONGEST:]
 
 
 def read_pairs(transcript: Transcript, names: Sequence[str]) -> dict[str, int | bool] | None:
-    """Returns the values of the named variables anywhere in an answer; None unless each has exactly one."""
+    """Returns the value of each named variable, from "x = 3" or "p: true" anywhere in the answer after the thought.
+
+    Returns None unless each of the variables has exactly one value, and no other variable has one.
+    """
     found: dict[str, int | bool] = {}
     said = said_after(transcript).replace("−", "-")
     for name, value in re.findall(r"\b([a-z])\b\s*[=:]\s*(-?\d+|[Tt]rue|[Ff]alse|TRUE|FALSE)", said, re.ASCII):

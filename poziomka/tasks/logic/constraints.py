@@ -32,7 +32,7 @@ EFFORT = 2_000_000  # resource limit of the solver, in its own units, the same o
 
 # --------------------------------------------------------------------------------------------------------- evaluation
 def value_of(terms: Sequence[Sequence[Any]], assignment: Assignment) -> int:
-    """Returns the value of a sum of products under an assignment."""
+    """Returns the value of a sum of products, such as [[2, "x"], [-1, "y", "z"]] for 2*x - y*z, under an assignment."""
     total = 0
     for coefficient, *names in terms:
         product = int(coefficient)
@@ -43,7 +43,11 @@ def value_of(terms: Sequence[Sequence[Any]], assignment: Assignment) -> int:
 
 
 def holds(constraint: Constraint, assignment: Assignment) -> bool:
-    """Whether a constraint holds under an assignment of all its variables."""
+    """Whether a constraint is true under an assignment of all its variables.
+
+    A constraint is a variable's name, a relation such as ["<=", [[2, "x"], [-1, "y"]], 7] for 2*x - y <= 7, or one of
+    ["not", C], ["or", C, D], ["if", C, D] and ["iff", C, D].
+    """
     if isinstance(constraint, str):
         return bool(assignment[constraint])
     kind, first, *rest = constraint
@@ -59,7 +63,7 @@ def holds(constraint: Constraint, assignment: Assignment) -> bool:
 
 
 def check_of(constraint: Constraint) -> Callable[[Assignment], bool]:
-    """Returns `holds` for one constraint as a closure, which is faster for many assignments."""
+    """Returns a function that does the same as `holds` for one constraint; it is faster for many assignments."""
     if isinstance(constraint, str):
         return lambda assignment: bool(assignment[constraint])
     kind, first, *rest = constraint
@@ -85,7 +89,7 @@ def check_of(constraint: Constraint) -> Callable[[Assignment], bool]:
 
 
 def names_in(constraint: Constraint) -> frozenset[str]:
-    """Returns the variables of a constraint."""
+    """Returns the names of the variables of a constraint."""
     if isinstance(constraint, str):
         return frozenset((constraint,))
     kind, first, *rest = constraint
@@ -97,9 +101,13 @@ def names_in(constraint: Constraint) -> frozenset[str]:
 def models(
     constraints: Sequence[Constraint], domains: Mapping[str, Sequence[int | bool]]
 ) -> Iterator[dict[str, int | bool]]:
-    """Yields every assignment that satisfies all constraints.
+    """Yields every assignment that satisfies all constraints, by backtracking over the variables.
 
-    Backtracking over the variables; the next variable is the one that makes most constraints checkable.
+    The next variable is the one that makes most constraints checkable.
+
+    Args:
+        constraints: the constraints.
+        domains: possible values by variable.
     """
     needs = [names_in(constraint) for constraint in constraints]
     names: list[str] = []
@@ -129,14 +137,18 @@ def models(
 
 
 def _readiness(name: str, names: Sequence[str], needs: Sequence[frozenset[str]], size: int) -> tuple[int, int, int]:
-    """Returns a sort key of a variable: constraints that become checkable, few values, constraints that contain it."""
+    """Returns a variable's sort key for `models`; the variable with the largest key comes next.
+
+    The key prefers a variable that makes many constraints checkable, then few values, then occurrence in many
+    constraints.
+    """
     known = {*names, name}
     return sum(name in need and need <= known for need in needs), -size, sum(name in need for need in needs)
 
 
 # -------------------------------------------------------------------------------------------------------------- words
 def say_terms(terms: Sequence[Sequence[Any]]) -> str:
-    """Returns a sum as text: "2*x - y*z"."""
+    """Returns a sum of products as text: "2*x - y*z"."""
     text = ""
     for coefficient, *names in terms:
         size = abs(int(coefficient))
@@ -166,10 +178,14 @@ def say_assignment(assignment: Assignment) -> str:
 
 # ------------------------------------------------------------------------------------------------------------- solver
 class Solver:
-    """The solver z3 for our constraints."""
+    """The solver z3, applied to constraints of this module's format."""
 
     def __init__(self, numbers: Sequence[str], bounds: tuple[int, int] | None) -> None:
-        """Declares the numeric variables and their bounds; None for all whole numbers.
+        """Declares the numeric variables.
+
+        Args:
+            numbers: names of the variables.
+            bounds: lowest and highest value of each; `bounds=None` allows all whole numbers.
 
         Raises:
             TaskError: z3 is not installed.
@@ -185,10 +201,14 @@ class Solver:
         self.bounds = bounds
 
     def satisfiable(self, constraints: Sequence[Constraint], given: Assignment | None = None) -> bool:
-        """Whether all constraints can hold, with the values of some variables given.
+        """Whether some assignment satisfies all constraints.
+
+        Args:
+            constraints: the constraints.
+            given: fixed values of some or all variables.
 
         Raises:
-            TaskError: the solver finds no answer within its resource limit.
+            TaskError: the solver finds no answer within its resource limit, about a second.
         """
         solver = self.z3.Solver(ctx=self.context)
         solver.set("rlimit", EFFORT)

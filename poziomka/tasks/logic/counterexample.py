@@ -51,7 +51,15 @@ SLACK = (0, 0, 0, 1)  # distance of a bound from the tightest one that is valid 
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:
-    """Returns a problem; of every two consecutive indices one claim is valid, and no two splits share premises."""
+    """Returns a problem (a task's source); of every two consecutive indices one claim is valid and one is not.
+
+    No two splits share premises.
+
+    Args:
+        split: name of the split.
+        index: from 0.
+        level: 1 to 6; `level=None` draws it uniformly.
+    """
     level = random_of(NAME, split, index, "level").randint(1, len(SHAPES)) if level is None else level
     random = random_of(NAME, split, index, level)
     valid = (index % 2 == 0) == (random_of(NAME, split, index // 2, "which").random() < 0.5)
@@ -75,7 +83,7 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
 
 
 def _split_of(premises: int) -> str:
-    """Returns the split for a hash of premises.
+    """Returns the split for a hash of premises, "train", "validation" or "test".
 
     The validation split is made here, and not by `Task`, so that in each split one of two neighbours is valid.
     """
@@ -85,7 +93,11 @@ def _split_of(premises: int) -> str:
 
 
 def _finite(random: Random, setting: Setting, *, valid: bool) -> tuple[list[Constraint], Constraint, dict[str, object]]:
-    """Returns premises with few solutions, a bound of a sum over those, and a solution at which the sum is extreme."""
+    """Returns premises with few solutions, a conclusion that bounds a sum over these, and facts for the problem.
+
+    The fact "hidden" is a solution at which the sum reaches its maximum (or minimum). With `valid` the conclusion
+    follows.
+    """
     premises, found = draw_constraints(random, setting)
     names = sorted(random.sample(setting.numbers, random.randint(2, min(3, len(setting.numbers)))))
     terms: list[list[Any]] = [[random.choice((1, 1, 2, 3, -1, -2)), name] for name in names]
@@ -101,7 +113,11 @@ def _finite(random: Random, setting: Setting, *, valid: bool) -> tuple[list[Cons
 
 
 def _linear(random: Random, setting: Setting, *, valid: bool) -> tuple[list[Constraint], Constraint, dict[str, object]]:
-    """Returns linear premises, a bound of a weighted sum of them, and facts: weights and a point of equality."""
+    """Returns linear premises, a conclusion that bounds a weighted sum of them, and facts for the problem.
+
+    The facts are "multipliers", the weights, and "hidden", a point at which all premises are equalities. With `valid`
+    the conclusion follows.
+    """
     hidden = setting.draw(random)
     while True:
         premises: list[Constraint] = []
@@ -123,19 +139,19 @@ def _linear(random: Random, setting: Setting, *, valid: bool) -> tuple[list[Cons
 
 # --------------------------------------------------------------------------------------------------------- scoring
 def _claim(problem: Problem) -> tuple[list[Constraint], list[Any]]:
-    """Returns the premises and the conclusion, which is a relation."""
+    """Returns the premises of a problem and its conclusion, a relation such as ["<=", terms, bound]."""
     return cast("list[Constraint]", problem.facts["premises"]), cast("list[Any]", problem.facts["conclusion"])
 
 
 def _multiplied(problem: Problem) -> list[tuple[int, list[Any], int]]:
-    """Returns each premise of an unbounded problem as its multiplier, its terms and its bound."""
+    """Returns each premise of a problem over all whole numbers as (multiplier, terms, bound)."""
     premises = cast("list[list[Any]]", problem.facts["premises"])
     multipliers = cast("list[int]", problem.facts["multipliers"])
     return [(times, terms, int(bound)) for times, (_, terms, bound) in zip(multipliers, premises, strict=True)]
 
 
 def is_valid(problem: Problem) -> bool:
-    """Whether a problem's claim holds, by enumeration or, for unbounded problems, by the solver.
+    """Whether a problem's claim is valid, by enumeration or, for claims about all whole numbers, by the solver z3.
 
     Raises:
         TaskError: the solver is not installed or finds no answer.
@@ -149,7 +165,7 @@ def is_valid(problem: Problem) -> bool:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Returns reward 1 for a counterexample, or for "valid" if there is none.
+    """Returns reward 1 for a right answer: "valid" for a valid claim, or the values of a counterexample to another.
 
     Raises:
         TaskError: the solver, which checks "valid" at levels 5 and 6, is not installed or finds no answer.
@@ -181,7 +197,7 @@ def _no_counterexample(problem: Problem, found: Assignment) -> str | None:
 
 
 def audit(problem: Problem, transcript: Transcript) -> Score:
-    """Scores independently of `scorer`: by z3, or, for "valid" at levels 5 and 6, by the problem's construction."""
+    """Returns a second score, by z3 or, for the answer "valid" at levels 5 and 6, by the problem's construction."""
     premises, conclusion = _claim(problem)
     setting = Setting.in_facts(problem)
     said = said_after(transcript).strip(". \n*_`\"'!").lower()
@@ -199,7 +215,7 @@ def audit(problem: Problem, transcript: Transcript) -> Score:
 
 
 def _is_proven(problem: Problem) -> bool:
-    """Whether the weighted premises add up to the conclusion's sum and to at most its bound."""
+    """Whether the premises, multiplied and added up, have the conclusion's sum and at most its bound."""
     _, conclusion = _claim(problem)
     total: dict[str, int] = {}
     bound = 0
@@ -213,7 +229,7 @@ def _is_proven(problem: Problem) -> bool:
 
 # --------------------------------------------------------------------------------------- demonstrations and negatives
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns all solutions of the premises, or the weighted sum of the premises, and the answer that follows."""
+    """Returns all solutions of the premises, or their weighted sum, as the thought, and the answer that follows."""
     premises, conclusion = _claim(problem)
     setting = Setting.in_facts(problem)
     terms, lines = conclusion[1], []
@@ -239,7 +255,7 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 
 
 def mistakes(problem: Problem) -> dict[str, str]:
-    """Returns answers that evaluation shows to be wrong, and answers in a wrong format."""
+    """Returns wrong or malformed answers, keyed by a description of the fault; evaluation shows each to be wrong."""
     setting = Setting.in_facts(problem)
     hidden = cast("dict[str, int | bool]", problem.facts["hidden"])
     found = {} if problem.answer else {"a claim that it is valid": VALID}
@@ -265,7 +281,11 @@ LIMITS = (
 
 
 def counterexample() -> Task:
-    """Claims that premises imply a conclusion: answer "valid" or a counterexample, of which many are right."""
+    """Task of judging claims that premises imply a conclusion: the answer is "valid" or a counterexample.
+
+    Many counterexamples are right. Levels 1 to 4 are about numbers from 0 to 9 and truth values, 5 and 6 about all
+    whole numbers.
+    """
     return Task(
         NAME,
         source,

@@ -3,11 +3,11 @@
 `reasoning_gym("chain_sum")` is the task named reasoning_gym:chain_sum. The package generates the questions. This
 project adds
 
-- the randomness: a problem's seed is made of its name, so that neighbours share nothing (reasoning/drawing.py),
-- the splits: what a question asks is held out by its digest, for validation as for the test (here),
-- the levels: steps of the package's curricula (reasoning/steps.py),
-- the scorers: 1 for a right answer and else 0 (reasoning/rulings.py says how, data set by data set),
-- and what is not asked, as the package's answer is wrong (reasoning/soundness.py).
+- the randomness: a problem's seed is a hash of its name, so that neighbours share nothing (reasoning/drawing.py),
+- the splits: a hash of a problem's kind, usually its question, decides the split (here),
+- the levels: steps of the package's curricula (reasoning/levels.py),
+- the scorers: 1 for a right answer and else 0, by a rule for each data set (reasoning/scoring_table.py),
+- and filters, which leave out problems for which the package's answer is wrong (reasoning/item_filters.py).
 """
 
 from collections.abc import Mapping
@@ -35,22 +35,27 @@ SPARE = 64  # an answer may have twice the characters of the gold answer and thi
 
 
 class Unsound(ValueError):
-    """A problem of reasoning-gym must not be used; the message gives the reason."""
+    """Raised for a problem of reasoning-gym that must not be used; the message gives the reason."""
 
 
 def datasets() -> list[str]:
-    """Returns the names of reasoning-gym's data sets that are tasks; empty if the package is not installed."""
+    """Returns the names of reasoning-gym's data sets that are tasks; [] if the package is not installed."""
     return sorted(RULINGS) if installed() else []
 
 
 def is_test(name: str, kind: str) -> bool:
-    """Whether problems of a kind belong to the test split; no two splits share a kind."""
+    """Whether problems of a kind belong to the test split, which has one kind in 4.
+
+    Args:
+        name: name of the data set.
+        kind: the text that problems of one kind share, usually the question; no two splits share a kind.
+    """
     return seed_of("reasoning_gym", name, "kind", kind) % HELD_OUT == 0
 
 
 @dataclass(frozen=True)
 class Generator:
-    """A data set of reasoning-gym as a source of problems and a scorer.
+    """Draws and scores the problems of one data set of reasoning-gym.
 
     Attributes:
         name: name of the data set.
@@ -62,12 +67,12 @@ class Generator:
 
     @cached_property
     def steps(self) -> tuple[int, ...]:
-        """The steps of its curriculum, one per level."""
+        """The steps of the data set's curriculum that are used as levels, lowest first; () if it has no levels."""
         return steps_of(self.name)
 
     @cached_property
     def listed(self) -> Mapping[bool, list[Problem]]:
-        """The distinct problems of a finite data set, by whether they belong to the test split."""
+        """The distinct problems of a finite data set: those of the test split under True, the others under False."""
         found: dict[str, tuple[Problem, bool]] = {}
         for number in range(LISTED):
             try:
@@ -82,10 +87,15 @@ class Generator:
         return len(self.listed[split == "test"])
 
     def source(self, split: str, index: int, level: int | None = None) -> Problem:
-        """Returns a problem of a split; without a level, all levels are equally frequent.
+        """Returns a problem of a split (a task's source).
+
+        Args:
+            split: name of the split.
+            index: from 0.
+            level: from 1; `level=None` draws it uniformly.
 
         Raises:
-            TaskError: TRIES draws gave no problem of the split.
+            TaskError: 400 draws gave no problem of the split.
         """
         if self.ruling.finite:
             return self.listed[split == "test"][index]
@@ -106,7 +116,11 @@ class Generator:
         raise TaskError(message)
 
     def drawn(self, level: int | None, *names: str | int) -> tuple[Problem, bool]:
-        """Returns the problem for a level (None: the data set has no levels) and names, and whether it is held out.
+        """Draws a problem, and returns it with whether it belongs to the test split.
+
+        Args:
+            level: from 1; None if the data set has no levels.
+            *names: the values that its seed is a hash of, such as split and index.
 
         Raises:
             Unsound: the package raised, or the problem must not be used.
@@ -124,7 +138,7 @@ class Generator:
         return problem, is_test(self.name, item["question"] if self.ruling.kind is None else self.kind(problem))
 
     def _check(self, item: Item) -> None:
-        """Raises an error for items that must not be used; replaces wrong gold answers."""
+        """Raises Unsound for an item that must not be used; replaces the gold answer where the ruling has its own."""
         ruling = self.ruling
         if ruling.gold is not None:
             item["answer"] = ruling.gold(item)
@@ -137,11 +151,11 @@ class Generator:
             raise Unsound(message)
 
     def kind(self, problem: Problem) -> str:
-        """Returns what two problems of different splits do not share: the question, or what it disguises."""
+        """Returns the text that problems of different splits never share: the question, or the text it disguises."""
         return problem.prompt[-1].content if self.ruling.kind is None else self.ruling.kind(problem)
 
     def asked(self, item: Item, level: int = 0) -> Problem:
-        """Converts an item of reasoning-gym into a problem."""
+        """Converts an item of reasoning-gym (question, answer, metadata) into a problem."""
         question, ruling = item["question"].strip(), self.ruling
         gold = "" if ruling.example is not None else item["answer"].strip()
         key = f"{seed_of('reasoning_gym', self.name, question, gold):016x}"
@@ -151,11 +165,11 @@ class Generator:
 
     @property
     def task(self) -> str:
-        """The task's name."""
+        """Name of the task, "reasoning_gym:NAME"."""
         return f"reasoning_gym:{self.name}"
 
     def scorer(self, problem: Problem, transcript: Transcript) -> Score:
-        """Returns reward 1 if the whole answer after the thought is right, in a form that the ruling parses."""
+        """Returns reward 1 if the whole answer after the thought is right by the data set's ruling."""
         answer = transcript.answer
         if not answer:
             return Score.unparsed("the thought never ended, or nothing follows it")
@@ -177,18 +191,18 @@ class Generator:
         return "" if form(answer) == form(gold) else f"the answer is not {gold[:200]!r}"
 
     def example(self, problem: Problem) -> tuple[str, str]:
-        """Returns an empty thought and one of many right answers."""
+        """Returns an empty thought and a right answer, for data sets with many right answers."""
         assert self.ruling.example is not None, "only rulings where many answers are right have examples"
         return "", self.ruling.example(problem.facts)
 
     def mistakes(self, problem: Problem) -> Mapping[str, str]:
-        """Returns an answer that is certainly wrong, for data sets with many right answers."""
+        """Returns one answer that is certainly wrong, keyed by its fault, for data sets with many right answers."""
         assert self.ruling.mistake is not None, "only rulings where many answers are right have mistakes"
         return {"a right answer, spoilt": self.ruling.mistake(problem.facts, self.example(problem)[1])}
 
 
 def plain(value: Any) -> Any:
-    """Returns facts as plain data: numpy numbers become Python numbers, and tuples and sets become lists."""
+    """Returns a value as JSON data: numpy numbers become Python numbers, and tuples and sets become lists."""
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -197,7 +211,10 @@ def plain(value: Any) -> Any:
 
 
 def reasoning_gym(name: str) -> Task:
-    """A data set of the package reasoning-gym, by its name there: "chain_sum", "sudoku" and a hundred more.
+    """Task of a data set of the package reasoning-gym, by its name there: "chain_sum", "sudoku" and a hundred more.
+
+    Args:
+        name: name of the data set.
 
     Raises:
         TaskError: the package is not installed, has no such data set, or the data set is left out; the message gives

@@ -33,7 +33,13 @@ SEARCHES = 40  # most searches for a demonstration, which shows the first that s
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:
-    """Returns a problem that has a solution; no two splits share a list of constraints."""
+    """Returns a problem that has a solution (a task's source); no two splits share a list of constraints.
+
+    Args:
+        split: name of the split.
+        index: from 0.
+        level: 1 to 6, for the number of variables; `level=None` draws it uniformly.
+    """
     level = random_of(NAME, split, index, "level").randint(1, len(SHAPES)) if level is None else level
     random = random_of(NAME, split, index, level)
     setting = Setting.of(SHAPES[level - 1], DIGITS)
@@ -73,7 +79,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns a local search, which changes one value at a time, and its result.
+    """Returns a local search, which changes one value at a time, as the thought, and the solution that it found.
 
     The first successful search is shown, not the shortest: the shortest would show no search.
     """
@@ -87,7 +93,7 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 
 
 def mistakes(problem: Problem) -> dict[str, str]:
-    """Returns answers that violate a constraint (each was evaluated) or have a wrong format."""
+    """Returns wrong answers, keyed by a description of the fault: they violate a constraint or have a wrong format."""
     setting, constraints = Setting.in_facts(problem), _constraints(problem)
     hidden = cast("dict[str, int | bool]", problem.facts["hidden"])
     found: dict[str, str] = {}
@@ -106,7 +112,7 @@ def mistakes(problem: Problem) -> dict[str, str]:
 
 
 def audit(problem: Problem, transcript: Transcript) -> Score:
-    """Scores independently of `scorer`: another parser reads the values, and z3 checks the constraints."""
+    """Returns a second score, independent of `scorer`: by another parser of the values, and by the solver z3."""
     setting = Setting.in_facts(problem)
     given = read_pairs(transcript, [*setting.numbers, *setting.truths])
     if given is None:
@@ -127,7 +133,10 @@ LIMITS = (
 
 
 def satisfy() -> Task:
-    """Constraints over whole numbers and truth values: find values that satisfy them all. Many answers are right."""
+    """Task of finding whole numbers and truth values that satisfy all given constraints; many answers are right.
+
+    The level, 1 to 6, sets the number of variables: from two numbers to five numbers and two truth values.
+    """
     return Task(
         NAME,
         source,

@@ -54,16 +54,17 @@ Failure = str  # reason why no answer could be parsed
 
 
 def boxed(formula: str) -> str:
-    """Returns a formula in a LaTeX box."""
+    r"""Returns a formula in a LaTeX box, "\boxed{…}"."""
     return rf"\boxed{{{formula}}}"
 
 
 # -------------------------------------------------------------------------------------------------------- problems
 def problem_of(row: object, where: str) -> Problem:
-    """Converts a row into a problem.
+    """Converts a row of a problem file into a problem.
 
     Args:
-        row: an object as described in the module's docstring.
+        row: an object with the string `problem` (or `question`); the gold answer, as `answer` or as the only box of
+            `solution`; and optionally `solution` and `level`.
         where: location of the row, for error messages.
 
     Raises:
@@ -85,7 +86,7 @@ def problem_of(row: object, where: str) -> Problem:
 
 
 def _gold_of(row: dict[str, object], solution: str, where: str) -> str:
-    """Returns a row's gold answer; raises TaskError if there is none that can be parsed."""
+    """Returns a row's gold answer in LaTeX; raises TaskError if there is none that can be parsed."""
     gold = row.get("answer")
     if gold is None:
         box = open_box(solution)
@@ -114,12 +115,16 @@ def _problems(path: Path) -> list[Problem]:
 
 
 def read_hub(name: str, split: str) -> list[Problem]:
-    """Returns the problems of SPLIT.jsonl of a data set on the Hugging Face hub; [] if there is no such file.
+    """Returns the problems of SPLIT.jsonl of a data set on the Hugging Face hub; [] if it has no such file.
 
     A file that is in the local cache is not downloaded again.
 
+    Args:
+        name: name of the data set, OWNER/NAME.
+        split: name of the split.
+
     Raises:
-        TaskError: the package huggingface_hub is not installed, or the file cannot be downloaded.
+        TaskError: the package huggingface_hub is not installed, or the file cannot be downloaded or has a bad row.
     """
     try:
         from huggingface_hub import hf_hub_download  # noqa: PLC0415 an extra, needed for a name of the hub only
@@ -145,7 +150,7 @@ def gold_of(answer: str) -> Formula:
     """Returns the parsed formula in the box of a problem's gold answer.
 
     Raises:
-        TaskError: there is no box that can be parsed: this task did not make the problem.
+        TaskError: there is no box that can be parsed, as in a problem of another task.
     """
     box = open_box(answer)
     why = box if isinstance(box, Failure) else ""
@@ -159,7 +164,11 @@ def gold_of(answer: str) -> Formula:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Returns reward 1 if the answer after the thought equals the gold answer."""
+    """Returns reward 1 if the formula in the only box of the answer after the thought equals the gold answer.
+
+    If the gold answer is a whole number, an answer without a box and with one number counts, too. An answer that is too
+    long, or whose box cannot be parsed, is UNPARSED.
+    """
     gold = gold_of(problem.answer)
     answer = split_thought(transcript.reply)[1]
     if answer is None or len(answer) > LONGEST:
@@ -191,19 +200,24 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def undressed(formula: str) -> str:
-    """Returns a formula without the dollars around it and the full stop at its end, in them or after them."""
+    r"""Returns a formula without dollar signs or \( \) around it and without a full stop at its end."""
     dressed = re.fullmatch(r"\$+([^$]*[^$\\])\$+|\\\((.*)\\\)", _unstopped(formula), re.DOTALL)
     return _unstopped(dressed[1] or dressed[2] or "") if dressed else _unstopped(formula)
 
 
 def _unstopped(formula: str) -> str:
-    r"""Returns a formula without the full stop at its end; the one of "\right." is none."""
+    r"""Returns a formula without the full stop at its end; the dot of "\right." is kept."""
     formula = formula.strip()
     return formula[:-1].rstrip() if re.search(r"(?<!\\right)(?<![\s.,;:])\.$", formula) else formula
 
 
 def _read_reply(found: str, gold: Formula, question: str) -> Formula:
-    """Parses a reply's formula; "12km" is read as 12 with a unit if the gold answer has no letters.
+    """Parses a reply's formula; "12km" is parsed as 12 with a unit, if the gold answer has no letters.
+
+    Args:
+        found: text of the formula.
+        gold: the gold answer.
+        question: the question, whose words are allowed as units.
 
     Raises:
         FormulaError: the text does not parse, or its unit is a word that changes the number, such as "million".
@@ -229,7 +243,7 @@ def _is_whole(gold: Formula) -> bool:
 
 @lru_cache(maxsize=256)
 def _given(question: str) -> frozenset[str]:
-    """Returns the keys of the formulas in a question; single numbers and names are left out."""
+    """Returns the keys (`key_of`) of the formulas in a question; single numbers and names are left out."""
     keys = set()
     for found in FORMULAS.finditer(question):
         text = next(group for group in found.groups() if group)
@@ -244,7 +258,7 @@ def _given(question: str) -> frozenset[str]:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the data set's solution of the problem, and its answer in a box."""
+    """Returns the data set's solution of the problem as the thought, and its answer in a box."""
     return str(problem.facts["solution"]), problem.answer
 
 
@@ -256,11 +270,11 @@ LIMITS = (
 
 
 def competition(where: str) -> Task:
-    """Competition mathematics (MATH, AIME), from a folder with train.jsonl and test.jsonl or from the hub.
+    """Task of competition mathematics (MATH, AIME); the answer is a formula in a box, or one number.
 
     Args:
-        where: the folder; the name of a data set on the hub, such as "HuggingFaceH4/MATH-500"; or "sample" for the few
-            problems in the package.
+        where: a folder with train.jsonl and test.jsonl, or with one of them; the name of a data set on the Hugging Face
+            hub, such as "HuggingFaceH4/MATH-500"; or "sample" for the few problems in the package.
 
     Raises:
         TaskError: math-verify is not installed, or the problems of a split cannot be read.

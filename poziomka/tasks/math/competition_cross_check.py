@@ -1,10 +1,10 @@
-r"""Audit scorer of competition problems, independent of the main scorer.
+"""Audit scorer of competition problems, independent of the main scorer.
 
-It shares no code with tasks/formulas: the answer is rewritten to an expression of Python by substitution, text by text,
+It shares no code with tasks/math/formulas: the answer is rewritten to a Python expression by substitutions in the text,
 which `ast` parses (it is never run), and evaluated at random points in floats. It takes the last box, or else the whole
-answer, and is not strict about forms: an answer that the scorer rewards and that this finds wrong was read wrongly by
-one of them. What it cannot rewrite it compares as text without white space; where that differs too it gives no opinion.
-An answer without a box is left to core/audit.py.
+answer, and is not strict about forms: if the scorer rewards an answer and this one finds it wrong, one of them has
+misread it. If an answer cannot be rewritten, it is compared as text without white space, and if the texts differ, the
+verdict is ERROR: no opinion. An answer without a box is compared by core/rollouts/cross_check.py.
 """
 
 import ast
@@ -67,11 +67,14 @@ WRAPPING = re.compile(r"\\begin\{.matrix\}|\\end\{.matrix\}|\\langle|\\rangle|\\
 
 
 class NotUnderstoodError(ValueError):
-    """The text cannot be rewritten as a Python expression."""
+    """Raised for a text that cannot be rewritten as a Python expression."""
 
 
 def audit(problem: Problem, transcript: Transcript) -> Score:
-    """Returns CORRECT if the last box after the thought has the gold answer's values, ERROR if that is unknown."""
+    """Returns CORRECT if the last box after the thought has the same values as the gold answer, and WRONG otherwise.
+
+    The verdict is ERROR if one of them cannot be evaluated.
+    """
     answer = transcript.reply.rpartition("</think>")[2].strip()
     gold = _last_box(problem.answer)
     said = _last_box(answer[-LONGEST:])
@@ -99,7 +102,7 @@ def audit(problem: Problem, transcript: Transcript) -> Score:
 
 
 def _last_box(text: str) -> str | None:
-    """Returns what follows the last box's opening, up to the brace that closes it; None without a box."""
+    """Returns the content of the last box in a text, up to its closing brace if there is one; None without a box."""
     boxes = list(BOX.finditer(text))
     if not boxes:
         return None
@@ -118,23 +121,23 @@ def _bare(text: str) -> str:
 
 
 def _turns(text: str) -> set[str]:
-    """Returns the words of a text that make something else of a number: "million", "or"."""
+    """Returns the words of a text that change the meaning of a number, such as "million" and "or"."""
     return {word.lower() for word in re.findall(r"(?<!\\)\b[A-Za-z]{2,}", text)} & (TURNS | AFTER) - JOINTS
 
 
 def _has_names(text: str) -> bool:
-    """Whether a formula has letters, those of commands and of texts aside."""
+    """Whether a formula contains letters outside of commands and of texts, such as variables."""
     return re.search(r"[A-Za-z]", re.sub(rf"{WORDS}|\\[A-Za-z]+", "", text)) is not None
 
 
 def _unnamed(text: str, other: str) -> str:
-    """Returns a formula without the one name that is said to have its values, "x =", where another has no relation."""
+    r"""Returns a formula without "x =" or "x \in", if x is the only name and the other formula has no relation."""
     named = {found[2] for found in NAMED.finditer(text)}
     return NAMED.sub(r"\1", text) if len(named) == 1 and set(SPLIT.findall(other)) <= {",", r"\cup"} else text
 
 
 def _plainly(text: str) -> str:
-    """Returns a formula with signs such as "½" and "√2" in LaTeX and its thousands without marks between them."""
+    """Returns a formula in plainer LaTeX: "½" and "√2" as commands, and no marks between groups of digits."""
     text = re.sub(r"√\s*(\d+(?:\.\d+)?|[A-Za-z])", r"\\sqrt{\1}", text)
     text = re.sub(r"√\s*[({]([^(){}]*)[)}]", r"\\sqrt{\1}", text)
     text = re.sub(r"(\d*)([¼-¾⅐-⅞])", lambda found: _mixed(int(found[1] or 0), found[2]), text)
@@ -147,7 +150,7 @@ def _plainly(text: str) -> str:
 
 
 def _unworded(command: str, words: str) -> str:
-    """Returns what stands for words in a formula: a number in them, or a comma for "and"; else themselves."""
+    r"""Returns the replacement of a \text{…} command: "," for "and", words with a digit, else the command itself."""
     if words.strip() in JOINTS:
         return ","
     return f" {words} " if re.search(r"\d", words) else command
@@ -159,17 +162,17 @@ def _mixed(whole: int, sign: str) -> str:
 
 
 class _Reading:
-    """An answer as the values of its parts at random points.
+    """An answer, parsed into pieces (at commas and relations) and evaluated at random points.
 
     Attributes:
-        values: one tuple a piece.
-        relations: "=", "<" and the like, in their order.
-        brackets: those around tuples and intervals, and the relations, in the order of the alphabet.
-        ordered: whether the order of the pieces means something.
+        values: for each piece its values at the points.
+        relations: relations such as "=" and "<", in the order of the text.
+        brackets: brackets of tuples and intervals, together with the relations, sorted.
+        ordered: whether the order of the pieces matters.
     """
 
     def __init__(self, text: str) -> None:
-        """Reads a text; raises NotUnderstoodError."""
+        """Parses and evaluates a text; raises NotUnderstoodError if that is impossible."""
         text = WRAPPING.sub(" ", re.sub(r"^\s*\{(.*,.*)\}\s*$", r"\1", text, flags=re.DOTALL))
         for pattern, better in STEPS[:4]:
             text = re.sub(pattern, better, text)
@@ -185,7 +188,7 @@ class _Reading:
         self.ordered = bool(self.brackets) and "\\cup" not in relations
 
     def mirrored(self) -> "_Reading":
-        """Returns the same read from right to left: "3 < x" for "x > 3"."""
+        """Returns the same statement from right to left: "3 < x" for "x > 3"."""
         other = copy.copy(self)
         other.values = self.values[::-1]
         other.relations = [MIRRORED.get(relation, relation) for relation in self.relations[::-1]]
@@ -194,7 +197,7 @@ class _Reading:
         return other
 
     def like(self, other: "_Reading") -> list[tuple[complex, ...]]:
-        """Returns the values in the order of the other reading's values, each matched to the nearest."""
+        """Returns the values, reordered so that each is close to the other reading's value at its place."""
         left, found = list(self.values), []
         for value in other.values:
             nearest = min(left, key=lambda each: abs(each[0] - value[0]))
@@ -204,13 +207,13 @@ class _Reading:
 
 
 def _both(piece: str) -> list[tuple[complex, ...]]:
-    r"""Returns the values of a part of an answer, two if it contains \pm."""
+    r"""Returns the values of a piece at the random points: one tuple, or two for both signs of \pm."""
     signs = ("+", "-") if "\\pm" in piece else ("",)
     return [_at_points(_python(re.sub(r"\\pm", sign, piece))) for sign in signs]
 
 
 def _unwrapped(text: str) -> tuple[str, list[str]]:
-    """Removes the brackets of tuples and intervals, which contain a comma; returns the text and those brackets."""
+    """Replaces the brackets of tuples and intervals by commas; returns the text and these brackets."""
     opened: list[int] = []
     drop: set[int] = set()
     commas: list[int] = []
@@ -229,7 +232,11 @@ def _unwrapped(text: str) -> tuple[str, list[str]]:
 
 
 def _python(text: str) -> ast.expr:
-    """Translates a part of an answer from LaTeX to a Python expression."""
+    """Translates a piece of an answer from LaTeX to a Python expression.
+
+    Raises:
+        NotUnderstoodError: the piece contains something that cannot be translated.
+    """
     for pattern, better in STEPS:
         text = re.sub(pattern, better, text)
     for _ in range(40):  # innermost braces first

@@ -19,7 +19,7 @@ INFINITE = frozenset((INFINITY, Formula("minus", (INFINITY,))))
 
 
 def mistakes_of(gold: Formula) -> dict[str, str]:
-    """Returns wrong answers as LaTeX, by a description of the fault; the first is the closest to the gold answer."""
+    """Returns at most 8 wrong answers in LaTeX, keyed by the fault; the closest to the gold answer comes first."""
     found: dict[str, str] = {}
     for what, wrong in _changes(gold):
         text = spell(wrong)
@@ -51,7 +51,7 @@ def _changes(gold: Formula) -> Iterator[tuple[str, Formula]]:
 
 
 def _changes_of_value(gold: Formula) -> Iterator[tuple[str, Formula]]:
-    """Yields the formula with one of its parts changed so that the whole differs."""
+    """Yields (fault, formula) for each way to change one of the formula's parts so that the whole differs."""
     for place in reversed(range(len(gold.parts))):
         for what, wrong in _changes(gold.parts[place]):
             parts = (*gold.parts[:place], wrong, *gold.parts[place + 1 :])
@@ -60,7 +60,7 @@ def _changes_of_value(gold: Formula) -> Iterator[tuple[str, Formula]]:
 
 
 def _forms(gold: Formula) -> Iterator[tuple[str, Formula]]:
-    """Yields the formula with another form (members, brackets, order, relation), which is never equal to it."""
+    """Yields (fault, formula) for wrong answers of another form: members, brackets, order or relation are changed."""
     if not gold.parts:
         yield "a member of the empty set", Formula(gold.kind, (number(0),), gold.text)
         return
@@ -78,7 +78,7 @@ def _forms(gold: Formula) -> Iterator[tuple[str, Formula]]:
 
 
 def _values(gold: Formula) -> Iterator[tuple[str, Formula]]:
-    """Yields formulas with other values at random points."""
+    """Yields (fault, formula) for formulas whose values differ from the gold answer's at random points."""
     for what, wrong in _candidates(gold):
         if differ(gold, wrong):
             yield what, wrong
@@ -110,7 +110,7 @@ def _candidates(gold: Formula) -> Iterator[tuple[str, Formula]]:
 
 
 def _leaves(formula: Formula) -> Iterator[tuple[str, Formula]]:
-    """Yields the formula with one of its numbers increased by 1, or one of its indices changed."""
+    """Yields (fault, formula) for each number in the formula, increased by 1, and for each changed index."""
     for place in reversed(range(len(formula.parts))):
         part = formula.parts[place]
         if part.kind == "number":
@@ -125,7 +125,7 @@ def _leaves(formula: Formula) -> Iterator[tuple[str, Formula]]:
 
 
 def _indexed(name: Formula) -> Iterator[tuple[str, Formula]]:
-    """Yields a name with an index as the same letter with other indices."""
+    """Yields (fault, name) for a name with an index: the same letter with another index, and without one."""
     letter, _, index = name.text.partition("_")
     if index:
         yield "another index", Formula("name", text=f"{letter}_{index}+6")
@@ -133,7 +133,7 @@ def _indexed(name: Formula) -> Iterator[tuple[str, Formula]]:
 
 
 def _rounded(gold: Formula) -> Iterator[tuple[str, Formula]]:
-    """Yields a constant rounded to three decimals, if it has more."""
+    """Yields (fault, number): a constant rounded to three decimals, if it has more."""
     if names_of(gold) or any(part.kind == "plus_minus" for part in gold.walk()):
         return
     try:

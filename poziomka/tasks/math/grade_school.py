@@ -31,10 +31,10 @@ HOW = f"name a folder with train.jsonl and test.jsonl, grade_school:FOLDER, or t
 
 
 def problem_of(row: object, where: str) -> Problem:
-    """Converts a row into a problem.
+    """Converts a row of GSM8K, or of a file in its format, into a problem.
 
     Args:
-        row: an object with the strings `question` and `answer`.
+        row: an object with the strings `question` and `answer`, a solution that ends with "#### " and a number.
         where: location of the row, for error messages.
 
     Raises:
@@ -57,7 +57,10 @@ def problem_of(row: object, where: str) -> Problem:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Returns reward 1 if the only number of the answer after the thought equals the gold answer."""
+    """Returns reward 1 if the only number in the answer after the thought equals the gold answer.
+
+    An answer without a number, with several, or with the question in it is UNPARSED.
+    """
     question = problem.prompt[-1].content
     value = read_number(transcript.reply, question)
     if value is None:
@@ -83,15 +86,15 @@ LIMITS = (
 
 
 def grade_school(where: str) -> Task:
-    """Grade-school word problems (GSM8K), from a folder with train.jsonl and test.jsonl or from the hub.
+    """Task of grade-school word problems (GSM8K), whose answer is one number.
 
     Args:
-        where: the folder; a file of test problems; the name of a data set on the hub, such as "openai/gsm8k"; or
-            "sample" for the few problems in the package.
+        where: a folder with train.jsonl and test.jsonl; a file of test problems; the name of a data set on the Hugging
+            Face hub, such as "openai/gsm8k"; or "sample" for the few problems in the package.
 
     Raises:
-        TaskError: the training problems (of a task for evaluation only, the test problems) cannot be read. Other
-            splits are read at their first use.
+        TaskError: the training problems (of a task for evaluation only, the test problems) cannot be read. Other splits
+            are read at their first use.
     """
     folder = SAMPLE if where == "sample" else expanded(where, TaskError)
 

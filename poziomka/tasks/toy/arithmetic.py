@@ -34,7 +34,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class Family:
-    """Problems of one form. The key of a problem determines its question, thought and answer.
+    """A family of problems of one form, each determined by a key, a string that is also the problem's key.
 
     Attributes:
         draw: returns the key of a random problem of a level.
@@ -49,7 +49,14 @@ class Family:
     kind: Callable[[str], str]
 
     def task(self, name: str, levels: tuple[int, int], limits: tuple[str, ...]) -> Task:
-        """Returns the task; without a given level, all levels are equally frequent."""
+        """Returns the task of this family.
+
+        Args:
+            name: name of the task.
+            levels: lowest and highest level; a problem drawn without a given level has each level with equal
+                probability.
+            limits: sentences about limitations of results on this task, in addition to those of all families.
+        """
 
         def source(split: str, index: int, level: int | None = None) -> Problem:
             drawn = random_of(name, split, index, "level").randint(*levels) if level is None else level
@@ -88,19 +95,27 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 # ---------------------------------------------------------------------------------------------------------- chains
 def _number(random: Random) -> int:
-    """Returns a number of one digit or of two, with equal probability."""
+    """Returns a random number of one digit (1 to 9) or of two, with equal probability."""
     return random.randint(1, 9) if random.random() < 0.5 else random.randint(10, 99)
 
 
 def _small(random: Random) -> int:
-    """Returns a number of one digit."""
+    """Returns a random number of one digit, 1 to 9."""
     return random.randint(1, 9)
 
 
 def _chain(
     random: Random, terms: int, number: Callable[[Random], int], product: int | None = None, bound: int = BOUND
 ) -> str:
-    """Returns "a + b - c" with `terms` different terms; the term at place `product` is a product of two digits."""
+    """Returns a random sum such as "12 + 5 - 9" of different terms, with running totals from 0 to `bound`.
+
+    Args:
+        random: source of randomness.
+        terms: number of terms.
+        number: draws a term.
+        product: place, from 0, of a term that is a product of two digits; `product=None` for none.
+        bound: largest running total.
+    """
     words: list[str] = []
     factors = random.sample(range(2, 10), 2)
     used = set() if product is None else {*factors, factors[0] * factors[1]}
@@ -122,7 +137,10 @@ def _chain(
 
 
 def _solve_chain(key: str) -> tuple[str, str]:
-    """Returns the thought (the product, if there is one, then the running totals, one a line) and the answer."""
+    """Returns the thought and the answer of a chain.
+
+    The thought has one line per step: the product, if there is one, and then each running total.
+    """
     lines = []
     words = key.split()
     if "*" in words:
@@ -153,30 +171,33 @@ PRODUCT = replace(CHAIN, draw=lambda random, level: _chain(random, level - 1, _n
 
 
 def sums() -> Task:
-    """Chains of + and - over numbers of one and two digits; the level counts the numbers."""
+    """Task of computing chains of + and - over numbers of up to two digits; the level, 2 to 10, counts them."""
     return CHAIN.task("sums", (2, 10), ("Held-out problems share no set of numbers with training.",))
 
 
 def small_sums() -> Task:
-    """Chains of + and - over different digits, results up to 20; the level counts the digits."""
+    """Task of computing chains of + and - over different digits, up to 20; the level, 2 to 7, counts the digits."""
     return SMALL.task("small_sums", (2, 7), ("Held-out problems share no row of digits with training, signs aside.",))
 
 
 def products() -> Task:
-    """Chains of + and - with one product of two digits, which is computed first; the level counts the numbers."""
+    """Task of computing chains of + and - with one product of two digits, which comes first in the thought.
+
+    The level, 3 to 8, counts the numbers.
+    """
     limits = ("There are 28 products of two different digits, and all of them occur in training.",)
     return PRODUCT.task("products", (3, 8), ("Held-out problems share no set of numbers with training.", *limits))
 
 
 # --------------------------------------------------------------------------------------------------------- letters
 def _draw_letters(random: Random, level: int) -> str:
-    """Returns a key such as "e:reder": the letter to count, and a row of letters, about a third of them that one."""
+    """Returns a random key such as "e:reder": the letter to count, and `level` letters, a third of them that one."""
     wanted = random.choice(LETTERS)
     return f"{wanted}:{''.join(wanted if random.random() < 1 / 3 else random.choice(LETTERS) for _ in range(level))}"
 
 
 def _solve_letters(key: str) -> tuple[str, str]:
-    """Returns the thought, each letter with the count so far, and the answer."""
+    """Returns the thought (each letter with the count so far, "r0 e1 d1") and the answer."""
     wanted, row = key.split(":")
     counts = [row[: place + 1].count(wanted) for place in range(len(row))]
     return " ".join(f"{letter}{count}" for letter, count in zip(row, counts, strict=True)), str(counts[-1])
@@ -188,7 +209,7 @@ def _ask_letters(key: str) -> str:
 
 
 def letters() -> Task:
-    """How often a letter occurs in a row of letters; the level counts the letters of the row."""
+    """Task of counting a letter in a row of letters; the level, 4 to 30, counts the letters of the row."""
     family = Family(_draw_letters, _ask_letters, _solve_letters, lambda key: "".join(sorted(key)))
     limits = (
         "A guess of a third of the row's length is often right, so compare with what the model answers at once.",
@@ -199,7 +220,10 @@ def letters() -> Task:
 
 # ------------------------------------------------------------------------------------------------------------- gcd
 def _draw_gcd(random: Random, level: int) -> str:
-    """Returns "84,36": numbers for which Euclid's algorithm takes `level` divisions, drawn by their quotients."""
+    """Returns a random key "84,36": two numbers for which Euclid's algorithm takes `level` divisions.
+
+    They are drawn by their quotients.
+    """
     largest = {1: 40, 2: 9}.get(level, 4)  # largest quotient: larger ones would leave only small divisors
     while True:
         small, divided = 0, random.randint(2, 20)
@@ -210,7 +234,7 @@ def _draw_gcd(random: Random, level: int) -> str:
 
 
 def _solve_gcd(key: str) -> tuple[str, str]:
-    """Returns the divisions of Euclid's algorithm, one a line, down to remainder 0, and the answer."""
+    """Returns the thought (the divisions of Euclid's algorithm, one per line, down to remainder 0) and the answer."""
     large, small = map(int, key.split(","))
     lines = []
     while small:
@@ -226,7 +250,7 @@ def _kind_gcd(key: str) -> str:
 
 
 def gcd() -> Task:
-    """The greatest common divisor of two numbers; the level counts the divisions of Euclid's algorithm."""
+    """Task of computing the greatest common divisor of two numbers; the level, 1 to 5, counts Euclid's divisions."""
     family = Family(_draw_gcd, lambda key: f"Compute the gcd of {key.replace(',', ' and ')}.", _solve_gcd, _kind_gcd)
     limits = (
         "Small answers are frequent, so some guesses are right: compare with what the model answers at once.",

@@ -37,7 +37,10 @@ def apply(left: int, operator: str, right: int) -> int:
 
 
 def moves(numbers: tuple[int, ...]) -> list[tuple[Step, tuple[int, ...]]]:
-    """Returns the legal steps from some numbers, each with the remaining numbers; the larger operand comes first."""
+    """Returns the legal steps from some numbers, each with the numbers that are left after it.
+
+    A step is (left, operator, right, result); the larger operand comes first, and the result is from 0 to 99.
+    """
     found = []
     for i, j in permutations(range(len(numbers)), 2):
         left, right = numbers[i], numbers[j]
@@ -53,14 +56,14 @@ def moves(numbers: tuple[int, ...]) -> list[tuple[Step, tuple[int, ...]]]:
 
 @cache
 def reachable(numbers: tuple[int, ...]) -> frozenset[int]:
-    """Returns the possible final results for a sorted tuple of numbers."""
+    """Returns the numbers that can be the final result of combining all of the given numbers, a sorted tuple."""
     if len(numbers) == 1:
         return frozenset(numbers)
     return frozenset().union(*(reachable(tuple(sorted(rest))) for _, rest in moves(numbers)))
 
 
 def attempt(numbers: tuple[int, ...], random: Random) -> list[Step]:
-    """Returns legal steps, drawn uniformly until one number is left."""
+    """Returns random legal steps that combine all numbers into one, each drawn uniformly."""
     steps = []
     while len(numbers) > 1:
         step, numbers = random.choice(moves(numbers))
@@ -69,12 +72,12 @@ def attempt(numbers: tuple[int, ...], random: Random) -> list[Step]:
 
 
 def spell(steps: list[Step]) -> str:
-    """Returns steps as text."""
+    """Returns steps as text: "12 - 7 = 5 , 5 * 3 = 15"."""
     return " , ".join(f"{left} {operator} {right} = {result}" for left, operator, right, result in steps)
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa: ARG001 the task has no levels
-    """Returns a solvable problem; no two splits share sorted numbers with the target."""
+    """Returns a solvable problem (a task's source); no two splits share the three numbers together with the target."""
     random = random_of("countdown", split, index)
     wanted = "test" if split == "test" else "train"
     while True:
@@ -89,7 +92,7 @@ def source(split: str, index: int, level: int | None = None) -> Problem:  # noqa
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Returns reward 1 if the answer's steps use each number once, are computed correctly and end at the target."""
+    """Returns reward 1 if the answer's two steps use each number once, are computed correctly and end at the target."""
     answer = split_thought(transcript.reply)[1]
     if answer is None:
         return Score.unparsed("the thought never ended")
@@ -117,7 +120,7 @@ def _given(problem: Problem) -> tuple[tuple[int, ...], int]:
 
 
 def _parse(answer: str) -> list[Step] | None:
-    """Parses an answer as two steps; None if it is anything else."""
+    """Parses an answer as two steps, each (left, operator, right, result); returns None for anything else."""
     if len(answer) > 80:
         return None
     steps = []
@@ -133,7 +136,7 @@ def _parse(answer: str) -> list[Step] | None:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns random attempts up to the first success, at most MOST_ATTEMPTS, and the last one as the answer.
+    """Returns random attempts up to the first success, at most 32, as the thought, and the last one as the answer.
 
     The attempts are random on purpose: better guesses are left to reinforcement learning.
     """
@@ -156,7 +159,7 @@ LIMITS = (
 
 
 def countdown() -> Task:
-    """Countdown: reach a target with each of three numbers once, by +, - and ×. Many answers are right."""
+    """Task of reaching a target with each of three numbers once, by +, - and ×; many answers are right. No levels."""
     return Task(
         "countdown",
         source,

@@ -35,7 +35,7 @@ SYMBOLS = (*map(str, range(AMOUNTS[1] + 1)), *(f"-{value}" for value in VALUES),
 
 
 def split_of(values: Sequence[int]) -> str:
-    """Returns the split of a set of coin values, the same for every amount."""
+    """Returns the split of a set of coin values, "train", "validation" or "test", the same for every amount."""
     return {0: "test", 1: "validation"}.get(seed_of(NAME, "values", *values) % HELD_OUT, "train")
 
 
@@ -62,7 +62,7 @@ def solution(amount: int, values: tuple[int, ...]) -> list[int]:
 
 
 def source(split: str, index: int, _level: int | None = None) -> Problem:
-    """Returns a solvable problem that a single coin does not solve."""
+    """Returns a solvable problem (a task's source); no two splits share a set of coin values."""
     random = random_of(NAME, split, index)
     wanted = split if split in SPLITS else TRAIN
     while True:
@@ -95,7 +95,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def audit(problem: Problem, transcript: Transcript) -> Score:
-    """Scores independently of `scorer`: counts each coin value in the text after the last closing tag."""
+    """Returns a second score, independent of `scorer`: counts each coin value in the text after the closing tag."""
     amount, *values = problem.key.split(",")
     said = transcript.reply.rpartition("</think>")[2].strip()
     if not re.fullmatch(r"\d{1,2}( \d{1,2})*", said):
@@ -106,7 +106,7 @@ def audit(problem: Problem, transcript: Transcript) -> Score:
 
 
 def mistakes(problem: Problem) -> Mapping[str, str]:
-    """Returns answers that pay another amount or use a coin value that the problem does not have."""
+    """Returns wrong answers, keyed by the fault: they pay another amount or use a coin value that is not given."""
     amount, values = terms_of(problem)
     coins = solution(amount, values)
     missing = next(value for value in range(1, VALUES[-1] + 2) if value not in values)
@@ -119,7 +119,10 @@ def mistakes(problem: Problem) -> Mapping[str, str]:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns a random search, the same on every call, and the coins that it ended with; "none" if it gave up."""
+    """Returns a random search as the thought, the same on every call, and the coins that it ended with as the answer.
+
+    The answer is "none" if the search did not reach the amount within 40 thinking tokens.
+    """
     amount, values = terms_of(problem)
     random = random_of(NAME, "demonstration", problem.key)
     words: list[str] = []
@@ -142,12 +145,15 @@ Choice = Callable[[int, tuple[int, ...]], Sequence[int]]
 
 
 def at_random(_rest: int, values: tuple[int, ...]) -> Sequence[int]:
-    """Returns all values: the search of the demonstrations."""
+    """Returns all coin values, whatever the remainder: the choice in the demonstrations' random search."""
     return values
 
 
 def one_step_ahead(rest: int, values: tuple[int, ...]) -> Sequence[int]:
-    """Returns the value that equals the remainder; otherwise the values below it; otherwise all values."""
+    """Returns the coin values that a search with one step of look-ahead chooses from, for a remainder.
+
+    This is the value equal to the remainder; otherwise the values below it; otherwise all values.
+    """
     return [rest] if rest in values else [value for value in values if value < rest] or values
 
 
@@ -159,7 +165,7 @@ def success(amount: int, values: tuple[int, ...], tokens: int, choice: Choice) -
         values: coin values.
         tokens: maximal number of thinking tokens; each coin takes two, one for the coin and one for the remainder or
             the failure.
-        choice: returns the values from which the search draws uniformly, for a remainder.
+        choice: returns the values from which the search draws uniformly, called as choice(remainder, values).
     """
 
     @cache
@@ -173,7 +179,10 @@ def success(amount: int, values: tuple[int, ...], tokens: int, choice: Choice) -
 
 
 def references(problem: Problem, tokens: int) -> Mapping[str, Sequence[float]]:
-    """Returns the probabilities that known searches succeed within 0, 1, … `tokens` thinking tokens, by name."""
+    """Returns the probabilities that known searches succeed within 0, 1, … `tokens` thinking tokens.
+
+    They are keyed by the name of the search: random, with one step of look-ahead, and the best possible.
+    """
     amount, values = terms_of(problem)
     fewest = fewest_coins(amount, values)
     return {
@@ -191,7 +200,7 @@ LIMITS = (
 
 
 def exact_change() -> Task:
-    """Exact change: pay an amount exactly with coins of four values. No levels."""
+    """Task of paying an amount exactly with coins of four values; many answers are right. No levels."""
     return Task(
         NAME,
         source,

@@ -35,7 +35,7 @@ SYMBOLS = (*DIGITS, "*", "+", CALL, CALLED, RESULT, RESULTED, ERROR)
 
 
 def spelled(text: object) -> str:
-    """Returns a text with a space between all characters: "4 8 7 * 3 9"."""
+    """Returns a text with a space between its characters: "4 8 7 * 3 9"."""
     return " ".join("".join(str(text).split()))
 
 
@@ -47,7 +47,7 @@ def numbers_of(key: str) -> tuple[int, int, int]:
 
 
 def split_of(first: int, second: int, last: int) -> str:
-    """Returns the split of a problem, independent of the order of the factors."""
+    """Returns the split of a problem a * b + c, "train" or "test", the same if a and b are exchanged."""
     return "test" if seed_of(NAME, "kind", *_kind(first, second, last)) % HELD_OUT == 0 else "train"
 
 
@@ -56,7 +56,7 @@ def _kind(first: int, second: int, last: int) -> tuple[int, int, int]:
 
 
 def kind_of(problem: Problem) -> str:
-    """Returns a name of the problem that is independent of the order of the factors."""
+    """Returns a problem's numbers as text, the smaller factor first, so that exchanged factors give the same text."""
     return ",".join(map(str, _kind(*numbers_of(problem.key))))
 
 
@@ -65,7 +65,7 @@ def _number(random: Random, digits: int) -> int:
 
 
 def draw(split: str, index: int, level: int | None) -> tuple[str, int, int]:
-    """Returns the key "a*b+c" of a problem, its value and its level; level None draws a level uniformly."""
+    """Returns the key "a*b+c" of a random problem, its value and its level; `level=None` draws one from 1 to 4."""
     level = random_of(NAME, split, index, "level").randint(*LEVELS) if level is None else level
     random = random_of(NAME, split, index, level)
     wanted = "test" if split == "test" else "train"
@@ -77,20 +77,20 @@ def draw(split: str, index: int, level: int | None) -> tuple[str, int, int]:
 
 
 def calls(key: str) -> bool:
-    """Whether the demonstration of a problem calls a tool."""
+    """Whether the demonstration of the problem with this key calls a tool; true for one in eight."""
     return random_of(NAME, "shown", key).random() < SHOWN
 
 
 # ------------------------------------------------------------------------------------------------------ digit by digit
 def source(split: str, index: int, level: int | None = None) -> Problem:
-    """Returns a problem with one symbol per digit."""
+    """Returns a problem with one symbol per digit, " 4 8 7 * 3 9 + 5" (a task's source)."""
     key, value, level = draw(split, index, level)
     problem = Problem.ask(NAME, key, f" {spelled(key)}", spelled(value))
     return Problem(problem.prompt, problem.answer, task=NAME, key=key, level=level)
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Returns reward 1 if the whole answer after the thought is the right number, digit by digit."""
+    """Returns reward 1 if the whole answer after the thought is the right number, with a space between its digits."""
     answer = transcript.answer
     words = [] if len(answer) > 100 else answer.split()
     if not words or any(word not in DIGITS or len(word) != 1 for word in words):
@@ -102,7 +102,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the product, or a tool call, as the thought, and the answer."""
+    """Returns a thought, the product or a tool call, and the answer, with a space between all digits."""
     first, second, _ = numbers_of(problem.key)
     if calls(problem.key):
         return f"{CALL} {spelled(problem.key)} {CALLED}", problem.answer
@@ -118,7 +118,7 @@ LIMITS = (
 
 
 def large_numbers() -> Task:
-    """Products too large for one step, digit by digit: a * b + c, where the level counts the digits of a."""
+    """Task of computing a * b + c, digit by digit or with a tool; the level, 1 to 4, counts the digits of a."""
     return Task(
         NAME,
         source,
@@ -134,19 +134,19 @@ def large_numbers() -> Task:
 
 # ------------------------------------------------------------------------------------------------------------ in words
 def source_in_words(split: str, index: int, level: int | None = None) -> Problem:
-    """Returns a problem in a sentence."""
+    """Returns a problem in a sentence, "Compute 487 * 39 + 5." (a task's source)."""
     key, value, level = draw(split, index, level)
     problem = Problem.ask(IN_WORDS, key, f"Compute {asked(key)}.", str(value))
     return Problem(problem.prompt, problem.answer, task=IN_WORDS, key=key, level=level)
 
 
 def asked(key: str) -> str:
-    """Returns a key in the format of the prompt: "487 * 39 + 5"."""
+    """Returns a key "487*39+5" in the format of the prompt: "487 * 39 + 5"."""
     return key.replace("*", " * ").replace("+", " + ")
 
 
 def demonstration_in_words(problem: Problem) -> tuple[str, str]:
-    """Returns the product, or a tool call, as the thought, and the answer."""
+    """Returns a thought, the product or a tool call, and the answer, with numbers as usual."""
     first, second, _ = numbers_of(problem.key)
     if calls(problem.key):
         return f"{CALL} {asked(problem.key)} {CALLED}", problem.answer
@@ -154,7 +154,7 @@ def demonstration_in_words(problem: Problem) -> tuple[str, str]:
 
 
 def large_numbers_in_words() -> Task:
-    """The problems of large_numbers in words, for pretrained models: "Compute 487 * 39 + 5."."""
+    """Task with the problems of large_numbers in words, for pretrained models: "Compute 487 * 39 + 5."."""
     return Task(
         IN_WORDS,
         source_in_words,

@@ -24,7 +24,7 @@ SYMBOLS = [*(str(number) for number in range(MODULUS)), *(f"k{count}" for count 
 
 
 def terms(first: int, second: int, count: int) -> list[int]:
-    """Returns the next `count` numbers after the first two."""
+    """Returns the next `count` numbers of the recurrence after the first two, each the sum of two modulo 32."""
     numbers = [first, second]
     for _ in range(count):
         numbers.append((numbers[-2] + numbers[-1]) % MODULUS)
@@ -32,12 +32,12 @@ def terms(first: int, second: int, count: int) -> list[int]:
 
 
 def split_of(first: int, second: int) -> str:
-    """Returns the split of a pair, the same for every k."""
+    """Returns the split of a pair of first numbers, "train" or "test", the same for every k."""
     return "test" if seed_of("recurrence", "pair", first, second) % HELD_OUT == 0 else "train"
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:
-    """Returns a problem; `level` is k, and None draws it log-uniformly from 2 to 30."""
+    """Returns a problem (a task's source); `level` is k, and `level=None` draws it log-uniformly from 2 to 30."""
     random = random_of("recurrence", split, index)
     wanted = "test" if split == "test" else "train"
     while True:
@@ -52,7 +52,7 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Returns reward 1 if the whole answer after the thought is the k-th number."""
+    """Returns reward 1 if the whole answer after the thought is the k-th number of the problem's recurrence."""
     value = read_integer(transcript.reply)
     if value is None:
         return Score.unparsed("no single number after the thought")
@@ -62,7 +62,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the written-out thought and the answer."""
+    """Returns the thought, all numbers with a counter of the steps left, and the answer."""
     first, second, count = (int(part) for part in problem.key.split(","))
     numbers = [first, second, *terms(first, second, count)]
     thought = " ".join(f"{number} k{count + 1 - place}" for place, number in enumerate(numbers))
@@ -79,7 +79,7 @@ LIMITS = (
 
 
 def recurrence() -> Task:
-    """The recurrence: two numbers, each next one their sum modulo 32; which is the k-th? Levels are k."""
+    """Task of finding the k-th number after two given ones, each the sum of the last two modulo 32; the level is k."""
     return Task(
         "recurrence",
         source,

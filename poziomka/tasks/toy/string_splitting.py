@@ -39,10 +39,10 @@ Facts = Mapping[str, Any]  # metadata of a problem, from the generator
 
 @cache
 def entries() -> dict[tuple[str, int], list[Facts]]:
-    """Returns the problems of reasoning-gym's generator by split and level, each from a seed of its own.
+    """Returns the metadata of all problems of reasoning-gym's generator, by (split, level).
 
     Each seed is used for one problem, because problem `i` of seed `s` is problem 0 of seed `s + i`. Problems are drawn
-    by seeds until hardly any start is missing, because the generator has no parameter for the number of steps.
+    by 5,000 seeds, until hardly any start is missing, because the generator has no parameter for the number of steps.
 
     Raises:
         TaskError: reasoning-gym is not installed.
@@ -65,7 +65,13 @@ def entries() -> dict[tuple[str, int], list[Facts]]:
 
 
 def source(split: str, index: int, level: int | None = None) -> Problem:
-    """Returns a problem; `level` is half its steps, rounded up, and None draws it uniformly."""
+    """Returns a problem (a task's source).
+
+    Args:
+        split: name of the split.
+        index: from 0.
+        level: half the number of steps, rounded up, 2 to 12; `level=None` draws it uniformly.
+    """
     random = random_of(FAMILY, split, index)
     drawn = random.randint(*LEVELS)
     level = drawn if level is None else level
@@ -76,7 +82,7 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Returns reward 1 if the whole answer after the thought is the six counts."""
+    """Returns reward 1 if the whole answer after the thought is the six right counts of A B C X Y Z, "0 1 0 2 0 5"."""
     answer = transcript.answer
     if not answer or len(answer) > 8 * COUNTS:
         return Score.unparsed("no six counts after the thought")
@@ -90,7 +96,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 
 def rule_of(counts: Sequence[int]) -> str:
-    """Returns the name of the first rule that applies to the counts A B C X Y Z.
+    """Returns the name, "r1" to "r5", of the first rule that applies to the six counts A B C X Y Z.
 
     Raises:
         ValueError: no rule applies.
@@ -101,7 +107,7 @@ def rule_of(counts: Sequence[int]) -> str:
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
-    """Returns the initial counts and, for each step, its rule and the new counts; the answer is the last counts."""
+    """Returns the thought (the initial counts and, for each step, its rule and the new counts) and the last counts."""
     states: Any = problem.facts["states"]
     lines = [" ".join(map(str, states[0]))]
     for before, after in pairwise(states):
@@ -110,7 +116,7 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 
 
 def mistakes(problem: Problem) -> dict[str, str]:
-    """Returns wrong counts: intermediate ones, the right ones in another order, one too few, one too many."""
+    """Returns wrong answers, keyed by the fault: intermediate or reversed counts, one too few, one too many."""
     states: Any = problem.facts["states"]
     answer = problem.answer.split()
     found = {
@@ -132,7 +138,10 @@ LIMITS = (
 
 
 def string_splitting() -> Task:
-    """string_splitting of reasoning-gym, with solutions: machines are taken apart by rules; a level is two steps."""
+    """Task of taking machines apart by rules and counting the parts; a level, 2 to 12, is two steps.
+
+    The problems are those of string_splitting in the package reasoning-gym.
+    """
     return Task(
         FAMILY,
         source,

@@ -35,16 +35,16 @@ class Attack:
 
     Attributes:
         name: a sentence without its subject: "reads a file by its path".
-        surface: the attacked surface.
-        code: the program. Processes that it starts must end with os._exit, so that they do not continue as its runner.
+        surface: the surface that it attacks: files, network, memory, ….
+        code: the program. Processes that it forks must end with os._exit; else they go on as copies of its runner.
         other: code that runs first in a second console, with SECRET defined; "" for no second console.
-        start: code that the console runs before the second console is forked from it; "" if that is not a fork.
+        start: code that the console runs before the second console is forked from it; "" opens a new second console.
         later: code that the console runs shortly after `code`.
         needs: what the attack needs to succeed on a machine without a sandbox: names of `ground.NEEDS`.
         knock: whether the test tries to connect to the port LISTEN while the attack runs.
         quick: whether it belongs to the small selection that the doctor command runs.
-        aim: evidence that shows that the attack works. Other evidence counts against an interpreter, too, but does not
-            show that the attack works as intended.
+        aim: kinds of evidence that show that the attack works as intended. Evidence of other kinds counts against an
+            interpreter, too.
     """
 
     name: str
@@ -149,7 +149,7 @@ class Report:
 
 
 def unlike(attacks: Sequence[Attack]) -> tuple[Attack, ...]:
-    """Returns the attacks, after a check that their names are unique.
+    """Returns the attacks as a tuple, after a check that their names are unique.
 
     Raises:
         ValueError: two attacks have the same name.

@@ -27,8 +27,8 @@ print(json.dumps([sum([1, 2]), max(3, 4), len("abc"), sorted([2, 1]), math.floor
 def check_interpreter(interpreter: Interpreter, attacks: Sequence[Attack] = ATTACKS, grace: float = GRACE) -> Report:
     """Runs attacks on an interpreter and returns a report of those that it held and those that reached something.
 
-    Attacks exceed the interpreter's limits a little, so give it small ones. There is no timeout for a call that never
-    returns. The interpreter is not closed.
+    Attacks exceed the interpreter's limits of memory, time, disk and output a little, so give it small limits. There is
+    no timeout for a call that never returns. The interpreter is not closed.
 
     Args:
         interpreter: any interpreter; environments/sandbox/interpreter.py has the protocol.
@@ -47,7 +47,7 @@ class Battery:
 
     Args:
         interpreter: any interpreter.
-        grace: as for `check_interpreter`.
+        grace: seconds beyond the interpreter's time limit within which a call must return.
         again: number of retries of an attack whose only evidence is of a kind that a busy machine can cause, too.
 
     Raises:
@@ -79,7 +79,7 @@ class Battery:
         self._ground.__exit__()
 
     def attempt(self, attack: Attack) -> Tried:
-        """Runs one attack, and retries it if the only evidence is lateness or a disturbance.
+        """Runs one attack and returns its result; retries it if the only evidence is lateness or a disturbance.
 
         A busy machine can make an interpreter late or fail once; an attack that causes it does so again.
         """
@@ -111,7 +111,7 @@ class Battery:
         return Tried(attack, outcome, told, frozenset(evidence for evidence, _ in went.seen), went.fault, took)
 
     def renew(self) -> None:
-        """Closes and reopens the bystander console."""
+        """Closes and reopens the bystander, the console whose output shows whether an attack affected others."""
         self._close_bystander()
         self._open_bystander()
 
@@ -170,7 +170,7 @@ class Battery:
         Retries, because an attack or a busy machine may keep it from running.
 
         Raises:
-            EnvironmentFailure: it does not run after STARTS attempts.
+            EnvironmentFailure: it does not run after 10 attempts (STARTS).
         """
         left = STARTS
         while True:
@@ -208,7 +208,7 @@ class Battery:
 
 
 class _Went:
-    """Outputs and observations of an attack in progress."""
+    """Outputs of an attack in progress, and observations of what it reached."""
 
     def __init__(self) -> None:
         """Starts with no output and no observation."""

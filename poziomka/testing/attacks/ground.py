@@ -109,12 +109,12 @@ NEEDS: Mapping[str, tuple[Callable[[], bool], str]] = {
 
 
 def lacks(needs: tuple[str, ...]) -> str:
-    """Returns a message about the first requirement of an attack that this machine lacks; "" if it has all."""
+    """Returns a message about the first of an attack's `needs` that this machine lacks; "" if it has all of them."""
     return next((why for name in needs for here, why in [NEEDS[name]] if not here()), "")
 
 
 class Ground:
-    """Sets up the targets of attacks and observes what attacks do to them.
+    """Sets up the targets of attacks and observes what attacks do to them; a context manager.
 
     Args:
         limits: limits of the interpreter; attacks exceed them a little.
@@ -234,10 +234,10 @@ class Ground:
         return "\n".join([*lines, *more, ""])
 
     def seen(self, text: str) -> list[Seen]:
-        """Returns the evidence of an attack, once its consoles are closed.
+        """Returns evidence that an attack succeeded, as (kind, sentence); call it when its consoles are closed.
 
         Args:
-            text: its whole output.
+            text: the whole output of the attack.
         """
         secrets = {**self.secrets, **self.field.secrets}
         told = [f"its output holds {what}" for what, secret in secrets.items() if secret and secret in text]

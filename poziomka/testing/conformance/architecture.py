@@ -15,8 +15,9 @@ LENGTHS = (9, 5, 12, 7)  # lengths in tokens of the texts of a batch
 def check_architecture(architecture: Architecture, *, tolerance: float = 1e-4, seed: int = 0) -> None:
     """Checks that an architecture keeps its contract.
 
-    The checks run on a copy with noise on its weights: fresh weights are so small that, for example, a leak between two
-    texts would stay below any tolerance.
+    Its log-probabilities must not depend on batching, packing, caching or later tokens; shapes, types, gradients and
+    the export of weights are checked too. The checks run on a copy with noise on its weights: fresh weights are so
+    small that, for example, a leak between two texts would stay below any tolerance.
 
     Args:
         architecture: the architecture to check, in fp32.
@@ -41,7 +42,7 @@ def check_architecture(architecture: Architecture, *, tolerance: float = 1e-4, s
 
 
 def _stirred(architecture: Architecture, text: Tensor, random: torch.Generator) -> Architecture:
-    """Returns a copy with enough noise on its weights that the end of a text depends on its beginning."""
+    """Returns a copy of a model with enough noise on its weights that the end of a text depends on its beginning."""
     stirred = copy.deepcopy(architecture).eval()
     changed = text.clone()
     changed[0] = (changed[0] + 1) % stirred.vocabulary
@@ -61,7 +62,7 @@ def _logprobs(architecture: Architecture, hidden: Tensor) -> Tensor:
 
 
 def _alone(architecture: Architecture, text: Tensor) -> Tensor:
-    """Returns [T, V]: log-probabilities of a text in a forward pass of its own."""
+    """Returns the log-probabilities [T, V] of a text [T] in a forward pass of its own."""
     return _logprobs(architecture, architecture(text.unsqueeze(0)))[0]
 
 
@@ -102,7 +103,7 @@ def _check_causality(architecture: Architecture, texts: Sequence[Tensor], tolera
 
 
 def _check_decoding(architecture: Architecture, texts: Sequence[Tensor], tolerance: float) -> None:
-    """Prefills texts of different lengths together, then decodes them token by token, as an engine does."""
+    """Checks a prefill of texts of different lengths together, and decoding them token by token with a cache."""
     prefixes = [text[: 1 + number] for number, text in enumerate(texts)]
     memory = architecture.memory(len(texts), 2)  # small, so that it has to grow
     counts = _counts(prefixes)
@@ -117,7 +118,7 @@ def _check_decoding(architecture: Architecture, texts: Sequence[Tensor], toleran
 
 
 def _check_pieces(architecture: Architecture, texts: Sequence[Tensor], tolerance: float) -> None:
-    """Reads texts in chunks of different lengths; a chunk may be empty."""
+    """Checks that texts can be read in chunks of different lengths with a cache; a chunk may be empty."""
     memory = architecture.memory(len(texts), 4)
     cuts = [(0, 4, 4, len(texts[0])), (0, 1, 5, 5), (0, 3, 8, len(texts[2])), (0, 0, 2, len(texts[3]))]
     for piece in range(3):
@@ -163,7 +164,7 @@ def _check_memory(architecture: Architecture, texts: Sequence[Tensor], tolerance
 
 
 def _check_packing(architecture: Architecture, texts: Sequence[Tensor], tolerance: float) -> None:
-    """Checks two packed rows: one with three texts, the other with one text and padding."""
+    """Checks packing with two rows: one with three texts, the other with one text and padding."""
     rows = [[texts[1], texts[0], texts[3]], [texts[2]]]
     tokens = _padded([torch.cat(row) for row in rows], fill=1)
     sequence = _padded([torch.cat([torch.full_like(t, n) for n, t in enumerate(row)]) for row in rows], fill=-1)

@@ -16,11 +16,13 @@ def check_environment(
 ) -> list[str]:
     """Checks that an environment keeps its contract; returns a sentence for each rule that could not be checked.
 
+    Its sessions must be independent and deterministic, fork and close safely, and reply in time to any text.
+
     Args:
         environment: the environment to check.
         problem: problem of its sessions.
-        said: the model's turns, each of which must get a reply. If the environment has no stop strings, the model ends
-            each turn itself.
+        said: texts of the model's turns, each of which must get a reply. If the environment has no stop strings, the
+            model ends each turn itself.
         seconds: time limit of a session's reply to any turn.
 
     Raises:
@@ -122,7 +124,11 @@ async def _check_hostile(environment: Environment, problem: Problem, seconds: fl
 async def _check_fork(
     environment: Environment, problem: Problem, said: Sequence[Span], replies: Sequence[Reply], turn: int
 ) -> list[str]:
-    """Forks before `turn`; the forks and the session must then reply independently of each other."""
+    """Forks a session before a turn and checks that the forks and the session then reply independently.
+
+    Returns:
+        A sentence if the session cannot fork; else [].
+    """
     session = _open(environment, problem)
     talk = (await _talk(session, Transcript.of(problem.prompt), said[:turn]))[0]
     try:

@@ -21,14 +21,15 @@ def check_sampler(
 ) -> list[str]:
     """Checks that a sampler keeps its contract; returns a sentence for each rule that could not be checked.
 
-    Thinking budgets and stop strings are checked on the sampler's free replies, so give a transcript and a sampling
-    under which it thinks and answers.
+    A sampler must only append to a transcript, repeat a reply by its seed, keep limits, and name the author of each
+    span. Thinking budgets and stop strings are checked on its unconstrained replies, so give a transcript and settings
+    with which it thinks and answers.
 
     Args:
         sampler: the sampler to check.
         transcript: transcript to continue, for example a chat message.
-        sampling: base settings; None for 64 tokens.
-        weights: weights for `load_weights`; None leaves it unchecked.
+        sampling: settings of the requests, which single checks change; None for 64 tokens.
+        weights: weights by name to check `load_weights` with; None leaves it unchecked.
 
     Raises:
         AssertionError: the sampler breaks a rule; the message names the rule and the observed values.
@@ -47,7 +48,7 @@ class _Case:
     after: Transcript  # result of `extend` for the two above
 
     async def extend(self, **changes: object) -> Transcript:
-        """Repeats the request with some settings changed."""
+        """Returns the reply to the same request with some sampling settings changed."""
         return await self.sampler.extend(self.before, replace(self.sampling, **changes))  # type: ignore[arg-type]  # any setting may change
 
     def new(self, after: Transcript) -> list[Span]:
@@ -253,7 +254,7 @@ async def _scores(case: _Case) -> str | None:
 
 
 async def _streams(case: _Case) -> str | None:
-    """`on_token` gets the tokens of the reply in order, and ends it where it returns False."""
+    """Checks that `on_token` gets the tokens of the reply in order, and ends the reply by returning False."""
     heard: list[tuple[Author, int | str]] = []
 
     def on_token(author: Author, token: int | str) -> bool:

@@ -15,14 +15,17 @@ def check_task(
     seconds: float = 5.0,
     perturb: Callable[[str], str] | None = None,
 ) -> None:
-    """Checks that a task keeps its contract: a `trial` that stops at the first broken rule, with junk of one megabyte.
+    """Checks that a task keeps its contract: a pure source, disjoint splits, a scorer that rewards right answers only.
+
+    The check is a `trial` that stops at the first broken rule, with junk replies of one megabyte.
 
     Args:
         task: the task to check.
         splits: names of its splits; splits without problems are skipped.
         problems: number of problems per split to score; ten times as many keys are compared.
         seconds: time limit of the scorer for any reply.
-        perturb: turns the gold answer into a wrong one; give your own if an answer close to the gold one can be right.
+        perturb: turns the gold answer into a wrong one; give your own if an answer close to the gold one can be right;
+            None uses the task's own mistakes, or small changes of the gold answer.
 
     Raises:
         AssertionError: the task breaks a rule; the message names the rule, the problem and the observed values.

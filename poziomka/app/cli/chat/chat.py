@@ -25,7 +25,7 @@ Ctrl-C stops a reply; the conversation goes on from there
 
 
 def options(parser: ArgumentParser) -> None:
-    """Adds the options of the command to a parser."""
+    """Adds the options of `poziomka chat` to its argument parser."""
     parser.add_argument(
         "model", metavar="MODEL", help="smollm2, a Hugging Face folder or hub name, a GGUF file, or a run's folder"
     )
@@ -57,10 +57,13 @@ def options(parser: ArgumentParser) -> None:
 
 
 def chat(given: Namespace) -> int:
-    """Loads the model and runs the conversation until the input ends; returns the exit status.
+    """Runs `poziomka chat`: loads the model, answers messages until the input ends, and returns the exit status.
+
+    Args:
+        given: parsed options of the command.
 
     Raises:
-        PoziomkaError: the model cannot be loaded, or, unless a person types, a message cannot be answered.
+        PoziomkaError: the model cannot be loaded, or it cannot answer a message that was piped in or given as QUESTION.
     """
     from poziomka.environments.tools.formats.registry import format_named
     from poziomka.environments.tools.registry import tools_named
@@ -143,7 +146,7 @@ def _demand_text(words: str, where: str) -> None:
 
 
 def _typed(aside: Callable[[str], None]) -> Iterator[str]:
-    """Yields lines typed at the prompt until Ctrl-D."""
+    """Yields lines typed at the prompt until Ctrl-D; Ctrl-C passes a hint to `aside`."""
     while True:
         try:
             yield input("\nyou › ")

@@ -19,7 +19,7 @@ def demand_room(sampler: LocalSampler, transcript: Transcript) -> None:
 
 
 class Shown:
-    """Session that passes the text of each reply to a callback (implements Session).
+    """Wrapper of a session of tools that passes the text of each tool's reply to a callback (implements Session).
 
     Args:
         inner: the wrapped session.

@@ -44,7 +44,7 @@ CONVERSATION = Problem((), task="chat", key="conversation")  # placeholder: a se
 
 
 def sampling_of(given: Namespace) -> SamplingParams:
-    """Returns the sampling settings of a reply from the command line's options."""
+    """Returns the sampling settings of a reply from the parsed options of `poziomka chat`."""
     return SamplingParams(
         temperature=given.temperature,
         top_p=given.top_p,
@@ -61,9 +61,9 @@ def open_sampler(name: str, dtype: str | None, *, think: bool | None) -> tuple[L
 
     Args:
         name: folder of a run, or a name that `load_pretrained` accepts.
-        dtype: precision of the weights; None for bfloat16. A run has its own.
-        think: True opens a thought before each reply, False asks the template for none; None for the default of the
-            model or of the run.
+        dtype: precision of the weights; None for bfloat16. Ignored for a run, whose recipe sets it.
+        think: True opens a thought before each reply, False asks the chat template for none; None leaves the default of
+            the model or of the run.
 
     Raises:
         PoziomkaError: the model does not exist or cannot be read.
@@ -95,7 +95,7 @@ def _thinking(chat: ChatFormat, think: bool | None) -> tuple[ChatFormat, tuple[s
 class Screen:
     """Terminal output of a conversation: streams a reply, with the thought dimmed and without its control tokens.
 
-    All text given is cleaned; only the escape sequences of this class reach the terminal.
+    Control characters in texts are replaced, so that only the escape sequences of this class reach the terminal.
 
     Args:
         colour: whether the terminal supports dim text; if not, a thought is enclosed in [thought] and [/thought].
@@ -121,10 +121,10 @@ class Screen:
         print(f"{DIM}{words}{NORMAL}" if self.colour else words, file=self.beside, flush=True)
 
     def begin(self, *, thinking: bool) -> None:
-        """Begins a reply.
+        """Prepares the screen for a new reply.
 
         Args:
-            thinking: whether the reply begins within a thought.
+            thinking: whether the reply begins within a thought that the prompt has opened.
         """
         self._thinking, self._fresh, self._held = thinking, True, ""
 
@@ -177,7 +177,7 @@ class Screen:
         print(self._wrap.add(visible(text)), end="", file=self.out, flush=True)
 
     def _settle(self) -> None:
-        """Writes the buffered word."""
+        """Writes the word that is buffered for wrapping."""
         print(self._wrap.end(), end="", file=self.out, flush=True)
 
     def _turn(self) -> None:
@@ -192,7 +192,8 @@ class Screen:
 class Talk:
     """A conversation with a model: a transcript that only grows until `begin` starts a new one.
 
-    A vocabulary of symbols has no format for a second question; with one, each question begins a new conversation.
+    A model with a task's own vocabulary of symbols has no format for a second question, so that each question begins a
+    new conversation.
 
     Args:
         sampler: sampler of the replies.
@@ -310,7 +311,7 @@ class Talk:
 
 @contextmanager
 def interruptions() -> Iterator[list[int]]:
-    """Yields a list that is empty until Ctrl-C within the context; a second Ctrl-C raises KeyboardInterrupt."""
+    """Yields a list that stays empty until Ctrl-C is pressed; a second Ctrl-C raises KeyboardInterrupt."""
     heard: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:

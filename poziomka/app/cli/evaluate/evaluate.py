@@ -24,13 +24,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """The attempts of an evaluation.
+    """Problems of an evaluation, and how each is attempted.
 
     Attributes:
-        problems: the problems.
+        problems: problems to answer.
         samples: attempts at each problem.
         sampling: sampling settings, except the budget.
-        budgets: thinking budgets in ascending order; () for an evaluation without one.
+        budgets: thinking budgets in ascending order, tokens; () for an evaluation without a limit of thoughts.
         name: prefix of the rollouts' ids, from which their seeds derive.
     """
 
@@ -42,13 +42,13 @@ class Plan:
 
 
 def evaluate(given: Namespace) -> tuple[Result, str]:
-    """Evaluates the model that the options name; returns the result and a sentence about where it was saved.
+    """Runs `poziomka evaluate`; returns the result, and a sentence about where it was saved ("" if nowhere).
 
     Args:
-        given: options that are consistent; see `options.demand_consistent`.
+        given: parsed options of the command, checked by `options.demand_consistent`.
 
     Raises:
-        PoziomkaError: the model or the task cannot be used, or all checks failed.
+        PoziomkaError: the model or the task cannot be used, or the scorer failed on all attempts at a budget.
     """
     with doing(f"loading {given.model}", always=False):
         subject = subject_of(given)
@@ -84,7 +84,11 @@ def evaluate(given: Namespace) -> tuple[Result, str]:
 
 
 def plan_of(subject: Subject, given: Namespace) -> Plan:
-    """Returns the attempts of an evaluation: the options, then the defaults of the model.
+    """Returns the plan of an evaluation: the given options, with the model's defaults for those left out.
+
+    Args:
+        subject: the model and the task, with default settings.
+        given: parsed options of `poziomka evaluate`.
 
     Raises:
         SettingsError: an option is out of range, or the model does not think and a budget was given.
@@ -105,12 +109,14 @@ def plan_of(subject: Subject, given: Namespace) -> Plan:
 
 
 def sampling_of(given: Namespace, own: SamplingParams, budgets: Sequence[int]) -> SamplingParams:
-    """Returns the sampling settings of an evaluation, except the budget if there are several.
+    """Returns the sampling settings of an evaluation, without a thinking budget if `budgets` has any.
+
+    With budgets, the limit of tokens leaves room for an answer after the largest one.
 
     Args:
-        given: the options.
-        own: settings that no option replaces.
-        budgets: thinking budgets; () for an evaluation without one.
+        given: parsed options of `poziomka evaluate`.
+        own: default settings, for options that are not given.
+        budgets: thinking budgets in tokens; () for an evaluation without a limit of thoughts.
 
     Raises:
         SettingsError: a setting is out of range.
@@ -128,10 +134,16 @@ def sampling_of(given: Namespace, own: SamplingParams, budgets: Sequence[int]) -
 
 
 def found_at(subject: Subject, plan: Plan, say: Say) -> dict[int | None, Evaluation]:
-    """Samples and judges the attempts; returns the evaluation of each budget, or of None without a budget.
+    """Samples and scores the attempts of a plan; returns the evaluations by thinking budget in tokens.
 
-    Replies at smaller budgets continue from those at the largest one; see `thinking.budget.fork`. A thought with
-    replies of an environment cannot be cut, so a task with tools is sampled anew at each budget.
+    Without budgets, the only key is None. Replies at smaller budgets continue from those at the largest one; see
+    `thinking.budget.fork`. A thought with replies of an environment cannot be cut, so a task with tools is sampled anew
+    at each budget.
+
+    Args:
+        subject: the model and the task.
+        plan: the problems and how they are attempted.
+        say: function that shows a progress message.
     """
     with Scoring(subject.task) as judge:
         if not plan.budgets:

@@ -11,7 +11,7 @@ CUTS = ("top_p", "top_k", "min_p")  # options without effect on greedy decoding
 
 
 def options(parser: ArgumentParser) -> None:
-    """Adds the options of the command to a parser."""
+    """Adds the options of `poziomka evaluate` to its argument parser."""
     add = parser.add_argument
     add("model", metavar="MODEL", help="the folder of a run, smollm2, a folder, a .gguf file, or a name of the hub")
     add("--task", metavar="TASK", help="the problems, as `poziomka tasks` lists them (a run's own task)")
@@ -53,7 +53,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def demand_consistent(given: Namespace) -> None:
-    """Raises SettingsError for options that contradict each other, or that would have no effect together."""
+    """Raises SettingsError for options of `poziomka evaluate` that contradict each other or would have no effect."""
     if given.greedy and given.temperature is not None:
         _refuse("--greedy is temperature 0", f"--temperature {given.temperature:g}")
     if given.greedy or given.temperature == 0:

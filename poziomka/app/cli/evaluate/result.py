@@ -28,10 +28,10 @@ class Result:
         split: name of the split.
         problems: number of problems at each budget.
         samples: number of attempts at each problem.
-        sampling: sampling settings, except the budget.
+        sampling: sampling settings, except the thinking budget.
         seed: seed of the evaluation.
         votes: attempts of a majority vote; None for no vote.
-        found: evaluations by budget, tokens; None for the budget of an evaluation without one.
+        found: evaluations by thinking budget in tokens; the key None is an evaluation without a budget.
         thinks: whether the model thinks; the thinking tokens of another model are not reported.
         notes: sentences for the user, such as a damaged checkpoint that was skipped.
     """
@@ -51,7 +51,7 @@ class Result:
     notes: Sequence[str] = ()
 
     def __str__(self) -> str:
-        """A table with budget, accuracy and its interval, shares without an answer, and mean tokens of replies."""
+        """Returns a table by budget: accuracy with interval, shares without an answer, mean tokens of replies."""
         name = self.model if self.run is None else f"{self.run} at {self.policy}"
         head = f"{name} · task {self.task} · {drawn(self.problems, self.samples, self.split)} · {how(self.sampling)}"
         rows: list[tuple[str, ...]] = [
@@ -89,12 +89,12 @@ class Result:
         return lines
 
     def demand_judged(self) -> None:
-        """Raises TaskError if all checks failed at a budget."""
+        """Raises TaskError if the scorer failed on all attempts at a budget, which then has no accuracy."""
         for each in self.found.values():
             _ = each.accuracy
 
     def values(self) -> dict[str, Any]:
-        """Returns the results as plain values."""
+        """Returns the results as JSON values."""
         return {
             "schema_version": SCHEMA,
             "model": self.model,
@@ -110,7 +110,7 @@ class Result:
         }
 
     def _point(self, budget: int | None, each: Evaluation) -> dict[str, Any]:
-        """Returns the results at one budget; an accuracy of None if all checks failed."""
+        """Returns the results at one budget as JSON values; the accuracy is None if all checks failed."""
         values: dict[str, Any] = {
             "budget": budget,
             "accuracy": asdict(each.accuracy) if any(each.corrects) else None,
@@ -138,7 +138,7 @@ def drawn(problems: int, samples: int, split: str) -> str:
 
 
 def described(sampling: SamplingParams) -> dict[str, Any]:
-    """Returns the settings of a request that decide how tokens are sampled, as plain values."""
+    """Returns the settings that decide how tokens are sampled as JSON values: temperature, top_p, top_k, …."""
     return {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,

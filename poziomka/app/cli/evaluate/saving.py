@@ -16,11 +16,11 @@ RESULTS = "evaluation"  # file of results/
 
 
 def recipe_of(result: Result, task: str) -> dict[str, Any]:
-    """Returns the recipe.toml of an evaluation, as plain values.
+    """Returns the content of an evaluation's recipe.toml, as TOML values.
 
     Args:
-        result: the result, of which only the settings are read.
-        task: name of the task, from which `task_named` makes it.
+        result: the evaluation, of which only the settings are read.
+        task: name of the task, as `task_named` accepts it.
     """
     settings = {name: value for name, value in described(result.sampling).items() if value is not None}
     budgets = [budget for budget in result.found if budget is not None]
@@ -42,20 +42,20 @@ def recipe_of(result: Result, task: str) -> dict[str, Any]:
 
 
 def folder_for(result: Result) -> Path:
-    """Returns runs/evaluate-MODEL-TASK, or the first free folder with a number after it: …-2, …-3."""
+    """Returns the folder runs/evaluate-MODEL-TASK or, if it exists, the first free one of …-2, …-3 and so on."""
     first = Path("runs") / f"evaluate-{_name(result)}"
     numbered = (first.with_name(f"{first.name}-{number}") for number in count(2))
     return first if not first.exists() else next(folder for folder in numbered if not folder.exists())
 
 
 def _name(result: Result) -> str:
-    """Returns the names of model and task as part of a folder's name."""
+    """Returns MODEL-TASK for a folder's name, with "-" in place of characters that it should not have."""
     model = Path(result.model).resolve().name if result.model.strip("./") == "" else Path(result.model).name
     return re.sub(r"[^\w.-]+", "-", f"{model.removesuffix('.gguf')}-{result.task}").strip("-.")
 
 
 def demand_free(folder: Path, result: Result, task: str) -> None:
-    """Raises RunError if `save` cannot write to a folder: it is no folder, or has other contents."""
+    """Raises RunError if `save` cannot write to `folder`: it is not a folder, or contains something else."""
     Run.demand_free(folder, recipe_of(result, task), dict)
 
 

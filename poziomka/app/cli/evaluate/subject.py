@@ -1,4 +1,4 @@
-"""What `poziomka evaluate` measures: a model that can sample, a task, and the defaults of the settings."""
+"""The subject of `poziomka evaluate`: a model that can sample, a task, and default settings."""
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -31,18 +31,18 @@ UNMARKED = (
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and a task.
+    """A model to evaluate, the task to evaluate it on, and defaults for options that are not given.
 
     Attributes:
         name: the model as it was named: a folder, a file, or a name.
-        run: folder of the run; None for another model.
-        sampler: samples with the model's weights.
-        task: the problems.
-        task_name: name of the task, from which `task_named` makes it.
-        sampling: sampling settings that no option replaces.
-        problems: number of problems, unless an option replaces it.
-        samples: attempts at each problem, unless an option replaces it.
-        budgets: thinking budgets, unless an option replaces them; () for none.
+        run: folder of the run; None for a model that is not a run's.
+        sampler: sampler with the model's weights.
+        task: task with the problems.
+        task_name: name of the task, as `task_named` accepts it.
+        sampling: default sampling settings.
+        problems: default number of problems.
+        samples: default number of attempts at each problem.
+        budgets: default thinking budgets in tokens; () for none.
         notes: sentences for the user.
     """
 
@@ -59,17 +59,20 @@ class Subject:
 
     @property
     def thinks(self) -> bool:
-        """Whether replies begin with an open thought, or the model knows the marks of one."""
+        """Whether replies begin with an open thought, or the model knows the tags <think> and </think>."""
         return thinks(self.sampler.chat)
 
 
 def thinks(chat: ChatFormat) -> bool:
-    """Whether a chat format opens a thought before each reply, or knows the marks of one."""
+    """Returns whether a chat format opens a thought before each reply, or knows the tags <think> and </think>."""
     return not isinstance(chat, TemplateFormat) or chat.opens_thought or chat.marks_thoughts
 
 
 def subject_of(given: Namespace) -> Subject:
-    """Loads the model and the task that the options name.
+    """Loads the model and the task of an evaluation.
+
+    Args:
+        given: parsed options of `poziomka evaluate`.
 
     Raises:
         PoziomkaError: the model or the task does not exist, or cannot be used.
@@ -96,7 +99,7 @@ def subject_of(given: Namespace) -> Subject:
 
 
 def _of_run(folder: Path, given: Namespace) -> Subject:
-    """Returns the newest weights of a run, on its own task with the settings of its recipe, or on another task."""
+    """Returns a run's newest weights with its own task and its recipe's settings, or with the task of --task."""
     run = Run.read(folder)
     recipe = recipe_in(run)
     if given.task is not None and given.task != recipe.task:

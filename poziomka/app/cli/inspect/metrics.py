@@ -8,7 +8,7 @@ from poziomka.runs.run import Run
 
 
 def copy(folder: Path, name: str, target: Path | None) -> str:
-    """Copies a run's metrics to an exporter; returns a sentence about the copy.
+    """Copies a run's metrics to TensorBoard or Weights & Biases; returns a sentence about the copy.
 
     Args:
         folder: folder of the run.
@@ -16,7 +16,7 @@ def copy(folder: Path, name: str, target: Path | None) -> str:
         target: folder of the copy; None for the run's folder.
 
     Raises:
-        PoziomkaError: the folder has no run, the exporter is unknown, or its package is missing.
+        PoziomkaError: the folder has no run, the name is unknown, or its package is not installed.
     """
     lines, where = export(Run.read(folder), name, target)
     looking = {"tensorboard": f"; look at it with: tensorboard --logdir {where}"}

@@ -76,7 +76,12 @@ def show(
 
 
 def browse(viewer: "Viewer", place: Place) -> None:
-    """Reads keys from stdin and prints the places that they lead to, until q or the end of input."""
+    """Reads keys from stdin and prints the steps, groups or rollouts that they lead to, until q or the end of input.
+
+    Args:
+        viewer: prints the places, and moves between them.
+        place: place to begin at: () for the run, or the indices (step,), (step, group), (step, group, rollout) from 0.
+    """
     viewer.console.print(Text(KEYS, "dim"))
     while True:
         try:
@@ -93,7 +98,9 @@ def browse(viewer: "Viewer", place: Place) -> None:
 
 
 class Viewer:
-    """Finds and prints places of one run; a place is the run itself, a step, a group or a rollout.
+    """Finds and prints places of one run: the list of steps, the groups of a step, the rollouts of a group.
+
+    A place is a tuple of indices from 0: (), (step,), (step, group) or (step, group, rollout).
 
     Args:
         run: the run.
@@ -127,7 +134,12 @@ class Viewer:
 
     # ------------------------------------------------------------------------------------------------ finding a place
     def find(self, step: int | str | None, group: int | None, rollout: int | None) -> Place:
-        """Returns the place of the given step, group and rollout; None leaves a level out.
+        """Returns the place of a step, a group or a rollout; with None for all of them, the run itself.
+
+        Args:
+            step: a step, or the name of a journal such as "warm-start".
+            group: number of a group from 1; None for the whole step.
+            rollout: number of a rollout of the group from 1; None for the whole group.
 
         Raises:
             SettingsError: there is no such place, or a group or rollout lacks the level above it.
@@ -164,7 +176,7 @@ class Viewer:
         return (*place, number - 1)
 
     def _count(self, place: Place) -> int:
-        """Number of places directly under `place`."""
+        """Returns the number of steps of the run, groups of a step or rollouts of a group."""
         if not place:
             return len(self.names)
         groups = self.journal(place[0]).groups
@@ -172,6 +184,11 @@ class Viewer:
 
     def move(self, place: Place, key: str) -> Place:
         """Returns the place that a key leads to from `place`.
+
+        Args:
+            place: the present place.
+            key: "n" for the next, "p" for the previous, "b" for the level above, "" for the first place inside (from a
+                rollout, the next), or the number or name of a place inside.
 
         Raises:
             SettingsError: there is no place in that direction, or the key is unknown.
@@ -199,7 +216,7 @@ class Viewer:
 
     # ----------------------------------------------------------------------------------------------- printing a place
     def print(self, place: Place) -> None:
-        """Prints a place: the list of steps or of groups, or rollouts."""
+        """Prints a place: the run's list of steps, a step's list of groups, or one or all rollouts of a group."""
         if not place:
             self._print_steps()
         elif len(place) == 1:
@@ -229,12 +246,12 @@ class Viewer:
             self.console.print(said, soft_wrap=not self._coloured)
 
     def _flag(self, *places: str) -> Text:
-        """Returns the names of the alarms that cite one of these journals or rollouts."""
+        """Returns a mark with the names of the alarms that cite one of these journals or rollouts; "" for none."""
         names = dict.fromkeys(name for place in places for name in self.flags.get(place, ()))
         return Text(f"{FLAG} {', '.join(names)}" if names else "", "red")
 
     def _measured(self, step: int) -> tuple[float | None, float | None, float | None]:
-        """Returns mean reward and pass rate of a journal without a line in the metrics; None for the third value."""
+        """Returns (mean reward, pass rate, None) from a journal's scores, for a step without a line in the metrics."""
         try:
             scores = [r.branches[0].score for r in self.journal(step).rollouts]
         except RunError:
@@ -320,7 +337,7 @@ def _spoken(name: str) -> str:
 
 
 def _order(name: str) -> tuple[int, int, str]:
-    """Sort key of journals: the warm start, then the steps in order, then all others by name."""
+    """Returns the sort key of a journal's name: the warm start, then the steps in order, then all others by name."""
     if name.startswith("step-"):
         return 1, len(name), name
     return (0 if name == "warm-start" else 2), 0, name
@@ -341,7 +358,7 @@ def _judged(score: Score | None) -> str:
 
 
 def _range(advantages: Sequence[float]) -> str:
-    """Returns one number if all tokens have the same advantage, else the smallest and the largest."""
+    """Returns the advantages of a rollout's tokens as text: one number if all are equal, else lowest and highest."""
     low, high = min(advantages), max(advantages)
     return f"{low:+.3g}" if high - low <= 1e-6 * max(1.0, abs(low)) else f"{low:+.3g} to {high:+.3g}"
 

@@ -4,7 +4,7 @@ WRONG, STOPPED = 2, 130  # exit statuses
 
 
 def positive(text: str) -> int:
-    """Returns an integer of 1 or more; raises ValueError for any other text."""
+    """Returns the integer in a command-line argument; raises ValueError unless it is from 1 to 10**9."""
     number = int(text)
     if not 1 <= number <= 10**9:
         raise ValueError

@@ -23,7 +23,7 @@ def script(commands: Mapping[str, tuple[str, Options]], shell: str) -> str:
     """Returns the completion script of the command line for a shell.
 
     Args:
-        commands: description and options of each command, by name.
+        commands: by name of a command, its description and the function that adds its options to a parser.
         shell: bash, zsh or fish.
     """
     parser = ArgumentParser(PROGRAM)

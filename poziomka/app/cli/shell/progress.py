@@ -16,8 +16,8 @@ PLAIN_EVERY = 15.0  # seconds between two lines elsewhere
 def doing(what: str, *, always: bool = True) -> Iterator[Callable[[str], None]]:
     """Shows a message on stderr within the context: on a terminal with the elapsed seconds, elsewhere as one line.
 
-    Yields a function that takes how far the work is, such as "3 of 10 problems"; a terminal shows it with the message,
-    and elsewhere it is a line of its own at most every PLAIN_EVERY seconds.
+    Yields a function to call with the progress of the work, such as "3 of 10 problems". A terminal shows it beside the
+    message; elsewhere it is printed as a line, at most every 15 seconds.
 
     Args:
         what: the activity, such as "reading 3 journals".

@@ -25,10 +25,10 @@ def nest(asked: dict[str, str], limits: Mapping[str, int], fence: int, ends: tup
     """Forks processes on request, until the client closes the pipe.
 
     Args:
-        asked: arguments of `worker`, by name.
-        limits: the numeric ones among them: limits of each process.
+        asked: command-line arguments of `worker.py`, by name.
+        limits: limits of each process: the numeric ones among the arguments, by name.
         fence: file descriptor of the Landlock ruleset for each process.
-        ends: file descriptors for requests, answers and output.
+        ends: file descriptors of the pipes to the client: for requests, answers and output.
     """
     asking, answering, _ = ends
     gc.collect()
@@ -66,8 +66,8 @@ def program(names: Sequence[str], place: int, asked: dict[str, str], limits: Map
     Args:
         names: roles of all processes of the request.
         place: index of this process among them.
-        asked: arguments of `worker`, by name.
-        limits: limits of the process.
+        asked: command-line arguments of `worker.py`, by name.
+        limits: limits of the process, by name (see worker.bound).
         fence: file descriptor of its Landlock ruleset.
     """
     LIBC.prctl(SET_DEATH_SIGNAL, 9, 0, 0, 0)
@@ -103,7 +103,7 @@ def program(names: Sequence[str], place: int, asked: dict[str, str], limits: Map
 
 
 def _opened(place: int) -> list[int]:
-    """Opens the pipes of the process at an index."""
+    """Opens the pipes of the process at an index: to read from, to write to, and for its standard error."""
     flags = (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)
     return [os.open(f"{place}.{name}", flag) for name, flag in zip(PIPES, flags, strict=True)]
 

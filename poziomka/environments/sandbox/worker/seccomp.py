@@ -53,7 +53,7 @@ Line = tuple[int, int, int, int]  # code, jump if true, jump if false, value
 
 
 def filter_words(*, processes: bool, threads: bool) -> list[str]:
-    """Returns the filter for every machine type, as arguments NAME=VALUE of `worker`.
+    """Returns the system call filter for every machine type, as arguments filter.MACHINE=HEX of `worker.py`.
 
     Args:
         processes: whether the process may start processes.
@@ -68,16 +68,16 @@ def _packed(program: Sequence[Line]) -> str:
 
 
 def rules(machine: str, *, processes: bool, threads: bool) -> list[Line]:
-    """Returns the filter for one machine type, as BPF instructions.
+    """Returns the system call filter for one machine type, as BPF instructions.
 
     It refuses sockets other than connected stream pairs, new sessions and process groups, CPU affinity, and changes of
     the parent-death signal, so that the process cannot outlive its parent. Calls by process ID reveal nothing about
-    other processes. Without `processes`, new processes are refused, and signals reach only the process itself; without
-    both, new threads are refused as well. File locks do nothing without `processes`, as there is no other process to
-    lock against, and are refused with it.
+    other processes. If `processes` is false, new processes are refused, and signals reach only the process itself; if
+    `threads` is false too, new threads are refused as well. File locks are refused if `processes` is true; otherwise
+    they succeed without effect, as there is no other process to lock against.
 
     Args:
-        machine: a key of CALLS.
+        machine: machine type, a key of CALLS: "x86_64" or "aarch64".
         processes: whether the process may start processes.
         threads: whether it may start threads.
     """
@@ -110,7 +110,7 @@ def rules(machine: str, *, processes: bool, threads: bool) -> list[Line]:
 
 
 def only(call: int, argument: int, values: Sequence[int], *, bits: int = WHOLE, otherwise: int = REFUSE) -> list[Line]:
-    """Returns instructions that refuse a call unless the masked argument equals one of the values.
+    """Returns BPF instructions that refuse a system call unless an argument, after masking, has an allowed value.
 
     Args:
         call: system call number.
@@ -124,13 +124,20 @@ def only(call: int, argument: int, values: Sequence[int], *, bits: int = WHOLE, 
 
 
 def never(call: int, argument: int, values: Sequence[int], *, otherwise: int = REFUSE) -> list[Line]:
-    """Returns instructions that refuse a call if an argument equals one of the values; see `only`."""
+    """Returns BPF instructions that refuse a system call if an argument has one of the given values.
+
+    Args:
+        call: system call number.
+        argument: index of the argument.
+        values: refused values.
+        otherwise: return value of the filter for a refused value.
+    """
     last = len(values) - 1
     tests = [(EQUAL, last - place, 1 if place == last else 0, value) for place, value in enumerate(values)]
     return _where(call, argument, WHOLE, [*tests, (GIVE, 0, 0, otherwise)])
 
 
 def _where(call: int, argument: int, bits: int, tests: Sequence[Line]) -> list[Line]:
-    """Returns instructions that test the lower 32 bits of an argument, then load the system call number again."""
+    """Returns BPF instructions that test the lower 32 bits of an argument, then load the system call number again."""
     body = [(LOAD, 0, 0, 16 + 8 * argument), (MASK, 0, 0, bits), *tests, (LOAD, 0, 0, 0)]
     return [(EQUAL, 0, len(body), call), *body]

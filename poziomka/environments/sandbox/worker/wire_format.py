@@ -1,10 +1,10 @@
 """Serializes plain values for messages between an untrusted program and the process that tests it.
 
-None, bool, int, float (nan and inf included), complex, str, bytes, list, tuple, set, frozenset and dict, the types of
-these by name, and nothing else. Decoding creates no object of any other type and calls no code of the sender, so that a
-received value has the `==` of Python itself, whatever was sent; that is why this is neither pickle nor marshal. A value
-of a subclass is sent as a value of the plain type. A frame is the length of a value, four bytes, big-endian, and the
-value.
+A plain value is None, a bool, int, float (nan and inf included), complex, str or bytes, a list, tuple, set, frozenset
+or dict of plain values, or one of these types itself, which is sent by its name. Decoding creates no object of any
+other type and calls no code of the sender, so that a received value has the `==` of Python itself, whatever was sent;
+that is why this is neither pickle nor marshal. A value of a subclass is sent as a value of the plain type. A frame is
+the length of a value, four bytes, big-endian, and the value.
 
     N T F               None, True, False
     i f c               integer (its length, then its bytes, little-endian, signed), float, complex
@@ -29,19 +29,22 @@ CONSTANTS: dict[bytes, object] = {b"N": None, b"T": True, b"F": False}
 
 
 class NotPlainError(ValueError):
-    """A value cannot be encoded, or bytes cannot be decoded."""
+    """Raised for a value that cannot be serialized (it contains an object of another type), or for invalid bytes."""
 
 
 class TooLargeError(NotPlainError):
-    """A plain value is too large, or too deeply nested."""
+    """Raised for a value of more than 1,000,000 bytes (LARGEST), or with more than 64 levels of nesting (DEPTH)."""
 
 
 def encode(value: object) -> bytes:
-    """Serializes a value; equal sets give equal bytes.
+    """Serializes a plain value to bytes, which `decode` turns back into the value.
+
+    A plain value is None, a bool, int, float, complex, str or bytes, a list, tuple, set, frozenset or dict of plain
+    values, or one of these types itself (for example `int`). The order of a set does not affect the bytes.
 
     Raises:
-        NotPlainError: the value contains anything but plain values.
-        TooLargeError: it is larger than LARGEST, or deeper than DEPTH.
+        NotPlainError: the value is, or contains, an object of another type.
+        TooLargeError: it takes more than 1,000,000 bytes (LARGEST), or has more than 64 levels of nesting (DEPTH).
     """
     out = bytearray()
     _write(value, out, 0)
@@ -127,10 +130,11 @@ def _check(size: int, depth: int) -> None:
 
 
 def decode(data: bytes) -> object:
-    """Parses one serialized value.
+    """Returns the plain value that `encode` serialized to these bytes.
 
     Raises:
-        NotPlainError: the bytes are not exactly one value, or the value is too large or too deep.
+        NotPlainError: the bytes are not exactly one value.
+        TooLargeError: there are more than 1,000,000 bytes (LARGEST), or more than 64 levels of nesting (DEPTH).
     """
     _check(len(data), 0)
     reader = _Reader(data)
@@ -146,7 +150,7 @@ def decode(data: bytes) -> object:
 
 
 class _Reader:
-    """Parses values one after another."""
+    """Parses serialized values one after another."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -204,7 +208,7 @@ class _Reader:
 
 
 class Channel(Protocol):
-    """Byte stream in both directions that carries frames: a socket, or a pair of pipes."""
+    """Interface of a byte stream in both directions: a socket, or a pair of pipes."""
 
     def sendall(self, data: bytes, /) -> None:
         """Sends all bytes, or raises OSError."""
@@ -213,7 +217,7 @@ class Channel(Protocol):
         """Waits for data and returns up to `most` bytes; b"" if the other side has closed."""
 
     def settimeout(self, seconds: float | None, /) -> None:
-        """Sets the timeout after which later calls raise TimeoutError; None: no timeout."""
+        """Sets the seconds after which later calls raise TimeoutError; None: no timeout."""
 
 
 def is_readable(descriptor: int, seconds: float) -> bool:
@@ -227,15 +231,15 @@ def is_readable(descriptor: int, seconds: float) -> bool:
 
 
 class Pipes:
-    """Two ends of two pipes as one Channel.
+    """A Channel over two pipes: one to read from and one to write to.
 
     Args:
-        reading: the descriptor to read from.
-        writing: the descriptor to write to.
+        reading: file descriptor to read from.
+        writing: file descriptor to write to.
     """
 
     def __init__(self, reading: int, writing: int) -> None:
-        """Takes no ownership: the caller closes the descriptors."""
+        """Stores the descriptors, which the caller must close."""
         self.reading = reading
         self.writing = writing
         self._seconds: float | None = None
@@ -246,21 +250,29 @@ class Pipes:
             data = data[os.write(self.writing, data) :]
 
     def recv(self, most: int) -> bytes:
-        """Waits for data and returns up to `most` bytes; see Channel."""
+        """Waits for data and returns up to `most` bytes; b"" if the other side has closed.
+
+        Raises:
+            TimeoutError: no data came within the timeout.
+        """
         if self._seconds is not None and not is_readable(self.reading, self._seconds):
             raise TimeoutError
         return os.read(self.reading, most)
 
     def settimeout(self, seconds: float | None) -> None:
-        """Sets the timeout of `recv`; see Channel."""
+        """Sets the seconds after which `recv` raises TimeoutError; None: no timeout."""
         self._seconds = seconds
 
 
 def send(channel: Channel, value: object) -> None:
-    """Sends a value as a frame.
+    """Sends a plain value as a frame: its length, four bytes, big-endian, and the bytes of `encode`.
+
+    Args:
+        channel: channel to send to.
+        value: a plain value (see `encode`).
 
     Raises:
-        NotPlainError: as `encode`.
+        NotPlainError: the value is no plain value, or too large.
         OSError: the other side has closed.
     """
     data = encode(value)
@@ -268,14 +280,14 @@ def send(channel: Channel, value: object) -> None:
 
 
 def receive(channel: Channel, until: float | None = None) -> object:
-    """Receives the next frame and returns its value.
+    """Receives the next frame and returns its value, a plain value (see `encode`).
 
     Args:
         channel: channel to receive from.
         until: deadline, by `time.monotonic`; None: no deadline.
 
     Raises:
-        NotPlainError: the received bytes are no valid frame.
+        NotPlainError: the received bytes are no valid frame, or too large.
         TimeoutError: the frame did not arrive in time.
         EOFError: the other side closed first.
         OSError: the channel failed.

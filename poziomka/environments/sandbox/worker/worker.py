@@ -55,17 +55,17 @@ SELF = 0xFFFFFFFE  # placeholder for the process ID in filters of `seccomp`
 
 # --------------------------------------------------------------------------------------------------------- the set-up
 class Packages:
-    """Import finder of the allowed packages, which does not list the folders that contain them.
+    """Import finder of the packages that code may import; it does not list the folders that contain them.
 
     Args:
-        folders: folders of the packages, by name.
+        folders: folder of each package, by its name.
     """
 
     def __init__(self, folders: "dict[str, str]") -> None:
         self.folders = folders
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
-        """Returns the module spec of an allowed package; None for any other name."""
+        """Returns the module spec of a package that may be imported; None for any other name."""
         folder = self.folders.get(name)
         if folder is None:
             return None
@@ -80,7 +80,8 @@ def bound(asked: "dict[str, int]") -> None:
     """Sets resource limits of this process, permanently: a hard limit can only be lowered.
 
     Args:
-        asked: limits by name: cpu, memory, file, files; a missing one is not set.
+        asked: limits by name: cpu (seconds), memory (bytes of address space), file (bytes of each file), files (number
+            of open files); a missing one is not set.
     """
     for what, most in (
         (resource.RLIMIT_CORE, 0),
@@ -103,6 +104,10 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 def _check(result: int, what: str) -> int:
     """Returns the result of a system call.
 
+    Args:
+        result: the result; negative for an error, with the reason in errno.
+        what: description of the call ("open /tmp"), for the error message.
+
     Raises:
         OSError: the result is an error.
     """
@@ -112,7 +117,7 @@ def _check(result: int, what: str) -> int:
 
 
 def give_up() -> None:
-    """Drops every capability, permanently.
+    """Drops every Linux capability of this process, and the right to gain new ones, permanently.
 
     Raises:
         OSError: the kernel refuses.
@@ -127,7 +132,10 @@ def give_up() -> None:
 
 
 def sieve(asked: "dict[str, str]") -> None:
-    """Installs the system call filter built by `seccomp`, in addition to the one in force.
+    """Installs a system call filter in this process, in addition to the one in force.
+
+    Args:
+        asked: arguments of this program, by name; "filter.MACHINE" is the filter for a machine type, in hex.
 
     Raises:
         OSError: the kernel refuses, or there is no filter for this machine type.
@@ -150,7 +158,11 @@ def sieve(asked: "dict[str, str]") -> None:
 
 
 def fence(asked: "dict[str, str]") -> int:
-    """Returns the file descriptor of a Landlock ruleset for the paths that can be read, listed and written.
+    """Makes a Landlock ruleset for the paths that a process can use; returns its file descriptor.
+
+    Args:
+        asked: arguments of this program, by name. Four have paths, one a line: those in "read.folders" and "read.files"
+            can be read, those in "read.listed" listed, and those in "read.own" written.
 
     Raises:
         OSError: the kernel refuses.
@@ -168,7 +180,12 @@ def fence(asked: "dict[str, str]") -> int:
 
 
 def enclose(fence: int) -> None:
-    """Restricts this process by a Landlock ruleset, in addition to those in force; it can reach no other process then.
+    """Restricts this process by a Landlock ruleset, in addition to those in force, permanently.
+
+    Afterwards the process can neither use other paths nor send signals to processes outside its sandbox.
+
+    Args:
+        fence: file descriptor of the ruleset, which is closed.
 
     Raises:
         OSError: the kernel refuses.
@@ -178,7 +195,17 @@ def enclose(fence: int) -> None:
 
 
 def set_up(asked: "dict[str, str]") -> "dict[str, int]":
-    """Drops privileges of this process and limits it if it is a console; returns the numeric arguments, by name."""
+    """Drops privileges of this process, seeds its random numbers and, for the role "console", sandboxes it.
+
+    Args:
+        asked: arguments of this program, by name.
+
+    Returns:
+        the numeric arguments, by name.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
     numbers = {name: int(value) for name, value in asked.items() if value.isdigit() and not name.startswith("filter.")}
     folders = {name.partition(".")[2]: folder for name, folder in asked.items() if name.startswith("package.")}
     sys.meta_path.append(Packages(folders))
@@ -201,7 +228,10 @@ def set_up(asked: "dict[str, str]") -> "dict[str, int]":
 
 
 def load(name: str, code: bytes) -> types.ModuleType:
-    """Returns a module made from marshalled code; its parent packages become empty modules."""
+    """Makes a module from marshalled code, enters it into `sys.modules` and returns it.
+
+    Its parent packages become empty modules.
+    """
     parts = name.split(".")
     for length in range(1, len(parts)):
         above = ".".join(parts[:length])
@@ -215,7 +245,7 @@ def load(name: str, code: bytes) -> types.ModuleType:
 
 # --------------------------------------------------------------------------------------------------------- the frames
 def read(source: int, count: int) -> bytes:
-    """Reads exactly `count` bytes; ends this process if the other side has closed the pipe."""
+    """Reads exactly `count` bytes from a file descriptor; ends this process if the other side has closed the pipe."""
     parts = []
     while count:
         part = os.read(source, min(count, 65536))
@@ -227,24 +257,33 @@ def read(source: int, count: int) -> bytes:
 
 
 def frame(source: int) -> bytes:
-    """Reads the next frame."""
+    """Reads the next frame from a file descriptor and returns its data; ends this process if the pipe is closed.
+
+    A frame is the length of the data (four bytes, big-endian), then the data.
+    """
     return read(source, int.from_bytes(read(source, 4), "big"))
 
 
 def write(target: int, data: bytes) -> None:
-    """Writes all bytes."""
+    """Writes all bytes to a file descriptor."""
     while data:
         data = data[os.write(target, data) :]
 
 
 def tell(target: int, data: bytes) -> None:
-    """Sends a frame."""
+    """Writes a frame to a file descriptor: the length of the data (four bytes, big-endian), then the data."""
     write(target, len(data).to_bytes(4, "big") + data)
 
 
 # -------------------------------------------------------------------------------------------------------- the console
 def console(asking: int, answering: int, writing: int) -> None:
-    """Runs requested code in one namespace, as a notebook does, until the other side closes the pipe."""
+    """Runs requested code in one namespace, as a notebook does, until the other side closes the pipe.
+
+    Args:
+        asking: file descriptor for requests: a mark of 16 bytes (MARK), then code.
+        answering: file descriptor for answers: "k" if the variables are kept, "l" if not, then the error or "".
+        writing: file descriptor for the output of the code, after which the mark is written.
+    """
     first = sys.modules["__main__"]
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
@@ -262,7 +301,15 @@ def console(asking: int, answering: int, writing: int) -> None:
 
 
 def run(code: str, space: "dict[str, object]") -> "tuple[bool, str]":
-    """Runs code in a namespace; returns whether the variables are kept, and the fault."""
+    """Runs code in a namespace, as a notebook runs a cell; prints the value of an expression at its end.
+
+    Args:
+        code: Python source.
+        space: the namespace.
+
+    Returns:
+        whether the variables are kept (not if the code exits), and the error in one line, "" if there is none.
+    """
     kept, fault = True, ""
     try:
         parsed = compile(code, FILE, "exec", ONLY_TREE, dont_inherit=True)
@@ -293,7 +340,10 @@ def run(code: str, space: "dict[str, object]") -> "tuple[bool, str]":
 
 
 def words(error: BaseException) -> str:
-    """Formats an error as "ValueError: message (line 3)", even if its own methods raise."""
+    """Formats an error as "ValueError: message (line 3)", even if its own methods raise.
+
+    The line is that of the code; it is left out if no line of the code raised the error.
+    """
     name = type(error).__name__[:60]
     try:
         said = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())[:SHOWN]
@@ -309,7 +359,11 @@ def words(error: BaseException) -> str:
 
 
 def begin(asked: "dict[str, str]") -> None:
-    """Moves the standard streams to other descriptors, sets up this process and runs its role."""
+    """Moves the standard streams to other descriptors, sets up this process and runs its role.
+
+    Args:
+        asked: arguments of this program, by name.
+    """
     asking, answering, writing = (fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST) for number in range(3))
     os.dup2(2, 1)
     empty = os.open(os.devnull, os.O_RDONLY)

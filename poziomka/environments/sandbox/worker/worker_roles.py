@@ -32,12 +32,12 @@ UNREADABLE = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryErro
 
 
 def _asked(channel: Channel) -> Mapping[str, object]:
-    """Receives the request."""
+    """Receives the request of a role and returns its fields, by name."""
     return cast("dict[str, object]", receive(channel))
 
 
 def _start(name: str, request: Mapping[str, object]) -> ModuleType:
-    """Returns a new module in which a program is to run; seeds random numbers as the request demands."""
+    """Returns a new module in which a program is to run; seeds random numbers with the seed of the request."""
     random.seed(cast("int", request["seed"]))
     module = ModuleType(name)
     sys.modules[name] = module
@@ -57,7 +57,17 @@ def _words(error: BaseException) -> str:
 
 # ---------------------------------------------------------------------------------------------------------- functions
 def functions(channel: Channel) -> int:
-    """Role "functions": runs a program, then answers calls of its functions."""
+    """Runs a program, then calls its functions on request (role "functions").
+
+    Args:
+        channel: channel of the request, the calls and the answers.
+
+    Returns:
+        exit status 0 if the program is not valid Python or raises; otherwise calls are served until the channel closes.
+
+    Raises:
+        EOFError: the other side closed the channel.
+    """
     request = _asked(channel)
     space = _start("program", request).__dict__
     names = cast("list[str]", request["names"])
@@ -95,9 +105,12 @@ def _called(function: Callable[..., object], arguments: tuple[object, ...], name
 
 # ------------------------------------------------------------------------------------------------------ whole programs
 def whole(channel: Channel) -> int:
-    """Role "whole": runs a program as Python runs a file; returns its exit status.
+    """Runs a program as Python runs a file; returns its exit status, 0 to 255 (role "whole").
 
     Before the program runs, a message on the channel reports whether it is valid Python.
+
+    Args:
+        channel: channel of the request and of this message.
     """
     request = _asked(channel)
     space = _start("__main__", request).__dict__
@@ -128,15 +141,15 @@ def whole(channel: Channel) -> int:
 
 # -------------------------------------------------------------------------------------------------------------- tests
 class _FaultError(BaseException):
-    """The program cannot continue; a BaseException, so that no `except Exception` of a test catches it."""
+    """Raised if the program cannot continue; a BaseException, so that no `except Exception` of a test catches it."""
 
 
 class _OvertimeError(BaseException):
-    """The time limit is reached."""
+    """Raised in the tests' process when the time limit is reached."""
 
 
 class _RaisedError(Exception):
-    """The program raised an exception that is not passed on under its own type."""
+    """Raised in a test whose call raised an exception that is not passed on under its own type."""
 
 
 ITERATION = (StopIteration, StopAsyncIteration)  # raised in the tests' process, they would end a loop of the tests
@@ -158,7 +171,7 @@ def _exception(kind: str, words: str) -> Exception:
 
 
 class _Program:
-    """The tests' proxy of the program: makes stand-ins for its functions and counts their calls."""
+    """Represents the program in the tests' process: makes stand-ins for its functions and counts their calls."""
 
     def __init__(self, channel: Channel, *, twice: bool) -> None:
         self.channel = channel
@@ -175,7 +188,7 @@ class _Program:
         raise _FaultError(self.fault)
 
     def hear(self, number: int) -> list[object]:
-        """Receives the answer to a call and returns it without its number."""
+        """Receives the answer to the call with a number and returns it without the number."""
         try:
             self.waiting = True
             answer = receive(self.channel)
@@ -220,13 +233,15 @@ class _Program:
 
 
 def tests(channel: Channel, called: Channel) -> int:
-    """Role "tests": runs tests that call a program and sends the result; returns the exit status.
+    """Runs tests that call a program's functions and sends the verdict; returns exit status 0 (role "tests").
 
-    The result is "passed", "failed", "slow", "unread" or "broken", the reason in one line, and the number of calls.
+    The verdict is a list of the outcome, the reason in one line and the number of calls. The outcome is "passed",
+    "failed", "slow" (the time limit was reached), "unread" (the program is not valid Python) or "broken" (the tests
+    themselves cannot run).
 
     Args:
-        channel: channel of the request and of the result.
-        called: channel to the program.
+        channel: channel of the request and of the verdict.
+        called: channel to the process of the program.
     """
     request = _asked(channel)
     program = _Program(called, twice=bool(request["twice"]))

@@ -23,7 +23,7 @@ SPELLED = frozenset("0123456789+-*/%()=.,")  # characters allowed in a result of
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call parsed from the model's text.
+    """A tool call parsed from the model's text.
 
     Attributes:
         name: name of the tool; "" if none could be parsed.
@@ -40,7 +40,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Result of a call.
+    """Result of a tool call.
 
     Attributes:
         call: the call.
@@ -54,7 +54,7 @@ class Result:
 
 
 class CallFormat(Protocol):
-    """Parses calls from a model's text and formats results for it.
+    """Interface of a call format, which parses calls from a model's text and formats results for it.
 
     Attributes:
         name: name of the format.
@@ -69,7 +69,7 @@ class CallFormat(Protocol):
     signs: tuple[str, ...]
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
-        """Parses the calls in the model's latest text, in order.
+        """Returns the calls in the model's latest text, in order; [] if there are none.
 
         Args:
             words: the text.
@@ -77,10 +77,10 @@ class CallFormat(Protocol):
         """
 
     def unclosed(self, words: str) -> bool:
-        """Whether the text ends with a stop string that is part of an argument, so that generation must continue."""
+        """Returns whether the last stop string is part of a call's argument, so that generation must continue."""
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
-        """Returns a text for each result.
+        """Returns the text of each result, as the model reads it.
 
         Args:
             results: results of all calls of one turn.
@@ -98,14 +98,17 @@ class CallFormat(Protocol):
         """
 
     def explain(self, tools: Mapping[str, Tool]) -> str:
-        """Returns instructions for a model that was not trained on the format."""
+        """Returns instructions for a prompt, for a model that was not trained on the format."""
 
     def refuse(self, tool: Tool) -> str:
         """Returns the reason why the format cannot write calls of a tool; "" if it can."""
 
 
 def latest(transcript: Transcript) -> str:
-    """Returns the model's own text after the last span of the user, the system or the environment."""
+    """Returns the model's latest text: what it wrote after the last text of the user, system or environment.
+
+    Text that a strategy forced is left out.
+    """
     words: list[str] = []
     for span in reversed(transcript.spans):
         if span.author in (Author.ENVIRONMENT, Author.USER, Author.SYSTEM):
@@ -116,14 +119,15 @@ def latest(transcript: Transcript) -> str:
 
 
 def calls_in(transcript: Transcript) -> int:
-    """Returns the number of the model's calls that were answered, by a result or a fault."""
+    """Returns the number of the model's calls that were answered, with a result or an error message."""
     return len(transcript.heard)
 
 
 def unmarked(text: str, marks: Sequence[str]) -> str:
-    """Returns a tool's output with all marks broken and with all characters valid for a tokenizer.
+    """Returns a tool's output changed so that no mark of a call, a result or a thought occurs in it.
 
     Code could print "</think>" or the beginning of another result; a space after the first character breaks a mark.
+    Characters that a tokenizer may refuse (lone surrogates, NUL) are replaced.
 
     Args:
         text: the output.
@@ -137,9 +141,10 @@ def unmarked(text: str, marks: Sequence[str]) -> str:
 
 
 def value_of(text: str, tool: Tool) -> dict[str, Any]:
-    """Returns the arguments of a call whose text is the value of the tool's first parameter; {} if it has none.
+    """Returns the arguments of a call that was written as plain text: the value of the tool's first parameter.
 
-    The text is parsed as JSON unless the parameter is a string; it stays a string if that fails.
+    The text is parsed as JSON unless the parameter is a string; it stays a string if that fails. Returns {} for a tool
+    without parameters.
     """
     name = next(iter(tool.parameters["properties"]), None)
     if name is None:
@@ -154,7 +159,7 @@ def value_of(text: str, tool: Tool) -> dict[str, Any]:
 
 
 def unknown(name: str, tools: Mapping[str, Tool]) -> str:
-    """Returns the error message for a tool that does not exist."""
+    """Returns the error message for a call of a tool that does not exist, with the nearest name."""
     return f"unknown tool {name[:60]!r}{nearest(name[:60], tools)}"
 
 
@@ -180,7 +185,14 @@ class Plain:
         self.spelled = spelled
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
-        """See CallFormat: parses the last call; one that was closed without being opened has an empty argument."""
+        """Returns the last call in the model's latest text, in a list; [] if there is none.
+
+        A call that was closed without being opened has an empty argument.
+
+        Args:
+            words: the text.
+            tools: the tools, by name.
+        """
         before, called, _ = words.rpartition("</tool>")
         if not called:
             return []
@@ -194,22 +206,33 @@ class Plain:
         return [Call(name, value_of(self._joined(rest), tools[name]))]
 
     def unclosed(self, words: str) -> bool:
-        """See CallFormat: False, as the text between the marks is not JSON and ends at the first closing mark."""
+        """Returns False: a call ends at the first closing mark, since the text between the marks is not JSON."""
         return False
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
-        """See CallFormat."""
+        """Returns each result between the marks `<result>`; in the format "spelled", with spaces between its symbols.
+
+        Args:
+            results: results of all calls of one turn.
+            message: unused: a result is written in the same way as a message.
+        """
         return [f" <result> {self._apart(result) if self.spelled else result.text} </result>" for result in results]
 
     def call(self, tool: Tool, arguments: Mapping[str, Any], *, alone: bool = True) -> str:
-        """See CallFormat: writes the first argument only."""
+        """Returns a call as the model should write it, with the first argument only.
+
+        Args:
+            tool: the tool.
+            arguments: arguments by name.
+            alone: whether there is no other tool, so that the call needs no name.
+        """
         value = next(iter(arguments.values()), "")
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         text = " ".join("".join(text.split())) if self.spelled else text
         return f"<tool> {text if alone else f'{tool.name} {text}'} </tool>"
 
     def explain(self, tools: Mapping[str, Tool]) -> str:
-        """See CallFormat."""
+        """Returns instructions for a prompt: the call and the description of each tool."""
         several = len(tools) > 1
         lines = []
         for tool in tools.values():
@@ -223,7 +246,7 @@ class Plain:
         )
 
     def refuse(self, tool: Tool) -> str:
-        """See CallFormat."""
+        """Returns an error message if a parameter other than the first is required; "" otherwise."""
         others = [
             name for name in tool.parameters.get("required", ()) if name != next(iter(tool.parameters["properties"]))
         ]

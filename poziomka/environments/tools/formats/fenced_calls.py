@@ -18,8 +18,8 @@ class Gemma:
     """Call format ```` ```tool_code ```` with calls in Python, answered by ```` ```tool_output ````.
 
     A block contains `name(argument=value)`, one a line or in a list, optionally inside print; values are literals. Any
-    other block is code for the tool `python`, if there is one. The call ends the turn, and as the template has no tool
-    message, the output is a message of the user.
+    other block is code for the tool `python`, if there is one. The call ends the turn. Gemma's chat template has no
+    tool messages, so the output is a message of the user.
     """
 
     name = "gemma"
@@ -29,25 +29,35 @@ class Gemma:
     opened = re.compile(r"```tool_code[^\S\n]*\n")  # the mark ends its line, which it does not inside a string
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
-        """See CallFormat: the calls of every block, in order."""
+        """Returns the calls of every ```` ```tool_code ```` block in the model's latest text, in order.
+
+        Args:
+            words: the text.
+            tools: the tools, by name.
+        """
         return [call for start, end in _blocks(self.opened, words) for call in _calls_in(words[start:end], tools)]
 
     def unclosed(self, words: str) -> bool:
-        """See CallFormat."""
+        """Returns False: a call ends the model's turn, so no stop string can be inside an argument."""
         return False
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
-        """See CallFormat."""
+        """Returns each result in a ```` ```tool_output ```` block.
+
+        Args:
+            results: results of all calls of one turn.
+            message: whether each result is a message; otherwise it is part of the model's turn, between line breaks.
+        """
         space = "" if message else "\n"
         return [f"{space}```tool_output\n{result.text}\n```{space}" for result in results]
 
     def call(self, tool: Tool, arguments: Mapping[str, Any], *, alone: bool = True) -> str:
-        """See CallFormat."""
+        """Returns a call as the model should write it: `name(argument=value)` in a ```` ```tool_code ```` block."""
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         return f"```tool_code\n{tool.name}({given})\n```"
 
     def explain(self, tools: Mapping[str, Tool]) -> str:
-        """See CallFormat."""
+        """Returns instructions for a prompt: the tools as Python functions and the syntax of a call."""
         functions = "\n\n".join(map(_signature, tools.values()))
         return (
             f"These Python functions can be called:\n\n```python\n{functions}\n```\n\n"
@@ -56,7 +66,7 @@ class Gemma:
         )
 
     def refuse(self, tool: Tool) -> str:
-        """See CallFormat."""
+        """Returns an error message if the tool's name or a parameter's name is no name in Python; "" otherwise."""
         bad = [name for name in (tool.name, *tool.parameters["properties"]) if not name.isidentifier()]
         return f"{bad[0]!r} is no name in Python" if bad else ""
 
@@ -64,7 +74,7 @@ class Gemma:
 class Fenced:
     """Call format ```` ```python ```` with code, answered by ```` ```output ````; for the tool `python` only.
 
-    The model begins the output block itself and waits there, or ends its turn after the code.
+    After the code the model begins the output block itself and stops, or ends its turn.
     """
 
     name = "fenced"
@@ -74,7 +84,12 @@ class Fenced:
     opened = re.compile(r"```python[^\S\n]*\n")  # as in Gemma
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
-        """See CallFormat: parses the code block at the end of the text."""
+        """Returns the code block at the end of the model's latest text as a call of `python`; [] without such a block.
+
+        Args:
+            words: the text.
+            tools: the tools, by name.
+        """
         block = self._last(words)
         code = block.removesuffix(FENCE)
         if not block.endswith(FENCE) or (FENCE in code and not _is_python(code)):  # the block was closed before
@@ -82,7 +97,7 @@ class Fenced:
         return [Call("python", {"code": code})]
 
     def unclosed(self, words: str) -> bool:
-        """See CallFormat: whether the code ends inside a string."""
+        """Returns whether the last "```output" is inside a string of the code, so that generation must continue."""
         before, stopped, _ = words.rpartition("```output")
         said = before.rstrip()
         parts = [(said[start:end], said[start:]) for start, end in _blocks(self.opened, said)]
@@ -96,29 +111,37 @@ class Fenced:
         return said[start:]
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
-        """See CallFormat."""
+        """Returns each result as the content and end of an output block, which the model has begun.
+
+        Args:
+            results: results of all calls of one turn.
+            message: whether each result is a message, which also needs the beginning of the block.
+        """
         begin = "```output" if message else ""
         end = "" if message else "\n"
         return [f"{begin}\n{result.text}\n```{end}" for result in results]
 
     def call(self, tool: Tool, arguments: Mapping[str, Any], *, alone: bool = True) -> str:
-        """See CallFormat."""
+        """Returns a call as the model should write it: the code block and the beginning of the output block."""
         return f"```python\n{arguments['code']}\n```\n```output"
 
     def explain(self, tools: Mapping[str, Tool]) -> str:
-        """See CallFormat."""
+        """Returns instructions for a prompt: the description of the tool `python` and the syntax of a call."""
         return (
             f"{tools['python'].description}\n\nWrite the code in a ```python block and begin a ```output block after "
             "it; what the code prints will stand there. Go on from it."
         )
 
     def refuse(self, tool: Tool) -> str:
-        """See CallFormat."""
+        """Returns an error message for any tool but `python`; "" for `python`."""
         return "" if tool.name == "python" else "its blocks are code for the tool 'python'"
 
 
 def _blocks(opened: re.Pattern[str], words: str) -> Iterator[tuple[int, int]]:
-    """Yields where each block of Python begins and ends: what opens a block inside a string of another opens none."""
+    """Yields the start and end index of the code of each block.
+
+    A mark inside a string of another block's code begins no block.
+    """
     found = opened.search(words)
     while found is not None:
         end = _end(words, found.end())
@@ -127,10 +150,10 @@ def _blocks(opened: re.Pattern[str], words: str) -> Iterator[tuple[int, int]]:
 
 
 def _end(words: str, start: int) -> int:
-    """Returns the place of the fence that closes a block: the first before which its code is whole.
+    """Returns the index of the fence that closes a block: the first fence before which the code is valid Python.
 
-    A fence inside a string closes nothing. Where no beginning is Python, the first fence is taken; without a fence the
-    block goes on to the end of the words.
+    A fence inside a string closes nothing. If the code before no fence is valid, the first fence is taken; without a
+    fence the block ends with the text.
     """
     ends = [found.start() for found, _ in zip(re.compile(FENCE).finditer(words, start), range(FENCES), strict=False)]
     whole = next((end for end in ends if _is_python(words[start:end])), None)
@@ -182,7 +205,7 @@ def _calls_in(body: str, tools: Mapping[str, Tool]) -> list[Call]:
 
 
 def _written(tree: ast.Module, tools: Mapping[str, Tool]) -> Iterator[Call | None]:
-    """Yields the calls in a module's lines; None for a line that is no call."""
+    """Yields the call in each line of a module, or in each item of a list; None for a line that is no call."""
     for line in tree.body:
         value = line.value if isinstance(line, ast.Expr) else None
         for node in value.elts if isinstance(value, ast.List) else [value]:

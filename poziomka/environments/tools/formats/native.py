@@ -27,15 +27,15 @@ from poziomka.environments.tools.tool import Tool
 
 
 def described(tools: Mapping[str, Tool]) -> str:
-    """Returns the schemas of tools as JSON, one a line."""
+    """Returns the definitions of tools (name, description, parameters) as JSON, one tool a line."""
     return "\n".join(json.dumps(tool.schema, ensure_ascii=False) for tool in tools.values())
 
 
 def call_of(written: object, tools: Mapping[str, Tool], *keys: str) -> Call:
-    """Returns a call from its parsed JSON.
+    """Returns the call that a parsed JSON value describes; its `fault` is set if it describes none.
 
     Args:
-        written: the parsed JSON value.
+        written: the parsed JSON value, normally an object with a name and arguments.
         tools: the tools, by name.
         *keys: keys of the arguments; the first one that is present is used.
     """
@@ -53,7 +53,11 @@ def call_of(written: object, tools: Mapping[str, Tool], *keys: str) -> Call:
 
 
 def decoded(text: str) -> tuple[object, str]:
-    """Parses JSON; returns the value and "", or None and the error message."""
+    """Parses a text that must be one JSON value.
+
+    Returns:
+        the value and "", or None and the error message.
+    """
     text = text.strip()
     try:
         value, end = DECODER.raw_decode(text)
@@ -67,10 +71,11 @@ def decoded(text: str) -> tuple[object, str]:
 
 
 class Hermes:
-    """Call format `<tool_call>` with a JSON object, any number of them in a turn.
+    """Call format `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, any number of calls in a turn.
 
     Args:
-        inside: whether the model waits after </tool_call> and the result becomes part of its turn.
+        inside: whether the model stops after </tool_call>, and the result becomes part of its turn; otherwise the call
+            ends the turn, and the result is a message.
     """
 
     marks: tuple[str, ...] = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
@@ -81,7 +86,12 @@ class Hermes:
         self.stop: tuple[str, ...] = ("</tool_call>",) if inside else ()
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
-        """See CallFormat: parses every block; the last one may be unclosed."""
+        """Returns the calls in the model's latest text, one for each `<tool_call>` block; the last may be unclosed.
+
+        Args:
+            words: the text.
+            tools: the tools, by name.
+        """
         calls = []
         for body in self._bodies(words):
             written, fault = decoded(body.text)
@@ -89,12 +99,12 @@ class Hermes:
         return calls
 
     def unclosed(self, words: str) -> bool:
-        """See CallFormat."""
+        """Returns whether a closing mark is inside a JSON string of a call, so that generation must continue."""
         return any(body.held for body in self._bodies(words))
 
     @staticmethod
     def _bodies(words: str) -> Iterator[Body]:
-        """Yields the body of each block."""
+        """Yields the text between the marks of each `<tool_call>` block."""
         opened, closed = "<tool_call>", "</tool_call>"
         place, strings = words.find(opened), True
         while place >= 0:
@@ -104,18 +114,23 @@ class Hermes:
             place = words.find(opened, body.end) if body.end >= 0 else -1
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
-        """See CallFormat: the chat template itself writes the marks around a message."""
+        """Returns the text of each result, with the marks `<tool_response>` if it becomes part of the model's turn.
+
+        Args:
+            results: results of all calls of one turn.
+            message: whether each result is a message, around which the chat template writes the marks.
+        """
         if message:
             return [result.text for result in results]
         return [f"\n<tool_response>\n{result.text}\n</tool_response>\n" for result in results]
 
     def call(self, tool: Tool, arguments: Mapping[str, Any], *, alone: bool = True) -> str:
-        """See CallFormat."""
+        """Returns a call as the model should write it: JSON in `<tool_call>` marks."""
         written = json.dumps({"name": tool.name, "arguments": arguments}, ensure_ascii=False)
         return f"<tool_call>\n{written}\n</tool_call>"
 
     def explain(self, tools: Mapping[str, Tool]) -> str:
-        """See CallFormat."""
+        """Returns instructions for a prompt: the schemas of the tools and the syntax of a call."""
         return (
             f"These tools can be called:\n<tools>\n{described(tools)}\n</tools>\n\n"
             'To call one, write <tool_call>{"name": the tool, "arguments": {…}}</tool_call>. '
@@ -123,7 +138,7 @@ class Hermes:
         )
 
     def refuse(self, tool: Tool) -> str:
-        """See CallFormat."""
+        """Returns "": this format can write calls of every tool."""
         return ""
 
 
@@ -143,7 +158,12 @@ class Llama:
     signs: tuple[str, ...] = ("<|python_tag|>", "<|start_header_id|>")
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
-        """See CallFormat: parses the text after the thought."""
+        """Returns the calls in the model's latest text after its thought; [] if that is plain text.
+
+        Args:
+            words: the text.
+            tools: the tools, by name.
+        """
         begun = self.said_begins.search(words)  # the end mark of a thought may also occur in a string of the call
         said = (words[begun.end() :] if begun else words.rpartition(CLOSE)[2]).strip()
         tagged = not self.call_begins.match(said) and self.tag in said
@@ -172,31 +192,39 @@ class Llama:
                 place += 1
 
     def unclosed(self, words: str) -> bool:
-        """See CallFormat."""
+        """Returns False: a call ends the model's turn, so no stop string can be inside an argument."""
         return False
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
-        """See CallFormat."""
+        """Returns the text of each result.
+
+        Args:
+            results: results of all calls of one turn.
+            message: whether each result is a message; otherwise it is part of the model's turn, between line breaks.
+        """
         return [result.text if message else f"\n{result.text}\n" for result in results]
 
     def call(self, tool: Tool, arguments: Mapping[str, Any], *, alone: bool = True) -> str:
-        """See CallFormat."""
+        """Returns a call as the model should write it: {"name": …, "parameters": {…}}."""
         return json.dumps({"name": tool.name, "parameters": arguments}, ensure_ascii=False)
 
     def explain(self, tools: Mapping[str, Tool]) -> str:
-        """See CallFormat."""
+        """Returns instructions for a prompt: the schemas of the tools and the syntax of a call."""
         return (
             f"These functions can be called:\n\n{described(tools)}\n\n"
             'To call one, answer with {"name": the function, "parameters": {…}} and nothing else.'
         )
 
     def refuse(self, tool: Tool) -> str:
-        """See CallFormat."""
+        """Returns "": this format can write calls of every tool."""
         return ""
 
 
 class Mistral:
-    """Call format `[TOOL_CALLS]` with a list of JSON objects, or, per call, with a name, `[ARGS]` and arguments."""
+    """Call format `[TOOL_CALLS]` with a list of JSON objects, or `[TOOL_CALLS]name[ARGS]{…}` for each call.
+
+    Newer models write the second form. Both are parsed; `call` returns the first.
+    """
 
     name = "mistral"
     stop: tuple[str, ...] = ()
@@ -205,7 +233,12 @@ class Mistral:
     signs: tuple[str, ...] = ("[TOOL_CALLS]",)
 
     def read(self, words: str, tools: Mapping[str, Tool]) -> list[Call]:
-        """See CallFormat."""
+        """Returns the calls in the model's latest text, in order; an invalid one has a `fault`.
+
+        Args:
+            words: the text.
+            tools: the tools, by name.
+        """
         calls: list[Call] = []
         opened = "[TOOL_CALLS]"
         place, strings = words.find(opened), True
@@ -225,11 +258,16 @@ class Mistral:
         return calls
 
     def unclosed(self, words: str) -> bool:
-        """See CallFormat."""
+        """Returns False: a call ends the model's turn, so no stop string can be inside an argument."""
         return False
 
     def write(self, results: Sequence[Result], *, message: bool) -> list[str]:
-        """See CallFormat: the chat template writes marks like `[TOOL_RESULTS]` around a message, which must be JSON."""
+        """Returns each result as JSON, with the marks `[TOOL_RESULTS]` if it becomes part of the model's turn.
+
+        Args:
+            results: results of all calls of one turn.
+            message: whether each result is a message, around which the chat template writes the marks.
+        """
         told = [self._as_json(result.text) for result in results]
         return told if message else [f'[TOOL_RESULTS]{{"content": {text}}}[/TOOL_RESULTS]' for text in told]
 
@@ -238,16 +276,16 @@ class Mistral:
         return json.dumps(text, ensure_ascii=False) if decoded(text)[1] else text
 
     def call(self, tool: Tool, arguments: Mapping[str, Any], *, alone: bool = True) -> str:
-        """See CallFormat."""
+        """Returns a call as the model should write it: `[TOOL_CALLS]` and a list of one JSON object."""
         return "[TOOL_CALLS]" + json.dumps([{"name": tool.name, "arguments": arguments}], ensure_ascii=False)
 
     def explain(self, tools: Mapping[str, Tool]) -> str:
-        """See CallFormat."""
+        """Returns instructions for a prompt: the schemas of the tools and the syntax of a call."""
         return (
             f"These tools can be called:\n\n{described(tools)}\n\n"
             'To call some, end your reply with [TOOL_CALLS] and a list: [{"name": the tool, "arguments": {…}}].'
         )
 
     def refuse(self, tool: Tool) -> str:
-        """See CallFormat."""
+        """Returns "": this format can write calls of every tool."""
         return ""

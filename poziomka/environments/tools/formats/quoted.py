@@ -24,15 +24,15 @@ class Body(NamedTuple):
 
 
 def body_at(words: str, start: int, close: str, *, strings: bool = True) -> Body:
-    """Returns the text from `start` up to the next `close` that is not inside a JSON string.
+    """Returns the text of a call from `start` up to the next closing mark that is not inside a JSON string.
 
-    If every `close` is inside an unterminated string, the first one is taken: the text is not JSON.
+    If every closing mark is inside an unterminated string, the first one is taken: the text is not JSON.
 
     Args:
         words: the model's text.
         start: index after the opening mark.
         close: the closing mark.
-        strings: whether to skip JSON strings; useless once a string was unterminated.
+        strings: whether to skip marks inside JSON strings; False after a call whose string was unterminated.
     """
     end, held = -1, False
     whole = _end_of_json(words, start) if strings else -1

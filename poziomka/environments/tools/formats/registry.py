@@ -21,7 +21,10 @@ FAMILIES: tuple[CallFormat, ...] = (Mistral(), Hermes(), Llama())  # those with 
 
 
 def format_named(name: str) -> CallFormat:
-    """Returns the call format with a name (a key of FORMATS).
+    """Makes the call format with a name.
+
+    Args:
+        name: a key of FORMATS: "plain", "spelled", "hermes", "hermes:inside", "llama", "mistral", "gemma" or "fenced".
 
     Raises:
         SettingsError: no format has this name.
@@ -36,6 +39,6 @@ def format_of(told: str) -> str:
     """Returns the name of the call format that a chat template describes; "plain" if it describes none.
 
     Args:
-        told: source of the template; "" if there is none.
+        told: source of the template (Jinja); "" if the tokenizer has no template.
     """
     return next((family.name for family in FAMILIES if any(sign in told for sign in family.signs)), "plain")

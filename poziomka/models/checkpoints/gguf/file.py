@@ -39,7 +39,14 @@ NUMBERS = {
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Location of a tensor in the file: shape with rows first, quantised type, and offset and length in bytes."""
+    """Location of a tensor in a GGUF file.
+
+    Attributes:
+        shape: sizes of the axes in PyTorch's order, [rows, columns] for a matrix; the reverse of the file's order.
+        kind: type in which the values are stored, quantised or not.
+        start: offset in bytes from the beginning of the file.
+        nbytes: length in bytes.
+    """
 
     shape: tuple[int, ...]
     kind: gguf.GGMLQuantizationType
@@ -142,7 +149,7 @@ class GGUFFile:
         return ModelError(f"the GGUF file {self.path} {what}")
 
     def tensor(self, name: str) -> np.ndarray:
-        """Returns a tensor by name, dequantised to fp32."""
+        """Returns a tensor by name, dequantised to fp32, in the shape of its entry in `stored`."""
         stored = self.stored[name]
         data = np.frombuffer(self._data, np.uint8, stored.nbytes, stored.start)
         rows = data.reshape(*stored.shape[:-1], stored.nbytes // prod(stored.shape[:-1]))

@@ -48,7 +48,11 @@ SEAL = "sizes.json"
 
 
 def converted(path: Path, dtype: torch.dtype) -> Path:
-    """Returns the checkpoint folder of a GGUF file with weights in `dtype`, converting it unless it is cached.
+    """Returns a checkpoint folder with the contents of a GGUF file, which is converted unless it is cached.
+
+    Args:
+        path: the GGUF file.
+        dtype: dtype of the converted weights.
 
     Raises:
         ModelError: the file is no GGUF file, of an unsupported architecture, truncated or too large for memory, or the
@@ -97,7 +101,8 @@ def tensors_of(file: GGUFFile, settings: TransformerSettings) -> Iterator[tuple[
     """Yields every weight in fp32 with its name in a Hugging Face checkpoint.
 
     Raises:
-        ModelError: weights are missing or unexpected, or the rows of one do not divide into heads.
+        ModelError: weights are missing or unexpected, or the rows of a query or key projection do not divide into
+            heads.
     """
     known = {place.gguf: place for place in places(settings)}
     missing, surplus = sorted({*known} - {*file.stored}), sorted({*file.stored} - {*known} - {ROPE_FACTORS})
@@ -115,7 +120,10 @@ def tensors_of(file: GGUFFile, settings: TransformerSettings) -> Iterator[tuple[
 
 
 def _as_on_the_hub(weight: np.ndarray, place: Place, settings: TransformerSettings) -> np.ndarray:
-    """Undoes GGUF's changes to a weight: the order of rotary rows, and Gemma's norm weights stored as 1 + w."""
+    """Returns a weight of a GGUF file as in a Hugging Face checkpoint.
+
+    It undoes two changes of GGUF: the order of the rows of rotary pairs, and Gemma's norm weights w stored as 1 + w.
+    """
     if family_of(settings).paired and place.rotated:
         return unpaired(weight, settings.each_head)
     if settings.offset_norms and weight.ndim == 1:
@@ -124,12 +132,19 @@ def _as_on_the_hub(weight: np.ndarray, place: Place, settings: TransformerSettin
 
 
 def unpaired(rows: np.ndarray, head: int) -> np.ndarray:
-    """Reorders the rows 0, C/2, 1, C/2+1, … of each head of width C to 0, 1, 2, …."""
+    """Returns a query or key weight of a GGUF file with its rows in the order of a Hugging Face checkpoint.
+
+    In a head of C = `head` rows, GGUF stores the two rows of a rotary pair next to each other (0, C/2, 1, C/2+1, …);
+    they are reordered to 0, 1, 2, ….
+    """
     return rows.reshape(-1, head // 2, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
 def paired(rows: np.ndarray, head: int) -> np.ndarray:
-    """Reorders the rows 0, 1, 2, … of each head of width C to 0, C/2, 1, C/2+1, …; the inverse of `unpaired`."""
+    """Returns a query or key weight of a Hugging Face checkpoint with its rows in the order of a GGUF file.
+
+    The rows 0, 1, 2, … of each head of C = `head` rows are reordered to 0, C/2, 1, C/2+1, …; the inverse of `unpaired`.
+    """
     return rows.reshape(-1, 2, head // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
@@ -253,7 +268,7 @@ def _scaling(facts: Mapping[str, Any], file: GGUFFile, head: int) -> RopeScaling
 
 
 def _llama3(file: GGUFFile, base: float, head: int) -> RopeScaling:
-    """Returns the Llama 3 scaling whose divisors match those stored in the file; raises ValueError if none does."""
+    """Returns the Llama 3 scaling whose frequency divisors match those in the file; raises ValueError if none does."""
     stored = torch.from_numpy(np.array(file.tensor(ROPE_FACTORS))).double()
     turns = base ** -(torch.arange(0, head, 2, dtype=torch.float64) / head)
     for rule in LLAMA3:
@@ -265,7 +280,10 @@ def _llama3(file: GGUFFile, base: float, head: int) -> RopeScaling:
 
 # ------------------------------------------------------------------------------------------------------- the cache
 def _marks(folder: Path) -> dict[str, list[int]]:
-    """Returns the size and checksum of each file; summing eight-byte words is as fast as reading memory."""
+    """Returns the size in bytes and two checksums of each file in a cached folder, by file name.
+
+    The checksums are the sums of the file's eight-byte words and of the remaining bytes, as fast as reading memory.
+    """
     marks = {}
     for path in sorted(folder.iterdir()):
         if path.name != SEAL:

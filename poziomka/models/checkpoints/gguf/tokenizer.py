@@ -43,7 +43,7 @@ COMPOSED = ("qwen2", "deepseek-r1-qwen")  # text is normalised to NFC first
 
 
 def tokenizer_of_gguf(fields: Mapping[str, Any]) -> tokenizers.Tokenizer:
-    """Builds a tokenizer from the metadata of a GGUF file.
+    """Returns the tokenizer described by the metadata of a GGUF file.
 
     Args:
         fields: the file's metadata by key; keys that begin with "tokenizer.ggml." are used.
@@ -87,7 +87,8 @@ def write_tokenizer_of_gguf(fields: Mapping[str, Any], folder: Path) -> None:
         folder: an existing folder.
 
     Raises:
-        ModelError: as `tokenizer_of_gguf`; or a special token's id is outside the vocabulary.
+        ModelError: the file has no tokenizer, or one of an unsupported kind or damaged, or a special token's id is
+            outside the vocabulary.
     """
     tokens = _tokens(fields)
     tokenizer_of_gguf(fields).save(str(folder / TOKENIZER))
@@ -115,7 +116,11 @@ def _field(fields: Mapping[str, Any], name: str) -> Any:
 
 
 def _tokens(fields: Mapping[str, Any]) -> list[str]:
-    """Returns the vocabulary; raises ModelError as `_values`, and if a token is longer than LONGEST."""
+    """Returns the vocabulary, the text of each token id.
+
+    Raises:
+        ModelError: the list is missing or damaged, or a token is longer than 512 characters.
+    """
     tokens = _values(fields, "tokens", str)
     longest = max(tokens, key=len, default="")
     if len(longest) > LONGEST:
@@ -156,7 +161,11 @@ def _id(fields: Mapping[str, Any], key: str) -> int | None:
 
 
 def _byte_level(fields: Mapping[str, Any], vocabulary: dict[str, int]) -> tokenizers.Tokenizer:
-    """Builds a byte-level BPE tokenizer, as in GPT-2."""
+    """Returns a byte-level BPE tokenizer, as in GPT-2, with the merges and the pre-tokenizer that the metadata name.
+
+    Raises:
+        ModelError: the pre-tokenizer is unknown, or the merges do not fit the vocabulary.
+    """
     name = str(fields.get("tokenizer.ggml.pre", "default"))
     if name not in RULES:
         message = f"this GGUF file cuts text into words by the unknown rule {name!r}{nearest(name, RULES)}"
@@ -183,7 +192,13 @@ def _byte_level(fields: Mapping[str, Any], vocabulary: dict[str, int]) -> tokeni
 
 
 def _sentence_piece(fields: Mapping[str, Any], vocabulary: dict[str, int], types: list[int]) -> tokenizers.Tokenizer:
-    """Builds a SentencePiece BPE tokenizer over characters, with byte fallback."""
+    """Returns a SentencePiece BPE tokenizer over characters, with byte fallback.
+
+    Args:
+        fields: the file's metadata by key.
+        vocabulary: token ids by text.
+        types: type of each token id.
+    """
     tokens, unknown = _tokens(fields), _id(fields, "unknown")
     if unknown is None:
         unknown = next((i for i, kind in enumerate(types) if kind == UNKNOWN), None)
@@ -204,7 +219,15 @@ def _sentence_piece(fields: Mapping[str, Any], vocabulary: dict[str, int], types
 
 
 def _merges(vocabulary: dict[str, int], types: list[int], scores: list[float]) -> list[tuple[str, str]]:
-    """Returns SentencePiece's merges, best first: all pairs of pieces that form a piece, ordered by its score."""
+    """Returns the merges of a SentencePiece tokenizer, best first.
+
+    These are all pairs of pieces that together form a piece, ordered by its score.
+
+    Args:
+        vocabulary: token ids by text.
+        types: type of each token id.
+        scores: score of each token id.
+    """
     pieces = {token: i for token, i in vocabulary.items() if types[i] in (NORMAL, USER_DEFINED)}
     merges = [
         (scores[i], piece[:cut], piece[cut:])

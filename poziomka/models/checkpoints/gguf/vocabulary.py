@@ -58,7 +58,11 @@ def vocabulary_fields(folder: Path, vocabulary: int) -> dict[str, Any]:
 
 
 def _rule(inner: tokenizers.Tokenizer, folder: Path) -> str:
-    """Returns the name of the pre-tokenizer that splits PROBE into the same words."""
+    """Returns llama.cpp's name of a tokenizer's pre-tokenizer: the one that splits a test text into the same words.
+
+    Raises:
+        ModelError: llama.cpp has no such pre-tokenizer.
+    """
     if inner.pre_tokenizer is not None:
         words = _words(inner)
         for name in RULES:
@@ -81,7 +85,16 @@ def _words(inner: tokenizers.Tokenizer) -> list[str]:
 def _sentence_piece(
     described: dict[str, Any], tokens: dict[int, str], types: dict[int, int], vocabulary: int
 ) -> dict[str, Any]:
-    """Returns SentencePiece metadata; the earlier a merge, the higher the score of the piece that it forms."""
+    """Returns the GGUF metadata of a SentencePiece tokenizer, and sets the types of its unknown and byte tokens.
+
+    The earlier a merge, the higher the score of the piece that it forms.
+
+    Args:
+        described: the parsed tokenizer.json.
+        tokens: token texts by id.
+        types: token types by id, updated in place.
+        vocabulary: rows of the model's embedding.
+    """
     merges = _merges(described)
     ranks = {merge.replace(" ", "", 1): -float(rank) for rank, merge in reversed(list(enumerate(merges)))}
     unknown = described["model"].get("unk_token")

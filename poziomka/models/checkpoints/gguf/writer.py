@@ -34,7 +34,7 @@ FILE_TYPES = {
 
 
 def demand_kind(kind: str) -> None:
-    """Raises ModelError if no GGUF file is written with weights of this type."""
+    """Raises ModelError if `kind` is not one of the weight types that `export_gguf` can write: f32, f16 and bf16."""
     if kind not in KINDS:
         message = f"unknown kind of weights {kind!r}{nearest(kind, KINDS)}; there are {', '.join(KINDS)}"
         raise ModelError(message)
@@ -142,8 +142,12 @@ def _rope_factors(settings: TransformerSettings) -> np.ndarray | None:
 def shape_fields(settings: TransformerSettings, vocabulary: int) -> dict[str, Any]:
     """Returns the GGUF metadata of a model's configuration, by key.
 
+    Args:
+        settings: the model's configuration.
+        vocabulary: number of tokens.
+
     Raises:
-        ModelError: llama.cpp does not support a feature in this family.
+        ModelError: llama.cpp does not support one of the settings in this model family.
     """
     family = family_of(settings)
     _demand_known(settings, family.model_type)
@@ -174,7 +178,7 @@ def shape_fields(settings: TransformerSettings, vocabulary: int) -> dict[str, An
 
 
 def _demand_known(settings: TransformerSettings, kind: str) -> None:
-    """Raises ModelError if a model differs from values that llama.cpp hard-codes for its family."""
+    """Raises ModelError if the settings differ from values that llama.cpp hard-codes for the family `kind`."""
     window, scaling, layers = settings.window, settings.rope_scaling, settings.layers
     gemma = kind == "gemma3_text"
     sixth = tuple(layer for layer in range(layers) if (layer + 1) % 6)

@@ -29,11 +29,13 @@ _FENCE = threading.RLock()  # all threads share the generators of `random` and n
 
 
 def draw(name: str, step: int | None, seed: int) -> dict[str, Any]:
-    """Returns an item of a data set as the package makes it, with question, answer and metadata.
+    """Draws one item of a data set of reasoning-gym from a seed, and returns it: question, answer and metadata.
+
+    The global random state and other global state are restored afterwards.
 
     Args:
         name: name of the data set.
-        step: step of its curriculum, from 0; None for its default settings.
+        step: step of its curriculum, from 0; `step=None` uses the data set's default config.
         seed: seed of the item; only its lowest 32 bits are used.
 
     Raises:
@@ -74,7 +76,7 @@ def _kept(name: str, step: int | None) -> Any:
 
 @contextmanager
 def _fenced(seed: int) -> Iterator[None]:
-    """Seeds the global random generators for the package, and restores all global state afterwards."""
+    """Seeds the global random generators for the block, and restores all global state that it may change afterwards."""
     numpy = library("numpy")
     whole = numpy.printoptions(threshold=sys.maxsize, linewidth=sys.maxsize)  # otherwise numpy abbreviates large boards
     with _FENCE, warnings.catch_warnings(), redirect_stdout(io.StringIO()), decimal.localcontext(), whole:
@@ -91,7 +93,7 @@ def _fenced(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _replaced(name: str) -> Iterator[None]:
-    """Replaces parts of the package's module by ours while it draws."""
+    """Replaces the parts of the data set's module that are slow or wrong (`upstream_patches`), within the block."""
     module = sys.modules[registry()[0][name][0].__module__]
     parts = {**bounded(module), **(PARTS[name]() if name in PARTS else {})}
     before = {part: getattr(module, part) for part in parts}

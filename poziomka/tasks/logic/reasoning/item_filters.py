@@ -22,13 +22,19 @@ Item = dict[str, Any]
 
 
 def basic_arithmetic(item: Item) -> str:
-    """Rejects problems whose answer is not the exact value: the package rounds quotients down."""
+    """Returns the fault of an item if the answer is not the exact value, else "".
+
+    The package rounds quotients down.
+    """
     value = exact(item["metadata"]["expression"])
     return "" if value is not None and str(value) == item["answer"] else f"the value is {value}, not {item['answer']}"
 
 
 def decimal_arithmetic(item: Item) -> str:
-    """Rejects problems whose answer is not the exact value rounded once: the package rounds after every operation."""
+    """Returns the fault of an item if the answer is not the exact value, rounded once, else "".
+
+    The package rounds after every operation.
+    """
     expression = item["question"].rpartition("\n")[2].removesuffix(" = ?")
     found = re.search(r"maximum of (\d+) significant", item["question"])
     value = exact(re.sub(r"(\d+)\.(\d+)", lambda n: f"({int(n[1] + n[2])}/1{'0' * len(n[2])})", expression))
@@ -40,19 +46,22 @@ def decimal_arithmetic(item: Item) -> str:
 
 
 def complex_arithmetic(item: Item) -> str:
-    """Rejects problems with numbers too large to be exact: the package computes in floating point."""
+    """Returns the fault of an item if a number is 2**50 or more, else "".
+
+    The package computes in floating point, which is not exact for such numbers.
+    """
     facts = item["metadata"]
     largest = max(map(abs, (*facts["num1"], *facts["num2"], *facts["result"])))
     return "" if largest < 2**50 else "a number is too large to be exact"
 
 
 def polynomial_equations(item: Item) -> str:
-    """Rejects equations without a real solution, whose answer is empty."""
+    """Returns the fault of an item if the equation has no real solution, and the answer is empty, else ""."""
     return "" if item["answer"] else "there is no real solution"
 
 
 def time_intervals(item: Item) -> str:
-    """Rejects intervals past midnight and truncated milliseconds, for which the package has wrong answers."""
+    """Returns the fault of an item if it ends before it starts, or its milliseconds are wrong, else ""."""
     facts = item["metadata"]
     passed = datetime.fromisoformat(facts["end_time"]) - datetime.fromisoformat(facts["start_time"])
     if passed < timedelta(0):
@@ -65,25 +74,28 @@ def time_intervals(item: Item) -> str:
 
 
 def sentence_reordering(item: Item) -> str:
-    """Rejects sentences with a repeated word: the package puts its occurrences side by side."""
+    """Returns the fault of an item if the sentence has a repeated word, else "".
+
+    The package puts the occurrences of such a word side by side.
+    """
     words = item["answer"].casefold().split()
     return "" if len(set(words)) == len(words) else "a word occurs twice"
 
 
 def letter_jumble(item: Item) -> str:
-    """Rejects problems in which no word is scrambled."""
+    """Returns the fault of an item if no word is scrambled, else ""."""
     facts = item["metadata"]
     return "" if facts["scrambled_words"] != facts["original_words"] else "no word is scrambled"
 
 
 def needle_haystack(item: Item) -> str:
-    """Rejects questions that are true of two people."""
+    """Returns the fault of an item if two people are right answers to the question, else ""."""
     asked = item["metadata"]["question"].removeprefix("Who ").partition("?")[0]
     return "" if item["question"].count(f" {asked}. ") == 1 else "two people do what is asked for"
 
 
 def game_of_life_halting(item: Item) -> str:
-    """Rejects problems with a wrong answer, which is found by simulation.
+    """Returns the fault of an item if the answer is wrong, as a simulation shows, else "".
 
     The package ignores that patterns may meet across the edges, and that a game that does not oscillate need not halt.
     """
@@ -95,7 +107,10 @@ def game_of_life_halting(item: Item) -> str:
 
 
 def mahjong_puzzle(item: Item) -> str:
-    """Rejects problems with a wrong result: the package decides the result of a round before it draws the card."""
+    """Returns the fault of an item if the result of the last round is wrong, else "".
+
+    The package decides the result of a round before it draws the card.
+    """
     last = item["metadata"]["rounds"][-1]
     card, cards = last["add"], list(last["cards"])
     cards.remove(card)
@@ -107,7 +122,10 @@ def mahjong_puzzle(item: Item) -> str:
 
 
 def syllogism(item: Item) -> str:
-    """Rejects problems with a wrong answer: the package ignores undistributed middles, and one of two premises."""
+    """Returns the fault of an item if the answer is wrong, else "".
+
+    The package ignores undistributed middle terms, and one of two premises.
+    """
     facts = item["metadata"]
     valid = follows((facts["premise1"], facts["premise2"]), facts["conclusion"])
     right = valid is not None and ("Yes" if valid else "No") == item["answer"]
@@ -115,7 +133,10 @@ def syllogism(item: Item) -> str:
 
 
 def family_relationships(item: Item) -> str:
-    """Rejects problems with a wrong relation: the package confuses nephew and niece, and the sides of in-laws."""
+    """Returns the fault of an item if the relation is wrong, else "".
+
+    The package confuses nephew and niece, and the sides of in-laws.
+    """
     facts = item["metadata"]
     settings = registry()[0]["family_relationships"][1]()
     female = facts["person1"] in settings.female_names
@@ -127,7 +148,10 @@ def family_relationships(item: Item) -> str:
 
 
 def knight_swap(item: Item) -> str:
-    """Rejects problems whose answer is wrong: the package omits a connection of its picture, so no swap is possible."""
+    """Returns the fault of an item if the answer whether a swap is possible is wrong, else "".
+
+    The package omits a connection of its picture.
+    """
     facts = item["metadata"]
     squares = sorted(facts["pieces"])
     board = {one: [other for other in squares if beside(one, other)] for one in squares}
@@ -136,33 +160,33 @@ def knight_swap(item: Item) -> str:
 
 
 def number_format(item: Item) -> str:
-    """Rejects problems with several candidates equal to the answer."""
+    """Returns the fault of an item if several candidates are equal to the answer, else ""."""
     facts = item["metadata"]
     same = sum(candidate == facts["solution"] for candidate in facts["candidates"])
     return "" if same == 1 else "two candidates are the one that is asked for"
 
 
 def aiw(item: Item) -> str:
-    """Rejects questions about a man who does not occur in the story."""
+    """Returns the fault of an item if the question is about a man who does not occur in the story, else ""."""
     asked = re.search(r"How many sisters does (\w+)'s brother have", item["question"])
     return "" if asked is None or item["question"].count(asked[1]) > 1 else f"nothing is said of {asked[1]}"
 
 
 def propositional_logic(item: Item) -> str:
-    """Rejects premises that contradict each other, from which everything follows, or that allow no short conclusion."""
+    """Returns the fault of an item if the premises contradict each other or allow no short conclusion, else ""."""
     facts = item["metadata"]
     there = concluded(facts["variables"], facts["premises"])
     return "" if there else "no short conclusion follows, or every one"
 
 
 def rubiks_cube(item: Item) -> str:
-    """Rejects scrambles whose turns cancel, so that the cube is solved."""
+    """Returns the fault of an item if the turns of the scramble cancel, so the cube is solved, else ""."""
     facts = item["metadata"]
     return "the cube is solved" if turned(facts["cube_size"], facts["scramble_moves"].split()) else ""
 
 
 def tsumego(item: Item) -> str:
-    """Rejects boards on which another move captures as many stones or more."""
+    """Returns the fault of an item if another move captures as many stones or more, else ""."""
     board = item["metadata"]["board"]
     size = len(board)
     captures = {
@@ -177,7 +201,7 @@ def tsumego(item: Item) -> str:
 
 
 def captured(board: list[list[str]], row: int, column: int) -> set[tuple[int, int]]:
-    """Returns the white stones (O) that a black stone (X) on an empty point captures."""
+    """Returns the white stones (O) that a black stone (X) on an empty point captures, as (row, column)."""
     stones: set[tuple[int, int]] = set()
     for start in _around(board, row, column):
         if board[start[0]][start[1]] != "O" or start in stones:
@@ -200,7 +224,10 @@ def _around(board: list[list[str]], row: int, column: int) -> list[tuple[int, in
 
 
 def coin_flip(item: Item) -> str:
-    """Rejects problems whose answer is off by 1e-9 or more from the probability; the package prints ten digits."""
+    """Returns the fault of an item if the answer is off by 1e-9 or more from the probability, else "".
+
+    The package prints ten digits.
+    """
     rational = item["metadata"]["rational"]
     value = Fraction(rational["numerator"], rational["denominator"])
     return "" if abs(value - Fraction(item["answer"])) < Fraction(1, 10**9) else "the probability is another"

@@ -63,7 +63,7 @@ SETTINGS: dict[str, dict[str, object]] = {  # overrides of defaults and curricul
 
 
 def steps_of(name: str) -> tuple[int, ...]:
-    """Returns the steps of a data set's curriculum that are used as levels, lowest first; () if there are none."""
+    """Returns the steps (from 0) of a data set's curriculum that are used as levels, lowest first; () if none are."""
     _, curricula = registry()
     if name in STEPS:
         return STEPS[name][0]
@@ -75,7 +75,13 @@ def steps_of(name: str) -> tuple[int, ...]:
 
 @cache
 def settings_of(name: str, step: int | None) -> Any:
-    """Returns reasoning-gym's config of a data set at a step of its curriculum; None for its defaults."""
+    """Returns the config object of a data set of reasoning-gym at a step of its curriculum.
+
+    Args:
+        name: name of the data set.
+        step: step of the curriculum, from 0; `step=None` gives the data set's default config. In both cases `SETTINGS`
+            overrides some values.
+    """
     datasets, curricula = registry()
     given = {"size": 1, **SETTINGS.get(name, {})}
     if step is None:

@@ -17,20 +17,23 @@ LONGEST = 4000  # characters of an answer to a problem with many right ones
 
 @dataclass(frozen=True)
 class Ruling:
-    """Scoring rules for the answers of a data set.
+    """Rules for scoring the answers of one data set of reasoning-gym; either `form` or `judge` decides.
+
+    An item is the package's dictionary of question, answer and metadata; facts are the data of it that a problem keeps.
 
     Attributes:
         why: which code decides, and which answers it rejects that the package rewards.
-        form: parses the answer of a problem with one right answer into a normalized form.
-        judge: returns the fault of an answer, "" if it is right; None if `form` decides.
-        facts: extracts the facts that the judge needs from an item, as plain data.
+        form: parses an answer into a normalized form, which must equal that of the gold answer; None if `judge`
+            decides.
+        judge: returns the fault of an answer, given the facts; "" if it is right. None if `form` decides.
+        facts: extracts the facts from an item, as plain data; None if none are needed.
         example: returns a right answer from the facts; None if the gold answer is the only right one.
         mistake: turns a right answer into one that is certainly wrong, given the facts.
-        gold: returns the gold answer of an item; None for the package's.
+        gold: returns the gold answer of an item; `gold=None` uses the package's.
         more: a sentence added to the question where the form of its answer is ambiguous.
-        kind: returns what two problems of different splits must not share; None for the question.
-        finite: the data set has so few problems that they are listed.
-        longest: maximal length in characters of an answer that a judge scores.
+        kind: returns the text that two problems of different splits must not share; `kind=None` uses the question.
+        finite: whether the data set has so few problems that they are listed.
+        longest: maximum characters of an answer that a judge scores; longer ones are UNPARSED.
     """
 
     why: str
@@ -47,7 +50,7 @@ class Ruling:
 
 
 def altered(_: Facts, answer: str) -> str:
-    """Returns an answer with its last digit increased by 1 (9 becomes 0), or else its last letter changed."""
+    """Returns a wrong answer: the last digit is increased by 1 (9 becomes 0), or else the last letter is changed."""
     for place in range(len(answer) - 1, -1, -1):
         if answer[place] in "0123456789":
             return f"{answer[:place]}{(int(answer[place]) + 1) % 10}{answer[place + 1 :]}"
@@ -56,30 +59,33 @@ def altered(_: Facts, answer: str) -> str:
 
 
 def cut(_: Facts, answer: str) -> str:
-    """Returns a JSON list without its last member."""
+    """Returns an answer that is a JSON list without its last member, as a mistake."""
     return json.dumps(json.loads(answer)[:-1])
 
 
 def given(facts: Facts) -> str:
-    """Returns the right answer that came with the problem."""
+    """Returns the right answer that came with the problem, its fact "example"."""
     return str(facts["example"])
 
 
 def one(form: forms.Form, why: str, **more: Any) -> Ruling:
-    """Returns the ruling of a data set with one right answer, whose only variations are those that `form` allows."""
+    """Returns a ruling for one right answer, whose only accepted variations are those that the parser `form` allows."""
     return Ruling(why, form, **more)
 
 
 def spelled(form: forms.Form, why: str, **more: Any) -> Ruling:
-    """Returns the ruling of a data set with one right answer in many spellings, such as lists in any order."""
+    """Returns a ruling for one right answer with many spellings, such as lists in any order; `form` parses it."""
     return Ruling(why, form, facts=lambda item: {"example": item["answer"]}, example=given, mistake=altered, **more)
 
 
 def many(judge: Judge, why: str, facts: Callable[[Item], dict[str, Any]], **more: Any) -> Ruling:
-    """Returns the ruling of a data set with many right answers, which a judge checks."""
+    """Returns a ruling for many right answers, which `judge` checks with the given facts of an item."""
     return Ruling(why, judge=judge, facts=facts, **{"example": given, "mistake": altered, **more})
 
 
 def meta(item: Item, **names: str) -> dict[str, Any]:
-    """Returns fields of an item's metadata under new names."""
+    """Returns fields of an item's metadata under new names.
+
+    meta(item, new="old") is {"new": item["metadata"]["old"]}.
+    """
     return {ours: item["metadata"][theirs] for ours, theirs in names.items()}

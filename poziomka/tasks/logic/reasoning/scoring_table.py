@@ -61,7 +61,7 @@ def _premises(item: Item) -> dict[str, Any]:
 
 
 def _same_digit(_: Facts, answer: str) -> str:
-    """Returns an answer in which the first letter has the digit of the second."""
+    """Returns a wrong cryptarithm answer, in which the first letter has the digit of the second."""
     first, second = answer.split(",")[:2]
     return answer.replace(first, f"{first[:2]}{second[2:]}", 1)
 
@@ -91,7 +91,7 @@ def _sorted_numbers(problem: Problem) -> str:
 
 
 def _answer(problem: Problem) -> str:
-    """Of texts: the same one in another disguise must not be in two splits."""
+    """Returns the gold answer as the problem's kind, so that one text in two disguises is never in two splits."""
     return problem.answer
 
 

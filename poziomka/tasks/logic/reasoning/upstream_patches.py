@@ -22,7 +22,7 @@ LARGEST_TERM = 10**6  # largest term of a number sequence, a thousand times the 
 
 
 class Bounded(Random):
-    """A random number generator that raises after MOST_DRAWS numbers, so that endless rejection loops end."""
+    """A random number generator that raises RuntimeError after 500,000 numbers, so that endless rejection loops end."""
 
     left = MOST_DRAWS
 
@@ -33,12 +33,20 @@ class Bounded(Random):
             raise RuntimeError(message)
 
     def random(self) -> float:
-        """Returns a random number from [0, 1)."""
+        """Returns a random number from [0, 1).
+
+        Raises:
+            RuntimeError: 500,000 numbers were drawn before.
+        """
         self._count()
         return super().random()
 
     def getrandbits(self, k: int) -> int:
-        """Returns k random bits as an integer."""
+        """Returns k random bits as an integer.
+
+        Raises:
+            RuntimeError: 500,000 numbers were drawn before.
+        """
         self._count()
         return super().getrandbits(k)
 
@@ -47,7 +55,7 @@ RANDOM = SimpleNamespace(**{**vars(random), "Random": Bounded})
 
 
 def bounded(module: Any) -> dict[str, object]:
-    """Returns bounded replacements for a module's random number generators, by name."""
+    """Returns replacements of a module's random number generators, by their names in it, that end by RuntimeError."""
     parts: dict[str, object] = {}
     if getattr(module, "Random", None) is Random:
         parts["Random"] = Bounded
@@ -57,7 +65,7 @@ def bounded(module: Any) -> dict[str, object]:
 
 
 class Ordered(set[str]):
-    """A set of letters with alphabetical iteration order."""
+    """A set of letters that is iterated in alphabetical order."""
 
     def __iter__(self) -> Iterator[str]:
         """Yields the members, sorted."""
@@ -69,10 +77,10 @@ class Ordered(set[str]):
 
 
 class Growing:
-    """An arithmetic expression that grows at its right end, with the part of sympy's interface that is needed."""
+    """An arithmetic expression that is extended at its right end; stands in for a sympy expression."""
 
     def __init__(self, number: int) -> None:
-        """Starts with a number."""
+        """Starts with a single number."""
         self.value = Fraction(number)
         self.text = str(number)
         self.sum = False
@@ -94,7 +102,7 @@ class Growing:
                 self.value /= other
 
     def subs(self, _: object) -> Fraction:
-        """Returns the value; there is nothing to substitute, because the expression contains numbers, not symbols."""
+        """Returns the expression's value; the argument is ignored, because the expression contains no symbols."""
         return self.value
 
     def __str__(self) -> str:
@@ -103,7 +111,13 @@ class Growing:
 
 
 def _grown(settings: Any, chance: Random, terms: int) -> tuple[Growing, list[int]]:
-    """Returns a random expression and its numbers, with the package's distribution."""
+    """Returns a random expression of `terms` numbers, and the numbers, distributed as in the package.
+
+    Args:
+        settings: config of the data set, with min_value, max_value and operators.
+        chance: source of randomness.
+        terms: how many numbers the expression has.
+    """
     numbers = [chance.randint(settings.min_value, settings.max_value) for _ in range(terms)]
     expression = Growing(numbers[0])
     for place in range(1, terms):
@@ -120,7 +134,12 @@ def _grown(settings: Any, chance: Random, terms: int) -> tuple[Growing, list[int
 
 
 def mend(name: str, dataset: Any) -> None:
-    """Makes a data set draw the same items in every process, and fast."""
+    """Changes a data set object so that it draws the same items in every process, and fast.
+
+    Args:
+        name: name of the data set.
+        dataset: the package's object, which is changed in place.
+    """
     match name:
         case "isomorphic_strings" | "ransom_note":
             dataset.letters = Ordered(dataset.letters)
@@ -152,14 +171,17 @@ def mend(name: str, dataset: Any) -> None:
 
 # ----------------------------------------------------------------------------------------------------------- parts
 def _not_integrated() -> dict[str, object]:
-    """Skips the antiderivative: the scorer does not need it, and it takes a tenth of a second."""
+    """Returns a replacement of `sympy` that does not integrate: this takes 0.1 s, and the scorer does not need it."""
     sympy = library("sympy")
     names = {**vars(sympy), "integrate": lambda integrand, _: integrand}
     return {"sympy": SimpleNamespace(**names)}
 
 
 def _real_roots() -> dict[str, object]:
-    """Finds roots by iteration: the package drops real roots whose formulas contain complex numbers."""
+    """Returns a replacement of `solve` that finds all real roots by iteration.
+
+    The package drops real roots whose formulas contain complex numbers.
+    """
 
     def solve(equation: Any, variable: str, **_: object) -> list[Any]:
         sympy, mpmath = library("sympy"), library("mpmath")
@@ -173,12 +195,17 @@ def _real_roots() -> dict[str, object]:
 
 
 def _not_solved() -> dict[str, object]:
-    """Skips the package's slow cube solver: reversing the scramble solves the cube."""
+    """Returns a replacement of the slow cube solver that returns no moves: reversing the scramble solves the cube."""
     return {"BasicSolver": lambda _: SimpleNamespace(solve=list)}
 
 
 def lived(board: Any, steps: int) -> Iterator[Any]:
-    """Yields the states of the game of life on a torus: the given board, and the one after each step."""
+    """Yields the states of Conway's game of life on a torus: the given board, and the board after each step.
+
+    Args:
+        board: numpy array of 0 and 1, [rows, columns].
+        steps: number of steps.
+    """
     numpy = library("numpy")
     yield board
     for _ in range(steps):
@@ -193,7 +220,7 @@ def lived(board: Any, steps: int) -> Iterator[Any]:
 
 
 def _lived() -> dict[str, object]:
-    """Replaces the package's cellular automaton, which is a hundred times slower than `lived`."""
+    """Returns a replacement of the package's cellular automaton by `lived`, which is a hundred times faster."""
 
     def evolve2d(board: Any, timesteps: int, **_: object) -> Any:
         return library("numpy").array(list(lived(board[-1], timesteps - 1)))
@@ -204,7 +231,7 @@ def _lived() -> dict[str, object]:
 
 
 def _poured() -> dict[str, object]:
-    """Replaces the package's jug solver, which uses only the first three jugs and takes exponential time."""
+    """Returns replacements of the jug solver, which uses only the first three jugs and takes exponential time."""
     return {
         "generate_jug_solution": least_pours,
         "min_moves_n": lambda capacities, target: (
@@ -214,7 +241,10 @@ def _poured() -> dict[str, object]:
 
 
 def _small_divisors() -> dict[str, object]:
-    """Finds small common divisors and their cofactors; the package tries all divisors of 20-digit numbers."""
+    """Returns a faster `find_common_divisors`, which finds divisors up to 10,000 and their cofactors.
+
+    The package tries all divisors of 20-digit numbers.
+    """
 
     def find_common_divisors(one: int, other: int) -> list[int]:
         common = gcd(one, other)
@@ -225,7 +255,10 @@ def _small_divisors() -> dict[str, object]:
 
 
 def _held_down() -> dict[str, object]:
-    """Limits the terms of sequences; the package squares numbers up to millions of digits before it checks sizes."""
+    """Returns a replacement of `PatternRule` that raises OverflowError for terms of sequences above 1,000,000.
+
+    The package squares numbers up to millions of digits before it checks sizes.
+    """
     theirs = library("reasoning_gym.cognition.number_sequences").PatternRule
 
     def apply(rule: Any, sequence: list[int], position: int) -> int:

@@ -13,7 +13,7 @@ LARGEST_POWER = 64  # largest exponent that is given to math-verify
 
 
 def algebra_agrees(gold: Formula, reply: Formula) -> bool:
-    """Whether math-verify finds two formulas of one value equal; False if it raises.
+    """Whether math-verify finds two formulas of one value equal; False if it raises or an exponent exceeds 64.
 
     Raises:
         TaskError: math-verify is not installed.
@@ -46,7 +46,7 @@ def algebra_agrees(gold: Formula, reply: Formula) -> bool:
 
 
 def _is_steep(formula: Formula) -> bool:
-    """Whether a power has an exponent too large for symbolic comparison."""
+    """Whether a formula is a power with an exponent above 64, or a nested one: expanding it could take hours."""
     if formula.kind != "power":
         return False
     try:

@@ -38,7 +38,11 @@ COMMUTATIVE = ("sum", "product")
 
 
 def equal(gold: Formula, reply: Formula) -> bool:
-    """Whether a reply equals the gold answer, by the table in the module's docstring."""
+    """Whether a reply equals the gold answer; strict about the form, by the table in the module's docstring.
+
+    Numbers must be exact (1/3 is not 0.333), tuples keep order and brackets, sets and lists have any order, and units
+    may be left out but not differ.
+    """
     gold, reply = _unfold(gold), _unfold(reply)
     gold, reply = _unnamed(gold, reply), _unnamed(reply, gold)
     if gold.kind == "measured" and reply.kind == "measured" and gold.text != reply.text:
@@ -78,7 +82,7 @@ def _same_members(gold: tuple[Formula, ...], reply: tuple[Formula, ...]) -> bool
 
 
 def _unfold(formula: Formula) -> Formula:
-    r"""Replaces a formula with \pm by the list (or set) of both values."""
+    r"""Returns the list (or set) of both values for a formula that contains \pm; other formulas unchanged."""
     if not any(part.kind == "plus_minus" for part in formula.walk()):
         return formula
     members = formula.parts if formula.kind in ("list", "set") else (formula,)
@@ -92,7 +96,7 @@ def _unfold(formula: Formula) -> Formula:
 
 
 def _signed(formula: Formula, sign: int) -> Formula:
-    r"""Returns the value of a formula with \pm for one choice of sign."""
+    r"""Returns a formula with \pm resolved to the first value (`sign` 1) or the second (`sign` -1)."""
     parts = tuple(_signed(part, sign) for part in formula.parts)
     if formula.kind != "plus_minus":
         return Formula(formula.kind, parts, formula.text)
@@ -102,7 +106,7 @@ def _signed(formula: Formula, sign: int) -> Formula:
 
 
 def _unnamed(formula: Formula, other: Formula) -> Formula:
-    r"""Strips "x =" or "x \in" from a formula, if the other one has no variable there."""
+    r"""Returns a formula without "x =" or "x \in" before its value, unless the other formula has one, too."""
     if formula.kind == "list" and other.kind == "list" and not any(part.kind == "chain" for part in other.parts):
         named = {part.parts[0] for part in formula.parts if _is_named(part)}
         if len(named) == 1 and all(map(_is_named, formula.parts)):
@@ -113,7 +117,7 @@ def _unnamed(formula: Formula, other: Formula) -> Formula:
 
 
 def _is_named(formula: Formula) -> bool:
-    """Whether a formula assigns a value without variables to one variable."""
+    r"""Whether a formula is "x = V" or "x \in V", where V is a value without variables."""
     named = formula.kind == "chain" and formula.text in ("=", "in") and formula.parts[0].kind == "name"
     return named and bool(names_of(formula.parts[0])) and not names_of(formula.parts[1]) - {"inf"}
 
@@ -142,7 +146,7 @@ def _is_whole(formula: Formula) -> bool:
 
 
 def _equal_values(gold: Formula, reply: Formula) -> bool:
-    """Whether two formulas of one value are equal, and the reply is as simplified as the gold answer."""
+    """Whether two formulas of one value are equal, and the reply is in as simple a form as the gold answer."""
     if is_plain(gold):
         try:
             return is_plain(reply) and fraction_of(gold) == fraction_of(reply)
@@ -157,7 +161,7 @@ def _equal_values(gold: Formula, reply: Formula) -> bool:
 
 
 def _factors(formula: Formula) -> list[Formula]:
-    """Returns the factors of a product that are sums with variables, repeated according to their powers."""
+    """Returns the factors of a product that are sums with variables; a square has its factor twice, and so on."""
     match formula.kind:
         case "minus":
             return _factors(formula.parts[0])

@@ -30,12 +30,19 @@ ARITHMETIC = frozenset(
 
 
 class FormulaError(ValueError):
-    """A text that cannot be parsed as an answer; the message gives the reason in a few words."""
+    """Raised for a text that cannot be parsed as an answer; the message gives the reason in a few words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """A parsed formula; the table in the module's docstring lists the kinds."""
+    """A parsed formula, a node of a tree.
+
+    Attributes:
+        kind: "number", "name", "sum", "product", "tuple" and so on; the module's docstring has the table of kinds.
+        parts: the subformulas, as many as the table gives for the kind.
+        text: further content by kind, such as the digits of a number, the name of a function or the brackets of a
+            tuple.
+    """
 
     kind: str
     parts: tuple["Formula", ...] = ()
@@ -49,5 +56,5 @@ class Formula:
 
 
 def number(value: Fraction | int) -> Formula:
-    """Returns the formula of a number, in lowest terms."""
+    """Returns the formula of a whole number or fraction, in lowest terms."""
     return Formula("number", text=str(Fraction(value)))

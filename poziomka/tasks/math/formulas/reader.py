@@ -29,10 +29,11 @@ JOINTS = frozenset(("and", "or"))  # words between the members of a list
 
 
 def read_formula(text: str) -> Formula:
-    """Parses a whole text as one formula.
+    """Parses a whole text, an answer in LaTeX or in words, as one formula.
 
     Raises:
-        FormulaError: the text does not parse, contains more than one formula, or is too long or too deeply nested.
+        FormulaError: the text does not parse, contains more than one formula, has more than 400 characters or more than
+            24 levels of nested brackets.
     """
     if len(text) > LONGEST:
         message = f"it has more than {LONGEST} characters"
@@ -65,7 +66,7 @@ def _check(formula: Formula) -> None:
 
 
 class _Reader:
-    """A recursive-descent parser; each method parses one rule of the grammar."""
+    """A recursive-descent parser of LaTeX answers; each method parses one rule of the grammar."""
 
     def __init__(self, text: str) -> None:
         """Tokenizes the text."""
@@ -77,14 +78,17 @@ class _Reader:
 
     # ------------------------------------------------------------------------------------------------------- tokens
     def next(self, ahead: int = 0) -> str:
-        """Returns the token `ahead` places after the current one without consuming it; "" after the last."""
+        """Returns the token `ahead` places after the current one, without consuming it; "" after the last token."""
         return self.tokens[self.at + ahead] if self.at + ahead < len(self.tokens) else ""
 
     def take(self, *wanted: str) -> str:
-        """Consumes and returns one of the wanted tokens, or any token if none is given.
+        """Consumes the next token and returns it.
+
+        Args:
+            *wanted: the tokens that are allowed; any token if none is given.
 
         Raises:
-            FormulaError: the next token is another one, or there is none.
+            FormulaError: the next token is not allowed, or there is none.
         """
         mark = self.next()
         if not mark or (wanted and mark not in wanted):
@@ -94,10 +98,10 @@ class _Reader:
         return mark
 
     def inside(self, read: Callable[[], Formula]) -> Formula:
-        """Parses one nesting level deeper.
+        """Calls `read` one nesting level deeper, and returns its formula.
 
         Raises:
-            FormulaError: the nesting is too deep.
+            FormulaError: the nesting is deeper than 24 levels.
         """
         self.depth += 1
         if self.depth > DEEPEST:
@@ -109,7 +113,7 @@ class _Reader:
 
     # ------------------------------------------------------------------------------------------------------ answers
     def all(self) -> Formula:
-        """Parses the whole answer."""
+        """Parses the whole answer, a formula or a list of formulas."""
         found = self.members()
         if self.next():
             message = f"{self.next()!r} is left over"
@@ -126,7 +130,7 @@ class _Reader:
         return tuple(found)
 
     def chain(self) -> Formula:
-        """Parses sides with relations between them."""
+        """Parses one or more sides with relations between them, "x = 5" or "1 < x"."""
         sides, relations = [self.union()], []
         while self.next() in RELATIONS:
             relations.append(RELATIONS[self.take()])
@@ -269,7 +273,7 @@ class _Reader:
         return self.command(mark)
 
     def name(self, name: str) -> Formula:
-        """Parses the optional index of a name, a formula of one value."""
+        """Parses the index that may follow a name, "_{n+1}", and returns the name with it."""
         if self.next() == "_":
             self.take()
             index = self.argument()
@@ -282,7 +286,7 @@ class _Reader:
         return Formula("name", text="inf" if name == "infty" else name)
 
     def based(self, digits: str) -> Formula:
-        """Parses the base of a number."""
+        """Parses the base that may follow a number's digits, "_8", and returns the number."""
         self.take("_")
         base = self.argument().text
         if not digits.isdigit() or not base.isdigit() or any(int(digit) >= int(base) for digit in digits):

@@ -1,4 +1,4 @@
-"""Formulas as LaTeX."""
+"""Conversion of formulas to LaTeX."""
 
 from fractions import Fraction
 
@@ -6,7 +6,7 @@ from poziomka.tasks.math.formulas.formula import Formula, number
 
 
 def spell(formula: Formula) -> str:
-    """Returns LaTeX that parses to the same formula, with all brackets."""
+    """Returns a formula as LaTeX that parses to the same formula; parts are in brackets where these may be needed."""
     parts = [spell(part) for part in formula.parts]
     match formula.kind:
         case "number":
@@ -34,7 +34,7 @@ def spell(formula: Formula) -> str:
 
 
 def spell_index(index: Formula) -> str:
-    """Returns the LaTeX of an index; indices that differ only in the order of a sum's terms have the same."""
+    """Returns the index of a name as LaTeX; sums that differ only in the order of their terms give the same text."""
     terms, left = [], [index]
     while left:
         part = left.pop()
@@ -47,7 +47,7 @@ def spell_index(index: Formula) -> str:
 
 
 def _braced(formula: Formula, said: str, *, power: bool = False) -> str:
-    """Returns the LaTeX of a part, in brackets if it needs them."""
+    """Returns the LaTeX of a part, `said`, in brackets if it needs them in a product or, with `power`, as a base."""
     bare = formula.kind == "name" or (formula.kind == "number" and said.isdigit())
     bare = bare or (not power and formula.kind in ("quotient", "apply", "power", "number") and said[0] != "-")
     return said if bare else rf"\left({said}\right)"
@@ -82,7 +82,7 @@ def _spell_applied(function: str, parts: list[str]) -> str:
 
 
 def _spell_form(formula: Formula, parts: list[str]) -> str:
-    """Returns the LaTeX of a formula that is no single value."""
+    """Returns the LaTeX of a formula that is no single value, such as a tuple, from the LaTeX of its parts."""
     match formula.kind:
         case "measured":
             return _spell_measured(parts[0], formula.text)

@@ -59,19 +59,19 @@ SPELLINGS = (  # normalizations, applied in order
 
 
 def _repeating(whole: str, start: str, period: str) -> str:
-    r"""Returns a repeating decimal such as 0.1\overline{6} as a fraction in LaTeX."""
+    r"""Returns a repeating decimal, such as "0", "1", "6" for 0.1\overline{6}, as a fraction in LaTeX."""
     nines = (10 ** len(period) - 1) * 10 ** len(start)
     return rf"\frac{{{int(whole + start + period or 0) - int(whole + start or 0)}}}{{{nines}}}"
 
 
 def in_latex(text: str) -> str:
-    """Replaces Unicode signs such as "½", "π" and "√2" by LaTeX."""
+    """Returns a text with Unicode signs such as "½", "π" and "√2" replaced by LaTeX."""
     text = ROOT.sub(lambda found: rf"\sqrt{{{found[1].strip('{}()')}}}", text)
     return "".join(SIGNS.get(letter, letter) for letter in text)
 
 
 def tokens_of(text: str) -> list[str]:
-    r"""Returns the tokens of a text; a \text{…} group is one token that starts with a quotation mark.
+    r"""Returns the tokens of an answer in LaTeX; \text{even} is one token, "even" after a quotation mark.
 
     Raises:
         FormulaError: the text contains a character that starts no token.
@@ -100,7 +100,7 @@ def tokens_of(text: str) -> list[str]:
 
 
 def words_of(text: str) -> Formula | None:
-    """Returns an answer in words as a formula; None if the text is not in words."""
+    r"""Returns an answer in words, such as "even" or \text{(C)}, as a formula; None if the text is not in words."""
     plain = re.sub(r"\\(?:text|textbf|textit|textrm|mbox|mathrm)\s*\{([^{}\\$]*)\}", r"\1", text)
     letters = plain.strip().strip(".").strip()
     if "\\" in plain or not letters:

@@ -20,20 +20,20 @@ CONSTANTS = {"pi": complex(math.pi), "e": complex(math.e), "i": 1j}
 
 
 class ValueFailure(ArithmeticError):
-    """A formula has no value here: it is undefined, not exact, or too large."""
+    """Raised if a formula has no value: it is undefined there, not exact, or too large."""
 
 
 def names_of(formula: Formula) -> frozenset[str]:
-    """Returns the variables of a formula."""
+    """Returns the names of the variables in a formula, without the constants pi, e and i."""
     return frozenset(part.text for part in formula.walk() if part.kind == "name" and part.text not in CONSTANTS)
 
 
 # ----------------------------------------------------------------------------------------------------------- exact
 def fraction_of(formula: Formula) -> Fraction:
-    """Returns the exact value of a formula.
+    """Returns the exact value of a formula that is a fraction.
 
     Raises:
-        ValueFailure: the value is no fraction of at most BITS bits, as far as can be found without algebra.
+        ValueFailure: the value is not a fraction, cannot be found without algebra, or has more than 4,096 bits.
     """
     match formula.kind:
         case "number":
@@ -69,7 +69,7 @@ def _not_zero(value: Fraction) -> Fraction:
 
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction:
-    """Returns a power; its size is checked before it is computed."""
+    """Returns an exact power; raises ValueFailure before computing one of more than 4,096 bits."""
     if exponent.denominator != 1:
         return _power(_root(base, Fraction(exponent.denominator)), Fraction(exponent.numerator))
     if base == 0:
@@ -132,10 +132,10 @@ def value_at(formula: Formula, point: Mapping[str, complex]) -> complex:
 
     Args:
         formula: formula of one value.
-        point: value of each variable.
+        point: value of each variable, by name.
 
     Raises:
-        ValueFailure: the formula is undefined there, or an intermediate result is larger than LARGEST.
+        ValueFailure: the formula is undefined there, or an intermediate result is larger than 1e100.
     """
     try:
         found = _value(formula, point)
@@ -217,7 +217,7 @@ NUMERICAL: dict[str, Callable[..., complex]] = {
 
 
 def points(names: frozenset[str], *, real: bool = False) -> list[dict[str, complex]]:
-    """Returns random points for comparing formulas of the given variables.
+    """Returns 12 random points for comparing formulas of the given variables, each a value by variable.
 
     The coordinates are real and of either sign; unless `real`, every second point is complex. They are seeded by the
     variables' names, so that the author of a reply cannot choose them.
@@ -235,7 +235,10 @@ def points(names: frozenset[str], *, real: bool = False) -> list[dict[str, compl
 
 
 def agree(left: Formula, right: Formula) -> bool | None:
-    """Whether two formulas have equal values at random points; None if too few points are in the domain of both."""
+    """Whether two formulas have equal values at random points, to a relative difference of 1e-9.
+
+    Returns None if fewer than 4 of 12 points are in the domain of both.
+    """
     names = names_of(left) | names_of(right)
     real = any(part.text in ("abs", "floor", "ceiling") for each in (left, right) for part in each.walk())
     compared = 0

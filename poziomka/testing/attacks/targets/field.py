@@ -20,7 +20,7 @@ class Field:
 
     Args:
         path: path of the folder, which is created.
-        name: seed of the secrets.
+        name: name from which the secrets are derived.
 
     Attributes:
         secrets: contents of the secrets, by their location.

@@ -83,7 +83,10 @@ def free_port() -> int:
 
 @contextmanager
 def knocking(port: int) -> Iterator[list[str]]:
-    """Connects to a port repeatedly; yields a list that contains a sentence once a connection succeeds."""
+    """Connects to a loopback port repeatedly within the context.
+
+    Yields a list, to which a sentence is added once a connection succeeds.
+    """
     opened: list[str] = []
     over = threading.Event()
 

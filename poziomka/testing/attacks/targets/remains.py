@@ -18,7 +18,7 @@ SURE = 5  # consecutive searches that must find nothing: a process can fork and 
 
 
 def there() -> frozenset[str]:
-    """Returns the ids of all processes."""
+    """Returns the ids of all processes in decimal digits; an empty set without /proc."""
     with suppress(OSError):
         return frozenset(entry.name for entry in os.scandir("/proc") if entry.name.isdigit())
     return frozenset()
@@ -38,7 +38,7 @@ def processes(mark: str, before: frozenset[str]) -> list[int]:
 def left(mark: str, key: int, before: frozenset[str], own: Path) -> list[str]:
     """Returns a sentence for each thing that an attack left behind; kills processes, removes files and shared memory.
 
-    Processes get a moment to end by themselves; keys of the kernel's keyring are not removed.
+    Processes get half a second to end by themselves; keys of the kernel's keyring are not removed.
 
     Args:
         mark: part of the name of everything that the attack leaves.

@@ -92,7 +92,10 @@ class Victim:
         self._was = self._state()
 
     def changes(self) -> list[str]:
-        """Returns a sentence for each change of its state since the last call; if it ended, start a new one."""
+        """Returns a sentence for each change of the process since the last call, or one sentence if it has ended.
+
+        After an end, create a new Victim.
+        """
         now = self._state()
         if not now:
             return ["a process of ours was ended or stopped"]
@@ -125,7 +128,7 @@ class Victim:
         return False
 
     def _ask(self, words: str) -> object:
-        """Returns the parsed answer of the process; None if it does not answer in time."""
+        """Returns the JSON answer of the process to a line of text; None if it does not answer in time."""
         ask, answer = self._process.stdin, self._process.stdout
         assert ask is not None
         assert answer is not None

@@ -20,27 +20,31 @@ WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 
 
 class Unread(ValueError):
-    """An answer does not have the required format; the message names the format."""
+    """Raised if an answer does not have the required format, which makes it UNPARSED; the message names the format."""
 
 
 def text(answer: str) -> str:
-    """Parses a text; runs of white space become one space."""
+    """Returns a text in normalized form: runs of white space become one space."""
     return " ".join(answer.split())
 
 
 def word(answer: str) -> str:
-    """Parses a text; ASCII texts are case-insensitive."""
+    """Returns a text in normalized form: runs of white space become one space, and ASCII texts lower case."""
     plain = text(answer)
     return plain.lower() if plain.isascii() else plain
 
 
 def letters(answer: str) -> str:
-    """Parses a text that must be copied exactly, white space included."""
+    """Returns a text unchanged, for answers that must be copied exactly, white space included."""
     return answer
 
 
 def number(answer: str) -> Decimal:
-    """Parses one number: digits, optionally with a sign, thousands separators, a decimal point and an exponent."""
+    """Parses one number: digits, optionally with a sign, thousands separators, a decimal point and an exponent.
+
+    Raises:
+        Unread: the answer is anything else, or has more than 4,000 characters.
+    """
     found = NUMERAL.fullmatch(answer) if len(answer) <= DIGITS else None
     if found is None:
         message = "the answer is not one number"
@@ -50,12 +54,12 @@ def number(answer: str) -> Decimal:
 
 
 def _signed(value: Decimal) -> Decimal:
-    """Returns a number, with -0 as 0; arithmetic would round it to 28 digits."""
+    """Returns a number unchanged, but 0 for -0; unlike arithmetic, this does not round to 28 digits."""
     return value or abs(value)
 
 
 def hexadecimal(answer: str) -> int:
-    """Parses a number that starts with 0x, after an optional sign."""
+    """Parses a hexadecimal number, "0x1f", with an optional sign before it; raises Unread for anything else."""
     if not re.fullmatch(r"[+-]?0x[0-9a-fA-F]{1,1000}", answer):
         message = "the answer is not one number that begins with 0x"
         raise Unread(message)
@@ -63,7 +67,11 @@ def hexadecimal(answer: str) -> int:
 
 
 def complex_number(answer: str) -> tuple[Decimal, Decimal]:
-    """Parses a complex number: "-11.0 + 3.0i", "-11+3i", "3i", "-i", "5"."""
+    """Parses a complex number into (real, imaginary): "-11.0 + 3.0i", "-11+3i", "3i", "-i", "5".
+
+    Raises:
+        Unread: the answer is anything else.
+    """
     plain = "".join(answer.split())
     part = r"\d{1,60}(?:\.\d{1,20})?"
     found = re.fullmatch(rf"(?:([+-]?{part})(?![\d.i]))?(?:([+-]?)({part})?(i))?", plain, re.ASCII)
@@ -75,7 +83,11 @@ def complex_number(answer: str) -> tuple[Decimal, Decimal]:
 
 
 def fraction(answer: str) -> tuple[int, int]:
-    r"""Parses a fraction in lowest terms: "3/4", "$3/4$", "\frac{3}{4}"."""
+    r"""Parses a fraction into (numerator, denominator): "3/4", "$3/4$", "\frac{3}{4}".
+
+    Raises:
+        Unread: the answer is anything else, or not in lowest terms.
+    """
     plain = "".join(answer.split())
     if plain.startswith("$") and plain.endswith("$"):
         plain = plain[1:-1]
@@ -92,22 +104,26 @@ def fraction(answer: str) -> tuple[int, int]:
 
 
 def words(answer: str) -> tuple[str, ...]:
-    """Parses words separated by commas."""
+    """Returns the words of an answer that separates them by commas."""
     return tuple(text(part) for part in answer.split(","))
 
 
 def row(answer: str) -> tuple[str, ...]:
-    """Parses words or numbers separated by white space."""
+    """Returns the words or numbers of an answer that separates them by white space, as strings."""
     return tuple(answer.split())
 
 
 def grid(answer: str) -> tuple[tuple[str, ...], ...]:
-    """Parses lines of words or numbers separated by white space; empty lines are skipped."""
+    """Returns the rows of an answer, each the words or numbers of one line, as strings; empty lines are skipped."""
     return tuple(row(line) for line in answer.split("\n") if line.strip())
 
 
 def values(answer: str) -> tuple[Decimal, ...]:
-    """Parses a list of numbers in square brackets, each with or without quotes."""
+    """Parses a list of numbers in square brackets, separated by commas, each with or without quotes.
+
+    Raises:
+        Unread: the answer is anything else.
+    """
     plain = answer.strip()
     if not (plain.startswith("[") and plain.endswith("]")):
         message = "the answer is not one list in square brackets"
@@ -126,7 +142,11 @@ def _unquoted(part: str) -> Decimal:
 
 
 def factors(answer: str) -> tuple[int, ...]:
-    """Parses factors in any order, separated by a multiplication sign (×, * or x)."""
+    """Returns whole numbers, separated by a multiplication sign (×, * or x), in ascending order.
+
+    Raises:
+        Unread: the answer is anything else.
+    """
     parts = [part.strip() for part in re.split(r"[×*x]", answer)]
     if not all(re.fullmatch(r"\d{1,60}", part, re.ASCII) for part in parts):
         message = "the answer is not a product of whole numbers"
@@ -135,7 +155,11 @@ def factors(answer: str) -> tuple[int, ...]:
 
 
 def duration(answer: str) -> str:
-    """Parses a duration: "38 days", "1 day, 03:20", "10:12:15.842"."""
+    """Returns a duration in normalized form: "38 days", "1 days, 03:20" (for "1 day, 03:20"), "10:12:15.842".
+
+    Raises:
+        Unread: the answer is anything else.
+    """
     plain = re.sub(r"\bday\b", "days", word(answer)).replace(" ,", ",")
     clock = r"\d{2,6}:\d\d(?::\d\d(?:\.\d{3})?)?"
     if not re.fullmatch(rf"(?:\d{{1,9}} days)(?:, {clock})?|{clock}", plain, re.ASCII):
@@ -145,7 +169,11 @@ def duration(answer: str) -> str:
 
 
 def significant(answer: str) -> Decimal:
-    """Parses a number of at most three significant digits, in scientific notation."""
+    """Parses a number in scientific notation with at most three significant digits, "1.23e-4".
+
+    Raises:
+        Unread: the answer is anything else.
+    """
     if not re.fullmatch(r"[+-]?\d(\.\d{1,2})?e[+-]?\d{1,4}", answer, re.ASCII | re.IGNORECASE):
         message = "the answer is not one number of three digits in e notation"
         raise Unread(message)
@@ -153,16 +181,20 @@ def significant(answer: str) -> Decimal:
 
 
 def data(answer: str) -> str:
-    """Parses JSON; values that are equal only in Python (1, 1.0 and true) stay distinct.
+    """Parses a JSON value, and returns it as JSON in one format, in which 1, 1.0 and true are different.
 
-    Returns:
-        The value, serialized as JSON in one format.
+    Raises:
+        Unread: the answer is not valid JSON, or has duplicate keys, NaN or infinity.
     """
     return json.dumps(read_json(answer))
 
 
 def read_json(answer: str) -> Any:
-    """Returns the parsed JSON value; raises Unread for duplicate keys, NaN, infinity and invalid JSON."""
+    """Returns the value of an answer in JSON.
+
+    Raises:
+        Unread: the answer is not valid JSON, or has duplicate keys, NaN or infinity.
+    """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({key for key, _ in pairs}) < len(pairs):
@@ -184,7 +216,7 @@ def read_json(answer: str) -> Any:
 
 
 def lists_of_words(answer: str) -> list[list[str]]:
-    """Parses a JSON list of non-empty lists of strings."""
+    """Parses a JSON list of non-empty lists of strings; raises Unread for anything else."""
     found = read_json(answer)
     shaped = isinstance(found, list) and all(
         isinstance(group, list) and group and all(isinstance(member, str) for member in group) for group in found
@@ -196,17 +228,32 @@ def lists_of_words(answer: str) -> list[list[str]]:
 
 
 def groups(answer: str) -> tuple[tuple[str, ...], ...]:
-    """Parses groups of words as JSON; the order of the groups and of their members does not matter."""
+    """Parses a JSON list of lists of words, and sorts the lists and their words: neither order matters.
+
+    Raises:
+        Unread: the answer is anything else, or a list is empty.
+    """
     return tuple(sorted(tuple(sorted(group)) for group in lists_of_words(answer)))
 
 
 def partitions(answer: str) -> tuple[tuple[str, ...], ...]:
-    """Parses lists of words as JSON; the order of the lists does not matter, but that of their members does."""
+    """Parses a JSON list of lists of words, and sorts the lists, but not their words: the order of words matters.
+
+    Raises:
+        Unread: the answer is anything else, or a list is empty.
+    """
     return tuple(sorted(tuple(group) for group in lists_of_words(answer)))
 
 
 def polynomial(answer: str) -> tuple[tuple[tuple[tuple[str, int], ...], int], ...]:
-    """Parses an expanded polynomial with integer coefficients, "8*y**4 - 4*x*y + 3"; no monomial may occur twice."""
+    """Parses an expanded polynomial with integer coefficients, such as "8*y**4 - 4*x*y + 3".
+
+    Returns:
+        Its monomials with their coefficients, sorted; a monomial is a tuple of (variable, exponent) pairs.
+
+    Raises:
+        Unread: the answer is anything else, or a monomial occurs twice.
+    """
     plain = "".join(answer.split())
     signed = plain if plain[:1] in ("+", "-") else f"+{plain}"
     pieces = re.split(r"([+-])", signed)[1:]
@@ -235,7 +282,11 @@ def _term(term: str) -> tuple[tuple[tuple[str, int], ...], int]:
 
 
 def assignments(answer: str) -> frozenset[tuple[str, str]]:
-    """Parses statements of the form "Ann is a knight, Bob is a knave, and Eve is a knight.", one per person."""
+    """Parses "Ann is a knight, Bob is a knave, and Eve is a knight." into pairs such as ("ann", "knight").
+
+    Raises:
+        Unread: the answer is anything else, or has a person twice.
+    """
     plain = word(answer).removesuffix(".")
     parts = re.split(r",? and |, ", plain)
     found = [re.fullmatch(r"([a-z]+) is (?:an? )?([a-z]+)", part) for part in parts]
@@ -247,7 +298,7 @@ def assignments(answer: str) -> frozenset[tuple[str, str]]:
 
 
 def rounded_like(exact: Fraction | float, answer: Decimal) -> Decimal:
-    """Returns an exact number, rounded to the number of decimal places of an answer."""
+    """Returns an exact number, rounded (half up) to as many decimal places as an answer has."""
     places = max(0, -int(answer.as_tuple().exponent))
     scale = Fraction(10) ** places
     scaled = Fraction(exact) * scale

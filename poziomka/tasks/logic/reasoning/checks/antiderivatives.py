@@ -36,11 +36,13 @@ NAMES = {
 
 
 def function(formula: str, variable: str) -> Function:
-    """Parses a formula as a function of one variable; C is a constant of value 0, e and E are Euler's number.
+    """Parses a formula into a function of one variable, which computes with mpmath numbers.
+
+    C is a constant of value 0, and e and E are Euler's number.
 
     Raises:
-        Unread: the formula contains anything but numbers, the variable, + - * / ** and the functions of NAMES, or a
-            number that is too large.
+        Unread: the formula contains anything but numbers, the variable, C, e, pi, + - * / ** and known functions such
+            as sin and log, has more than 1,500 characters, or a number that is too large.
     """
     if len(formula) > LONGEST or not formula.isascii():
         message = "the answer is not one formula, or a very long one"
@@ -55,7 +57,12 @@ def function(formula: str, variable: str) -> Function:
 
 
 def _valued(node: ast.expr, variable: str, x: Any, *, read: bool) -> Any:
-    """Returns the value of a formula at x; with `read`, only checks the syntax."""
+    """Returns the value of a formula at `x`; with `read` it only checks the syntax, and the value means nothing.
+
+    Raises:
+        Unread: the formula has another part than the accepted ones.
+        OverflowError: a value is too large or not finite.
+    """
     mpmath = library("mpmath")
 
     def value(inner: ast.expr) -> Any:
@@ -102,10 +109,10 @@ def _applied(one: Any, operator: ast.operator, other: Any) -> Any:
 
 
 def _bounded(value: Any) -> Any:
-    """Returns a value that is small enough for further computation.
+    """Returns a value unchanged if it is small enough for further computation.
 
     Raises:
-        OverflowError: the value is too large or not finite.
+        OverflowError: the value is not finite, or its binary exponent is beyond 1,000,000.
     """
     mpmath = library("mpmath")
     if not mpmath.isfinite(value) or (value != 0 and abs(mpmath.mag(value)) > HUGE):
@@ -114,7 +121,13 @@ def _bounded(value: Any) -> Any:
 
 
 def judge_antiderivative(facts: Facts, answer: str) -> str:
-    """Accepts a formula whose derivative is the integrand."""
+    """Returns the fault of an answer to an integration problem, given its facts; "" if it is right.
+
+    A right answer is a formula whose derivative is the integrand, checked at five points to 15 digits.
+
+    Raises:
+        Unread: the answer is not one formula of numbers, the variable, + - * / ** and known functions.
+    """
     mpmath = library("mpmath")
     with mpmath.workdps(DIGITS):
         integrand = function(facts["integrand"], facts["variable"])
@@ -137,7 +150,7 @@ def judge_antiderivative(facts: Facts, answer: str) -> str:
 
 
 def _real(integrand: Function, point: Any) -> Any:
-    """Returns the integrand's value; None if it is not real, or not of moderate size."""
+    """Returns the integrand's value at a point; None if it is not real, or its size is not between 1e-12 and 1e12."""
     mpmath = library("mpmath")
     try:
         value = integrand(point)
@@ -149,7 +162,7 @@ def _real(integrand: Function, point: Any) -> Any:
 
 
 def integrated(facts: Facts) -> str:
-    """Returns an antiderivative computed by sympy."""
+    """Returns an antiderivative computed by sympy, as text, from the facts "integrand" and "variable"."""
     sympy = library("sympy")
     variable = sympy.Symbol(facts["variable"])
     integrand = sympy.sympify(facts["integrand"], locals={facts["variable"]: variable})

@@ -21,7 +21,7 @@ def _places(value: Decimal) -> int:
 
 
 def _plain(answer: str) -> Decimal:
-    """Parses a number without an exponent, so that its precision is explicit."""
+    """Parses a decimal number without an exponent, so that its digits count; raises Unread for anything else."""
     if "e" in answer.lower():
         message = "the answer is not one plain decimal number"
         raise Unread(message)
@@ -29,7 +29,13 @@ def _plain(answer: str) -> Decimal:
 
 
 def judge_probability(facts: Facts, answer: str) -> str:
-    """Accepts the fraction itself, or a decimal number rounded to at least four significant digits."""
+    """Returns the fault of a probability, given the problem's facts; "" if it is right.
+
+    A right answer is the fraction itself, or a decimal number rounded to at least four significant digits.
+
+    Raises:
+        Unread: the answer is neither a fraction nor a decimal number without an exponent.
+    """
     exact = Fraction(*facts["exact"])
     found = re.fullmatch(r"(\d{1,12})\s*/\s*(\d{1,12})", answer, re.ASCII)
     if found is not None:
@@ -41,7 +47,14 @@ def judge_probability(facts: Facts, answer: str) -> str:
 
 
 def judge_measure(facts: Facts, answer: str) -> str:
-    """Accepts an angle in degrees, a length, or coordinates (x, y), rounded to the required decimal places or more."""
+    """Returns the fault of an answer to a geometry problem, given its facts; "" if it is right.
+
+    A right answer is an angle in degrees, a length, or coordinates (x, y), rounded to the required number of decimal
+    places or more.
+
+    Raises:
+        Unread: the answer is not one decimal number, or "(x, y)" where coordinates are required.
+    """
     exact: Sequence[str] = facts["exact"]
     plain = answer.removesuffix("°").strip()
     if len(exact) > 1:
@@ -60,7 +73,13 @@ def judge_measure(facts: Facts, answer: str) -> str:
 
 
 def judge_roots(facts: Facts, answer: str) -> str:
-    """Accepts all real roots, separated by commas, in any order, each to within 0.00005 (four decimal places)."""
+    """Returns the fault of an answer with the roots of a polynomial, given the problem's facts; "" if it is right.
+
+    A right answer is all real roots, separated by commas, in any order, each to within 0.00005.
+
+    Raises:
+        Unread: a part of the answer is not a decimal number.
+    """
     wanted = sorted(map(Decimal, facts["roots"]))
     values = sorted(_plain(part.strip()) for part in answer.split(","))
     if len(values) != len(wanted):
@@ -70,7 +89,13 @@ def judge_roots(facts: Facts, answer: str) -> str:
 
 
 def judge_pool(facts: Facts, answer: str) -> str:
-    """Accepts the matrix with each number rounded to two decimal places or more."""
+    """Returns the fault of a pooled matrix, given the problem's facts; "" if it is right.
+
+    A right answer is the matrix with each number rounded to two decimal places or more.
+
+    Raises:
+        Unread: the answer is not a matrix of decimal numbers of the right size.
+    """
     wanted, rows = grid(facts["rounded"]), grid(answer)
     if [len(row) for row in rows] != [len(row) for row in wanted]:
         message = f"the answer is not a matrix of {len(wanted)} rows and {len(wanted[0])} columns"
@@ -87,6 +112,12 @@ def judge_pool(facts: Facts, answer: str) -> str:
 
 
 def judge_choice(facts: Facts, answer: str) -> str:
-    """Accepts the requested number, as the question writes it or in plain digits."""
+    """Returns the fault of an answer that picks one of several numbers, given the problem's facts; "" if it is right.
+
+    A right answer is the requested number, as the question writes it or in plain digits.
+
+    Raises:
+        Unread: the answer is not one number.
+    """
     value = number(answer)
     return "" if value in {number(spelling) for spelling in facts["spellings"]} else f"{value} is another number"

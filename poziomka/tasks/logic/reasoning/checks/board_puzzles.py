@@ -19,7 +19,13 @@ TURNS = {"L": (0, -1), "R": (0, 1), "U": (-1, 0), "D": (1, 0)}
 
 
 def judge_pushes(facts: Facts, answer: str) -> str:
-    """Accepts letters L, D, U, R, each a legal step or push, that bring every box to a goal."""
+    """Returns the fault of a solution of a sokoban puzzle, given the problem's facts; "" if it is right.
+
+    A right answer is letters L, D, U, R, each a legal step or push, that bring every box to a goal.
+
+    Raises:
+        Unread: the answer is not a row of these letters.
+    """
     if not re.fullmatch(r"[LRUD]+", answer, re.ASCII):
         message = "the answer is not a row of the letters L, R, U and D"
         raise Unread(message)
@@ -49,7 +55,11 @@ Cars = tuple[tuple[str, int, int, int], ...]  # name, length, index of its row o
 
 
 def _parked(board: str) -> tuple[Cars, tuple[int, ...], frozenset[tuple[int, int]]]:
-    """Parses a board of 36 letters into cars, their first places in their row or column, and the walls."""
+    """Parses a rush hour board of 36 letters.
+
+    Returns:
+        The cars, the place of each car's first cell in its row or column, and the cells (row, column) of the walls.
+    """
     places: dict[str, list[tuple[int, int]]] = {}
     for number, letter in enumerate(board):
         places.setdefault(letter, []).append(divmod(number, SIDE))
@@ -69,7 +79,13 @@ def _covered(car: tuple[str, int, int, int], start: int) -> list[tuple[int, int]
 
 
 def judge_traffic(facts: Facts, answer: str) -> str:
-    """Accepts moves such as "F+1 K-2" through free cells after which the red car A is at the exit."""
+    """Returns the fault of a solution of a rush hour puzzle, given the problem's facts; "" if it is right.
+
+    A right answer is moves such as "F+1 K-2" through free cells, after which the red car A is at the exit.
+
+    Raises:
+        Unread: a word of the answer is no move of a car on the board.
+    """
     cars, starts, walls = _parked(facts["board"])
     names = [car[0] for car in cars]
     taken = {
@@ -95,7 +111,7 @@ def judge_traffic(facts: Facts, answer: str) -> str:
 
 
 def least_traffic(board: str) -> str | None:
-    """Returns the fewest moves that bring the red car to the exit; None if it cannot get there."""
+    """Returns the fewest moves that bring the red car to the exit, such as "F+1 K-2"; None if there are none."""
     cars, starts, walls = _parked(board)
     red = [car[0] for car in cars].index("A")
 
@@ -128,9 +144,13 @@ SQUARE = r"\[(\d{1,2}\.5), (\d{1,2}\.5)\]"
 
 
 def judge_boxes(facts: Facts, answer: str) -> str:
-    """Accepts a JSON list of steps that brings every box to a target of its color; an agent acts at most once per step.
+    """Returns the fault of a plan that moves boxes to targets, given the problem's facts; "" if it is right.
 
-    All actions of a step start from the contents of the squares before it.
+    A right answer is a JSON list of steps, objects with an action by agent, after which every box is at a target of its
+    color. All actions of a step start from the contents of the squares before it.
+
+    Raises:
+        Unread: the answer is not a JSON list of objects, or has a malformed action.
     """
     squares = {_square(key): Counter(things) for key, things in facts["squares"].items()}
     plan = read_json(answer)
@@ -153,7 +173,17 @@ def _act(
     agent: str,
     action: object,
 ) -> str:
-    """Applies an action to the squares, and records their contents before the step; returns the fault of the action."""
+    """Applies an agent's action to `squares`, and returns the fault of the action; "" if it is legal.
+
+    Args:
+        squares: contents of the squares now, changed in place.
+        before: contents of the squares before the step, as far as known, which the action may use up.
+        agent: name of the agent, "Agent[0.5, 1.5]".
+        action: "move(box_red, target_red)" or "move(box_red, square[0.5, 2.5])".
+
+    Raises:
+        Unread: the agent's name or the action is malformed.
+    """
     who = re.fullmatch(rf"Agent{SQUARE}", agent, re.ASCII)
     what = re.fullmatch(rf"move\((box_\w+), (?:(target_\w+)|square{SQUARE})\)", str(action), re.ASCII)
     if who is None or what is None:
@@ -178,13 +208,13 @@ def _act(
 
 
 def _square(key: str) -> tuple[float, float]:
-    """Parses the package's name of a square, such as "0.5_1.5"."""
+    """Parses the name of a square in reasoning-gym, such as "0.5_1.5", into its coordinates."""
     across, along = key.split("_")
     return float(across), float(along)
 
 
 def carried(squares: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
-    """Returns steps that carry one box after another to a target of its color."""
+    """Returns a right plan for `judge_boxes`, which carries one box after another to a target of its color."""
     plan: list[dict[str, str]] = []
     targets = [
         (_square(key), thing[7:]) for key, things in squares.items() for thing in things if thing[:7] == "target_"
@@ -212,7 +242,14 @@ MOST_TURNS = 400
 
 
 def judge_cube(facts: Facts, answer: str) -> str:
-    """Accepts turns in Singmaster notation, without combined turns, after which every face has one color."""
+    """Returns the fault of a solution of a Rubik's cube, given the problem's facts; "" if it is right.
+
+    A right answer is 1 to 400 turns in Singmaster notation, without combined turns, after which every face has one
+    color.
+
+    Raises:
+        Unread: the answer is not a row of such turns, or the cube has no such layer.
+    """
     turns = answer.split()
     if not turns or len(turns) > MOST_TURNS or not all(TURN.fullmatch(turn) for turn in turns):
         message = f"the answer is not a row of 1 to {MOST_TURNS} turns"
@@ -226,12 +263,12 @@ def judge_cube(facts: Facts, answer: str) -> str:
 
 
 def turned(size: int, turns: Sequence[str]) -> bool:
-    """Whether a cube is solved after some turns of a solved cube."""
+    """Whether a cube with `size` layers is solved after these turns of a solved cube."""
     cube = library("magiccube.cube").Cube(size)
     cube.rotate(" ".join(turns))
     return bool(cube.is_done())
 
 
 def turned_back(scramble: str) -> str:
-    """Returns the turns that undo a scramble."""
+    """Returns the turns that undo a scramble, in Singmaster notation."""
     return " ".join(turn[:-1] if turn.endswith("'") else f"{turn}'" for turn in reversed(scramble.split()))

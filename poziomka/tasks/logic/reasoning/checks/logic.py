@@ -19,10 +19,10 @@ BINDING = (("↔",), ("→",), ("∨",), ("∧",))  # loosest first
 
 
 class Statements:
-    """Propositional statements over some letters, represented by the bits of their truth tables."""
+    """Propositional statements over some letters, each represented by its truth table, as the bits of an integer."""
 
     def __init__(self, letters: Iterable[str]) -> None:
-        """Builds the truth tables of the letters."""
+        """Computes the truth tables of the letters."""
         self.letters = sorted(letters)
         rows = 1 << len(self.letters)
         self.all = (1 << rows) - 1
@@ -32,10 +32,10 @@ class Statements:
         }
 
     def read(self, statement: str) -> Truth:
-        """Parses a statement with ∧ ∨ ¬ → ↔ and brackets into its truth table; → and ↔ are left-associative.
+        """Returns the truth table of a statement with ∧ ∨ ¬ → ↔ and brackets; → and ↔ are left-associative.
 
         Raises:
-            Unread: the text is no such statement, or has other letters.
+            Unread: the text is not such a statement, is too long or too deeply nested, or has other letters.
         """
         tokens: list[str] = []
         place = 0
@@ -54,7 +54,11 @@ class Statements:
         return table
 
     def _loose(self, tokens: list[str], level: int, depth: int) -> tuple[Truth, list[str]]:
-        """Parses operands joined by operators of a precedence level and tighter ones."""
+        """Parses operands that are joined by operators of a precedence level (0: ↔, the loosest) or of tighter ones.
+
+        Returns:
+            The truth table, and the tokens that are left.
+        """
         if level == len(BINDING):
             return self._tight(tokens, depth)
         table, rest = self._loose(tokens, level + 1, depth)
@@ -64,7 +68,7 @@ class Statements:
         return table, rest
 
     def _tight(self, tokens: list[str], depth: int) -> tuple[Truth, list[str]]:
-        """Parses a letter, a negation or a group in brackets."""
+        """Parses a letter, a negation or a group in brackets; returns its truth table and the tokens that are left."""
         first = tokens[0] if tokens and depth < DEEPEST else ""
         if first == "¬":
             table, rest = self._tight(tokens[1:], depth + 1)
@@ -90,7 +94,10 @@ class Statements:
                 return self.all & ~(one ^ other)
 
     def objection(self, premises: Iterable[Truth], conclusion: Truth) -> str:
-        """Returns the objection to a conclusion (it does not follow, or is trivial); "" if there is none."""
+        """Returns the fault of a conclusion, given truth tables; "" if it follows from the premises and is not trivial.
+
+        Trivial are a tautology, a statement equivalent to a premise, and a single letter.
+        """
         together = self.all
         for premise in premises:
             together &= premise
@@ -104,14 +111,21 @@ class Statements:
 
 
 def judge_conclusion(facts: Facts, answer: str) -> str:
-    """Accepts a statement that follows from the premises and is not trivial: see Statements.objection."""
+    """Returns the fault of a conclusion from propositional premises, given the problem's facts; "" if it is right.
+
+    A right answer is a statement that follows from the premises and is not a tautology, equivalent to a premise, or a
+    single letter.
+
+    Raises:
+        Unread: the answer is not one statement with ∧ ∨ ¬ → ↔ and brackets over the letters of the premises.
+    """
     statements = Statements(facts["letters"])
     premises = [statements.read(premise) for premise in facts["premises"]]
     return statements.objection(premises, statements.read(answer))
 
 
 def concluded(letters: Iterable[str], premises: Iterable[str]) -> str | None:
-    """Returns a short conclusion from premises; None if they contradict each other, or no short one follows."""
+    """Returns a conclusion of two letters, "(A → ¬B)", that `judge_conclusion` accepts; None if there is none."""
     statements = Statements(letters)
     tables = [statements.read(premise) for premise in premises]
     together = statements.all
@@ -131,10 +145,10 @@ Form = Literal["All", "No", "Some", "Some not"]
 
 
 def follows(premises: Iterable[str], conclusion: str) -> bool | None:
-    """Whether a conclusion about groups follows from premises, if every group has a member.
+    """Whether a syllogism's conclusion follows from its premises, if every group has a member.
 
-    Checks every world: each set of the eight kinds of individuals, a kind being a combination of groups. Returns None
-    if a statement cannot be parsed.
+    Checks every possible world. Returns None if a statement is not of the form "All (No, Some) A are (not) B", or if
+    there are more than three groups.
     """
     said = [_said(statement) for statement in (*premises, conclusion)]
     if None in said:

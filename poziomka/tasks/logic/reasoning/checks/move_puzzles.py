@@ -20,7 +20,13 @@ Move = TypeVar("Move")
 def shortest(
     start: State, steps: Callable[[State], Iterable[tuple[Move, State]]], done: Callable[[State], bool]
 ) -> list[Move] | None:
-    """Returns a shortest sequence of moves to a state that is `done`, by breadth-first search; None if none exists."""
+    """Returns a shortest list of moves to a state that is `done`, by breadth-first search; None if none exists.
+
+    Args:
+        start: the first state.
+        steps: yields the legal moves from a state, each with the state after it.
+        done: whether a state is a goal.
+    """
     came: dict[State, tuple[State, Move] | None] = {start: None}
     queue = deque([start])
     while queue:
@@ -40,7 +46,11 @@ def shortest(
 
 # ------------------------------------------------------------------------------------------------------------ jugs
 def _poured(state: tuple[int, ...], move: str, capacities: Sequence[int]) -> tuple[int, ...]:
-    """Returns the contents of the jugs after "fill A", "empty A" or "pour A->B"."""
+    """Returns the contents of the jugs after the move "fill A", "empty A" or "pour A->B".
+
+    Raises:
+        Unread: the move has another form or names a jug that does not exist.
+    """
     found = re.fullmatch(r"(?:(fill|empty) ([A-Z])|pour ([A-Z])->([A-Z]))", move)
     if found is None:
         message = f"{move[:50]!r} is no move"
@@ -61,7 +71,10 @@ def _poured(state: tuple[int, ...], move: str, capacities: Sequence[int]) -> tup
 
 
 def least_pours(capacities: Sequence[int], target: int) -> list[str] | None:
-    """Returns a shortest sequence of moves that measures the target in some jug; None if there is none."""
+    """Returns a shortest list of moves after which some jug contains the target; None if there is none.
+
+    A move is "fill A", "empty A" or "pour A->B"; at first all jugs are empty.
+    """
     jugs = range(len(capacities))
 
     def steps(state: tuple[int, ...]) -> Iterable[tuple[tuple[int, int], tuple[int, ...]]]:
@@ -85,7 +98,12 @@ def least_pours(capacities: Sequence[int], target: int) -> list[str] | None:
 
 
 def _poured_name(one: int, other: int) -> str:
-    """Returns the text of a move: fill `one` (`other` is `one`), empty it (`other` is -1), or pour it into `other`."""
+    """Returns the text of a move of jugs, which are numbered from 0.
+
+    Args:
+        one: the jug that is filled, emptied or poured out.
+        other: the jug that it is poured into; `one` to fill it, and -1 to empty it.
+    """
     jug = chr(ord("A") + one)
     if other == one:
         return f"fill {jug}"
@@ -93,7 +111,13 @@ def _poured_name(one: int, other: int) -> str:
 
 
 def judge_pours(facts: Facts, answer: str) -> str:
-    """Accepts a JSON list of moves after which some jug contains the target."""
+    """Returns the fault of a solution of a jug puzzle, given the problem's facts; "" if it is right.
+
+    A right answer is a JSON list of moves, such as "fill A" and "pour A->B", after which some jug contains the target.
+
+    Raises:
+        Unread: the answer is not a JSON list of such moves.
+    """
     moves = _texts(answer)
     state: tuple[int, ...] = (0,) * len(facts["capacities"])
     for move in moves:
@@ -119,7 +143,16 @@ def beside(one: str, other: str) -> bool:
 def least_swap(
     board: Mapping[str, Sequence[str]], pieces: Mapping[str, str | None], start_turn: str = "w"
 ) -> list[tuple[str, str, str]] | None:
-    """Returns a shortest sequence of moves that swaps white and black knights; None if there is none."""
+    """Returns a shortest list of moves that swaps white and black knights, which move in turn; None if there is none.
+
+    Args:
+        board: squares that are a knight's move away, by square.
+        pieces: color of the knight on each square, "w" or "B"; None for an empty square.
+        start_turn: the color that moves first.
+
+    Returns:
+        Moves as (color, start, goal).
+    """
     squares = sorted(board)
     near = [[squares.index(other) for other in board[square]] for square in squares]
     white, black = (sum(1 << i for i, s in enumerate(squares) if pieces[s] == color) for color in "wB")
@@ -144,7 +177,14 @@ def least_swap(
 
 
 def judge_swap(facts: Facts, answer: str) -> str:
-    """Accepts a JSON list of moves such as "w,A1,B3" that swaps the knights in turn; "No" if that is impossible."""
+    """Returns the fault of a solution of a knight swap puzzle, given the problem's facts; "" if it is right.
+
+    A right answer is a JSON list of moves such as "w,A1,B3", by the colors in turn, that swaps the knights; or "No" if
+    that is impossible.
+
+    Raises:
+        Unread: the answer is not a JSON list of strings, where a swap is possible.
+    """
     if not facts["possible"]:
         return "" if answer in ("No", "no", '"No"') else "the knights cannot be swapped"
     pieces: dict[str, str | None] = dict(facts["pieces"])
@@ -165,7 +205,13 @@ def judge_swap(facts: Facts, answer: str) -> str:
 
 # ----------------------------------------------------------------------------------------------------------- hanoi
 def judge_tower(facts: Facts, answer: str) -> str:
-    """Accepts lines such as "Move disk 1 from Peg 2 to Peg 3", all legal, that bring all disks to the target."""
+    """Returns the fault of a solution of the tower of Hanoi, given the problem's facts; "" if it is right.
+
+    A right answer is lines such as "Move disk 1 from Peg 2 to Peg 3", all legal, that bring all disks to the target.
+
+    Raises:
+        Unread: a line has another form.
+    """
     pegs: dict[int, list[int]] = {peg: [] for peg in range(1, facts["pegs"] + 1)}
     pegs[facts["start"]] = list(range(facts["disks"], 0, -1))
     for line in answer.split("\n"):
@@ -187,7 +233,14 @@ WAYS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 
 
 def judge_path(facts: Facts, answer: str) -> str:
-    """Accepts a shortest list of directions from * to # through open cells; "infeasible" if there is no path."""
+    """Returns the fault of a path through a grid, given the problem's facts; "" if it is right.
+
+    A right answer is a shortest list of directions (up, down, left, right) from * to # through open cells, or
+    "infeasible" if there is no path.
+
+    Raises:
+        Unread: a word of the answer is no direction, where there is a path.
+    """
     if facts["length"] == 0:
         return "" if answer == "infeasible" else "there is no path"
     lines = facts["grid"]
@@ -207,7 +260,11 @@ def judge_path(facts: Facts, answer: str) -> str:
 
 
 def judge_ladder(facts: Facts, answer: str) -> str:
-    """Accepts known words from start to end, separated by commas, each one letter different from the word before."""
+    """Returns the fault of a word ladder, given the problem's facts; "" if it is right.
+
+    A right answer is words of the package's list, from start to end, separated by commas, each one letter different
+    from the word before.
+    """
     rungs = answer.split(",")
     if (rungs[0], rungs[-1]) != (facts["start"], facts["end"]) or len(rungs) < 2:
         return f"the ladder does not lead from {facts['start']} to {facts['end']}"
@@ -221,7 +278,7 @@ def judge_ladder(facts: Facts, answer: str) -> str:
 
 
 def _known(size: int) -> frozenset[str]:
-    """Returns reasoning-gym's words of a length, in capital letters."""
+    """Returns the words of a length that reasoning-gym's word ladders may use, in capital letters."""
     ladders = library("reasoning_gym.algorithmic.word_ladder").WordLadderDataset
     if size not in _WORDS:
         _WORDS[size] = frozenset(ladders._load_words_from_csv(size, size)[size])  # noqa: SLF001 no public way
@@ -232,7 +289,14 @@ _WORDS: dict[int, frozenset[str]] = {}
 
 
 def judge_buttons(facts: Facts, answer: str) -> str:
-    """Accepts buttons, separated by arrows, that are active when pressed and reach the target in the fewest presses."""
+    """Returns the fault of a solution of a quantum lock puzzle, given the problem's facts; "" if it is right.
+
+    A right answer is buttons, separated by arrows, that are active when pressed and reach the target in the fewest
+    presses.
+
+    Raises:
+        Unread: the answer contains anything but names of buttons, with arrows, commas or spaces between them.
+    """
     names = re.split(r"\s*(?:→|->|,|\s)\s*", answer)
     buttons = {button["name"]: button for button in facts["buttons"]}
     if not all(name in buttons for name in names):

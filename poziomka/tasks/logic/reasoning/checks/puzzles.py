@@ -16,7 +16,13 @@ Facts = Mapping[str, Any]
 
 # ----------------------------------------------------------------------------------------------------- expressions
 def judge_expression(facts: Facts, answer: str) -> str:
-    """Accepts an expression with + - * / and brackets that uses each number once and evaluates to the target."""
+    """Returns the fault of an expression over given numbers, given the problem's facts; "" if it is right.
+
+    A right answer has + - * / and brackets, uses each number once and evaluates to the target.
+
+    Raises:
+        Unread: the answer is not one such expression of at most 400 characters.
+    """
     if len(answer) > 400 or not re.fullmatch(r"[\d+\-*/() ]+", answer, re.ASCII) or "**" in answer or "//" in answer:
         message = "the answer is not one expression with + - * / and brackets"
         raise Unread(message)
@@ -29,7 +35,11 @@ def judge_expression(facts: Facts, answer: str) -> str:
 
 
 def parsed(expression: str) -> ast.Expression:
-    """Returns the syntax tree of a Python expression, without evaluating it."""
+    """Returns the syntax tree of a Python expression, without evaluating it.
+
+    Raises:
+        Unread: the text is not one expression.
+    """
     try:
         return ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -38,7 +48,11 @@ def parsed(expression: str) -> ast.Expression:
 
 
 def _valued(node: ast.expr) -> tuple[Fraction | None, list[int]]:
-    """Returns the value of an expression (None for a division by zero) and the numbers in it."""
+    """Returns the value of an expression (None for a division by zero) and the numbers in it.
+
+    Raises:
+        Unread: the expression contains anything but whole numbers and + - * /.
+    """
     match node:
         case ast.Constant(value=int() as number):
             return Fraction(number), [number]
@@ -68,13 +82,24 @@ def _applied(one: Fraction | None, operator: ast.operator, other: Fraction | Non
 
 
 def exact(expression: str) -> Fraction | None:
-    """Returns the value of an expression with + - * / and brackets; None for a division by zero."""
+    """Returns the exact value of an expression with + - * / and brackets; None for a division by zero.
+
+    Raises:
+        Unread: the text is not one such expression.
+    """
     return _valued(parsed(expression).body)[0]
 
 
 # ----------------------------------------------------------------------------------------------------- cryptarithm
 def judge_letters(facts: Facts, answer: str) -> str:
-    """Accepts distinct digits for the letters, "A=1,B=2", under which the words add up to the result."""
+    """Returns the fault of a solution of a cryptarithm, given the problem's facts; "" if it is right.
+
+    A right answer is "A=1,B=2", a distinct digit for every letter, under which the words add up to the result and none
+    begins with 0.
+
+    Raises:
+        Unread: the answer has another form, or a letter twice.
+    """
     pairs = [re.fullmatch(r"([A-Z])\s*=\s*(\d)", part.strip(), re.ASCII) for part in answer.split(",")]
     digits = {pair[1]: pair[2] for pair in pairs if pair is not None}
     if None in pairs or len(digits) < len(pairs):
@@ -92,7 +117,13 @@ def judge_letters(facts: Facts, answer: str) -> str:
 
 # -------------------------------------------------------------------------------------------------------- coloring
 def judge_colors(facts: Facts, answer: str) -> str:
-    """Accepts a color for each vertex, as a JSON object, so that neighbours differ."""
+    """Returns the fault of a graph coloring, given the problem's facts; "" if it is right.
+
+    A right answer is a JSON object with one of the given colors for each vertex, different for neighbours.
+
+    Raises:
+        Unread: the answer is not a JSON object of whole numbers.
+    """
     colors = read_json(answer)
     if not isinstance(colors, dict) or not all(type(color) is int for color in colors.values()):
         message = "the answer is not an object of colors by vertex"
@@ -109,7 +140,10 @@ def judge_colors(facts: Facts, answer: str) -> str:
 
 # ------------------------------------------------------------------------------------------------------- palindrome
 def judge_palindrome(facts: Facts, answer: str) -> str:
-    """Accepts a palindrome that uses exactly the given letters."""
+    """Returns the fault of a palindrome, given the problem's facts; "" if it is right.
+
+    A right answer is a palindrome that uses exactly the given letters.
+    """
     if sorted(answer) != sorted(facts["letters"]):
         return "the answer does not use exactly the letters that are given"
     return "" if answer == answer[::-1] else "the answer does not read the same backwards"
@@ -117,7 +151,13 @@ def judge_palindrome(facts: Facts, answer: str) -> str:
 
 # ---------------------------------------------------------------------------------------------------------- boards
 def judge_queens(facts: Facts, answer: str) -> str:
-    """Accepts a board with one queen per row, including the given ones, none of which attacks another."""
+    """Returns the fault of a board of queens, given the problem's facts; "" if it is right.
+
+    A right answer is a board with one queen (Q) per row, including the given ones, none of which attacks another.
+
+    Raises:
+        Unread: the answer is not a board of the right size with Q and _.
+    """
     rows, given = grid(answer), facts["board"]
     if len(rows) != len(given) or any(len(row) != len(given) or set(row) - {"Q", "_"} for row in rows):
         message = f"the answer is not a board of {len(given)} rows with Q and _"
@@ -132,7 +172,13 @@ def judge_queens(facts: Facts, answer: str) -> str:
 
 
 def judge_weights(facts: Facts, answer: str) -> str:
-    """Accepts a grid of 0 and 1 whose rows and columns have the given weighted sums."""
+    """Returns the fault of a solution of a kakurasu puzzle, given the problem's facts; "" if it is right.
+
+    A right answer is a grid of 0 and 1 whose rows and columns have the given weighted sums.
+
+    Raises:
+        Unread: the answer is not a grid of 0 and 1 of the right size.
+    """
     rows = grid(answer)
     across, along = facts["rows"], facts["columns"]
     if len(rows) != len(across) or any(len(row) != len(along) or set(row) - {"0", "1"} for row in rows):
@@ -146,7 +192,14 @@ def judge_weights(facts: Facts, answer: str) -> str:
 
 
 def judge_sums(facts: Facts, answer: str) -> str:
-    """Accepts the matrix with its zeros filled by the given numbers, once each; last row and column must be sums."""
+    """Returns the fault of a filled matrix, given the problem's facts; "" if it is right.
+
+    A right answer is the matrix with its zeros replaced by the given numbers, once each, so that the last member of
+    every row and column is the sum of the others.
+
+    Raises:
+        Unread: the answer is not a matrix of whole numbers of the right size.
+    """
     given = facts["matrix"]
     size = len(given)
     rows = grid(answer)
