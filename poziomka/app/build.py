@@ -251,7 +251,7 @@ def seed_in(recipe: Recipe, stage: Stage) -> int:
 
 
 def sampler_of(recipe: Recipe, built: Built, policy: str = "initial") -> LocalSampler:
-    """Returns a local sampler with the model's present weights and the recipe's context as limit.
+    """Returns a local sampler with the model's present weights and the recipe's context, in tokens, as its limit.
 
     Args:
         recipe: recipe with the context.

@@ -85,7 +85,7 @@ class Trial:
         return proportion(self.wrongs) if any(self.wrongs) else None
 
     def count(self, *kinds: str) -> tuple[int, int]:
-        """Returns (number of replies that earned a reward, number of replies) for kinds such as WORTHLESS, JUNK."""
+        """Returns (replies that earned a reward, replies), two numbers, of the given kinds: WORTHLESS, JUNK, …."""
         rows = [row for row in self.rows if row.kind in kinds]
         return sum(row.accepted for row in rows), sum(row.count for row in rows)
 

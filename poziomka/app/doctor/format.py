@@ -15,7 +15,7 @@ NAME = "chat format"
 
 
 def template(bench: Bench) -> Finding:
-    """Checks that appending a tool's answer and a second question to a reply changes no earlier token."""
+    """Checks that the chat template changes no earlier token when a tool's answer or a second question follows."""
     chat, task = bench.parts.chat, bench.parts.task
     problem, other = bench.problems[:2]
     transcript = chat.read(asked(task, problem))

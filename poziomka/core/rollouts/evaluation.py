@@ -252,8 +252,8 @@ class Evaluation:
 
         Args:
             k: attempts per trial, at most the number of attempts at each problem.
-            failed: value of an attempt whose check failed: 0 counts it as wrong, 1 as correct. The two results bound
-                the unknown one.
+            failed: value of an attempt that could not be scored (not one that is wrong): 0 counts it as wrong,
+                1 as correct. The two results bound pass@k.
 
         Raises:
             TaskError: no problem has `k` attempts.
@@ -270,8 +270,8 @@ class Evaluation:
 
         Args:
             k: attempts per ballot.
-            failed: 0 or 1 is the value of every ballot with an attempt whose check failed; the two results bound the
-                unknown one. `failed=None`: such attempts do not vote, and the rest of the ballot decides.
+            failed: value, 0 or 1, of every ballot with an attempt that could not be scored (not one that
+                is wrong); the results for 0 and 1 bound majority@k. `failed=None`: such attempts do not vote, and the rest of the ballot decides.
 
         Raises:
             TaskError: no problem has `k` attempts.

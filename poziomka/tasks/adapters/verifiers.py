@@ -357,7 +357,7 @@ class Turns:
         self.stop = stop
 
     def open(self, problem: Problem) -> "TurnSession":
-        """Returns a session for a problem, which replays the verifiers environment."""
+        """Returns a session; for each reply it reruns the verifiers environment on all of the model's turns so far."""
         return TurnSession(self.played, problem)
 
 

@@ -70,7 +70,7 @@ def _others(problem: Problem) -> Examples:
 
 
 def asked(problem: Problem) -> str:
-    """Returns the question in words: the meanings of the program's words, in order, and one example."""
+    """Returns the prompt: the steps of the Python function in English, in order, and an example of input and output."""
     steps = "\n".join(f"{place}. {MEANINGS[word]}" for place, word in enumerate(_program(problem), 1))
     given, wanted = examples_of(problem)[0]
     return (

@@ -32,7 +32,7 @@ def terms(first: int, second: int, count: int) -> list[int]:
 
 
 def split_of(first: int, second: int) -> str:
-    """Returns the split of a pair of first numbers, "train" or "test", the same for every k."""
+    """Returns the split, "train" or "test", of the recurrence that starts with two numbers, whichever term is asked."""
     return "test" if seed_of("recurrence", "pair", first, second) % HELD_OUT == 0 else "train"
 
 

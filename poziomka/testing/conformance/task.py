@@ -22,7 +22,7 @@ def check_task(
     Args:
         task: the task to check.
         splits: names of its splits; splits without problems are skipped.
-        problems: number of problems per split to score; ten times as many keys are compared.
+        problems: number of problems per split to score; of ten times as many, the keys are compared between splits.
         seconds: time limit of the scorer for any reply.
         perturb: turns the gold answer into a wrong one; give your own if an answer close to the gold one can be right;
             None uses the task's own mistakes, or small changes of the gold answer.
