@@ -270,8 +270,9 @@ class Evaluation:
 
         Args:
             k: attempts per ballot.
-            failed: value, 0 or 1, of every ballot with an attempt that could not be scored (not one that
-                is wrong); the results for 0 and 1 bound majority@k. `failed=None`: such attempts do not vote, and the rest of the ballot decides.
+            failed: value, 0 or 1, of every ballot with an attempt that could not be scored (not one that is wrong); the
+                results for 0 and 1 bound majority@k. `failed=None`: such attempts do not vote, and the rest of the
+                ballot decides.
 
         Raises:
             TaskError: no problem has `k` attempts.
