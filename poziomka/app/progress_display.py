@@ -118,7 +118,13 @@ class Watcher:
             self.points.append((float(line["evaluate/accuracy"]), float(line["evaluate/thinking_tokens"])))
             accuracy, tokens = self.points[-1]
             split = self.recipe.evaluate.split
-            self._say(f"step {self.step}: {split} accuracy {accuracy:.2f}, {tokens:.1f} thinking tokens", due=True)
+            self._say(f"step {self.step}: {split} accuracy {accuracy:.2f}, {tokens:.1f} {self._spent}", due=True)
+
+    @property
+    def _spent(self) -> str:
+        """Name of the mean number of tokens of an attempt: all tokens of a model that does not think."""
+        thinks = self.recipe.model.thinks or self.recipe.model.load is None
+        return "thinking tokens" if thinks else "reply tokens"
 
     def answers(self, sampler: Sampler, task: Task, sampling: SamplingParams) -> None:
         """Samples replies to three fixed validation problems with the sampler's present weights, and shows them."""
@@ -172,7 +178,7 @@ class Watcher:
         if self.points:
             trail = " → ".join(f"{accuracy:.2f}" for accuracy, _ in self.points[-8:])
             table.add_row(f"{self.recipe.evaluate.split} accuracy", trail)
-            table.add_row("thinking tokens", " → ".join(f"{tokens:.0f}" for _, tokens in self.points[-8:]))
+            table.add_row(self._spent, " → ".join(f"{tokens:.0f}" for _, tokens in self.points[-8:]))
         for alarm in self.alarms:
             said = Text.assemble((f"{alarm.name}: ", "bold red"), (f"{alarm.sentence} (step {alarm.step})", "red"))
             table.add_row(Text("alarm", style="bold red"), said)
@@ -203,7 +209,8 @@ def rollout_line(rollout: Rollout, width: int) -> Text:
     """
     prompt = rollout.problem.prompt
     question = prompt[-1].content.strip() if prompt else rollout.problem.key
-    reply, verdict = rollout.transcript.reply.strip(), rollout.score.verdict.value
+    question, reply = " ".join(question.split()), " ".join(rollout.transcript.reply.split())
+    verdict = rollout.score.verdict.value
     room = max(20, width - len(question) - len(verdict) - 8)
     if len(reply) > room:
         reply = f"{reply[: room // 2]} … {reply[-(room - room // 2 - 3) :]}"

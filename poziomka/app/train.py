@@ -41,6 +41,7 @@ from poziomka.models.flops import sampling_flops
 from poziomka.models.lora import save_learned
 from poziomka.reports.page import write
 from poziomka.reports.reading import AFTER, BEFORE, START
+from poziomka.reports.words import counted
 from poziomka.runs import Run
 from poziomka.runs.exports import Exports, demand_exports
 
@@ -353,7 +354,7 @@ class Training:
         if name in known and (self.run.folder / "journal" / f"{kept}.parquet").exists():
             return
         began, settings = time.perf_counter(), self.recipe.evaluate
-        self.watcher.stage(f"evaluating the {name} model at {len(settings.budgets)} budgets")
+        self.watcher.stage(f"evaluating the {name} model at {counted(len(settings.budgets), 'budget')}")
         self.progress.publish_weights(self.sampler)
         found = measured(name, self.sampler, self.task, self.recipe, self.sampling)
         record(found, self.run, self.task, self.recipe)

@@ -105,6 +105,7 @@ def init(name: str) -> str:
             "",
             f"poziomka tasks show {name}/task.py",
             f"poziomka tasks check {name}/task.py",
+            f"poziomka doctor {name}/recipe.toml",
             f"poziomka train {name}/recipe.toml",
             f"poziomka evaluate runs/{name}",
         ]

@@ -48,7 +48,8 @@ def evaluate(
         there = len(task.first(split, problems, stand_ins=True)) if problems > 0 else 0
         if there < max(problems, 1):
             message = (
-                f"task {task.name!r} has {there} problems of {problems} in {split!r}: ask for 1 or more that exist"
+                f"task {task.name!r} has {there} problems of {problems} in {split!r}: ask for 1 or more that exist, or "
+                "leave `problems` out"
             )
             raise TaskError(message)
     model = load(model) if isinstance(model, str) else model
