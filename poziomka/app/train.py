@@ -44,6 +44,7 @@ from poziomka.reports.reading import AFTER, BEFORE, START
 from poziomka.reports.words import counted
 from poziomka.runs import Run
 from poziomka.runs.exports import Exports, demand_exports
+from poziomka.runs.folder import demand_utf8
 
 
 class Training:
@@ -384,6 +385,7 @@ def train(
         PoziomkaError: the recipe cannot be run, or training failed.
         Interrupted: Ctrl-C stopped the run; its state is saved.
     """
+    demand_utf8(folder)
     watcher = Watcher(recipe, folder, quiet=not keep_watch)
     if recipe.model.load is not None:
         watcher.stage(f"loading {recipe.model.load}")

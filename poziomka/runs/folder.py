@@ -21,15 +21,9 @@ def demand_usable(folder: Path) -> None:
     """Checks that a run can be created or resumed in an existing folder.
 
     Raises:
-        RunError: the folder's name is not UTF-8, it has files and is no run, or a part of the run is a symbolic link,
-            a pipe or a device (a run's folder may come from another machine, and writing to it must not change or
-            delete anything elsewhere).
+        RunError: the folder has files and is no run, or a part of the run is a symbolic link, a pipe or a device (a
+            run's folder may come from another machine, and writing to it must not change or delete anything elsewhere).
     """
-    try:
-        str(folder).encode()
-    except UnicodeEncodeError as error:
-        message = f"the name of the folder {str(folder)!r} is not UTF-8, and a model cannot be saved in it: rename it"
-        raise RunError(message) from error
     for names, is_kind, kind in ((FILES, stat.S_ISREG, "a regular file"), (FOLDERS, stat.S_ISDIR, "a folder")):
         for name in names:
             _demand_kind(folder / name, is_kind, kind)
@@ -51,3 +45,12 @@ def _demand_kind(path: Path, is_kind: Callable[[int], bool], kind: str) -> None:
         found = "a symbolic link" if stat.S_ISLNK(mode) else "something else"
         message = f"{path} must be {kind} and is {found}: move the run's own files there, or give another folder"
         raise RunError(message)
+
+
+def demand_utf8(folder: Path) -> None:
+    """Raises RunError for a folder whose name is not UTF-8, in which the tokenizer library cannot save a model."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        message = f"the name of the folder {str(folder)!r} is not UTF-8, and a model cannot be saved in it: rename it"
+        raise RunError(message) from error

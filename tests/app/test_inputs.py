@@ -205,7 +205,7 @@ def evaluated(folder):
 USES = {
     "evaluate": evaluated,
     "chat": lambda folder: open_sampler(str(folder), None, think=None),
-    "export": lambda folder: export(folder, None, folder.parent / "out", "f32"),
+    "export": lambda folder: export(folder, None, folder.parent / "out", None),
     "learn": taken_further,
 }
 

@@ -84,16 +84,16 @@ def test_what_learned_is_what_evaluates_and_what_is_exported(values, tmp_path):
     after = sampler.engine.weights()
     changed = {name for name in after if not torch.equal(before[name], after[name])}
     assert changed == {name for name in after if "attention." in name or "feedforward." in name}
-    export(tmp_path / "run", None, tmp_path / "merged", "f32")
+    export(tmp_path / "run", None, tmp_path / "merged", None)
     merged = load_pretrained(str(tmp_path / "merged"), "bfloat16").model.state_dict()
     assert all(torch.equal(merged[name], after[name]) for name in after)
     with pytest.raises(PoziomkaError, match="is not empty"):
-        export(tmp_path / "run", None, tmp_path / "merged", "f32")
+        export(tmp_path / "run", None, tmp_path / "merged", None)
 
 
 def test_an_exported_folder_holds_the_model_and_not_the_books(values, tmp_path):
     finish(recipe_of(values), tmp_path / "run")
-    export(tmp_path / "run", None, tmp_path / "out", "f32")
+    export(tmp_path / "run", None, tmp_path / "out", None)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "config.json",
         "model.safetensors",
@@ -133,7 +133,7 @@ def test_adapters_on_top_of_a_start_are_evaluated_and_exported_with_it(values, s
     changed = {name for name in after if not torch.equal(began[name], after[name])}
     assert changed
     assert changed <= {name for name in after if "attention." in name or "feedforward." in name}
-    export(tmp_path / "run", None, tmp_path / "merged", "f32")
+    export(tmp_path / "run", None, tmp_path / "merged", None)
     merged = load_pretrained(str(tmp_path / "merged"), "bfloat16").model.state_dict()
     assert all(torch.equal(merged[name], after[name]) for name in after)
 

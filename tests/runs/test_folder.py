@@ -6,6 +6,7 @@ import pytest
 
 from poziomka.core.errors import RunError
 from poziomka.runs import Run
+from poziomka.runs.folder import demand_utf8
 
 pytestmark = pytest.mark.fault("E16")
 FILES = ["recipe.toml", "metrics.jsonl", "notes.log", ".lock", "provenance.json"]
@@ -88,12 +89,6 @@ def test_a_link_to_a_whole_folder_is_a_run(begun, recipe, tmp_path):
     Run.open(tmp_path / "link", recipe).close()
 
 
-def test_a_name_that_is_not_utf_8_is_refused_before_training(recipe, tmp_path):
-    folder = tmp_path / os.fsdecode(b"run\xff")
-    with pytest.raises(RunError, match="is not UTF-8"):
-        Run.open(folder, recipe)
-
-
 @pytest.mark.parametrize("value", [None, 3, "x", []])
 def test_a_table_of_another_type_is_damage(begun, recipe, value):
     with Run.open(begun, recipe) as run:
@@ -101,3 +96,9 @@ def test_a_table_of_another_type_is_damage(begun, recipe, value):
         with pytest.raises(RunError, match=r"frontier.json is damaged \(curves must be an object\)"):
             run.results_table("frontier", "curves")
         assert run.results_table("nothing", "curves") == {}
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_training(tmp_path):
+    demand_utf8(tmp_path / "zażółć")
+    with pytest.raises(RunError, match="is not UTF-8"):
+        demand_utf8(tmp_path / os.fsdecode(b"run\xff"))

@@ -62,7 +62,7 @@ class Model:
         Raises:
             SettingsError: the folder exists and is not empty.
         """
-        export(self.source, None, Path(folder), "f32")
+        export(self.source, None, Path(folder), None)
         return Path(folder)
 
 
