@@ -112,4 +112,4 @@ def test_the_sandbox_is_looked_at_without_a_recipe(poziomka):
 def test_the_sandbox_belongs_to_the_machine_and_not_to_a_recipe(poziomka, tiny):
     status, _, errors = poziomka("doctor", tiny, "--sandbox")
     assert status == 2
-    assert "leave RECIPE and --set out" in errors
+    assert "leave out RECIPE and --set" in errors

@@ -39,7 +39,7 @@ def test_training_copies_them_as_they_come(poziomka, tiny, tmp_path):
     ("words", "sentence"),
     [
         (["metrics", "RUN", "--to", "tensorbord"], "metrics cannot go to 'tensorbord'; did you mean 'tensorboard'?"),
-        (["metrics", "RUN", "--folder", "here"], "give --to tensorboard or --to wandb with it"),
+        (["metrics", "RUN", "--folder", "here"], "give it with --to tensorboard or --to wandb"),
         (["metrics", "nowhere"], "there is no run in nowhere"),
         (["train", "RECIPE", "--run", "FRESH", "--to", "csv"], "metrics cannot go to 'csv'; known: tensorboard, wandb"),
     ],

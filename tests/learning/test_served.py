@@ -123,7 +123,7 @@ def test_what_was_served_and_judged_later_changes_what_the_same_sampler_says(pro
 
 def test_a_reply_under_way_goes_on_with_the_new_weights_in_a_span_of_its_own(progress, sampler, served):
     async def serving():
-        reply = asyncio.create_task(Service(sampler).reply("long", " a b", tokens=400, min_thinking_tokens=300))
+        reply = asyncio.create_task(Service(sampler).reply("long", " a b", max_tokens=400, min_thinking_tokens=300))
         steps = sampler.engine.counters.steps
         while sampler.engine.counters.steps < steps + 3:  # noqa: ASYNC110 the engine has no event to wait for
             await asyncio.sleep(0)
