@@ -88,4 +88,4 @@ def test_scores_of_nobody_are_said(poziomka, finished, served):
         file.write('{"id": "nobody", "reward": 1}\n{"id": "somebody", "reward": 7}\n')
     output = poziomka("learn", finished, "--from", journal, "--scores", scores)[1]
     assert "('nobody') was not in the journal" in output
-    assert "a reward lies from -1 to 1: received 7" in output
+    assert "must be below 1: received 7" in output

@@ -22,7 +22,7 @@ import torch
 torch.set_num_threads(1)
 from poziomka.core.sampler import SamplingParams
 from poziomka.models.transformer import Transformer, TransformerSettings
-from poziomka.inference.engine import Engine, Marks, Request
+from poziomka.inference.engine import Engine, Request, SpecialTokens
 
 def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
