@@ -205,7 +205,7 @@ def test_a_judge_is_a_part_of_a_reward_whose_other_parts_are_judged_in_a_worker(
 def test_a_judge_within_a_mixture_and_as_an_audit_is_asked():
     sampler = ScriptedSampler(careful)
     scorer = pz.weighted(correct=(pz.exact(pz.number), 0.75), judged=(pz.judge(sampler), 0.25))
-    generator = lambda rng: pz.Problem(f"What is {(n := rng.randrange(999))} + 0?", answer=str(n))  # noqa: E731
+    generator = lambda rng: pz.Problem(f"What is {(n := rng.randrange(999))} + 0?", answer=str(n))  # noqa: E731 a function of one line
     judge = pz.judge(sampler)
     task = mixture([Part(pz.Task("a", generator, scorer, audit=judge)), Part(pz.Task("b", generator, judge))])
     for problem in task.take("train", 0, 2):

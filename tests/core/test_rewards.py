@@ -64,7 +64,7 @@ def test_a_weighted_reward_has_the_verdict_of_its_first_part_and_names_all_parts
 
 def test_parts_of_parts_and_reasons_are_kept_by_name():
     inner = pz.weighted(correct=(pz.exact(pz.number), 1.0), brevity=(brief, 0.1))
-    told = lambda problem, transcript: Score(0.5, Verdict.WRONG, None, "half polite")  # noqa: E731
+    told = lambda problem, transcript: Score(0.5, Verdict.WRONG, None, "half polite")  # noqa: E731 a function of one line
     score = pz.weighted(task=(inner, 0.8), polite=(told, 0.2))(PROBLEM, replied("12"))
     assert score.parts == {"task": 1.0, "task.correct": 1.0, "task.brevity": 0.0, "polite": 0.5}
     assert (score.why, score.reward) == ("12 is right; polite: half polite", pytest.approx(0.9))
@@ -102,7 +102,7 @@ def test_a_sum_outside_the_range_is_a_failed_check_that_names_its_terms():
 
 
 def test_rounding_does_not_push_a_sum_over_the_edge():
-    full = lambda problem, transcript: 1.0  # noqa: E731
+    full = lambda problem, transcript: 1.0  # noqa: E731 a function of one line
     scorer = pz.weighted(a=(full, 0.7), b=(full, 0.2), c=(full, 0.1 + 1e-12))
     assert scorer(PROBLEM, replied("12")).reward == 1.0
 
@@ -130,7 +130,7 @@ def test_no_part_can_hide_a_metric():
 
 # ------------------------------------------------------------------------------------- worker, journal, metrics
 def test_parts_are_judged_in_a_worker_and_stand_in_the_journal_and_the_metrics(tmp_path):
-    seen = lambda problem, transcript: float(os.getpid() != parent)  # noqa: E731
+    seen = lambda problem, transcript: float(os.getpid() != parent)  # noqa: E731 a function of one line
     parent = os.getpid()
     task = pz.Task("count", lambda *_: PROBLEM, pz.weighted(correct=(pz.exact(pz.number), 0.5), apart=(seen, 0.25)))
     with Scoring(task, workers=1) as scoring:
@@ -173,7 +173,7 @@ def test_advantages_of_negative_rewards_are_those_of_shifted_ones():
 
 
 def test_a_problem_is_retired_by_correct_attempts_and_not_by_reward():
-    source = lambda split, index, level: pz.Problem("?", "1", task="t", key=f"{split}-{index}")  # noqa: E731
+    source = lambda split, index, level: pz.Problem("?", "1", task="t", key=f"{split}-{index}")  # noqa: E731 a function of one line
     task = pz.Task("t", source, pz.exact(pz.number), size=2, splits=("train", "validation", "test"))
     curriculum = Curriculum(task, seed=0, retire_at=0.9)
     problems = [task.problem("train", index) for index in (0, 1)]
@@ -190,7 +190,7 @@ def test_calls_never_make_a_negative_reward_better():
             raise NotImplementedError
 
     call = pz.Span(pz.Author.ENVIRONMENT, "4")
-    scorer = lambda problem, transcript: Score(-0.4, Verdict.CORRECT, "4")  # noqa: E731
+    scorer = lambda problem, transcript: Score(-0.4, Verdict.CORRECT, "4")  # noqa: E731 a function of one line
     task = with_tools(pz.Task("t", lambda *_: PROBLEM, scorer, size=1), Tools(), cost=0.5)
     called = replied("<tool_call>") + call + pz.Span(pz.Author.MODEL, "4")
     assert task.score(PROBLEM, called).reward == -0.4

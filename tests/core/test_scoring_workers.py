@@ -100,7 +100,7 @@ def test_a_worker_that_outlives_its_kill_is_killed_again():
 class Broken:
     """A worker that raises what no worker should."""
 
-    def judge(self, problem, transcript, seconds):
+    def judge(self, problem, transcript, replies, seconds):
         message = "can't start new thread"
         raise RuntimeError(message)
 
@@ -120,12 +120,12 @@ def test_a_hung_worker_is_a_timeout_and_gone_where_no_descriptor_is_free():
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     with Scoring(Task("sums", None, hangs_where_bad), workers=1) as scoring:
         (worker,) = scoring._idle
-        first = worker.judge(PROBLEM, REPLY, 600.0)
+        first = worker.judge(PROBLEM, REPLY, None, 600.0)
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # all of them are taken
-            hung = worker.judge(Problem.ask("sums", "bad", "?"), REPLY, 0.5)
+            hung = worker.judge(Problem.ask("sums", "bad", "?"), REPLY, None, 0.5)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         assert (hung.reward, hung.verdict) == (None, Verdict.TIMEOUT)
         assert gone(int(first.answer))
-        assert worker.judge(PROBLEM, REPLY, 600.0).correct
+        assert worker.judge(PROBLEM, REPLY, None, 600.0).correct

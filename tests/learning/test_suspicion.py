@@ -102,7 +102,7 @@ def test_training_that_pays_and_does_not_carry_over_rings():
 
 def test_fewer_penalties_without_a_gain_ring_too():
     """A share would be cut off at 0: the mean reward rises from -0.8 to -0.2."""
-    window = lambda mean: record() | {"reward": value(mean), "penalized": share(0.8)}  # noqa: E731
+    window = lambda mean: record() | {"reward": value(mean), "penalized": share(0.8)}  # noqa: E731 a function of one line
     said = no_gain(record(), record(), window(-0.2), window(-0.8), SETTINGS)
     assert said == (
         "the reward in training rose from -0.80 to -0.20 while held-out accuracy under the audit stayed at 0.20"
