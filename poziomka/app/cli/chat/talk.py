@@ -259,9 +259,14 @@ class Talk:
         moments: list[float] = []  # time of each token
         with interruptions() as interrupted:
 
+            def add(text: str) -> None:
+                nonlocal shown
+                screen.add(text[shown:])
+                shown = max(shown, len(text))
+
             def flush() -> None:
                 nonlocal shown
-                screen.add(tokenizer.decode(waiting)[shown:])
+                add(tokenizer.decode(waiting))
                 waiting.clear()
                 shown = 0
 
@@ -274,12 +279,10 @@ class Talk:
                 moments.append(time.perf_counter())
                 waiting.append(int(token))
                 text = tokenizer.decode(waiting)
-                if text.endswith(HALF):  # the bytes of its last characters may not be complete
-                    certain = text.rstrip(HALF)
-                    screen.add(certain[shown:])
-                    shown = max(shown, len(certain))
-                else:
-                    flush()
+                add(text.rstrip(HALF))  # the bytes of its last characters may not be complete
+                if not text.endswith(HALF):
+                    waiting.clear()
+                    shown = 0
                 return not interrupted
 
             reply = (
