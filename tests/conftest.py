@@ -1,4 +1,4 @@
-"""What holds for every test: nothing depends on the speed of the machine, and a test that hangs fails.
+"""What holds for every test: names and results do not depend on time or speed, and a test that hangs fails.
 
 Tests compare no elapsed times (tests/test_timing.py): what must end has this limit, which only a hang reaches.
 """
@@ -12,6 +12,11 @@ HANG = 1800  # seconds; a soak test takes as long as it takes
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+def pytest_make_parametrize_id(val):
+    """Names long bytes by their length: packed bytes carry the time, so that workers would name them differently."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) and len(val) > 40 else None
 
 
 def _fail(number, frame):

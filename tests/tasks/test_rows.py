@@ -54,7 +54,7 @@ def test_a_packed_file_of_usual_rows_is_read_whole(file):
     assert [row for _, row in read_lines(path, HOW)] == rows
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"[1]\n" * 1000)[:-20]])
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"[1]\n" * 1000)[:-20]], ids=["not packed", "cut short"])
 def test_what_cannot_be_unpacked_is_refused(tmp_path, content):
     path = tmp_path / "problems.jsonl.gz"
     path.write_bytes(content)
