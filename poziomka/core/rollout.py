@@ -1,7 +1,7 @@
 """Rollouts: scored attempts at problems, the data that training, evaluation and the inspector read."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from poziomka.core.problem import Problem, Score
@@ -33,6 +33,69 @@ class Branch:
     reward: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Tokens that an attempt took.
+
+    `a + b` is the cost of b after a; `Cost.together` is that of concurrent parts.
+
+    Attributes:
+        sampled: number of tokens sampled from the policy, in all branches; a prefix that branches share counts once.
+        read: number of other tokens that the policy read: prompts, replies of an environment, forced tokens. A prefix
+            that branches share counts once, as it does in a sampler with a prefix cache.
+        judged: number of tokens that judges read and sampled, each weighted by the judge's parameters / the policy's.
+        latency: number of sampled tokens that had to wait for one another: the longest chain of them.
+    """
+
+    sampled: int = 0
+    read: int = 0
+    judged: float = 0.0
+    latency: int = 0
+
+    @property
+    def tokens(self) -> float:
+        """Cost in tokens of the policy, by which strategies are compared: sampled tokens and those of judges."""
+        return self.sampled + self.judged
+
+    def flops(self, parameters: int) -> float:
+        """Returns the floating-point operations, 2 per parameter and token (Kaplan et al. 2020, section 2.1).
+
+        Args:
+            parameters: number of the policy's parameters.
+        """
+        return 2.0 * parameters * (self.sampled + self.read + self.judged)
+
+    def __add__(self, after: "Cost") -> "Cost":
+        """Returns the cost of this part and of a part that begins after it."""
+        both = Cost.together((self, after))
+        return replace(both, latency=self.latency + after.latency)
+
+    @classmethod
+    def together(cls, parts: "Iterable[Cost]") -> "Cost":
+        """Returns the cost of concurrent parts: tokens are added, and the latency is the longest one."""
+        parts = tuple(parts)
+        return cls(
+            sampled=sum(part.sampled for part in parts),
+            read=sum(part.read for part in parts),
+            judged=sum(part.judged for part in parts),
+            latency=max((part.latency for part in parts), default=0),
+        )
+
+    @classmethod
+    def of(cls, branches: "Sequence[Branch]") -> "Cost":
+        """Returns the cost of branches that were sampled concurrently, without judges."""
+        heads = {tuple(branch.transcript.tokens[: _head(branch.transcript)]) for branch in branches}
+        sampled = read = latency = 0
+        for branch in branches:
+            transcript = branch.transcript
+            start = branch.fork_at if branch.parent is not None else _head(transcript)
+            own = transcript.cost - _written(transcript, branch.fork_at)
+            sampled += own
+            read += max(len(transcript) - start - own, 0)
+            latency = max(latency, transcript.cost)
+        return cls(sampled=sampled, read=read + sum(map(len, heads)), latency=latency)
+
+
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """One attempt at a problem, with its branches.
@@ -44,6 +107,7 @@ class Rollout:
         branches: one for a single reply; several for search, votes, or several players.
         policy: version of the weights that sampled its first token; None if unknown.
         answer: index of the branch that answers the problem.
+        spent: cost as the strategy measured it; None if it follows from the branches.
     """
 
     id: str
@@ -51,6 +115,7 @@ class Rollout:
     branches: tuple[Branch, ...]
     policy: str | None = None
     answer: int = 0
+    spent: Cost | None = None
 
     @property
     def transcript(self) -> Transcript:
@@ -58,9 +123,9 @@ class Rollout:
         return self.branches[self.answer].transcript
 
     @property
-    def cost(self) -> int:
-        """Number of tokens sampled from the model in all branches; a shared prefix counts once."""
-        return sum(branch.transcript.cost - _written(branch.transcript, branch.fork_at) for branch in self.branches)
+    def cost(self) -> Cost:
+        """Tokens that the attempt took, in all branches."""
+        return Cost.of(self.branches) if self.spent is None else self.spent
 
     @property
     def seed(self) -> int:
@@ -96,6 +161,16 @@ class Rollout:
             message = f"rollout {self.id} has not been judged yet"
             raise ValueError(message)
         return score
+
+
+def _head(transcript: Transcript) -> int:
+    """Returns the number of tokens before the first MODEL token."""
+    count = 0
+    for span in transcript:
+        if span.author is Author.MODEL:
+            break
+        count += len(span)
+    return count
 
 
 def _written(transcript: Transcript, length: int) -> int:

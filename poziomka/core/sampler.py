@@ -92,6 +92,8 @@ class Capabilities:
         scoring: whether `Sampler.score` is supported.
         context: maximum length of a transcript, in tokens; None for no limit or an unknown one.
         dtype: lowest precision in which weights are multiplied, "bfloat16" for example; None if unknown.
+        parameters: number of the model's parameters, by which its tokens are compared with those of another model; None
+            if unknown.
     """
 
     token_ids: bool = False
@@ -99,6 +101,7 @@ class Capabilities:
     scoring: bool = False
     context: int | None = None
     dtype: str | None = None
+    parameters: int | None = None
 
 
 class Sampler(ABC):

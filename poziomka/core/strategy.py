@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from poziomka.core.environment import Session
 from poziomka.core.errors import EnvironmentFailure, TranscriptError
 from poziomka.core.problem import Problem
-from poziomka.core.rollout import Branch
+from poziomka.core.rollout import Branch, Cost
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.transcript import Transcript
 
@@ -24,6 +24,8 @@ class Attempt:
         answer: index of the branch that answers the problem.
         failure: reason why the attempt could not be finished, recorded as a failed check without a reward; None if it
             was finished.
+        spent: cost that the strategy measured: with judges, or in rounds that wait for one another. None if the cost
+            follows from the branches.
 
     Raises:
         ValueError: there is no branch, `answer` is out of range, or a branch comes before its parent.
@@ -32,6 +34,12 @@ class Attempt:
     branches: tuple[Branch, ...]
     answer: int = 0
     failure: str | None = None
+    spent: Cost | None = None
+
+    @property
+    def cost(self) -> Cost:
+        """Tokens that the attempt took, in all branches and by all judges."""
+        return Cost.of(self.branches) if self.spent is None else self.spent
 
     def __post_init__(self) -> None:
         """Checks the indices of branches.

@@ -76,6 +76,7 @@ class Span:
         seconds: wall-clock seconds that it took to produce; 0 if not measured.
         reward: reward of this turn, -1 to 1; environment spans only, None if only the scorer assigns rewards.
         feedback: textual feedback; environment spans only.
+        usage: number of tokens as an endpoint reports it, for spans without token ids; 0 if unknown.
 
     Raises:
         ValueError: `logprobs` and `tokens` differ in length.
@@ -90,6 +91,7 @@ class Span:
     seconds: float = 0.0
     reward: float | None = None
     feedback: str | None = None
+    usage: int = 0
 
     def __post_init__(self) -> None:
         """Checks that there is one log-probability per token, which masks and losses rely on.
@@ -107,6 +109,11 @@ class Span:
     def __len__(self) -> int:
         """Returns the number of tokens; 0 without token ids."""
         return 0 if self.tokens is None else len(self.tokens)
+
+    @property
+    def cost(self) -> int:
+        """Number of tokens that were sampled for this span; 0 if the model did not write it."""
+        return (len(self) or self.usage) if self.author is Author.MODEL else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,8 +258,7 @@ class Transcript:
     @property
     def cost(self) -> int:
         """Number of MODEL tokens, discarded continuations (`tried`) included."""
-        aside = sum(len(span) for tried in self.tried for span in tried.spans if span.author is Author.MODEL)
-        return aside + sum(len(span) for span in self.spans if span.author is Author.MODEL)
+        return sum(span.cost for tried in self.tried for span in tried.spans) + sum(span.cost for span in self.spans)
 
     def by(self, *authors: Author) -> list[bool]:
         """Returns one boolean per token: whether the author of its span is one of `authors`."""

@@ -62,9 +62,16 @@ class LocalSampler(Sampler):
     @property
     def capabilities(self) -> Capabilities:
         """Features: token ids, log-probabilities and scoring; `dtype` is the lowest precision of a weight."""
-        coarsest = max((weight.dtype for weight in self.engine.model.parameters()), key=lambda d: torch.finfo(d).eps)
-        dtype = str(coarsest).removeprefix("torch.")
-        return Capabilities(token_ids=True, logprobs=True, scoring=True, context=self.context, dtype=dtype)
+        weights = list(self.engine.model.parameters())
+        coarsest = max((weight.dtype for weight in weights), key=lambda d: torch.finfo(d).eps)
+        return Capabilities(
+            token_ids=True,
+            logprobs=True,
+            scoring=True,
+            context=self.context,
+            dtype=str(coarsest).removeprefix("torch."),
+            parameters=sum(weight.numel() for weight in weights),
+        )
 
     async def extend(
         self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None

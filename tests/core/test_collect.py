@@ -194,7 +194,7 @@ def test_every_branch_is_judged_and_the_answer_is_the_one_that_the_strategy_name
     (rollout,) = attempted(Twice(), " 9", " 1")
     assert [branch.score.correct for branch in rollout.branches] == [False, True]
     assert rollout.score.answer == rollout.transcript.reply.strip() == "1"
-    assert rollout.cost == 4
+    assert rollout.cost.sampled == 4
 
 
 def test_a_strategys_reward_replaces_the_scorers():

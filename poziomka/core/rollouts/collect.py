@@ -152,7 +152,7 @@ class Collector:
             branches = await asyncio.gather(*(self._scored(branch, problem) for branch in attempt.branches))
         spans = (span for branch in branches for span in branch.transcript)
         policy = next((span.policy for span in spans if span.author is Author.MODEL), None)
-        return Rollout(rollout, problem, tuple(branches), policy, attempt.answer)
+        return Rollout(rollout, problem, tuple(branches), policy, attempt.answer, attempt.spent)
 
     async def _scored(self, branch: Branch, problem: Problem) -> Branch:
         """Returns a branch with a score: the score that the strategy set, or else the scorer's.

@@ -201,12 +201,12 @@ class Evaluation:
 
     @property
     def tokens(self) -> float:
-        """Mean number of tokens sampled from the model per attempt, discarded continuations included.
+        """Mean cost per attempt, in tokens: those of all branches, discarded continuations and judges included.
 
         Raises:
             TaskError: there is no attempt.
         """
-        return self._mean(lambda rollout: rollout.transcript.cost)
+        return self._mean(lambda rollout: rollout.cost.tokens)
 
     @property
     def thinking(self) -> float:
@@ -235,7 +235,7 @@ class Evaluation:
         """
         return self._mean(lambda rollout: rollout.score.verdict is Verdict.UNPARSED)
 
-    def _mean(self, value: Callable[[Rollout], int]) -> float:
+    def _mean(self, value: Callable[[Rollout], float]) -> float:
         values = [value(rollout) for group in self.groups for rollout in group]
         if not values:
             message = "a mean over attempts needs at least one attempt: received none"

@@ -136,7 +136,7 @@ def distill(
             clock.lap("learning")
             sampling, training = sampling_flops(learner.model, groups), learner.flops(batch)
             progress.spend(distill_flops=sampling + training, sampling_flops=sampling, training_flops=training)
-            sampled = sum(rollout.cost for group in groups for rollout in group)
+            sampled = sum(rollout.cost.sampled for group in groups for rollout in group)
             progress.spend(sampled_tokens=float(sampled), trained_tokens=float(batch.real))
             progress.log(settings.name, describe(groups) | metrics | clock.seconds)
             progress.keep(groups, {})

@@ -269,7 +269,7 @@ def _count_compute(progress: TrainingSession, groups: Sequence[Group], batches: 
     passes = [epochs + (0 if batch.old is None else 1 / 3) for batch in batches]
     training = sum(count * learner.flops(batch) for count, batch in zip(passes, batches, strict=True))
     progress.spend(reinforce_flops=sampling + training, sampling_flops=sampling, training_flops=training)
-    sampled = sum(rollout.cost for group in groups for rollout in group)
+    sampled = sum(rollout.cost.sampled for group in groups for rollout in group)
     trained = epochs * sum(batch.real for batch in batches)
     progress.spend(sampled_tokens=float(sampled), trained_tokens=float(trained))
 

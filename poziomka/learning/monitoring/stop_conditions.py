@@ -30,7 +30,7 @@ def describe(groups: Sequence[Group]) -> dict[str, float]:
         "groups/zero_variance": fmean(not informative(group) for group in by_role(groups)),
         "verdict/failures": 1 - len(judged) / len(rollouts),
         "policy/forced_share": fmean(any(s.author is Author.FORCED for s in r.transcript) for r in rollouts),
-        "tokens/sampled": float(sum(r.cost for r in rollouts)),
+        "tokens/sampled": float(sum(r.cost.sampled for r in rollouts)),
         "length/thinking": fmean(r.thinking for r in rollouts),
     }
     counts = Counter(r.score.verdict for r in rollouts)

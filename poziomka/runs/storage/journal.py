@@ -13,7 +13,7 @@ from typing import Any
 
 from poziomka.core.errors import RunError
 from poziomka.core.problem import Problem, Score, Verdict
-from poziomka.core.rollout import Branch, Group, Rollout
+from poziomka.core.rollout import Branch, Cost, Group, Rollout
 from poziomka.core.safety.untrusted import open_regular, parse_json
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, Tried, compact, compact_floats
 from poziomka.runs.storage.disk import in_words, replace_file
@@ -146,6 +146,7 @@ def _schema(pa: Any, metadata: dict[str, str]) -> Any:
             "policy": text,
             "reward": pa.float64(),
             "feedback": text,
+            "usage": count,
         }
     )
     tried = pa.struct({"fork_at": count, "spans": pa.list_(span)})
@@ -178,6 +179,9 @@ def _schema(pa: Any, metadata: dict[str, str]) -> Any:
         "facts": text,
         "policy": text,
         "cost": count,
+        "read": count,
+        "judged": pa.float64(),
+        "latency": count,
         "chosen": count,
         **branch,
         "branches": pa.list_(pa.struct(branch)),
@@ -228,7 +232,8 @@ def _row(rollout: Rollout, advantages: Mapping[str, Sequence[float]]) -> dict[st
         "answer": _text(problem.answer),
         "facts": _json(problem.facts, f"the facts of problem {problem.task}/{problem.key}"),
         "policy": rollout.policy,
-        "cost": rollout.cost,
+        "cost": rollout.cost.sampled,
+        **_spent(rollout.spent),
         "chosen": rollout.answer,
         **first,
         "branches": others,
@@ -275,7 +280,14 @@ def _span_row(span: Span) -> dict[str, Any]:
         "policy": span.policy,
         "reward": span.reward,
         "feedback": _text(span.feedback),
+        "usage": span.usage,
     }
+
+
+def _spent(cost: Cost | None) -> dict[str, float | None]:
+    """Returns the columns of a cost that a strategy measured; all null if the cost follows from the branches."""
+    names = ("read", "judged", "latency")
+    return {name: None if cost is None else getattr(cost, name) for name in names}
 
 
 def _advantages(row: Mapping[str, Any]) -> Iterator[tuple[str, list[float] | None]]:
@@ -320,7 +332,14 @@ def _rollout(row: Mapping[str, Any]) -> Rollout:
     problem = Problem(prompt, row["answer"], task=row["task"], key=row["key"], facts=facts, level=row["level"])
     seconds = iter(row["seconds"])
     branches = tuple(_branch(part, seconds) for part in (row, *row["branches"]))
-    return Rollout(row["id"], problem, branches, row["policy"], row.get("chosen") or 0)
+    return Rollout(row["id"], problem, branches, row["policy"], row.get("chosen") or 0, _cost(row))
+
+
+def _cost(row: Mapping[str, Any]) -> Cost | None:
+    """Returns the cost that a strategy measured; None if there is none, as in older journals."""
+    if row.get("judged") is None:
+        return None
+    return Cost(sampled=row["cost"], read=row["read"], judged=row["judged"], latency=row["latency"])
 
 
 def _branch(row: Mapping[str, Any], seconds: Iterator[float]) -> Branch:
@@ -355,5 +374,5 @@ def _span(row: Mapping[str, Any], seconds: Iterator[float]) -> Span:
     span = Span(Author(row["author"]), row["text"], stop=row["stop"] and Stop(row["stop"]), policy=row["policy"])
     tokens = None if row["tokens"] is None else compact(row["tokens"])
     logprobs = None if row["logprobs"] is None else compact_floats(row["logprobs"])
-    turn = replace(span, reward=row.get("reward"), feedback=row.get("feedback"))
+    turn = replace(span, reward=row.get("reward"), feedback=row.get("feedback"), usage=row.get("usage") or 0)
     return replace(turn, tokens=tokens, logprobs=logprobs, seconds=next(seconds))
