@@ -135,7 +135,7 @@ def test_the_tasks_are_listed_with_what_they_are(poziomka, monkeypatch):
     for output in (poziomka("tasks")[1], poziomka("tasks", "list")[1]):
         for name in TASKS:
             assert f"\n{name} " in f"\n{output}"
-    assert "two numbers, each next one their sum" in output
+    assert "finding the k-th number after two given ones" in output
 
 
 @pytest.mark.parametrize("name", TASKS)

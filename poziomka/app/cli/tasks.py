@@ -29,8 +29,8 @@ def list_tasks(family: str | None = None, *, as_json: bool = False) -> str:
         return _list_as_json(family)
     if family is not None:
         return _list_family(family)
-    made = [(name, _levels(make()), about(name)) for name, make in TASKS.items()]
-    read = [(f"{name}:WHERE", _wheres(name), about(name)) for name in READ_TASKS]
+    made = [(name, _levels(make()), about(name).removeprefix("Task of ")) for name, make in TASKS.items()]
+    read = [(f"{name}:WHERE", _wheres(name), about(name).removeprefix("Task of ")) for name in READ_TASKS]
     widths = [max(len(row[column]) for row in (*made, *read)) for column in (0, 1)]
     columns = max(NARROW, min(WIDE, shutil.get_terminal_size((WIDE, 24)).columns))
     lines = {
