@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from poziomka.core.errors import SettingsError
+from poziomka.learning.optim import muon
 from poziomka.learning.optim.adamw import RoundedAdamW
 from poziomka.learning.optim.optimizers import OptimizerSettings, optimizer_of
 from poziomka.learning.samples.batch import Batch
@@ -87,6 +88,33 @@ def test_a_step_of_muon_is_orthogonal_and_as_large_as_one_of_adamw():
     spread = torch.linalg.svdvals(moved)
     assert 0.5 < float(spread.min()) < float(spread.max()) < 1.3
     assert 0.15 < float(weight.detach().square().mean().sqrt()) < 0.25
+
+
+def muon_steps(kind, draw, **settings):
+    weights = [torch.nn.Parameter(torch.randn(shape, generator=draw)) for shape in ((48, 32), (32, 48), (32, 32))]
+    optimizer = kind(weights, lr=0.1, weight_decay=0.1, **settings)
+    for _ in range(3):
+        for weight in weights:
+            weight.grad = torch.randn(weight.shape, generator=draw)
+        optimizer.step()
+    return [weight.detach() for weight in weights]
+
+
+def test_muon_in_bfloat16_is_that_of_pytorch_and_in_float32_it_is_near(monkeypatch):
+    theirs = muon_steps(torch.optim.Muon, torch.Generator().manual_seed(0), adjust_lr_fn="match_rms_adamw")
+    for dtype, tolerance in ((torch.bfloat16, 0.0), (torch.float32, 0.02)):
+        monkeypatch.setattr(muon, "precision", lambda weight, dtype=dtype: dtype)
+        ours = muon_steps(muon.Muon, torch.Generator().manual_seed(0))
+        far = max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
+        assert far <= tolerance
+        assert (far > 0) == (dtype is torch.float32)
+
+
+def test_muon_computes_in_float32_only_on_processors_without_bfloat16_instructions(monkeypatch):
+    weight = torch.zeros(2, 2)
+    for has, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(muon, "multiplies_bfloat16", lambda has=has: has)
+        assert muon.precision(weight) is dtype
 
 
 @pytest.mark.parametrize("how", [{"kind": "muon"}, {"moments": "bfloat16"}, {"kind": "muon", "moments": "bfloat16"}])

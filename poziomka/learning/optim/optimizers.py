@@ -10,6 +10,7 @@ from torch import nn
 from poziomka.core.errors import SettingsError
 from poziomka.core.settings import setting
 from poziomka.learning.optim.adamw import RoundedAdamW
+from poziomka.learning.optim.muon import Muon
 
 SLOWEST = 0.99  # largest beta2 with which bfloat16 moments still change
 LARGE = 2**24  # number of weights above which the temporaries of a foreach step take too much memory
@@ -137,8 +138,8 @@ def optimizer_of(parameters: Mapping[str, nn.Parameter], settings: OptimizerSett
         return Optimizers([adamw])
     matrices = [parameter for name, parameter in parameters.items() if name in inner]
     decay = settings.weight_decay
-    muon = torch.optim.Muon(matrices, lr=settings.learning_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-    return Optimizers([muon, adamw])
+    inner_part = Muon(matrices, lr=settings.learning_rate, weight_decay=decay)
+    return Optimizers([inner_part, adamw])
 
 
 def kept_bytes(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> int:

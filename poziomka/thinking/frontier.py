@@ -1,0 +1,268 @@
+"""Accuracy against cost: strategies on the same problems, beside votes of equal cost and the oracle.
+
+A study samples a pool of single replies to each problem, and attempts with each strategy at the same problems. The pool
+gives the baselines of every strategy without further sampling: the accuracy of a majority of k replies, and pass@k, the
+accuracy of an oracle that picks the best of k. A strategy that is not better than a majority of equal cost is not worth
+its code (Snell et al. 2024, arXiv 2408.03314, compare at equal cost and choose by difficulty).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+
+from poziomka.core.errors import SettingsError
+from poziomka.core.rollout import Group
+from poziomka.core.rollouts.evaluation import Estimate, paired_gain, pass_at, proportion
+from poziomka.core.seeds import random_of
+
+ORDERS = 64  # random orders of a pool's replies, over which the accuracy of votes is averaged
+
+
+@dataclass(frozen=True)
+class Point:
+    """One strategy in a study: its accuracy and cost, and the baselines of equal cost.
+
+    Attributes:
+        name: name of the strategy.
+        accuracy: share of correct attempts.
+        tokens: mean cost per attempt, in tokens of the policy.
+        latency: mean number of sampled tokens that wait for one another.
+        votes: number of votes that cost as much, not rounded.
+        majority: accuracy of a majority of equal cost; None if the pool is too small for it.
+        gain: accuracy minus that of the majority, paired by problem; None as above.
+        oracle: pass@k of equal cost; None as above.
+    """
+
+    name: str
+    accuracy: Estimate
+    tokens: float
+    latency: float
+    votes: float
+    majority: Estimate | None
+    gain: Estimate | None
+    oracle: Estimate | None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Single replies to the same problems, several each, from which votes of any size are computed.
+
+    Attributes:
+        groups: judged attempts at each problem. Attempts whose check failed are left out.
+
+    Raises:
+        SettingsError: a problem has no judged attempt.
+    """
+
+    groups: Sequence[Group]
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError if a problem has no judged attempt."""
+        if not self.answers or not all(self.answers):
+            message = "a pool needs a judged attempt at each problem: leave out problems whose checks all failed"
+            raise SettingsError(message)
+
+    @cached_property
+    def answers(self) -> list[list[tuple[str | None, bool]]]:
+        """(answer, whether it is correct) of each judged attempt, by problem."""
+        return [
+            [(each.score.answer, each.score.correct) for each in group if each.score.reward is not None]
+            for group in self.groups
+        ]
+
+    @property
+    def size(self) -> int:
+        """Number of judged attempts at the problem that has fewest."""
+        return min(map(len, self.answers))
+
+    @cached_property
+    def tokens(self) -> float:
+        """Mean cost of a reply, in tokens."""
+        return fmean(each.cost.tokens for group in self.groups for each in group)
+
+    @cached_property
+    def orders(self) -> "list[list[list[tuple[str | None, bool]]]]":
+        """Random orders of the replies to each problem, each cut to `size`; the same in every call."""
+        return [
+            [random_of("frontier", group[0].problem.key, order).sample(answers, self.size) for order in range(ORDERS)]
+            for group, answers in zip(self.groups, self.answers, strict=True)
+        ]
+
+    def majority(self, votes: int) -> list[float]:
+        """Returns the accuracy of a majority of `votes` replies, by problem: the mean over random orders."""
+        self._demand(votes)
+        return [fmean(elected(order[:votes]) for order in orders) for orders in self.orders]
+
+    def oracle(self, votes: int) -> list[float]:
+        """Returns pass@k for k = `votes`, by problem."""
+        self._demand(votes)
+        return [pass_at(sum(right for _, right in each), len(each), votes) for each in self.answers]
+
+    def at(self, votes: float, curve: Callable[[int], list[float]]) -> list[float] | None:
+        """Returns the values of a curve over votes, by problem, interpolated between whole numbers of votes.
+
+        Args:
+            votes: number of votes, 1 or more; less counts as 1.
+            curve: `majority` or `oracle`.
+
+        Returns:
+            One value per problem; None if the pool has fewer replies.
+        """
+        votes = max(votes, 1.0)
+        low = int(votes)
+        if votes > self.size:
+            return None
+        if votes == low:
+            return curve(low)
+        share = votes - low
+        return [a + share * (b - a) for a, b in zip(curve(low), curve(low + 1), strict=True)]
+
+    def _demand(self, votes: int) -> None:
+        if not 1 <= votes <= self.size:
+            message = f"the pool has {self.size} replies to each problem: received {votes} votes"
+            raise SettingsError(message)
+
+
+def elected(votes: Sequence[tuple[str | None, bool]]) -> float:
+    """Returns 1 if the most frequent answer of votes is correct, else 0; the first of equally frequent answers counts.
+
+    Args:
+        votes: (answer, whether it is correct) of each vote; a vote without an answer does not count.
+    """
+    counts = Counter(answer for answer, _ in votes if answer is not None)
+    if not counts:
+        return 0.0
+    winner = max(counts, key=lambda answer: counts[answer])
+    return float(next(right for answer, right in votes if answer == winner))
+
+
+def point(name: str, groups: Sequence[Group], pool: Pool) -> Point:
+    """Returns the accuracy and cost of a strategy's attempts, beside the baselines of equal cost.
+
+    Args:
+        name: name of the strategy.
+        groups: judged attempts with the strategy, at the problems of the pool in the same order.
+        pool: single replies to the same problems.
+
+    Raises:
+        SettingsError: the problems are not those of the pool.
+        TaskError: no attempt could be judged.
+    """
+    demand_same(groups, pool)
+    corrects = corrects_of(groups)
+    rollouts = [each for group in groups for each in group]
+    tokens = fmean(each.cost.tokens for each in rollouts)
+    votes = tokens / pool.tokens
+    majority, oracle = pool.at(votes, pool.majority), pool.at(votes, pool.oracle)
+    return Point(
+        name=name,
+        accuracy=proportion(corrects),
+        tokens=tokens,
+        latency=fmean(each.cost.latency for each in rollouts),
+        votes=votes,
+        majority=None if majority is None else proportion([[value] for value in majority]),
+        gain=None if majority is None else paired_gain(corrects, [[value] for value in majority]),
+        oracle=None if oracle is None else proportion([[value] for value in oracle]),
+    )
+
+
+def demand_same(groups: Sequence[Group], pool: Pool) -> None:
+    """Raises SettingsError if groups are not attempts at the problems of a pool, in the same order."""
+    ours, theirs = ([group[0].problem.key for group in each] for each in (groups, pool.groups))
+    if ours != theirs:
+        message = "strategies are compared on the same problems in the same order: received others than the pool's"
+        raise SettingsError(message)
+
+
+def corrects_of(groups: Sequence[Group]) -> list[list[float]]:
+    """Returns 1 for each correct attempt and 0 for each other one, by problem; failed checks are left out."""
+    return [[float(each.score.correct) for each in group if each.score.reward is not None] for group in groups]
+
+
+# ------------------------------------------------------------------------------------------------------- difficulty
+@dataclass(frozen=True)
+class Choice:
+    """Strategies chosen by difficulty, and what the choice is worth on problems that did not decide it.
+
+    Attributes:
+        names: name of the chosen strategy in each bin, from the easiest to the hardest problems, from all problems.
+        accuracy: accuracy of the choice, cross-fitted: each half of the problems is answered by the strategies that are
+            best on the other half.
+        tokens: mean cost of the choice, cross-fitted.
+    """
+
+    names: tuple[str, ...]
+    accuracy: Estimate
+    tokens: float
+
+
+def by_difficulty(
+    strategies: Mapping[str, Sequence[Group]], pool: Pool, *, most: float, bins: int = 5, probe: int = 4
+) -> Choice:
+    """Chooses a strategy for each bin of difficulty among those whose mean cost is at most `most` tokens.
+
+    Difficulty is predicted without gold answers: one minus the share of the most frequent answer among the first
+    `probe` replies of the pool. Bins are quantiles; problems of equal difficulty share a bin.
+
+    Args:
+        strategies: judged attempts at the problems of the pool, by name of the strategy.
+        pool: single replies to the same problems.
+        most: highest mean cost per attempt over all problems, in tokens.
+        bins: number of quantiles.
+        probe: number of replies that predict the difficulty.
+
+    Raises:
+        SettingsError: no strategy is cheap enough, or there are fewer than two problems.
+    """
+    cheap = {name: groups for name, groups in strategies.items() if _mean_cost(groups) <= most}
+    if not cheap or len(pool.groups) < 2:
+        message = f"no strategy costs at most {most:g} tokens, or there are fewer than two problems"
+        raise SettingsError(message)
+    for groups in cheap.values():
+        demand_same(groups, pool)
+    hard = [1.0 - agreement([answer for answer, _ in each[:probe]]) for each in pool.answers]
+    cuts = sorted(hard)
+    edges = [cuts[len(cuts) * number // bins] for number in range(1, bins)]
+    which = [sum(value >= edge for edge in edges) for value in hard]
+    rights = {name: [fmean(each) if each else None for each in corrects_of(groups)] for name, groups in cheap.items()}
+    corrects: list[list[float]] = [[] for _ in hard]
+    costs: list[float] = []
+    for fold in (0, 1):
+        chosen = _best(rights, which, [number for number in range(len(hard)) if number % 2 != fold], bins)
+        for number in range(fold, len(hard), 2):
+            name = chosen[which[number]]
+            right = rights[name][number]
+            corrects[number] = [] if right is None else [right]
+            costs.append(fmean(each.cost.tokens for each in cheap[name][number]))
+    return Choice(tuple(_best(rights, which, range(len(hard)), bins)), proportion(corrects), fmean(costs))
+
+
+def agreement(answers: Sequence[str | None]) -> float:
+    """Returns the share of replies that give the most frequent answer, 0 to 1; 0 if none has an answer."""
+    counts = Counter(answer for answer in answers if answer is not None)
+    return max(counts.values(), default=0) / len(answers) if answers else 0.0
+
+
+def _mean_cost(groups: Sequence[Group]) -> float:
+    return fmean(each.cost.tokens for group in groups for each in group)
+
+
+def _best(
+    rights: Mapping[str, Sequence[float | None]], which: Sequence[int], numbers: Sequence[int], bins: int
+) -> list[str]:
+    """Returns the strategy with the highest accuracy in each bin, among the problems `numbers`.
+
+    A bin without problems takes the strategy that is best on all of them.
+    """
+
+    def mean(name: str, members: Sequence[int]) -> float:
+        values = [right for number in members if (right := rights[name][number]) is not None]
+        return fmean(values) if values else -1.0
+
+    chosen = []
+    for bin_ in range(bins):
+        members = [number for number in numbers if which[number] == bin_] or list(numbers)
+        chosen.append(max(rights, key=lambda name: mean(name, members)))
+    return chosen
