@@ -174,7 +174,8 @@ def imitation_examples(transcripts: Sequence[Transcript], authors: Sequence[Auth
 def match_examples(transcripts: Sequence[Transcript], authors: Sequence[Author]) -> list[Example]:
     """Returns training examples for the loss's divergence from a teacher: tokens by `authors` have weight 1 / N.
 
-    N is the number of such tokens in the batch; all other tokens have weight 0. The first token of a transcript has no prediction and no weight.
+    N is the number of such tokens in the batch; all other tokens have weight 0. The first token of a transcript has no
+    prediction and no weight.
 
     Args:
         transcripts: sampled replies with their prompts; empty ones are left out.
