@@ -25,13 +25,13 @@ def test_a_thought_of_several_lines_stands_below_its_beginning(poziomka):
 
 
 def test_a_task_whose_problems_are_read_is_listed_with_how_to_name_it(poziomka):
-    assert re.search(r"\nhumaneval:WHERE +from files +Functions to complete", poziomka("tasks")[1])
+    assert re.search(r"\nhumaneval:WHERE +from files +completing Python functions", poziomka("tasks")[1])
 
 
 def test_problems_are_shown_from_a_folder(poziomka):
     status, output, _ = poziomka("tasks", "show", f"grade_school:{SAMPLE}", "--count", "2")
     assert status == 0
-    assert output.startswith("Grade-school word problems")
+    assert output.startswith(tasks.about("grade_school"))
     assert "6 problems · split train" in output  # two of the eight are validation
     assert "Ola picks 3 baskets" in output
     assert "answer   105" in output
@@ -52,7 +52,7 @@ def test_limits_stand_below_the_problems(poziomka):
 
 def test_a_family_is_listed_by_what_is_here(poziomka, monkeypatch):
     monkeypatch.setitem(tasks.SHIPPED, "grade_school", lambda: [str(SAMPLE), "other"])
-    assert re.search(r"\ngrade_school:WHERE +2 of them +Grade-school word problems", poziomka("tasks", "list")[1])
+    assert re.search(r"\ngrade_school:WHERE +2 of them +grade-school word problems", poziomka("tasks", "list")[1])
     assert poziomka("tasks", "list", "grade_school")[1].splitlines()[-2:] == [
         f"grade_school:{SAMPLE}",
         "grade_school:other",
