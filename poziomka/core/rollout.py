@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol
 
 from poziomka.core.problem import Problem, Score
 from poziomka.core.seeds import seed_of
-from poziomka.core.transcript import Author, Stop, Transcript
+from poziomka.core.transcript import CLOSE, Author, Stop, Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +85,15 @@ class Cost:
     @classmethod
     def of(cls, branches: "Sequence[Branch]") -> "Cost":
         """Returns the cost of branches that were sampled concurrently, without judges."""
-        heads = {tuple(branch.transcript.tokens[: _head(branch.transcript)]) for branch in branches}
+        heads = [tuple(branch.transcript.tokens[: _head(branch.transcript)]) for branch in branches]
         sampled = read = latency = 0
         for branch in branches:
             transcript = branch.transcript
             start = branch.fork_at if branch.parent is not None else _head(transcript)
-            own = transcript.cost - _written(transcript, branch.fork_at)
-            sampled += own
-            read += max(len(transcript) - start - own, 0)
+            sampled += transcript.cost - _written(transcript, branch.fork_at)
+            read += transcript.by(Author.MODEL)[start:].count(False)
             latency = max(latency, transcript.cost)
-        return cls(sampled=sampled, read=read + sum(map(len, heads)), latency=latency)
+        return cls(sampled=sampled, read=read + _distinct(heads), latency=latency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +136,13 @@ class Rollout:
     def thinking(self) -> int:
         """Number of thinking tokens that the model sampled, a sampled "</think>" included.
 
-        A thought that was not closed counts in full. The count ends where a token was forced, such as "</think>" at the
-        thinking budget.
+        A thought that was not closed counts in full. The count ends at a forced "</think>", as at the thinking budget;
+        other forced text, such as " Wait", is not counted.
         """
-        count = 0
+        count, forced = 0, ""
         for span in self.transcript:
-            if span.author is Author.FORCED:
+            forced += span.text if span.author is Author.FORCED else ""
+            if CLOSE in forced:
                 break
             if span.author is Author.MODEL:
                 count += len(span)
@@ -170,6 +171,15 @@ def _head(transcript: Transcript) -> int:
         if span.author is Author.MODEL:
             break
         count += len(span)
+    return count
+
+
+def _distinct(texts: "Iterable[tuple[int, ...]]") -> int:
+    """Returns the number of tokens of texts in which a prefix that several of them share counts once."""
+    count = 0
+    for before, text in pairwise([(), *sorted(texts)]):
+        shared = next((place for place, pair in enumerate(zip(before, text, strict=False)) if len(set(pair)) > 1), None)
+        count += len(text) - (min(len(before), len(text)) if shared is None else shared)
     return count
 
 

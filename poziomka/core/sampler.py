@@ -162,6 +162,32 @@ class Sampler(ABC):
         message = f"{type(self).__name__} cannot score a transcript; use a local sampler"
         raise SamplerError(message)
 
+    async def certainty(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
+        """Returns the self-certainty of the model at each token, in nats, 0 or more; 0 for the first token.
+
+        It is the divergence KL(U || p) = -mean over tokens j of log(V p_j) of the uniform distribution U over the V
+        tokens of the vocabulary from the model's distribution p, given the tokens before (Kang et al. 2025, arXiv
+        2502.18581). Token ids that are never sampled are left out.
+
+        Args:
+            transcript: the transcript, with token ids.
+            temperature: divides the logits.
+
+        Raises:
+            SamplerError: this sampler has no distributions over the vocabulary.
+        """
+        message = f"{type(self).__name__} has no distributions over the vocabulary; use a local sampler"
+        raise SamplerError(message)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Returns the text of token ids, decoded as the middle of a longer text.
+
+        Raises:
+            SamplerError: this sampler cannot decode token ids.
+        """
+        message = f"{type(self).__name__} cannot decode {len(tokens)} token ids; use a local sampler"
+        raise SamplerError(message)
+
 
 @runtime_checkable
 class WeightHost(Protocol):

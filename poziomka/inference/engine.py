@@ -23,6 +23,7 @@ from torch import Tensor
 
 from poziomka.core.errors import SamplerError, TranscriptError
 from poziomka.core.transcript import Stop
+from poziomka.inference.distributions import certainties, logprobs
 from poziomka.inference.prefix_cache import PrefixCache
 from poziomka.inference.sequence import Piece, Request, Row, SpecialTokens, nothing
 from poziomka.inference.token_sampling import Cuts, choose, uniforms
@@ -349,25 +350,22 @@ class Engine:
     def score(self, tokens: Sequence[int], temperature: float = 1.0) -> list[float]:
         """Returns the log-probability, in nats, of each token given the tokens before it; 0 for the first.
 
-        Temperature 0 is scored at temperature 1, as in `choose`.
+        Raises:
+            TranscriptError: the sequence is longer than the model's context.
+            SamplerError: the logits are not finite, or the engine has released its weights.
+        """
+        self._demand_awake()
+        return self._finite(logprobs(self.model, tokens, temperature))
 
-        Args:
-            tokens: ids of one sequence.
-            temperature: divides the logits.
+    def certainty(self, tokens: Sequence[int], temperature: float = 1.0) -> list[float]:
+        """Returns the model's certainty at each token, in nats; 0 for the first. See `Sampler.certainty`.
 
         Raises:
             TranscriptError: the sequence is longer than the model's context.
             SamplerError: the logits are not finite, or the engine has released its weights.
         """
         self._demand_awake()
-        if self.model.context is not None and len(tokens) > self.model.context:
-            message = (
-                f"a transcript of {len(tokens)} tokens cannot be scored by a model that reads {self.model.context}"
-            )
-            raise TranscriptError(message)
-        ids = torch.tensor(tokens, dtype=torch.long, device=self.model.device).unsqueeze(0)
-        logprobs = torch.log_softmax(self.model.logits(self.model(ids)[0, :-1]) / (temperature or 1.0), -1)
-        return [0.0, *self._finite(logprobs.gather(1, ids[0, 1:, None]).squeeze(1).tolist())]
+        return self._finite(certainties(self.model, tokens, temperature))
 
 
 Plan = tuple[bytes, int]  # a prompt's token ids as bytes, and how many of its tokens the prefix cache has

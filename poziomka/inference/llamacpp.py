@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -124,6 +125,10 @@ class LlamaCppSampler(Sampler):
             request.cancelled = True
             raise
         return transcript + spans_of(pieces, self.chat.tokenizer.decode, time.perf_counter() - started)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Returns the text of token ids, decoded as the middle of a longer text."""
+        return self.chat.tokenizer.decode(tokens)
 
     def _write(self, request: Request) -> None:
         """Samples tokens until the request is finished or cancelled, and calls its `done`."""

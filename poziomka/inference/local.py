@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -140,6 +140,14 @@ class LocalSampler(Sampler):
             temperature: divides the logits; 0 is scored at temperature 1.
         """
         return self.engine.score(self.read(transcript).tokens, temperature)
+
+    async def certainty(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
+        """Returns the self-certainty at each token, in nats; 0 for the first. See `Sampler.certainty`."""
+        return self.engine.certainty(self.read(transcript).tokens, temperature)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Returns the text of token ids, decoded as the middle of a longer text."""
+        return self.chat.tokenizer.decode(tokens)
 
     def read(self, transcript: Transcript) -> Transcript:
         """Returns the transcript with tokens on every span, as `extend` continues it.

@@ -1,7 +1,7 @@
 """A scripted sampler for tests, with the tokens, budgets, stops and versions of a real one."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from zlib import crc32
@@ -60,6 +60,7 @@ class ScriptedSampler(Sampler):
         self.versions: list[str] = [policy]
         self._script = script
         self._given: dict[tuple[str, int], str] = {}
+        self._words: dict[int, str] = {END: ""}  # texts of tokens
 
     @property
     def capabilities(self) -> Capabilities:
@@ -77,6 +78,7 @@ class ScriptedSampler(Sampler):
         self.requests.append((transcript, sampling))
         transcript = _read(transcript)
         writing = _Writing(sampling, *_thought(transcript))
+        self._learn(piece for span in transcript for piece in pieces(span.text))
         tokens = transcript.tokens
         before = tokens[-1] if tokens else None
         spans: list[Span] = []
@@ -98,6 +100,26 @@ class ScriptedSampler(Sampler):
         tokens = _read(transcript).tokens
         return [_logprob(before, token, temperature) for before, token in zip([None, *tokens], tokens, strict=False)]
 
+    async def certainty(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
+        """Returns a fake certainty at each token, from its id and the one before it, 0 or more; 0 for the first.
+
+        Raises:
+            SamplerError: the transcript has tokens of another tokenizer.
+        """
+        return [-logprob for logprob in await self.score(transcript, temperature)]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Returns the text of token ids that this sampler read or wrote.
+
+        Raises:
+            SamplerError: a token id is unknown.
+        """
+        unknown = [token for token in tokens if token not in self._words]
+        if unknown:
+            message = f"this script has no token {unknown[0]}; decode tokens that it read or wrote"
+            raise SamplerError(message)
+        return "".join(self._words[token] for token in tokens)
+
     async def load_weights(self, version: str, weights: Mapping[str, Any]) -> None:
         """Records `version`; the weights are ignored."""
         self.versions.append(version)
@@ -118,10 +140,14 @@ class ScriptedSampler(Sampler):
             self._given[request] = reply
         return self._given[request]
 
+    def _learn(self, words: Iterable[str]) -> None:
+        self._words.update((token_of(word), word) for word in words)
+
     def _span(
         self, author: Author, words: list[str], stop: Stop | None, before: int | None, temperature: float
     ) -> Span:
         tokens = [token_of(word) for word in words]
+        self._learn(words)
         if stop is Stop.END:
             tokens.append(END)
         if author is not Author.MODEL:

@@ -1,5 +1,6 @@
 """Thinker: a strategy behind the sampler interface, for evaluation, chat and serving."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poziomka.core.errors import EnvironmentFailure
@@ -55,6 +56,14 @@ class Thinker(Sampler):
     async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
         """Returns the inner sampler's log-probability of each token of a transcript; see Sampler.score."""
         return await self.sampler.score(transcript, temperature)
+
+    async def certainty(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
+        """Returns the inner sampler's self-certainty at each token of a transcript; see Sampler.certainty."""
+        return await self.sampler.certainty(transcript, temperature)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Returns the inner sampler's text of token ids."""
+        return self.sampler.decode(tokens)
 
 
 def _written(transcript: Transcript) -> list[Span]:
