@@ -88,6 +88,7 @@ LATE = {
     ("inference/llamacpp.py", "llama_cpp"): "an extra: only who runs a GGUF file by llama.cpp needs it",
     ("runs/storage/journal.py", "pyarrow"): "opening a run takes longer with it than all the rest; metrics need it not",
     ("__init__.py", "?"): "a public name is imported when it is used: `import poziomka` imports no torch",
+    ("thinking/__init__.py", "?"): "a name is imported when it is used: `import poziomka` needs few of these files",
     ("tasks/adapters/named.py", "verifiers"): "a library of its own, which only its environments need",
     ("tasks/own.py", "?"): "a module of the user's, by its name",
     ("tasks/rows.py", "huggingface_hub"): "an extra, for problems named on the hub",

@@ -1,6 +1,7 @@
 """Thinking budgets: bounds on the thinking tokens of an attempt, and evaluation at many budgets from one long thought.
 
-Budget forcing as in s1 (Muennighoff et al. 2025, arXiv 2501.19393), by parameters of the sampling request.
+Budget forcing as in s1 (Muennighoff et al. 2025, arXiv 2501.19393): `Budget` closes a thought by parameters of the
+sampling request, and `Continue` extends a thought that the model closes.
 """
 
 import asyncio
@@ -15,10 +16,10 @@ from poziomka.core.rollouts.collect import collect, wait_for
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Sampler, SamplingParams
+from poziomka.core.sampler import Capabilities, OnToken, Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.task import Task
-from poziomka.core.transcript import CLOSE, THINK, Author, Span, Transcript
+from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript, Tried
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,157 @@ class Budget(Strategy):
         """Returns attempts of the inner strategy within the budget; see Strategy.attempts for the arguments."""
         within = [replace(how, min_thinking_tokens=self.least, max_thinking_tokens=self.most) for how in params]
         return await self.inner.attempts(sampler, prompt, within, open_session=open_session, problem=problem)
+
+
+@dataclass(frozen=True)
+class Continue(Strategy):
+    """Strategy that extends the thoughts of another one's attempts: a sampled "</think>" is replaced by " Wait".
+
+    The second half of budget forcing (s1, Muennighoff et al. 2025, arXiv 2501.19393). `Budget(most, inner=Continue(2))`
+    also closes the thought at a cap. The replaced "</think>" is in the transcript's `tried`, so its tokens are in the
+    cost.
+
+    Attributes:
+        times: maximum number of replacements after each message of the user, 0 or more.
+        word: text that replaces "</think>", forced: it is never trained.
+        inner: strategy that makes the attempts.
+
+    Raises:
+        SettingsError: `times` is negative, or the word is empty.
+    """
+
+    times: int
+    word: str = " Wait"
+    inner: Strategy = SINGLE_REPLY
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError if `times` is negative, or the word is empty."""
+        if self.times < 0 or not self.word:
+            message = f"a thought is continued 0 times or more with a word: received {self.times}, {self.word!r}"
+            raise SettingsError(message)
+
+    async def attempt(
+        self,
+        sampler: Sampler,
+        prompt: Transcript,
+        params: SamplingParams,
+        *,
+        open_session: OpenSession | None = None,
+        problem: Problem | None = None,
+    ) -> Attempt:
+        """Returns an attempt of the inner strategy with continued thoughts; see Strategy.attempt for the arguments."""
+        waiting = Waiting(sampler, self.times, self.word)
+        return await self.inner.attempt(waiting, prompt, params, open_session=open_session, problem=problem)
+
+    async def attempts(
+        self,
+        sampler: Sampler,
+        prompt: Transcript,
+        params: Sequence[SamplingParams],
+        *,
+        open_session: OpenSession | None = None,
+        problem: Problem | None = None,
+    ) -> list[Attempt]:
+        """Returns attempts of the inner strategy with continued thoughts; see Strategy.attempts for the arguments."""
+        waiting = Waiting(sampler, self.times, self.word)
+        return await self.inner.attempts(waiting, prompt, params, open_session=open_session, problem=problem)
+
+
+@dataclass(frozen=True)
+class Waiting(Sampler):
+    """Sampler that continues a thought with a forced word where the inner sampler closes it.
+
+    Attributes:
+        sampler: the inner sampler; if its transcripts have token ids, it must decode them.
+        times: maximum number of forced words after each message of the user.
+        word: the forced word, with its leading space.
+    """
+
+    sampler: Sampler
+    times: int
+    word: str
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Capabilities of the inner sampler."""
+        return self.sampler.capabilities
+
+    async def extend(
+        self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None
+    ) -> Transcript:
+        """Returns `transcript` followed by a reply whose thought is continued; see `Sampler.extend` for the arguments.
+
+        `on_token` is also called for the tokens of a replaced "</think>".
+
+        Raises:
+            SamplerError: the inner sampler raised it, or cannot decode its tokens.
+        """
+        stops = (*sampling.stop, CLOSE)
+        left, waited = sampling.max_tokens, self._waited(transcript)
+        while waited < self.times:
+            before = transcript.cost
+            transcript = await self.sampler.extend(transcript, replace(sampling, max_tokens=left, stop=stops), on_token)
+            left -= transcript.cost - before
+            *_, last = transcript.spans
+            if last.stop is not Stop.PHRASE or not _closed(transcript) or CLOSE in sampling.stop:
+                return transcript
+            if left <= 0:
+                return replace(transcript, spans=(*transcript.spans[:-1], replace(last, stop=Stop.LENGTH)))
+            if _closes_thought(transcript):
+                transcript = self._continued(transcript)
+                waited += 1
+        return await self.sampler.extend(transcript, replace(sampling, max_tokens=left), on_token)
+
+    async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
+        """Returns the inner sampler's log-probability of each token of a transcript; see Sampler.score."""
+        return await self.sampler.score(transcript, temperature)
+
+    async def certainty(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
+        """Returns the inner sampler's self-certainty at each token of a transcript; see Sampler.certainty."""
+        return await self.sampler.certainty(transcript, temperature)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Returns the inner sampler's text of token ids."""
+        return self.sampler.decode(tokens)
+
+    def _waited(self, transcript: Transcript) -> int:
+        """Returns the number of forced words since the last message of the user."""
+        count = 0
+        for span in transcript:
+            count = 0 if span.author is Author.USER else count
+            count += span.author is Author.FORCED and span.text == self.word
+        return count
+
+    def _continued(self, transcript: Transcript) -> Transcript:
+        """Returns a transcript whose last span lost its "</think>", which is put aside, followed by the word."""
+        *before, last = transcript.spans
+        kept, closing = self._split(last)
+        spans = [*before, kept] if kept.text or len(kept) else before
+        rest = replace(transcript, spans=tuple(spans))
+        return rest.aside([Tried(len(rest), (closing,))]) + Span(Author.FORCED, self.word)
+
+    def _split(self, span: Span) -> tuple[Span, Span]:
+        """Returns a span without the "</think>" at its end, and that end: the fewest tokens whose text contains it."""
+        if span.tokens is None:
+            kept = replace(span, text=span.text.rstrip().removesuffix(CLOSE), stop=Stop.LENGTH)
+            return kept, Span(Author.MODEL, CLOSE, stop=Stop.THOUGHT, policy=span.policy)
+        tokens = span.tokens
+        cut = next(n for n in range(len(tokens) - 1, -1, -1) if n == 0 or CLOSE in self.sampler.decode(tokens[n:]))
+        logprobs = (None, None) if span.logprobs is None else (span.logprobs[:cut], span.logprobs[cut:])
+        texts = self.sampler.decode(tokens[:cut]), self.sampler.decode(tokens[cut:])
+        kept = replace(span, text=texts[0], tokens=tokens[:cut], logprobs=logprobs[0], stop=Stop.LENGTH)
+        return kept, replace(span, text=texts[1], tokens=tokens[cut:], logprobs=logprobs[1], stop=Stop.THOUGHT)
+
+
+def _closed(transcript: Transcript) -> bool:
+    """Returns whether a reply ends with "</think>"."""
+    return transcript.reply.rstrip().endswith(CLOSE)
+
+
+def _closes_thought(transcript: Transcript) -> bool:
+    """Returns whether the "</think>" at the end of a reply closes an open thought."""
+    before = transcript.reply.rstrip().removesuffix(CLOSE)
+    return before.rfind(THINK) > before.rfind(CLOSE)
 
 
 async def fork(sampler: Sampler, long: Transcript, sampling: SamplingParams, budget: int) -> Transcript:

@@ -1,18 +1,22 @@
 """Majority voting (self-consistency): several replies to one prompt, and the most frequent answer among them."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.sampler import Sampler, SamplingParams
-from poziomka.core.seeds import seed_of
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Transcript
+from poziomka.thinking.judge import Judge
+from poziomka.thinking.pool import Member, Pool, requests
 
+ROUNDING = 1e-9  # of a share times a number, which may exceed an integer by a rounding error
+Reader = Callable[[Transcript], str | None]
 Reward = Literal["scorer", "vote", "agreement"]
 
 
@@ -25,7 +29,11 @@ def last_words(transcript: Transcript) -> str | None:
 class Majority(Strategy):
     """Self-consistency: samples `votes` replies and answers with the most frequent answer.
 
-    Wang et al. 2022 (arXiv 2203.11171). The rewards of the replies in training are named by `reward`:
+    Wang et al. 2022 (arXiv 2203.11171). With a judge, the answer with the largest sum of the judge's values wins
+    (weighted majority), and `keep` leaves out the replies with the smallest values: with `confidence.Logprobs` as
+    judge, that is the offline form of DeepConf (Fu et al. 2025, arXiv 2508.15260). Among equal answers, the first
+    sampled wins. The rewards of the replies in training are named by `reward`:
+
         scorer     those of the task's scorer
         vote       1 for every reply if the vote equals the gold answer, else 0: the attempt is rewarded as a whole
         agreement  1 for replies that agree with the vote, else 0, without gold answers: TTRL (Zuo et al. 2025, arXiv
@@ -35,22 +43,31 @@ class Majority(Strategy):
         votes: number of replies per attempt, 1 or more.
         read: function that returns the answer of a reply; None for a reply without an answer, which has no vote.
         reward: scorer, vote or agreement.
+        inner: strategy that makes the replies.
+        judge: its value of a reply, 0 to 1, is the weight of the reply's vote; None for equal weights.
+        keep: share of the replies that vote, above 0 and at most 1: those with the largest weights, rounded up.
 
     Raises:
-        SettingsError: there is no vote, or no reward of that name.
+        SettingsError: there is no vote, no reward of that name, or `keep` is out of range or has no judge.
     """
 
     votes: int
-    read: Callable[[Transcript], str | None] = last_words
+    read: Reader = last_words
     reward: Reward = "scorer"
+    inner: Strategy = SINGLE_REPLY
+    judge: Judge | None = None
+    keep: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raises SettingsError if there is no vote, or no reward of that name."""
+        """Raises SettingsError if there is no vote, no reward of that name, or nothing by which to keep replies."""
         if self.votes < 1:
             message = f"a majority needs at least 1 vote: received {self.votes}"
             raise SettingsError(message)
         if self.reward not in get_args(Reward):
             message = f"unknown reward of votes {self.reward!r}{nearest(self.reward, get_args(Reward))}"
+            raise SettingsError(message)
+        if not 0 < self.keep <= 1 or (self.keep < 1 and self.judge is None):
+            message = f"keep is a share above 0 and at most 1, below 1 only with a judge: received {self.keep}"
             raise SettingsError(message)
 
     async def attempt(
@@ -62,30 +79,68 @@ class Majority(Strategy):
         open_session: OpenSession | None = None,
         problem: Problem | None = None,
     ) -> Attempt:
-        """Returns an attempt with one branch per vote; among equally frequent answers, the first sampled wins."""
-        seeds = [seed_of(params.seed, "majority", vote) for vote in range(self.votes)]
-        requests = [replace(params, seed=seed) for seed in seeds]
-        found = await SINGLE_REPLY.attempts(sampler, prompt, requests, open_session=open_session, problem=problem)
-        failure = next((vote.failure for vote in found if vote.failure is not None), None)
-        answers = [self.read(vote.branches[0].transcript) for vote in found]
-        winner = _most_frequent(answers)
-        chosen = answers.index(winner)
-        rewards = self._rewards(answers, winner, problem)
-        branches = [replace(vote.branches[0], reward=reward) for vote, reward in zip(found, rewards, strict=True)]
-        return Attempt(tuple(branches), chosen, failure)
+        """Returns an attempt with the branches of all votes, answered by a reply with the winning answer."""
+        pool = Pool(self.inner, sampler, open_session, problem)
+        members = await pool.sample(prompt, votes_of(params, self.votes))
+        weights = most_trusted(await pool.weigh(self.judge, members, params.seed), self.keep)
+        answers = answers_of(members, self.read)
+        winner = elected(members, answers, weights)
+        gold = None if problem is None else problem.answer
+        won = None if winner is None else answers[winner.index]
+        for member in members:
+            pool.reward(member, self._reward(answers[member.index], won, gold))
+        return pool.attempt(winner)
 
-    def _rewards(
-        self, answers: Sequence[str | None], winner: str | None, problem: Problem | None
-    ) -> list[float] | list[None]:
-        """Returns the reward of each reply; None (also outside training, without a problem) leaves it to the scorer."""
+    def _reward(self, answer: str | None, winner: str | None, gold: str | None) -> float | None:
+        """Returns the reward of a reply; None (also outside training, without a problem) leaves it to the scorer."""
         if self.reward == "agreement":
-            return [float(answer is not None and answer == winner) for answer in answers]
-        if self.reward == "vote" and problem is not None:
-            return [float(winner == problem.answer)] * len(answers)
-        return [None] * len(answers)
+            return float(answer is not None and answer == winner)
+        if self.reward == "vote" and gold is not None:
+            return float(winner == gold)
+        return None
 
 
-def _most_frequent(answers: Sequence[str | None]) -> str | None:
-    """Returns the most frequent answer, the first of equally frequent ones; None if no reply has an answer."""
-    counts = Counter(answer for answer in answers if answer is not None)
-    return max(counts, key=lambda answer: counts[answer]) if counts else None
+def votes_of(params: SamplingParams, count: int, first: int = 0) -> list[SamplingParams]:
+    """Returns the parameters of independent replies to one prompt.
+
+    All strategies that sample such replies derive the seeds alike, so they are compared on the same replies.
+    """
+    return requests(params, "majority", count=count, first=first)
+
+
+def answers_of(members: Sequence[Member], read: Reader) -> dict[int, str | None]:
+    """Returns the answer of each member of a pool, by the index of its branch; None for a reply without an answer."""
+    return {member.index: read(member.transcript) for member in members}
+
+
+def most_trusted(weights: Mapping[int, float], share: float) -> dict[int, float]:
+    """Returns the entries with the largest weights: `share` of them, rounded up; of equal ones, the first."""
+    kept = sorted(weights, key=lambda index: -weights[index])[: math.ceil(share * len(weights) - ROUNDING)]
+    return {index: weights[index] for index in kept}
+
+
+def elected(
+    members: Sequence[Member], answers: Mapping[int, str | None], weights: Mapping[int, float]
+) -> Member | None:
+    """Returns the member that a weighted vote chooses: of those with the winning answer, the one of largest weight.
+
+    Members without a weight have no vote. Among equal sums of weights, and equal weights, the first sampled wins.
+
+    Args:
+        members: members of a pool, in the order in which they were sampled.
+        answers: answer of each member, by the index of its branch; None has no vote.
+        weights: weight of each vote, by the index of its branch.
+
+    Returns:
+        The chosen member; the first one with a weight if none has an answer; None if none has a weight.
+    """
+    voters = [member for member in members if member.index in weights]
+    ballots: dict[str, list[float]] = defaultdict(list)
+    for member in voters:
+        answer = answers[member.index]
+        if answer is not None:
+            ballots[answer].append(weights[member.index])
+    if not ballots:
+        return next(iter(voters), None)
+    winner = max(ballots, key=lambda answer: math.fsum(ballots[answer]))
+    return max((m for m in voters if answers[m.index] == winner), key=lambda member: weights[member.index])

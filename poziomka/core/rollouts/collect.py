@@ -152,7 +152,9 @@ class Collector:
             branches = await asyncio.gather(*(self._scored(branch, problem) for branch in attempt.branches))
         spans = (span for branch in branches for span in branch.transcript)
         policy = next((span.policy for span in spans if span.author is Author.MODEL), None)
-        return Rollout(rollout, problem, tuple(branches), policy, attempt.answer, attempt.spent)
+        aside = any(branch.transcript.tried for branch in branches)  # journals do not store those tokens
+        spent = attempt.cost if aside else attempt.spent
+        return Rollout(rollout, problem, tuple(branches), policy, attempt.answer, spent)
 
     async def _scored(self, branch: Branch, problem: Problem) -> Branch:
         """Returns a branch with a score: the score that the strategy set, or else the scorer's.
