@@ -2,7 +2,7 @@
 
 Names by purpose; each is imported when it is used:
     sequential   Budget, Continue, Revise; feedback: ScorerFeedback, EnvironmentFeedback, SelfCritique
-    parallel     Majority, BestOf, Adaptive, SelfAggregation
+    parallel     Majority, BestOf, AdaptiveConsistency, SelfAggregation
     judges       Judge, Judgement; ExactJudge, Logprobs, SelfCertainty
     by text      strategy_of, parts_of
     as a sampler Thinker
@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any
 
 _PLACES = {  # name → module of this package that defines it
-    "Adaptive": "parallel",
+    "AdaptiveConsistency": "parallel",
     "BestOf": "parallel",
     "Budget": "budget",
     "Continue": "budget",

@@ -11,8 +11,8 @@ from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Transcript
+from poziomka.thinking.ensemble import Ensemble, Member, asked_with, written_out
 from poziomka.thinking.majority import Reader, answers_of, elected, last_words, votes_of
-from poziomka.thinking.pool import Member, Pool, asked_with, written_out
 
 AGGREGATOR = "aggregator"  # role of the branches that merge earlier ones
 Ask = Callable[[Sequence[Transcript]], str]
@@ -82,14 +82,14 @@ class SelfAggregation(Strategy):
         problem: Problem | None = None,
     ) -> Attempt:
         """Returns an attempt with the branches of all populations, answered by a member of the last one."""
-        pool = Pool(self.inner, sampler, open_session, problem)
-        population = await pool.sample(prompt, votes_of(params, self.population))
+        ensemble = Ensemble(self.inner, sampler, open_session, problem)
+        population = await ensemble.sample(prompt, votes_of(params, self.population))
         for number in range(1, self.rounds + 1):
             if not population:
                 break
             merges = [self._merge(prompt, population, params, (number, place)) for place in range(self.population)]
-            population = await pool.sample_each(merges, AGGREGATOR) or population
-        return pool.attempt(self._picked(population, params))
+            population = await ensemble.sample_each(merges, AGGREGATOR) or population
+        return ensemble.attempt(self._picked(population, params))
 
     def _merge(
         self, prompt: Transcript, population: Sequence[Member], params: SamplingParams, name: tuple[int, int]

@@ -11,8 +11,8 @@ from poziomka.core.rollout import Cost
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler
 from poziomka.core.transcript import Author, Span, Transcript
+from poziomka.thinking.ensemble import since_prompt
 from poziomka.thinking.judge import Judge, Judgement
-from poziomka.thinking.pool import since_prompt
 
 
 @dataclass(frozen=True)

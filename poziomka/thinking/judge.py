@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from poziomka.core.errors import EnvironmentFailure, SamplerError, SettingsError, TaskError, reason_of
+from poziomka.core.errors import SettingsError, reason_of
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Cost
 from poziomka.core.sampler import Sampler
@@ -85,7 +85,9 @@ async def judgements(
     """
     try:
         found = await judge.judge(transcripts, problem=problem, seed=seed)
-    except (EnvironmentFailure, SamplerError, TaskError) as error:
+    except SettingsError:
+        raise
+    except Exception as error:  # noqa: BLE001 a judge may raise anything; all of it becomes failed judgements
         found = [Judgement.failed(reason_of(error))] * len(transcripts)
     if len(found) != len(transcripts):
         message = f"{type(judge).__name__} returned {len(found)} judgements of {len(transcripts)} transcripts"

@@ -12,8 +12,8 @@ from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Transcript
+from poziomka.thinking.ensemble import Ensemble, Member, requests
 from poziomka.thinking.judge import Judge
-from poziomka.thinking.pool import Member, Pool, requests
 
 ROUNDING = 1e-9  # of a share times a number, which may exceed an integer by a rounding error
 Reader = Callable[[Transcript], str | None]
@@ -80,16 +80,16 @@ class Majority(Strategy):
         problem: Problem | None = None,
     ) -> Attempt:
         """Returns an attempt with the branches of all votes, answered by a reply with the winning answer."""
-        pool = Pool(self.inner, sampler, open_session, problem)
-        members = await pool.sample(prompt, votes_of(params, self.votes))
-        weights = most_trusted(await pool.weigh(self.judge, members, params.seed), self.keep)
+        ensemble = Ensemble(self.inner, sampler, open_session, problem)
+        members = await ensemble.sample(prompt, votes_of(params, self.votes))
+        weights = most_trusted(await ensemble.weigh(self.judge, members, params.seed), self.keep)
         answers = answers_of(members, self.read)
         winner = elected(members, answers, weights)
         gold = None if problem is None else problem.answer
         won = None if winner is None else answers[winner.index]
         for member in members:
-            pool.reward(member, self._reward(answers[member.index], won, gold))
-        return pool.attempt(winner)
+            ensemble.reward(member, self._reward(answers[member.index], won, gold))
+        return ensemble.attempt(winner)
 
     def _reward(self, answer: str | None, winner: str | None, gold: str | None) -> float | None:
         """Returns the reward of a reply; None (also outside training, without a problem) leaves it to the scorer."""
@@ -109,7 +109,7 @@ def votes_of(params: SamplingParams, count: int, first: int = 0) -> list[Samplin
 
 
 def answers_of(members: Sequence[Member], read: Reader) -> dict[int, str | None]:
-    """Returns the answer of each member of a pool, by the index of its branch; None for a reply without an answer."""
+    """Returns the answer of each member, by the index of its branch; None for a reply without an answer."""
     return {member.index: read(member.transcript) for member in members}
 
 
@@ -127,7 +127,7 @@ def elected(
     Members without a weight have no vote. Among equal sums of weights, and equal weights, the first sampled wins.
 
     Args:
-        members: members of a pool, in the order in which they were sampled.
+        members: members of an ensemble, in the order in which they were sampled.
         answers: answer of each member, by the index of its branch; None has no vote.
         weights: weight of each vote, by the index of its branch.
 

@@ -11,9 +11,9 @@ from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Transcript
+from poziomka.thinking.ensemble import Ensemble, Member
 from poziomka.thinking.judge import Judge
 from poziomka.thinking.majority import Reader, answers_of, elected, last_words, votes_of
-from poziomka.thinking.pool import Member, Pool
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class BestOf(Strategy):
         problem: Problem | None = None,
     ) -> Attempt:
         """Returns an attempt with the branches of all replies, answered by the one of largest value."""
-        pool = Pool(self.inner, sampler, open_session, problem)
-        members = await pool.sample(prompt, votes_of(params, self.replies))
-        return pool.attempt(best(members, await pool.weigh(self.judge, members, params.seed)))
+        ensemble = Ensemble(self.inner, sampler, open_session, problem)
+        members = await ensemble.sample(prompt, votes_of(params, self.replies))
+        return ensemble.attempt(best(members, await ensemble.weigh(self.judge, members, params.seed)))
 
 
 def best(members: Sequence[Member], values: Mapping[int, float]) -> Member | None:
@@ -65,7 +65,7 @@ def best(members: Sequence[Member], values: Mapping[int, float]) -> Member | Non
 
 
 @dataclass(frozen=True)
-class Adaptive(Strategy):
+class AdaptiveConsistency(Strategy):
     """Adaptive consistency: samples votes in rounds until the leading answer will most probably stay the majority.
 
     Aggarwal et al. 2023 (arXiv 2305.11860), with their Beta criterion on the two most frequent answers. The votes are
@@ -108,15 +108,15 @@ class Adaptive(Strategy):
         problem: Problem | None = None,
     ) -> Attempt:
         """Returns an attempt with the branches of all votes, answered by the first reply with the winning answer."""
-        pool = Pool(self.inner, sampler, open_session, problem)
+        ensemble = Ensemble(self.inner, sampler, open_session, problem)
         members: list[Member] = []
         for first in range(0, self.most, self.per_round):
             count = min(self.per_round, self.most - first)
-            members += await pool.sample(prompt, votes_of(params, count, first))
+            members += await ensemble.sample(prompt, votes_of(params, count, first))
             answers = answers_of(members, self.read)
             if self._decided(list(answers.values()), self.most - first - count):
                 break
-        return pool.attempt(elected(members, answers, {member.index: 1.0 for member in members}))
+        return ensemble.attempt(elected(members, answers, {member.index: 1.0 for member in members}))
 
     def _decided(self, answers: list[str | None], left: int) -> bool:
         counts = Counter(answer for answer in answers if answer is not None)

@@ -24,7 +24,7 @@ from poziomka.thinking.budget import Budget, Continue
 from poziomka.thinking.confidence import ExactJudge, Logprobs, SelfCertainty
 from poziomka.thinking.judge import Judge
 from poziomka.thinking.majority import Majority, Reader
-from poziomka.thinking.parallel import Adaptive, BestOf
+from poziomka.thinking.parallel import AdaptiveConsistency, BestOf
 from poziomka.thinking.revise import EnvironmentFeedback, Feedback, Revise, ScorerFeedback, SelfCritique
 
 Part = Judge | Feedback
@@ -101,7 +101,7 @@ STRATEGIES: dict[str, Row] = {
         BestOf, "replies", "a correct reply if there is one: pass@n", ("pass",), {"n": "replies"}, {"judge": "exact"}
     ),
     "adaptive": Row(
-        Adaptive,
+        AdaptiveConsistency,
         "most",
         "votes until the vote is decided, at most this many",
         ("adaptive_consistency", "asc", "early_stopping"),

@@ -13,10 +13,10 @@ from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import seed_of
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Transcript
+from poziomka.thinking.ensemble import Ensemble, Member, asked_with, requests, written_out
 from poziomka.thinking.judge import Judge
 from poziomka.thinking.majority import Reader, answers_of, elected, last_words
 from poziomka.thinking.parallel import best
-from poziomka.thinking.pool import Member, Pool, asked_with, requests, written_out
 
 REVISER = "reviser"  # role of the branches that revise earlier ones
 CORRECT = "correct"  # a critique of this one word asks for no revision
@@ -200,38 +200,38 @@ class Revise(Strategy):
         problem: Problem | None = None,
     ) -> Attempt:
         """Returns an attempt with the branches of all replies; a revision that fails is made again by the next one."""
-        pool = Pool(self.inner, sampler, open_session, problem)
+        ensemble = Ensemble(self.inner, sampler, open_session, problem)
         first, *more = requests(params, "revise", count=self.revisions + 1)
-        made = await pool.sample(prompt, [first])
+        made = await ensemble.sample(prompt, [first])
         for request in more:
             if not made:
-                made = await pool.sample(prompt, [request])
+                made = await ensemble.sample(prompt, [request])
                 continue
-            said = await self._criticism(pool, made[-1], prompt, request, problem)
+            said = await self._criticism(ensemble, made[-1], prompt, request, problem)
             if said is None:
                 break
             text = self.ask([member.transcript for member in made[-self.sees :]], said)
-            made += await pool.sample(asked_with(prompt, text), [request], REVISER)
-        return pool.attempt(await self._picked(pool, made, params))
+            made += await ensemble.sample(asked_with(prompt, text), [request], REVISER)
+        return ensemble.attempt(await self._picked(ensemble, made, params))
 
     async def _criticism(
-        self, pool: Pool, member: Member, prompt: Transcript, params: SamplingParams, problem: Problem | None
+        self, ensemble: Ensemble, member: Member, prompt: Transcript, params: SamplingParams, problem: Problem | None
     ) -> str | None:
         """Returns the feedback on a reply, "" without a source; None if the reply is not to be revised."""
         if self.feedback is None:
             return ""
         params = replace(params, seed=seed_of(params.seed, "critique"))
         try:
-            found = await self.feedback.on(member.transcript, pool.sampler, prompt, params, problem)
+            found = await self.feedback.on(member.transcript, ensemble.sampler, prompt, params, problem)
         except (EnvironmentFailure, TranscriptError) as error:
-            pool.fail(prompt, "critic", str(error))
+            ensemble.fail(prompt, "critic", str(error))
             return None
         if found.transcript is not None:
-            pool.count(found.transcript)
+            ensemble.count(found.transcript)
         return found.text
 
-    async def _picked(self, pool: Pool, made: Sequence[Member], params: SamplingParams) -> Member | None:
+    async def _picked(self, ensemble: Ensemble, made: Sequence[Member], params: SamplingParams) -> Member | None:
         if self.pick == "last":
             return made[-1] if made else None
-        values = await pool.weigh(self.judge, made, params.seed)
+        values = await ensemble.weigh(self.judge, made, params.seed)
         return best(made, values) if self.pick == "best" else elected(made, answers_of(made, self.read), values)

@@ -47,6 +47,28 @@ def test_discarded_continuations_count():
     assert Attempt((Branch(aside),)).cost.sampled == 3
 
 
+def asked(*tokens):
+    return Transcript((Span(Author.USER, "", compact(tokens)),), "t")
+
+
+def test_a_beginning_that_prompts_share_is_read_once():
+    prompts = (1, 2, 3, 4), (1, 2, 5), (1, 2, 3), (6,), ()
+    branches = [Branch(asked(*prompt) + written(9)) for prompt in prompts]
+    assert Cost.of(branches) == Cost(sampled=5, read=len([1, 2, 3, 4, 5, 6]), latency=1)
+
+
+def test_forced_tokens_after_a_fork_are_read():
+    trunk = asked(1, 2) + written(3, 4, 5)
+    fork = trunk.cut(4) + Span(Author.FORCED, "", compact([7])) + written(8)
+    assert Cost.of([Branch(trunk), Branch(fork, parent=0, fork_at=4)]) == Cost(sampled=3 + 1, read=2 + 1, latency=3)
+
+
+def test_discarded_tokens_hide_no_token_that_was_read():
+    transcript = asked(1, 2) + written(3) + Span(Author.FORCED, "", compact([4, 5])) + written(6)
+    aside = transcript.aside([Tried(3, (written(7, 8, 9),))])
+    assert Cost.of([Branch(aside)]) == Cost(sampled=2 + 3, read=2 + 2, latency=5)
+
+
 def test_an_endpoint_without_token_ids_reports_how_many_it_sampled():
     span = Span(Author.MODEL, "some words", usage=12)
     assert Transcript((Span(Author.USER, "ask", usage=5), span)).cost == 12

@@ -15,7 +15,7 @@ from poziomka.core.transcript import Author, Span, compact
 from poziomka.testing import ScriptedSampler
 from poziomka.thinking import Majority, SelfAggregation
 from poziomka.thinking.aggregate import merge
-from poziomka.thinking.pool import asked_with, written_out
+from poziomka.thinking.ensemble import asked_with, written_out
 
 QUESTION = pz.Transcript.of([pz.Message("user", " What?")])
 QUOTED = re.compile(r"Attempt \d+:\n(\S+)")

@@ -17,7 +17,7 @@ from poziomka.core.sampler import SamplingParams
 from poziomka.core.strategy import Attempt, Strategy
 from poziomka.core.transcript import Author
 from poziomka.testing import ScriptedSampler
-from poziomka.thinking import Adaptive, BestOf, Budget, ExactJudge, Judge, Judgement, Majority
+from poziomka.thinking import AdaptiveConsistency, BestOf, Budget, ExactJudge, Judge, Judgement, Majority
 from poziomka.thinking.majority import most_trusted
 from poziomka.thinking.parallel import stays_majority
 
@@ -114,7 +114,7 @@ def test_an_attempt_fails_if_all_votes_fail():
     assert found.failure == "8 is too long"
 
 
-@pytest.mark.parametrize("error", [TranscriptError("no room"), SamplerError("no connection")])
+@pytest.mark.parametrize("error", [TranscriptError("no room"), SamplerError("no connection"), KeyError("x")])
 def test_a_judge_that_fails_fails_its_branches(error):
     found, _ = made(Majority(2, judge=Told({}, error)), ["7", "8"])
     assert str(error) in found.failure
@@ -194,13 +194,15 @@ def test_strategies_are_compared_on_the_same_replies():
         return str(params.seed % 7)
 
     judge = Told({str(n): 0.1 for n in range(7)})
-    attempts = [made(one, script, seed=3)[0] for one in (Majority(8), BestOf(8, judge), Adaptive(8, threshold=1.0))]
+    attempts = [
+        made(one, script, seed=3)[0] for one in (Majority(8), BestOf(8, judge), AdaptiveConsistency(8, threshold=1.0))
+    ]
     texts = [[branch.transcript.text for branch in attempt.branches] for attempt in attempts]
     assert texts[0] == texts[1]
     assert texts[2] == texts[0][: len(texts[2])]
 
 
-# -------------------------------------------------------------------------------------------------------- Adaptive
+# -------------------------------------------------------------------------------------------- AdaptiveConsistency
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (4, 0), (5, 3), (12, 9), (30, 2)])
 def test_the_posterior_is_the_integral_of_the_beta_density(first, second):
     steps = 200_000
@@ -210,27 +212,29 @@ def test_the_posterior_is_the_integral_of_the_beta_density(first, second):
 
 
 def test_votes_end_when_the_vote_is_decided():
-    found, _ = made(Adaptive(16, per_round=1), ["7"] * 16)  # 1 - 1/2^(n + 1) reaches .95 at n = 4
+    found, _ = made(AdaptiveConsistency(16, per_round=1), ["7"] * 16)  # 1 - 1/2^(n + 1) reaches .95 at n = 4
     assert len(found.branches) == 4
     assert found.cost == Cost(sampled=8, read=1, latency=8)
-    found, _ = made(Adaptive(16, per_round=4), ["7"] * 16)
+    found, _ = made(AdaptiveConsistency(16, per_round=4), ["7"] * 16)
     assert found.cost == Cost(sampled=8, read=1, latency=2)
 
 
 def test_votes_go_on_while_the_vote_is_open():
-    found, _ = made(Adaptive(6, per_round=2), ["7", "8", "8", "7", "9", "9"])
+    found, _ = made(AdaptiveConsistency(6, per_round=2), ["7", "8", "8", "7", "9", "9"])
     assert (len(found.branches), answer(found)) == (6, "7")
     assert found.cost == Cost(sampled=12, read=1, latency=6)
 
 
 def test_votes_end_when_the_rest_cannot_change_them():
-    found, _ = made(Adaptive(5, threshold=1.0, per_round=1), ["7", "7", "8", "7", "8"])
+    found, _ = made(AdaptiveConsistency(5, threshold=1.0, per_round=1), ["7", "7", "8", "7", "8"])
     assert len(found.branches) == 4  # 3 to 1, and one is left
 
 
 def test_an_adaptive_vote_with_certainty_is_the_majority():
     for script in product("78", repeat=5):
-        one, all_of = (made(strategy, script)[0] for strategy in (Adaptive(5, threshold=1.0, per_round=1), Majority(5)))
+        one, all_of = (
+            made(strategy, script)[0] for strategy in (AdaptiveConsistency(5, threshold=1.0, per_round=1), Majority(5))
+        )
         assert answer(one) == answer(all_of)
 
 
@@ -238,7 +242,7 @@ def test_more_votes_are_never_fewer_branches():
     def script(transcript, params):
         return str(params.seed % 3)
 
-    sizes = [len(made(Adaptive(most), script, seed=1)[0].branches) for most in range(1, 24)]
+    sizes = [len(made(AdaptiveConsistency(most), script, seed=1)[0].branches) for most in range(1, 24)]
     assert sizes == sorted(sizes)
     assert all(size <= most for most, size in enumerate(sizes, 1))
 
@@ -246,7 +250,7 @@ def test_more_votes_are_never_fewer_branches():
 @pytest.mark.parametrize("wrong", [{"most": 0}, {"most": 4, "per_round": 0}, {"most": 4, "threshold": 0.4}])
 def test_an_adaptive_vote_out_of_range_is_refused(wrong):
     with pytest.raises(SettingsError):
-        Adaptive(**wrong)
+        AdaptiveConsistency(**wrong)
 
 
 # ------------------------------------------------------------------------------------------------------ the engine
@@ -256,7 +260,11 @@ def tokens(attempt):
 
 def test_strategies_repeat_by_seed_on_the_engine(sampler):
     prompt = pz.Transcript.of([pz.Message("user", " 1 2")])
-    for strategy in (Majority(4), Adaptive(6, per_round=2), Budget(3, inner=Majority(2, inner=Adaptive(3)))):
+    for strategy in (
+        Majority(4),
+        AdaptiveConsistency(6, per_round=2),
+        Budget(3, inner=Majority(2, inner=AdaptiveConsistency(3))),
+    ):
         once, again, other = (
             asyncio.run(strategy.attempt(sampler, prompt, SamplingParams(max_tokens=12, seed=seed)))
             for seed in (1, 1, 2)

@@ -11,7 +11,7 @@ from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import SamplingParams
 from poziomka.testing import ScriptedSampler
 from poziomka.thinking import (
-    Adaptive,
+    AdaptiveConsistency,
     BestOf,
     Budget,
     Continue,
@@ -44,8 +44,8 @@ WRITTEN = {
     "deepconf:16,judge=logprobs:9": Majority(16, judge=Logprobs(9), keep=0.5),
     "bon:4": BestOf(4, Logprobs()),
     "best-of-n:4,judge=logprobs:3": BestOf(4, Logprobs(3)),
-    "adaptive:16": Adaptive(16),
-    "adaptive:16,threshold=.9,per_round=2": Adaptive(16, 0.9, 2),
+    "adaptive:16": AdaptiveConsistency(16),
+    "adaptive:16,threshold=.9,per_round=2": AdaptiveConsistency(16, 0.9, 2),
     "rsa:n=8,k=3,rounds=2": SelfAggregation(8, 3, 2),
     "rsa:8,pick=random": SelfAggregation(8, pick="random"),
     "continue:2": Continue(2),
@@ -124,7 +124,9 @@ def test_judges_of_a_sampler_and_a_task_are_named_where_they_are_given():
 
 def test_votes_read_answers_as_the_caller_does():
     read = AnswerOf(pz.number)
-    assert strategy_of("majority:3/adaptive:2", read=read) == Majority(3, read=read, inner=Adaptive(2, read=read))
+    assert strategy_of("majority:3/adaptive:2", read=read) == Majority(
+        3, read=read, inner=AdaptiveConsistency(2, read=read)
+    )
     replies = ["It is 7.", "8", "7"]
     found = asyncio.run(strategy_of("maj:3", read=read).attempt(ScriptedSampler(replies), QUESTION, SamplingParams()))
     assert found.branches[found.answer].transcript.answer == "It is 7."

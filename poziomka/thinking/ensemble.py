@@ -1,4 +1,4 @@
-"""Pools: the attempts of an inner strategy that one strategy makes, with their branches and their exact cost."""
+"""Ensembles: the attempts of an inner strategy that one strategy makes, with their branches and their exact cost."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -17,11 +17,11 @@ REPLY = "model"  # role of branches that answer the prompt itself
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One attempt of the inner strategy in a pool.
+    """One attempt of the inner strategy in an ensemble.
 
     Attributes:
         transcript: transcript of the branch that answers.
-        index: index of that branch among the branches of the pool.
+        index: index of that branch among the branches of the ensemble.
         branches: indices of all branches of the attempt.
     """
 
@@ -30,7 +30,7 @@ class Member:
     branches: range
 
 
-class Pool:
+class Ensemble:
     """Attempts of an inner strategy, made in rounds, that become the branches and the cost of one attempt.
 
     Attempts within a round are concurrent; each round waits for the one before. An attempt that fails is recorded as
@@ -50,7 +50,7 @@ class Pool:
     def __init__(
         self, inner: Strategy, sampler: Sampler, open_session: OpenSession | None, problem: Problem | None
     ) -> None:
-        """Creates an empty pool."""
+        """Creates an empty ensemble."""
         self.branches: list[Branch] = []
         self._inner, self.sampler, self._open, self._problem = inner, sampler, open_session, problem
         self._unlisted: list[Branch] = []  # transcripts that cost tokens and are no branches
@@ -91,7 +91,7 @@ class Pool:
 
         Args:
             judge: judges the members' transcripts; None for equal weights.
-            members: members of the pool.
+            members: members of the ensemble.
             seed: seed of the judge.
         """
         if judge is None or not members:
