@@ -63,18 +63,23 @@ def draw_reading(reading: Reading) -> list[Path]:
         for name, panel in panels.items():
             figure = Figure((5.8, 4.2), layout="constrained")
             panel(figure.subplots(), reading)
-            paths += _write(figure, reading.folder, name)
+            paths += write_figure(figure, reading.folder, name)
         if panels:
             figure = Figure((6.3 * len(panels), 4.7), layout=ConstrainedLayoutEngine(wspace=0.06))
             for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.values(), strict=True):
                 panel(axes, reading)
-            paths += _write(figure, reading.folder, "report")
+            paths += write_figure(figure, reading.folder, "report")
         if shown:
-            paths += _write(monitors.figure_of(reading, shown), reading.folder, "monitors")
+            paths += write_figure(monitors.figure_of(reading, shown), reading.folder, "monitors")
     return paths
 
 
-def _write(figure: "Figure", folder: Path, name: str) -> list[Path]:
+def write_figure(figure: "Figure", folder: Path, name: str) -> list[Path]:
+    """Writes a figure as figures/NAME.png and .svg in `folder`; returns the files' paths.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
     paths = []
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         data = io.BytesIO()
