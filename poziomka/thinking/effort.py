@@ -1,12 +1,12 @@
 """Effort: how much thinking a problem gets, as a fixed level or decided from the agreement of the first replies.
 
-`Adaptive` samples a few replies. If they agree, the answer is probably settled; if no two agree, more votes rarely help
+`AgreementVotes` samples a few replies. If they agree, the answer is probably settled; if no two agree, more votes rarely help
 either, and the problem is given up. How many votes each degree of agreement is worth is fitted to the rollouts of a
 study (`fit`): votes are added where they raise accuracy most per token, until the mean cost reaches its limit.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -19,39 +19,38 @@ from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import seed_of
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Transcript
-from poziomka.thinking.frontier import Pool, elected
+from poziomka.thinking.frontier import Replies, elected
 from poziomka.thinking.majority import last_words
 
 
 @dataclass(frozen=True)
-class Adaptive(Strategy):
+class AgreementVotes(Strategy):
     """Majority voting whose number of votes depends on how many of the first replies agree.
 
     Attributes:
-        votes: total number of votes by the number of first replies that give the most frequent answer, which is 0 if
-            none has an answer. Its largest key is the number of first replies. A total of at most that number stops.
+        votes: total number of votes if 0, 1, 2, … of the first replies give the most frequent answer; 0 means that none
+            has an answer. There are as many first replies as the last index. A total of at most that number stops.
         read: function that returns the answer of a reply; None for a reply without an answer, which has no vote.
         inner: strategy that makes each vote.
 
     Raises:
-        SettingsError: a number of agreeing replies from 0 to the largest has no number of votes.
+        SettingsError: there are fewer than two numbers of votes, or one is below 1.
     """
 
-    votes: Mapping[int, int]
+    votes: tuple[int, ...]
     read: Callable[[Transcript], str | None] = last_words
     inner: Strategy = SINGLE_REPLY
 
     def __post_init__(self) -> None:
-        """Raises SettingsError if a number of agreeing replies has no number of votes."""
-        probe = max(self.votes, default=0)
-        if probe < 1 or set(self.votes) != set(range(probe + 1)):
-            message = f"an adaptive vote needs a number of votes for 0, 1, … agreeing replies: received {self.votes}"
+        """Raises SettingsError if there are fewer than two numbers of votes, or one is below 1."""
+        if len(self.votes) < 2 or min(self.votes) < 1:
+            message = f"agreement needs a number of votes for 0, 1, … agreeing replies: received {list(self.votes)}"
             raise SettingsError(message)
 
     @property
     def probe(self) -> int:
         """Number of first replies."""
-        return max(self.votes)
+        return len(self.votes) - 1
 
     async def attempt(
         self,
@@ -90,20 +89,20 @@ class Fitted:
     """Numbers of votes that were fitted to a pool of replies, and what they are worth on other problems.
 
     Attributes:
-        votes: total number of votes by the number of agreeing first replies.
+        votes: total number of votes by the number of agreeing first replies, from 0 on.
         accuracy: accuracy, cross-fitted: each half of the problems uses the votes that were fitted to the other half.
         by_problem: the same by problem, for paired comparisons.
         tokens: mean cost per problem, cross-fitted.
     """
 
-    votes: dict[int, int]
+    votes: tuple[int, ...]
     accuracy: Estimate
     by_problem: list[float]
     tokens: float
 
 
-def fit(pool: Pool, *, probe: int, most: float) -> Fitted:
-    """Fits the numbers of votes of `Adaptive` to a pool of replies, for the highest accuracy at a mean cost.
+def fit(pool: Replies, *, probe: int, most: float) -> Fitted:
+    """Fits the numbers of votes of `AgreementVotes` to a pool of replies, for the highest accuracy at a mean cost.
 
     Args:
         pool: single replies to the problems of a study.
@@ -126,17 +125,17 @@ def fit(pool: Pool, *, probe: int, most: float) -> Fitted:
             by_problem[number] = fmean(elected(order[:total]) for order, total in pairs)
             costs[number] = fmean(totals) * pool.tokens
     accuracy = proportion([[value] for value in by_problem])
-    return Fitted(_allotted(pool, range(count), probe, most), accuracy, by_problem, fmean(costs))
+    return Fitted(tuple(_allotted(pool, range(count), probe, most)), accuracy, by_problem, fmean(costs))
 
 
-def _allotted(pool: Pool, numbers: Sequence[int], probe: int, most: float) -> dict[int, int]:
+def _allotted(pool: Replies, numbers: Sequence[int], probe: int, most: float) -> list[int]:
     """Returns the number of votes for each number of agreeing replies, fitted to some problems of a pool.
 
     Starts with `probe` votes everywhere, and repeatedly takes the step that raises accuracy most per vote.
     """
     curves = _curves(pool, numbers, probe)
     everything = sum(weight for weight, _ in curves.values())
-    votes = dict.fromkeys(range(probe + 1), probe)
+    votes = [probe] * (probe + 1)
     left = (most / pool.tokens - probe) * everything  # votes that may be added, over all replies of all orders
     while True:
         steps = [
@@ -152,7 +151,7 @@ def _allotted(pool: Pool, numbers: Sequence[int], probe: int, most: float) -> di
         votes[key] = total
 
 
-def _curves(pool: Pool, numbers: Sequence[int], probe: int) -> dict[int, tuple[int, dict[int, float]]]:
+def _curves(pool: Replies, numbers: Sequence[int], probe: int) -> dict[int, tuple[int, dict[int, float]]]:
     """Returns, by number of agreeing replies: the number of orders with it, and the accuracy by number of votes."""
     grouped: dict[int, list[Sequence[tuple[str | None, bool]]]] = {}
     for number in numbers:

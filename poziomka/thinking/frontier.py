@@ -46,7 +46,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Pool:
+class Replies:
     """Single replies to the same problems, several each, from which votes of any size are computed.
 
     Attributes:
@@ -138,7 +138,7 @@ def elected(votes: Sequence[tuple[str | None, bool]]) -> float:
     return float(next(right for answer, right in votes if answer == winner))
 
 
-def point(name: str, groups: Sequence[Group], pool: Pool) -> Point:
+def point(name: str, groups: Sequence[Group], pool: Replies) -> Point:
     """Returns the accuracy and cost of a strategy's attempts, beside the baselines of equal cost.
 
     Args:
@@ -168,7 +168,7 @@ def point(name: str, groups: Sequence[Group], pool: Pool) -> Point:
     )
 
 
-def demand_same(groups: Sequence[Group], pool: Pool) -> None:
+def demand_same(groups: Sequence[Group], pool: Replies) -> None:
     """Raises SettingsError if groups are not attempts at the problems of a pool, in the same order."""
     ours, theirs = ([group[0].problem.key for group in each] for each in (groups, pool.groups))
     if ours != theirs:
@@ -199,7 +199,7 @@ class Choice:
 
 
 def by_difficulty(
-    strategies: Mapping[str, Sequence[Group]], pool: Pool, *, most: float, bins: int = 5, probe: int = 4
+    strategies: Mapping[str, Sequence[Group]], pool: Replies, *, most: float, bins: int = 5, probe: int = 4
 ) -> Choice:
     """Chooses a strategy for each bin of difficulty among those whose mean cost is at most `most` tokens.
 

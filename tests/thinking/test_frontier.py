@@ -9,7 +9,7 @@ from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Cost, Rollout
 from poziomka.core.transcript import Author, Span, Transcript, compact
-from poziomka.thinking.frontier import Pool, agreement, by_difficulty, elected, point
+from poziomka.thinking.frontier import Replies, agreement, by_difficulty, elected, point
 
 
 def rollout(key, number, answer, gold="1", tokens=10, spent=None):
@@ -43,17 +43,17 @@ def test_the_most_frequent_answer_is_elected_and_the_first_of_equal_ones(votes, 
 
 def test_a_majority_of_a_pool_is_the_mean_over_its_orders():
     answers = ["1", "1", "2", "3", None]
-    pool = Pool(groups(answers))
+    pool = Replies(groups(answers))
     assert pool.size == 5
     assert pool.majority(5) == [1.0]
     exact = fmean(elected([(a, a == "1") for a in order[:3]]) for order in permutations(answers))
     assert pool.majority(3)[0] == pytest.approx(exact, abs=0.15)
     assert pool.majority(1)[0] == pytest.approx(0.4, abs=0.15)
-    assert pool.majority(3) == Pool(groups(answers)).majority(3)
+    assert pool.majority(3) == Replies(groups(answers)).majority(3)
 
 
 def test_an_oracle_is_pass_at_k_and_bounds_every_vote():
-    pool = Pool(groups(["1", "2", "2", "2"], ["1", "1", "2", None]))
+    pool = Replies(groups(["1", "2", "2", "2"], ["1", "1", "2", None]))
     assert pool.oracle(1) == [0.25, 0.5]
     assert pool.oracle(2) == [pytest.approx(0.5), pytest.approx(1 - 1 / 6)]
     for votes in range(1, 5):
@@ -61,7 +61,7 @@ def test_an_oracle_is_pass_at_k_and_bounds_every_vote():
 
 
 def test_a_curve_is_interpolated_and_ends_with_the_pool():
-    pool = Pool(groups(["1", "2", "2", "2"]))
+    pool = Replies(groups(["1", "2", "2", "2"]))
     one, two = pool.oracle(1), pool.oracle(2)
     assert pool.at(1.5, pool.oracle) == [pytest.approx((one[0] + two[0]) / 2)]
     assert pool.at(0.2, pool.oracle) == one
@@ -72,14 +72,14 @@ def test_a_curve_is_interpolated_and_ends_with_the_pool():
 
 
 def test_failed_checks_are_left_out_of_a_pool():
-    pool = Pool(groups(["1", "!", "1"]))
+    pool = Replies(groups(["1", "!", "1"]))
     assert (pool.size, pool.oracle(1)) == (2, [1.0])
     with pytest.raises(SettingsError):
-        Pool(groups(["1"], ["!"]))
+        Replies(groups(["1"], ["!"]))
 
 
 def test_a_strategy_stands_beside_votes_of_equal_cost():
-    pool = Pool(groups(["1", "2", "3", "4"], ["1", "1", "1", "1"]))
+    pool = Replies(groups(["1", "2", "3", "4"], ["1", "1", "1", "1"]))
     spent = Cost(sampled=10, judged=10.0, latency=7)
     found = point("better", groups(["1"], ["1"], spent=spent), pool)
     assert (found.accuracy.mean, found.tokens, found.latency, found.votes) == (1.0, 20.0, 7.0, 2.0)
@@ -89,14 +89,14 @@ def test_a_strategy_stands_beside_votes_of_equal_cost():
 
 
 def test_no_baseline_is_made_up_beyond_the_pool():
-    pool = Pool(groups(["1", "2"], ["1", "1"]))
+    pool = Replies(groups(["1", "2"], ["1", "1"]))
     found = point("dear", groups(["1"], ["1"], spent=Cost(sampled=100)), pool)
     assert (found.votes, found.majority, found.gain, found.oracle) == (10.0, None, None, None)
 
 
 def test_other_problems_than_the_pools_are_refused():
     with pytest.raises(SettingsError):
-        point("other", groups(["1"]), Pool(groups(["1"], ["2"])))
+        point("other", groups(["1"]), Replies(groups(["1"], ["2"])))
 
 
 def test_agreement_is_the_share_of_the_most_frequent_answer():
@@ -107,7 +107,7 @@ def test_agreement_is_the_share_of_the_most_frequent_answer():
 def test_each_bin_of_difficulty_has_its_own_strategy():
     """Easy problems agree, and a single reply is right; hard ones do not, and only the search is."""
     easy, hard = ["1", "1", "1", "1"], ["2", "3", "4", "1"]
-    pool = Pool(groups(*[easy, easy, hard, hard] * 4))
+    pool = Replies(groups(*[easy, easy, hard, hard] * 4))
     strategies = {
         "single": groups(*[["1"], ["1"], ["2"], ["2"]] * 4),
         "search": groups(*[["2"], ["2"], ["1"], ["1"]] * 4),
@@ -119,7 +119,7 @@ def test_each_bin_of_difficulty_has_its_own_strategy():
 
 def test_a_choice_is_judged_on_problems_that_did_not_decide_it():
     """Which of two strategies is right is noise: the choice that fits one half fails on the other."""
-    pool = Pool(groups(*[["1", "1"]] * 8))
+    pool = Replies(groups(*[["1", "1"]] * 8))
     even = [["1"] if number % 2 else ["2"] for number in range(8)]
     odd = [["2"] if number % 2 else ["1"] for number in range(8)]
     choice = by_difficulty({"even": groups(*even), "odd": groups(*odd)}, pool, most=10, bins=1, probe=2)
@@ -127,7 +127,7 @@ def test_a_choice_is_judged_on_problems_that_did_not_decide_it():
 
 
 def test_strategies_that_cost_too_much_are_not_chosen():
-    pool = Pool(groups(["1"], ["1"]))
+    pool = Replies(groups(["1"], ["1"]))
     dear = groups(["1"], ["1"], tokens=50)
     assert by_difficulty({"dear": dear, "cheap": groups(["2"], ["2"])}, pool, most=10).names == ("cheap",) * 5
     with pytest.raises(SettingsError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from poziomka.app.cli import task_command
 from poziomka.app.cli.chat import chat
 from poziomka.app.cli.evaluate import options
+from poziomka.app.cli.think.options import options as think_options
 from poziomka.app.cli.shell.arguments import STOPPED, WRONG, positive
 from poziomka.core.errors import SettingsError, nearest
 
@@ -180,6 +181,19 @@ def _evaluate(given: Namespace) -> int:
     return 0
 
 
+def _think(given: Namespace) -> int:
+    from poziomka.app.cli.think.think import listed, think
+
+    if given.list:
+        print(listed())
+        return 0
+    text, sentences = think(given)
+    for sentence in sentences:
+        say(sentence)
+    print(text)
+    return 0
+
+
 def _report_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
 
@@ -319,6 +333,7 @@ COMMANDS = {
     "learn": Command("update a run's weights from scored rollouts of a journal (offline)", _learn_options, _learn),
     "chat": Command("chat with a model, or with the newest weights of a run", chat.options, chat.chat),
     "evaluate": Command("measure a model on a task, and save its rollouts", options.options, _evaluate),
+    "think": Command("compare strategies of thinking on a task: accuracy against cost", think_options, _think),
     "report": Command("write the report and figures of a run again", _report_options, _report),
     "metrics": Command("print the metrics of a run, or copy them to another tool", _metrics_options, _metrics),
     "export": Command("write a run's newest weights as a Hugging Face folder or GGUF file", _export_options, _export),

@@ -13,11 +13,15 @@ from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Group
 from poziomka.core.rollouts.collect import Collector, wait_for
+from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.evaluation import Evaluation
+from poziomka.core.rollouts.readers import exact
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import SamplingParams
+from poziomka.core.strategy import Strategy
 from poziomka.reports.words import counted
 from poziomka.thinking.budget import shorter
+from poziomka.thinking.registry import AnswerOf, parts_of, reader_named, strategy_of
 
 Say = Callable[[str], None]
 
@@ -31,6 +35,8 @@ class Plan:
         samples: attempts at each problem.
         sampling: sampling settings, except the budget.
         budgets: thinking budgets in ascending order, tokens; () for an evaluation without a limit of thoughts.
+        strategy: text that names the strategy of each attempt, as `strategy_of` reads it; None for single replies.
+        read: name of the reader of answers for votes; None for the task's own.
         name: prefix of the rollouts' ids, from which their seeds derive.
     """
 
@@ -39,6 +45,8 @@ class Plan:
     sampling: SamplingParams
     budgets: Sequence[int]
     name: str
+    strategy: str | None = None
+    read: str | None = None
 
 
 def evaluate(given: Namespace) -> tuple[Result, str]:
@@ -65,6 +73,7 @@ def evaluate(given: Namespace) -> tuple[Result, str]:
         sampling=plan.sampling,
         seed=given.seed,
         votes=given.votes,
+        strategy=given.strategy,
         thinks=subject.thinks,
         found=empty,
         notes=subject.notes,
@@ -105,7 +114,7 @@ def plan_of(subject: Subject, given: Namespace) -> Plan:
     samples = given.samples or (1 if sampling.temperature == 0 else max(subject.samples, given.votes or 1))
     problems = subject.task.first(given.split, given.problems or subject.problems, stand_ins=True)
     name = f"evaluate/{given.split}" + (f"/{given.seed}" if given.seed else "")
-    return Plan(problems, samples, sampling, budgets, name)
+    return Plan(problems, samples, sampling, budgets, name, given.strategy, given.read)
 
 
 def sampling_of(given: Namespace, own: SamplingParams, budgets: Sequence[int]) -> SamplingParams:
@@ -137,8 +146,8 @@ def found_at(subject: Subject, plan: Plan, say: Say) -> dict[int | None, Evaluat
     """Samples and scores the attempts of a plan; returns the evaluations by thinking budget in tokens.
 
     Without budgets, the only key is None. Replies at smaller budgets continue from those at the largest one; see
-    `thinking.budget.fork`. A thought with replies of an environment cannot be cut, so a task with tools is sampled anew
-    at each budget.
+    `thinking.budget.fork`. A thought with replies of an environment cannot be cut, and a strategy may decide by what it
+    reads, so a task with tools or a strategy is sampled anew at each budget.
 
     Args:
         subject: the model and the task.
@@ -147,13 +156,13 @@ def found_at(subject: Subject, plan: Plan, say: Say) -> dict[int | None, Evaluat
     """
     with Scoring(subject.task) as judge:
         if not plan.budgets:
-            return {None: Evaluation(_collected(subject, plan, judge, say))}
-        if subject.task.environment is not None:
+            return {None: Evaluation(collected(subject, plan, judge, say))}
+        if subject.task.environment is not None or plan.strategy is not None:
             return {
-                budget: Evaluation(_collected(subject, _within(plan, budget), judge, say)) for budget in plan.budgets
+                budget: Evaluation(collected(subject, _within(plan, budget), judge, say)) for budget in plan.budgets
             }
         most = _within(plan, plan.budgets[-1])
-        longest = _collected(subject, most, judge, say)
+        longest = collected(subject, most, judge, say)
         found: dict[int | None, Evaluation] = {}
         for budget in plan.budgets[:-1]:
             say(f"thoughts cut at {counted(budget, 'token')}")
@@ -161,13 +170,37 @@ def found_at(subject: Subject, plan: Plan, say: Say) -> dict[int | None, Evaluat
         return found | {plan.budgets[-1]: Evaluation(longest)}
 
 
+def strategy_for(subject: Subject, plan: Plan, judge: Scoring) -> Strategy:
+    """Returns the strategy of a plan; votes compare what the reader of the plan, or else the task's, finds.
+
+    Raises:
+        SettingsError: the strategy or the reader is unknown.
+    """
+    if plan.strategy is None:
+        return SINGLE_REPLY
+    scorer = subject.task.scorer
+    own = AnswerOf(scorer.read) if isinstance(scorer, exact) else None
+    read = own if plan.read is None else reader_named(plan.read)
+    return strategy_of(plan.strategy, parts_of(subject.sampler, judge), read)
+
+
 def _within(plan: Plan, budget: int) -> Plan:
     return replace(plan, sampling=replace(plan.sampling, max_thinking_tokens=budget))
 
 
-def _collected(subject: Subject, plan: Plan, judge: Scoring, say: Say) -> list[Group]:
-    """Returns the judged attempts at each problem; reports the accuracy of those that are finished."""
-    collector = Collector(subject.sampler, judge)
+def collected(subject: Subject, plan: Plan, judge: Scoring, say: Say) -> list[Group]:
+    """Returns the judged attempts at each problem; reports the accuracy of those that are finished.
+
+    Args:
+        subject: the model and the task.
+        plan: the problems and how they are attempted; its budgets are ignored.
+        judge: workers of the task's scorer.
+        say: function that shows a progress message.
+
+    Raises:
+        SettingsError: the strategy or the reader is unknown.
+    """
+    collector = Collector(subject.sampler, judge, strategy_for(subject, plan, judge))
     found: dict[int, Group] = {}
     rights: list[float] = []
 

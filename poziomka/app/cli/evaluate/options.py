@@ -25,6 +25,8 @@ def options(parser: ArgumentParser) -> None:
         help="attempts a problem (the recipe's number, or 1)",
     )
     add("--votes", type=positive, metavar="K", help="also the accuracy of the majority of K attempts")
+    add("--strategy", metavar="TEXT", help="how each attempt is made: majority:8, best_of:4, … (`poziomka think` lists)")
+    add("--read", metavar="NAME", help="how votes find the answer in a reply: number, boxed, … (the task's own way)")
     add("--temperature", type=float, metavar="T", help="0 takes the likeliest token (the recipe's, or 1)")
     add("--greedy", action="store_true", help="take the likeliest token each time, as --temperature 0 does")
     add("--top-p", type=float, metavar="P", help="sample among the likeliest tokens with this probability in total")
@@ -67,6 +69,8 @@ def demand_consistent(given: Namespace) -> None:
     if given.votes is not None and given.samples is not None and given.votes > given.samples:
         message = f"a majority of {given.votes} needs as many attempts: received --samples {given.samples}"
         raise SettingsError(message)
+    if given.read is not None and given.strategy is None:
+        _refuse("--read is for the votes of a strategy, and there is none", "--read")
     if given.budget and min(given.budget) < 0:
         message = f"budgets are thinking tokens, 0 or more: received {min(given.budget)}"
         raise SettingsError(message)

@@ -31,6 +31,7 @@ class Result:
         sampling: sampling settings, except the thinking budget.
         seed: seed of the evaluation.
         votes: attempts of a majority vote; None for no vote.
+        strategy: text that names the strategy of each attempt; None for single replies.
         found: evaluations by thinking budget in tokens; the key None is an evaluation without a budget.
         thinks: whether the model thinks; the thinking tokens of another model are not reported.
         notes: sentences for the user, such as a damaged checkpoint that was skipped.
@@ -47,6 +48,7 @@ class Result:
     found: Mapping[int | None, Evaluation]
     seed: int = 0
     votes: int | None = None
+    strategy: str | None = None
     thinks: bool = True
     notes: Sequence[str] = ()
 

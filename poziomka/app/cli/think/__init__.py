@@ -1,0 +1,1 @@
+"""The command `poziomka think`: strategies on one task, accuracy against cost."""

@@ -1,0 +1,129 @@
+"""`poziomka think`: samples single replies and strategies on one task, and writes accuracy against cost."""
+
+import json
+import re
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from poziomka.app.cli.evaluate.evaluate import Plan, collected, plan_of, strategy_for
+from poziomka.app.cli.evaluate.result import Result, described
+from poziomka.app.cli.evaluate.saving import RESULTS, demand_free, save
+from poziomka.app.cli.evaluate.subject import Subject, subject_of
+from poziomka.app.cli.shell.progress import doing
+from poziomka.app.think import SINGLE, Findings, findings, table_of, values_of, write
+from poziomka.core.errors import SettingsError
+from poziomka.core.rollout import Group
+from poziomka.core.rollouts.evaluation import Evaluation
+from poziomka.core.rollouts.scoring import Scoring
+from poziomka.reports.frontier import Dot, draw_frontier
+from poziomka.runs.run import Run
+from poziomka.thinking.registry import STRATEGIES
+
+Say = Callable[[str], None]
+DEFAULT = ("adaptive:16", "best_of:8", "deepconf:8", "revise:3", "rsa:n=4,k=2,rounds=2")
+
+
+def listed() -> str:
+    """Returns the strategies, a line each: how it is written, and what it does."""
+    rows = [(name + (f":{row.first.upper()}" if row.first else ""), row.about) for name, row in STRATEGIES.items()]
+    width = max(len(written) for written, _ in rows)
+    lines = [f"{written:<{width}}  {about}" for written, about in rows]
+    nested = "A strategy contains another after a slash: budget:512/majority:8. Values have names: rsa:n=8,k=3."
+    return "\n".join([*lines, "", nested])
+
+
+def think(given: Namespace) -> tuple[str, Sequence[str]]:
+    """Runs `poziomka think`; returns the table or the JSON, and sentences for the user.
+
+    Args:
+        given: parsed options of the command.
+
+    Raises:
+        PoziomkaError: the model, the task or a strategy cannot be used, or the folder has something else in it.
+    """
+    texts = list(dict.fromkeys(given.strategies or DEFAULT))
+    given = with_evaluations_options(given)
+    with doing(f"loading {given.model}", always=False):
+        subject = subject_of(given)
+    plan = plan_of(subject, given)
+    if plan.sampling.temperature == 0:
+        message = "a study compares random replies, and temperature 0 gives the same each time: leave it out"
+        raise SettingsError(message)
+    folder = given.out or Path("runs") / f"think-{_name(Path(given.model).name)}-{_name(subject.task.name)}"
+    most = plan.budgets[-1] if plan.budgets else plan.sampling.max_thinking_tokens
+    plan = replace(plan, budgets=(), sampling=replace(plan.sampling, max_thinking_tokens=most))
+    cells = [(SINGLE, replace(plan, samples=given.replies))]
+    cells += [(text, replace(plan, strategy=text)) for text in texts if text != SINGLE]
+    groups: dict[str, Sequence[Group]] = {}
+    with Scoring(subject.task) as judge:
+        for _, cell in cells:
+            strategy_for(subject, cell, judge)  # a text that names none is refused before the first cell
+        for number, (text, cell) in enumerate(cells, 1):
+            with doing(f"{number} of {len(cells)}: {text}") as say:
+                groups[text] = cell_of(folder / _name(text), subject, cell, judge, say)
+    found = findings(groups.pop(SINGLE), groups)
+    about = {"model": given.model, "task": subject.task_name, "split": given.split, "problems": len(plan.problems)}
+    about |= {"replies": given.replies, "samples": plan.samples, "seed": given.seed, **described(plan.sampling)}
+    write(folder, found, about)
+    figure = figure_of(folder, f"{given.model} on {subject.task.name}", found)
+    text = json.dumps({**values_of(found), **about}, ensure_ascii=False, indent=1) if given.json else table_of(found)
+    return text.rstrip("\n"), [*subject.notes, f"the study is in {folder}; its figure is {figure}"]
+
+
+def with_evaluations_options(given: Namespace) -> Namespace:
+    """Returns the options with those of `poziomka evaluate` that a study does not have."""
+    absent = {"greedy": False, "votes": None, "strategy": None, "no_save": False}
+    return Namespace(**{**vars(given), **absent, "budget": [] if given.budget is None else [given.budget]})
+
+
+def cell_of(folder: Path, subject: Subject, plan: Plan, judge: Scoring, say: Say) -> Sequence[Group]:
+    """Returns the attempts of one cell: read if the cell is finished, else sampled and saved.
+
+    Args:
+        folder: folder of the cell, in the format of a saved evaluation.
+        subject: the model and the task.
+        plan: the problems and how they are attempted.
+        judge: workers of the task's scorer.
+        say: function that shows a progress message.
+
+    Raises:
+        RunError: the folder has something else in it, or cannot be written.
+    """
+    result = Result(
+        model=subject.name,
+        run=subject.run,
+        policy=subject.sampler.policy,
+        task=subject.task.name,
+        split=plan.name.split("/")[1],
+        problems=len(plan.problems),
+        samples=plan.samples,
+        sampling=plan.sampling,
+        strategy=plan.strategy,
+        thinks=subject.thinks,
+        found={None: Evaluation(())},
+    )
+    demand_free(folder, result, subject.task_name)
+    if (folder / "recipe.toml").is_file() and Run.read(folder).results(RESULTS) is not None:
+        return Run.read(folder).journal(result.split).groups
+    result = replace(result, found={None: Evaluation(collected(subject, plan, judge, say))})
+    save(folder, result, subject.task_name)
+    return result.found[None].groups
+
+
+def figure_of(folder: Path, title: str, found: Findings) -> Path:
+    """Writes the figure of a study; returns the path of the PNG file."""
+    curves = {
+        "majority": [(votes * found.reply_tokens, each.mean) for votes, each in found.majority],
+        "oracle": [(votes * found.reply_tokens, each.mean) for votes, each in found.oracle],
+    }
+    if len(found.auto) > 1:
+        curves["votes by agreement"] = [(each.fitted.tokens, each.fitted.accuracy.mean) for each in found.auto]
+    dots = [Dot(each.name, each.accuracy, each.tokens) for each in found.points]
+    return draw_frontier(folder, title, dots, curves)[0]
+
+
+def _name(text: str) -> str:
+    """Returns a text with "-" in place of characters that a folder's name should not have."""
+    return re.sub(r"[^\w.-]+", "-", text.removesuffix(".gguf")).strip("-.")

@@ -1,0 +1,238 @@
+"""Studies of thinking: strategies on one task, accuracy against cost, and the effort levels that follow from them.
+
+A study is a folder with a folder for each cell: the single replies from which votes and the oracle are computed, and
+each strategy. A finished cell is read instead of sampled, so that a study that was interrupted is continued.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from poziomka.core.errors import RunError, SettingsError
+from poziomka.core.rollout import Group
+from poziomka.core.rollouts.evaluation import Estimate, paired_gain, proportion
+from poziomka.core.safety.untrusted import parse_json
+from poziomka.runs.storage.disk import in_words, replace_file
+from poziomka.thinking.effort import Fitted, fit
+from poziomka.thinking.frontier import Choice, Point, Replies, by_difficulty, corrects_of, point
+
+SCHEMA = 1  # schema version of study.json
+STUDY, EFFORT, TABLE = "study.json", "effort.json", "table.md"
+SINGLE = "single"
+LEVELS = ("low", "medium", "high", "auto")
+LIMITS = {"low": 1.25, "medium": 4.5}  # highest cost of an effort level, in single replies
+CHOICES = (1.25, 4.5, 16.5)  # highest costs, in single replies, at which strategies are chosen by difficulty
+PROBE = 2  # first replies whose agreement decides the effort
+FIXED = {"low": SINGLE, "medium": "majority:4", "high": "majority:16", "auto": "adaptive:16"}  # without a study
+
+
+@dataclass(frozen=True)
+class Auto:
+    """Votes by agreement at one limit of the mean cost, beside the majority that costs as much as the limit.
+
+    Attributes:
+        majority: number of votes of the majority.
+        fitted: votes by agreement that were fitted to the limit.
+        gain: accuracy over the majority, paired by problem.
+        share: cost, as a share of the majority's.
+    """
+
+    majority: int
+    fitted: Fitted
+    gain: Estimate
+    share: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Results of a study.
+
+    Attributes:
+        points: single replies and each strategy, in the order of the study.
+        majority: (votes, accuracy) of majorities of single replies.
+        oracle: (replies, accuracy) of an oracle that picks the best of single replies.
+        reply_tokens: mean cost of a single reply, in tokens.
+        choices: strategies chosen by difficulty, by the highest mean cost in single replies.
+        auto: votes by agreement at several limits of the cost, in ascending order; () with too few replies.
+        efforts: text that names the strategy of each effort level.
+    """
+
+    points: Sequence[Point]
+    majority: Sequence[tuple[int, Estimate]]
+    oracle: Sequence[tuple[int, Estimate]]
+    reply_tokens: float
+    choices: Mapping[float, Choice]
+    auto: Sequence[Auto]
+    efforts: Mapping[str, str]
+
+
+def findings(singles: Sequence[Group], strategies: Mapping[str, Sequence[Group]]) -> Findings:
+    """Computes the results of a study from judged attempts at the same problems in the same order.
+
+    Args:
+        singles: single replies, several to each problem.
+        strategies: attempts by strategy, by the text that names it.
+
+    Raises:
+        SettingsError: a strategy has other problems than the single replies, or a problem has no judged reply.
+    """
+    replies = Replies(singles)
+    sizes = _doubling(replies.size)
+    majority = [(votes, _mean(replies.majority(votes))) for votes in sizes]
+    everything = {SINGLE: singles, **strategies}
+    points = [point(name, groups, replies) for name, groups in everything.items()]
+    fair = {name: groups for name, groups in everything.items() if not reads_gold(name)}
+    limits = [limit for limit in CHOICES if len(singles) >= 2]
+    choices = {limit: by_difficulty(fair, replies, most=limit * replies.tokens) for limit in limits}
+    auto = [_auto(replies, votes) for votes in sizes if PROBE < votes and len(singles) >= 2]
+    return Findings(
+        points=points,
+        majority=majority,
+        oracle=[(votes, _mean(replies.oracle(votes))) for votes in sizes],
+        reply_tokens=replies.tokens,
+        choices=choices,
+        auto=auto,
+        efforts=_efforts(points, majority, replies.tokens, auto),
+    )
+
+
+def _doubling(most: int) -> list[int]:
+    """Returns 1, 2, 4, … and `most`."""
+    sizes = [2**power for power in range(most.bit_length()) if 2**power <= most]
+    return sizes if sizes[-1] == most else [*sizes, most]
+
+
+def _mean(values: Sequence[float]) -> Estimate:
+    return proportion([[value] for value in values])
+
+
+def _auto(replies: Replies, votes: int) -> Auto:
+    """Fits votes by agreement at the cost of a majority."""
+    most = votes * replies.tokens
+    found = fit(replies, probe=PROBE, most=most)
+    gain = paired_gain([[value] for value in found.by_problem], [[value] for value in replies.majority(votes)])
+    return Auto(votes, found, gain, found.tokens / most)
+
+
+def _efforts(
+    points: Sequence[Point], majority: Sequence[tuple[int, Estimate]], reply: float, auto: Sequence[Auto]
+) -> dict[str, str]:
+    """Returns the most accurate strategy within the cost of each level, votes included; see LIMITS."""
+    priced = [(each.accuracy.mean, -each.tokens, each.name) for each in points if not reads_gold(each.name)]
+    priced += [(each.mean, -votes * reply, f"majority:{votes}") for votes, each in majority if votes > 1]
+    chosen = {
+        level: max(each for each in priced if -each[1] <= limit * reply or each[2] == SINGLE)[2]
+        for level, limit in LIMITS.items()
+    }
+    chosen["high"] = max(priced)[2]
+    return {**chosen, "auto": f"agreement:{'-'.join(map(str, auto[-1].fitted.votes))}" if auto else FIXED["auto"]}
+
+
+# ------------------------------------------------------------------------------------------------------------- output
+def values_of(found: Findings) -> dict[str, Any]:
+    """Returns the results of a study as JSON values."""
+    return {
+        "schema_version": SCHEMA,
+        "reply_tokens": found.reply_tokens,
+        "strategies": [asdict(each) for each in found.points],
+        "majority": [{"votes": votes, **asdict(each)} for votes, each in found.majority],
+        "oracle": [{"replies": votes, **asdict(each)} for votes, each in found.oracle],
+        "by_difficulty": [{"most_replies": limit, **asdict(each)} for limit, each in found.choices.items()],
+        "auto": [
+            {
+                "majority": each.majority,
+                "votes": list(each.fitted.votes),
+                "accuracy": asdict(each.fitted.accuracy),
+                "tokens": each.fitted.tokens,
+                "gain": asdict(each.gain),
+                "cost_share": each.share,
+            }
+            for each in found.auto
+        ],
+        "efforts": dict(found.efforts),
+    }
+
+
+def table_of(found: Findings) -> str:
+    """Returns the results of a study as a Markdown table, one line per strategy, cheapest first."""
+    rows = [("strategy", "accuracy [95 %]", "tokens", "latency", "majority of equal cost", "gain over it", "oracle")]
+    rows += [
+        (
+            each.name,
+            str(each.accuracy),
+            f"{each.tokens:,.0f}",
+            f"{each.latency:,.0f}",
+            *("–" if value is None else str(value) for value in (each.majority, each.gain, each.oracle)),
+        )
+        for each in sorted(found.points, key=lambda each: each.tokens)
+    ]
+    rows += [
+        (f"majority:{votes}", str(each), f"{votes * found.reply_tokens:,.0f}", "", "", "", str(best))
+        for (votes, each), (_, best) in zip(found.majority, found.oracle, strict=True)
+        if votes > 1
+    ]
+    rows += [
+        (
+            f"agreement:{'-'.join(map(str, each.fitted.votes))}",
+            str(each.fitted.accuracy),
+            f"{each.fitted.tokens:,.0f}",
+            "",
+            f"majority:{each.majority}, {100 * each.share:.0f} % of its cost",
+            str(each.gain),
+            "",
+        )
+        for each in found.auto
+    ]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
+
+
+def write(folder: Path, found: Findings, about: Mapping[str, Any]) -> None:
+    """Writes study.json, effort.json and table.md to the folder of a study.
+
+    Args:
+        folder: the folder.
+        found: results of the study.
+        about: further fields of study.json: the model, the task, numbers of problems and attempts.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
+    texts = {
+        STUDY: json.dumps({**values_of(found), **about}, ensure_ascii=False, indent=1) + "\n",
+        EFFORT: json.dumps({"schema_version": SCHEMA, **found.efforts}, indent=1) + "\n",
+        TABLE: table_of(found),
+    }
+    for name, text in texts.items():
+        with in_words(f"write {folder / name}"):
+            replace_file(folder / name, text.encode())
+
+
+def strategy_at(effort: str, study: Path | None) -> str:
+    """Returns the text that names the strategy of an effort level.
+
+    Args:
+        effort: low, medium, high or auto.
+        study: folder of a study that chose the levels; None for fixed ones.
+
+    Raises:
+        SettingsError: there is no such level.
+        RunError: the folder is not that of a study.
+    """
+    if effort not in LEVELS:
+        message = f"effort is one of {', '.join(LEVELS)}: received {effort!r}"
+        raise SettingsError(message)
+    if study is None:
+        return FIXED[effort]
+    path = study / EFFORT
+    if not path.is_file():
+        message = f"there is no study in {study}: it has no {EFFORT}; `poziomka think MODEL --task T` makes one"
+        raise RunError(message)
+    levels = parse_json(path.read_bytes(), str(path), RunError)
+    text = levels.get(effort) if isinstance(levels, dict) else None
+    if not isinstance(text, str):
+        message = f"{path} has no strategy for effort {effort!r}: make the study again"
+        raise RunError(message)
+    return text
