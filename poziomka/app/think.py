@@ -15,8 +15,9 @@ from poziomka.core.rollout import Group
 from poziomka.core.rollouts.evaluation import Estimate, paired_gain, proportion
 from poziomka.core.safety.untrusted import parse_json
 from poziomka.runs.storage.disk import in_words, replace_file
-from poziomka.thinking.effort import Fitted, fit
-from poziomka.thinking.frontier import Choice, Point, Replies, by_difficulty, corrects_of, point
+from poziomka.thinking.registry import reads_gold
+from poziomka.thinking.study.fitting import Fitted, fit
+from poziomka.thinking.study.frontier import Choice, Point, Replies, by_difficulty, point
 
 SCHEMA = 1  # schema version of study.json
 STUDY, EFFORT, TABLE = "study.json", "effort.json", "table.md"
@@ -86,7 +87,7 @@ def findings(singles: Sequence[Group], strategies: Mapping[str, Sequence[Group]]
     fair = {name: groups for name, groups in everything.items() if not reads_gold(name)}
     limits = [limit for limit in CHOICES if len(singles) >= 2]
     choices = {limit: by_difficulty(fair, replies, most=limit * replies.tokens) for limit in limits}
-    auto = [_auto(replies, votes) for votes in sizes if PROBE < votes and len(singles) >= 2]
+    auto = [_auto(replies, votes) for votes in sizes if votes > PROBE and len(singles) >= 2]
     return Findings(
         points=points,
         majority=majority,
@@ -157,7 +158,9 @@ def values_of(found: Findings) -> dict[str, Any]:
 
 def table_of(found: Findings) -> str:
     """Returns the results of a study as a Markdown table, one line per strategy, cheapest first."""
-    rows = [("strategy", "accuracy [95 %]", "tokens", "latency", "majority of equal cost", "gain over it", "oracle")]
+    rows: list[tuple[str, ...]] = [
+        ("strategy", "accuracy [95 %]", "tokens", "latency", "majority of equal cost", "gain over it", "oracle")
+    ]
     rows += [
         (
             each.name,

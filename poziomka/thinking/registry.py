@@ -20,6 +20,7 @@ from poziomka.core.sampler import Sampler
 from poziomka.core.strategy import Strategy
 from poziomka.core.transcript import Transcript
 from poziomka.thinking.aggregate import SelfAggregation
+from poziomka.thinking.agreement import AgreementVotes
 from poziomka.thinking.budget import Budget, Continue
 from poziomka.thinking.confidence import ExactJudge, Logprobs, SelfCertainty
 from poziomka.thinking.judge import Judge
@@ -107,6 +108,11 @@ STRATEGIES: dict[str, Row] = {
         ("adaptive_consistency", "asc", "early_stopping"),
         {"n": "most"},
     ),
+    "agreement": Row(
+        AgreementVotes,
+        "votes",
+        "as many votes as the agreement of the first replies calls for: 2-5-3 if 0, 1, 2 of two agree",
+    ),
     "rsa": Row(
         SelfAggregation,
         "population",
@@ -128,6 +134,9 @@ PARTS: dict[str, Part] = {
     "environment": EnvironmentFeedback(),
 }
 NEEDED = {"certainty": "a sampler", "exact": "a task's scorer", "scorer": "a task's scorer"}  # by `parts_of`
+
+
+GOLD = ("exact", "scorer")  # judges and feedback that use gold answers
 
 
 @dataclass(frozen=True)
@@ -174,6 +183,25 @@ def strategy_of(text: str, parts: Mapping[str, Part] | None = None, read: Reader
         inner = _strategy(one, known, read, inner)
     assert inner is not None  # a split text has at least one part
     return inner
+
+
+def reads_gold(text: str) -> bool:
+    """Returns whether a strategy uses gold answers, so that its accuracy is an upper bound.
+
+    Raises:
+        SettingsError: a name is unknown.
+    """
+    parts = [_parsed(one) for one in text.split("/")]
+    return any(value.strip() in GOLD for _, row, written in parts for value in {**row.given, **written}.values())
+
+
+def reader_named(name: str) -> AnswerOf:
+    """Returns the reader of answers with a name, "number" for example.
+
+    Raises:
+        SettingsError: the name is unknown.
+    """
+    return AnswerOf(_among("read", name, READERS))
 
 
 def _strategy(text: str, parts: Mapping[str, Part], read: Reader | None, inner: Strategy | None) -> Strategy:
@@ -230,7 +258,8 @@ def _demand_all(name: str, row: Row, values: Mapping[str, object]) -> None:
 def _is_writable(key: str, hint: object) -> bool:
     """Returns whether a field's value can be written: a number, a choice, a word, a judge, feedback, or the reader."""
     kinds = set(_kinds(hint))
-    return key == "read" or bool(kinds & {int, float, str, Judge, Feedback}) or get_origin(hint) is Literal
+    wide = hint == tuple[int, ...] or get_origin(hint) is Literal
+    return wide or key == "read" or bool(kinds & {int, float, str, Judge, Feedback})
 
 
 def _kinds(hint: object) -> tuple[object, ...]:
@@ -251,6 +280,8 @@ def _value(name: str, text: str, hint: object, parts: Mapping[str, Part]) -> obj
         return _part(name, text.strip(), parts, Judge if Judge in kinds else Feedback)
     if name.endswith(":read"):
         return AnswerOf(_among(name, text.strip(), READERS))
+    if hint == tuple[int, ...]:
+        return tuple(int(_number(name, one, int)) for one in text.split("-"))
     if get_origin(hint) is Literal:
         return _among(name, text.strip(), {str(choice): choice for choice in get_args(hint)})
     for kind in (int, float):

@@ -144,7 +144,8 @@ def test_every_strategy_makes_an_attempt_whose_cost_adds_up(name):
     sampler = ScriptedSampler(lambda transcript, params: f"<think> a </think> {params.seed % 3}")
     problem = pz.Problem(" What?", "1", task="t", key="k")
     with Scoring(TASK) as scoring:
-        strategy = strategy_of(name if name == "single" else f"{name}:4", parts_of(sampler, scoring))
+        value = {"single": "", "agreement": ":4-4-2"}.get(name, ":4")
+        strategy = strategy_of(name + value, parts_of(sampler, scoring))
         found = asyncio.run(strategy.attempt(sampler, QUESTION, SamplingParams(max_tokens=9), problem=problem))
     assert found.failure is None
     assert 0 < found.cost.latency <= found.cost.sampled

@@ -12,8 +12,8 @@ from pathlib import Path
 from poziomka.app.cli import task_command
 from poziomka.app.cli.chat import chat
 from poziomka.app.cli.evaluate import options
-from poziomka.app.cli.think.options import options as think_options
 from poziomka.app.cli.shell.arguments import STOPPED, WRONG, positive
+from poziomka.app.cli.think.options import options as think_options
 from poziomka.core.errors import SettingsError, nearest
 
 SHELLS = ("bash", "zsh", "fish")
@@ -187,6 +187,9 @@ def _think(given: Namespace) -> int:
     if given.list:
         print(listed())
         return 0
+    if given.model is None:
+        message = "name a model: `poziomka think MODEL --task T`; `poziomka think --list` lists the strategies"
+        raise SettingsError(message)
     text, sentences = think(given)
     for sentence in sentences:
         say(sentence)

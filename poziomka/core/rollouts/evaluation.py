@@ -209,6 +209,15 @@ class Evaluation:
         return self._mean(lambda rollout: rollout.cost.tokens)
 
     @property
+    def latency(self) -> float:
+        """Mean number of sampled tokens per attempt that wait for one another.
+
+        Raises:
+            TaskError: there is no attempt.
+        """
+        return self._mean(lambda rollout: rollout.cost.latency)
+
+    @property
     def thinking(self) -> float:
         """Mean number of thinking tokens per attempt.
 

@@ -9,6 +9,7 @@ from poziomka.app.cli.evaluate.result import Result, drawn
 from poziomka.app.cli.evaluate.saving import demand_free, folder_for, save
 from poziomka.app.cli.evaluate.subject import Subject, subject_of
 from poziomka.app.cli.shell.progress import doing
+from poziomka.app.think import strategy_at
 from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Group
@@ -35,6 +36,7 @@ class Plan:
         samples: attempts at each problem.
         sampling: sampling settings, except the budget.
         budgets: thinking budgets in ascending order, tokens; () for an evaluation without a limit of thoughts.
+        seed: seed of the evaluation.
         strategy: text that names the strategy of each attempt, as `strategy_of` reads it; None for single replies.
         read: name of the reader of answers for votes; None for the task's own.
         name: prefix of the rollouts' ids, from which their seeds derive.
@@ -45,6 +47,7 @@ class Plan:
     sampling: SamplingParams
     budgets: Sequence[int]
     name: str
+    seed: int = 0
     strategy: str | None = None
     read: str | None = None
 
@@ -73,7 +76,7 @@ def evaluate(given: Namespace) -> tuple[Result, str]:
         sampling=plan.sampling,
         seed=given.seed,
         votes=given.votes,
-        strategy=given.strategy,
+        strategy=plan.strategy,
         thinks=subject.thinks,
         found=empty,
         notes=subject.notes,
@@ -114,7 +117,8 @@ def plan_of(subject: Subject, given: Namespace) -> Plan:
     samples = given.samples or (1 if sampling.temperature == 0 else max(subject.samples, given.votes or 1))
     problems = subject.task.first(given.split, given.problems or subject.problems, stand_ins=True)
     name = f"evaluate/{given.split}" + (f"/{given.seed}" if given.seed else "")
-    return Plan(problems, samples, sampling, budgets, name, given.strategy, given.read)
+    strategy = given.strategy if given.effort is None else strategy_at(given.effort, given.study)
+    return Plan(problems, samples, sampling, budgets, name, given.seed, strategy, given.read)
 
 
 def sampling_of(given: Namespace, own: SamplingParams, budgets: Sequence[int]) -> SamplingParams:

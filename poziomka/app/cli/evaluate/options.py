@@ -25,7 +25,9 @@ def options(parser: ArgumentParser) -> None:
         help="attempts a problem (the recipe's number, or 1)",
     )
     add("--votes", type=positive, metavar="K", help="also the accuracy of the majority of K attempts")
-    add("--strategy", metavar="TEXT", help="how each attempt is made: majority:8, best_of:4, … (`poziomka think` lists)")
+    add("--strategy", metavar="TEXT", help="each attempt: majority:8, best_of:4, … (`poziomka think --list`)")
+    add("--effort", metavar="low|medium|high|auto", help="a strategy by its cost; auto decides for each problem")
+    add("--study", type=Path, metavar="FOLDER", help="the study whose strategies --effort means (fixed ones)")
     add("--read", metavar="NAME", help="how votes find the answer in a reply: number, boxed, … (the task's own way)")
     add("--temperature", type=float, metavar="T", help="0 takes the likeliest token (the recipe's, or 1)")
     add("--greedy", action="store_true", help="take the likeliest token each time, as --temperature 0 does")
@@ -69,7 +71,11 @@ def demand_consistent(given: Namespace) -> None:
     if given.votes is not None and given.samples is not None and given.votes > given.samples:
         message = f"a majority of {given.votes} needs as many attempts: received --samples {given.samples}"
         raise SettingsError(message)
-    if given.read is not None and given.strategy is None:
+    if given.effort is not None and given.strategy is not None:
+        _refuse("--effort names a strategy by its cost", f"--strategy {given.strategy}")
+    if given.study is not None and given.effort is None:
+        _refuse("--study is for --effort, which is absent", f"--study {given.study}")
+    if given.read is not None and given.strategy is None and given.effort is None:
         _refuse("--read is for the votes of a strategy, and there is none", "--read")
     if given.budget and min(given.budget) < 0:
         message = f"budgets are thinking tokens, 0 or more: received {min(given.budget)}"

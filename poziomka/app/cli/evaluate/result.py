@@ -56,8 +56,10 @@ class Result:
         """Returns a table by budget: accuracy with interval, shares without an answer, mean tokens of replies."""
         name = self.model if self.run is None else f"{self.run} at {self.policy}"
         head = f"{name} · task {self.task} · {drawn(self.problems, self.samples, self.split)} · {how(self.sampling)}"
+        head += "" if self.strategy is None else f" · strategy {self.strategy}"
+        tokens = "reply tokens" if self.strategy is None else "tokens"
         rows: list[tuple[str, ...]] = [
-            ("budget", "accuracy [95 %]", "unparsed", "truncated", "reply tokens", "thinking tokens")
+            ("budget", "accuracy [95 %]", "unparsed", "truncated", tokens, "thinking tokens")
         ]
         for budget, each in self.found.items():
             shares = percent(each.unparsed), percent(each.truncated)
@@ -107,6 +109,7 @@ class Result:
             "problems": self.problems,
             "attempts": self.samples,
             "seed": self.seed,
+            "strategy": self.strategy,
             **described(self.sampling),
             "budgets": [self._point(budget, each) for budget, each in self.found.items()],
         }
@@ -118,6 +121,7 @@ class Result:
             "accuracy": asdict(each.accuracy) if any(each.corrects) else None,
             "thinking_tokens": each.thinking if self.thinks else None,
             "tokens": each.tokens,
+            "latency": each.latency,
             "unparsed": each.unparsed,
             "truncated": each.truncated,
             "verdicts": each.verdicts(),

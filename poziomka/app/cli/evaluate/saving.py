@@ -36,6 +36,7 @@ def recipe_of(result: Result, task: str) -> dict[str, Any]:
             "attempts": result.samples,
             "budgets": budgets,
             **({} if result.votes is None else {"votes": result.votes}),
+            **({} if result.strategy is None else {"strategy": result.strategy}),
             **settings,
         },
     }

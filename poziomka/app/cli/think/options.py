@@ -10,7 +10,12 @@ from poziomka.core.splits import SPLITS
 def options(parser: ArgumentParser) -> None:
     """Adds the options of `poziomka think` to its argument parser."""
     add = parser.add_argument
-    add("model", metavar="MODEL", help="the folder of a run, smollm2, a folder, a .gguf file, or a name of the hub")
+    add(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="the folder of a run, smollm2, a folder, a .gguf file, or a name of the hub",
+    )
     add("--task", metavar="TASK", help="the problems, as `poziomka tasks` lists them (a run's own task)")
     add("--split", default="validation", metavar="|".join(SPLITS), help="which of its problems (validation)")
     add("--problems", type=positive, default=100, metavar="N", help="number of problems (100)")

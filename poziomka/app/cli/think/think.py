@@ -74,7 +74,7 @@ def think(given: Namespace) -> tuple[str, Sequence[str]]:
 
 def with_evaluations_options(given: Namespace) -> Namespace:
     """Returns the options with those of `poziomka evaluate` that a study does not have."""
-    absent = {"greedy": False, "votes": None, "strategy": None, "no_save": False}
+    absent = {"greedy": False, "votes": None, "strategy": None, "effort": None, "study": None, "no_save": False}
     return Namespace(**{**vars(given), **absent, "budget": [] if given.budget is None else [given.budget]})
 
 
@@ -100,6 +100,7 @@ def cell_of(folder: Path, subject: Subject, plan: Plan, judge: Scoring, say: Say
         problems=len(plan.problems),
         samples=plan.samples,
         sampling=plan.sampling,
+        seed=plan.seed,
         strategy=plan.strategy,
         thinks=subject.thinks,
         found={None: Evaluation(())},

@@ -9,10 +9,10 @@ from poziomka.core.errors import SettingsError
 from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Message, Transcript
 from poziomka.testing.fakes import ScriptedSampler
-from poziomka.thinking.effort import AgreementVotes, fit
-from poziomka.thinking.frontier import Replies
+from poziomka.thinking.agreement import AgreementVotes
 from poziomka.thinking.majority import Majority
-from tests.thinking.test_frontier import groups
+from poziomka.thinking.study.fitting import fit
+from poziomka.thinking.study.frontier import Replies
 
 PROMPT = Transcript.of([Message("user", "Which number?")])
 
@@ -52,7 +52,7 @@ def test_votes_below_one_is_refused():
             AgreementVotes(votes)
 
 
-def test_votes_are_fitted_to_where_they_help():
+def test_votes_are_fitted_to_where_they_help(groups):
     """Agreeing replies are right; disagreeing ones are right after more votes; hopeless ones never are."""
     settled, open_, hopeless = ["1"] * 8, ["1", "1", "1", "1", "2", "3", "4", "5"], ["2"] * 4 + ["3"] * 4
     pool = Replies(groups(*[settled, open_, hopeless] * 4))
@@ -64,17 +64,17 @@ def test_votes_are_fitted_to_where_they_help():
     assert found.accuracy.mean >= fixed - 0.02
 
 
-def test_a_limit_of_the_probe_adds_no_votes():
+def test_a_limit_of_the_probe_adds_no_votes(groups):
     found = fit(Replies(groups(*[["1", "2", "1", "1"]] * 4)), probe=2, most=20.0)
     assert (set(found.votes), found.tokens) == ({2}, 20.0)
 
 
-def test_no_votes_are_added_where_none_helps():
+def test_no_votes_are_added_where_none_helps(groups):
     found = fit(Replies(groups(*[["2", "3", "2", "3"]] * 4)), probe=2, most=1000.0)
     assert set(found.votes) == {2}
     assert found.accuracy.mean == 0.0
 
 
-def test_a_pool_smaller_than_the_probe_is_refused():
+def test_a_pool_smaller_than_the_probe_is_refused(groups):
     with pytest.raises(SettingsError):
         fit(Replies(groups(["1"], ["1"])), probe=2, most=10.0)

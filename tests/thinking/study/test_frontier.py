@@ -6,24 +6,8 @@ from statistics import fmean
 import pytest
 
 from poziomka.core.errors import SettingsError
-from poziomka.core.problem import Problem, Score, Verdict
-from poziomka.core.rollout import Branch, Cost, Rollout
-from poziomka.core.transcript import Author, Span, Transcript, compact
-from poziomka.thinking.frontier import Replies, agreement, by_difficulty, elected, point
-
-
-def rollout(key, number, answer, gold="1", tokens=10, spent=None):
-    """An attempt of ten tokens with an answer; None for no answer, an exclamation mark for a failed check."""
-    span = Span(Author.MODEL, answer or "", compact(range(tokens)))
-    problem = Problem.ask("toy", str(key), "?", gold)
-    score = Score.unparsed("none") if answer is None else Score.wrong(answer)
-    score = Score.right(answer) if answer == gold else score
-    score = Score.failed(Verdict.ERROR, "broken") if answer == "!" else score
-    return Rollout(f"x/{key}/{number}", problem, (Branch(Transcript((span,)), score),), spent=spent)
-
-
-def groups(*answers, **given):
-    return [[rollout(key, n, each, **given) for n, each in enumerate(row)] for key, row in enumerate(answers)]
+from poziomka.core.rollout import Cost
+from poziomka.thinking.study.frontier import Replies, agreement, by_difficulty, elected, point
 
 
 @pytest.mark.parametrize(
@@ -41,7 +25,7 @@ def test_the_most_frequent_answer_is_elected_and_the_first_of_equal_ones(votes, 
     assert elected(votes) == right
 
 
-def test_a_majority_of_a_pool_is_the_mean_over_its_orders():
+def test_a_majority_of_a_pool_is_the_mean_over_its_orders(groups):
     answers = ["1", "1", "2", "3", None]
     pool = Replies(groups(answers))
     assert pool.size == 5
@@ -52,7 +36,7 @@ def test_a_majority_of_a_pool_is_the_mean_over_its_orders():
     assert pool.majority(3) == Replies(groups(answers)).majority(3)
 
 
-def test_an_oracle_is_pass_at_k_and_bounds_every_vote():
+def test_an_oracle_is_pass_at_k_and_bounds_every_vote(groups):
     pool = Replies(groups(["1", "2", "2", "2"], ["1", "1", "2", None]))
     assert pool.oracle(1) == [0.25, 0.5]
     assert pool.oracle(2) == [pytest.approx(0.5), pytest.approx(1 - 1 / 6)]
@@ -60,7 +44,7 @@ def test_an_oracle_is_pass_at_k_and_bounds_every_vote():
         assert all(a <= b + 0.1 for a, b in zip(pool.majority(votes), pool.oracle(votes), strict=True))
 
 
-def test_a_curve_is_interpolated_and_ends_with_the_pool():
+def test_a_curve_is_interpolated_and_ends_with_the_pool(groups):
     pool = Replies(groups(["1", "2", "2", "2"]))
     one, two = pool.oracle(1), pool.oracle(2)
     assert pool.at(1.5, pool.oracle) == [pytest.approx((one[0] + two[0]) / 2)]
@@ -71,14 +55,14 @@ def test_a_curve_is_interpolated_and_ends_with_the_pool():
         pool.majority(5)
 
 
-def test_failed_checks_are_left_out_of_a_pool():
+def test_failed_checks_are_left_out_of_a_pool(groups):
     pool = Replies(groups(["1", "!", "1"]))
     assert (pool.size, pool.oracle(1)) == (2, [1.0])
     with pytest.raises(SettingsError):
         Replies(groups(["1"], ["!"]))
 
 
-def test_a_strategy_stands_beside_votes_of_equal_cost():
+def test_a_strategy_stands_beside_votes_of_equal_cost(groups):
     pool = Replies(groups(["1", "2", "3", "4"], ["1", "1", "1", "1"]))
     spent = Cost(sampled=10, judged=10.0, latency=7)
     found = point("better", groups(["1"], ["1"], spent=spent), pool)
@@ -88,13 +72,13 @@ def test_a_strategy_stands_beside_votes_of_equal_cost():
     assert found.oracle.mean == pytest.approx((0.5 + 1.0) / 2)
 
 
-def test_no_baseline_is_made_up_beyond_the_pool():
+def test_no_baseline_is_made_up_beyond_the_pool(groups):
     pool = Replies(groups(["1", "2"], ["1", "1"]))
     found = point("dear", groups(["1"], ["1"], spent=Cost(sampled=100)), pool)
     assert (found.votes, found.majority, found.gain, found.oracle) == (10.0, None, None, None)
 
 
-def test_other_problems_than_the_pools_are_refused():
+def test_other_problems_than_the_pools_are_refused(groups):
     with pytest.raises(SettingsError):
         point("other", groups(["1"]), Replies(groups(["1"], ["2"])))
 
@@ -104,7 +88,7 @@ def test_agreement_is_the_share_of_the_most_frequent_answer():
     assert agreement([None]) == agreement([]) == 0.0
 
 
-def test_each_bin_of_difficulty_has_its_own_strategy():
+def test_each_bin_of_difficulty_has_its_own_strategy(groups):
     """Easy problems agree, and a single reply is right; hard ones do not, and only the search is."""
     easy, hard = ["1", "1", "1", "1"], ["2", "3", "4", "1"]
     pool = Replies(groups(*[easy, easy, hard, hard] * 4))
@@ -117,7 +101,7 @@ def test_each_bin_of_difficulty_has_its_own_strategy():
     assert (choice.accuracy.mean, choice.tokens) == (1.0, 10.0)
 
 
-def test_a_choice_is_judged_on_problems_that_did_not_decide_it():
+def test_a_choice_is_judged_on_problems_that_did_not_decide_it(groups):
     """Which of two strategies is right is noise: the choice that fits one half fails on the other."""
     pool = Replies(groups(*[["1", "1"]] * 8))
     even = [["1"] if number % 2 else ["2"] for number in range(8)]
@@ -126,7 +110,7 @@ def test_a_choice_is_judged_on_problems_that_did_not_decide_it():
     assert choice.accuracy.mean == 0.0
 
 
-def test_strategies_that_cost_too_much_are_not_chosen():
+def test_strategies_that_cost_too_much_are_not_chosen(groups):
     pool = Replies(groups(["1"], ["1"]))
     dear = groups(["1"], ["1"], tokens=50)
     assert by_difficulty({"dear": dear, "cheap": groups(["2"], ["2"])}, pool, most=10).names == ("cheap",) * 5

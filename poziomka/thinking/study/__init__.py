@@ -1,0 +1,1 @@
+"""Computations of a study of thinking: accuracy against cost, choice by difficulty, votes fitted to agreement."""
