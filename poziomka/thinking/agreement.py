@@ -9,8 +9,8 @@ from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Transcript
+from poziomka.thinking.ensemble import Ensemble
 from poziomka.thinking.majority import Reader, answers_of, elected, last_words, votes_of
-from poziomka.thinking.pool import Pool
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class AgreementVotes(Strategy):
         problem: Problem | None = None,
     ) -> Attempt:
         """Returns an attempt with the branches of all votes, answered by the first reply with the winning answer."""
-        pool = Pool(self.inner, sampler, open_session, problem)
-        members = await pool.sample(prompt, votes_of(params, self.probe))
+        ensemble = Ensemble(self.inner, sampler, open_session, problem)
+        members = await ensemble.sample(prompt, votes_of(params, self.probe))
         total = self.votes[agreeing(list(answers_of(members, self.read).values()))]
         if total > self.probe:
-            members += await pool.sample(prompt, votes_of(params, total - self.probe, self.probe))
-        return pool.attempt(elected(members, answers_of(members, self.read), {each.index: 1.0 for each in members}))
+            members += await ensemble.sample(prompt, votes_of(params, total - self.probe, self.probe))
+        return ensemble.attempt(elected(members, answers_of(members, self.read), {each.index: 1.0 for each in members}))
 
 
 def agreeing(answers: list[str | None]) -> int:
