@@ -40,6 +40,28 @@ async def converse(
         SamplerError: the sampler cannot continue the transcript.
     """
     left = sampling.max_tokens
+    while left > 0:
+        transcript, left = await turn(sampler, session, transcript, replace(sampling, max_tokens=left), on_token)
+    return transcript
+
+
+async def turn(
+    sampler: Sampler,
+    session: Session,
+    transcript: Transcript,
+    sampling: SamplingParams,
+    on_token: OnToken | None = None,
+) -> tuple[Transcript, int]:
+    """Samples one turn of the model and appends the session's reply; the arguments are those of `converse`.
+
+    Returns:
+        (the transcript, the number of tokens left for further turns: 0 if the conversation is over).
+
+    Raises:
+        EnvironmentFailure: the session raised, or returned neither a Reply nor None.
+        SamplerError: the sampler cannot continue the transcript.
+    """
+    left = sampling.max_tokens
     with failures_of("the session"):
         waits = (Stop.PHRASE, Stop.END) if getattr(session, "after_end", False) else (Stop.PHRASE,)
     while left > 0:
@@ -47,18 +69,17 @@ async def converse(
         transcript = await sampler.extend(transcript, replace(sampling, max_tokens=left), on_token)
         left -= max(transcript.cost - before, 1)
         if transcript.stop not in waits:
-            break
+            return transcript, 0
         if transcript.stop is Stop.PHRASE and goes_on(session, transcript):
             continue
         began = time.perf_counter()
         reply = await reply_of(session, transcript)
         if reply is None:
-            break
+            return transcript, 0
         first, *more = reply.spans
         transcript += (replace(first, seconds=time.perf_counter() - began), *more)
-        if reply.done:
-            break
-    return transcript
+        return transcript, 0 if reply.done else max(left, 0)
+    return transcript, 0
 
 
 class SingleReply(Strategy):
