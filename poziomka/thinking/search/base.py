@@ -1,4 +1,4 @@
-"""Search: what all searches over steps have in common, from the request to the answer."""
+"""Search: the common part of all searches over steps, from the request to the answer."""
 
 from abc import abstractmethod
 from collections import defaultdict

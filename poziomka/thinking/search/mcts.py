@@ -88,8 +88,9 @@ class MCTS(Search):
         """Returns all complete replies, or the most visited one for the answer "visits"."""
         root = Move(tree.root)
         await self.simulate(tree, root)
-        found = [] if self.answer == "visits" else tree.finished
-        return found or await self._most_visited(tree, root)
+        if self.answer == "visits":
+            return await self._most_visited(tree, root) or tree.finished
+        return tree.finished or await self._most_visited(tree, root)
 
     async def simulate(self, tree: Tree, root: Move) -> None:
         """Runs all simulations from `root`, and fills the statistics of the moves below it."""

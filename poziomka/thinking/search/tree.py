@@ -75,7 +75,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a strategy was asked; the attributes are the arguments of `Strategy.attempt`."""
+    """The request to a search; the attributes are the arguments of `Strategy.attempt`."""
 
     sampler: Sampler
     prompt: Transcript
@@ -85,13 +85,13 @@ class Request:
 
 
 class Tree:
-    """The nodes that one attempt has sampled, and what they cost.
+    """The nodes that one attempt has sampled, and their cost.
 
     The tree of a task with an environment has a session for each node that can be continued; `close` closes them.
 
     Args:
         name: name of the search, from which seeds derive.
-        request: what the search was asked.
+        request: the request to the search.
         steps: how replies are divided into steps.
         judge: judges the nodes.
 
@@ -336,8 +336,8 @@ def _scored(branch: Branch, node: Node) -> Branch:
 
 
 def _sampled(attempt: Attempt, before: Transcript) -> int:
-    """Returns the number of tokens that an attempt sampled in all its branches after the transcript `before`."""
-    count = 0
+    """Returns the number of tokens that an attempt sampled after the transcript `before`, beside branches included."""
+    count = max(attempt.cost.sampled - Cost.of(attempt.branches).sampled, 0)
     for branch in attempt.branches:
         shared = before.cost if branch.parent is None else sum(branch.transcript.by(Author.MODEL)[: branch.fork_at])
         count += max(branch.transcript.cost - shared, 0)
