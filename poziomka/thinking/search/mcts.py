@@ -51,9 +51,9 @@ class MCTS(Search):
 
     PUCT of AlphaZero (Silver et al. 2017, arXiv 1712.01815) over steps, as in rStar-Math (Guan et al. 2025, arXiv
     2501.04519). A simulation starts at the prompt and follows the best moves. It expands a node that was visited before
-    by sampling `width` next steps, and ends at a node without visits or at a complete reply, whose value is added to
-    the statistics of all nodes that it passed. Among equals, the move of the largest prior is chosen, then the first.
-    Further answers beside those of `Search`:
+    by sampling `width` next steps, of which equal ones are one move, and ends at a node without visits or at a complete
+    reply. The value there is added to the statistics of all nodes that it passed. Among equals, the move of the largest
+    prior is chosen, then the first. Further answers beside those of `Search`:
         visits    the reply at the end of the most visited moves, completed if it is not
 
     Attributes:

@@ -10,7 +10,7 @@ from poziomka.core.environment import Session, close
 from poziomka.core.errors import EnvironmentFailure, SamplerError, TranscriptError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Cost
-from poziomka.core.rollouts.conversation import turn
+from poziomka.core.rollouts.conversation import answered, speak
 from poziomka.core.safety.failures import failures_of
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import seed_of
@@ -129,8 +129,8 @@ class Tree:
         A step that fails, or whose judgement fails, is recorded in its node, and the others continue.
 
         Args:
-            plan: (node, number of steps to sample after it) for nodes that are not done. A node that may be continued
-                once more must not be in an earlier plan, if there is an environment: its session is closed afterwards.
+            plan: (node, number of steps to sample after it) for nodes that are not done. With an environment, a node
+                can be in one plan only, except for plans that are `complete`: its session is closed afterwards.
             complete: whether to sample the whole rest of each reply instead of its next step.
             judged: whether to judge the new nodes.
 
@@ -200,9 +200,12 @@ class Tree:
         params = replace(request.params, max_tokens=parent.left, seed=self._seed(child))
         if request.open_session is not None:
             session = self._sessions[child] = self._fork(parent)
-            child.transcript, child.left = await turn(request.sampler, session, parent.transcript, params)
+            child.transcript, child.left, due = await speak(request.sampler, session, parent.transcript, params)
             child.sampled = child.latency = child.transcript.cost - parent.transcript.cost
-            child.done = child.left <= 0
+            over = not due
+            if due:  # a session that fails here leaves the turn in the node, which it cost
+                child.transcript, over = await answered(session, child.transcript)
+            child.done = over or child.left <= 0
             return
         most = min(parent.left, steps.tokens or parent.left)
         params = replace(params, max_tokens=most, stop=(*params.stop, *steps.stops))

@@ -7,6 +7,7 @@ import pytest
 from poziomka.core.environment import Reply
 from poziomka.core.errors import EnvironmentFailure
 from poziomka.core.problem import Problem, Score, Verdict
+from poziomka.core.rollout import Cost
 from poziomka.core.rollouts.collect import Collector
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import SamplingParams
@@ -138,6 +139,8 @@ def test_a_session_that_fails_ends_its_branch_only(judge, run):
     assert broken
     assert all("the floor broke" in branch.score.why for branch in broken)
     assert " 2!" not in found.branches[found.answer].transcript.text
+    assert all(branch.transcript.spans[-1].text == " 2!" for branch in broken)  # the turn that failed cost its token
+    assert Cost.of(found.branches).sampled == found.spent.sampled
     assert Line.opened == 0
 
 
