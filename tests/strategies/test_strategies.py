@@ -1,4 +1,4 @@
-"""Four strategies, each trained by the same loop: the accuracy rises over the untrained model, on three seeds."""
+"""Five strategies, each trained by the same loop: the accuracy rises over the untrained model, on three seeds."""
 
 import runpy
 from dataclasses import replace
@@ -29,7 +29,9 @@ from poziomka.models.transformer import TransformerSettings
 from poziomka.runs import Run
 from poziomka.testing import ScriptedSampler
 from poziomka.thinking.budget import Budget
+from poziomka.thinking.judge import Judge, Judgement
 from poziomka.thinking.majority import Majority
+from poziomka.thinking.search import Beam, Steps
 from poziomka.thinking.thinker import Thinker
 
 torch.set_num_threads(1)
@@ -163,6 +165,24 @@ def test_a_tree_search_whose_leaves_are_judged_trains(trained, seed):
         )
     assert [branch.parent for branch in rollout.branches] == [None, 0, 0, None, 3, 3]
     assert all(branch.score is not None for branch in rollout.branches)
+
+
+class Prefix(Judge):
+    """Judges the beginning of a reply by the symbols that are in their places."""
+
+    async def judge(self, transcripts, *, problem=None, seed=0):
+        return [Judgement(shares(problem, transcript).reward) for transcript in transcripts]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_search_guided_by_a_judge_trains(trained, seed):
+    model = trained(pairs, seed, steps=30, max_tokens=2, max_thinking_tokens=0)
+    beam = Beam(judge=Prefix(), candidates=4, width=2, steps=Steps(stops=(), tokens=1))
+    assert gain(model, beam, pairs).low > 0
+    rollouts = model.progress.run.journal("step-000030").rollouts
+    assert all(4 < rollout.cost.sampled <= 8 for rollout in rollouts)  # two steps of at most four tokens
+    given_up = [branch for rollout in rollouts for branch in rollout.branches if not branch.trainable]
+    assert {branch.score.verdict for branch in given_up} == {Verdict.TRUNCATED}
 
 
 def test_the_answer_of_a_strategy_is_streamed_and_the_rest_is_put_aside(trained):

@@ -40,6 +40,34 @@ async def converse(
         SamplerError: the sampler cannot continue the transcript.
     """
     left = sampling.max_tokens
+    while left > 0:
+        how = replace(sampling, max_tokens=left)
+        transcript, left, due = await speak(sampler, session, transcript, how, on_token)
+        if not due:
+            break
+        transcript, over = await answered(session, transcript)
+        if over:
+            break
+    return transcript
+
+
+async def speak(
+    sampler: Sampler,
+    session: Session,
+    transcript: Transcript,
+    sampling: SamplingParams,
+    on_token: OnToken | None = None,
+) -> tuple[Transcript, int, bool]:
+    """Samples one turn of the model, to which the session may reply; the arguments are those of `converse`.
+
+    Returns:
+        (the transcript with the turn, the number of tokens left, whether the session replies to the turn).
+
+    Raises:
+        EnvironmentFailure: the session raised.
+        SamplerError: the sampler cannot continue the transcript.
+    """
+    left = sampling.max_tokens
     with failures_of("the session"):
         waits = (Stop.PHRASE, Stop.END) if getattr(session, "after_end", False) else (Stop.PHRASE,)
     while left > 0:
@@ -47,18 +75,25 @@ async def converse(
         transcript = await sampler.extend(transcript, replace(sampling, max_tokens=left), on_token)
         left -= max(transcript.cost - before, 1)
         if transcript.stop not in waits:
-            break
-        if transcript.stop is Stop.PHRASE and goes_on(session, transcript):
-            continue
-        began = time.perf_counter()
-        reply = await reply_of(session, transcript)
-        if reply is None:
-            break
-        first, *more = reply.spans
-        transcript += (replace(first, seconds=time.perf_counter() - began), *more)
-        if reply.done:
-            break
-    return transcript
+            return transcript, left, False
+        if transcript.stop is not Stop.PHRASE or not goes_on(session, transcript):
+            return transcript, left, True
+    return transcript, left, False
+
+
+async def answered(session: Session, transcript: Transcript) -> tuple[Transcript, bool]:
+    """Returns (the transcript with the session's reply to the model's turn, whether the conversation is over).
+
+    Raises:
+        EnvironmentFailure: the session raised, or returned neither a Reply nor None.
+    """
+    began = time.perf_counter()
+    reply = await reply_of(session, transcript)
+    if reply is None:
+        return transcript, True
+    first, *more = reply.spans
+    spans = (replace(first, seconds=time.perf_counter() - began), *more)
+    return transcript + spans, reply.done
 
 
 class SingleReply(Strategy):
