@@ -365,14 +365,7 @@ def _exported(model: Architecture) -> dict[str, nn.Parameter]:
 
 # ------------------------------------------------------------------------------------------------------ checkpoints
 def save_learned(folder: Path, model: Architecture, tokenizer: Tokenizer, base: str = "") -> None:
-    """Saves the trained weights: a PEFT folder if the model has adapters, else the whole model.
-
-    Args:
-        folder: folder to write, in the Hugging Face layout.
-        model: the model, with or without adapters.
-        tokenizer: the model's tokenizer, saved beside the weights.
-        base: name or path of the model under the adapters, for PEFT's adapter_config.json; "" if unknown.
-    """
+    """Saves the trained weights: a PEFT folder, which names the model `base`, if the model has adapters; else all."""
     if has_adapters(model):
         save_peft(folder, model, base)
         tokenizer.save(folder)

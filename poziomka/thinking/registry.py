@@ -27,6 +27,7 @@ from poziomka.thinking.judge import Judge
 from poziomka.thinking.majority import Majority, Reader
 from poziomka.thinking.parallel import AdaptiveConsistency, BestOf
 from poziomka.thinking.revise import EnvironmentFeedback, Feedback, Revise, ScorerFeedback, SelfCritique
+from poziomka.thinking.search import DVTS, MCTS, Beam, ParticleFilter, Rebase, Steps, ValueGuided
 
 Part = Judge | Feedback
 T = TypeVar("T")
@@ -136,6 +137,24 @@ PARTS: dict[str, Part] = {
 NEEDED = {"certainty": "a sampler", "exact": "a task's scorer", "scorer": "a task's scorer"}  # by `parts_of`
 
 
+SEARCHES = {  # by name: class, first field, what it does, aliases
+    "beam": (
+        Beam,
+        "candidates",
+        "beginnings of which a judge keeps the best, step by step",
+        ("beam_search",),
+    ),
+    "dvts": (DVTS, "candidates", "independent beams, each of which keeps its best step", ("diverse_tree_search",)),
+    "rebase": (Rebase, "budget", "children of a step in proportion to its value", ("reward_balanced_search",)),
+    "particles": (ParticleFilter, "particles", "beginnings resampled by their values", ("particle_filtering", "smc")),
+    "mcts": (MCTS, "simulations", "Monte-Carlo tree search with PUCT", ("tree_search", "puct")),
+    "guided": (ValueGuided, "width", "each step chosen by policy and value", ("value_guided", "q_star")),
+}
+STEPS = {"paragraph": ("\n\n",), "line": ("\n",), "sentence": (". ", "\n")}  # by name: strings that end a step
+STRATEGIES |= {
+    name: Row(made, first, about, aliases, {"n": first}, {"judge": "logprobs"})
+    for name, (made, first, about, aliases) in SEARCHES.items()
+}
 GOLD = ("exact", "scorer")  # judges and feedback that use gold answers
 
 
@@ -258,7 +277,7 @@ def _demand_all(name: str, row: Row, values: Mapping[str, object]) -> None:
 def _is_writable(key: str, hint: object) -> bool:
     """Returns whether a field's value can be written: a number, a choice, a word, a judge, feedback, or the reader."""
     kinds = set(_kinds(hint))
-    wide = hint == tuple[int, ...] or get_origin(hint) is Literal
+    wide = hint in (tuple[int, ...], Steps) or get_origin(hint) is Literal
     return wide or key == "read" or bool(kinds & {int, float, str, Judge, Feedback})
 
 
@@ -280,6 +299,8 @@ def _value(name: str, text: str, hint: object, parts: Mapping[str, Part]) -> obj
         return _part(name, text.strip(), parts, Judge if Judge in kinds else Feedback)
     if name.endswith(":read"):
         return AnswerOf(_among(name, text.strip(), READERS))
+    if hint is Steps:
+        return Steps(stops=STEPS[text]) if text in STEPS else Steps(stops=(), tokens=int(_number(name, text, int)))
     if hint == tuple[int, ...]:
         return tuple(int(_number(name, one, int)) for one in text.split("-"))
     if get_origin(hint) is Literal:
