@@ -23,9 +23,9 @@ def merge(attempts: Sequence[Transcript]) -> str:
     """Returns the request to merge attempts at a problem into a better one, which quotes them in order."""
     quoted = "\n\n".join(f"Attempt {number}:\n{written_out(reply)}" for number, reply in enumerate(attempts, 1))
     return (
-        f"Here are {len(attempts)} attempts at this problem. Some may be wrong, in part or as a whole. Keep the steps "
-        "that you can confirm, correct the mistakes, and solve the problem again from its beginning. End with the "
-        f"answer in the form that the problem asks for.\n\n{quoted}"
+        "Here is what was tried at this problem. Each attempt may be wrong, in part or as a whole. Keep the steps that "
+        "you can confirm, correct the mistakes, and solve the problem again from its beginning. End with the answer in "
+        f"the form that the problem asks for.\n\n{quoted}"
     )
 
 

@@ -95,7 +95,7 @@ def test_branches_of_rounds_are_compared_with_one_another():
 def test_the_prompt_shows_thoughts_and_answers_without_tags():
     found = made(SelfAggregation(1, 1, 1), ScriptedSampler(["<think> b c </think> 7", "8"]))
     text = found.branches[1].transcript.spans[0].text
-    assert text.startswith(" What?\n\nHere are 1 attempts")
+    assert text.startswith(" What?\n\nHere is what was tried")
     assert text.endswith("Attempt 1:\nb c\n7")
 
 

@@ -11,7 +11,7 @@ from poziomka.core.rollout import Cost
 from poziomka.core.rollouts.collect import Collector
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler, SamplingParams
-from poziomka.core.transcript import Author, Span, Stop, Transcript
+from poziomka.core.transcript import Author, Span, Stop, Transcript, compact, compact_floats
 from poziomka.testing import ScriptedSampler
 from poziomka.thinking import Budget, Continue, Majority
 
@@ -114,6 +114,38 @@ def test_an_endpoint_of_text_is_continued_too():
 
     found = asyncio.run(Continue(2).attempt(Textual(), QUESTION, SamplingParams()))
     assert (found.branches[0].transcript.answer, found.cost.sampled) == ("2", 4 + 2 + 3)
+
+
+class Subwords(Sampler):
+    """A sampler whose "</think>" is several tokens, the first of which begins with other text."""
+
+    words = ("<think>", " b", ".</", "think", ">", " Wait", " no", " 7")
+    thought = (0, 1, 2, 3, 4)
+    answer = (6, 2, 3, 4, 7)
+
+    def decode(self, tokens):
+        return "".join(self.words[token] for token in tokens)
+
+    async def extend(self, transcript, sampling, on_token=None):
+        spans = [replace(span, tokens=compact([5])) if span.tokens is None else span for span in transcript]
+        said = self.answer if any(span.author is Author.FORCED for span in spans) else self.thought
+        stops = [end for end in range(1, len(said) + 1) for stop in sampling.stop if stop in self.decode(said[:end])]
+        said = said[: min(stops, default=len(said))]
+        stop = Stop.PHRASE if stops else Stop.END
+        span = Span(Author.MODEL, self.decode(said), compact(said), compact_floats([-1.0] * len(said)), stop)
+        return replace(transcript, spans=(*spans, span))
+
+
+def test_a_closing_of_several_tokens_is_replaced_whole():
+    prompt = Transcript((Span(Author.USER, " What?", compact([9])),), "t")
+    found = asyncio.run(Continue(1).attempt(Subwords(), prompt, SamplingParams()))
+    (branch,) = found.branches
+    assert [list(span.tokens) for span in branch.transcript] == [[9], [0, 1], [5], [6, 2, 3, 4, 7]]
+    assert [len(span.logprobs) for span in branch.transcript if span.author is Author.MODEL] == [2, 5]
+    (tried,) = branch.transcript.tried
+    assert (list(tried.spans[0].tokens), tried.spans[0].text, tried.fork_at) == ([2, 3, 4], ".</think>", 3)
+    assert branch.transcript.text == " What?<think> b Wait no.</think> 7"
+    assert found.cost == Cost(sampled=2 + 3 + 5, read=1 + 1, latency=10)
 
 
 def test_a_rollout_keeps_the_cost_of_replaced_tokens():
