@@ -133,7 +133,7 @@ class Engine:
             TranscriptError: the request has no tokens, or a token id outside the model's vocabulary.
             SamplerError: the engine has released its weights.
         """
-        self._demand_awake()
+        self.demand_awake()
         if not request.tokens:
             message = "a request needs at least one token to go on from: received none"
             raise TranscriptError(message)
@@ -189,14 +189,15 @@ class Engine:
             self.cache.clear()
             self.model.rest()
 
-    def _demand_awake(self) -> None:
+    def demand_awake(self) -> None:
+        """Raises SamplerError if the engine has released its weights."""
         if self.resting:
             message = "the engine has given back the memory of its weights: load weights first"
             raise SamplerError(message)
 
     def weights(self) -> dict[str, Tensor]:
         """Returns the current weights by their names in the model's state dict."""
-        self._demand_awake()
+        self.demand_awake()
         return unpacked(self.model)
 
     @torch.inference_mode()
@@ -268,9 +269,9 @@ class Engine:
             Cuts.of(settings, vocabulary, device),
         )
         tokens = [row.forced[0] if row.forced else token for row, token in zip(rows, chosen.tolist(), strict=True)]
-        return tokens, self._finite(logprobs.tolist())
+        return tokens, self.finite(logprobs.tolist())
 
-    def _finite(self, logprobs: list[float]) -> list[float]:
+    def finite(self, logprobs: list[float]) -> list[float]:
         """Returns the log-probabilities unchanged if none is NaN, which NaN or infinite logits cause.
 
         Raises:
@@ -359,7 +360,7 @@ class Engine:
             TranscriptError: the sequence is longer than the model's context.
             SamplerError: the logits are not finite, or the engine has released its weights.
         """
-        self._demand_awake()
+        self.demand_awake()
         if self.model.context is not None and len(tokens) > self.model.context:
             message = (
                 f"a transcript of {len(tokens)} tokens cannot be scored by a model that reads {self.model.context}"
@@ -367,7 +368,7 @@ class Engine:
             raise TranscriptError(message)
         ids = torch.tensor(tokens, dtype=torch.long, device=self.model.device).unsqueeze(0)
         logprobs = torch.log_softmax(self.model.logits(self.model(ids)[0, :-1]) / (temperature or 1.0), -1)
-        return [0.0, *self._finite(logprobs.gather(1, ids[0, 1:, None]).squeeze(1).tolist())]
+        return [0.0, *self.finite(logprobs.gather(1, ids[0, 1:, None]).squeeze(1).tolist())]
 
 
 Plan = tuple[bytes, int]  # a prompt's token ids as bytes, and how many of its tokens the prefix cache has

@@ -1,9 +1,10 @@
 """Thinker: a strategy behind the sampler interface, for evaluation, chat and serving."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.core.sampler import Capabilities, OnToken, Sampler, SamplingParams
+from poziomka.core.sampler import Capabilities, NextTokens, OnToken, Sampler, SamplingParams
 from poziomka.core.strategy import Strategy
 from poziomka.core.transcript import Author, Span, Transcript, Tried
 
@@ -55,6 +56,10 @@ class Thinker(Sampler):
     async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
         """Returns the inner sampler's log-probability of each token of a transcript; see Sampler.score."""
         return await self.sampler.score(transcript, temperature)
+
+    async def next_logprobs(self, transcript: Transcript, texts: Sequence[str]) -> NextTokens:
+        """Returns the inner sampler's log-probabilities of next tokens; see Sampler.next_logprobs."""
+        return await self.sampler.next_logprobs(transcript, texts)
 
 
 def _written(transcript: Transcript) -> list[Span]:
