@@ -83,9 +83,7 @@ def test_requests_for_next_tokens_and_for_replies_do_not_disturb_each_other():
     sampler, params = local(), SamplingParams(max_tokens=5, seed=3)
 
     async def both():
-        return await asyncio.gather(
-            sampler.extend(asked(" 1 2"), params), sampler.next_logprobs(asked(" 1 2"), ["3"])
-        )
+        return await asyncio.gather(sampler.extend(asked(" 1 2"), params), sampler.next_logprobs(asked(" 1 2"), ["3"]))
 
     reply, found = asyncio.run(both())
     assert reply.tokens == asyncio.run(sampler.extend(asked(" 1 2"), params)).tokens
