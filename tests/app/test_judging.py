@@ -32,7 +32,7 @@ FORM = VerdictForm("outcome", "?", ("no", "yes"))
 BINS = VerdictForm("value", "?", ("0", "1", "2", "3"))
 QUICK = OptimizerSettings(learning_rate=3e-3, warmup_steps=5, decay_ratio=0.5)
 SETTINGS = JudgeSettings(
-    problems=60, attempts=4, held_out=30, max_tokens=8, steps=160, labels_per_step=32, optimizer=QUICK
+    problems=150, attempts=4, held_out=30, max_tokens=8, steps=200, labels_per_step=64, optimizer=QUICK
 )
 
 

@@ -167,7 +167,7 @@ def _taught(model: Model, verdicts: Verdicts, form: VerdictForm, folder: Path) -
     if settings.lora is not None:
         attach(weights, settings.lora, seed_of("adapters", settings.seed))
     learner = Learner(weights, settings, seed=settings.seed)
-    recipe = {"kind": "judge", "form": form.plain(), "settings": plain(settings)}
+    recipe = {"kind": "judge", "model": model.name, "form": form.plain(), "settings": plain(settings)}
     with Run.open(folder / RUN, recipe) as run:
         progress = TrainingSession(run, learner, model.tokenizer)
         progress.again = "the call that began it"
