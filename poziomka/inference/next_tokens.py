@@ -19,6 +19,7 @@ from poziomka.inference.engine import LEAST_ROWS, READ_AT_ONCE, Engine
 from poziomka.models.cache import Memory
 
 SHARED = 16  # fewest tokens that are worth a node of their own
+HELD = 65_536  # tokens of a batch's decode cache, those before the nodes included
 
 
 @dataclass(eq=False, slots=True)
@@ -118,12 +119,19 @@ def _shared(sequences: Sequence["array[int]"]) -> int:
 
 
 def _chunks(nodes: Iterable[Node]) -> list[list[Node]]:
-    """Divides nodes into batches of similar lengths and at most 16,384 tokens, padding included."""
+    """Divides nodes into batches of similar lengths.
+
+    A batch reads at most 16,384 tokens, padding included, and its decode cache has at most HELD tokens; a larger node
+    is a batch of its own.
+    """
     chunks: list[list[Node]] = []
+    held = 0  # longest sequence of the last chunk, the tokens before its node included
     for node in sorted(nodes, key=lambda node: node.end - node.start):
-        longest = node.end - node.start  # of the chunk, because nodes are sorted
-        if not chunks or longest * (len(chunks[-1]) + 1) > READ_AT_ONCE:
+        longest, rows = node.end - node.start, len(chunks[-1]) + 1 if chunks else 1  # nodes are sorted
+        held = max(held, node.start + longest)
+        if not chunks or longest * rows > READ_AT_ONCE or held * rows > HELD:
             chunks.append([])
+            held = node.start + longest
         chunks[-1].append(node)
     return chunks
 

@@ -15,6 +15,7 @@ from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.verdict_form import VerdictForm
 from poziomka.core.task import Task
+from poziomka.core.transcript import Author, Span, Stop, Transcript
 from poziomka.learning.loops.judge import JudgeSettings
 from poziomka.learning.optim.optimizers import OptimizerSettings
 from poziomka.models.checkpoints.weights import build_model, save_model
@@ -178,6 +179,33 @@ def test_what_cannot_become_a_judge_is_refused(model, tmp_path):
     with pytest.raises(TaskError):
         train_judge(broken, policy, tmp_path / "4", model=model, form=FORM, settings=few())
     assert not any((tmp_path / str(number)).exists() for number in range(1, 5))
+
+
+def test_a_folder_with_other_files_is_not_overwritten(model):
+    with pytest.raises(SettingsError):
+        train_judge(FIRST, ScriptedSampler(guess), model.source, model=model, form=FORM, settings=few())
+    assert not (model.source / "judge.json").exists()
+
+
+def test_a_value_model_learns_how_often_a_step_succeeds(model, tmp_path):
+    def hesitant(transcript, sampling):  # right in 3 of 4 cases after "a ;", never after "b ;"
+        draw = random.Random(f"{transcript.text} {sampling.seed}")
+        first, last = transcript.text.split()[0], transcript.reply.split()[-2:-1]
+        if not last:
+            return f" {draw.choice('ab')} ; {first}"
+        return f" {first}" if last == ["a"] and draw.random() < 0.75 else " 0"
+
+    policy = ScriptedSampler(hesitant)
+    settings = replace(
+        SETTINGS, problems=25, held_out=10, steps=60, labels_per_step=16, delimiter=" ;", continuations=16
+    )
+    found = train_judge(FIRST, policy, tmp_path / "steps", model=model, form=BINS, settings=settings)
+    prompt = Transcript.of(FIRST.problem("test", 0).prompt)
+    steps = [prompt + Span(Author.MODEL, f" {letter} ;", stop=Stop.PHRASE) for letter in "ab"]
+    good, bad = (each.value for each in asyncio.run(found.judge.judge(steps)))
+    assert good == pytest.approx(0.75, abs=0.2)
+    assert bad == pytest.approx(0.125, abs=0.1)  # centre of the lowest of four bins
+    assert found.step_quality.auc.mean > 0.8
 
 
 def test_a_folder_without_a_judge_is_refused(model, tmp_path):

@@ -79,6 +79,20 @@ def test_equal_transcripts_are_read_once_and_short_prefixes_again():
     assert [each.read for each in found] == [4, 0, 0, 4]
 
 
+def test_batches_are_bounded_in_tokens_that_are_read_and_held(monkeypatch):
+    sampler = local()
+    head = " 1" * (2 * SHARED)
+    prompts = [asked(head + f" {digit} {digit}" * length) for digit in range(2, 6) for length in (1, 5)]
+    whole = together(sampler, prompts, ["3"])
+    for bound, most in (("HELD", 60), ("READ_AT_ONCE", 12)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"poziomka.inference.next_tokens.{bound}", most)
+            found = together(sampler, prompts, ["3"])
+        assert [each.read for each in found] == [each.read for each in whole]
+        for one, other in zip(found, whole, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
+
+
 def test_requests_for_next_tokens_and_for_replies_do_not_disturb_each_other():
     sampler, params = local(), SamplingParams(max_tokens=5, seed=3)
 

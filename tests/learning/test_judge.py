@@ -16,6 +16,7 @@ from poziomka.core.sampler import SamplingParams
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Message, Span, Transcript
 from poziomka.learning.loops.judge import JudgeSettings, Verdicts, demand_words, labels_of, teach
+from poziomka.learning.objectives.kl import DivergenceSettings
 from poziomka.learning.samples.verdict_labels import StepLabels, outcome_labels, verdict_lesson
 from poziomka.learning.samples.weighting import imitation_examples
 from poziomka.learning.session import TrainingSession
@@ -195,8 +196,12 @@ def test_what_cannot_be_a_lesson_is_left_out_and_counted(vocabulary, open_run, l
     assert len([note for note in run.notes if "left out" in note]) == 2
 
 
-def test_a_judge_is_trained_without_divergence(vocabulary, open_run, learner_of, build):
+def test_every_lesson_counts_by_its_verdict_alone_and_a_divergence_is_refused(vocabulary, open_run, learner_of, build):
     verdicts = Verdicts(labels(3, 3), vocabulary, FORM, JudgeSettings(steps=1), None)
+    pulled = {"kl": DivergenceSettings(kind="reverse", weight=1.0)}
+    held = learner_of(build(len(vocabulary.tokenizer)), reference=build(len(vocabulary.tokenizer)), learner=pulled)
+    with pytest.raises(SettingsError):
+        teach(TrainingSession(open_run("held"), held, vocabulary.tokenizer), verdicts)
     session = TrainingSession(open_run(), learner_of(build(len(vocabulary.tokenizer))), vocabulary.tokenizer)
     teach(session, verdicts)
     (line,) = session.run.metrics()

@@ -82,7 +82,8 @@ def train_judge(
         settings: numbers of problems, replies and steps, optimizer, adapters; None for the defaults.
 
     Raises:
-        SettingsError: the words of the form are not single tokens, or a setting cannot be used.
+        SettingsError: the words of the form are not single tokens, the folder has other files, or a setting cannot be
+            used.
         LearningError: all labels have the same verdict, or a loss is not finite.
         TaskError: no held-out reply could be scored.
         PoziomkaError: the task or a model cannot be used.
@@ -90,6 +91,7 @@ def train_judge(
     """
     task = task_named(task) if isinstance(task, str) else task
     settings, folder = settings or JudgeSettings(), Path(folder)
+    _demand_own(folder)
     policy = load(policy) if isinstance(policy, str) else policy
     learner = _chosen(policy, model)
     sampler = policy if isinstance(policy, Sampler) else policy.sampler()
@@ -127,6 +129,13 @@ def load_judge(folder: str | Path) -> LearnedJudge:
         message = f"{folder / FILE} must have a precision and template_variables: received {saved!r:.120}"
         raise SettingsError(message)
     return LearnedJudge(_silent(load(folder, precision=precision, template_variables=variables)).sampler(), form)
+
+
+def _demand_own(folder: Path) -> None:
+    """Raises SettingsError if the folder has something else than a judge, which its weights would overwrite."""
+    if folder.exists() and not (folder / RUN).is_dir() and (not folder.is_dir() or any(folder.iterdir())):
+        message = f"the folder of a judge must be new, or of the same judge: {folder} has other files; give another"
+        raise SettingsError(message)
 
 
 def _chosen(policy: Sampler | Model, model: Model | str | None) -> Model:
