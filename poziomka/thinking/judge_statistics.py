@@ -73,7 +73,7 @@ def reliability(judged: Sequence[Judged], bins: int = BINS) -> list[Reliability]
 def calibration_error(judged: Sequence[Judged], bins: int = BINS) -> float:
     """Returns the expected calibration error: the mean over replies of |mean value - share correct| of their bin.
 
-    Guo et al. 2017 (arXiv 1706.04599), equation 5, with bins of equal width; NaN without judged transcripts.
+    Guo et al. 2017 (arXiv 1706.04599), with bins of equal width; NaN without judged transcripts.
     """
     return float(Columns.of([judged]).calibration_error(np.ones((1, 1)), bins)[0])
 

@@ -2,7 +2,7 @@
 
     outcome   1 if the scorer accepts the reply, else 0
     value     of the first steps of a reply: the share, of k continuations that the policy samples, that the scorer
-              accepts (the soft estimate of Math-Shepherd, Wang et al. 2023, arXiv 2312.08935, equation 4)
+              accepts (the soft estimate of Math-Shepherd, Wang et al. 2023, arXiv 2312.08935)
 
 A check that failed is no label. A step ends with a delimiter, as in the searches over steps; a reply without one is a
 single step.
