@@ -89,11 +89,12 @@ class Capabilities:
     Attributes:
         token_ids: whether the spans of its transcripts have token ids.
         logprobs: whether the spans by the model have the log-probability of each sampled token.
-        scoring: whether `Sampler.score` is supported.
+        scoring: whether `Sampler.score` and `Sampler.next_logprobs` are supported.
         context: maximum length of a transcript, in tokens; None for no limit or an unknown one.
         dtype: lowest precision in which weights are multiplied, "bfloat16" for example; None if unknown.
         parameters: number of the model's parameters, by which its tokens are compared with those of another model; None
             if unknown.
+        tokenizer: fingerprint of the tokenizer of its transcripts, `Transcript.tokenizer`; None if unknown.
     """
 
     token_ids: bool = False
@@ -102,6 +103,21 @@ class Capabilities:
     context: int | None = None
     dtype: str | None = None
     parameters: int | None = None
+    tokenizer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NextTokens:
+    """Log-probabilities of some candidates for the next token of a transcript.
+
+    Attributes:
+        logprobs: natural log-probability of each candidate at temperature 1, in the order of the request.
+        read: number of tokens that the model read for this result. A prefix that concurrent requests share counts in
+            only one of them if the sampler read it once.
+    """
+
+    logprobs: tuple[float, ...]
+    read: int
 
 
 class Sampler(ABC):
@@ -186,6 +202,22 @@ class Sampler(ABC):
             SamplerError: this sampler cannot decode token ids.
         """
         message = f"{type(self).__name__} cannot decode {len(tokens)} token ids; use a local sampler"
+        raise SamplerError(message)
+
+    async def next_logprobs(self, transcript: Transcript, texts: Sequence[str]) -> NextTokens:
+        """Returns the log-probabilities of candidates for the next token, from one forward pass.
+
+        They are those that `score` returns for the transcript followed by each candidate.
+
+        Args:
+            transcript: the prompt, or a conversation so far; the candidates begin the model's next reply.
+            texts: the candidates, each the text of one token, "yes" for example.
+
+        Raises:
+            TranscriptError: the transcript cannot be continued: too long, or tokens of another tokenizer.
+            SamplerError: this sampler cannot score, or a text is not one token of its tokenizer.
+        """
+        message = f"{type(self).__name__} has no log-probabilities of next tokens; use a local sampler"
         raise SamplerError(message)
 
 

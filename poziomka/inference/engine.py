@@ -134,7 +134,7 @@ class Engine:
             TranscriptError: the request has no tokens, or a token id outside the model's vocabulary.
             SamplerError: the engine has released its weights.
         """
-        self._demand_awake()
+        self.demand_awake()
         if not request.tokens:
             message = "a request needs at least one token to go on from: received none"
             raise TranscriptError(message)
@@ -190,14 +190,15 @@ class Engine:
             self.cache.clear()
             self.model.rest()
 
-    def _demand_awake(self) -> None:
+    def demand_awake(self) -> None:
+        """Raises SamplerError if the engine has released its weights."""
         if self.resting:
             message = "the engine has given back the memory of its weights: load weights first"
             raise SamplerError(message)
 
     def weights(self) -> dict[str, Tensor]:
         """Returns the current weights by their names in the model's state dict."""
-        self._demand_awake()
+        self.demand_awake()
         return unpacked(self.model)
 
     @torch.inference_mode()
@@ -269,9 +270,9 @@ class Engine:
             Cuts.of(settings, vocabulary, device),
         )
         tokens = [row.forced[0] if row.forced else token for row, token in zip(rows, chosen.tolist(), strict=True)]
-        return tokens, self._finite(logprobs.tolist())
+        return tokens, self.finite(logprobs.tolist())
 
-    def _finite(self, logprobs: list[float]) -> list[float]:
+    def finite(self, logprobs: list[float]) -> list[float]:
         """Returns the log-probabilities unchanged if none is NaN, which NaN or infinite logits cause.
 
         Raises:
@@ -354,8 +355,8 @@ class Engine:
             TranscriptError: the sequence is longer than the model's context.
             SamplerError: the logits are not finite, or the engine has released its weights.
         """
-        self._demand_awake()
-        return self._finite(logprobs(self.model, tokens, temperature))
+        self.demand_awake()
+        return self.finite(logprobs(self.model, tokens, temperature))
 
     def certainty(self, tokens: Sequence[int], temperature: float = 1.0) -> list[float]:
         """Returns the model's certainty at each token, in nats; 0 for the first. See `Sampler.certainty`.
@@ -364,8 +365,8 @@ class Engine:
             TranscriptError: the sequence is longer than the model's context.
             SamplerError: the logits are not finite, or the engine has released its weights.
         """
-        self._demand_awake()
-        return self._finite(certainties(self.model, tokens, temperature))
+        self.demand_awake()
+        return self.finite(certainties(self.model, tokens, temperature))
 
 
 Plan = tuple[bytes, int]  # a prompt's token ids as bytes, and how many of its tokens the prefix cache has

@@ -100,7 +100,8 @@ class LlamaCppSampler(Sampler):
     @property
     def capabilities(self) -> Capabilities:
         """Features of this sampler: token ids, log-probabilities and the context; it does not score."""
-        return Capabilities(token_ids=True, logprobs=True, context=self.context)
+        fingerprint = self.chat.tokenizer.fingerprint
+        return Capabilities(token_ids=True, logprobs=True, context=self.context, tokenizer=fingerprint)
 
     async def extend(
         self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None

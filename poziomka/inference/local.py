@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from poziomka.core.errors import SamplerError
-from poziomka.core.sampler import Capabilities, OnToken, Sampler, SamplingParams
+from poziomka.core.errors import ModelError, SamplerError
+from poziomka.core.sampler import Capabilities, NextTokens, OnToken, Sampler, SamplingParams
 from poziomka.core.transcript import Transcript
 from poziomka.inference.engine import Engine, EngineLimits
+from poziomka.inference.next_tokens import Probe, answer, demand_readable
 from poziomka.inference.sequence import Piece, Request
 from poziomka.inference.spans import marks_of, read_by, spans_of, thought_in
 from poziomka.models.base import Architecture
@@ -47,7 +48,8 @@ class LocalSampler(Sampler):
         self.engine = Engine(model, marks_of(tokenizer), tokenizer.decode, policy, limits)
         self._pump: asyncio.Task[None] | None = None
         self._asked = 0
-        self._asking: set[asyncio.Future[list[Piece]]] = set()
+        self._asking: set[asyncio.Future[Any]] = set()
+        self._probes: list[Probe] = []
 
     @property
     def policy(self) -> str:
@@ -71,6 +73,7 @@ class LocalSampler(Sampler):
             context=self.context,
             dtype=str(coarsest).removeprefix("torch."),
             parameters=sum(weight.numel() for weight in weights),
+            tokenizer=self.chat.tokenizer.fingerprint,
         )
 
     async def extend(
@@ -114,10 +117,14 @@ class LocalSampler(Sampler):
 
     async def _run(self) -> None:
         """Steps the engine until all requests are finished; a failing step raises its error in all pending requests."""
-        while self.engine.busy:
+        while self.engine.busy or self._probes:
             await self._settle()
             try:
-                self.engine.step()
+                if self._probes:
+                    probes, self._probes = self._probes, []
+                    answer(self.engine, probes)
+                if self.engine.busy:
+                    self.engine.step()
             except Exception as error:  # noqa: BLE001 any error must reach the pending requests
                 self.engine.forget()
                 for future in self._asking:
@@ -148,6 +155,40 @@ class LocalSampler(Sampler):
     def decode(self, tokens: Sequence[int]) -> str:
         """Returns the text of token ids, decoded as the middle of a longer text."""
         return self.chat.tokenizer.decode(tokens)
+
+    async def next_logprobs(self, transcript: Transcript, texts: Sequence[str]) -> NextTokens:
+        """Returns the log-probabilities of candidates for the next token; see `Sampler.next_logprobs`.
+
+        Concurrent requests are computed in one batch, and long prefixes that they share are read once.
+        """
+        tokens = self.read(transcript).tokens
+        candidates = tuple(map(self._token_of, texts))
+        future: asyncio.Future[NextTokens] = asyncio.get_running_loop().create_future()
+
+        def finish(found: NextTokens) -> None:
+            if not future.done():
+                future.set_result(found)
+
+        probe = Probe(tokens, candidates, finish)
+        demand_readable(self.engine, probe)
+        self._probes.append(probe)
+        self._asking.add(future)
+        self._wake()
+        try:
+            return await future
+        finally:
+            self._asking.discard(future)
+
+    def _token_of(self, text: str) -> int:
+        """Returns the token id of a text; raises SamplerError if it is not one token."""
+        try:
+            tokens = self.chat.tokenizer.encode(text)
+        except ModelError as error:
+            raise SamplerError(str(error)) from error
+        if len(tokens) != 1:
+            message = f"a candidate for the next token is one token: {text!r} is {len(tokens)}; give a shorter word"
+            raise SamplerError(message)
+        return tokens[0]
 
     def read(self, transcript: Transcript) -> Transcript:
         """Returns the transcript with tokens on every span, as `extend` continues it.

@@ -7,7 +7,7 @@ from typing import Any
 from zlib import crc32
 
 from poziomka.core.errors import SamplerError, SettingsError
-from poziomka.core.sampler import Capabilities, OnToken, Sampler, SamplingParams
+from poziomka.core.sampler import Capabilities, NextTokens, OnToken, Sampler, SamplingParams
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript, compact, compact_floats
 
 Script = Sequence[str] | Callable[[Transcript, SamplingParams], str]
@@ -65,7 +65,7 @@ class ScriptedSampler(Sampler):
     @property
     def capabilities(self) -> Capabilities:
         """Token ids, log-probabilities and scoring; no dtype and no limit of the context."""
-        return Capabilities(token_ids=True, logprobs=True, scoring=True)
+        return Capabilities(token_ids=True, logprobs=True, scoring=True, tokenizer=TOKENIZER)
 
     async def extend(
         self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None
@@ -119,6 +119,20 @@ class ScriptedSampler(Sampler):
             message = f"this script has no token {unknown[0]}; decode tokens that it read or wrote"
             raise SamplerError(message)
         return "".join(self._words[token] for token in tokens)
+
+    async def next_logprobs(self, transcript: Transcript, texts: Sequence[str]) -> NextTokens:
+        """Returns the log-probabilities that `score` returns for the transcript followed by each text.
+
+        Raises:
+            SamplerError: the transcript has tokens of another tokenizer, or a text is not one word.
+        """
+        tokens = _read(transcript).tokens
+        for text in texts:
+            if pieces(text) != [text]:
+                message = f"a candidate for the next token is one token: received {text!r}; give one word"
+                raise SamplerError(message)
+        before = tokens[-1] if tokens else None
+        return NextTokens(tuple(_logprob(before, token_of(text), 1.0) for text in texts), len(tokens))
 
     async def load_weights(self, version: str, weights: Mapping[str, Any]) -> None:
         """Records `version`; the weights are ignored."""

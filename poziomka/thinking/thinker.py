@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.core.sampler import Capabilities, OnToken, Sampler, SamplingParams
+from poziomka.core.sampler import Capabilities, NextTokens, OnToken, Sampler, SamplingParams
 from poziomka.core.strategy import Strategy
 from poziomka.core.transcript import Author, Span, Transcript, Tried
 
@@ -64,6 +64,10 @@ class Thinker(Sampler):
     def decode(self, tokens: Sequence[int]) -> str:
         """Returns the inner sampler's text of token ids."""
         return self.sampler.decode(tokens)
+
+    async def next_logprobs(self, transcript: Transcript, texts: Sequence[str]) -> NextTokens:
+        """Returns the inner sampler's log-probabilities of next tokens; see Sampler.next_logprobs."""
+        return await self.sampler.next_logprobs(transcript, texts)
 
 
 def _written(transcript: Transcript) -> list[Span]:

@@ -71,6 +71,14 @@ class Scores(ScriptedSampler):
         return self.change(await super().score(transcript, temperature))
 
 
+class Ahead(ScriptedSampler):
+    """A sampler whose log-probabilities of next tokens are not those with which it samples."""
+
+    async def next_logprobs(self, transcript, texts):
+        found = await super().next_logprobs(transcript, texts)
+        return replace(found, logprobs=tuple(logprob - 0.5 for logprob in found.logprobs))
+
+
 class Branches(ScriptedSampler):
     """Branches in its own way."""
 
@@ -192,6 +200,7 @@ FAULTS = {
     "score gives one number a token": Scores(lambda scores: scores[1:]),
     "nothing comes before the first token": Scores(lambda scores: [-1.0, *scores[1:]]),
     "score repeats what was sampled": Scores(lambda scores: [score * 1.1 for score in scores]),
+    "next_logprobs repeats what was sampled": Ahead([THOUGHT]),
     "a transcript that another tokenizer read is refused": Careless([THOUGHT]),
     "after load_weights, received {'script'}": Deaf([THOUGHT]),
 }
@@ -241,6 +250,7 @@ def test_what_could_not_be_tried_is_said():
         "budgets of thought were",
         "the least length of a thought was",
         "scoring was",
+        "log-probabilities of next tokens were",
         "streaming was compared without token ids",
         "another tokenizer's transcript was",
         "loading weights was",

@@ -253,6 +253,22 @@ async def _scores(case: _Case) -> str | None:
     return None
 
 
+async def _looks_ahead(case: _Case) -> str | None:
+    """Checks that `next_logprobs` returns the log-probability with which the first token of a reply was sampled."""
+    began = await case.extend(max_tokens=1, temperature=1.0)
+    first = next((span for span in case.new(began) if span.author is Author.MODEL and span.logprobs), None)
+    if first is None or first.logprobs is None:
+        return "log-probabilities of next tokens were not tried: it gives none"
+    before = began.cut(len(began) - 1)
+    try:
+        found = await case.sampler.next_logprobs(before, [first.text])
+    except SamplerError as error:
+        return f"log-probabilities of next tokens were not tried: {error}"
+    near = abs(found.logprobs[0] - first.logprobs[0]) <= 1e-3
+    rule(near, f"next_logprobs repeats what was sampled: {first.text!r} had {first.logprobs[0]}, and now {found}")
+    return None
+
+
 async def _streams(case: _Case) -> str | None:
     """Checks that `on_token` gets the tokens of the reply in order, and ends the reply by returning False."""
     heard: list[tuple[Author, int | str]] = []
@@ -313,6 +329,7 @@ RULES: tuple[Callable[[_Case], Awaitable[str | None]], ...] = (
     _persists,
     _goes_on,
     _scores,
+    _looks_ahead,
     _streams,
     _refuses,
 )
