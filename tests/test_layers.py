@@ -67,6 +67,7 @@ MOST_FILES = 14  # Python files of a folder
 POINTS_BACK = {
     ("core/safety", "core"): "every reader of untrusted files raises the errors of core",
     ("environments/tools/formats", "environments/tools"): "a format describes a Tool; a toolbox speaks in a format",
+    ("thinking/search", "thinking"): "a search votes as majorities do, and its last step is any strategy",
     ("models", "models/checkpoints"): "an architecture names its weights as checkpoints do, and adapters are saved",
     ("models/checkpoints", "models/checkpoints/gguf"): "one function loads a model of either format",
 }
@@ -80,6 +81,7 @@ LATE = {
     ("models/hf_model.py", "transformers"): "an extra, and seconds, for models that are no family of ours",
     ("models/checkpoints/pretrained.py", "huggingface_hub"): "an extra, for models named on the hub",
     ("reports/figures.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
+    ("reports/frontier.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
     ("reports/monitors.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
     ("reports/naming.py", "numpy"): "it comes with matplotlib, which only drawing needs; reading a run does without",
     ("reports/style.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",

@@ -10,7 +10,8 @@ from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import seed_of
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Transcript, split_thought
-from poziomka.thinking.judge import Judge, judgements
+from poziomka.thinking.judges.confidence import since_prompt
+from poziomka.thinking.judges.judge import Judge, judgements
 
 REPLY = "model"  # role of branches that answer the prompt itself
 
@@ -184,12 +185,6 @@ def asked_with(prompt: Transcript, text: str) -> Transcript:
     if last.author is Author.USER and last.tokens is None:
         return replace(prompt, spans=(*before, replace(last, text=f"{last.text}\n\n{text}")))
     return prompt + Span(Author.USER, text)
-
-
-def since_prompt(transcript: Transcript) -> Sequence[Span]:
-    """Returns the spans after the last message of the user or system: the reply, with what an environment said."""
-    asks = [place for place, span in enumerate(transcript) if span.author in (Author.USER, Author.SYSTEM)]
-    return transcript.spans[asks[-1] + 1 :] if asks else transcript.spans
 
 
 def written_out(transcript: Transcript) -> str:

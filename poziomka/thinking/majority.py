@@ -13,7 +13,7 @@ from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Transcript
 from poziomka.thinking.ensemble import Ensemble, Member, requests
-from poziomka.thinking.judge import Judge
+from poziomka.thinking.judges.judge import Judge
 
 ROUNDING = 1e-9  # of a share times a number, which may exceed an integer by a rounding error
 Reader = Callable[[Transcript], str | None]

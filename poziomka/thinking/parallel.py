@@ -12,7 +12,7 @@ from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Transcript
 from poziomka.thinking.ensemble import Ensemble, Member
-from poziomka.thinking.judge import Judge
+from poziomka.thinking.judges.judge import Judge
 from poziomka.thinking.majority import Reader, answers_of, elected, last_words, votes_of
 
 

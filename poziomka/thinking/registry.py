@@ -22,12 +22,12 @@ from poziomka.core.transcript import Transcript
 from poziomka.thinking.aggregate import SelfAggregation
 from poziomka.thinking.agreement import AgreementVotes
 from poziomka.thinking.budget import Budget, Continue
-from poziomka.thinking.confidence import ExactJudge, Logprobs, SelfCertainty
-from poziomka.thinking.judge import Judge
+from poziomka.thinking.judges.confidence import ExactJudge, Logprobs, SelfCertainty
+from poziomka.thinking.judges.judge import Judge
 from poziomka.thinking.majority import Majority, Reader
 from poziomka.thinking.parallel import AdaptiveConsistency, BestOf
 from poziomka.thinking.revise import EnvironmentFeedback, Feedback, Revise, ScorerFeedback, SelfCritique
-from poziomka.thinking.search import DVTS, MCTS, Beam, ParticleFilter, Rebase, Steps, ValueGuided
+from poziomka.thinking.search import DVTS, MCTS, Beam, ParticleFilter, Rebase, Search, Steps, ValueGuided
 
 Part = Judge | Feedback
 T = TypeVar("T")
@@ -137,7 +137,9 @@ PARTS: dict[str, Part] = {
 NEEDED = {"certainty": "a sampler", "exact": "a task's scorer", "scorer": "a task's scorer"}  # by `parts_of`
 
 
-SEARCHES = {  # by name: class, first field, what it does, aliases
+SEARCHES: dict[
+    str, tuple[type[Search], str, str, tuple[str, ...]]
+] = {  # by name: class, first field, what it does, aliases
     "beam": (
         Beam,
         "candidates",

@@ -14,7 +14,7 @@ from poziomka.core.seeds import seed_of
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Transcript
 from poziomka.thinking.ensemble import Ensemble, Member, asked_with, requests, written_out
-from poziomka.thinking.judge import Judge
+from poziomka.thinking.judges.judge import Judge
 from poziomka.thinking.majority import Reader, answers_of, elected, last_words
 from poziomka.thinking.parallel import best
 

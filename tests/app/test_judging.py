@@ -24,7 +24,7 @@ from poziomka.models.text.chat import PlainFormat
 from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
 from poziomka.testing import ScriptedSampler
-from poziomka.thinking.judge import judgements
+from poziomka.thinking.judges.judge import judgements
 
 torch.set_num_threads(1)
 SYMBOLS = ["a", "b", "c", "d", "e", "f"]

@@ -29,7 +29,7 @@ from poziomka.models.transformer import TransformerSettings
 from poziomka.runs import Run
 from poziomka.testing import ScriptedSampler
 from poziomka.thinking.budget import Budget
-from poziomka.thinking.judge import Judge, Judgement
+from poziomka.thinking.judges.judge import Judge, Judgement
 from poziomka.thinking.majority import Majority
 from poziomka.thinking.search import Beam, Steps
 from poziomka.thinking.thinker import Thinker

@@ -25,8 +25,8 @@ from poziomka.models.text.template import TemplateFormat
 from poziomka.runs import Run
 from poziomka.runs.storage.results import read_json, write_json
 from poziomka.tasks import task_named
-from poziomka.thinking.judge_quality import JudgeQuality, judged_by, quality_of
-from poziomka.thinking.learned_judge import LearnedJudge
+from poziomka.thinking.judges.learned import LearnedJudge
+from poziomka.thinking.judges.quality import JudgeQuality, judged_by, quality_of
 
 FILE = "judge.json"  # form of the judge, beside its weights
 RUN = "training"  # folder of the training run, in that of the judge

@@ -11,7 +11,7 @@ from poziomka.core.problem import Problem
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Transcript
-from poziomka.thinking.judge import Judge
+from poziomka.thinking.judges.judge import Judge
 from poziomka.thinking.majority import last_words
 from poziomka.thinking.search.steps import Steps
 from poziomka.thinking.search.tree import Node, Request, Tree

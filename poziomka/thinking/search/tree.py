@@ -16,7 +16,7 @@ from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import seed_of
 from poziomka.core.strategy import Attempt, OpenSession
 from poziomka.core.transcript import Author, Stop, Transcript
-from poziomka.thinking.judge import Judge, judgements
+from poziomka.thinking.judges.judge import Judge, judgements
 from poziomka.thinking.search.steps import Steps
 
 

@@ -10,7 +10,7 @@ from poziomka.core.sampler import SamplingParams
 from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import Author, Message, Transcript
 from poziomka.testing import ScriptedSampler
-from poziomka.thinking.judge import Judge, Judgement
+from poziomka.thinking.judges.judge import Judge, Judgement
 
 DEPTH, WIDTH = 4, 6  # of the trees that a table can describe
 SAMPLING = SamplingParams(max_tokens=40)

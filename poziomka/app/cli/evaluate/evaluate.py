@@ -9,7 +9,6 @@ from poziomka.app.cli.evaluate.result import Result, drawn
 from poziomka.app.cli.evaluate.saving import demand_free, folder_for, save
 from poziomka.app.cli.evaluate.subject import Subject, subject_of
 from poziomka.app.cli.shell.progress import doing
-from poziomka.app.think import strategy_at
 from poziomka.core.errors import SettingsError
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Group
@@ -23,6 +22,7 @@ from poziomka.core.strategy import Strategy
 from poziomka.reports.words import counted
 from poziomka.thinking.budget import shorter
 from poziomka.thinking.registry import AnswerOf, parts_of, reader_named, strategy_of
+from poziomka.thinking.study.efforts import strategy_at
 
 Say = Callable[[str], None]
 

@@ -1,27 +1,35 @@
-"""`poziomka think`: samples single replies and strategies on one task, and writes accuracy against cost."""
+"""`poziomka think`: samples single replies and strategies on one task, and writes accuracy against cost.
+
+A study is a folder with a folder for each cell: the single replies from which votes and the oracle are computed, and
+each strategy. A finished cell is read instead of sampled, so that a study that was interrupted is continued.
+"""
 
 import json
 import re
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from poziomka.app.cli.evaluate.evaluate import Plan, collected, plan_of, strategy_for
 from poziomka.app.cli.evaluate.result import Result, described
 from poziomka.app.cli.evaluate.saving import RESULTS, demand_free, save
 from poziomka.app.cli.evaluate.subject import Subject, subject_of
 from poziomka.app.cli.shell.progress import doing
-from poziomka.app.think import SINGLE, Findings, findings, table_of, values_of, write
 from poziomka.core.errors import SettingsError
 from poziomka.core.rollout import Group
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.reports.frontier import Dot, draw_frontier
 from poziomka.runs.run import Run
+from poziomka.runs.storage.disk import in_words, replace_file
 from poziomka.thinking.registry import STRATEGIES
+from poziomka.thinking.study.efforts import EFFORT, SINGLE
+from poziomka.thinking.study.findings import SCHEMA, Findings, findings, table_of, values_of
 
 Say = Callable[[str], None]
+STUDY, TABLE = "study.json", "table.md"  # files of a study
 DEFAULT = ("adaptive:16", "best_of:8", "deepconf:8", "revise:3", "rsa:n=4,k=2,rounds=2")
 
 
@@ -111,6 +119,27 @@ def cell_of(folder: Path, subject: Subject, plan: Plan, judge: Scoring, say: Say
     result = replace(result, found={None: Evaluation(collected(subject, plan, judge, say))})
     save(folder, result, subject.task_name)
     return result.found[None].groups
+
+
+def write(folder: Path, found: Findings, about: Mapping[str, Any]) -> None:
+    """Writes study.json, effort.json and table.md to the folder of a study.
+
+    Args:
+        folder: the folder.
+        found: results of the study.
+        about: further fields of study.json: the model, the task, numbers of problems and attempts.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
+    texts = {
+        STUDY: json.dumps({**values_of(found), **about}, ensure_ascii=False, indent=1) + "\n",
+        EFFORT: json.dumps({"schema_version": SCHEMA, **found.efforts}, indent=1) + "\n",
+        TABLE: table_of(found),
+    }
+    for name, text in texts.items():
+        with in_words(f"write {folder / name}"):
+            replace_file(folder / name, text.encode())
 
 
 def figure_of(folder: Path, title: str, found: Findings) -> Path:

@@ -18,8 +18,8 @@ from poziomka.models.text.chat import PlainFormat
 from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
 from poziomka.testing import ScriptedSampler
-from poziomka.thinking.judge import judgements
-from poziomka.thinking.learned_judge import LearnedJudge
+from poziomka.thinking.judges.judge import judgements
+from poziomka.thinking.judges.learned import LearnedJudge
 
 torch.set_num_threads(1)
 DIGITS = [str(digit) for digit in range(10)]

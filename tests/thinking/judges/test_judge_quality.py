@@ -13,9 +13,9 @@ from poziomka.core.rollouts.evaluation import pass_at
 from poziomka.core.rollouts.verdict_form import Labelled
 from poziomka.core.transcript import Author, Span, Transcript
 from poziomka.testing import ScriptedSampler
-from poziomka.thinking.judge import Judge, Judgement
-from poziomka.thinking.judge_quality import judged_by, quality_of
-from poziomka.thinking.judge_statistics import (
+from poziomka.thinking.judges.judge import Judge, Judgement
+from poziomka.thinking.judges.quality import judged_by, quality_of
+from poziomka.thinking.judges.statistics import (
     Judged,
     auc,
     best_of,

@@ -24,8 +24,8 @@ from poziomka.core.rollouts.evaluation import Estimate
 from poziomka.core.rollouts.verdict_form import Labelled
 from poziomka.core.sampler import Sampler
 from poziomka.core.seeds import seed_of
-from poziomka.thinking.judge import Judge, judgements
-from poziomka.thinking.judge_statistics import (
+from poziomka.thinking.judges.judge import Judge, judgements
+from poziomka.thinking.judges.statistics import (
     BINS,
     Columns,
     Floats,

@@ -11,8 +11,7 @@ from poziomka.core.rollout import Cost
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler
 from poziomka.core.transcript import Author, Span, Transcript
-from poziomka.thinking.ensemble import since_prompt
-from poziomka.thinking.judge import Judge, Judgement
+from poziomka.thinking.judges.judge import Judge, Judgement
 
 
 @dataclass(frozen=True)
@@ -154,3 +153,9 @@ def _demand_window(window: int | None) -> None:
     if window is not None and window < 1:
         message = f"a window of confidences has 1 token or more: received {window}"
         raise SettingsError(message)
+
+
+def since_prompt(transcript: Transcript) -> Sequence[Span]:
+    """Returns the spans after the last message of the user or system: the reply, with what an environment said."""
+    asks = [place for place, span in enumerate(transcript) if span.author in (Author.USER, Author.SYSTEM)]
+    return transcript.spans[asks[-1] + 1 :] if asks else transcript.spans

@@ -20,7 +20,7 @@ from poziomka.core.rollout import Cost
 from poziomka.core.rollouts.verdict_form import OUTCOME, VerdictForm
 from poziomka.core.sampler import Sampler
 from poziomka.core.transcript import Transcript
-from poziomka.thinking.judge import Judge, Judgement
+from poziomka.thinking.judges.judge import Judge, Judgement
 
 
 @dataclass(frozen=True)

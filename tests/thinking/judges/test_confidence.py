@@ -14,7 +14,7 @@ from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.transcript import Author, Span, Stop, compact, compact_floats
 from poziomka.testing import ScriptedSampler
 from poziomka.thinking import BestOf, Logprobs, Majority, SelfCertainty, Thinker
-from poziomka.thinking.confidence import lowest_mean
+from poziomka.thinking.judges.confidence import lowest_mean
 
 QUESTION = pz.Transcript.of([pz.Message("user", " 1 2")])
 

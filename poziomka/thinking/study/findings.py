@@ -1,32 +1,19 @@
-"""Studies of thinking: strategies on one task, accuracy against cost, and the effort levels that follow from them.
+"""Results of a study of thinking: accuracy against cost, choices by difficulty, and the strategies of efforts."""
 
-A study is a folder with a folder for each cell: the single replies from which votes and the oracle are computed, and
-each strategy. A finished cell is read instead of sampled, so that a study that was interrupted is continued.
-"""
-
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from poziomka.core.errors import RunError, SettingsError
 from poziomka.core.rollout import Group
 from poziomka.core.rollouts.evaluation import Estimate, paired_gain, proportion
-from poziomka.core.safety.untrusted import parse_json
-from poziomka.runs.storage.disk import in_words, replace_file
 from poziomka.thinking.registry import reads_gold
+from poziomka.thinking.study.efforts import FIXED, LIMITS, SINGLE
 from poziomka.thinking.study.fitting import Fitted, fit
 from poziomka.thinking.study.frontier import Choice, Point, Replies, by_difficulty, point
 
 SCHEMA = 1  # schema version of study.json
-STUDY, EFFORT, TABLE = "study.json", "effort.json", "table.md"
-SINGLE = "single"
-LEVELS = ("low", "medium", "high", "auto")
-LIMITS = {"low": 1.25, "medium": 4.5}  # highest cost of an effort level, in single replies
 CHOICES = (1.25, 4.5, 16.5)  # highest costs, in single replies, at which strategies are chosen by difficulty
 PROBE = 2  # first replies whose agreement decides the effort
-FIXED = {"low": SINGLE, "medium": "majority:4", "high": "majority:16", "auto": "adaptive:16"}  # without a study
 
 
 @dataclass(frozen=True)
@@ -190,52 +177,3 @@ def table_of(found: Findings) -> str:
     ]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
-
-
-def write(folder: Path, found: Findings, about: Mapping[str, Any]) -> None:
-    """Writes study.json, effort.json and table.md to the folder of a study.
-
-    Args:
-        folder: the folder.
-        found: results of the study.
-        about: further fields of study.json: the model, the task, numbers of problems and attempts.
-
-    Raises:
-        RunError: a file cannot be written.
-    """
-    texts = {
-        STUDY: json.dumps({**values_of(found), **about}, ensure_ascii=False, indent=1) + "\n",
-        EFFORT: json.dumps({"schema_version": SCHEMA, **found.efforts}, indent=1) + "\n",
-        TABLE: table_of(found),
-    }
-    for name, text in texts.items():
-        with in_words(f"write {folder / name}"):
-            replace_file(folder / name, text.encode())
-
-
-def strategy_at(effort: str, study: Path | None) -> str:
-    """Returns the text that names the strategy of an effort level.
-
-    Args:
-        effort: low, medium, high or auto.
-        study: folder of a study that chose the levels; None for fixed ones.
-
-    Raises:
-        SettingsError: there is no such level.
-        RunError: the folder is not that of a study.
-    """
-    if effort not in LEVELS:
-        message = f"effort is one of {', '.join(LEVELS)}: received {effort!r}"
-        raise SettingsError(message)
-    if study is None:
-        return FIXED[effort]
-    path = study / EFFORT
-    if not path.is_file():
-        message = f"there is no study in {study}: it has no {EFFORT}; `poziomka think MODEL --task T` makes one"
-        raise RunError(message)
-    levels = parse_json(path.read_bytes(), str(path), RunError)
-    text = levels.get(effort) if isinstance(levels, dict) else None
-    if not isinstance(text, str):
-        message = f"{path} has no strategy for effort {effort!r}: make the study again"
-        raise RunError(message)
-    return text

@@ -1,0 +1,1 @@
+"""Judges: estimates of whether a reply, or its beginning, is or will be correct, and measures of their quality."""

@@ -1,0 +1,40 @@
+"""Efforts: levels of thinking by cost, each of which names a strategy; a study can choose the strategies."""
+
+from pathlib import Path
+
+from poziomka.core.errors import RunError, SettingsError, nearest
+from poziomka.core.safety.untrusted import parse_json
+
+EFFORT = "effort.json"  # file of a study
+SINGLE = "single"
+LEVELS = ("low", "medium", "high", "auto")
+LIMITS = {"low": 1.25, "medium": 4.5}  # highest cost of an effort level, in single replies
+FIXED = {"low": SINGLE, "medium": "majority:4", "high": "majority:16", "auto": "adaptive:16"}  # without a study
+
+
+def strategy_at(effort: str, study: Path | None) -> str:
+    """Returns the text that names the strategy of an effort level.
+
+    Args:
+        effort: low, medium, high or auto.
+        study: folder of a study that chose the levels; None for fixed ones.
+
+    Raises:
+        SettingsError: there is no such level.
+        RunError: the folder is not that of a study.
+    """
+    if effort not in LEVELS:
+        message = f"unknown effort {effort!r}{nearest(effort, LEVELS)}"
+        raise SettingsError(message)
+    if study is None:
+        return FIXED[effort]
+    path = study / EFFORT
+    if not path.is_file():
+        message = f"there is no study in {study}: it has no {EFFORT}; `poziomka think MODEL --task T` makes one"
+        raise RunError(message)
+    levels = parse_json(path.read_bytes(), str(path), RunError)
+    text = levels.get(effort) if isinstance(levels, dict) else None
+    if not isinstance(text, str):
+        message = f"{path} has no strategy for effort {effort!r}: make the study again"
+        raise RunError(message)
+    return text
