@@ -144,7 +144,7 @@ class Rollout:
             if span.author is Author.FORCED:
                 break
             if span.author is Author.MODEL:
-                count += len(span)
+                count += span.cost
                 if span.stop is Stop.THOUGHT:
                     break
         return count
