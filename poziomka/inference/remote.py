@@ -76,6 +76,19 @@ class RemoteSampler(Sampler):
         self._continuation = Once(partial(continuation_of, self._probe))
         self._parses = False  # whether a thought came in a field of its own
 
+    @classmethod
+    def of(cls, url: str, model: str, *, think: bool | None) -> "RemoteSampler":
+        """Returns a sampler over an endpoint.
+
+        Args:
+            url: base URL of the endpoint.
+            model: name of the model.
+            think: True begins each reply with a thought, False asks the chat template of the endpoint for none; None
+                leaves both to the endpoint.
+        """
+        extra = {"chat_template_kwargs": {"enable_thinking": False}} if think is False else None
+        return cls(url, model, opens_thought=think is True, extra=extra)
+
     def __repr__(self) -> str:
         """Returns the URL and the name of the model."""
         return f"RemoteSampler({self.address.url!r}, {self.address.model!r})"
@@ -251,7 +264,8 @@ class RemoteSampler(Sampler):
 
     async def _probe(self, messages: list[dict[str, str]], fields: Mapping[str, Any]) -> Probe:
         """Requests one token; returns the number of prompt tokens (0 if it is not reported) and the text."""
-        reply, prompts = Reply(), [0]
+        reply = Reply()
+        prompts: list[object] = [0]
         fields = {"model": await self._model.get(), "messages": messages, **fields}
 
         def take(answer: Mapping[str, Any]) -> bool:

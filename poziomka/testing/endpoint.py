@@ -15,7 +15,7 @@ from typing import Any
 
 from poziomka.core.errors import PoziomkaError
 from poziomka.core.sampler import Sampler, SamplingParams
-from poziomka.core.transcript import CLOSE, THINK, Author, Message, Span, Stop, Transcript, split_thought
+from poziomka.core.transcript import CLOSE, THINK, Author, Message, Span, Stop, Transcript
 
 MODEL = "scripted"
 REASONS = {Stop.LENGTH: "length"}  # all other replies end with "stop"
@@ -129,10 +129,10 @@ class Endpoint:
             thinking: whether it continues an open thought.
         """
         text = "".join(span.text for span in spans)
-        thought, answer = split_thought(THINK + text if thinking else text)
-        if self.thoughts is None or not thought:
+        if self.thoughts is None or not (thinking or text.lstrip().startswith(THINK)):
             return {"role": "assistant", "content": text}
-        return {"role": "assistant", self.thoughts: thought, "content": answer}
+        thought, _, answer = text.replace(THINK, "", 1).partition(CLOSE)
+        return {"role": "assistant", self.thoughts: thought, "content": answer or None}
 
 
 def tokens_of(asked: Mapping[str, Any], *, continued: bool) -> int:

@@ -115,14 +115,19 @@ def at_budgets(
         The evaluation at each budget; the key is the budget in tokens.
 
     Raises:
-        SettingsError: there are no budgets, one is negative, or the task has an environment, whose replies inside a
-            thought cannot be cut.
+        SettingsError: there are no budgets, one is negative, the task has an environment, whose replies inside a
+            thought cannot be cut, or the sampler gives no token ids, by which thoughts are cut.
     """
     if not budgets or min(budgets) < 0:
         message = f"budgets are thinking tokens, 0 or more: received {list(budgets)}"
         raise SettingsError(message)
     if task.environment is not None:
         message = f"task {task.name!r} talks to an environment while it thinks: evaluate each budget by itself"
+        raise SettingsError(message)
+    if not sampler.capabilities.token_ids:
+        message = (
+            f"{type(sampler).__name__} gives no token ids, by which thoughts are cut: evaluate each budget by itself"
+        )
         raise SettingsError(message)
     sampling = replace(sampling, max_thinking_tokens=max(budgets))
     drawn = task.first("test", problems, stand_ins=True)

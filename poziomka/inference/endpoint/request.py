@@ -71,6 +71,10 @@ class Dialect:
             "top_p": sampling.top_p == 1,
             "temperature": sampling.temperature == 1,
         }
+        chosen = next((name for name in self.extra if refused.names(name)), None)
+        if chosen is not None:
+            message = f"{self.url} does not accept the field {chosen!r}: {refused.said}"
+            raise SamplerError(message)
         named = [name for name in dispensable if name not in self.refused and refused.names(name)]
         if "continuous_usage_stats" in named:
             named = [name for name in named if name != "stream_options"]

@@ -58,6 +58,7 @@ def evaluate(given: Namespace) -> tuple[Result, str]:
         model=given.model,
         run=subject.run,
         policy=subject.sampler.policy,
+        endpoint=subject.endpoint,
         task=subject.task.name,
         split=given.split,
         problems=len(plan.problems),
@@ -125,7 +126,7 @@ def sampling_of(given: Namespace, own: SamplingParams, budgets: Sequence[int]) -
     if budgets:
         answer = max(1, own.max_tokens - (own.max_thinking_tokens or 0))  # tokens of an answer after a full thought
         tokens, most = max(own.max_tokens, answer + max(budgets)), None
-    elif given.think is False:
+    elif given.think is False and given.endpoint is None:  # an endpoint is asked for no thought
         most = 0
     options = {name: getattr(given, name) for name in ("top_p", "top_k", "min_p")}
     options |= {"temperature": 0.0 if given.greedy else given.temperature, "max_tokens": given.max_tokens}
@@ -137,8 +138,8 @@ def found_at(subject: Subject, plan: Plan, say: Say) -> dict[int | None, Evaluat
     """Samples and scores the attempts of a plan; returns the evaluations by thinking budget in tokens.
 
     Without budgets, the only key is None. Replies at smaller budgets continue from those at the largest one; see
-    `thinking.budget.fork`. A thought with replies of an environment cannot be cut, so a task with tools is sampled anew
-    at each budget.
+    `thinking.budget.fork`. A thought with replies of an environment, or without token ids, cannot be cut: a task with
+    tools, and a model of an endpoint, are sampled anew at each budget.
 
     Args:
         subject: the model and the task.
@@ -148,7 +149,7 @@ def found_at(subject: Subject, plan: Plan, say: Say) -> dict[int | None, Evaluat
     with Scoring(subject.task) as judge:
         if not plan.budgets:
             return {None: Evaluation(_collected(subject, plan, judge, say))}
-        if subject.task.environment is not None:
+        if subject.task.environment is not None or not subject.sampler.capabilities.token_ids:
             return {
                 budget: Evaluation(_collected(subject, _within(plan, budget), judge, say)) for budget in plan.budgets
             }
