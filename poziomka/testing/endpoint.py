@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Lock, Thread
 from typing import Any
 
-from poziomka.core.errors import PoziomkaError
+from poziomka.core.errors import reason_of
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.transcript import CLOSE, THINK, Author, Message, Span, Stop, Transcript
 
@@ -204,8 +204,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _reply(self, asked: Mapping[str, Any]) -> None:
         try:
             choices = self.served.choices(asked)
-        except PoziomkaError as error:
-            self._fault(Fault.of(400, str(error)))
+        except Exception as error:  # noqa: BLE001 whatever a script raises, the client gets an answer
+            self._fault(Fault.of(500, reason_of(error)))
             return
         written = [sum(len(span) for span in spans if span.author is Author.MODEL) for spans, _, _ in choices]
         prompt = tokens_of(asked, continued=self.served.continued(asked))
