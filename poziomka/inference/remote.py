@@ -225,21 +225,25 @@ class RemoteSampler(Sampler):
         stream: bool = False,
         replies: Sequence[Reply] = (),
     ) -> None:
-        """Sends a request, and repeats it without refused fields or with fewer tokens, as an answer asks for.
+        """Sends a request, and repeats it without fields that the endpoint refuses.
+
+        If the prompt and `sampling.max_tokens` are longer than the context, the request is repeated without the limit,
+        which the end of the context then replaces. A prompt that fills the context gets empty replies.
 
         Raises:
             Refused: the endpoint does not accept the request.
         """
+        limited = True
         while True:
-            body = self._dialect.body(sampling, stream=stream, fields=fields)
+            body = self._dialect.body(sampling, stream=stream, limited=limited, fields=fields)
             try:
                 return await self._connection.post(ROUTE, body, take)
             except Refused as refused:
                 if refused.status == 404:
                     raise await self._not_found(fields["model"], refused) from refused
                 if refused.overflows:
-                    if 0 < refused.room < sampling.max_tokens:
-                        sampling = replace(sampling, max_tokens=refused.room)
+                    if limited:
+                        limited = False
                         continue
                     for reply in replies:
                         reply.stop = reply.stop or Stop.LENGTH

@@ -90,7 +90,7 @@ class Endpoint:
             return Fault.of(400, f"Unrecognized request argument supplied: {named}", param=named)
         if asked.get("n", 1) > self.most:
             return Fault.of(400, "Only one completion choice is allowed")
-        limit = asked.get("max_tokens", asked.get("max_completion_tokens", 1))
+        limit = limit_of(asked, 1)
         prompt = tokens_of(asked, continued=self.continued(asked))
         if self.context is not None and prompt + limit > self.context:
             said = f"This model's maximum context length is {self.context} tokens. However, your request has {prompt}"
@@ -108,7 +108,8 @@ class Endpoint:
         if self.continued(asked):
             last = replace(transcript.spans[-1], author=Author.MODEL, stop=Stop.LENGTH)
             transcript = replace(transcript, spans=(*transcript.spans[:-1], last))
-        limit = asked.get("max_tokens", asked.get("max_completion_tokens", 512))
+        room = 512 if self.context is None else self.context - tokens_of(asked, continued=self.continued(asked))
+        limit = limit_of(asked, room)
         thinking = self.continued(asked) and _open(messages[-1].content)
         found = []
         for number in range(asked.get("n", 1)):
@@ -133,6 +134,11 @@ class Endpoint:
             return {"role": "assistant", "content": text}
         thought, _, answer = text.replace(THINK, "", 1).partition(CLOSE)
         return {"role": "assistant", self.thoughts: thought, "content": answer or None}
+
+
+def limit_of(asked: Mapping[str, Any], otherwise: int) -> int:
+    """Returns the largest number of tokens of a reply, or `otherwise` if the request does not bound it."""
+    return int(asked.get("max_tokens", asked.get("max_completion_tokens", otherwise)))
 
 
 def tokens_of(asked: Mapping[str, Any], *, continued: bool) -> int:

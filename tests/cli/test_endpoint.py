@@ -20,8 +20,11 @@ def generate(rng):
     number = rng.randrange(1000)
     return pz.Problem(f"Repeat {number}", str(number))
 
+def tools(problem):
+    return Toolbox(tools_named("calculator"))
+
 repeat = pz.Task("repeat", generate, pz.exact(pz.number), trusted=True)
-tooled = pz.Task("tooled", generate, pz.exact(pz.number), environment=lambda _: Toolbox(tools_named("calculator")), trusted=True)
+tooled = pz.Task("tooled", generate, pz.exact(pz.number), environment=tools, trusted=True)
 """
 KEY = "sk-very-secret"
 FEW = ("--problems", "4", "--max-tokens", "20")

@@ -15,8 +15,7 @@ SHOWN = 300  # characters of a server's message that an error quotes
 BUSY = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "usage_limit_reached")  # 429 that no waiting changes
 OVERFLOW = ("context_length_exceeded", "exceed_context_size_error")
-LIMIT = re.compile(r"context (?:length|window|size)(?: of the model)? is (?:only )?(\d{1,9})", re.IGNORECASE)
-PROMPT = re.compile(r"(\d{1,9}) (?:input tokens|(?:tokens )?in (?:the|your) (?:messages|prompt))", re.IGNORECASE)
+CONTEXT = re.compile(r"context (?:length|window|size)|max_model_len", re.IGNORECASE)  # in messages about an overflow
 
 
 class Passing(Exception):
@@ -56,16 +55,7 @@ class Refused(Exception):
     def overflows(self) -> bool:
         """Whether the prompt and the reply are longer than the context."""
         codes = (self.error.get("code"), self.error.get("type"))
-        return any(code in OVERFLOW for code in codes) or LIMIT.search(self.said) is not None
-
-    @property
-    def room(self) -> int:
-        """Tokens that the context leaves for a reply, as the error names them; 0 if it leaves none, or names none."""
-        limit, prompt = (self.error.get(name) for name in ("n_ctx", "n_prompt_tokens"))
-        if not isinstance(limit, int) or not isinstance(prompt, int):
-            found = LIMIT.search(self.said), PROMPT.search(self.said)
-            limit, prompt = (int(match[1]) if match else 0 for match in found)
-        return max(limit - prompt, 0) if prompt else 0
+        return any(code in OVERFLOW for code in codes) or CONTEXT.search(self.said) is not None
 
     def names(self, setting: str) -> bool:
         """Returns whether the endpoint refused a field of the request, by the name of the field."""

@@ -127,10 +127,10 @@ def count(replies: Sequence[Reply], usage: object) -> None:
         return
     tokens, details = _number(usage.get("completion_tokens")), _object(usage.get("completion_tokens_details"))
     thought = _number(details.get("reasoning_tokens"))
-    whole = sum(len(reply.text) for reply in replies)
-    for reply in replies:
-        share = len(reply.text) / whole if whole else 1 / len(replies)
-        reply.tokens = None if tokens is None else round(tokens * share)
+    lengths = [len(reply.text) or 1 for reply in replies]
+    for number, reply in enumerate(replies):
+        before, after = sum(lengths[:number]) / sum(lengths), sum(lengths[: number + 1]) / sum(lengths)
+        reply.tokens = None if tokens is None else round(tokens * after) - round(tokens * before)
         reply.thought = thought if len(replies) == 1 else None
 
 

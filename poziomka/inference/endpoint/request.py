@@ -28,12 +28,15 @@ class Dialect:
     extra: Mapping[str, Any]
     refused: set[str] = field(default_factory=set)
 
-    def body(self, sampling: SamplingParams, *, stream: bool, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def body(
+        self, sampling: SamplingParams, *, stream: bool, limited: bool, fields: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Returns the JSON object of a request.
 
         Args:
             sampling: parameters of the request. Stop strings and bounds of thoughts are no fields of it.
             stream: whether the reply is returned token by token.
+            limited: whether the reply is bounded by `sampling.max_tokens`, or by the context only.
             fields: further fields: model, messages and the like. Objects in them are merged with those of `extra`.
         """
         values: dict[str, Any] = {
@@ -50,7 +53,9 @@ class Dialect:
             options = {name: value for name, value in usage.items() if name not in self.refused}
             values |= {"stream": True, "stream_options": options}
         if "max_tokens" in self.refused:
-            values["max_completion_tokens"] = sampling.max_tokens
+            values["max_completion_tokens"] = values["max_tokens"]
+        if not limited:
+            values = {name: value for name, value in values.items() if not name.endswith("_tokens")}
         values = {name: value for name, value in values.items() if name not in self.refused}
         return values | _merged(self.extra, fields)
 
