@@ -75,10 +75,16 @@ async def fork(sampler: Sampler, long: Transcript, sampling: SamplingParams, bud
         long: transcript with the long thought, which is its first MODEL span.
         sampling: parameters of the long reply, seed included.
         budget: maximum number of thinking tokens of the returned reply.
+
+    Raises:
+        SettingsError: the reply has no token ids, by which a thought is cut.
     """
     first = next((number for number, span in enumerate(long) if span.author is Author.MODEL), None)
     if first is None:
         return long
+    if long.spans[first].tokens is None:
+        message = "a reply without token ids cannot be cut: sample it again, with max_thinking_tokens"
+        raise SettingsError(message)
     before = sum(map(len, long.spans[:first]))
     if len(long.spans[first]) <= budget:  # closing token included: at `budget`, the next is forced
         if any(THINK in span.text for span in long.spans[first + 1 :]):

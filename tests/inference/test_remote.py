@@ -14,7 +14,7 @@ from poziomka.inference.endpoint.messages import messages_of
 from poziomka.inference.endpoint.replies import Reply, spans_of
 from poziomka.inference.remote import RemoteSampler
 from poziomka.testing import ScriptedSampler, check_sampler
-from poziomka.testing.endpoint import endpoint
+from poziomka.testing.endpoint import Fault, endpoint
 from poziomka.thinking.budget import at_budgets
 
 QUESTION = Transcript.of([Message("user", "How many?")])
@@ -310,3 +310,10 @@ def test_thoughts_without_token_ids_are_not_cut():
     task = pz.Task("repeat", first_reply, pz.exact(pz.number), levels=(1000, 1000))
     with remote() as (sampler, _), pytest.raises(SettingsError, match="no token ids"):
         at_budgets(sampler, task, PARAMS, [1, 2])
+
+
+def test_an_endpoint_that_refuses_the_first_request_of_a_budget_is_an_error():
+    with remote() as (sampler, served):
+        served.faults.append(Fault.of(400, "no short replies"))
+        with pytest.raises(SamplerError, match="no short replies"):
+            extend(sampler, max_thinking_tokens=3)

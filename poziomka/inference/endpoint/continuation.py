@@ -59,7 +59,10 @@ async def continuation_of(ask: Ask) -> Continuation | str:
         ask: function of (messages, fields of the request) that returns the answer to a request for one token; it raises
             Refused if the endpoint does not accept the request.
     """
-    begins = await ask([QUESTION], {})
+    try:
+        begins = await ask([QUESTION], {})
+    except Refused as refused:
+        return refused.said
     reason = "it takes the beginning for a complete message"
     for fields in WAYS:
         try:
