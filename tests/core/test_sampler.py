@@ -88,9 +88,11 @@ class Failing(Echo):
 
     async def extend(self, transcript, sampling, on_token=None):
         if sampling.seed == 4:
-            raise SamplerError("the endpoint is gone")
+            message = "the endpoint is gone"
+            raise SamplerError(message)
         if sampling.seed % 2:
-            raise TranscriptError(f"seed {sampling.seed} timed out")
+            message = f"seed {sampling.seed} timed out"
+            raise TranscriptError(message)
         return await super().extend(transcript, sampling, on_token)
 
 
