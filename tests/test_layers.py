@@ -87,6 +87,7 @@ LATE = {
     ("reports/style.py", "matplotlib"): "half a second that only drawing needs; reading a run does without",
     ("runs/exports.py", "tensorboard"): "an extra: whoever does not export needs it not",
     ("runs/exports.py", "wandb"): "an extra: whoever does not export needs it not",
+    ("inference/endpoint/connection.py", "httpx2"): "an extra: only who samples from an endpoint needs it",
     ("inference/llamacpp.py", "llama_cpp"): "an extra: only who runs a GGUF file by llama.cpp needs it",
     ("runs/storage/journal.py", "pyarrow"): "opening a run takes longer with it than all the rest; metrics need it not",
     ("__init__.py", "?"): "a public name is imported when it is used: `import poziomka` imports no torch",

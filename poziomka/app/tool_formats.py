@@ -16,26 +16,29 @@ from poziomka.models.text.template import TemplateFormat
 from poziomka.tasks.tools import demand_no_environment, with_tools
 
 
-def calls_of(chat: ChatFormat, tools: Sequence[Tool]) -> str | None:
+def calls_of(chat: ChatFormat | None, tools: Sequence[Tool]) -> str | None:
     """Returns the name of the tool-call format for a model; None for the default of Toolbox.
 
     Args:
         chat: the model's chat format. A plain one whose tokenizer has no files (a model from nothing) gives "spelled".
+            None for an endpoint, which gives "hermes": its calls end a turn, so that no reply must be continued.
         tools: the tools to call; a template's format is used only if the template describes them.
     """
+    if chat is None:
+        return "hermes"
     if not isinstance(chat, TemplateFormat):
         return "spelled" if chat.tokenizer.files is None else None
     name = format_of(chat.source)
     return name if chat.describes(Toolbox(tools, name).described) else None
 
 
-def suited(task: Task, chat: ChatFormat) -> Task:
-    """Returns a task whose toolboxes parse calls in the format of the model's chat template.
+def suited(task: Task, chat: ChatFormat | None) -> Task:
+    """Returns a task whose toolboxes parse calls in the format of the model's chat template, or of an endpoint (None).
 
     A toolbox that was created with an explicit format keeps it. A chat format without a template changes nothing.
     """
     made = task.environment
-    if made is None or not isinstance(chat, TemplateFormat):
+    if made is None or not isinstance(chat, TemplateFormat | None):
         return task
 
     last: list[Toolbox] = []  # cache of one toolbox and its adapted copy: most tasks have one for all problems

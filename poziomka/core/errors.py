@@ -46,7 +46,10 @@ class SamplerError(PoziomkaError, RuntimeError):
 
 
 class TranscriptError(SamplerError):
-    """A sampler cannot continue one transcript, for example a too long one; it can still continue others."""
+    """A sampler cannot continue one transcript, for example a too long one, or one request to an endpoint failed.
+
+    The sampler can still continue others.
+    """
 
 
 class ModelError(PoziomkaError, ValueError):

@@ -145,7 +145,7 @@ class Rollout:
             if CLOSE in forced:
                 break
             if span.author is Author.MODEL:
-                count += len(span)
+                count += span.cost
                 if span.stop is Stop.THOUGHT:
                     break
         return count

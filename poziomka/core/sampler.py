@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
-from poziomka.core.errors import SamplerError, SettingsError
+from poziomka.core.errors import EnvironmentFailure, SamplerError, SettingsError, TranscriptError
 from poziomka.core.transcript import Author, Transcript
 
 
@@ -81,6 +81,8 @@ def _demand(holds: bool, name: str, value: object, range_: str) -> None:
 OnToken = Callable[[Author, int | str], bool]  # (author, token id, or text without ids) → False to end the reply
 OnBranchToken = Callable[[int, Author, int | str], bool]  # as OnToken, with the index of the branch first
 
+Failed = TranscriptError | EnvironmentFailure  # errors that concern one request, and not the sampler
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
@@ -152,18 +154,42 @@ class Sampler(ABC):
     ) -> list[Transcript]:
         """Returns one continuation of `transcript` for each of `samplings`.
 
-        This default implementation runs `extend` concurrently. A sampler with a prefix cache reads the transcript only
-        once.
-
         Args:
             transcript: the shared prefix.
             samplings: parameters of each request.
             on_token: called as on_token(index of the continuation, author, token id or text) for each token of the
                 continuations; if it returns False, that continuation ends there, with `Stop.LENGTH`.
+
+        Raises:
+            TranscriptError: a request failed; `try_branch` returns the other continuations.
+            SamplerError: the sampler cannot sample at all.
+        """
+        found = await self.try_branch(transcript, samplings, on_token)
+        failed = next((each for each in found if isinstance(each, Failed)), None)
+        if failed is not None:
+            raise failed
+        return [each for each in found if isinstance(each, Transcript)]
+
+    async def try_branch(
+        self, transcript: Transcript, samplings: Sequence[SamplingParams], on_token: OnBranchToken | None = None
+    ) -> list[Transcript | Failed]:
+        """Returns a continuation of `transcript`, or the error of a request that failed alone, for each of `samplings`.
+
+        This default implementation runs `extend` concurrently. A sampler with a prefix cache reads the transcript only
+        once. The arguments are those of `branch`.
+
+        Raises:
+            SamplerError: the sampler cannot sample at all.
         """
         hears = [None if on_token is None else partial(on_token, index) for index in range(len(samplings))]
         requests = [self.extend(transcript, *request) for request in zip(samplings, hears, strict=True)]
-        return list(await asyncio.gather(*requests))
+        found = await asyncio.gather(*requests, return_exceptions=True)
+        lasting = next(
+            (each for each in found if isinstance(each, BaseException) and not isinstance(each, Failed)), None
+        )
+        if lasting is not None:
+            raise lasting
+        return [each for each in found if isinstance(each, Transcript | Failed)]
 
     async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
         """Returns the log-probability of each token given the tokens before it, in nats; 0 for the first token.

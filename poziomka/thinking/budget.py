@@ -227,10 +227,16 @@ async def fork(sampler: Sampler, long: Transcript, sampling: SamplingParams, bud
         long: transcript with the long thought, which is its first MODEL span.
         sampling: parameters of the long reply, seed included.
         budget: maximum number of thinking tokens of the returned reply.
+
+    Raises:
+        SettingsError: the reply has no token ids, by which a thought is cut.
     """
     first = next((number for number, span in enumerate(long) if span.author is Author.MODEL), None)
     if first is None:
         return long
+    if long.spans[first].tokens is None:
+        message = "a reply without token ids cannot be cut: sample it again, with max_thinking_tokens"
+        raise SettingsError(message)
     before = sum(map(len, long.spans[:first]))
     if len(long.spans[first]) <= budget:  # closing token included: at `budget`, the next is forced
         if any(THINK in span.text for span in long.spans[first + 1 :]):
@@ -267,14 +273,19 @@ def at_budgets(
         The evaluation at each budget; the key is the budget in tokens.
 
     Raises:
-        SettingsError: there are no budgets, one is negative, or the task has an environment, whose replies inside a
-            thought cannot be cut.
+        SettingsError: there are no budgets, one is negative, the task has an environment, whose replies inside a
+            thought cannot be cut, or the sampler gives no token ids, by which thoughts are cut.
     """
     if not budgets or min(budgets) < 0:
         message = f"budgets are thinking tokens, 0 or more: received {list(budgets)}"
         raise SettingsError(message)
     if task.environment is not None:
         message = f"task {task.name!r} talks to an environment while it thinks: evaluate each budget by itself"
+        raise SettingsError(message)
+    if not sampler.capabilities.token_ids:
+        message = (
+            f"{type(sampler).__name__} gives no token ids, by which thoughts are cut: evaluate each budget by itself"
+        )
         raise SettingsError(message)
     sampling = replace(sampling, max_thinking_tokens=max(budgets))
     drawn = task.first("test", problems, stand_ins=True)

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from poziomka.core.errors import SamplerError, SettingsError
+from poziomka.core.errors import SamplerError, SettingsError, TranscriptError
+from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.sampler import Sampler, SamplingParams, WeightHost
 from poziomka.core.transcript import Author, Message, Span, Transcript
 from poziomka.testing import ScriptedSampler
@@ -80,3 +81,32 @@ def test_branch_tells_the_index_before_each_token():
     replies = asyncio.run(sampler.branch(QUESTION, samplings, lambda *told: heard.append(told) or True))
     for index, reply in enumerate(replies):
         assert [token for where, _, token in heard if where == index] == list(reply.spans[-1].tokens)
+
+
+class Failing(Echo):
+    """Echo that cannot continue the transcript with an odd seed, nor sample at all with seed 4."""
+
+    async def extend(self, transcript, sampling, on_token=None):
+        if sampling.seed == 4:
+            message = "the endpoint is gone"
+            raise SamplerError(message)
+        if sampling.seed % 2:
+            message = f"seed {sampling.seed} timed out"
+            raise TranscriptError(message)
+        return await super().extend(transcript, sampling, on_token)
+
+
+def test_a_request_that_fails_leaves_the_others_their_replies():
+    params = [SamplingParams(seed=seed) for seed in (0, 1, 2)]
+    found = asyncio.run(Failing().try_branch(QUESTION, params))
+    assert [type(each) for each in found] == [Transcript, TranscriptError, Transcript]
+    attempts = asyncio.run(SINGLE_REPLY.attempts(Failing(), QUESTION, params))
+    assert [attempt.failure for attempt in attempts] == [None, "seed 1 timed out", None]
+    with pytest.raises(TranscriptError, match="seed 1"):
+        asyncio.run(Failing().branch(QUESTION, params))
+
+
+def test_a_sampler_that_cannot_sample_ends_all_requests():
+    params = [SamplingParams(seed=seed) for seed in (1, 4)]
+    with pytest.raises(SamplerError, match="is gone"):
+        asyncio.run(Failing().try_branch(QUESTION, params))

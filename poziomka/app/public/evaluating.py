@@ -8,6 +8,8 @@ from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.task import Task
+from poziomka.inference.endpoint.address import is_url
+from poziomka.inference.remote import RemoteSampler
 from poziomka.tasks import task_named
 
 PROBLEMS = 200  # problems of an evaluation, where there are as many
@@ -28,7 +30,8 @@ def evaluate(
         print(pz.evaluate(pz.Thinker(run.sampler(), pz.Majority(votes=16)), task, problems=500))   # 0.87 [0.84, 0.90]
 
     Args:
-        model: a sampler (a Thinker is one, and runs a strategy), a model, a finished run, or the name of a model.
+        model: a sampler (a Thinker is one, and runs a strategy), a model, a finished run, the name of a model, or the
+            URL of an OpenAI-compatible endpoint with the name of its model: "http://localhost:8000/v1#qwen3-8b".
         task: a Task, or the name of one (see `task_named`).
         sampling: temperature, most tokens and thinking budget of an attempt; None means temperature 1, 512 tokens.
         problems: number of problems; None for 200, or all where there are fewer.
@@ -52,7 +55,8 @@ def evaluate(
                 "leave `problems` out"
             )
             raise TaskError(message)
-    model = load(model) if isinstance(model, str) else model
+    if isinstance(model, str):
+        model = RemoteSampler(model) if is_url(model) else load(model)
     sampler = model if isinstance(model, Sampler) else model.sampler()
     number = problems or PROBLEMS
     params = sampling or SamplingParams()

@@ -8,6 +8,7 @@ from poziomka.app.build import dated, recipe_in
 from poziomka.app.cli.export import export
 from poziomka.core.errors import ModelError, RunError
 from poziomka.core.safety.untrusted import expanded
+from poziomka.inference.endpoint.address import is_url
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.session import TrainingSession
 from poziomka.models.base import Architecture
@@ -89,6 +90,11 @@ def load(
         ModelError: there is no such model, or it cannot be read.
         RunError: the run has saved no weights yet.
     """
+    if is_url(str(name)):
+        message = (
+            f"{name} is an endpoint, which has no weights to load: pass it to evaluate, or make a RemoteSampler of it"
+        )
+        raise ModelError(message)
     folder = expanded(str(name), ModelError)
     if (folder / "recipe.toml").is_file():
         return _of_run(folder)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from poziomka.core.environment import Session, goes_on, opened, reply_of
-from poziomka.core.errors import EnvironmentFailure, TranscriptError
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Branch
 from poziomka.core.safety.failures import failures_of
@@ -129,14 +128,16 @@ class SingleReply(Strategy):
     ) -> list[Attempt]:
         """Returns one attempt for each of `params`; failed attempts have `failure` set.
 
-        Without `open_session`, one call of `Sampler.branch` samples all replies, so that the prompt is read once.
+        Without `open_session`, one call of `Sampler.try_branch` samples all replies, so that the prompt is read once. A
+        request that fails alone fails its attempt alone.
         """
         if open_session is not None:
             return await super().attempts(sampler, prompt, params, open_session=open_session, problem=problem)
-        try:
-            return [Attempt((Branch(transcript),)) for transcript in await sampler.branch(prompt, params)]
-        except (EnvironmentFailure, TranscriptError) as error:
-            return [Attempt.failed(prompt, str(error))] * len(params)
+        found = await sampler.try_branch(prompt, params)
+        return [
+            Attempt((Branch(each),)) if isinstance(each, Transcript) else Attempt.failed(prompt, str(each))
+            for each in found
+        ]
 
 
 SINGLE_REPLY = SingleReply()

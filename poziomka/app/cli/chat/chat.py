@@ -32,6 +32,9 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "question", nargs="?", metavar="QUESTION", help="answer one question and exit (default: a conversation)"
     )
+    parser.add_argument(
+        "--endpoint", metavar="URL", help="OpenAI-compatible endpoint that serves MODEL: http://localhost:8000/v1"
+    )
     parser.add_argument("--system", metavar="TEXT", help="system message")
     parser.add_argument(
         "--tools",
@@ -76,19 +79,22 @@ def chat(given: Namespace) -> int:
     if given.think is False and given.budget:
         message = f"--no-think asks for no thought, and --budget {given.budget} bounds one: leave one of them out"
         raise SettingsError(message)
+    if given.endpoint is not None and given.dtype is not None:
+        message = f"--dtype {given.dtype} is the precision of weights, which the endpoint has: leave it out"
+        raise SettingsError(message)
     _demand_text(given.system or "", "--system")
     tools = tools_named(given.tools) if given.tools else []  # before the model, which takes longer to load
 
-    from poziomka.app.cli.chat.equipment import MOST
+    from poziomka.app.cli.chat.equipment import MOST, format_of
     from poziomka.app.cli.chat.talk import Talk, open_sampler, sampling_of
     from poziomka.app.tool_formats import calls_of
     from poziomka.environments.tools.toolbox import Toolbox
 
     sampling = sampling_of(given)
     started = time.perf_counter()
-    sampler, notes = open_sampler(given.model, given.dtype, think=given.think)
+    sampler, notes = open_sampler(given.model, given.dtype, think=given.think, endpoint=given.endpoint)
     opening = [Message("system", given.system)] if given.system else []
-    toolbox = Toolbox(tools, given.calls or calls_of(sampler.chat, tools), MOST) if tools else None
+    toolbox = Toolbox(tools, given.calls or calls_of(format_of(sampler), tools), MOST) if tools else None
     talk = Talk(sampler, sampling, opening, given.seed, toolbox)
     try:
         _converse(talk, given, started, notes)

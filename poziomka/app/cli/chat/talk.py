@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TextIO
 
 from poziomka.app.build import load
-from poziomka.app.cli.chat.equipment import Shown, demand_room
+from poziomka.app.cli.chat.equipment import ChatSampler, Decoded, Shown, read, thinking, thought, tokenizer_of
 from poziomka.app.cli.chat.wrap import Wrap
 from poziomka.core.environment import Environment, Session
 from poziomka.core.errors import ModelError
@@ -26,7 +26,7 @@ from poziomka.core.seeds import seed_of
 from poziomka.core.transcript import CLOSE, THINK, Author, Message, Span, Stop, Transcript
 from poziomka.inference.engine import EngineLimits
 from poziomka.inference.local import LocalSampler
-from poziomka.inference.spans import thought_in
+from poziomka.inference.remote import RemoteSampler
 from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.models.text.chat import ChatFormat
 from poziomka.models.text.template import TemplateFormat
@@ -39,7 +39,6 @@ UNMARKED = (
     "left out, and it answers without a thought; give the folder of a run whose model learned to think"
 )
 OWN_DTYPE = "--dtype is left out: a run's weights are in the precision that its recipe names"
-HALF = "\ufffd"  # decoded text of an incomplete character
 CONVERSATION = Problem((), task="chat", key="conversation")  # placeholder: a session of tools needs a problem
 
 
@@ -50,13 +49,15 @@ def sampling_of(given: Namespace) -> SamplingParams:
         top_p=given.top_p,
         max_tokens=given.tokens,
         max_thinking_tokens=0
-        if given.think is False
+        if given.think is False and given.endpoint is None
         else given.budget,  # a thought that is opened all the same is closed
         min_thinking_tokens=0,
     )
 
 
-def open_sampler(name: str, dtype: str | None, *, think: bool | None) -> tuple[LocalSampler, tuple[str, ...]]:
+def open_sampler(
+    name: str, dtype: str | None, *, think: bool | None, endpoint: str | None = None
+) -> tuple[ChatSampler, tuple[str, ...]]:
     """Loads a model; returns a sampler that keeps its caches between turns, and notes about the model.
 
     Args:
@@ -64,10 +65,13 @@ def open_sampler(name: str, dtype: str | None, *, think: bool | None) -> tuple[L
         dtype: precision of the weights; None for bfloat16. Ignored for a run, whose recipe sets it.
         think: True opens a thought before each reply, False asks the chat template for none; None leaves the default of
             the model or of the run.
+        endpoint: URL of an OpenAI-compatible endpoint that serves the model; None loads it into this process.
 
     Raises:
         PoziomkaError: the model does not exist or cannot be read.
     """
+    if endpoint is not None:
+        return RemoteSampler.of(endpoint, name, think=think), ()
     folder = expanded(name, ModelError)
     if (folder / "recipe.toml").is_file():
         sampler, run = load(folder, problems=False)[2], Run.read(folder)
@@ -205,7 +209,7 @@ class Talk:
 
     def __init__(
         self,
-        sampler: LocalSampler,
+        sampler: ChatSampler,
         sampling: SamplingParams,
         opening: Sequence[Message] = (),
         seed: int | None = None,
@@ -245,44 +249,25 @@ class Talk:
             SamplerError: the message cannot be answered; the conversation is unchanged.
             EnvironmentFailure: a tool failed; the conversation is unchanged.
         """
-        tokenizer = self.sampler.chat.tokenizer
-        if tokenizer.files is None:
+        tokenizer = tokenizer_of(self.sampler)
+        if tokenizer is not None and tokenizer.files is None:
             self.begin()
-        asked = self.sampler.read(self.transcript + Span(Author.USER, words))
-        demand_room(self.sampler, asked)
+        asked = read(self.sampler, self.transcript + Span(Author.USER, words))
         self.turn += 1
         stop = (*self.sampling.stop, *(self.toolbox.stop if self.toolbox else ()))
         sampling = replace(self.sampling, seed=seed_of("chat", self.seed, self.turn), stop=stop)
-        screen.begin(thinking=thought_in(asked, tokenizer)[1])
-        waiting: list[int] = []  # tokens since the last whole character
-        shown = 0  # characters of them on the screen
+        screen.begin(thinking=thinking(self.sampler, asked))
+        decoded = Decoded(tokenizer, screen)
         moments: list[float] = []  # time of each token
         with interruptions() as interrupted:
 
-            def add(text: str) -> None:
-                nonlocal shown
-                screen.add(text[shown:])
-                shown = max(shown, len(text))
-
-            def flush() -> None:
-                nonlocal shown
-                add(tokenizer.decode(waiting))
-                waiting.clear()
-                shown = 0
-
             def show(text: str) -> None:
-                flush()
+                decoded.flush()
                 screen.tool(text)
 
             def on_token(_: Author, token: int | str) -> bool:
-                nonlocal shown
                 moments.append(time.perf_counter())
-                waiting.append(int(token))
-                text = tokenizer.decode(waiting)
-                add(text.rstrip(HALF))  # the bytes of its last characters may not be complete
-                if not text.endswith(HALF):
-                    waiting.clear()
-                    shown = 0
+                decoded.take(token)
                 return not interrupted
 
             reply = (
@@ -291,17 +276,18 @@ class Talk:
                 else self.sampler.extend(asked, sampling, on_token)
             )
             self.transcript = wait_for(reply)
-        flush()
+        decoded.flush()
         screen.end()
-        return self._line(len(asked.spans), moments[-1] - moments[0], stopped=bool(interrupted))
+        seconds = moments[-1] - moments[0] if moments else 0.0
+        return self._line(len(asked.spans), seconds, stopped=bool(interrupted))
 
     def _line(self, start: int, seconds: float, *, stopped: bool) -> str:
         """Returns a line about the reply: tokens, tool calls, tokens per second after the first, why it was cut."""
         reply = replace(self.transcript, spans=self.transcript.spans[start:])
-        written = sum(reply.by(Author.MODEL, Author.FORCED))
+        written = sum(reply.by(Author.MODEL, Author.FORCED)) or reply.cost
         calls = sum(span.author is Author.ENVIRONMENT for span in reply)
-        thought = thought_in(self.transcript, self.sampler.chat.tokenizer)[0]
-        parts = [counted(written, "token"), *([f"{thought} of them thought"] if thought else [])]
+        thoughts = thought(self.sampler, self.transcript)
+        parts = [counted(written, "token"), *([f"{thoughts} of them thought"] if thoughts else [])]
         parts += [counted(calls, "call")] if calls else []
         if seconds:
             parts.append(f"{(written - 1) / seconds:.0f} tok/s")

@@ -69,6 +69,7 @@ def evaluate(given: Namespace) -> tuple[Result, str]:
         model=given.model,
         run=subject.run,
         policy=subject.sampler.policy,
+        endpoint=subject.endpoint,
         task=subject.task.name,
         split=given.split,
         problems=len(plan.problems),
@@ -138,7 +139,7 @@ def sampling_of(given: Namespace, own: SamplingParams, budgets: Sequence[int]) -
     if budgets:
         answer = max(1, own.max_tokens - (own.max_thinking_tokens or 0))  # tokens of an answer after a full thought
         tokens, most = max(own.max_tokens, answer + max(budgets)), None
-    elif given.think is False:
+    elif given.think is False and given.endpoint is None:  # an endpoint is asked for no thought
         most = 0
     options = {name: getattr(given, name) for name in ("top_p", "top_k", "min_p")}
     options |= {"temperature": 0.0 if given.greedy else given.temperature, "max_tokens": given.max_tokens}
@@ -150,8 +151,8 @@ def found_at(subject: Subject, plan: Plan, say: Say) -> dict[int | None, Evaluat
     """Samples and scores the attempts of a plan; returns the evaluations by thinking budget in tokens.
 
     Without budgets, the only key is None. Replies at smaller budgets continue from those at the largest one; see
-    `thinking.budget.fork`. A thought with replies of an environment cannot be cut, and a strategy may decide by what it
-    reads, so a task with tools or a strategy is sampled anew at each budget.
+    `thinking.budget.fork`. A thought with replies of an environment, or without token ids, cannot be cut, and a strategy
+    may decide by what it reads: a task with tools, a model of an endpoint and a strategy are sampled anew at each budget.
 
     Args:
         subject: the model and the task.
@@ -161,7 +162,8 @@ def found_at(subject: Subject, plan: Plan, say: Say) -> dict[int | None, Evaluat
     with Scoring(subject.task) as judge:
         if not plan.budgets:
             return {None: Evaluation(collected(subject, plan, judge, say))}
-        if subject.task.environment is not None or plan.strategy is not None:
+        cuts = subject.task.environment is None and subject.sampler.capabilities.token_ids
+        if not cuts or plan.strategy is not None:
             return {
                 budget: Evaluation(collected(subject, _within(plan, budget), judge, say)) for budget in plan.budgets
             }

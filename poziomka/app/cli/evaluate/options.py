@@ -14,6 +14,7 @@ def options(parser: ArgumentParser) -> None:
     """Adds the options of `poziomka evaluate` to its argument parser."""
     add = parser.add_argument
     add("model", metavar="MODEL", help="the folder of a run, smollm2, a folder, a .gguf file, or a name of the hub")
+    add("--endpoint", metavar="URL", help="an OpenAI-compatible endpoint that serves MODEL: http://localhost:8000/v1")
     add("--task", metavar="TASK", help="the problems, as `poziomka tasks` lists them (a run's own task)")
     add("--split", default="test", metavar="|".join(SPLITS), help="which of its problems (test)")
     add("--problems", type=positive, metavar="N", help="number of problems (the recipe's number, or 200)")
@@ -88,6 +89,8 @@ def demand_consistent(given: Namespace) -> None:
             f"token for an answer after {max(given.budget)} thinking tokens"
         )
         raise SettingsError(message)
+    if given.endpoint is not None and given.dtype is not None:
+        _refuse("the precision of the weights is the endpoint's", f"--dtype {given.dtype}")
     if given.no_save and given.out is not None:
         _refuse("--no-save saves nothing", f"--out {given.out}")
 

@@ -24,6 +24,7 @@ class Result:
         model: the model as it was named.
         run: folder of the run; None for another model.
         policy: version of the weights.
+        endpoint: URL of the endpoint that serves the model; None for a model in this process.
         task: name of the task.
         split: name of the split.
         problems: number of problems at each budget.
@@ -46,6 +47,7 @@ class Result:
     samples: int
     sampling: SamplingParams
     found: Mapping[int | None, Evaluation]
+    endpoint: str | None = None
     seed: int = 0
     votes: int | None = None
     strategy: str | None = None
@@ -104,6 +106,7 @@ class Result:
             "model": self.model,
             "run": None if self.run is None else str(self.run),
             "policy": self.policy,
+            **({} if self.endpoint is None else {"endpoint": self.endpoint}),
             "task": self.task,
             "split": self.split,
             "problems": self.problems,

@@ -23,13 +23,14 @@ def recipe_of(result: Result, task: str) -> dict[str, Any]:
         task: name of the task, as `task_named` accepts it.
     """
     settings = {name: value for name, value in described(result.sampling).items() if value is not None}
+    endpoint = {} if result.endpoint is None else {"endpoint": result.endpoint}
     budgets = [budget for budget in result.found if budget is not None]
     return {
         "kind": EVALUATION,
         "name": f"evaluate-{_name(result)}",
         "task": task,
         "seed": result.seed,
-        "model": {"load": result.model, "policy": result.policy},
+        "model": {"load": result.model, "policy": result.policy, **endpoint},
         "evaluate": {
             "split": result.split,
             "problems": result.problems,

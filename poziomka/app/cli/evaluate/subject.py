@@ -15,6 +15,7 @@ from poziomka.core.sampler import SamplingParams
 from poziomka.core.splits import SPLITS
 from poziomka.core.task import Task
 from poziomka.inference.local import LocalSampler
+from poziomka.inference.remote import RemoteSampler
 from poziomka.learning.session import TrainingSession
 from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.models.text.chat import ChatFormat
@@ -36,7 +37,7 @@ class Subject:
     Attributes:
         name: the model as it was named: a folder, a file, or a name.
         run: folder of the run; None for a model that is not a run's.
-        sampler: sampler with the model's weights.
+        sampler: sampler with the model's weights, or over an endpoint that has them.
         task: task with the problems.
         task_name: name of the task, as `task_named` accepts it.
         sampling: default sampling settings.
@@ -48,7 +49,7 @@ class Subject:
 
     name: str
     run: Path | None
-    sampler: LocalSampler
+    sampler: LocalSampler | RemoteSampler
     task: Task
     task_name: str
     sampling: SamplingParams
@@ -59,8 +60,13 @@ class Subject:
 
     @property
     def thinks(self) -> bool:
-        """Whether replies begin with an open thought, or the model knows the tags <think> and </think>."""
-        return thinks(self.sampler.chat)
+        """Whether replies begin with an open thought, or the model may know the tags <think> and </think>."""
+        return isinstance(self.sampler, RemoteSampler) or thinks(self.sampler.chat)
+
+    @property
+    def endpoint(self) -> str | None:
+        """URL of the endpoint; None for a model in this process."""
+        return self.sampler.address.url if isinstance(self.sampler, RemoteSampler) else None
 
 
 def thinks(chat: ChatFormat) -> bool:
@@ -77,6 +83,8 @@ def subject_of(given: Namespace) -> Subject:
     Raises:
         PoziomkaError: the model or the task does not exist, or cannot be used.
     """
+    if given.endpoint is not None:
+        return _of_endpoint(given)
     folder = expanded(given.model, ModelError)
     if (folder / "recipe.toml").is_file():
         if given.dtype is not None:
@@ -96,6 +104,16 @@ def subject_of(given: Namespace) -> Subject:
     sampler = LocalSampler(loaded.model, chat)
     notes = (*loaded.notes, *note)
     return Subject(given.model, None, sampler, suited(task, chat), given.task, SamplingParams(), notes=notes)
+
+
+def _of_endpoint(given: Namespace) -> Subject:
+    """Returns a model that an endpoint serves, with the task of --task."""
+    if given.task is None:
+        message = f"which problems should {given.model} of the endpoint answer? Name a task with --task"
+        raise SettingsError(message)
+    sampler = RemoteSampler.of(given.endpoint, given.model, think=given.think)
+    task = suited(_task(given.task, given.split), None)
+    return Subject(given.model, None, sampler, task, given.task, SamplingParams())
 
 
 def _of_run(folder: Path, given: Namespace) -> Subject:

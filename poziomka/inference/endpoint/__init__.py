@@ -1,0 +1,1 @@
+"""Parts of `RemoteSampler`: the address, the HTTP connection, messages, replies, and continued replies."""
