@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import poziomka as pz
 from poziomka.app.cli.trials import _named
 from poziomka.app.settings.recipe import read_recipe
 from poziomka.tasks import task_named
@@ -37,6 +38,15 @@ def test_the_commands_take_the_file_as_any_task(started, poziomka):
     status, output, _ = poziomka("tasks", "show", "fruit/task.py", "--json")
     assert (status, json.loads(output)["task"]) == (0, "fruit")
     assert _named("fruit/task.py") == ["fruit/task.py"]  # as `tasks check` does
+
+
+@pytest.mark.slow
+def test_the_model_of_its_recipe_has_something_to_learn_from(started, tmp_path):
+    settings = read_recipe(tmp_path / "fruit" / "recipe.toml").named("rl")
+    task, attempts = task_named("fruit/task.py:task"), settings.group_size
+    found = pz.evaluate("smollm2", task, settings.sampling, problems=6, attempts=attempts, split="train")
+    rewards = [{rollout.score.reward for rollout in group} for group in found.groups]
+    assert sum(group == {0.0, 1.0} for group in rewards) >= 3
 
 
 @pytest.mark.slow
