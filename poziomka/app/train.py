@@ -21,7 +21,7 @@ from poziomka.app.forgetting import record_knowledge
 from poziomka.app.inputs import demand_same_inputs
 from poziomka.app.interrupt import interruptible
 from poziomka.app.measure import costs, ends, failed_checks, gate_of, measured, opens_thoughts, record, refusal
-from poziomka.app.preflight import demand_memory, needs
+from poziomka.app.preflight import demand_memory, needs, notes_on
 from poziomka.app.progress_display import Watcher
 from poziomka.app.settings.recipe import Recipe, Sampled, Stage, resolved
 from poziomka.app.stages import StageParts, curriculum_of, run_stage, saved_stage
@@ -396,4 +396,6 @@ def train(
     with Run.open(folder, plain(recipe), resolve=resolve) as run, Exports(run, exports) as copies:
         training = Training(recipe, run, built, watcher=watcher)
         training.progress.listener = copies.beside(training.progress.listener)
+        for note in () if training.progress.step else notes_on(recipe, built.task):
+            run.note(note)
         return training.finish()

@@ -64,30 +64,16 @@ task = "NAME/task.py:task"       # or jsonl:FILE, with a question and an answer 
 
 [model]
 load = "smollm2"                 # or a folder, a GGUF file, a name on the hub
-precision = "bfloat16"
-thinks = false                   # true: replies begin with <think>
 
 [[stage]]
 kind = "rl"
 steps = 10
-prompts_per_step = 8
-group_size = 8
-max_tokens = 64
-max_thinking_tokens = 0
-layout = "shared"
-microbatch_tokens = 4096
+max_tokens = 64                  # of a reply
 optimizer = { learning_rate = 1e-5, warmup_steps = 2 }
 
 [evaluate]
-budgets = [0]
 problems = 50
-attempts = 1
-votes = [1]
-vote_problems = 10
-vote_budget = 0
-every = 5
 curve_problems = 20
-curve_attempts = 1
 """
 
 
