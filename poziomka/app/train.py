@@ -355,7 +355,8 @@ class Training:
         if name in known and (self.run.folder / "journal" / f"{kept}.parquet").exists():
             return
         began, settings = time.perf_counter(), self.recipe.evaluate
-        self.watcher.stage(f"evaluating the {name} model at {counted(len(settings.budgets), 'budget')}")
+        called = "initial" if name == BEFORE and not self.progress.step else name
+        self.watcher.stage(f"evaluating the {called} model at {counted(len(settings.budgets), 'budget')}")
         self.progress.publish_weights(self.sampler)
         found = measured(name, self.sampler, self.task, self.recipe, self.sampling)
         record(found, self.run, self.task, self.recipe)

@@ -1,6 +1,8 @@
 """`poziomka init` writes a task, its test and a recipe that run at once."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -58,6 +60,25 @@ def test_its_recipe_trains_and_the_run_is_evaluated(started, poziomka):
     assert status == 0, errors
     status, output, errors = poziomka("evaluate", "runs/fruit", "--problems", "10")
     assert (status, "held-out problems" in output) == (0, True), errors
+
+
+def test_the_next_commands_are_those_of_the_program_that_was_started(tmp_path):
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "poziomka").write_text(
+        f"#!{sys.executable}\nimport sys\nfrom poziomka.app.cli.main import main\nsys.exit(main(sys.argv[1:]))\n"
+    )
+    (folder / "poziomka").chmod(0o755)
+
+    def said(*command, path):
+        shutil.rmtree(tmp_path / "fruit", ignore_errors=True)
+        search = {**os.environ, "PATH": path}
+        answer = subprocess.run([*command, "init", "fruit"], cwd=tmp_path, env=search, capture_output=True, text=True)
+        return answer.stdout.splitlines()[-1]
+
+    assert said(".venv/bin/poziomka", path="/usr/bin:/bin") == ".venv/bin/poziomka evaluate runs/fruit"
+    assert said("poziomka", path=f"{folder}:/usr/bin:/bin") == "poziomka evaluate runs/fruit"
+    assert said(sys.executable, "-m", "poziomka", path="/bin").endswith(" -m poziomka evaluate runs/fruit")
 
 
 @pytest.mark.parametrize("name", ["two words", "../up", "3d", ""])

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from poziomka.app.cli.shell.arguments import invocation
 from poziomka.core.errors import SettingsError
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -96,16 +97,17 @@ def init(name: str) -> str:
     folder.mkdir()
     for file, text in (("task.py", TASK), ("test_task.py", TEST), ("recipe.toml", RECIPE)):
         (folder / file).write_text(text.replace("NAME", name), encoding="utf-8")
+    command = invocation()
     return "\n".join(
         [
             f"{name}/task.py       the task: edit it",
             f"{name}/test_task.py  its test",
             f"{name}/recipe.toml   trains SmolLM2-135M on it",
             "",
-            f"poziomka tasks show {name}/task.py",
-            f"poziomka tasks check {name}/task.py",
-            f"poziomka doctor {name}/recipe.toml",
-            f"poziomka train {name}/recipe.toml",
-            f"poziomka evaluate runs/{name}",
+            f"{command} tasks show {name}/task.py",
+            f"{command} tasks check {name}/task.py",
+            f"{command} doctor {name}/recipe.toml",
+            f"{command} train {name}/recipe.toml",
+            f"{command} evaluate runs/{name}",
         ]
     )

@@ -64,7 +64,7 @@ class Recipe:
     """
 
     schema_version: int = SCHEMA
-    name: str = setting("run", "name of the run")
+    name: str = setting("run", "name of the run; left out: the name of the recipe's file")
     task: str = setting("recurrence", "name of the task, as in `poziomka tasks`")
     levels: tuple[int, ...] | None = setting(
         None, "lowest and highest level of the training problems; none: all; held-out problems have all levels"
@@ -132,7 +132,9 @@ class Recipe:
 
 
 def read_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
-    """Reads a recipe from a TOML file, or from a run's folder.
+    """Reads a recipe from a TOML file, or from a run's folder; a recipe without a name has that of its file.
+
+    The name of FOLDER/recipe.toml is FOLDER.
 
     Args:
         path: the file, or a folder with recipe.toml.
@@ -142,8 +144,9 @@ def read_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
         SettingsError: the file is missing or not TOML, a name is unknown, a value has the wrong type or is out of
             range, or the recipe has another schema version.
     """
-    values = read_toml(path / "recipe.toml" if path.is_dir() else path)
-    return recipe_of(values, changes, str(path))
+    file = path / "recipe.toml" if path.is_dir() else path
+    named = file.absolute().parent if file.stem == "recipe" else file
+    return recipe_of({"name": named.stem} | read_toml(file), changes, str(path))
 
 
 def recipe_of(values: Mapping[str, Any], changes: tuple[str, ...] = (), where: str = "recipe") -> Recipe:

@@ -138,13 +138,15 @@ class Viewer:
         """Returns the place of a step, a group or a rollout; with None for all of them, the run itself.
 
         Args:
-            step: a step, or the name of a journal such as "warm-start".
+            step: a step, or the name of a journal such as "warm-start"; None for the only one where there is one.
             group: number of a group from 1; None for the whole step.
             rollout: number of a rollout of the group from 1; None for the whole group.
 
         Raises:
             SettingsError: there is no such place, or a group or rollout lacks the level above it.
         """
+        if step is None and len(self.names) == 1:
+            step = _spoken(self.names[0])
         if step is None:
             if group is not None or rollout is not None:
                 message = "a group belongs to a step: say which step too"
