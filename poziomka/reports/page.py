@@ -31,8 +31,8 @@ COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 THOUGHTS = (  # the lines of the figure of accuracy against tokens
     "Filled dots: one thought, cut off at growing budgets; a small budget shows the cut and not what the model could "
-    "answer at once, which the triangles at the left edge show. Diamonds: the same weights made to think, where they do "
-    "not always think by themselves."
+    "answer at once, which the triangles at the left edge show. Diamonds: the same weights made to think, where they "
+    "do not always think by themselves."
 )
 REPLIES = "Filled dots: one reply."  # the same for a model that does not think
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # the browser loads no resources and runs no scripts

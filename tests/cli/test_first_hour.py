@@ -309,9 +309,11 @@ def test_another_librarys_name_of_a_setting_leads_to_ours(poziomka, tiny, change
 def test_settings_are_listed_with_default_type_range_and_meaning(poziomka):
     status, output, _ = poziomka("settings", "sft.optimizer.learning_rate")
     assert status == 0
-    first, second = output.splitlines()
+    first, second, third = output.splitlines()
     assert first.startswith("sft.optimizer.learning_rate = 0.002   float, ")
     assert second.strip()
+    assert third.strip() == "default: 5e-05 for a loaded model, 0.0002 with LoRA"
+    assert "default: 0 for a loaded model, 128 for one that thinks" in poziomka("settings", "rl.max_thinking_tokens")[1]
     assert poziomka("settings", "lr")[1].startswith("rl.optimizer.learning_rate = ")
     assert "model.lora.rank = " in poziomka("settings")[1]
     refused(poziomka("settings", "ofline"), "no setting begins with 'ofline'; did you mean 'offline'?")

@@ -72,9 +72,8 @@ def test_the_next_commands_are_those_of_the_program_that_was_started(tmp_path):
 
     def said(*command, path):
         shutil.rmtree(tmp_path / "fruit", ignore_errors=True)
-        search = {**os.environ, "PATH": path}
-        answer = subprocess.run([*command, "init", "fruit"], cwd=tmp_path, env=search, capture_output=True, text=True)
-        return answer.stdout.splitlines()[-1]
+        how = {"cwd": tmp_path, "env": {**os.environ, "PATH": path}, "text": True}
+        return subprocess.check_output([*command, "init", "fruit"], **how).splitlines()[-1]
 
     assert said(".venv/bin/poziomka", path="/usr/bin:/bin") == ".venv/bin/poziomka evaluate runs/fruit"
     assert said("poziomka", path=f"{folder}:/usr/bin:/bin") == "poziomka evaluate runs/fruit"

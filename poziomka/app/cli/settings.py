@@ -1,14 +1,12 @@
 """`poziomka settings`: lists the settings of a recipe, and of each kind of stage, with default, type and meaning."""
 
 import re
-
 from typing import Any
 
 from poziomka.app.settings.aliases import ALIASES, Setting, settings_of
 from poziomka.app.settings.recipe import STAGES, recipe_of
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.settings import to_toml
-
 
 DERIVED = {"evaluate.every": "a quarter of the last stage's steps for a loaded model"}
 LOADED = "the name of any model"  # its files are not read

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from poziomka.app.settings.aliases import demand_own_names
 from poziomka.app.settings import kinds
+from poziomka.app.settings.aliases import demand_own_names
 from poziomka.app.settings.kinds import Kind, kind_of
 from poziomka.app.settings.model import ModelSettings, ToolsSettings
 from poziomka.core.errors import SettingsError, nearest
@@ -158,12 +158,11 @@ def recipe_of(values: Mapping[str, Any], changes: tuple[str, ...] = (), where: s
         where: name of the recipe in errors.
     """
     try:
-        return _recipe(values, changes, where)
+        return _recipe(values, changes, "--set" if changes else where)
     except SettingsError:
-        if not changes:
-            raise
-        _recipe(values, (), where)  # raises where the recipe itself is wrong, not a change
-        return _recipe(values, changes, "--set")
+        if changes:
+            _recipe(values, (), where)  # raises if the recipe itself is wrong, not a change
+        raise
 
 
 def _recipe(values: Mapping[str, Any], changes: tuple[str, ...], where: str) -> Recipe:

@@ -11,7 +11,7 @@ from poziomka.core.errors import ModelError, guess, nearest
 from poziomka.core.safety.untrusted import expanded
 from poziomka.models.base import Architecture
 from poziomka.models.checkpoints.families import FAMILIES
-from poziomka.models.checkpoints.gguf.reader import converted
+from poziomka.models.checkpoints.gguf.conversion import converted
 from poziomka.models.checkpoints.safetensors_io import CONFIG, read_json
 from poziomka.models.checkpoints.weights import open_model
 from poziomka.models.hf_model import SLOWER, HFModel
