@@ -7,16 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from poziomka.app.build import (
-    Built,
-    adapt,
-    build,
-    demand_problems,
-    learner_of,
-    sampler_of,
-    settled,
-    taught,
-)
+from poziomka.app.build import Built, adapt, build, demand_problems, learner_of, sampler_of, settled, taught
 from poziomka.app.forgetting import record_knowledge
 from poziomka.app.inputs import demand_same_inputs
 from poziomka.app.interrupt import interruptible
