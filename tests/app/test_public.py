@@ -134,7 +134,7 @@ def test_an_evaluation_on_fewer_problems_than_asked_for_is_a_note_of_the_run(che
     few = pz.Task("few", lambda rng: pz.Problem(f"{rng.randrange(40)}?", "1"), coin, trusted=True)
     run = pz.train(few, str(checkpoint), tmp_path / "run", steps=1, **LITTLE)
     told = "evaluate.problems = 10 of 4 in 'test'"
-    assert [told in note for note in (run.folder / "notes.log").read_text().splitlines()] == [True]
+    assert sum(told in note for note in (run.folder / "notes.log").read_text().splitlines()) == 1
     assert told in " ".join(capsys.readouterr().out.split())
     assert run.run.results("frontier")["problems"] == 4
 
