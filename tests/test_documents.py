@@ -9,11 +9,14 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from poziomka.app.settings.recipe import recipe_of
 
 pytestmark = pytest.mark.documents
 
@@ -118,6 +121,11 @@ def test_a_python_block_runs(block, tmp_path):
     script.write_text(block.text, encoding="utf-8")
     answer = run([sys.executable, script.name], tmp_path)
     assert answer.returncode == 0, f"{block}:\n{answer.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize("block", [block for block in EVERY if block.kind == "toml"], ids=str)
+def test_a_toml_block_is_a_recipe_or_a_part_of_one(block):
+    recipe_of(tomllib.loads(block.text), where=str(block))
 
 
 @pytest.mark.parametrize(("block", "words"), COMMANDS, ids=lambda value: str(value) if isinstance(value, Block) else "")

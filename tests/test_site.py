@@ -44,7 +44,7 @@ def test_the_navigation_lists_pages_of_the_repository_that_are_there():
 
 def test_the_settings_page_has_every_setting_with_its_default():
     page = REFERENCE["settings"](REFERENCE["every_setting"]())
-    rows = re.findall(r"^\| `([\w.]+)` \| `(.*?)` \|", page.partition("## Defaults by kind")[0], re.MULTILINE)
+    rows = re.findall(r"^\| `([\w.]+)` \| `(.*?)` \|", page.partition("## Names of other")[0], re.MULTILINE)
     lines = re.findall(r"^([a-z][\w.]*) = (.*?)   \S", list_settings(), re.MULTILINE)
     assert len(lines) > 100
     assert sorted(rows) == sorted(lines)

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from poziomka.app.cli.commands import COMMANDS
-from poziomka.app.cli.settings import every_setting, type_of, value_of
+from poziomka.app.cli.settings import every_setting, of_loaded_models, type_of, value_of
 from poziomka.app.settings.aliases import ALIASES, Setting
-from poziomka.app.settings.kinds import DEFAULTS
 
 TABLES = {  # titles of the tables of a recipe
     "": "Recipe",
@@ -56,24 +55,16 @@ def settings(known: Sequence[Setting]) -> str:
     for each in known:
         tables.setdefault(each.name.rpartition(".")[0], []).append(each)
     parts: list[str] = []
+    others = of_loaded_models()
     firsts = list(dict.fromkeys(name.partition(".")[0] for name in tables))
     for name in sorted(tables, key=lambda name: (firsts.index(name.partition(".")[0]), "." in name)):
         parts.append(f"### `{name}`" if "." in name else f"## {TABLES[name]}")
-        rows = [(code(each.name), code(value_of(each)), kind_of(each), cell(each.about)) for each in tables[name]]
-        parts.append(table(("setting", "default", "type and range", "meaning"), rows))
-    return "\n\n".join([*parts, defaults(), aliases()])
-
-
-def defaults() -> str:
-    """Returns the defaults that differ by kind of training, in a table."""
-    rows = []
-    for kind, stages in DEFAULTS.items():
-        for stage, values in stages.items():
-            inner = {f"optimizer.{name}": value for name, value in values.get("optimizer", {}).items()}
-            flat = {name: value for name, value in values.items() if name != "optimizer"} | inner
-            shown = [code(f"{name} = {value:g}") for name, value in flat.items()]
-            rows.append((str(kind), code(stage), "<br>".join(shown)))
-    return "## Defaults by kind of training\n\n" + table(("kind of training", "stage", "default"), rows)
+        rows = [
+            (code(each.name), code(value_of(each)), kind_of(each), cell(each.about), cell(others.get(each.name, "")))
+            for each in tables[name]
+        ]
+        parts.append(table(("setting", "default", "type and range", "meaning", "other defaults"), rows))
+    return "\n\n".join([*parts, aliases()])
 
 
 def aliases() -> str:

@@ -1,10 +1,13 @@
-"""Memory check before training: estimates a step's peak memory and raises an error if it does not fit."""
+"""Checks before training: whether a step's estimated peak memory fits, and notes on settings without effect."""
 
 from collections.abc import Sequence
 
 import torch
 
+from poziomka.app.settings.recipe import Recipe
 from poziomka.core.errors import ModelError
+from poziomka.core.splits import TEST
+from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
 from poziomka.inference.engine import READ_AT_ONCE, EngineLimits
 from poziomka.learning.loops.distill import DistillSettings
@@ -123,3 +126,42 @@ def resting_bytes(model: Architecture) -> int:
     Weights that the sampler keeps in another memory layout are freed then, and do not count.
     """
     return sum(p.nbytes for p in model.parameters()) - sum(weight.nbytes for weight in laid_out(model))
+
+
+def notes_on(recipe: Recipe, task: Task) -> list[str]:
+    """Returns sentences about settings of a recipe that cannot do what they ask for.
+
+    Args:
+        recipe: recipe with stages and evaluations.
+        task: task with the validation and test problems.
+    """
+    return [*_fewer_problems(recipe, task), *_long_thoughts(recipe)]
+
+
+def _fewer_problems(recipe: Recipe, task: Task) -> list[str]:
+    """Returns a sentence about the evaluations that ask for more problems than a split has; [] if there are none."""
+    settings = recipe.evaluate
+    asked = [
+        (TEST, "evaluate.problems", settings.problems),
+        (TEST, "evaluate.vote_problems", settings.vote_problems),
+        (settings.split, "evaluate.curve_problems", settings.curve_problems),
+    ]
+    asked += [
+        (settings.split, f"{each.name}.require.problems", each.require.problems)
+        for each in recipe.stage
+        if each.require
+    ]
+    there = [(task.available(split, count), split, name, count) for split, name, count in asked]
+    told = [f"{name} = {count} of {few} in {split!r}" for few, split, name, count in there if few < count]
+    return [f"task {task.name!r} has fewer problems than evaluations ask for: {', '.join(told)}"] if told else []
+
+
+def _long_thoughts(recipe: Recipe) -> list[str]:
+    """Returns a sentence about each stage whose thoughts may take all tokens of a reply."""
+    thinking = recipe.sampled if recipe.model.load is None or recipe.model.thinks else ()
+    return [
+        f"{each.name}.max_thinking_tokens = {each.max_thinking_tokens} leaves no token for an answer where "
+        f"{each.name}.max_tokens = {each.max_tokens}, which includes the thought: lower the first or raise the second"
+        for each in thinking
+        if each.max_thinking_tokens is not None and each.max_thinking_tokens >= each.max_tokens
+    ]

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from poziomka.app.measure import opens_thoughts
 from poziomka.app.settings.recipe import Recipe, Stage
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem
@@ -123,8 +124,7 @@ class Watcher:
     @property
     def _spent(self) -> str:
         """Name of the mean number of tokens of an attempt: all tokens of a model that does not think."""
-        thinks = self.recipe.model.thinks or self.recipe.model.load is None
-        return "thinking tokens" if thinks else "reply tokens"
+        return "thinking tokens" if opens_thoughts(self.recipe) else "reply tokens"
 
     def answers(self, sampler: Sampler, task: Task, sampling: SamplingParams) -> None:
         """Samples replies to three fixed validation problems with the sampler's present weights, and shows them."""

@@ -7,21 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from poziomka.app.build import (
-    Built,
-    adapt,
-    build,
-    demand_problems,
-    learner_of,
-    sampler_of,
-    settled,
-    taught,
-)
+from poziomka.app.build import Built, adapt, build, demand_problems, learner_of, sampler_of, settled, taught
 from poziomka.app.forgetting import record_knowledge
 from poziomka.app.inputs import demand_same_inputs
 from poziomka.app.interrupt import interruptible
 from poziomka.app.measure import costs, ends, failed_checks, gate_of, measured, opens_thoughts, record, refusal
-from poziomka.app.preflight import demand_memory, needs
+from poziomka.app.preflight import demand_memory, needs, notes_on
 from poziomka.app.progress_display import Watcher
 from poziomka.app.settings.recipe import Recipe, Sampled, Stage, resolved
 from poziomka.app.stages import StageParts, curriculum_of, run_stage, saved_stage
@@ -355,7 +346,8 @@ class Training:
         if name in known and (self.run.folder / "journal" / f"{kept}.parquet").exists():
             return
         began, settings = time.perf_counter(), self.recipe.evaluate
-        self.watcher.stage(f"evaluating the {name} model at {counted(len(settings.budgets), 'budget')}")
+        called = "initial" if name == BEFORE and not self.progress.step else name
+        self.watcher.stage(f"evaluating the {called} model at {counted(len(settings.budgets), 'budget')}")
         self.progress.publish_weights(self.sampler)
         found = measured(name, self.sampler, self.task, self.recipe, self.sampling)
         record(found, self.run, self.task, self.recipe)
@@ -396,4 +388,6 @@ def train(
     with Run.open(folder, plain(recipe), resolve=resolve) as run, Exports(run, exports) as copies:
         training = Training(recipe, run, built, watcher=watcher)
         training.progress.listener = copies.beside(training.progress.listener)
+        for note in () if training.progress.step else notes_on(recipe, built.task):
+            run.note(note)
         return training.finish()

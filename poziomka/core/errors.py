@@ -89,7 +89,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     If no known name is similar, returns the list of known names; "" if there are none.
     """
     known = sorted(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(known)}" if known else ""
+    return guess(name, known) or (f"; known: {', '.join(known)}" if known else "")
+
+
+def guess(name: str, known: Iterable[str]) -> str:
+    """Returns `"; did you mean 'x'?"` with the closest known name, for the end of a clause; "" if none is similar."""
+    close = get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -205,15 +205,23 @@ class Task:
             raise TaskError(message)
         return [draw(split, (start + i) % wrap if wrap else start + i, level) for i in range(count)]
 
+    def available(self, split: str, count: int) -> int:
+        """Returns the number of problems that `first` returns: `count`, or the size of a smaller split.
+
+        Raises:
+            TaskError: the source raised a TaskError.
+        """
+        if isinstance(self.source, GeneratedSource):
+            return self.source.available(split, count)
+        there = self.count(split)
+        return count if there is None else min(count, there)
+
     def first(self, split: str, count: int, *, stand_ins: bool = False) -> list[Problem]:
         """Returns the first `count` problems of a split, or all problems of a smaller split.
 
         `stand_ins` and the exceptions are those of `take`.
         """
-        if isinstance(self.source, GeneratedSource):
-            return self.take(split, 0, self.source.available(split, count), stand_ins=stand_ins)
-        there = self.count(split)
-        return self.take(split, 0, count if there is None else min(count, there), stand_ins=stand_ins)
+        return self.take(split, 0, self.available(split, count), stand_ins=stand_ins)
 
     def score(self, problem: Problem, transcript: Transcript) -> Score:
         """Runs the scorer on an attempt and returns its Score; a number becomes a Score.

@@ -103,7 +103,7 @@ def compute_panel(axes: "Axes", reading: Reading) -> None:
     _accuracy_axis(axes, "held-out accuracy")
     axes.set(title="More reinforcement", xlabel="reinforcement compute (FLOPs, log scale)")
     _log_axis(axes, start if points[0].x <= 0 else spent[0], spent[-1], first_tick=spent[0])
-    spent_thinking = _thinking_length(axes, xs, points)
+    spent_thinking = _length(axes, xs, points, reading.tokens)
     _band(axes, xs, points, AFTER)
     axes.plot(xs, [point.accuracy.mean for point in points], color=AFTER, marker="o", clip_on=False, zorder=5)
     if points[0].x <= 0:
@@ -123,7 +123,7 @@ def compute_panel(axes: "Axes", reading: Reading) -> None:
     _write_names(axes, [*named, *known], lambda each: colours.get(each.text, BEFORE))
     keys: list[Key] = [("accuracy, 95 % interval", {"color": AFTER, "marker": "o"})]
     if any(point.thinking is not None for point in points):
-        keys.append(("thinking tokens an attempt", {"color": MUTED, **DOTTED}))
+        keys.append((f"{reading.tokens} an attempt", {"color": MUTED, **DOTTED}))
     _keys(axes, keys)
 
 
@@ -149,8 +149,8 @@ def _reference_levels(axes: "Axes", reading: Reading, xs: Sequence[float]) -> li
     return found
 
 
-def _thinking_length(axes: "Axes", xs: Sequence[float], points: Sequence[Point]) -> list[Point]:
-    """Draws the mean thinking tokens on a second axis, in a muted colour because they only explain the result.
+def _length(axes: "Axes", xs: Sequence[float], points: Sequence[Point], tokens: str) -> list[Point]:
+    """Draws the mean tokens of an attempt on a second axis, in a muted colour because they only explain the result.
 
     Returns the points in the coordinates of the first axis.
     """
@@ -163,7 +163,7 @@ def _thinking_length(axes: "Axes", xs: Sequence[float], points: Sequence[Point])
     second.spines["right"].set_color(GRID)
     second.tick_params(axis="y", color=GRID, labelcolor=MUTED)
     second.plot([x for x, _ in known], [y for _, y in known], color=MUTED, **DOTTED)
-    second.set_ylabel("thinking tokens", color=MUTED)
+    second.set_ylabel(tokens, color=MUTED)
     top = 1.3 * max(1.0, *(y for _, y in known))
     second.set_ylim(0, top)
     axes.set_zorder(second.get_zorder() + 1)  # draws the result on top
@@ -173,7 +173,8 @@ def _thinking_length(axes: "Axes", xs: Sequence[float], points: Sequence[Point])
 def thinking_panel(axes: "Axes", reading: Reading) -> None:
     """Draws held-out accuracy against the mean thinking tokens spent, for each model and thinking strategy."""
     _accuracy_axis(axes, "held-out accuracy")
-    axes.set(title="More thinking", xlabel="thinking tokens really spent on a problem (mean, log scale)")
+    title = "More thinking" if reading.thinks else "More tokens"
+    axes.set(title=title, xlabel=f"{reading.tokens} really spent on a problem (mean, log scale)")
     curves = _drawable(reading)
     everything = [p for c in curves for p in (*c.budgets, *c.majority, *c.oracle)]
     _log_axis(axes, min(p.x for p in everything), max(p.x for p in everything))
@@ -186,7 +187,7 @@ def thinking_panel(axes: "Axes", reading: Reading) -> None:
         drawn.append(Named(name, line, (line,)))
     colours = {curve.model: COLOURS.get(curve.weights, MUTED) for curve in curves}
     _write_names(axes, drawn, lambda each: colours.get(each.text, MUTED))
-    keys: list[Key] = [("longer thought", {"marker": "o"})]
+    keys: list[Key] = [("longer thought" if reading.thinks else "one reply", {"marker": "o"})]
     if any(curve.forced for curve in curves):
         keys.append(("made to think", {**MADE, "markerfacecolor": PAPER}))
     if any(curve.at_once for curve in curves):

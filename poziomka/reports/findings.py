@@ -37,7 +37,8 @@ GAINS = {  # by key in results/gains.json
 
 def gains(reading: Reading) -> list[tuple[str, Estimate]]:
     """Returns (description of the comparison, gain in accuracy) of each gain in results/gains.json."""
-    found = [(said, estimate(reading.gains.get(name))) for name, said in GAINS.items()]
+    named = GAINS if reading.thinks else {"free": "after reinforcement over before it"}
+    found = [(said, estimate(reading.gains.get(name))) for name, said in named.items()]
     return [(said, gain) for said, gain in found if gain is not None]
 
 
@@ -60,7 +61,7 @@ def headline(reading: Reading) -> str:
     if after and reading.lines and not reading.stage("rl"):
         return (
             f"This run took no step of reinforcement: its model solves {interval(after[-1].accuracy)} of test "
-            f"problems at a budget of {after[-1].label} thinking tokens."
+            f"problems{reading.at(after[-1].label)}."
         )
     if after:
         said = [*_compared(reading, before, after), *_thought(reading, after)]
@@ -95,8 +96,8 @@ def _compared(reading: Reading, before: Sequence[Point], after: Sequence[Point])
     if same:
         free = "free to answer at once, it went" if said else "reinforcement learning took test accuracy"
         said.append(
-            f"{free} from {interval(same[0].accuracy)} to {interval(after[-1].accuracy)} at a budget of "
-            f"{after[-1].label} thinking tokens{_overlap(same[0].accuracy, after[-1].accuracy)}"
+            f"{free} from {interval(same[0].accuracy)} to {interval(after[-1].accuracy)}"
+            f"{reading.at(after[-1].label)}{_overlap(same[0].accuracy, after[-1].accuracy)}"
         )
     return said
 
@@ -106,7 +107,7 @@ def _thought(reading: Reading, after: Sequence[Point]) -> list[str]:
     smallest, largest, once = after[0], after[-1], reading.curve(AFTER).at_once
     if once is not None:
         return [f"the trained model made to answer at once solves {interval(once.accuracy)}"]
-    if smallest.label >= largest.label:
+    if not reading.thinks or smallest.label >= largest.label:
         return []
     said = (
         f"more thinking, a budget of {largest.label} instead of {smallest.label}, takes the trained model from "
@@ -223,15 +224,17 @@ def compute_alternative(reading: Reading) -> str:
         f"at {scaled(last.x, 'FLOPs')}."
     )
     if first.thinking is not None and last.thinking is not None:
-        said += f" An attempt thinks {first.thinking:.1f} tokens at first and {last.thinking:.1f} at the end."
+        spends = "thinks" if reading.thinks else "has"
+        said += f" An attempt {spends} {first.thinking:.1f} tokens at first and {last.thinking:.1f} at the end."
     return said
 
 
 def thinking_alternative(reading: Reading) -> str:
-    """Returns the alternative text, for screen readers, of the figure of accuracy against thinking tokens."""
-    said = ["Held-out accuracy against the thinking tokens really spent on a problem."]
+    """Returns the alternative text, for screen readers, of the figure of accuracy against the tokens of attempts."""
+    said = [f"Held-out accuracy against the {reading.tokens} really spent on a problem."]
+    one = "one thought" if reading.thinks else "one reply"
     for curve in reading.curves:
-        for name, points in (("one thought", curve.budgets), ("majority", curve.majority), ("oracle", curve.oracle)):
+        for name, points in ((one, curve.budgets), ("majority", curve.majority), ("oracle", curve.oracle)):
             if points:
                 ordered = sorted(points, key=lambda point: point.x)
                 first, last = ordered[0], ordered[-1]

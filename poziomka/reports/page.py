@@ -29,6 +29,12 @@ COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
     "tokens": ("Tokens", scaled),
     "seconds": ("Time", duration),
 }
+THOUGHTS = (  # the lines of the figure of accuracy against tokens
+    "Filled dots: one thought, cut off at growing budgets; a small budget shows the cut and not what the model could "
+    "answer at once, which the triangles at the left edge show. Diamonds: the same weights made to think, where they "
+    "do not always think by themselves."
+)
+REPLIES = "Filled dots: one reply."  # the same for a model that does not think
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # the browser loads no resources and runs no scripts
 
 
@@ -111,21 +117,19 @@ def _result(reading: Reading, pictures: Mapping[str, str]) -> str:
     drawn = f"{problems} held-out problems, {attempts} attempts each. " if problems and attempts else ""
     votes = [curve.get("majority_budget") for curve in _tables(reading.frontier.get("curves"))]
     budgets = " or ".join(sorted({brief(budget) for budget in votes if budget is not None}))
-    ballot = f" Each vote thinks at a budget of {budgets}." if budgets else ""
+    ballot = f" Each vote thinks at a budget of {budgets}." if budgets and reading.thinks else ""
     shown = []
     if "compute" in pictures:
         caption = (
             "Accuracy at validation problems while reinforcement goes on. FLOPs are counted from the tokens really "
-            "sampled and trained; the warm start stands left of the break. Bars and band: 95 % intervals. Dotted: how "
-            "long an attempt thinks."
+            "sampled and trained; the warm start stands left of the break. Bars and band: 95 % intervals. Dotted: "
+            + ("how long an attempt thinks." if reading.thinks else "mean tokens of a reply.")
             + (" Dashes and dots: the warm start made to think." if reading.forced is not None else "")
         )
         shown.append(_figure(pictures["compute"], "compute", findings.compute_alternative(reading), caption))
     if "thinking" in pictures:
         caption = (
-            f"{drawn}Filled dots: one thought, cut off at growing budgets; a small budget shows the cut and not what "
-            "the model could answer at once, which the triangles at the left edge show. Diamonds: the same weights "
-            "made to think, where they do not always think by themselves. Squares: the most common of k answers, all "
+            f"{drawn}{THOUGHTS if reading.thinks else REPLIES} Squares: the most common of k answers, all "
             f"their tokens counted.{ballot} Dashed: one of k is right, which needs an oracle to pick it. Bars and "
             "bands: 95 % intervals."
         )
@@ -152,7 +156,7 @@ def _gains(reading: Reading) -> str:
     if not rows:
         return ""
     budget = brief(reading.gains.get("budget"))
-    said = f"What reinforcement gained at a budget of {budget} thinking tokens, paired by problem (95 % interval)"
+    said = f"What reinforcement gained{reading.at(budget)}, paired by problem (95 % interval)"
     return table(said, ("", ""), rows, kind="gains")
 
 
@@ -171,7 +175,8 @@ def _numbers(reading: Reading) -> str:
         )
         for point in line
     ]
-    head = ["model", "way of thinking", "", "thinking tokens spent", "accuracy (95 % interval)"]
+    way = "way of thinking" if reading.thinks else "way of answering"
+    head = ["model", way, "", f"{reading.tokens} spent", "accuracy (95 % interval)"]
     failed = any(point.failures for _, _, point in points)
     if failed:
         head.append("failed checks; accuracy with all of them wrong, all right")

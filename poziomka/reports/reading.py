@@ -9,7 +9,7 @@ from poziomka.core.errors import PoziomkaError
 from poziomka.core.rollout import Rollout
 from poziomka.core.rollouts.evaluation import Estimate
 from poziomka.reports.words import finite
-from poziomka.runs.recipe import stage_kinds
+from poziomka.runs.recipe import opens_thoughts, stage_kinds
 from poziomka.runs.run import Run
 
 BEFORE, AFTER = "warm start", "trained"  # the two models that a report compares
@@ -130,6 +130,20 @@ class Reading:
     notes: Sequence[str] = ()
     missing: list[str] = field(default_factory=list)
 
+    @property
+    def thinks(self) -> bool:
+        """Whether replies begin with an open thought; if not, what is recorded as thinking tokens is all tokens."""
+        return opens_thoughts(self.recipe)
+
+    @property
+    def tokens(self) -> str:
+        """Name of the tokens that a reply spends: "thinking tokens", or "tokens" of a model that does not think."""
+        return "thinking tokens" if self.thinks else "tokens"
+
+    def at(self, budget: object) -> str:
+        """Returns " at a budget of … thinking tokens"; "" for a model that does not think."""
+        return f" at a budget of {budget} thinking tokens" if self.thinks else ""
+
     def stage(self, kind: str) -> list[Table]:
         """Returns the metrics of all stages of a kind ("sft", "rl", …), or of "evaluate", oldest first."""
         kinds = stage_kinds(self.recipe)
@@ -156,7 +170,7 @@ def read(run: Run, *, journals: bool = True) -> Reading:
     reading.forced = _forced(reading.stage("evaluate"))
     if not reading.learning:
         reading.missing.append("No evaluation was made during reinforcement: metrics.jsonl has no such line.")
-    reading.frontier = _results(run, "frontier", "accuracy against thinking tokens", reading.missing)
+    reading.frontier = _results(run, "frontier", f"accuracy against {reading.tokens}", reading.missing)
     curves = reading.frontier.get("curves")
     reading.curves = [_curve(model, curve) for model, curve in curves.items()] if isinstance(curves, Mapping) else []
     unthought = [curve.model for curve in reading.curves if len(curve.drawable().budgets) < len(curve.budgets)]
@@ -165,8 +179,9 @@ def read(run: Run, *, journals: bool = True) -> Reading:
         for model in unthought
     ]
     reading.references, reading.reference_budget = _references(run, reading.missing)
-    reading.gains = _results(run, "gains", "what was gained at equal thinking", reading.missing)
-    reading.gate = _results(run, "gate", "whether thought was better than the direct answer", reading.missing)
+    reading.gains = _results(run, "gains", "what was gained" + " at equal thinking" * reading.thinks, reading.missing)
+    if reading.thinks:
+        reading.gate = _results(run, "gate", "whether thought was better than the direct answer", reading.missing)
     reading.cost = _results(run, "cost", "what the run cost", reading.missing)
     reading.alarms = alarms_of(run, reading.missing)
     reading.forgetting = _optional(run, "forgetting", reading.missing)

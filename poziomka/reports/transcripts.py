@@ -91,7 +91,8 @@ def _side(name: str, rollout: Rollout) -> str:
     verdict = "not judged" if score is None else f"{SIGNS.get(score.verdict, '!')} {score.verdict}"
     kind = "plain" if score is None else "right" if score.correct else "wrong"
     facts = [f"reward {NOTHING if score is None or score.reward is None else brief(score.reward)}"]
-    facts.append(f"{counted(rollout.transcript.cost, 'token')}, {rollout.thinking:,} of thought")
+    thought = f", {rollout.thinking:,} of thought" if rollout.transcript.thought else ""
+    facts.append(f"{counted(rollout.transcript.cost, 'token')}{thought}")
     if score is not None and score.answer is not None:
         facts.append(f"answer {shortened(score.answer, 80)}")
     why = tag("p", shortened(score.why, 400), kind="why") if score is not None and score.why else ""

@@ -89,6 +89,17 @@ def stage_kinds(recipe: Mapping[str, Any]) -> dict[str, str]:
     return FIXED | {str(each.get("name", each.get("kind"))): str(each.get("kind")) for each in tables}
 
 
+def opens_thoughts(recipe: Mapping[str, Any]) -> bool:
+    """Returns whether replies of a run begin with an open thought: those of a new model, or of one that `thinks`.
+
+    Args:
+        recipe: recipe from `read_recipe`.
+    """
+    model = recipe.get("model")
+    table = model if isinstance(model, Mapping) else {}
+    return table.get("load") is None or table.get("thinks") is not False
+
+
 def demand_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Checks that a run is resumed with the settings that it was created with.
 

@@ -148,7 +148,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     else:
         right, value = gold, None if question in said else read_number(said, question)
     if value is None:
-        return Score.unparsed("no single number after the thought" if gold else "nothing after the thought")
+        return Score.unparsed("no single number in the answer" if gold else "no answer")
     if value == right:
         return Score.right(value, f"{value[:80]} is right")
     return Score.wrong(value[:400], f"{value[:80]} is not {problem.answer[:80]}")

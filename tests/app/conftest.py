@@ -42,7 +42,7 @@ def values(checkpoint):
         "task": "small_sums",
         "threads": 1,
         "save_every": 2,
-        "model": {"load": str(checkpoint), "precision": "bfloat16"},
+        "model": {"load": str(checkpoint), "precision": "bfloat16", "thinks": True},
         "stage": [
             {
                 "kind": "sft",

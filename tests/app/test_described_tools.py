@@ -45,7 +45,9 @@ def telling(checkpoint, tmp_path):
 
 
 def recipe(values, folder, **changes):
-    return recipe_of(values | {"model": {"load": str(folder), "precision": "float32"}} | changes, ("sft.steps=0",))
+    return recipe_of(
+        values | {"model": {"load": str(folder), "precision": "float32", "thinks": True}} | changes, ("sft.steps=0",)
+    )
 
 
 def prompt_of(chat, transcript):

@@ -5,8 +5,8 @@ import copy
 import pytest
 
 from poziomka.app.settings.aliases import settings_of
-from poziomka.app.settings.kinds import Kind
-from poziomka.app.settings.recipe import DEFAULT, Recipe, recipe_of
+from poziomka.app.settings.kinds import STAGES, Kind
+from poziomka.app.settings.recipe import Recipe, recipe_of
 from poziomka.core.errors import SettingsError
 from poziomka.core.settings import plain
 
@@ -18,9 +18,8 @@ def rates(recipe):
 
 
 def test_each_kind_of_model_has_its_own_rates_and_updates():
-    scratch = recipe_of({"task": "recurrence"})
-    full = recipe_of({"task": "small_sums", "model": {"load": "smollm2"}})
-    lora = recipe_of({"task": "small_sums", "model": {"load": "smollm2", "lora": {}}})
+    stages = {"stage": [{"kind": "sft"}, {"kind": "rl"}]}
+    scratch, full, lora = (recipe_of(GIVEN[kind] | stages) for kind in Kind)
     assert rates(scratch) == (2e-3, 2e-4)
     assert rates(full) == (5e-5, 1e-5)
     assert rates(lora) == (2e-4, 1e-4)
@@ -55,7 +54,7 @@ def test_a_value_that_is_given_leaves_every_other_as_it_is_for_the_kind(kind):
     recipe = recipe_of(GIVEN[kind])
     assert recipe.kind is kind
     for path, value in leaves(plain(recipe)):
-        given = table = copy.deepcopy({"stage": list(DEFAULT)} | GIVEN[kind])
+        given = table = copy.deepcopy({"stage": list(STAGES[kind])} | GIVEN[kind])
         for part in path[:-1]:
             table = table[part] if isinstance(table, list) else table.setdefault(part, {})
         table[path[-1]] = value
@@ -64,7 +63,8 @@ def test_a_value_that_is_given_leaves_every_other_as_it_is_for_the_kind(kind):
 
 @pytest.mark.parametrize(("kind", "schedule"), [(Kind.SCRATCH, (50, 0.6, 0.02)), (Kind.LORA, (5, 0.5, 0.05))])
 def test_another_learning_rate_of_sft_keeps_its_schedule(kind, schedule):
-    optimizer = recipe_of(GIVEN[kind], ("sft.optimizer.learning_rate=3e-4", "sft.layout=shared")).named("sft").optimizer
+    given = GIVEN[kind] | {"stage": [{"kind": "sft"}]}
+    optimizer = recipe_of(given, ("sft.optimizer.learning_rate=3e-4", "sft.layout=shared")).named("sft").optimizer
     assert optimizer.learning_rate == 3e-4
     assert (optimizer.warmup_steps, optimizer.decay_ratio, optimizer.min_lr_ratio) == schedule
 
@@ -79,13 +79,30 @@ def test_what_is_turned_off_is_off_when_the_run_goes_on():
 
 
 def test_a_change_can_name_the_kind():
-    assert rates(recipe_of({"task": "small_sums"}, ("model.load=smollm2",))) == (5e-5, 1e-5)
+    changes = ("model.load=smollm2", "rl.group_size=4")
+    recipe = recipe_of({"task": "small_sums"}, changes)
+    assert [(stage.kind, stage.optimizer.learning_rate, stage.group_size) for stage in recipe.stage] == [
+        ("rl", 1e-5, 4)
+    ]
 
 
 def test_what_a_run_stores_is_resolved():
     recipe = recipe_of({"model": {"load": "smollm2"}})
     assert recipe_of(plain(recipe)) == recipe
-    assert plain(recipe)["stage"][0]["optimizer"]["learning_rate"] == 5e-5
+    assert plain(recipe)["stage"][0]["optimizer"]["learning_rate"] == 1e-5
+
+
+def test_a_loaded_model_answers_at_once_unless_it_thinks():
+    def found(model):
+        recipe = recipe_of({"model": {"load": "smollm2"} | model, "stage": [{"kind": "rl", "max_tokens": 100}]})
+        return recipe.named("rl").max_thinking_tokens, recipe.evaluate.budgets, recipe.evaluate.vote_budget
+
+    assert (found({}), found({"thinks": True})) == ((0, (0,), 0), (50, (50,), 50))
+
+
+@pytest.mark.parametrize(("stages", "every"), [([{"kind": "rl", "steps": 20}], 5), ([{"kind": "rl", "steps": 3}], 1)])
+def test_a_loaded_model_is_evaluated_four_times(stages, every):
+    assert recipe_of({"model": {"load": "smollm2"}, "stage": stages}).evaluate.every == every
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import poziomka as pz
+from poziomka.app.public.training import recipe_for
+from poziomka.app.settings.recipe import recipe_of
 from poziomka.core.errors import ModelError, RunError, SettingsError, TaskError
 from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.seeds import seed_of
@@ -125,6 +127,34 @@ def test_a_model_learns_from_a_reward_of_ones_own_in_a_few_lines(checkpoint, tmp
     assert str(run)
     again = pz.load(run.folder)
     assert again.policy == "step-000002"
+
+
+@pytest.mark.slow
+def test_an_evaluation_on_fewer_problems_than_asked_for_is_a_note_of_the_run(checkpoint, tmp_path, capsys):
+    few = pz.Task("few", lambda rng: pz.Problem(f"{rng.randrange(40)}?", "1"), coin, trusted=True)
+    run = pz.train(few, str(checkpoint), tmp_path / "run", steps=1, **LITTLE)
+    told = "evaluate.problems = 10 of 4 in 'test'"
+    assert sum(told in note for note in (run.folder / "notes.log").read_text().splitlines()) == 1
+    assert told in " ".join(capsys.readouterr().out.split())
+    assert run.run.results("frontier")["problems"] == 4
+
+
+@pytest.mark.parametrize("thinks", [False, True])
+@pytest.mark.parametrize("lora", [None, {"rank": 2}])
+def test_a_recipe_has_the_settings_of_train_for_the_same_model(checkpoint, thinks, lora):
+    given = {"load": str(checkpoint)} | ({"thinks": True} if thinks else {}) | ({"lora": lora} if lora else {})
+    model = pz.load(checkpoint, thinks=thinks)
+    written = {"name": "coin", "task": "coin", "model": given}
+    assert recipe_for(TASK, model, 200, **({"lora": lora} if lora else {})) == recipe_of(written)
+    stage = {"kind": "rl", "steps": 12, "max_tokens": 99, "optimizer": {"learning_rate": 3e-6}}
+    settings = {"max_tokens": 99, "evaluate": {"problems": 20}} | ({"lora": lora} if lora else {})
+    written |= {"stage": [stage], "evaluate": {"problems": 20}}
+    assert recipe_for(TASK, model, 12, 3e-6, **settings) == recipe_of(written)
+
+
+def test_a_recipe_has_the_settings_of_train_for_a_new_model():
+    written = {"name": "coin", "task": "coin"}
+    assert recipe_for(TASK, None, 45) == recipe_of(written)
 
 
 @pytest.mark.slow

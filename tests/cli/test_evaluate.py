@@ -46,6 +46,7 @@ def failing(problem, transcript):
 
 coin = pz.Task("coin", generate, reward, trusted=True)
 broken = pz.Task("broken", generate, failing, trusted=True)
+few = pz.Task("few", lambda rng: pz.Problem(f"{rng.randrange(40)}?", "1"), reward, trusted=True)
 """
 ROWS = [{"question": f"What is {n} plus {n}?", "answer": f"Twice {n}.\n#### {2 * n}"} for n in range(2, 6)]
 FEW = ("--problems", "6", "--max-tokens", "5")
@@ -105,6 +106,15 @@ def test_a_model_is_measured_on_a_task_as_from_python(poziomka, folder, coin):
     assert point["truncated"] > 0.5
     assert (point["budget"], point["thinking_tokens"]) == (None, None)
     assert (found["model"], found["run"], found["task"], found["attempts"]) == (str(folder), None, "coin", 4)
+
+
+def test_fewer_problems_than_asked_for_are_a_note_and_the_real_number(poziomka, folder, coin):
+    asked = ("evaluate", folder, "--task", "own.py:few", "--max-tokens", "5", "--no-save", "--json")
+    status, output, errors = poziomka(*asked, "--problems", "50")
+    assert (status, json.loads(output)["problems"]) == (0, 4)
+    assert "split 'test' of task 'few' has 4 of the 50 problems asked for" in errors
+    assert "asked for" not in poziomka(*asked)[2]  # 200 or fewer, where no number is given
+    assert "asked for" not in poziomka(*asked, "--problems", "4")[2]
 
 
 def test_the_rollouts_are_saved_as_a_run_that_show_opens(poziomka, folder, coin):

@@ -177,8 +177,35 @@ def test_a_recipe_is_run_by_its_name_wherever_one_stands(poziomka, tmp_path, mon
 def test_recipes_are_listed_with_their_tasks(poziomka):
     status, output, _ = poziomka("recipes")
     assert status == 0
-    assert re.search(r"^sums +small_sums +Sums: ", output, re.MULTILINE)
+    assert re.search(r"^sums  \(task small_sums\)\n    Sums: ", output, re.MULTILINE)
     assert "arms" not in output
+    assert max(map(len, output.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(("path", "name"), [("mine.toml", "mine"), ("mine/recipe.toml", "mine"), ("m/a-1.toml", "a-1")])
+def test_a_recipe_without_a_name_has_that_of_its_file_and_a_dry_run_says_where(poziomka, tmp_path, path, name):
+    file = tmp_path / path
+    file.parent.mkdir(exist_ok=True)
+    file.write_text('task = "recurrence"\n')
+    status, output, errors = poziomka("train", file, "--dry-run")
+    assert (status, tomllib.loads(output)["name"]) == (0, name)
+    assert f"the run would be in runs/{name}" in errors
+    assert "the run would be in elsewhere" in poziomka("train", file, "--dry-run", "--run", "elsewhere")[2]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("chat", "missing/path", "hi"), "there is no file or folder 'missing/path' here"),
+        (("chat", "missing/path", "hi"), "a folder with config.json, a .gguf file, the folder of a run, `smollm2`"),
+        (("chat", "smollm", "hi"), "did you mean 'smollm2'?"),
+        (("tasks", "show", "gsm8k:sampel"), "did you mean 'sample'?"),
+        (("tasks", "show", "gsm8k:elsewhere"), "name a folder with train.jsonl"),
+    ],
+)
+def test_a_model_or_a_file_that_is_not_there_is_named(poziomka, command, said):
+    status, _, errors = poziomka(*command)
+    assert (status, said in errors) == (2, True), errors
 
 
 def test_every_recipe_that_is_listed_is_one():
@@ -282,9 +309,11 @@ def test_another_librarys_name_of_a_setting_leads_to_ours(poziomka, tiny, change
 def test_settings_are_listed_with_default_type_range_and_meaning(poziomka):
     status, output, _ = poziomka("settings", "sft.optimizer.learning_rate")
     assert status == 0
-    first, second = output.splitlines()
+    first, second, third = output.splitlines()
     assert first.startswith("sft.optimizer.learning_rate = 0.002   float, ")
     assert second.strip()
+    assert third.strip() == "default: 5e-05 for a loaded model, 0.0002 with LoRA"
+    assert "default: 0 for a loaded model, 128 for one that thinks" in poziomka("settings", "rl.max_thinking_tokens")[1]
     assert poziomka("settings", "lr")[1].startswith("rl.optimizer.learning_rate = ")
     assert "model.lora.rank = " in poziomka("settings")[1]
     refused(poziomka("settings", "ofline"), "no setting begins with 'ofline'; did you mean 'offline'?")

@@ -1,11 +1,14 @@
 """`poziomka init` writes a task, its test and a recipe that run at once."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+import poziomka as pz
 from poziomka.app.cli.trials import _named
 from poziomka.app.settings.recipe import read_recipe
 from poziomka.tasks import task_named
@@ -40,6 +43,15 @@ def test_the_commands_take_the_file_as_any_task(started, poziomka):
 
 
 @pytest.mark.slow
+def test_the_model_of_its_recipe_has_something_to_learn_from(started, tmp_path):
+    settings = read_recipe(tmp_path / "fruit" / "recipe.toml").named("rl")
+    task, attempts = task_named("fruit/task.py:task"), settings.group_size
+    found = pz.evaluate("smollm2", task, settings.sampling, problems=6, attempts=attempts, split="train")
+    rewards = [{rollout.score.reward for rollout in group} for group in found.groups]
+    assert sum(group == {0.0, 1.0} for group in rewards) >= 3
+
+
+@pytest.mark.slow
 def test_its_recipe_trains_and_the_run_is_evaluated(started, poziomka):
     small = ["rl.steps=1", "rl.prompts_per_step=2", "rl.group_size=2", "rl.max_tokens=8", "save_every=1"]
     small += ["threads=1", "evaluate.problems=10", "evaluate.curve_problems=10"]
@@ -48,6 +60,24 @@ def test_its_recipe_trains_and_the_run_is_evaluated(started, poziomka):
     assert status == 0, errors
     status, output, errors = poziomka("evaluate", "runs/fruit", "--problems", "10")
     assert (status, "held-out problems" in output) == (0, True), errors
+
+
+def test_the_next_commands_are_those_of_the_program_that_was_started(tmp_path):
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "poziomka").write_text(
+        f"#!{sys.executable}\nimport sys\nfrom poziomka.app.cli.main import main\nsys.exit(main(sys.argv[1:]))\n"
+    )
+    (folder / "poziomka").chmod(0o755)
+
+    def said(*command, path):
+        shutil.rmtree(tmp_path / "fruit", ignore_errors=True)
+        how = {"cwd": tmp_path, "env": {**os.environ, "PATH": path}, "text": True}
+        return subprocess.check_output([*command, "init", "fruit"], **how).splitlines()[-1]
+
+    assert said(".venv/bin/poziomka", path="/usr/bin:/bin") == ".venv/bin/poziomka evaluate runs/fruit"
+    assert said("poziomka", path=f"{folder}:/usr/bin:/bin") == "poziomka evaluate runs/fruit"
+    assert said(sys.executable, "-m", "poziomka", path="/bin").endswith(" -m poziomka evaluate runs/fruit")
 
 
 @pytest.mark.parametrize("name", ["two words", "../up", "3d", ""])

@@ -55,6 +55,13 @@ def test_the_parts_of_a_reward_are_shown(tmp_path):
     assert "  parts: correct 1 · polite 0.5\n  why: it adds up; polite: the judge: yes" in shown
 
 
+def test_the_only_journal_is_opened(tmp_path):
+    with Run.open(tmp_path / "run", {"task": "sums"}) as run:
+        run.keep("test", [[attempt(1, 0, "2"), attempt(1, 1, "3")]])
+    assert printed(tmp_path / "run") == printed(tmp_path / "run", "test")
+    assert "rollout 2" in printed(tmp_path / "run", None, 1)
+
+
 def test_without_selectors_the_steps_are_listed(folder):
     text = printed(folder)
     assert "7        0.50    25 %       3.5 tokens" in text.replace("\N{NO-BREAK SPACE}", " ")

@@ -80,7 +80,7 @@ def test_a_person_is_told_what_a_model_is_told():
     status, output, errors = playing("gcd", "--count", "2", answers=f"{right}\nseven\n")
     assert (status, errors) == (0, "")
     assert f"correct · reward 1 · {right} is right" in output
-    assert "unparsed · reward 0 · no single number after the thought" in output
+    assert "unparsed · reward 0 · no single number in the answer" in output
     assert f"right    {gcd().problem('train', 1).answer}" in output
     assert output.endswith("1 of 2 answers right, mean reward 0.50.\n")
 

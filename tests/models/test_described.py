@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from poziomka.core.errors import ModelError
 from poziomka.models.checkpoints.families import FAMILIES
+from poziomka.models.checkpoints.gguf.conversion import shape_of, tensors_of
 from poziomka.models.checkpoints.gguf.file import GGUFFile
-from poziomka.models.checkpoints.gguf.reader import shape_of, tensors_of
 from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.models.checkpoints.weight_names import places
 from poziomka.models.checkpoints.weights import load_weights, save_model

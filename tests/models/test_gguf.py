@@ -14,8 +14,8 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from poziomka.core.disk_cache import cache_folder
 from poziomka.core.errors import ModelError
+from poziomka.models.checkpoints.gguf.conversion import converted, shape_of
 from poziomka.models.checkpoints.gguf.file import GGUFFile
-from poziomka.models.checkpoints.gguf.reader import converted, shape_of
 from poziomka.models.checkpoints.gguf.writer import export_gguf
 from poziomka.models.checkpoints.pretrained import load_pretrained
 from poziomka.models.checkpoints.weights import save_model

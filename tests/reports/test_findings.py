@@ -33,6 +33,16 @@ def test_the_headline_compares_at_equal_thinking_first(tmp_path):
     assert "free to answer at once, it went from 15 % (13–17 %) to 71 % (69–73 %)" in sentence
 
 
+def test_a_model_that_does_not_think_has_no_thinking_budget(tmp_path):
+    recipe = {"model": {"load": "smollm2", "thinks": False}}
+    ends = [Curve(each.model, each.budgets, (), ()) for each in CURVES if not each.forced]
+    for lines in (LINES, [{"stage": "evaluate", "step": 0}]):
+        sentence = said(headline(Reading(tmp_path, recipe, lines, curves=ends)))
+        assert ("71 %" in sentence, "thinking" in sentence) == (True, False)
+    thinks = headline(Reading(tmp_path, {"model": {"load": "smollm2", "thinks": True}}, LINES, curves=ends))
+    assert "at a budget of 64 thinking tokens" in thinks
+
+
 @pytest.mark.fault("D1")
 def test_the_headline_says_where_a_model_always_thinks(tmp_path):
     always = [curve(each.model, each.marks[0].accuracy.mean, always_thinks=not each.forced) for each in CURVES]

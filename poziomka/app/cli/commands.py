@@ -83,6 +83,7 @@ def _train(given: Namespace) -> int:
 
         demand_resolvable(recipe, given.to, folder)
         print(to_toml(plain(recipe)), end="")
+        say(f"the run would be in {folder}{', which is there and would be resumed' if folder.exists() else ''}")
         return 0
     from poziomka.app.train import train
     from poziomka.learning.session import Interrupted

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from poziomka.app.cli.shell.arguments import invocation
 from poziomka.core.errors import SettingsError
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -11,17 +12,30 @@ TASK = '''"""A task: problems that check themselves. Change the question, and wh
 
 import poziomka as pz
 
+QUESTION = "A box holds {} apples, {} pears and {} plums. Which number is the largest?"
+
+# The prompt begins with two answered questions, which show the form of an answer. A model whose every attempt earns the
+# same reward learns nothing; `poziomka doctor` measures how often attempts differ ("rewards").
+ANSWERED = (
+    pz.Message("user", QUESTION.format(12, 54, 31)),
+    pz.Message("assistant", "54"),
+    pz.Message("user", QUESTION.format(71, 25, 48)),
+    pz.Message("assistant", "71"),
+)
+
 
 def generate(rng, level):
-    """Returns a problem, drawn with `rng`; `level` is its difficulty. Training and test problems never overlap."""
-    numbers = [rng.randrange(10, 100) for _ in range(level + 1)]
-    question = f"What is {' + '.join(map(str, numbers))}? Answer with the number only."
-    return pz.Problem(question, answer=str(sum(numbers)))
+    """Returns a problem, drawn with `rng`; `level` is its difficulty, here the number of digits.
+
+    Training and test problems never overlap.
+    """
+    numbers = rng.sample(range(10 ** (level - 1), 10**level), 3)
+    return pz.Problem((*ANSWERED, pz.Message("user", QUESTION.format(*numbers))), answer=str(max(numbers)))
 
 
 # The scorer reads the only number of the reply's answer. Yours can be a function of (problem, transcript) that reads
 # `transcript.answer` and returns a reward from -1 to 1 (1: correct).
-task = pz.Task("NAME", generate, pz.exact(pz.number), levels=(1, 3))
+task = pz.Task("NAME", generate, pz.exact(pz.number), levels=(2, 3))
 '''
 
 TEST = '''"""Tests of the task: run `pytest NAME`, or `poziomka tasks check NAME/task.py`."""
@@ -38,10 +52,10 @@ def test_the_scorer_accepts_what_is_right_and_nothing_else():
     pz.check_task(task, problems=5)
 
 
-def test_an_answer_is_the_sum():
-    problem = task.problem("train", 0, level=1)
-    first, second = re.findall(r"\\d+", problem.prompt[0].content)
-    assert problem.answer == str(int(first) + int(second))
+def test_an_answer_is_the_largest_number():
+    problem = task.problem("train", 0, level=2)
+    numbers = re.findall(r"\\d+", problem.prompt[-1].content)
+    assert problem.answer == max(numbers, key=int)
 '''
 
 RECIPE = """# SmolLM2-135M learns the task by reinforcement, from its own attempts. Every setting: `poziomka settings`.
@@ -51,30 +65,16 @@ task = "NAME/task.py:task"       # or jsonl:FILE, with a question and an answer 
 
 [model]
 load = "smollm2"                 # or a folder, a GGUF file, a name on the hub
-precision = "bfloat16"
-thinks = false                   # true: replies begin with <think>
 
 [[stage]]
 kind = "rl"
 steps = 10
-prompts_per_step = 8
-group_size = 8
-max_tokens = 64
-max_thinking_tokens = 0
-layout = "shared"
-microbatch_tokens = 4096
+max_tokens = 64                  # of a reply
 optimizer = { learning_rate = 1e-5, warmup_steps = 2 }
 
 [evaluate]
-budgets = [0]
 problems = 50
-attempts = 1
-votes = [1]
-vote_problems = 10
-vote_budget = 0
-every = 5
 curve_problems = 20
-curve_attempts = 1
 """
 
 
@@ -97,16 +97,17 @@ def init(name: str) -> str:
     folder.mkdir()
     for file, text in (("task.py", TASK), ("test_task.py", TEST), ("recipe.toml", RECIPE)):
         (folder / file).write_text(text.replace("NAME", name), encoding="utf-8")
+    command = invocation()
     return "\n".join(
         [
             f"{name}/task.py       the task: edit it",
             f"{name}/test_task.py  its test",
             f"{name}/recipe.toml   trains SmolLM2-135M on it",
             "",
-            f"poziomka tasks show {name}/task.py",
-            f"poziomka tasks check {name}/task.py",
-            f"poziomka doctor {name}/recipe.toml",
-            f"poziomka train {name}/recipe.toml",
-            f"poziomka evaluate runs/{name}",
+            f"{command} tasks show {name}/task.py",
+            f"{command} tasks check {name}/task.py",
+            f"{command} doctor {name}/recipe.toml",
+            f"{command} train {name}/recipe.toml",
+            f"{command} evaluate runs/{name}",
         ]
     )

@@ -3,6 +3,7 @@
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from textwrap import wrap
 
 from poziomka import core
 from poziomka.core.errors import SettingsError, nearest
@@ -11,6 +12,7 @@ from poziomka.reports.words import counted
 
 REPOSITORY = Path(core.__file__).resolve().parents[2]
 INSTALLED = ("share", "poziomka", "recipes")  # path in an environment's folder, set in pyproject.toml
+WIDTH = 100  # columns of the list
 MAIN, ARMS = "recipe.toml", "arms.toml"  # main recipe of a folder; variants that a study compares
 
 
@@ -49,13 +51,12 @@ def recipe_file(given: Path) -> Path:
 
 
 def list_recipes() -> str:
-    """Returns a line for each shipped recipe: name, task, and the first line of its description."""
-    rows = []
+    """Returns lines for each shipped recipe: its name and task, and below them the first line of its description."""
+    lines = []
     for name, file in shipped_recipes().items():
         about = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-        rows.append((name, str(read_toml(file).get("task", "")), about))
-    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-    lines = [f"{name:<{widths[0]}}  {task:<{widths[1]}}  {about}" for name, task, about in rows]
+        lines.append(f"{name}  (task {read_toml(file).get('task', '')})")
+        lines += wrap(about, WIDTH, initial_indent="    ", subsequent_indent="    ")
     return "\n".join(
         [*lines, "", "`poziomka train NAME` runs one, `poziomka train NAME --dry-run` prints its settings."]
     )

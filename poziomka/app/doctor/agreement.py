@@ -12,7 +12,7 @@ from statistics import fmean
 
 import torch
 
-from poziomka.app.doctor.finding import Finding
+from poziomka.app.doctor.finding import Finding, Status
 from poziomka.app.doctor.parts import Bench, Parts, own_tokens
 from poziomka.core.errors import SamplerError
 from poziomka.core.rollout import Group, Rollout, rewards_of
@@ -109,16 +109,19 @@ def rehearse(bench: Bench) -> list[Finding]:
     """
     parts, groups = bench.parts, bench.few
     version = next((rollout.policy for rollout in bench.rollouts if rollout.policy), "initial")
-    mixed = _batch(bench, groups, bench.advantages(groups))
+    mixed, rate = _batch(bench, groups, bench.advantages(groups)), parts.learner.settings.optimizer.learning_rate
     with taken_back(parts, version):
         began = time.perf_counter()
         sums = parts.learner.forward_backward(mixed)
         norm, largest = parts.learner.clip(), _largest(parts)
         bench.seconds["learning"] = time.perf_counter() - began
-        update = _update(bench, [_favoured(group) for group in groups])
+        update = _update(bench, groups, max(rate, CANARY_RATE))
         if not all(largest.values()):  # one LoRA factor has no gradient until the other has changed
             parts.learner.forward_backward(mixed)
             largest = {name: max(value, largest[name]) for name, value in _largest(parts).items()}
+    if update.status is Status.FAIL and rate < CANARY_RATE:  # a step larger than the recipe's may overshoot
+        with taken_back(parts, version):
+            update = _update(bench, groups, rate)
     kl = sums.mismatch / max(sums.policy_tokens, 1)
     return [*_own_pass(bench, kl), _gradient(bench, norm, largest), update]
 
@@ -178,17 +181,18 @@ def _gradient(bench: Bench, norm: float, largest: dict[str, float]) -> Finding:
     return Finding.passed(name, f"{figure}, each gets one")
 
 
-def _update(bench: Bench, favoured: Sequence[Rollout]) -> Finding:
+def _update(bench: Bench, groups: Sequence[Group], rate: float) -> Finding:
     """Takes steps that make some rollouts likelier, loads the weights into the sampler, and compares log-probabilities.
 
     Args:
         bench: the components and their rollouts.
-        favoured: the rollouts that the steps reward.
+        groups: groups of rollouts; the steps reward the best of each.
+        rate: learning rate of the steps.
     """
     name, parts = "update to sampler", bench.parts
+    favoured = [_favoured(group) for group in groups]
     batch = _batch(bench, [[rollout] for rollout in favoured], [[1.0] for _ in favoured])
     learner, sampler = _likely(parts, favoured), _likely_to_sampler(parts, favoured)
-    rate = max(parts.learner.settings.optimizer.learning_rate, CANARY_RATE)
     for _ in range(CANARY_STEPS):
         parts.learner.step(batch, rate)
     wait_for(parts.host.load_weights(REHEARSED, parts.learner.weights()))

@@ -44,5 +44,4 @@ def _points(stage: Stage, every: int) -> int:
 
 
 def _attempts(task: Task, split: str, problems: int, attempts: int) -> int:
-    there = task.count(split)
-    return attempts * (problems if there is None else min(problems, there))
+    return attempts * task.available(split, problems)

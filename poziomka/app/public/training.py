@@ -20,7 +20,6 @@ from poziomka.reports.reading import read
 from poziomka.runs import Run
 from poziomka.tasks import task_named
 
-TOKENS = 256  # longest reply
 STAGES = ("sft", "rl")
 
 
@@ -87,18 +86,23 @@ def train(
         PoziomkaError: the task, the model or a setting cannot be used, or training failed.
         Interrupted: Ctrl-C stopped the run; its state is saved, and the same call goes on.
     """
+    recipe = recipe_for(task, model, steps, learning_rate, **settings)
+    report = recipes.train(recipe, Path(folder), None if isinstance(task, str) else task)
+    return TrainedRun(Path(folder), report)
+
+
+def recipe_for(
+    task: Task | str, model: Model | str | None, steps: int, learning_rate: float | None = None, **settings: Any
+) -> Recipe:
+    """Returns the recipe of `train`, whose arguments these are."""
     own = task if isinstance(task, Task) else task_named(task)
     named = task if isinstance(task, str) else task.name
     tables = _tables(settings)
-    defaults = (
-        _new(steps) if model is None else _loaded(load(model) if isinstance(model, str) else model, steps, tables)
-    )
+    defaults = _new(steps) if model is None else _loaded(load(model) if isinstance(model, str) else model, steps)
     if learning_rate is not None:
         defaults = _over(defaults, {"rl": {"optimizer": {"learning_rate": learning_rate}}})
     name = own.name.replace("/", "-").replace(":", "-")
-    recipe = recipe_of(_staged({"name": name, "task": named} | _over(defaults, tables)), where="train")
-    report = recipes.train(recipe, Path(folder), None if isinstance(task, str) else task)
-    return TrainedRun(Path(folder), report)
+    return recipe_of(_staged({"name": name, "task": named} | _over(defaults, tables)), where="train")
 
 
 def _new(steps: int) -> dict[str, Any]:
@@ -106,41 +110,10 @@ def _new(steps: int) -> dict[str, Any]:
     return {"sft": {"kind": "sft"}, "rl": {"kind": "rl", "steps": steps, "require": {"thinking_gain": 0.3}}}
 
 
-def _loaded(model: Model, steps: int, tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns default settings for a loaded model: an rl stage with groups of 8, and evaluations on few problems."""
-    own = tables.get("rl")
-    tokens = own.get("max_tokens", TOKENS) if isinstance(own, Mapping) else TOKENS
-    budget = tokens // 2 if model.thinks and isinstance(tokens, int) else 0
-    return {
-        "model": {
-            "load": model.name,
-            "precision": model.precision,
-            "thinks": model.thinks,
-            "template_variables": dict(model.variables),
-        },
-        "rl": {
-            "kind": "rl",
-            "steps": steps,
-            "prompts_per_step": 8,
-            "group_size": 8,
-            "max_tokens": TOKENS,
-            "max_thinking_tokens": budget,
-            "layout": "shared",
-            "microbatch_tokens": 4096,
-            "optimizer": {"warmup_steps": 5},
-        },
-        "evaluate": {
-            "budgets": [budget],
-            "problems": 100,
-            "attempts": 1,
-            "votes": [1],
-            "vote_problems": 10,
-            "vote_budget": budget,
-            "every": max(1, steps // 4),
-            "curve_problems": 50,
-            "curve_attempts": 1,
-        },
-    }
+def _loaded(model: Model, steps: int) -> dict[str, Any]:
+    """Returns settings for a loaded model: the model, and one rl stage."""
+    own = {"precision": model.precision, "thinks": model.thinks, "template_variables": dict(model.variables)}
+    return {"model": {"load": model.name, **own}, "rl": {"kind": "rl", "steps": steps}}
 
 
 def _tables(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,30 @@ MOVED = {
 # Updates of a warm start that schema 1 took where none were given, by the kind of training.
 INLINE = 100  # longest line that a table of a stage is written as
 STEPS = {"scratch": 1200, "full": 100, "lora": 100}
+# Settings of a loaded model that schema 1 took where none were given, and that have other defaults in schema 2.
+LOADED: Mapping[str, Mapping[str, Any]] = {
+    "model": {"precision": "float32", "thinks": True},
+    "rl": {
+        "steps": 45,
+        "prompts_per_step": 32,
+        "group_size": 8,
+        "max_tokens": 70,
+        "max_thinking_tokens": 64,
+        "layout": "rows",
+        "microbatch_tokens": 8192,
+    },
+    "evaluate": {
+        "budgets": [2, 4, 8, 16, 32, 64],
+        "problems": 400,
+        "attempts": 4,
+        "votes": [1, 2, 4, 8, 16, 32],
+        "vote_problems": 100,
+        "vote_budget": 8,
+        "every": 5,
+        "curve_problems": 250,
+        "curve_attempts": 2,
+    },
+}
 
 
 def converted(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,15 +107,21 @@ def converted(values: Mapping[str, Any]) -> dict[str, Any]:
         found["tools"] = tools
     sft = [] if values.get("start") is not None else [_sft(values)]
     found["stage"] = [*sft, _rl(values)]
-    if "evaluate" in values:
-        found["evaluate"] = dict(values["evaluate"])
+    evaluate = _earlier("evaluate", values) | dict(values.get("evaluate", {}))
+    if evaluate:
+        found["evaluate"] = evaluate
     return found
+
+
+def _earlier(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what schema 1 took for a table of a recipe with a loaded model; {} for a new model."""
+    return {} if values.get("pretrained") is None else dict(LOADED[table])
 
 
 def _model(values: Mapping[str, Any]) -> dict[str, Any]:
     loaded = values.get("pretrained") is not None
     new = {name: values[name] for name in ("architecture",) if name in values} | dict(values.get("model", {}))
-    model = {"load": values["pretrained"]} if loaded else {}
+    model = {"load": values["pretrained"]} | _earlier("model", values) if loaded else {}
     model |= {} if loaded or not new else {"new": new}
     return model | {name: values[name] for name in MODEL if name in values}
 
@@ -125,7 +155,7 @@ def _rl(values: Mapping[str, Any]) -> dict[str, Any]:
     given, gate = values.get("reinforce", {}), values.get("gate", {})
     own = {name: value for name, value in given.items() if name != "learner"}
     require = {"thinking_gain": gate.get("margin", 0.3), "problems": gate.get("problems", 200)}
-    stage = {"kind": "rl", "require": require, **_named(own, REINFORCE)}
+    stage = {"kind": "rl", "require": require, **_earlier("rl", values), **_named(own, REINFORCE)}
     if "curriculum" in values:
         stage["curriculum"] = _named(values["curriculum"], {"rehearse": "review_prob"})
     return stage | _learner(given, _training(values), sft=False)

@@ -38,21 +38,45 @@ def _optimizer(learning_rate: float, **more: float) -> dict[str, Any]:
 
 SHORT = {"warmup_steps": 5, "decay_ratio": 0.5, "min_lr_ratio": 0.05}  # schedule of some hundred steps
 
+LOADED = {  # of reinforcement learning with a loaded model
+    "steps": 200,
+    "prompts_per_step": 8,
+    "group_size": 8,
+    "max_tokens": 256,
+    "layout": "shared",
+    "microbatch_tokens": 4096,
+}
+
 # Defaults of a stage's settings by the kind of training and of the stage, where they are not those of its class.
 DEFAULTS: Mapping[Kind, Mapping[str, Mapping[str, Any]]] = {
     Kind.SCRATCH: {"sft": _optimizer(2e-3, warmup_steps=50, decay_ratio=0.6, min_lr_ratio=0.02)},
     Kind.FULL: {
         "sft": {"steps": 100, **_optimizer(5e-5, **SHORT)},
-        "rl": _optimizer(1e-5),
+        "rl": LOADED | _optimizer(1e-5),
         "offline": _optimizer(1e-5),
-        "distill": _optimizer(1e-5),
+        "distill": {"max_tokens": 256, **_optimizer(1e-5)},
     },
     Kind.LORA: {  # adapters need about ten times the learning rate
         "sft": {"steps": 100, **_optimizer(2e-4, **SHORT)},
-        "rl": _optimizer(1e-4),
+        "rl": LOADED | _optimizer(1e-4),
         "offline": _optimizer(1e-4),
-        "distill": _optimizer(1e-4),
+        "distill": {"max_tokens": 256, **_optimizer(1e-4)},
     },
+}
+# Stages of a recipe that names none.
+STAGES: Mapping[Kind, tuple[Mapping[str, Any], ...]] = {
+    Kind.SCRATCH: ({"kind": "sft"}, {"kind": "rl", "require": {"thinking_gain": 0.3}}),
+    Kind.FULL: ({"kind": "rl"},),
+    Kind.LORA: ({"kind": "rl"},),
+}
+MODEL = {"precision": "bfloat16", "thinks": False}  # defaults of a loaded model
+EVALUATE = {  # defaults of the evaluations of a loaded model, whose replies take longer
+    "problems": 100,
+    "attempts": 1,
+    "votes": [1],
+    "vote_problems": 10,
+    "curve_problems": 50,
+    "curve_attempts": 1,
 }
 
 # By the least number of parameters of a model, largest first. AdamW's learning rates in published recipes, which fall
@@ -94,9 +118,39 @@ def usual_rates(kind: Kind, parameters: int) -> Rates:
     return next(rates for least, rates in USUAL[kind] if parameters >= least)
 
 
-def completed(stage: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
-    """Returns a stage's settings as parsed from TOML, completed with the defaults of its kind and kind of training."""
-    return _over(DEFAULTS[kind].get(stage["kind"], {}), stage)
+def model_of(model: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+    """Returns the settings of a model as parsed from TOML, completed with the defaults of the kind of training."""
+    return dict(model) if kind is Kind.SCRATCH else _over(MODEL, model)
+
+
+def completed(stage: Mapping[str, Any], kind: Kind, *, thinks: bool) -> dict[str, Any]:
+    """Returns a stage's settings as parsed from TOML, completed with the defaults of its kind and kind of training.
+
+    Half of the tokens of a loaded model that thinks may be thoughts; a loaded model that does not think has none.
+
+    Args:
+        stage: the settings, its kind among them.
+        kind: kind of training.
+        thinks: whether replies of a loaded model begin with a thought.
+    """
+    found = _over(DEFAULTS[kind].get(stage["kind"], {}), stage)
+    if kind is not Kind.SCRATCH and isinstance(found.get("max_tokens"), int):
+        found.setdefault("max_thinking_tokens", found["max_tokens"] // 2 if thinks else 0)
+    return found
+
+
+def evaluate_of(evaluate: Mapping[str, Any], kind: Kind, *, budget: int, steps: int) -> dict[str, Any]:
+    """Returns the settings of evaluations as parsed from TOML, completed with the defaults of the kind of training.
+
+    Args:
+        evaluate: the settings.
+        kind: kind of training.
+        budget: largest number of thinking tokens of a reply in the last stage.
+        steps: steps of the last stage; a loaded model is evaluated four times.
+    """
+    if kind is Kind.SCRATCH:
+        return dict(evaluate)
+    return _over(EVALUATE | {"budgets": [budget], "vote_budget": budget, "every": max(1, steps // 4)}, evaluate)
 
 
 def _over(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

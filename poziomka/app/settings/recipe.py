@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from poziomka.app.settings import kinds
 from poziomka.app.settings.aliases import demand_own_names
-from poziomka.app.settings.kinds import Kind, completed, kind_of
+from poziomka.app.settings.kinds import Kind, kind_of
 from poziomka.app.settings.model import ModelSettings, ToolsSettings
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.sampler import SamplingParams
@@ -26,7 +27,6 @@ STAGES: dict[str, type[Stage]] = {
     "offline": OfflineSettings,
     "distill": DistillSettings,
 }
-DEFAULT = ({"kind": "sft"}, {"kind": "rl", "require": {"thinking_gain": 0.3}})  # stages of a recipe that names none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Recipe:
     """
 
     schema_version: int = SCHEMA
-    name: str = setting("run", "name of the run")
+    name: str = setting("run", "name of the run; left out: the name of the recipe's file")
     task: str = setting("recurrence", "name of the task, as in `poziomka tasks`")
     levels: tuple[int, ...] | None = setting(
         None, "lowest and highest level of the training problems; none: all; held-out problems have all levels"
@@ -132,7 +132,9 @@ class Recipe:
 
 
 def read_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
-    """Reads a recipe from a TOML file, or from a run's folder.
+    """Reads a recipe from a TOML file, or from a run's folder; a recipe without a name has that of its file.
+
+    The name of FOLDER/recipe.toml is FOLDER.
 
     Args:
         path: the file, or a folder with recipe.toml.
@@ -142,8 +144,9 @@ def read_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
         SettingsError: the file is missing or not TOML, a name is unknown, a value has the wrong type or is out of
             range, or the recipe has another schema version.
     """
-    values = read_toml(path / "recipe.toml" if path.is_dir() else path)
-    return recipe_of(values, changes, str(path))
+    file = path / "recipe.toml" if path.is_dir() else path
+    named = file.absolute().parent if file.stem == "recipe" else file
+    return recipe_of({"name": named.stem} | read_toml(file), changes, str(path))
 
 
 def recipe_of(values: Mapping[str, Any], changes: tuple[str, ...] = (), where: str = "recipe") -> Recipe:
@@ -155,12 +158,11 @@ def recipe_of(values: Mapping[str, Any], changes: tuple[str, ...] = (), where: s
         where: name of the recipe in errors.
     """
     try:
-        return _recipe(values, changes, where)
+        return _recipe(values, changes, "--set" if changes else where)
     except SettingsError:
-        if not changes:
-            raise
-        _recipe(values, (), where)  # raises where the recipe itself is wrong, not a change
-        return _recipe(values, changes, "--set")
+        if changes:
+            _recipe(values, (), where)  # raises if the recipe itself is wrong, not a change
+        raise
 
 
 def _recipe(values: Mapping[str, Any], changes: tuple[str, ...], where: str) -> Recipe:
@@ -168,15 +170,14 @@ def _recipe(values: Mapping[str, Any], changes: tuple[str, ...], where: str) -> 
     if values.get("kind") == EVALUATION:
         message = f"{where} is an evaluation, with rollouts and no weights: give a recipe, or the folder of a run"
         raise SettingsError(message)
-    given = dict(values)
-    stages = _stages_by_name(given.pop("stage", None), where)
     known = {each.name for each in fields(Recipe)} - {"stage"}
-    own: list[str] = []
-    others: list[str] = []
-    for change in changes:
-        first = change.partition("=")[0].strip().partition(".")[0]
-        (own if first in stages and first not in known else others).append(change)
-    stages, given = override(stages, own), override(given, others)
+    firsts = {change: change.partition("=")[0].strip().partition(".")[0] for change in changes}
+    given = override(values, [change for change in changes if firsts[change] in known])
+    kind = _kind_of(given.get("model"))
+    stages = _stages_by_name(given.pop("stage", kinds.STAGES[kind]), where)
+    own = [change for change in changes if firsts[change] in stages and firsts[change] not in known]
+    stages = override(stages, own)
+    given = override(given, [change for change in changes if firsts[change] not in {*known, *stages}])
     _demand_version(given, where)
     demand_own_names(Recipe, given, where)
     if strange := next((name for name in given if name not in known), None):
@@ -187,10 +188,22 @@ def _recipe(values: Mapping[str, Any], changes: tuple[str, ...], where: str) -> 
         raise SettingsError(message)
     model = given.get("model")
     if model is None or (isinstance(model, Mapping) and model.get("load") is None and "new" not in model):
-        given["model"] = {**(model or {}), "new": {}}
-    kind = _kind_of(given.get("model"))
-    built = tuple(_stage(name, stages[name], kind, f"{where}.{name}") for name in stages)
+        model = {**(model or {}), "new": {}}
+    if isinstance(model, Mapping):
+        given["model"] = model = kinds.model_of(model, kind)
+    thinks = isinstance(model, Mapping) and model.get("thinks") is True
+    built = tuple(_stage(name, stages[name], kind, f"{where}.{name}", thinks=thinks) for name in stages)
+    if isinstance(given.get("evaluate", {}), Mapping):
+        given["evaluate"] = _evaluate(given.get("evaluate", {}), kind, built, thinks=thinks)
     return build(Recipe, {**given, "stage": built}, where)
+
+
+def _evaluate(given: Mapping[str, Any], kind: Kind, stages: tuple[Stage, ...], *, thinks: bool) -> dict[str, Any]:
+    """Returns the settings of evaluations, completed with defaults that depend on the last stage that samples."""
+    last = next((stage for stage in reversed(stages) if isinstance(stage, Sampled)), RLSettings())
+    budget = last.max_tokens // 2 if last.max_thinking_tokens is None else last.max_thinking_tokens
+    steps = stages[-1].steps if stages else 0
+    return kinds.evaluate_of(given, kind, budget=budget if thinks else 0, steps=steps)
 
 
 def resolved(values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -229,13 +242,12 @@ def _stages_by_name(given: Any, where: str) -> dict[str, dict[str, Any]]:
     Raises:
         SettingsError: `given` is not a list of tables, a kind is unknown, or a name is used twice or reserved.
     """
-    tables = DEFAULT if given is None else given
-    if not isinstance(tables, list | tuple) or not all(isinstance(each, Mapping) for each in tables):
+    if not isinstance(given, list | tuple) or not all(isinstance(each, Mapping) for each in given):
         message = f"{where}.stage must be a list of tables, each under [[stage]]: received {shown(given)}"
         raise SettingsError(message)
     found: dict[str, dict[str, Any]] = {}
     taken = {each.name for each in fields(Recipe)} | {"start", *FIXED}
-    for number, table in enumerate(tables, 1):
+    for number, table in enumerate(given, 1):
         kind = table.get("kind")
         if kind not in STAGES:
             hint = nearest(kind, STAGES) if isinstance(kind, str) else ""
@@ -254,7 +266,7 @@ def _stages_by_name(given: Any, where: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _stage(name: str, values: Any, kind: Kind, where: str) -> Stage:
+def _stage(name: str, values: Any, kind: Kind, where: str, *, thinks: bool) -> Stage:
     """Returns a stage from values parsed from TOML, completed with the defaults of its kind and kind of training."""
     if not isinstance(values, Mapping):
         message = f"{where} must be a table of settings: received {shown(values)}"
@@ -264,4 +276,4 @@ def _stage(name: str, values: Any, kind: Kind, where: str) -> Stage:
         message = f"{where}.kind must be one of {', '.join(STAGES)}: received {shown(values['kind'])}"
         raise SettingsError(message)
     demand_own_names(made, values, where, name)
-    return build(made, completed(values, kind), where)
+    return build(made, kinds.completed(values, kind, thinks=thinks), where)

@@ -105,7 +105,7 @@ class judge:  # noqa: N801 it is called as a function: judge(sampler, question=â
         """
         answer = transcript.answer
         if not answer:
-            return Score.unparsed("there is no answer after the thought")
+            return Score.unparsed("there is no answer")
         if len(answer) > self.longest:
             return Score.unparsed(
                 f"the answer has {len(answer)} characters, more than the {self.longest} that are judged"

@@ -90,7 +90,7 @@ class exact:  # noqa: N801 it is called as a function: exact(last_integer)
             )
             raise TaskError(message)
         if found is None:
-            return Score.unparsed(f"{name} finds no answer after the thought")
+            return Score.unparsed(f"{name} finds no answer in the reply")
         if str(found) == str(gold):
             return Score.right(str(found), f"{found} is right")
         return Score.wrong(str(found), f"{found} is not {gold}")

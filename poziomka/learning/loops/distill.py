@@ -18,15 +18,12 @@ from typing import Literal
 from poziomka.core.errors import SettingsError
 from poziomka.core.rollouts.collect import Collector, wait_for
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import SamplingParams
 from poziomka.core.settings import setting
 from poziomka.core.task import Task
 from poziomka.core.transcript import Author
 from poziomka.learning.curriculum.curriculum import Curriculum
-from poziomka.learning.curriculum.levels import CurriculumSettings
-from poziomka.learning.learner import LearnerSettings
 from poziomka.learning.loops.rl import Policy
-from poziomka.learning.loops.stage import NAME, StageSettings
+from poziomka.learning.loops.stage import NAME, SampledSettings
 from poziomka.learning.monitoring.stop_conditions import describe
 from poziomka.learning.objectives.kl import DivergenceSettings
 from poziomka.learning.objectives.teacher import ContextTeacher
@@ -49,22 +46,14 @@ class TeacherSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillSettings(LearnerSettings, StageSettings):
+class DistillSettings(SampledSettings):
     """Settings of a stage of on-policy distillation: training towards a teacher's probabilities on sampled replies."""
 
     kind: Literal["distill"] = "distill"
     name: str = setting("distill", NAME)
     steps: int = setting(45, "steps, each on a batch of new replies", low=0)
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
-    prompts_per_step: int = setting(32, "prompts per step", low=1)
-    group_size: int = setting(1, "replies per prompt", low=1)
     temperature: float = setting(1.0, "temperature of sampling and of both distributions", low=1e-6)
-    max_tokens: int = setting(70, "maximum tokens of a reply, thinking tokens included", low=1)
-    max_thinking_tokens: int | None = setting(
-        64, "maximum thinking tokens, after which the thought is closed; none: no limit", low=0
-    )
-    scorer_seconds: float = setting(10.0, "time limit of one check by an untrusted scorer", low=0.001)
-    curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
     kl: DivergenceSettings = field(default_factory=lambda: DivergenceSettings(kind="reverse", weight=1.0))
 
     def __post_init__(self) -> None:
@@ -76,13 +65,6 @@ class DistillSettings(LearnerSettings, StageSettings):
         if self.teacher.context is not None and self.layout == "shared":
             message = f'{self.name}.layout must be "rows" where the teacher reads a context of its own'
             raise SettingsError(message)
-
-    @property
-    def sampling(self) -> SamplingParams:
-        """Sampling parameters of the replies."""
-        return SamplingParams(
-            temperature=self.temperature, max_tokens=self.max_tokens, max_thinking_tokens=self.max_thinking_tokens
-        )
 
 
 def distill(

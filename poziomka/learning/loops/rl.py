@@ -33,15 +33,13 @@ from poziomka.core.rollout import Group
 from poziomka.core.rollouts.collect import Collector, wait_for
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Sampler, SamplingParams, WeightHost
+from poziomka.core.sampler import Sampler, WeightHost
 from poziomka.core.seeds import seed_of
 from poziomka.core.settings import setting
 from poziomka.core.strategy import Strategy
 from poziomka.core.task import Task
 from poziomka.learning.curriculum.curriculum import Curriculum
-from poziomka.learning.curriculum.levels import CurriculumSettings
-from poziomka.learning.learner import LearnerSettings
-from poziomka.learning.loops.stage import NAME, StageSettings
+from poziomka.learning.loops.stage import NAME, SampledSettings
 from poziomka.learning.monitoring.consistency import ConsistencyChecks
 from poziomka.learning.monitoring.monitor import Freshness, Monitor
 from poziomka.learning.monitoring.stop_conditions import StopConditions, describe
@@ -57,7 +55,7 @@ from poziomka.models.flops import sampling_flops
 
 
 @dataclass(frozen=True, kw_only=True)
-class RLSettings(LearnerSettings, StageSettings):
+class RLSettings(SampledSettings):
     """Settings of one stage of reinforcement learning."""
 
     kind: Literal["rl"] = "rl"
@@ -66,13 +64,7 @@ class RLSettings(LearnerSettings, StageSettings):
     flops: float | None = setting(
         None, "maximum FLOPs of sampling and learning; the stage ends after the step that exceeds them", low=1.0
     )
-    prompts_per_step: int = setting(32, "prompts per step", low=1)
     group_size: int = setting(8, "rollouts per prompt", low=2)
-    temperature: float = setting(1.0, "sampling temperature", low=1e-6)
-    max_tokens: int = setting(70, "maximum tokens of a reply, thinking tokens included", low=1)
-    max_thinking_tokens: int | None = setting(
-        64, "maximum thinking tokens, after which the thought is closed; none: no limit", low=0
-    )
     advantage: str = setting("batch", "advantage estimator: batch, group, rloo, dr_grpo or expert")
     aggregation: Aggregation = setting(
         "prompt", "weights of the tokens in the loss: equal per prompt, token, sequence, or constant"
@@ -89,21 +81,12 @@ class RLSettings(LearnerSettings, StageSettings):
         20, "consecutive steps without an informative group after which the stage stops; none: never", low=1
     )
     failures: float = setting(0.1, "share of failed checks in a step above which the run stops", low=0.0, high=1.0)
-    scorer_seconds: float = setting(10.0, "time limit of one check by an untrusted scorer", low=0.001)
-    curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
 
     def __post_init__(self) -> None:
         """Raises SettingsError for an unknown advantage estimator, before training."""
         super().__post_init__()
         advantage_named(self.advantage)
-
-    @property
-    def sampling(self) -> SamplingParams:
-        """Sampling parameters of the attempts."""
-        return SamplingParams(
-            temperature=self.temperature, max_tokens=self.max_tokens, max_thinking_tokens=self.max_thinking_tokens
-        )
 
 
 @dataclass(frozen=True)

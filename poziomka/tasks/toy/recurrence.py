@@ -55,7 +55,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Returns reward 1 if the whole answer after the thought is the k-th number of the problem's recurrence."""
     value = read_integer(transcript.reply)
     if value is None:
-        return Score.unparsed("no single number after the thought")
+        return Score.unparsed("no single number in the answer")
     if value == int(problem.answer):
         return Score.right(str(value), f"{value} is number {problem.level}")
     return Score.wrong(str(value), f"{value} is not {problem.answer}, number {problem.level}")

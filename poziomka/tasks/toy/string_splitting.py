@@ -85,7 +85,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Returns reward 1 if the whole answer after the thought is the six right counts of A B C X Y Z, "0 1 0 2 0 5"."""
     answer = transcript.answer
     if not answer or len(answer) > 8 * COUNTS:
-        return Score.unparsed("no six counts after the thought")
+        return Score.unparsed("no six counts in the answer")
     counts = answer.split()
     if len(counts) != COUNTS or not all(count.isascii() and count.isdigit() for count in counts):
         return Score.unparsed("not six counts")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from poziomka.app.doctor import Bench, Status, coloured, cost, examine
+from poziomka.app.doctor import Bench, Status, agreement, coloured, cost, examine
 from poziomka.app.preflight import needs
 from poziomka.core.errors import ModelError
 from poziomka.core.problem import Problem
@@ -50,6 +50,19 @@ def test_a_lora_is_examined_and_left_as_it_was(parts_of):
     findings = list(examine(Bench(parts)))
     assert [finding for finding in findings if finding.status is Status.FAIL] == []
     assert "tensors learn, each gets one" in next(f.figure for f in findings if f.name == "gradient")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in parts.model.state_dict().items())
+
+
+def test_a_test_step_that_overshoots_is_taken_again_at_the_recipes_rate(parts_of, monkeypatch):
+    bench, rate = Bench(parts_of()), LearnerSettings().optimizer.learning_rate
+    overshot = agreement._update(bench, bench.few, 30.0)
+    assert (overshot.status, "at rate 30" in overshot.figure) == (Status.FAIL, True)
+    monkeypatch.setattr(agreement, "CANARY_RATE", 30.0)
+    parts = parts_of()
+    before = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
+    found = {finding.name: finding for finding in examine(Bench(parts))}
+    assert rate < 30.0
+    assert found["update to sampler"].status is Status.PASS
     assert all(torch.equal(tensor, before[name]) for name, tensor in parts.model.state_dict().items())
 
 

@@ -25,7 +25,8 @@ def examined(parts_of):
     """Returns what is found of the rates that changes of a recipe give, by name."""
 
     def examined(*changes, parameters=LARGE, **values):
-        recipe = recipe_of({"model": {"load": "smollm2", **values}}, changes)
+        stages = [{"kind": "sft"}, {"kind": "rl"}]
+        recipe = recipe_of({"model": {"load": "smollm2", **values}, "stage": stages}, changes)
         parts = replace(parts_of(), model=Sized(parameters), recipe=recipe)
         return {finding.name: finding for finding in rates(Bench(parts))}
 

@@ -80,7 +80,7 @@ def evaluate(given: Namespace) -> tuple[Result, str]:
         strategy=plan.strategy,
         thinks=subject.thinks,
         found=empty,
-        notes=subject.notes,
+        notes=(*subject.notes, *fewer(subject, given, len(plan.problems))),
     )
     folder = given.out if given.out is not None or given.no_save else folder_for(result)
     if folder is not None:
@@ -120,6 +120,20 @@ def plan_of(subject: Subject, given: Namespace) -> Plan:
     name = f"evaluate/{given.split}" + (f"/{given.seed}" if given.seed else "")
     strategy = given.strategy if given.effort is None else strategy_at(given.effort, given.study)
     return Plan(problems, samples, sampling, budgets, name, given.seed, strategy, given.read)
+
+
+def fewer(subject: Subject, given: Namespace, there: int) -> tuple[str, ...]:
+    """Returns a note if the split has fewer problems than --problems or a run's recipe asks for; else ().
+
+    Args:
+        subject: the model and the task.
+        given: parsed options of `poziomka evaluate`.
+        there: number of problems of the evaluation.
+    """
+    wanted = given.problems or (0 if subject.run is None else subject.problems)
+    if there >= wanted:
+        return ()
+    return (f"split {given.split!r} of task {subject.task.name!r} has {there} of the {wanted} problems asked for",)
 
 
 def sampling_of(given: Namespace, own: SamplingParams, budgets: Sequence[int]) -> SamplingParams:

@@ -18,6 +18,7 @@ from poziomka.core.transcript import Author, Span
 from poziomka.reports import terminal
 from poziomka.reports.reading import alarms_of, examples_of, rung
 from poziomka.reports.words import NOTHING, brief, counted, finite, percent, shortened
+from poziomka.runs.recipe import opens_thoughts
 from poziomka.runs.run import Run
 from poziomka.runs.storage.journal import Journal
 
@@ -137,13 +138,15 @@ class Viewer:
         """Returns the place of a step, a group or a rollout; with None for all of them, the run itself.
 
         Args:
-            step: a step, or the name of a journal such as "warm-start".
+            step: a step, or the name of a journal such as "warm-start"; None for the only one where there is one.
             group: number of a group from 1; None for the whole step.
             rollout: number of a rollout of the group from 1; None for the whole group.
 
         Raises:
             SettingsError: there is no such place, or a group or rollout lacks the level above it.
         """
+        if step is None and len(self.names) == 1:
+            step = _spoken(self.names[0])
         if step is None:
             if group is not None or rollout is not None:
                 message = "a group belongs to a step: say which step too"
@@ -227,7 +230,8 @@ class Viewer:
     def _print_steps(self) -> None:
         lines = {line["step"]: line for line in self.run.metrics() if "reward/mean" in line}
         title = Text(str(self.run.folder))
-        table = Table("step", "reward", "pass rate", "thinking", "", title=title, box=None, title_justify="left")
+        spent = "thinking" if opens_thoughts(self.run.recipe) else "replies"
+        table = Table("step", "reward", "pass rate", spent, "", title=title, box=None, title_justify="left")
         for number, name in enumerate(self.names):
             line = lines.get(int(name.removeprefix("step-")), {}) if name.startswith("step-") else {}
             reward, rate, length = (finite(line.get(n)) for n in ("reward/mean", "reward/pass_rate", "length/thinking"))

@@ -14,7 +14,7 @@ from torch import Tensor
 from poziomka.core.errors import ModelError, nearest
 from poziomka.models.checkpoints.description import described
 from poziomka.models.checkpoints.families import family_of
-from poziomka.models.checkpoints.gguf.reader import GEMMA_27B, ROPE_FACTORS, paired
+from poziomka.models.checkpoints.gguf.conversion import GEMMA_27B, ROPE_FACTORS, paired
 from poziomka.models.checkpoints.gguf.vocabulary import vocabulary_fields
 from poziomka.models.checkpoints.safetensors_io import CONFIG, Stored, read_json
 from poziomka.models.checkpoints.weight_names import HEAD, Place, places
