@@ -16,7 +16,7 @@ from poziomka.core.rollouts.collect import collect, wait_for
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Capabilities, OnToken, Sampler, SamplingParams
+from poziomka.core.sampler import Capabilities, NextTokens, OnToken, Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.task import Task
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript, Tried
@@ -169,6 +169,10 @@ class Waiting(Sampler):
     async def certainty(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
         """Returns the inner sampler's self-certainty at each token of a transcript; see Sampler.certainty."""
         return await self.sampler.certainty(transcript, temperature)
+
+    async def next_logprobs(self, transcript: Transcript, texts: Sequence[str]) -> NextTokens:
+        """Returns the inner sampler's log-probabilities of next tokens; see Sampler.next_logprobs."""
+        return await self.sampler.next_logprobs(transcript, texts)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Returns the inner sampler's text of token ids."""

@@ -25,6 +25,15 @@ def test_a_box_is_opened_at_the_brace_that_closes_it(inside):
     assert open_box(f"so \\boxed{{{inside}}}.") == Box(inside, "so ", ".")
 
 
+@pytest.mark.parametrize(
+    ("written", "inside"),
+    [("12\\ ", "12"), ("12\\\\ ", "12\\\\"), ("a\\\\\\ ", "a\\\\"), (" 12 ", "12"), ("12\\,", "12\\,")],
+)
+def test_escaped_space_at_the_end_of_a_box_is_white_space(written, inside):
+    assert open_box(f"\\boxed{{{written}}}").inside == inside
+    assert open_box("\\boxed{\\\r}") == "the box is empty"
+
+
 def test_a_word_that_nobody_knows_before_a_box_is_trouble_unless_the_question_has_it():
     assert "stands before the box" in trouble_before("the gerbil ")
     assert trouble_before("the gerbil ", words_in("How old is the gerbil?")) == ""

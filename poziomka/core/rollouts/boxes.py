@@ -31,7 +31,7 @@ class Box:
     """The only box of an answer.
 
     Attributes:
-        inside: content of the box, stripped.
+        inside: content of the box, without white space around it, escaped or not.
         before: text before the box.
         after: text after the box.
     """
@@ -57,10 +57,18 @@ def open_box(text: str) -> Box | str:
     for mark in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
         depth += {"{": 1, "}": -1}.get(mark[0], 0)
         if depth == 0:
-            inside = text[start + 1 : start + mark.start()].strip()
+            inside = _stripped(text[start + 1 : start + mark.start()])
             after = text[start + mark.end() :]
             return Box(inside, text[: boxes[0].start()], after) if inside else "the box is empty"
     return "the box is never closed"
+
+
+def _stripped(text: str) -> str:
+    r"""Returns a text without white space around it; an escaped space at its end, as in "12\ ", is white space too."""
+    text = text.strip()
+    while (len(text) - len(text.rstrip("\\"))) % 2:
+        text = text[:-1].strip()
+    return text
 
 
 def trouble_before(before: str, question: Collection[str] = ()) -> str:

@@ -165,8 +165,8 @@ def found_at(subject: Subject, plan: Plan, say: Say) -> dict[int | None, Evaluat
     """Samples and scores the attempts of a plan; returns the evaluations by thinking budget in tokens.
 
     Without budgets, the only key is None. Replies at smaller budgets continue from those at the largest one; see
-    `thinking.budget.fork`. A thought with replies of an environment, or without token ids, cannot be cut, and a strategy
-    may decide by what it reads: a task with tools, a model of an endpoint and a strategy are sampled anew at each budget.
+    `thinking.budget.fork`. A thought with replies of an environment, or without token ids, cannot be cut, and a
+    strategy decides by what it reads: tasks with tools, endpoints and strategies are sampled anew at each budget.
 
     Args:
         subject: the model and the task.
