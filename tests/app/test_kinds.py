@@ -4,11 +4,13 @@ import copy
 
 import pytest
 
+from poziomka.app.preflight import notes_on
 from poziomka.app.settings.aliases import settings_of
 from poziomka.app.settings.kinds import STAGES, Kind
 from poziomka.app.settings.recipe import Recipe, recipe_of
 from poziomka.core.errors import SettingsError
 from poziomka.core.settings import plain
+from poziomka.tasks import task_named
 
 pytestmark = pytest.mark.fault("C3")
 
@@ -98,6 +100,15 @@ def test_a_loaded_model_answers_at_once_unless_it_thinks():
         return recipe.named("rl").max_thinking_tokens, recipe.evaluate.budgets, recipe.evaluate.vote_budget
 
     assert (found({}), found({"thinks": True})) == ((0, (0,), 0), (50, (50,), 50))
+
+
+def test_thoughts_that_may_take_all_tokens_of_a_reply_are_noted():
+    def noted(thinking_tokens, **model):
+        stage = {"kind": "rl", "max_tokens": 64, "max_thinking_tokens": thinking_tokens}
+        recipe = recipe_of({"model": {"load": "smollm2", **model}, "stage": [stage]})
+        return any("leaves no token for an answer" in note for note in notes_on(recipe, task_named("small_sums")))
+
+    assert [noted(64, thinks=True), noted(63, thinks=True), noted(64)] == [True, False, False]
 
 
 @pytest.mark.parametrize(("stages", "every"), [([{"kind": "rl", "steps": 20}], 5), ([{"kind": "rl", "steps": 3}], 1)])

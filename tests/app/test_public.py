@@ -135,7 +135,9 @@ def test_an_evaluation_on_fewer_problems_than_asked_for_is_a_note_of_the_run(che
     run = pz.train(few, str(checkpoint), tmp_path / "run", steps=1, **LITTLE)
     told = "evaluate.problems = 10 of 4 in 'test'"
     assert sum(told in note for note in (run.folder / "notes.log").read_text().splitlines()) == 1
-    assert told in " ".join(capsys.readouterr().out.split())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert told in shown
+    assert ("evaluating the initial model" in shown, "warm start" in shown) == (True, False)  # there is no sft stage
     assert run.run.results("frontier")["problems"] == 4
 
 

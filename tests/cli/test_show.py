@@ -68,6 +68,14 @@ def test_without_selectors_the_steps_are_listed(folder):
     assert "trained  1.00    100 %" in text.replace("\N{NO-BREAK SPACE}", " ")
 
 
+def test_replies_of_a_model_that_does_not_think_are_no_thinking(tmp_path):
+    for thinks in (True, False):
+        with Run.open(tmp_path / str(thinks), {"model": {"load": "smollm2", "thinks": thinks}}) as run:
+            for step in (1, 2):
+                run.keep(f"step-{step:06d}", [[attempt(1, 0, "2")]], step=step)
+        assert ("thinking" in printed(tmp_path / str(thinks))) is thinks
+
+
 def test_a_step_lists_its_groups_with_rewards(folder):
     text = printed(folder, 7)
     assert text.count("✓✗") == 3
