@@ -64,8 +64,31 @@ def evaluate(given: Namespace) -> tuple[Result, str]:
     with doing(f"loading {given.model}", always=False):
         subject = subject_of(given)
     plan = plan_of(subject, given)
+    result = result_of(given, subject, plan)
+    folder = given.out if given.out is not None or given.no_save else folder_for(result)
+    if folder is not None:
+        demand_free(folder, result, subject.task_name)
+    bound = f", with at most {counted(plan.budgets[-1], 'thinking token')}" if plan.budgets else ""
+    with doing(f"answering {drawn(len(plan.problems), plan.samples, given.split)}{bound}") as say:
+        result = replace(result, found=found_at(subject, plan, say))
+    saved = ""
+    if folder is not None:
+        save(folder, result, subject.task_name)
+        saved = f"the rollouts are in {folder}: poziomka show {folder}"
+    result.demand_judged()
+    return result, saved
+
+
+def result_of(given: Namespace, subject: Subject, plan: Plan) -> Result:
+    """Returns the result of an evaluation without its attempts.
+
+    Args:
+        given: parsed options of the command.
+        subject: the model and the task.
+        plan: the problems and how they are attempted.
+    """
     empty = dict.fromkeys(plan.budgets or (None,), Evaluation(()))
-    result = Result(
+    return Result(
         model=given.model,
         run=subject.run,
         policy=subject.sampler.policy,
@@ -82,18 +105,6 @@ def evaluate(given: Namespace) -> tuple[Result, str]:
         found=empty,
         notes=(*subject.notes, *fewer(subject, given, len(plan.problems))),
     )
-    folder = given.out if given.out is not None or given.no_save else folder_for(result)
-    if folder is not None:
-        demand_free(folder, result, subject.task_name)
-    bound = f", with at most {counted(plan.budgets[-1], 'thinking token')}" if plan.budgets else ""
-    with doing(f"answering {drawn(len(plan.problems), plan.samples, given.split)}{bound}") as say:
-        result = replace(result, found=found_at(subject, plan, say))
-    saved = ""
-    if folder is not None:
-        save(folder, result, subject.task_name)
-        saved = f"the rollouts are in {folder}: poziomka show {folder}"
-    result.demand_judged()
-    return result, saved
 
 
 def plan_of(subject: Subject, given: Namespace) -> Plan:

@@ -16,6 +16,7 @@ def options(parser: ArgumentParser) -> None:
         metavar="MODEL",
         help="the folder of a run, smollm2, a folder, a .gguf file, or a name of the hub",
     )
+    add("--endpoint", metavar="URL", help="an OpenAI-compatible endpoint that serves MODEL: http://localhost:8000/v1")
     add("--task", metavar="TASK", help="the problems, as `poziomka tasks` lists them (a run's own task)")
     add("--split", default="validation", metavar="|".join(SPLITS), help="which of its problems (validation)")
     add("--problems", type=positive, default=100, metavar="N", help="number of problems (100)")

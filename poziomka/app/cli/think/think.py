@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from poziomka.app.cli.evaluate.evaluate import Plan, collected, plan_of, strategy_for
-from poziomka.app.cli.evaluate.result import Result, described
+from poziomka.app.cli.evaluate.evaluate import Plan, collected, plan_of, result_of, strategy_for
+from poziomka.app.cli.evaluate.result import described
 from poziomka.app.cli.evaluate.saving import RESULTS, demand_free, save
 from poziomka.app.cli.evaluate.subject import Subject, subject_of
 from poziomka.app.cli.shell.progress import doing
@@ -70,7 +70,7 @@ def think(given: Namespace) -> tuple[str, Sequence[str]]:
             strategy_for(subject, cell, judge)  # a text that names none is refused before the first cell
         for number, (text, cell) in enumerate(cells, 1):
             with doing(f"{number} of {len(cells)}: {text}") as say:
-                groups[text] = cell_of(folder / _name(text), subject, cell, judge, say)
+                groups[text] = cell_of(folder / _name(text), given, subject, cell, judge, say)
     found = findings(groups.pop(SINGLE), groups)
     about = {"model": given.model, "task": subject.task_name, "split": given.split, "problems": len(plan.problems)}
     about |= {"replies": given.replies, "samples": plan.samples, "seed": given.seed, **described(plan.sampling)}
@@ -86,11 +86,12 @@ def with_evaluations_options(given: Namespace) -> Namespace:
     return Namespace(**{**vars(given), **absent, "budget": [] if given.budget is None else [given.budget]})
 
 
-def cell_of(folder: Path, subject: Subject, plan: Plan, judge: Scoring, say: Say) -> Sequence[Group]:
+def cell_of(folder: Path, given: Namespace, subject: Subject, plan: Plan, judge: Scoring, say: Say) -> Sequence[Group]:
     """Returns the attempts of one cell: read if the cell is finished, else sampled and saved.
 
     Args:
         folder: folder of the cell, in the format of a saved evaluation.
+        given: parsed options of the command.
         subject: the model and the task.
         plan: the problems and how they are attempted.
         judge: workers of the task's scorer.
@@ -99,20 +100,7 @@ def cell_of(folder: Path, subject: Subject, plan: Plan, judge: Scoring, say: Say
     Raises:
         RunError: the folder has something else in it, or cannot be written.
     """
-    result = Result(
-        model=subject.name,
-        run=subject.run,
-        policy=subject.sampler.policy,
-        task=subject.task.name,
-        split=plan.name.split("/")[1],
-        problems=len(plan.problems),
-        samples=plan.samples,
-        sampling=plan.sampling,
-        seed=plan.seed,
-        strategy=plan.strategy,
-        thinks=subject.thinks,
-        found={None: Evaluation(())},
-    )
+    result = result_of(given, subject, plan)
     demand_free(folder, result, subject.task_name)
     if (folder / "recipe.toml").is_file() and Run.read(folder).results(RESULTS) is not None:
         return Run.read(folder).journal(result.split).groups
