@@ -108,9 +108,20 @@ def votes_of(params: SamplingParams, count: int, first: int = 0) -> list[Samplin
     return requests(params, "majority", count=count, first=first)
 
 
+def answer_in(transcript: Transcript, read: Reader) -> str | None:
+    """Returns the answer that a reader finds in a reply; None if there is none, or if the reader raises.
+
+    A reader is code of a task, and one reply that it cannot read is no reason to end the other attempts.
+    """
+    try:
+        return read(transcript)
+    except Exception:  # noqa: BLE001 a reader may raise anything; the scorer, which also calls it, records the reason
+        return None
+
+
 def answers_of(members: Sequence[Member], read: Reader) -> dict[int, str | None]:
     """Returns the answer of each member, by the index of its branch; None for a reply without an answer."""
-    return {member.index: read(member.transcript) for member in members}
+    return {member.index: answer_in(member.transcript, read) for member in members}
 
 
 def most_trusted(weights: Mapping[int, float], share: float) -> dict[int, float]:

@@ -76,10 +76,15 @@ def _written(transcript: Transcript) -> list[Span]:
 
 
 def _shared(one: Transcript, other: Transcript) -> int:
-    """Returns the number of leading spans in which two transcripts agree in author, text and stop reason."""
+    """Returns the number of leading spans that two transcripts share.
+
+    A span that was sampled for one of them is shared only if both have the same object: two replies of equal text were
+    sampled twice, and both cost tokens.
+    """
     count = 0
     for a, b in zip(one, other, strict=False):
-        if (a.author, a.text, a.stop) != (b.author, b.text, b.stop):
+        read = a.author is not Author.MODEL and (a.author, a.text) == (b.author, b.text)
+        if a is not b and not read:
             break
         count += 1
     return count

@@ -4,9 +4,12 @@ import asyncio
 
 import poziomka as pz
 from poziomka.core.errors import TranscriptError
+from poziomka.core.rollouts.collect import Collector
 from poziomka.core.rollouts.evaluation import evaluate
+from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.strategy import Attempt, Strategy
 from poziomka.testing import ScriptedSampler
+from poziomka.thinking.registry import AnswerOf, parts_of, strategy_of
 
 TOO_LONG = TranscriptError("too long")
 QUESTION = pz.Transcript.of([pz.Message("user", " What?")])
@@ -49,3 +52,26 @@ def test_a_strategy_that_fails_is_a_failed_check_and_ends_nothing():
     assert 0 < found.failures < 20
     reasons = {rollout.score.why for group in found.groups for rollout in group if rollout.score.reward is None}
     assert reasons <= {"too long", "no reply"}
+
+
+def test_replies_of_equal_text_cost_as_many_tokens_through_a_thinker():
+    reply = voted("7", "7", "7", "7")
+    assert reply.cost == 8
+    assert [sum(span.cost for span in tried.spans) for tried in reply.tried] == [2, 2, 2]
+
+
+def whole(answer):
+    """A reader that raises on any text but an integer."""
+    return int(answer)
+
+
+def test_a_reader_that_raises_on_a_reply_leaves_it_without_a_vote():
+    task = pz.Task("whole", lambda rng: pz.Problem(f"{rng.randrange(99)} ?", "7"), pz.exact(whole), trusted=True)
+    sampler = ScriptedSampler(lambda transcript, params: "seven" if params.seed % 2 else "7")
+    with Scoring(task) as scoring:
+        for text in ("majority:6", "adaptive:6", "beam:4,judge=exact,steps=line"):
+            strategy = strategy_of(text, parts_of(sampler, scoring), AnswerOf(whole))
+            (group,) = Collector(sampler, scoring, strategy).collect(task.first("train", 1), pz.SamplingParams())
+            verdicts = [branch.score.verdict.value for branch in group[0].branches]
+            assert set(verdicts) == {"correct", "error"}
+            assert group[0].score.correct

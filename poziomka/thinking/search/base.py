@@ -12,7 +12,7 @@ from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.transcript import Transcript
 from poziomka.thinking.judges.judge import Judge
-from poziomka.thinking.majority import last_words
+from poziomka.thinking.majority import answer_in, last_words
 from poziomka.thinking.search.steps import Steps
 from poziomka.thinking.search.tree import Node, Request, Tree
 
@@ -113,7 +113,7 @@ def voted(nodes: Sequence[Node], read: Callable[[Transcript], str | None]) -> li
     """Returns the nodes with the answer that has the largest sum of values; none if no node has an answer."""
     votes: dict[str, list[Node]] = defaultdict(list)
     for node in nodes:
-        answer = read(node.transcript)
+        answer = answer_in(node.transcript, read)
         if answer is not None:
             votes[answer].append(node)
     return max(votes.values(), key=lambda alike: sum(map(value_of, alike)), default=[])
