@@ -10,6 +10,7 @@ from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop
 
 ENDS = {"stop": Stop.END, "tool_calls": Stop.END, "function_call": Stop.END, "eos": Stop.END, "eos_token": Stop.END}
 STOPS = ENDS | {"length": Stop.LENGTH, "max_tokens": Stop.LENGTH}
+MOST = 2**31  # most tokens that an endpoint can report, and a journal can store
 THOUGHTS = ("reasoning_content", "reasoning")  # of DeepSeek, llama.cpp, SGLang; of vLLM, OpenRouter, ollama
 
 Hear = Callable[[Author, str], bool]
@@ -189,4 +190,4 @@ def _list(value: object) -> list[Any]:
 
 
 def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST else None
