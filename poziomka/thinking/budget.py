@@ -30,11 +30,20 @@ class Budget(Strategy):
         most: maximum number of thinking tokens: the thought is then closed by a forced "</think>"; None for no limit.
         least: minimum number of thinking tokens: the model cannot close the thought before.
         inner: strategy that makes the attempts.
+
+    Raises:
+        SettingsError: `least` is negative, or `most` is less than it.
     """
 
     most: int | None
     least: int = 0
     inner: Strategy = SINGLE_REPLY
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError if `least` is negative, or `most` is less than it."""
+        if self.least < 0 or (self.most is not None and self.most < self.least):
+            message = f"a budget is 0 thinking tokens or more, and most >= least: received {self.most}, {self.least}"
+            raise SettingsError(message)
 
     async def attempt(
         self,

@@ -8,7 +8,7 @@ The value without a field is the strategy's first one, its number of replies for
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -157,7 +157,8 @@ STRATEGIES |= {
     name: Row(made, first, about, aliases, {"n": first}, {"judge": "logprobs"})
     for name, (made, first, about, aliases) in SEARCHES.items()
 }
-GOLD = ("exact", "scorer")  # judges and feedback that use gold answers
+GOLD = ("exact", "scorer", "environment")  # judges and feedback that use gold answers, or rewards that may
+LOGPROBS = ("logprobs", "certainty")  # judges that read probabilities of tokens
 
 
 @dataclass(frozen=True)
@@ -212,8 +213,23 @@ def reads_gold(text: str) -> bool:
     Raises:
         SettingsError: a name is unknown.
     """
+    return _names_one_of(GOLD, text)
+
+
+def reads_logprobs(text: str) -> bool:
+    """Returns whether a judge of a strategy reads probabilities of tokens, which an endpoint does not return.
+
+    Raises:
+        SettingsError: a name is unknown.
+    """
+    return _names_one_of(LOGPROBS, text)
+
+
+def _names_one_of(names: Sequence[str], text: str) -> bool:
+    """Returns whether a value in the text of strategies, before its colon, is one of some names of judges."""
     parts = [_parsed(one) for one in text.split("/")]
-    return any(value.strip() in GOLD for _, row, written in parts for value in {**row.given, **written}.values())
+    values = [value for _, row, written in parts for value in {**row.given, **written}.values()]
+    return any(value.partition(":")[0].strip() in names for value in values)
 
 
 def reader_named(name: str) -> AnswerOf:

@@ -9,7 +9,7 @@ import pytest
 
 from poziomka.runs.run import Run
 from poziomka.testing import ScriptedSampler
-from poziomka.testing.endpoint import endpoint
+from poziomka.testing.endpoint import Fault, endpoint
 
 OWN = """
 import poziomka as pz
@@ -130,3 +130,39 @@ def test_no_thought_is_asked_of_the_endpoint(poziomka):
     assert status == 0, errors
     assert output.strip() == "plain"
     assert served.requests[0]["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_a_study_of_an_endpoint_has_strategies_that_it_can_judge(poziomka, own):
+    study = ("--endpoint", "URL", "--task", f"{own}:repeat", "--problems", "2", "--replies", "3", "--max-tokens", "20")
+
+    def think(*options):
+        with endpoint(ScriptedSampler(lambda transcript, _: asked(transcript))) as served:
+            words = [served.url if word == "URL" else word for word in ("think", served.model, *study, *options)]
+            return (*poziomka(*words), len(served.requests))
+
+    status, output, errors, _ = think("--out", "study", "--json")
+    assert status == 0, errors
+    names = [each["name"] for each in json.loads(output)["strategies"]]
+    assert "adaptive:16" in names
+    assert "best_of:8" not in names  # its judge reads log-probabilities
+    for options in (("best_of:2",), ("beam:2,judge=certainty",)):
+        status, _, errors, requests = think("--out", "other", "--strategies", *options)
+        assert (status, requests) == (2, 0)
+        assert "log-probabilities" in errors
+
+
+@pytest.mark.parametrize("tokens", [10**30, None])
+def test_an_endpoint_with_no_usable_number_of_tokens_ends_in_no_traceback(poziomka, own, tokens):
+    usage = {} if tokens is None else {"usage": {"completion_tokens": tokens}}
+    answer = {"choices": [{"message": {"content": "7"}, "finish_reason": "stop"}], **usage}
+    with endpoint(ScriptedSampler(["7"])) as served:
+        served.faults.extend([Fault(200, json.dumps(answer).encode())] * 4)
+        model = (served.model, "--endpoint", served.url, "--task", f"{own}:repeat", "--problems", "2")
+        status, output, errors = poziomka("evaluate", *model, "--json")
+        assert status == 0, errors
+        assert json.loads(output)["budgets"][0]["tokens"] < 10
+        served.faults.extend([Fault(200, json.dumps(answer).encode())] * 8)
+        status, _, errors = poziomka("think", *model, "--replies", "4", "--strategies", "majority:2")
+    assert status == 2
+    assert "0 tokens" in errors
+    assert "2 of 2" not in errors  # no strategy is sampled in vain

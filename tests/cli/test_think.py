@@ -69,6 +69,12 @@ def test_an_effort_is_evaluated_from_the_study(poziomka, reference, study):
     [
         (["think", "RUN", "--strategies", "best_of_n:4", "majorty:4"], "majority"),
         (["think", "RUN", "--temperature", "0"], "temperature"),
+        (["think", "RUN", "--strategies", "majority:4", "budget:-5/majority:4"], "budget"),
+        (["think", "RUN", "--strategies", "best_of:4", "best_of@4"], "folder"),
+        (["think", "RUN", "--budget", "-5"], "-5"),
+        (["think", "RUN", "--no-think", "--budget", "5"], "--no-think"),
+        (["think", "RUN", "--out", "FULL", "--strategies", "majority:2"], "other files"),
+        (["think", "RUN", "--out", "FILE", "--strategies", "majority:2"], "other files"),
         (["think"], "MODEL"),
         (["evaluate", "RUN", "--effort", "hgh"], "high"),
         (["evaluate", "RUN", "--effort", "low", "--strategy", "maj:4"], "--effort"),
@@ -79,9 +85,12 @@ def test_an_effort_is_evaluated_from_the_study(poziomka, reference, study):
     ],
 )
 def test_bad_input_is_one_sentence(poziomka, reference, tmp_path, words, named):
-    names = {"RUN": reference, "NOWHERE": tmp_path}
+    table = tmp_path / "table.md"
+    table.write_text("mine")
+    names = {"RUN": reference, "NOWHERE": tmp_path, "FULL": tmp_path, "FILE": table}
     status, _, errors = poziomka(*[names.get(word, word) for word in words])
     assert status == 2
+    assert table.read_text() == "mine"
     assert named in errors
     assert "Traceback" not in errors
 

@@ -27,7 +27,7 @@ from poziomka.thinking import (
     parts_of,
     strategy_of,
 )
-from poziomka.thinking.registry import STRATEGIES, AnswerOf
+from poziomka.thinking.registry import STRATEGIES, AnswerOf, reads_gold, reads_logprobs
 
 QUESTION = pz.Transcript.of([pz.Message("user", " What?")])
 TASK = pz.Task("t", lambda rng: pz.Problem(" What?", "6"), pz.exact(pz.number), trusted=True)
@@ -82,6 +82,8 @@ def test_a_text_is_a_strategy(text, strategy):
         ("maj:x", "an integer"),
         ("maj:1e9999", "an integer"),
         ("maj:" + "9" * 5000, "an integer"),
+        ("budget:-5", "0 thinking tokens"),
+        ("budget:5,min=9", "most >= least"),
         ("maj:3,kep=2", "did you mean 'keep'?"),
         ("maj:3,votes=2", "twice"),
         ("maj:3,4", "twice"),
@@ -151,3 +153,23 @@ def test_every_strategy_makes_an_attempt_whose_cost_adds_up(name):
     assert 0 < found.cost.latency <= found.cost.sampled
     assert found.cost.sampled >= sum(branch.transcript.cost for branch in found.branches)
     assert found.cost.read >= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "logprobs"),
+    [
+        ("majority:8", False, False),
+        ("oracle:8", True, False),
+        ("majority:2/oracle:2", True, False),
+        ("beam:4,judge= exact ", True, False),
+        ("refine:2,feedback=scorer", True, False),
+        ("refine:2,feedback=environment", True, False),  # a reward of the environment ends the revision
+        ("refine:2", False, False),
+        ("best_of:4", False, True),
+        ("budget:9/deepconf:4", False, True),
+        ("beam:4,judge=certainty", False, True),
+        ("best_of:4,judge=logprobs:8", False, True),
+    ],
+)
+def test_a_text_shows_what_its_judges_read(text, gold, logprobs):
+    assert (reads_gold(text), reads_logprobs(text)) == (gold, logprobs)

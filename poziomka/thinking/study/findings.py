@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from poziomka.core.rollout import Group
+from poziomka.core.rollout import Group, rewards_of
 from poziomka.core.rollouts.evaluation import Estimate, paired_gain, proportion
 from poziomka.thinking.registry import reads_gold
 from poziomka.thinking.study.efforts import FIXED, LIMITS, SINGLE
 from poziomka.thinking.study.fitting import Fitted, fit
-from poziomka.thinking.study.frontier import Choice, Point, Replies, by_difficulty, point
+from poziomka.thinking.study.frontier import Choice, Point, Replies, by_difficulty, demand_same, point
 
 SCHEMA = 1  # schema version of study.json
 CHOICES = (1.25, 4.5, 16.5)  # highest costs, in single replies, at which strategies are chosen by difficulty
@@ -45,6 +45,7 @@ class Findings:
         choices: strategies chosen by difficulty, by the highest mean cost in single replies.
         auto: votes by agreement at several limits of the cost, in ascending order; () with too few replies.
         efforts: text that names the strategy of each effort level.
+        notes: sentences about problems and strategies that are left out, because their checks failed.
     """
 
     points: Sequence[Point]
@@ -54,18 +55,25 @@ class Findings:
     choices: Mapping[float, Choice]
     auto: Sequence[Auto]
     efforts: Mapping[str, str]
+    notes: Sequence[str] = ()
 
 
 def findings(singles: Sequence[Group], strategies: Mapping[str, Sequence[Group]]) -> Findings:
     """Computes the results of a study from judged attempts at the same problems in the same order.
+
+    Problems without a judged single reply, and strategies without a judged attempt, are left out with a note.
 
     Args:
         singles: single replies, several to each problem.
         strategies: attempts by strategy, by the text that names it.
 
     Raises:
-        SettingsError: a strategy has other problems than the single replies, or a problem has no judged reply.
+        SettingsError: a strategy has other problems than the single replies, no single reply was judged, or they have
+            no number of tokens.
     """
+    for groups in strategies.values():
+        demand_same(groups, singles)
+    singles, strategies, notes = _judged(singles, strategies)
     replies = Replies(singles)
     sizes = _doubling(replies.size)
     majority = [(votes, _mean(replies.majority(votes))) for votes in sizes]
@@ -83,7 +91,34 @@ def findings(singles: Sequence[Group], strategies: Mapping[str, Sequence[Group]]
         choices=choices,
         auto=auto,
         efforts=_efforts(points, majority, replies.tokens, auto),
+        notes=notes,
     )
+
+
+def demand_comparable(singles: Sequence[Group]) -> None:
+    """Checks, before strategies are sampled, that their costs can be compared with those of single replies.
+
+    Raises:
+        SettingsError: no single reply was judged, or they have no number of tokens.
+    """
+    Replies(_judged(singles, {})[0])
+
+
+def _judged(
+    singles: Sequence[Group], strategies: Mapping[str, Sequence[Group]]
+) -> tuple[Sequence[Group], Mapping[str, Sequence[Group]], list[str]]:
+    """Returns single replies and strategies without those that were never judged, and a note about each of these."""
+    there = [number for number, group in enumerate(singles) if rewards_of(group)]
+    notes = []
+    if 0 < len(there) < len(singles):
+        singles, count = [singles[number] for number in there], len(singles)
+        strategies = {name: [groups[number] for number in there] for name, groups in strategies.items()}
+        notes.append(f"{count - len(there)} of {count} problems are left out: no check of a single reply succeeded")
+    judged = {name: groups for name, groups in strategies.items() if any(map(rewards_of, groups))}
+    for name in strategies.keys() - judged.keys():
+        why = strategies[name][0][0].score.why
+        notes.append(f"strategy {name} is left out, because none of its attempts could be judged: {why}")
+    return singles, judged, sorted(notes)
 
 
 def _doubling(most: int) -> list[int]:
@@ -140,6 +175,7 @@ def values_of(found: Findings) -> dict[str, Any]:
             for each in found.auto
         ],
         "efforts": dict(found.efforts),
+        "notes": list(found.notes),
     }
 
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from poziomka.core.errors import SettingsError
 from poziomka.core.rollouts.evaluation import Estimate, proportion
 from poziomka.thinking.agreement import agreeing
-from poziomka.thinking.study.frontier import Replies, elected
+from poziomka.thinking.study.frontier import ORDERS, Replies, elected
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def fit(pool: Replies, *, probe: int, most: float) -> Fitted:
             totals = [votes[agreeing([answer for answer, _ in order[:probe]])] for order in pool.orders[number]]
             pairs = list(zip(pool.orders[number], totals, strict=True))
             by_problem[number] = fmean(elected(order[:total]) for order, total in pairs)
-            costs[number] = fmean(totals) * pool.tokens
+            costs[number] = fmean(totals) * pool.lengths[number]
     accuracy = proportion([[value] for value in by_problem])
     return Fitted(tuple(_allotted(pool, range(count), probe, most)), accuracy, by_problem, fmean(costs))
 
@@ -57,34 +57,44 @@ def fit(pool: Replies, *, probe: int, most: float) -> Fitted:
 def _allotted(pool: Replies, numbers: Sequence[int], probe: int, most: float) -> list[int]:
     """Returns the number of votes for each number of agreeing replies, fitted to some problems of a pool.
 
-    Starts with `probe` votes everywhere, and repeatedly takes the step that raises accuracy most per vote.
+    Starts with `probe` votes everywhere, and repeatedly takes the step that raises accuracy most per token. Problems
+    whose replies disagree tend to have longer replies, so a vote costs as much as a reply to its own problem.
     """
     curves = _curves(pool, numbers, probe)
-    everything = sum(weight for weight, _ in curves.values())
     votes = [probe] * (probe + 1)
-    left = (most / pool.tokens - probe) * everything  # votes that may be added, over all replies of all orders
+    left = most * ORDERS * len(numbers) - probe * sum(vote for _, vote, _ in curves.values())  # tokens, over all orders
     while True:
         steps = [
-            ((accuracy[total] - accuracy[votes[key]]) / (total - votes[key]), key, total)
-            for key, (weight, accuracy) in curves.items()
+            (count * (accuracy[total] - accuracy[votes[key]]) / (vote * (total - votes[key])), key, total)
+            for key, (count, vote, accuracy) in curves.items()
             for total in accuracy
-            if total > votes[key] and weight * (total - votes[key]) <= left
+            if total > votes[key] and vote * (total - votes[key]) <= left
         ]
         gain, key, total = max(steps, default=(0.0, 0, 0))
         if gain <= 0:
             return votes
-        left -= curves[key][0] * (total - votes[key])
+        left -= curves[key][1] * (total - votes[key])
         votes[key] = total
 
 
-def _curves(pool: Replies, numbers: Sequence[int], probe: int) -> dict[int, tuple[int, dict[int, float]]]:
-    """Returns, by number of agreeing replies: the number of orders with it, and the accuracy by number of votes."""
-    grouped: dict[int, list[Sequence[tuple[str | None, bool]]]] = {}
+def _curves(pool: Replies, numbers: Sequence[int], probe: int) -> dict[int, tuple[int, float, dict[int, float]]]:
+    """Returns orders grouped by their number of agreeing first replies.
+
+    Returns:
+        By that number: the number of orders, the cost in tokens of a further vote in all of them, and their accuracy
+        by the number of votes.
+    """
+    grouped: dict[int, list[tuple[float, Sequence[tuple[str | None, bool]]]]] = {}
     for number in numbers:
         for order in pool.orders[number]:
-            grouped.setdefault(agreeing([answer for answer, _ in order[:probe]]), []).append(order)
+            key = agreeing([answer for answer, _ in order[:probe]])
+            grouped.setdefault(key, []).append((pool.lengths[number], order))
     totals = range(probe, pool.size + 1)
     return {
-        key: (len(orders), {total: fmean(elected(order[:total]) for order in orders) for total in totals})
-        for key, orders in grouped.items()
+        key: (
+            len(members),
+            sum(length for length, _ in members),
+            {total: fmean(elected(order[:total]) for _, order in members) for total in totals},
+        )
+        for key, members in grouped.items()
     }

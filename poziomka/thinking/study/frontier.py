@@ -31,7 +31,7 @@ class Point:
         latency: mean number of sampled tokens that wait for one another.
         votes: number of votes that cost as much, not rounded.
         majority: accuracy of a majority of equal cost; None if the pool is too small for it.
-        gain: accuracy minus that of the majority, paired by problem; None as above.
+        gain: accuracy minus that of the majority, paired by problem; None as above, or with fewer than two problems.
         oracle: pass@k of equal cost; None as above.
     """
 
@@ -53,15 +53,18 @@ class Replies:
         groups: judged attempts at each problem. Attempts whose check failed are left out.
 
     Raises:
-        SettingsError: a problem has no judged attempt.
+        SettingsError: a problem has no judged attempt, or the attempts have no number of tokens.
     """
 
     groups: Sequence[Group]
 
     def __post_init__(self) -> None:
-        """Raises SettingsError if a problem has no judged attempt."""
+        """Raises SettingsError if a problem has no judged attempt, or the attempts have no number of tokens."""
         if not self.answers or not all(self.answers):
             message = "a pool needs a judged attempt at each problem: leave out problems whose checks all failed"
+            raise SettingsError(message)
+        if not self.tokens:
+            message = "the replies have 0 tokens, by which costs are compared: use an endpoint that reports its usage"
             raise SettingsError(message)
 
     @cached_property
@@ -83,12 +86,18 @@ class Replies:
         return fmean(each.cost.tokens for group in self.groups for each in group)
 
     @cached_property
+    def lengths(self) -> list[float]:
+        """Mean cost of a reply to each problem, in tokens."""
+        return [fmean(each.cost.tokens for each in group) for group in self.groups]
+
+    @cached_property
     def orders(self) -> "list[list[list[tuple[str | None, bool]]]]":
-        """Random orders of the replies to each problem, each cut to `size`; the same in every call."""
-        return [
-            [random_of("frontier", group[0].problem.key, order).sample(answers, self.size) for order in range(ORDERS)]
-            for group, answers in zip(self.groups, self.answers, strict=True)
-        ]
+        """Random orders of the replies to each problem, each cut to `size`; the same in every call.
+
+        They are rotations of random orders, so that each reply comes first as often as any other, give or take one.
+        """
+        pairs = zip(self.groups, self.answers, strict=True)
+        return [[_order(group[0].problem.key, each, n)[: self.size] for n in range(ORDERS)] for group, each in pairs]
 
     def majority(self, votes: int) -> list[float]:
         """Returns the accuracy of a majority of `votes` replies, by problem: the mean over random orders."""
@@ -125,15 +134,24 @@ class Replies:
             raise SettingsError(message)
 
 
+def _order(key: str, answers: Sequence[tuple[str | None, bool]], number: int) -> list[tuple[str | None, bool]]:
+    """Returns answers to a problem in the random order of a number; successive numbers rotate the same order."""
+    shuffle, start = divmod(number, len(answers))
+    found = random_of("frontier", key, shuffle).sample(answers, len(answers))
+    return found[start:] + found[:start]
+
+
 def elected(votes: Sequence[tuple[str | None, bool]]) -> float:
     """Returns 1 if the most frequent answer of votes is correct, else 0; the first of equally frequent answers counts.
+
+    As in `Majority`, the first vote counts if none has an answer: scorers need not name the answer that they read.
 
     Args:
         votes: (answer, whether it is correct) of each vote; a vote without an answer does not count.
     """
     counts = Counter(answer for answer, _ in votes if answer is not None)
     if not counts:
-        return 0.0
+        return float(any(right for _, right in votes[:1]))
     winner = max(counts, key=lambda answer: counts[answer])
     return float(next(right for answer, right in votes if answer == winner))
 
@@ -150,12 +168,13 @@ def point(name: str, groups: Sequence[Group], pool: Replies) -> Point:
         SettingsError: the problems are not those of the pool.
         TaskError: no attempt could be judged.
     """
-    demand_same(groups, pool)
+    demand_same(groups, pool.groups)
     corrects = corrects_of(groups)
     rollouts = [each for group in groups for each in group]
     tokens = fmean(each.cost.tokens for each in rollouts)
     votes = tokens / pool.tokens
     majority, oracle = pool.at(votes, pool.majority), pool.at(votes, pool.oracle)
+    several = sum(map(bool, corrects))  # problems with a judged attempt
     return Point(
         name=name,
         accuracy=proportion(corrects),
@@ -163,14 +182,14 @@ def point(name: str, groups: Sequence[Group], pool: Replies) -> Point:
         latency=fmean(each.cost.latency for each in rollouts),
         votes=votes,
         majority=None if majority is None else proportion([[value] for value in majority]),
-        gain=None if majority is None else paired_gain(corrects, [[value] for value in majority]),
+        gain=None if majority is None or several < 2 else paired_gain(corrects, [[value] for value in majority]),
         oracle=None if oracle is None else proportion([[value] for value in oracle]),
     )
 
 
-def demand_same(groups: Sequence[Group], pool: Replies) -> None:
-    """Raises SettingsError if groups are not attempts at the problems of a pool, in the same order."""
-    ours, theirs = ([group[0].problem.key for group in each] for each in (groups, pool.groups))
+def demand_same(groups: Sequence[Group], singles: Sequence[Group]) -> None:
+    """Raises SettingsError if groups are not attempts at the problems of single replies, in the same order."""
+    ours, theirs = ([group[0].problem.key for group in each] for each in (groups, singles))
     if ours != theirs:
         message = "strategies are compared on the same problems in the same order: received others than the pool's"
         raise SettingsError(message)
@@ -190,7 +209,7 @@ class Choice:
         names: name of the chosen strategy in each bin, from the easiest to the hardest problems, from all problems.
         accuracy: accuracy of the choice, cross-fitted: each half of the problems is answered by the strategies that are
             best on the other half.
-        tokens: mean cost of the choice, cross-fitted.
+        tokens: mean cost of the choice, cross-fitted, without the replies that predict the difficulty.
     """
 
     names: tuple[str, ...]
@@ -221,7 +240,7 @@ def by_difficulty(
         message = f"no strategy costs at most {most:g} tokens, or there are fewer than two problems"
         raise SettingsError(message)
     for groups in cheap.values():
-        demand_same(groups, pool)
+        demand_same(groups, pool.groups)
     hard = [1.0 - agreement([answer for answer, _ in each[:probe]]) for each in pool.answers]
     cuts = sorted(hard)
     edges = [cuts[len(cuts) * number // bins] for number in range(1, bins)]

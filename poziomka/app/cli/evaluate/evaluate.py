@@ -21,7 +21,7 @@ from poziomka.core.sampler import SamplingParams
 from poziomka.core.strategy import Strategy
 from poziomka.reports.words import counted
 from poziomka.thinking.budget import shorter
-from poziomka.thinking.registry import AnswerOf, parts_of, reader_named, strategy_of
+from poziomka.thinking.registry import AnswerOf, parts_of, reader_named, reads_logprobs, strategy_of
 from poziomka.thinking.study.efforts import strategy_at
 
 Say = Callable[[str], None]
@@ -205,10 +205,17 @@ def strategy_for(subject: Subject, plan: Plan, judge: Scoring) -> Strategy:
     """Returns the strategy of a plan; votes compare what the reader of the plan, or else the task's, finds.
 
     Raises:
-        SettingsError: the strategy or the reader is unknown.
+        SettingsError: the strategy or the reader is unknown, or a judge reads log-probabilities that the sampler does
+            not return.
     """
     if plan.strategy is None:
         return SINGLE_REPLY
+    if not subject.sampler.capabilities.logprobs and reads_logprobs(plan.strategy):
+        message = (
+            f"strategy {plan.strategy!r} has a judge that reads log-probabilities, and {subject.name} is an endpoint's, "
+            "which returns none: choose another judge or strategy"
+        )
+        raise SettingsError(message)
     scorer = subject.task.scorer
     own = AnswerOf(scorer.read) if isinstance(scorer, exact) else None
     read = own if plan.read is None else reader_named(plan.read)

@@ -13,20 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from poziomka.app.cli.evaluate.evaluate import Plan, collected, plan_of, result_of, strategy_for
+from poziomka.app.cli.evaluate.options import demand_consistent
 from poziomka.app.cli.evaluate.result import described
 from poziomka.app.cli.evaluate.saving import RESULTS, demand_free, save
 from poziomka.app.cli.evaluate.subject import Subject, subject_of
 from poziomka.app.cli.shell.progress import doing
-from poziomka.core.errors import SettingsError
+from poziomka.core.errors import RunError, SettingsError
 from poziomka.core.rollout import Group
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.reports.frontier import Dot, draw_frontier
 from poziomka.runs.run import Run
 from poziomka.runs.storage.disk import in_words, replace_file
-from poziomka.thinking.registry import STRATEGIES
+from poziomka.thinking.registry import STRATEGIES, reads_logprobs
 from poziomka.thinking.study.efforts import EFFORT, SINGLE
-from poziomka.thinking.study.findings import SCHEMA, Findings, findings, table_of, values_of
+from poziomka.thinking.study.findings import SCHEMA, Findings, demand_comparable, findings, table_of, values_of
 
 Say = Callable[[str], None]
 STUDY, TABLE = "study.json", "table.md"  # files of a study
@@ -51,15 +52,17 @@ def think(given: Namespace) -> tuple[str, Sequence[str]]:
     Raises:
         PoziomkaError: the model, the task or a strategy cannot be used, or the folder has something else in it.
     """
-    texts = list(dict.fromkeys(given.strategies or DEFAULT))
     given = with_evaluations_options(given)
+    demand_consistent(Namespace(**{**vars(given), "read": None}))  # a study has strategies that read answers
     with doing(f"loading {given.model}", always=False):
         subject = subject_of(given)
+    texts = strategies_of(subject, given)
     plan = plan_of(subject, given)
     if plan.sampling.temperature == 0:
         message = "a study compares random replies, and temperature 0 gives the same each time: leave it out"
         raise SettingsError(message)
     folder = given.out or Path("runs") / f"think-{_name(Path(given.model).name)}-{_name(subject.task.name)}"
+    demand_study(folder)
     most = plan.budgets[-1] if plan.budgets else plan.sampling.max_thinking_tokens
     plan = replace(plan, budgets=(), sampling=replace(plan.sampling, max_thinking_tokens=most))
     cells = [(SINGLE, replace(plan, samples=given.replies))]
@@ -71,13 +74,40 @@ def think(given: Namespace) -> tuple[str, Sequence[str]]:
         for number, (text, cell) in enumerate(cells, 1):
             with doing(f"{number} of {len(cells)}: {text}") as say:
                 groups[text] = cell_of(folder / _name(text), given, subject, cell, judge, say)
+            demand_comparable(groups[SINGLE])
     found = findings(groups.pop(SINGLE), groups)
     about = {"model": given.model, "task": subject.task_name, "split": given.split, "problems": len(plan.problems)}
     about |= {"replies": given.replies, "samples": plan.samples, "seed": given.seed, **described(plan.sampling)}
     write(folder, found, about)
     figure = figure_of(folder, f"{given.model} on {subject.task.name}", found)
     text = json.dumps({**values_of(found), **about}, ensure_ascii=False, indent=1) if given.json else table_of(found)
-    return text.rstrip("\n"), [*subject.notes, f"the study is in {folder}; its figure is {figure}"]
+    return text.rstrip("\n"), [*subject.notes, *found.notes, f"the study is in {folder}; its figure is {figure}"]
+
+
+def strategies_of(subject: Subject, given: Namespace) -> list[str]:
+    """Returns the texts of a study's strategies: those given, or the default ones that the sampler can judge.
+
+    Raises:
+        SettingsError: a strategy is unknown, or two have the same folder.
+    """
+    judges = subject.sampler.capabilities.logprobs
+    texts = given.strategies or [text for text in DEFAULT if judges or not reads_logprobs(text)]
+    folders: dict[str, str] = {_name(SINGLE): SINGLE}
+    for text in dict.fromkeys(texts):
+        other = folders.setdefault(_name(text), text)
+        if other != text:
+            message = f"strategies {other!r} and {text!r} are both saved in the folder {_name(text)}: write them alike"
+            raise SettingsError(message)
+    return list(dict.fromkeys(texts))
+
+
+def demand_study(folder: Path) -> None:
+    """Raises RunError if a study cannot be in a folder: it is a file, or has other files, which must stay as they are."""
+    with in_words(f"read {folder}"):
+        other = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        if other and not (folder / SINGLE).is_dir():
+            message = f"{folder} has other files than a study: give another folder with --out"
+            raise RunError(message)
 
 
 def with_evaluations_options(given: Namespace) -> Namespace:
