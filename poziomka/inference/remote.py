@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from poziomka.core.errors import SamplerError, TranscriptError, nearest
+from poziomka.core.safety.terminal import visible
 from poziomka.core.sampler import Failed, OnBranchToken, OnToken, Sampler, SamplingParams
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript
 from poziomka.inference.endpoint.address import ROUTE, Address
@@ -291,7 +292,7 @@ class RemoteSampler(Sampler):
             return self.address.model
         names = await self._names()
         if len(names) != 1:
-            several = f"has {len(names)} models: {', '.join(names[:NAMED])}" if names else "lists no model"
+            several = f"has {len(names)} models: {visible(', '.join(names[:NAMED]))}" if names else "lists no model"
             message = f"{self.address.url} {several}; name the one to use"
             raise SamplerError(message)
         return names[0]
@@ -309,7 +310,7 @@ class RemoteSampler(Sampler):
         """Returns the error for status 404: an unknown model, or a URL that is not that of an API."""
         names = await self._names()
         if names and model not in names:
-            return SamplerError(f"{self.address.url} has no model {model!r}{nearest(model, names[:NAMED])}")
+            return SamplerError(f"{self.address.url} has no model {model!r}{visible(nearest(model, names[:NAMED]))}")
         said = f"{self.address.url}{ROUTE} does not exist (status 404): {refused.said}"
         return SamplerError(f"{said}; give the URL of the API, which mostly ends in /v1")
 
@@ -324,6 +325,10 @@ def _take(replies: Sequence[Reply], answer: Mapping[str, Any]) -> bool:
         if isinstance(choice, dict):
             index = choice.get("index", number)
             if isinstance(index, int) and 0 <= index < len(replies):
-                replies[index].take(choice)
+                try:
+                    replies[index].take(choice)
+                except TranscriptError:  # of several replies, the one that failed is missing, and asked for alone
+                    if len(replies) == 1:
+                        raise
     count(replies, answer.get("usage"))
     return any(reply.stop is None for reply in replies) or not any(reply.cut for reply in replies)

@@ -47,7 +47,7 @@ def draw_frontier(
 
 
 def _panel(axes: "Axes", title: str, dots: Sequence[Dot], curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
-    axes.set_title(title, pad=10)
+    axes.set_title(_literal(title), pad=10)
     axes.set(xlabel="cost per problem (tokens of the model, log scale)", ylabel="accuracy", xscale="log")
     axes.set_ylim(0.0, 1.0)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
@@ -67,7 +67,12 @@ def _panel(axes: "Axes", title: str, dots: Sequence[Dot], curves: Mapping[str, S
             color=colours[number % len(colours)],
             elinewidth=1.0,
             markersize=6.5,
-            label=dot.name,
+            label=_literal(dot.name),
             zorder=3,
         )
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+
+
+def _literal(text: str) -> str:
+    """Returns a text in which matplotlib reads no formula between dollar signs."""
+    return text.replace("$", r"\$")

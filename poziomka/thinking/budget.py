@@ -160,7 +160,7 @@ class Waiting(Sampler):
         while waited < self.times:
             before = transcript.cost
             transcript = await self.sampler.extend(transcript, replace(sampling, max_tokens=left, stop=stops), on_token)
-            left -= transcript.cost - before
+            left -= max(transcript.cost - before, 1)  # an endpoint that reports no tokens must not loop for ever
             *_, last = transcript.spans
             if last.stop is not Stop.PHRASE or not _closed(transcript) or CLOSE in sampling.stop:
                 return transcript

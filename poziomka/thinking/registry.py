@@ -153,12 +153,13 @@ SEARCHES: dict[
     "guided": (ValueGuided, "width", "each step chosen by policy and value", ("value_guided", "q_star")),
 }
 STEPS = {"paragraph": ("\n\n",), "line": ("\n",), "sentence": (". ", "\n")}  # by name: strings that end a step
+PRIORS = {"mcts": {"prior": "policy"}}  # fields of a search that are read as if they were written
 STRATEGIES |= {
-    name: Row(made, first, about, aliases, {"n": first}, {"judge": "logprobs"})
+    name: Row(made, first, about, aliases, {"n": first}, {"judge": "logprobs", **PRIORS.get(name, {})})
     for name, (made, first, about, aliases) in SEARCHES.items()
 }
 GOLD = ("exact", "scorer", "environment")  # judges and feedback that use gold answers, or rewards that may
-LOGPROBS = ("logprobs", "certainty")  # judges that read probabilities of tokens
+LOGPROBS = ("logprobs", "certainty", "policy", "probability")  # judges and priors that read probabilities of tokens
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def reads_gold(text: str) -> bool:
 
 
 def reads_logprobs(text: str) -> bool:
-    """Returns whether a judge of a strategy reads probabilities of tokens, which an endpoint does not return.
+    """Returns whether a judge or a prior of a strategy reads probabilities of tokens, which no endpoint returns.
 
     Raises:
         SettingsError: a name is unknown.
@@ -226,7 +227,7 @@ def reads_logprobs(text: str) -> bool:
 
 
 def _names_one_of(names: Sequence[str], text: str) -> bool:
-    """Returns whether a value in the text of strategies, before its colon, is one of some names of judges."""
+    """Returns whether a value in the text of strategies, before its colon, is one of some names."""
     parts = [_parsed(one) for one in text.split("/")]
     values = [value for _, row, written in parts for value in {**row.given, **written}.values()]
     return any(value.partition(":")[0].strip() in names for value in values)

@@ -43,6 +43,15 @@ def test_a_finished_study_is_read_and_not_sampled_again(poziomka, reference, stu
     assert (status, json.loads(output)) == (0, values), errors
 
 
+def test_a_cell_whose_journal_was_removed_is_sampled_again(poziomka, reference, study):
+    folder, values = study
+    journal = folder / "best_of-2" / "journal" / "validation.parquet"
+    journal.unlink()
+    status, output, errors = poziomka("think", reference, "--out", folder, *STUDY, "--json")
+    assert (status, json.loads(output)) == (0, values), errors
+    assert journal.is_file()
+
+
 def test_other_settings_in_the_same_folder_are_refused(poziomka, reference, study):
     status, _, errors = poziomka("think", reference, "--out", study[0], *STUDY, "--seed", "5")
     assert status == 2
@@ -79,6 +88,8 @@ def test_an_effort_is_evaluated_from_the_study(poziomka, reference, study):
         (["evaluate", "RUN", "--effort", "hgh"], "high"),
         (["evaluate", "RUN", "--effort", "low", "--strategy", "maj:4"], "--effort"),
         (["evaluate", "RUN", "--effort", "low", "--study", "NOWHERE"], "study"),
+        (["evaluate", "RUN", "--effort", "low", "--study", "GOLD"], "gold"),
+        (["evaluate", "RUN", "--effort", "high", "--study", "GOLD"], "high"),
         (["evaluate", "RUN", "--study", "NOWHERE"], "--effort"),
         (["evaluate", "RUN", "--read", "number"], "--read"),
         (["evaluate", "RUN", "--strategy", "maj:4", "--read", "numbr"], "number"),
@@ -87,7 +98,9 @@ def test_an_effort_is_evaluated_from_the_study(poziomka, reference, study):
 def test_bad_input_is_one_sentence(poziomka, reference, tmp_path, words, named):
     table = tmp_path / "table.md"
     table.write_text("mine")
-    names = {"RUN": reference, "NOWHERE": tmp_path, "FULL": tmp_path, "FILE": table}
+    (tmp_path / "gold").mkdir()
+    (tmp_path / "gold" / "effort.json").write_text('{"low": "oracle:4", "high": 5}')
+    names = {"RUN": reference, "GOLD": tmp_path / "gold", "NOWHERE": tmp_path, "FULL": tmp_path, "FILE": table}
     status, _, errors = poziomka(*[names.get(word, word) for word in words])
     assert status == 2
     assert table.read_text() == "mine"

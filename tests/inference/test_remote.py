@@ -1,6 +1,7 @@
 """RemoteSampler over a real HTTP server, whose replies a script writes."""
 
 import asyncio
+import json
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -194,6 +195,18 @@ def test_replies_are_requested_together_where_the_endpoint_supports_it(most, req
     assert [reply.reply for reply in replies] == [f"seed {seed}" for seed in range(5)]
     assert [reply.cost for reply in replies] == [3] * 5
     assert len(served.requests) == requests  # four together and one alone; or one refusal and five alone
+
+
+def test_one_of_several_replies_that_is_filtered_is_asked_for_alone():
+    choices = [
+        {"index": 0, "message": {"content": "first"}, "finish_reason": "stop"},
+        {"index": 1, "message": {"content": "se"}, "finish_reason": "content_filter"},
+    ]
+    with remote(by_seed, sampler={"together": 2}, most=2) as (sampler, served):
+        served.faults.append(Fault(200, json.dumps({"choices": choices}).encode()))
+        replies = asyncio.run(sampler.branch(QUESTION, seeds(2)))
+    assert [reply.reply for reply in replies] == ["first", "seed 1"]
+    assert len(served.requests) == 2
 
 
 def test_streams_of_replies_requested_together_are_told_apart():

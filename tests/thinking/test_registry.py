@@ -169,6 +169,9 @@ def test_every_strategy_makes_an_attempt_whose_cost_adds_up(name):
         ("budget:9/deepconf:4", False, True),
         ("beam:4,judge=certainty", False, True),
         ("best_of:4,judge=logprobs:8", False, True),
+        ("mcts:4,judge=exact", True, True),
+        ("mcts:4,judge=exact,prior=uniform", True, False),
+        ("guided:4,judge=exact,policy=probability", True, True),
     ],
 )
 def test_a_text_shows_what_its_judges_read(text, gold, logprobs):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from poziomka.core.errors import RunError, SettingsError, nearest
 from poziomka.core.safety.untrusted import parse_json
+from poziomka.thinking.registry import reads_gold
 
 EFFORT = "effort.json"  # file of a study
 SINGLE = "single"
@@ -21,7 +22,7 @@ def strategy_at(effort: str, study: Path | None) -> str:
 
     Raises:
         SettingsError: there is no such level.
-        RunError: the folder is not that of a study.
+        RunError: the folder is not that of a study, or its strategy may use gold answers, which a study never chooses.
     """
     if effort not in LEVELS:
         message = f"unknown effort {effort!r}{nearest(effort, LEVELS)}"
@@ -36,5 +37,10 @@ def strategy_at(effort: str, study: Path | None) -> str:
     text = levels.get(effort) if isinstance(levels, dict) else None
     if not isinstance(text, str):
         message = f"{path} has no strategy for effort {effort!r}: make the study again"
+        raise RunError(message)
+    if reads_gold(text):
+        message = (
+            f"{path} has a strategy that may use gold answers for effort {effort!r}, {text!r}: make the study again"
+        )
         raise RunError(message)
     return text

@@ -12,6 +12,7 @@ from poziomka.core.errors import SamplerError, SettingsError
 from poziomka.core.rollout import Cost
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.transcript import Author, Span, Stop, compact, compact_floats
+from poziomka.inference import distributions
 from poziomka.testing import ScriptedSampler
 from poziomka.thinking import BestOf, Logprobs, Majority, SelfCertainty, Thinker
 from poziomka.thinking.judges.confidence import lowest_mean
@@ -111,6 +112,21 @@ def test_certainty_is_the_divergence_from_the_uniform_distribution(sampler):
     mean = sum(mine) / len(mine)
     assert judgement.value == pytest.approx(mean / (1 + mean))
     assert judgement.cost == Cost(judged=len(reply))
+
+
+def test_certainty_needs_the_memory_of_a_few_positions(sampler, monkeypatch):
+    reply = asyncio.run(sampler.extend(QUESTION, SamplingParams(max_tokens=12, seed=1)))
+    expected, model, rows = asyncio.run(sampler.certainty(reply)), sampler.engine.model, []
+
+    def logits(hidden, whole=model.logits):
+        rows.append(len(hidden))
+        return whole(hidden)
+
+    monkeypatch.setattr(distributions, "AT_ONCE", 3)
+    monkeypatch.setattr(model, "logits", logits)
+    assert asyncio.run(sampler.certainty(reply)) == pytest.approx(expected, abs=1e-5)
+    assert max(rows) == 3
+    assert sum(rows) == len(reply) - 1
 
 
 def test_ids_that_are_never_sampled_are_left_out(sampler):

@@ -205,15 +205,15 @@ def strategy_for(subject: Subject, plan: Plan, judge: Scoring) -> Strategy:
     """Returns the strategy of a plan; votes compare what the reader of the plan, or else the task's, finds.
 
     Raises:
-        SettingsError: the strategy or the reader is unknown, or a judge reads log-probabilities that the sampler does
-            not return.
+        SettingsError: the strategy or the reader is unknown, or the strategy reads log-probabilities that the sampler
+            does not return.
     """
     if plan.strategy is None:
         return SINGLE_REPLY
     if not subject.sampler.capabilities.logprobs and reads_logprobs(plan.strategy):
         message = (
-            f"strategy {plan.strategy!r} has a judge that reads log-probabilities, and {subject.name} is an endpoint's, "
-            "which returns none: choose another judge or strategy"
+            f"strategy {plan.strategy!r} reads log-probabilities, which the endpoint of {subject.name} does not "
+            "return: choose another judge or strategy"
         )
         raise SettingsError(message)
     scorer = subject.task.scorer

@@ -102,7 +102,7 @@ def strategies_of(subject: Subject, given: Namespace) -> list[str]:
 
 
 def demand_study(folder: Path) -> None:
-    """Raises RunError if a study cannot be in a folder: it is a file, or has other files, which must stay as they are."""
+    """Raises RunError if a folder cannot be that of a study: it is a file, or has other files, which are kept."""
     with in_words(f"read {folder}"):
         other = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
         if other and not (folder / SINGLE).is_dir():
@@ -132,8 +132,11 @@ def cell_of(folder: Path, given: Namespace, subject: Subject, plan: Plan, judge:
     """
     result = result_of(given, subject, plan)
     demand_free(folder, result, subject.task_name)
-    if (folder / "recipe.toml").is_file() and Run.read(folder).results(RESULTS) is not None:
-        return Run.read(folder).journal(result.split).groups
+    if (folder / "recipe.toml").is_file():
+        run = Run.read(folder)
+        kept = any(path.stem == result.split for path in run.journals())  # a damaged one can be removed
+        if kept and run.results(RESULTS) is not None:
+            return run.journal(result.split).groups
     result = replace(result, found={None: Evaluation(collected(subject, plan, judge, say))})
     save(folder, result, subject.task_name)
     return result.found[None].groups
