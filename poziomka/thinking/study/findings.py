@@ -6,6 +6,7 @@ from typing import Any
 
 from poziomka.core.rollout import Group, rewards_of
 from poziomka.core.rollouts.evaluation import Estimate, paired_gain, proportion
+from poziomka.thinking.majority import Reader
 from poziomka.thinking.registry import reads_gold
 from poziomka.thinking.study.efforts import FIXED, LIMITS, SINGLE
 from poziomka.thinking.study.fitting import Fitted, fit
@@ -58,7 +59,9 @@ class Findings:
     notes: Sequence[str] = ()
 
 
-def findings(singles: Sequence[Group], strategies: Mapping[str, Sequence[Group]]) -> Findings:
+def findings(
+    singles: Sequence[Group], strategies: Mapping[str, Sequence[Group]], read: Reader | None = None
+) -> Findings:
     """Computes the results of a study from judged attempts at the same problems in the same order.
 
     Problems without a judged single reply, and strategies without a judged attempt, are left out with a note.
@@ -66,6 +69,7 @@ def findings(singles: Sequence[Group], strategies: Mapping[str, Sequence[Group]]
     Args:
         singles: single replies, several to each problem.
         strategies: attempts by strategy, by the text that names it.
+        read: reader of answers of the strategies' votes; None for the answers that the scorer names.
 
     Raises:
         SettingsError: a strategy has other problems than the single replies, no single reply was judged, or they have
@@ -74,7 +78,7 @@ def findings(singles: Sequence[Group], strategies: Mapping[str, Sequence[Group]]
     for groups in strategies.values():
         demand_same(groups, singles)
     singles, strategies, notes = _judged(singles, strategies)
-    replies = Replies(singles)
+    replies = Replies(singles, read)
     sizes = _doubling(replies.size)
     majority = [(votes, _mean(replies.majority(votes))) for votes in sizes]
     everything = {SINGLE: singles, **strategies}

@@ -13,9 +13,10 @@ from functools import cached_property
 from statistics import fmean
 
 from poziomka.core.errors import SettingsError
-from poziomka.core.rollout import Group
+from poziomka.core.rollout import Group, Rollout
 from poziomka.core.rollouts.evaluation import Estimate, paired_gain, pass_at, proportion
 from poziomka.core.seeds import random_of
+from poziomka.thinking.majority import Reader, answer_in
 
 ORDERS = 64  # random orders of a pool's replies, over which the accuracy of votes is averaged
 
@@ -51,12 +52,15 @@ class Replies:
 
     Attributes:
         groups: judged attempts at each problem. Attempts whose check failed are left out.
+        read: function that returns the answer of a reply for votes, as strategies read it; None for the answer that the
+            scorer names.
 
     Raises:
         SettingsError: a problem has no judged attempt, or the attempts have no number of tokens.
     """
 
     groups: Sequence[Group]
+    read: Reader | None = None
 
     def __post_init__(self) -> None:
         """Raises SettingsError if a problem has no judged attempt, or the attempts have no number of tokens."""
@@ -71,9 +75,12 @@ class Replies:
     def answers(self) -> list[list[tuple[str | None, bool]]]:
         """(answer, whether it is correct) of each judged attempt, by problem."""
         return [
-            [(each.score.answer, each.score.correct) for each in group if each.score.reward is not None]
+            [(self._answer(each), each.score.correct) for each in group if each.score.reward is not None]
             for group in self.groups
         ]
+
+    def _answer(self, attempt: Rollout) -> str | None:
+        return attempt.score.answer if self.read is None else answer_in(attempt.transcript, self.read)
 
     @property
     def size(self) -> int:

@@ -52,6 +52,15 @@ def test_one_vote_is_exactly_a_single_reply(groups):
     assert Replies(groups(*rows)).majority(1) == [0.5, 0.125]
 
 
+def test_votes_of_the_baseline_read_answers_as_the_strategies_do(groups):
+    """A scorer may find the same answer in replies that differ for a vote."""
+    single = groups(["1", "1", "2"], ["1", "1", "1"])
+    assert findings(single, {}).majority[-1][1].mean == 1.0
+    texts = iter(("a", "b", "c", "d", "e", "f"))
+    different = findings(single, {}, read=lambda transcript: next(texts))
+    assert different.majority[-1][1].mean < 1.0
+
+
 def test_a_scorer_that_names_no_answer_leaves_the_first_vote(groups):
     """`Majority` answers with the first reply if none has an answer, and so does the baseline."""
     assert elected([(None, True), (None, False)]) == 1.0

@@ -21,6 +21,7 @@ from poziomka.core.sampler import SamplingParams
 from poziomka.core.strategy import Strategy
 from poziomka.reports.words import counted
 from poziomka.thinking.budget import shorter
+from poziomka.thinking.majority import Reader, last_words
 from poziomka.thinking.registry import AnswerOf, parts_of, reader_named, reads_logprobs, strategy_of
 from poziomka.thinking.study.efforts import strategy_at
 
@@ -216,10 +217,19 @@ def strategy_for(subject: Subject, plan: Plan, judge: Scoring) -> Strategy:
             "return: choose another judge or strategy"
         )
         raise SettingsError(message)
+    return strategy_of(plan.strategy, parts_of(subject.sampler, judge), reader_of(subject, plan))
+
+
+def reader_of(subject: Subject, plan: Plan) -> Reader:
+    """Returns the reader of answers for votes: that of the plan, or else the scorer's, or else the whole answer.
+
+    Raises:
+        SettingsError: the reader is unknown.
+    """
+    if plan.read is not None:
+        return reader_named(plan.read)
     scorer = subject.task.scorer
-    own = AnswerOf(scorer.read) if isinstance(scorer, exact) else None
-    read = own if plan.read is None else reader_named(plan.read)
-    return strategy_of(plan.strategy, parts_of(subject.sampler, judge), read)
+    return AnswerOf(scorer.read) if isinstance(scorer, exact) else last_words
 
 
 def _within(plan: Plan, budget: int) -> Plan:

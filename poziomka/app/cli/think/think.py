@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from poziomka.app.cli.evaluate.evaluate import Plan, collected, plan_of, result_of, strategy_for
+from poziomka.app.cli.evaluate.evaluate import Plan, collected, plan_of, reader_of, result_of, strategy_for
 from poziomka.app.cli.evaluate.options import demand_consistent
 from poziomka.app.cli.evaluate.result import described
 from poziomka.app.cli.evaluate.saving import RESULTS, demand_free, save
@@ -75,7 +75,7 @@ def think(given: Namespace) -> tuple[str, Sequence[str]]:
             with doing(f"{number} of {len(cells)}: {text}") as say:
                 groups[text] = cell_of(folder / _name(text), given, subject, cell, judge, say)
             demand_comparable(groups[SINGLE])
-    found = findings(groups.pop(SINGLE), groups)
+    found = findings(groups.pop(SINGLE), groups, reader_of(subject, plan))
     about = {"model": given.model, "task": subject.task_name, "split": given.split, "problems": len(plan.problems)}
     about |= {"replies": given.replies, "samples": plan.samples, "seed": given.seed, **described(plan.sampling)}
     write(folder, found, about)
