@@ -58,6 +58,13 @@ def test_other_settings_in_the_same_folder_are_refused(poziomka, reference, stud
     assert "seed" in errors
 
 
+def test_a_strategy_that_uses_gold_answers_is_called_an_upper_bound(poziomka, reference, study):
+    assert ["oracle:2" in note for note in study[1]["notes"]] == [True]
+    given = ("--problems", "2", "--samples", "1", "--no-save", "--split", "validation")
+    assert "upper bound" in poziomka("evaluate", reference, *given, "--strategy", "oracle:2")[2]
+    assert "upper bound" not in poziomka("evaluate", reference, *given, "--strategy", "majority:2")[2]
+
+
 def test_a_cell_is_shown_as_any_evaluation(poziomka, study):
     output = poziomka("show", study[0] / "best_of-2")[1]
     assert "validation" in output

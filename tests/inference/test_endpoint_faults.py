@@ -239,3 +239,8 @@ def test_a_key_that_no_header_can_hold_is_refused():
 def test_a_url_names_the_api_and_the_model(url, base, model):
     address = Address.of(url)
     assert (address.url, address.model) == (base, model)
+
+
+def test_a_field_whose_name_is_a_pattern_is_no_pattern(served):
+    served.faults.append(Fault(400, b'{"error": {"message": "what is a(b?"}}'))
+    fails(RemoteSampler(served.url, served.model, extra={"a(b": 1}, limits=QUICK), SamplerError, "does not accept")

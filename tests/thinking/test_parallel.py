@@ -126,7 +126,7 @@ def test_a_judge_that_cannot_judge_at_all_ends_the_call():
         made(Majority(2, judge=Told({}, SettingsError("it needs a problem"))), ["7", "8"])
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -0.1, 1.1])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -0.1, 1.1, "0.9", 10**400])
 def test_a_value_that_is_no_probability_fails_its_branch_only(bad):
     found, _ = made(BestOf(3, Told({"7": bad, "8": 0.1, "9": 0.0})), ["7", "8", "9"])
     assert (found.failure, answer(found)) == (None, "8")

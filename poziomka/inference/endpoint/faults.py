@@ -59,7 +59,7 @@ class Refused(Exception):
 
     def names(self, setting: str) -> bool:
         """Returns whether the endpoint refused a field of the request, by the name of the field."""
-        return self.error.get("param") == setting or re.search(rf"\b{setting}\b", self.said) is not None
+        return self.error.get("param") == setting or re.search(rf"\b{re.escape(setting)}\b", self.said) is not None
 
 
 def fault_of(address: Address, status: int, headers: Mapping[str, str], body: bytes) -> Exception:

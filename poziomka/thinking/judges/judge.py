@@ -8,6 +8,7 @@ bounds and to training; a learned judge or the policy's own confidence works whe
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from poziomka.core.errors import SettingsError, reason_of
@@ -101,6 +102,7 @@ async def judgements(
 def _checked(judgement: Judgement) -> Judgement:
     """Returns a judgement, or a failed one if its value is not a number from 0 to 1."""
     value = judgement.value
-    if value is None or (math.isfinite(value) and 0.0 <= value <= 1.0):
-        return judgement
-    return Judgement(None, judgement.cost, f"the judge's value is {value}, not a number from 0 to 1")
+    with suppress(TypeError, ValueError, OverflowError):  # a text, an array or an integer of many digits
+        if value is None or (math.isfinite(value) and 0.0 <= value <= 1.0):
+            return judgement
+    return Judgement(None, judgement.cost, f"the judge's value is {value!r:.80}, not a number from 0 to 1")

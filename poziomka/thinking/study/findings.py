@@ -1,6 +1,6 @@
 """Results of a study of thinking: accuracy against cost, choices by difficulty, and the strategies of efforts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,7 +46,8 @@ class Findings:
         choices: strategies chosen by difficulty, by the highest mean cost in single replies.
         auto: votes by agreement at several limits of the cost, in ascending order; () with too few replies.
         efforts: text that names the strategy of each effort level.
-        notes: sentences about problems and strategies that are left out, because their checks failed.
+        notes: sentences about problems and strategies that are left out, because their checks failed, and about
+            strategies that may use gold answers.
     """
 
     points: Sequence[Point]
@@ -95,8 +96,21 @@ def findings(
         choices=choices,
         auto=auto,
         efforts=_efforts(points, majority, replies.tokens, auto),
-        notes=notes,
+        notes=[*notes, *bounds(strategies)],
     )
+
+
+def bounds(strategies: Iterable[str]) -> list[str]:
+    """Returns a note about each strategy that may use gold answers.
+
+    Raises:
+        SettingsError: the name of a strategy is unknown.
+    """
+    return [
+        f"strategy {name} may use gold answers, so its accuracy is an upper bound"
+        for name in strategies
+        if reads_gold(name)
+    ]
 
 
 def demand_comparable(singles: Sequence[Group]) -> None:
