@@ -7,7 +7,7 @@ from statistics import fmean
 from poziomka.core.errors import SettingsError
 from poziomka.core.rollouts.evaluation import Estimate, proportion
 from poziomka.thinking.agreement import agreeing
-from poziomka.thinking.study.frontier import ORDERS, Replies, elected
+from poziomka.thinking.study.frontier import ORDERS, Replies
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def fit(pool: Replies, *, probe: int, most: float) -> Fitted:
         votes = _allotted(pool, [number for number in range(count) if number % 2 != fold], probe, most)
         for number in range(fold, count, 2):
             totals = [votes[agreeing([answer for answer, _ in order[:probe]])] for order in pool.orders[number]]
-            pairs = list(zip(pool.orders[number], totals, strict=True))
-            by_problem[number] = fmean(elected(order[:total]) for order, total in pairs)
+            pairs = zip(pool.curves[number], totals, strict=True)
+            by_problem[number] = fmean(curve[total - 1] for curve, total in pairs)
             costs[number] = fmean(totals) * pool.lengths[number]
     accuracy = proportion([[value] for value in by_problem])
     return Fitted(tuple(_allotted(pool, range(count), probe, most)), accuracy, by_problem, fmean(costs))
@@ -84,17 +84,17 @@ def _curves(pool: Replies, numbers: Sequence[int], probe: int) -> dict[int, tupl
         By that number: the number of orders, the cost in tokens of a further vote in all of them, and their accuracy
         by the number of votes.
     """
-    grouped: dict[int, list[tuple[float, Sequence[tuple[str | None, bool]]]]] = {}
+    grouped: dict[int, list[tuple[float, list[float]]]] = {}
     for number in numbers:
-        for order in pool.orders[number]:
+        for order, curve in zip(pool.orders[number], pool.curves[number], strict=True):
             key = agreeing([answer for answer, _ in order[:probe]])
-            grouped.setdefault(key, []).append((pool.lengths[number], order))
+            grouped.setdefault(key, []).append((pool.lengths[number], curve))
     totals = range(probe, pool.size + 1)
     return {
         key: (
             len(members),
             sum(length for length, _ in members),
-            {total: fmean(elected(order[:total]) for _, order in members) for total in totals},
+            {total: fmean(curve[total - 1] for _, curve in members) for total in totals},
         )
         for key, members in grouped.items()
     }

@@ -106,10 +106,15 @@ class Replies:
         pairs = zip(self.groups, self.answers, strict=True)
         return [[_order(group[0].problem.key, each, n)[: self.size] for n in range(ORDERS)] for group, each in pairs]
 
+    @cached_property
+    def curves(self) -> list[list[list[float]]]:
+        """Result of the vote of the first 1, 2, … replies, by problem and order."""
+        return [[elections(order) for order in orders] for orders in self.orders]
+
     def majority(self, votes: int) -> list[float]:
         """Returns the accuracy of a majority of `votes` replies, by problem: the mean over random orders."""
         self._demand(votes)
-        return [fmean(elected(order[:votes]) for order in orders) for orders in self.orders]
+        return [fmean(curve[votes - 1] for curve in curves) for curves in self.curves]
 
     def oracle(self, votes: int) -> list[float]:
         """Returns pass@k for k = `votes`, by problem."""
@@ -148,19 +153,23 @@ def _order(key: str, answers: Sequence[tuple[str | None, bool]], number: int) ->
     return found[start:] + found[:start]
 
 
-def elected(votes: Sequence[tuple[str | None, bool]]) -> float:
-    """Returns 1 if the most frequent answer of votes is correct, else 0; the first of equally frequent answers counts.
+def elections(votes: Sequence[tuple[str | None, bool]]) -> list[float]:
+    """Returns 1 if the most frequent answer is correct, else 0, for the first vote, the first two, up to all of them.
 
-    As in `Majority`, the first vote counts if none has an answer: scorers need not name the answer that they read.
+    The first of equally frequent answers counts. As in `Majority`, the first vote counts if none has an answer: scorers
+    need not name the answer that they read.
 
     Args:
         votes: (answer, whether it is correct) of each vote; a vote without an answer does not count.
     """
-    counts = Counter(answer for answer, _ in votes if answer is not None)
-    if not counts:
-        return float(any(right for _, right in votes[:1]))
-    winner = max(counts, key=lambda answer: counts[answer])
-    return float(next(right for answer, right in votes if answer == winner))
+    counts, rights, found = Counter[str](), dict[str, bool](), []
+    for answer, right in votes:
+        if answer is not None:
+            counts[answer] += 1
+            rights.setdefault(answer, right)
+        winner = max(counts, key=lambda answer: counts[answer], default=None)
+        found.append(float(votes[0][1] if winner is None else rights[winner]))
+    return found
 
 
 def point(name: str, groups: Sequence[Group], pool: Replies) -> Point:

@@ -10,7 +10,7 @@ from poziomka.core.rollout import Cost
 from poziomka.thinking.agreement import agreeing
 from poziomka.thinking.study.findings import demand_comparable, findings, table_of, values_of
 from poziomka.thinking.study.fitting import fit
-from poziomka.thinking.study.frontier import Replies, elected
+from poziomka.thinking.study.frontier import Replies, elections
 
 
 def test_a_problem_whose_checks_all_failed_is_left_out_of_all_strategies(groups):
@@ -63,8 +63,8 @@ def test_votes_of_the_baseline_read_answers_as_the_strategies_do(groups):
 
 def test_a_scorer_that_names_no_answer_leaves_the_first_vote(groups):
     """`Majority` answers with the first reply if none has an answer, and so does the baseline."""
-    assert elected([(None, True), (None, False)]) == 1.0
-    assert elected([(None, False), (None, True)]) == 0.0
+    assert elections([(None, True), (None, False)]) == [1.0, 1.0]
+    assert elections([(None, False), (None, True), ("1", True)]) == [0.0, 0.0, 1.0]
 
 
 def test_a_vote_by_agreement_costs_a_reply_to_its_own_problem(groups):
