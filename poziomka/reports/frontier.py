@@ -49,9 +49,10 @@ def draw_frontier(
 def _panel(axes: "Axes", title: str, dots: Sequence[Dot], curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
     axes.set_title(_literal(title), pad=10)
     axes.set(xlabel="cost per problem (tokens of the model, log scale)", ylabel="accuracy", xscale="log")
-    axes.set_ylim(0.0, 1.0)
+    axes.set_ylim(-0.03, 1.03)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    for formatted in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        formatted(lambda value, _: f"{value:,.0f}" if f"{value:g}"[0] in "125" else "")
     looks = {"majority": (INK, "-"), "oracle": (MUTED, (0, (4, 2)))}
     for name, line in curves.items():
         colour, style = looks.get(name, (MUTED, ":"))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from poziomka.core.errors import RunError, SettingsError, nearest
+from poziomka.core.errors import RunError, SettingsError
 from poziomka.core.safety.untrusted import parse_json
 from poziomka.thinking.registry import reads_gold
 
@@ -25,16 +25,12 @@ def strategy_at(effort: str, study: Path | None) -> str:
         RunError: the folder is not that of a study, or its strategy may use gold answers, which a study never chooses.
     """
     if effort not in LEVELS:
-        message = f"unknown effort {effort!r}{nearest(effort, LEVELS)}"
+        message = f"unknown effort {effort!r}: choose one of {', '.join(LEVELS)}"
         raise SettingsError(message)
     if study is None:
         return FIXED[effort]
     path = study / EFFORT
-    if not path.is_file():
-        message = f"there is no study in {study}: it has no {EFFORT}; `poziomka think MODEL --task T` makes one"
-        raise RunError(message)
-    levels = parse_json(path.read_bytes(), str(path), RunError)
-    text = levels.get(effort) if isinstance(levels, dict) else None
+    text = _read(study).get(effort)
     if not isinstance(text, str):
         message = f"{path} has no strategy for effort {effort!r}: make the study again"
         raise RunError(message)
@@ -44,3 +40,22 @@ def strategy_at(effort: str, study: Path | None) -> str:
         )
         raise RunError(message)
     return text
+
+
+def other_study(study: Path | None, model: str, task: str) -> list[str]:
+    """Returns a note if a study was made with another model or task than those named; [] otherwise or without one."""
+    if study is None:
+        return []
+    made = _read(study)
+    if (made.get("model"), made.get("task")) == (model, task):
+        return []
+    return [f"the study {study} was made of {made.get('model')} on {made.get('task')}, not of {model} on {task}"]
+
+
+def _read(study: Path) -> dict[str, object]:
+    path = study / EFFORT
+    if not path.is_file():
+        message = f"there is no study in {study}: it has no {EFFORT}; `poziomka think MODEL --task T` makes one"
+        raise RunError(message)
+    levels = parse_json(path.read_bytes(), str(path), RunError)
+    return levels if isinstance(levels, dict) else {}

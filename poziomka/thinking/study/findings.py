@@ -88,6 +88,8 @@ def findings(
     limits = [limit for limit in CHOICES if len(singles) >= 2]
     choices = {limit: by_difficulty(fair, replies, most=limit * replies.tokens) for limit in limits}
     auto = [_auto(replies, votes) for votes in sizes if votes > PROBE and len(singles) >= 2]
+    solved = any(each.accuracy.mean > 0 for each in points)
+    nothing = [] if solved else ["no strategy solved a problem, so the efforts of this study say nothing"]
     return Findings(
         points=points,
         majority=majority,
@@ -96,7 +98,7 @@ def findings(
         choices=choices,
         auto=auto,
         efforts=_efforts(points, majority, replies.tokens, auto),
-        notes=[*notes, *bounds(strategies)],
+        notes=[*notes, *bounds(strategies), *nothing],
     )
 
 
@@ -197,12 +199,15 @@ def values_of(found: Findings) -> dict[str, Any]:
     }
 
 
-def table_of(found: Findings) -> str:
-    """Returns the results of a study as a Markdown table, one line per strategy, cheapest first."""
-    rows: list[tuple[str, ...]] = [
-        ("strategy", "accuracy [95 %]", "tokens", "latency", "majority of equal cost", "gain over it", "oracle")
-    ]
-    rows += [
+def rows_of(found: Findings) -> list[tuple[str, ...]]:
+    """Returns the results of a study as the cells of a table: names of the columns, then a row per strategy.
+
+    Strategies come first, cheapest first, then majorities of single replies, then votes by agreement, which are
+    cross-fitted and stand beside the majority of the cost that they were allowed.
+    """
+    columns = ("strategy", "accuracy [95 %]", "tokens", "sequential tokens", "votes of equal cost", "gain", "oracle")
+    majorities = dict(found.majority)
+    points = [
         (
             each.name,
             str(each.accuracy),
@@ -212,22 +217,39 @@ def table_of(found: Findings) -> str:
         )
         for each in sorted(found.points, key=lambda each: each.tokens)
     ]
-    rows += [
-        (f"majority:{votes}", str(each), f"{votes * found.reply_tokens:,.0f}", "", "", "", str(best))
-        for (votes, each), (_, best) in zip(found.majority, found.oracle, strict=True)
-        if votes > 1
+    votes = [
+        (f"majority:{count}", str(each), f"{count * found.reply_tokens:,.0f}", "", "", "", str(best))
+        for (count, each), (_, best) in zip(found.majority, found.oracle, strict=True)
+        if count > 1
     ]
-    rows += [
+    agreed = [
         (
             f"agreement:{'-'.join(map(str, each.fitted.votes))}",
             str(each.fitted.accuracy),
             f"{each.fitted.tokens:,.0f}",
             "",
-            f"majority:{each.majority}, {100 * each.share:.0f} % of its cost",
+            str(majorities[each.majority]),
             str(each.gain),
             "",
         )
         for each in found.auto
     ]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
+    return [columns, *points, *votes, *agreed]
+
+
+def table_of(found: Findings) -> str:
+    """Returns the results of a study as a Markdown table."""
+    head, *rows = rows_of(found)
+    lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]]) + "\n"
+
+
+def text_of(found: Findings) -> str:
+    """Returns the results of a study as lines with aligned columns, for a terminal."""
+    rows = rows_of(found)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join([f"{row[0]:<{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)

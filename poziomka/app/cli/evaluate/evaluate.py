@@ -23,7 +23,7 @@ from poziomka.reports.words import counted
 from poziomka.thinking.budget import shorter
 from poziomka.thinking.majority import Reader, last_words
 from poziomka.thinking.registry import AnswerOf, parts_of, reader_named, reads_logprobs, strategy_of
-from poziomka.thinking.study.efforts import SINGLE, strategy_at
+from poziomka.thinking.study.efforts import SINGLE, other_study, strategy_at
 from poziomka.thinking.study.findings import bounds
 
 Say = Callable[[str], None]
@@ -105,7 +105,12 @@ def result_of(given: Namespace, subject: Subject, plan: Plan) -> Result:
         strategy=plan.strategy,
         thinks=subject.thinks,
         found=empty,
-        notes=(*subject.notes, *fewer(subject, given, len(plan.problems)), *bounds([plan.strategy or SINGLE])),
+        notes=(
+            *subject.notes,
+            *fewer(subject, given, len(plan.problems)),
+            *bounds([plan.strategy or SINGLE]),
+            *other_study(given.study, given.model, subject.task_name),
+        ),
     )
 
 

@@ -75,7 +75,8 @@ def demand_consistent(given: Namespace) -> None:
     if given.effort is not None and given.strategy is not None:
         _refuse("--effort names a strategy by its cost", f"--strategy {given.strategy}")
     if given.study is not None and given.effort is None:
-        _refuse("--study is for --effort, which is absent", f"--study {given.study}")
+        message = f"--study {given.study} is read for --effort: add --effort low|medium|high|auto, or leave --study out"
+        raise SettingsError(message)
     if given.read is not None and given.strategy is None and given.effort is None:
         _refuse("--read is for the votes of a strategy, and there is none", "--read")
     if given.budget and min(given.budget) < 0:

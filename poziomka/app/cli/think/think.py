@@ -27,7 +27,7 @@ from poziomka.runs.run import Run
 from poziomka.runs.storage.disk import in_words, replace_file
 from poziomka.thinking.registry import STRATEGIES, reads_logprobs
 from poziomka.thinking.study.efforts import EFFORT, SINGLE
-from poziomka.thinking.study.findings import SCHEMA, Findings, demand_comparable, findings, table_of, values_of
+from poziomka.thinking.study.findings import SCHEMA, Findings, demand_comparable, findings, table_of, text_of, values_of
 
 Say = Callable[[str], None]
 STUDY, TABLE = "study.json", "table.md"  # files of a study
@@ -80,7 +80,7 @@ def think(given: Namespace) -> tuple[str, Sequence[str]]:
     about |= {"replies": given.replies, "samples": plan.samples, "seed": given.seed, **described(plan.sampling)}
     write(folder, found, about)
     figure = figure_of(folder, f"{given.model} on {subject.task.name}", found)
-    text = json.dumps({**values_of(found), **about}, ensure_ascii=False, indent=1) if given.json else table_of(found)
+    text = json.dumps({**values_of(found), **about}, ensure_ascii=False, indent=1) if given.json else text_of(found)
     return text.rstrip("\n"), [*subject.notes, *found.notes, f"the study is in {folder}; its figure is {figure}"]
 
 
@@ -153,9 +153,10 @@ def write(folder: Path, found: Findings, about: Mapping[str, Any]) -> None:
     Raises:
         RunError: a file cannot be written.
     """
+    made_for = {name: about[name] for name in ("model", "task")}
     texts = {
         STUDY: json.dumps({**values_of(found), **about}, ensure_ascii=False, indent=1) + "\n",
-        EFFORT: json.dumps({"schema_version": SCHEMA, **found.efforts}, indent=1) + "\n",
+        EFFORT: json.dumps({"schema_version": SCHEMA, **made_for, **found.efforts}, indent=1) + "\n",
         TABLE: table_of(found),
     }
     for name, text in texts.items():
