@@ -16,7 +16,7 @@ def forced(rollout):
             spans=[
                 Span(Author.USER, "", compact([1])),
                 Span(Author.MODEL, "", compact([5] * 4), compact_floats([-1] * 4), Stop.LENGTH, "v1"),
-                Span(Author.FORCED, "", compact([4])),
+                Span(Author.FORCED, " </think>", compact([4])),
                 Span(Author.MODEL, "", compact([6, 2]), compact_floats([-1] * 2), Stop.END, "v1"),
             ],
         )
