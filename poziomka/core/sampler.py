@@ -247,6 +247,38 @@ class Sampler(ABC):
         raise SamplerError(message)
 
 
+@dataclass(frozen=True)
+class SamplerWrapper(Sampler):
+    """Base class of samplers that continue transcripts by requests to another sampler, which answers all else.
+
+    Attributes:
+        sampler: the inner sampler.
+    """
+
+    sampler: Sampler
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Capabilities of the inner sampler."""
+        return self.sampler.capabilities
+
+    async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
+        """Returns the inner sampler's log-probability of each token of a transcript; see Sampler.score."""
+        return await self.sampler.score(transcript, temperature)
+
+    async def certainty(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
+        """Returns the inner sampler's self-certainty at each token of a transcript; see Sampler.certainty."""
+        return await self.sampler.certainty(transcript, temperature)
+
+    async def next_logprobs(self, transcript: Transcript, texts: Sequence[str]) -> NextTokens:
+        """Returns the inner sampler's log-probabilities of next tokens; see Sampler.next_logprobs."""
+        return await self.sampler.next_logprobs(transcript, texts)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Returns the inner sampler's text of token ids."""
+        return self.sampler.decode(tokens)
+
+
 @runtime_checkable
 class WeightHost(Protocol):
     """Interface of a sampler in which a trainer can replace the model's weights."""

@@ -16,7 +16,7 @@ from poziomka.core.rollouts.collect import collect, wait_for
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
-from poziomka.core.sampler import Capabilities, NextTokens, OnToken, Sampler, SamplingParams
+from poziomka.core.sampler import OnToken, Sampler, SamplerWrapper, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.task import Task
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript, Tried
@@ -127,7 +127,7 @@ class Continue(Strategy):
 
 
 @dataclass(frozen=True)
-class Waiting(Sampler):
+class Waiting(SamplerWrapper):
     """Sampler that continues a thought with a forced word where the inner sampler closes it.
 
     Attributes:
@@ -136,14 +136,8 @@ class Waiting(Sampler):
         word: the forced word, with its leading space.
     """
 
-    sampler: Sampler
     times: int
     word: str
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Capabilities of the inner sampler."""
-        return self.sampler.capabilities
 
     async def extend(
         self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None
@@ -170,22 +164,6 @@ class Waiting(Sampler):
                 transcript = self._continued(transcript)
                 waited += 1
         return await self.sampler.extend(transcript, replace(sampling, max_tokens=left), on_token)
-
-    async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
-        """Returns the inner sampler's log-probability of each token of a transcript; see Sampler.score."""
-        return await self.sampler.score(transcript, temperature)
-
-    async def certainty(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
-        """Returns the inner sampler's self-certainty at each token of a transcript; see Sampler.certainty."""
-        return await self.sampler.certainty(transcript, temperature)
-
-    async def next_logprobs(self, transcript: Transcript, texts: Sequence[str]) -> NextTokens:
-        """Returns the inner sampler's log-probabilities of next tokens; see Sampler.next_logprobs."""
-        return await self.sampler.next_logprobs(transcript, texts)
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Returns the inner sampler's text of token ids."""
-        return self.sampler.decode(tokens)
 
     def _waited(self, transcript: Transcript) -> int:
         """Returns the number of forced words since the last message of the user."""

@@ -1,16 +1,15 @@
 """Thinker: a strategy behind the sampler interface, for evaluation, chat and serving."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poziomka.core.errors import EnvironmentFailure
-from poziomka.core.sampler import Capabilities, NextTokens, OnToken, Sampler, SamplingParams
+from poziomka.core.sampler import OnToken, SamplerWrapper, SamplingParams
 from poziomka.core.strategy import Strategy
 from poziomka.core.transcript import Author, Span, Transcript, Tried
 
 
 @dataclass(frozen=True)
-class Thinker(Sampler):
+class Thinker(SamplerWrapper):
     """Sampler that runs a strategy for each request and continues the transcript with the strategy's answer.
 
     Attributes:
@@ -18,13 +17,7 @@ class Thinker(Sampler):
         strategy: makes one attempt per request.
     """
 
-    sampler: Sampler
     strategy: Strategy
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Capabilities of the inner sampler."""
-        return self.sampler.capabilities
 
     async def extend(
         self, transcript: Transcript, sampling: SamplingParams, on_token: OnToken | None = None
@@ -52,22 +45,6 @@ class Thinker(Sampler):
                 for token in span.tokens or [span.text]:
                     on_token(span.author, token)
         return answer.aside(_put_aside(answer, other) for other in others)
-
-    async def score(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
-        """Returns the inner sampler's log-probability of each token of a transcript; see Sampler.score."""
-        return await self.sampler.score(transcript, temperature)
-
-    async def certainty(self, transcript: Transcript, temperature: float = 1.0) -> list[float]:
-        """Returns the inner sampler's self-certainty at each token of a transcript; see Sampler.certainty."""
-        return await self.sampler.certainty(transcript, temperature)
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Returns the inner sampler's text of token ids."""
-        return self.sampler.decode(tokens)
-
-    async def next_logprobs(self, transcript: Transcript, texts: Sequence[str]) -> NextTokens:
-        """Returns the inner sampler's log-probabilities of next tokens; see Sampler.next_logprobs."""
-        return await self.sampler.next_logprobs(transcript, texts)
 
 
 def _written(transcript: Transcript) -> list[Span]:
