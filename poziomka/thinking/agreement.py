@@ -1,6 +1,7 @@
 """Votes by agreement: the first replies decide how many votes a problem gets."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poziomka.core.errors import SettingsError
@@ -64,6 +65,6 @@ class AgreementVotes(Strategy):
         return ensemble.attempt(elected(members, answers_of(members, self.read), {each.index: 1.0 for each in members}))
 
 
-def agreeing(answers: list[str | None]) -> int:
+def agreeing(answers: Sequence[str | None]) -> int:
     """Returns the number of replies with the most frequent answer; 0 if none has an answer."""
     return max(Counter(answer for answer in answers if answer is not None).values(), default=0)

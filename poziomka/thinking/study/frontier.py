@@ -14,8 +14,9 @@ from statistics import fmean
 
 from poziomka.core.errors import SettingsError
 from poziomka.core.rollout import Group, Rollout
-from poziomka.core.rollouts.evaluation import Estimate, paired_gain, pass_at, proportion
+from poziomka.core.rollouts.evaluation import Estimate, Evaluation, paired_gain, pass_at, proportion
 from poziomka.core.seeds import random_of
+from poziomka.thinking.agreement import agreeing
 from poziomka.thinking.majority import Reader, answer_in
 
 ORDERS = 64  # random orders of a pool's replies, over which the accuracy of votes is averaged
@@ -90,7 +91,7 @@ class Replies:
     @cached_property
     def tokens(self) -> float:
         """Mean cost of a reply, in tokens."""
-        return fmean(each.cost.tokens for group in self.groups for each in group)
+        return Evaluation(self.groups).tokens
 
     @cached_property
     def lengths(self) -> list[float]:
@@ -185,17 +186,15 @@ def point(name: str, groups: Sequence[Group], pool: Replies) -> Point:
         TaskError: no attempt could be judged.
     """
     demand_same(groups, pool.groups)
-    corrects = corrects_of(groups)
-    rollouts = [each for group in groups for each in group]
-    tokens = fmean(each.cost.tokens for each in rollouts)
-    votes = tokens / pool.tokens
+    found = Evaluation(groups)
+    corrects, votes = found.corrects, found.tokens / pool.tokens
     majority, oracle = pool.at(votes, pool.majority), pool.at(votes, pool.oracle)
     several = sum(map(bool, corrects))  # problems with a judged attempt
     return Point(
         name=name,
-        accuracy=proportion(corrects),
-        tokens=tokens,
-        latency=fmean(each.cost.latency for each in rollouts),
+        accuracy=found.accuracy,
+        tokens=found.tokens,
+        latency=found.latency,
         votes=votes,
         majority=None if majority is None else proportion([[value] for value in majority]),
         gain=None if majority is None or several < 2 else paired_gain(corrects, [[value] for value in majority]),
@@ -209,11 +208,6 @@ def demand_same(groups: Sequence[Group], singles: Sequence[Group]) -> None:
     if ours != theirs:
         message = "strategies are compared on the same problems in the same order: received others than the pool's"
         raise SettingsError(message)
-
-
-def corrects_of(groups: Sequence[Group]) -> list[list[float]]:
-    """Returns 1 for each correct attempt and 0 for each other one, by problem; failed checks are left out."""
-    return [[float(each.score.correct) for each in group if each.score.reward is not None] for group in groups]
 
 
 # ------------------------------------------------------------------------------------------------------- difficulty
@@ -251,7 +245,7 @@ def by_difficulty(
     Raises:
         SettingsError: no strategy is cheap enough, or there are fewer than two problems.
     """
-    cheap = {name: groups for name, groups in strategies.items() if _mean_cost(groups) <= most}
+    cheap = {name: groups for name, groups in strategies.items() if Evaluation(groups).tokens <= most}
     if not cheap or len(pool.groups) < 2:
         message = f"no strategy costs at most {most:g} tokens, or there are fewer than two problems"
         raise SettingsError(message)
@@ -261,7 +255,9 @@ def by_difficulty(
     cuts = sorted(hard)
     edges = [cuts[len(cuts) * number // bins] for number in range(1, bins)]
     which = [sum(value >= edge for edge in edges) for value in hard]
-    rights = {name: [fmean(each) if each else None for each in corrects_of(groups)] for name, groups in cheap.items()}
+    rights = {
+        name: [fmean(each) if each else None for each in Evaluation(groups).corrects] for name, groups in cheap.items()
+    }
     corrects: list[list[float]] = [[] for _ in hard]
     costs: list[float] = []
     for fold in (0, 1):
@@ -276,12 +272,7 @@ def by_difficulty(
 
 def agreement(answers: Sequence[str | None]) -> float:
     """Returns the share of replies that give the most frequent answer, 0 to 1; 0 if none has an answer."""
-    counts = Counter(answer for answer in answers if answer is not None)
-    return max(counts.values(), default=0) / len(answers) if answers else 0.0
-
-
-def _mean_cost(groups: Sequence[Group]) -> float:
-    return fmean(each.cost.tokens for group in groups for each in group)
+    return agreeing(answers) / len(answers) if answers else 0.0
 
 
 def _best(
