@@ -242,14 +242,3 @@ def table_of(found: Findings) -> str:
     head, *rows = rows_of(found)
     lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]]) + "\n"
-
-
-def text_of(found: Findings) -> str:
-    """Returns the results of a study as lines with aligned columns, for a terminal."""
-    rows = rows_of(found)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join([f"{row[0]:<{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)

@@ -10,7 +10,7 @@ from poziomka.app.measure import failures
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.sampler import SamplingParams
 from poziomka.core.splits import TEST, TRAIN, VALIDATION
-from poziomka.reports.words import counted, percent
+from poziomka.reports.words import aligned, counted, percent
 
 SCHEMA = 1  # schema version of the output of `--json`
 SPLIT_NAMES = {TEST: "held-out problem", VALIDATION: "validation problem", TRAIN: "training problem"}
@@ -68,9 +68,7 @@ class Result:
             rows.append((str(budget), str(each.accuracy), *shares, f"{each.tokens:.1f}", f"{each.thinking:.1f}"))
         first, last = 1 if None in self.found else 0, None if self.thinks else -1
         rows = [row[first:last] for row in rows]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
-        return "\n".join([head, *lines, *self._several(), *self._failed()])
+        return "\n".join([head, *aligned(rows), *self._several(), *self._failed()])
 
     def _several(self) -> list[str]:
         """Returns lines with the accuracy of the majority vote; [] without a vote."""

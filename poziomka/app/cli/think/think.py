@@ -23,11 +23,12 @@ from poziomka.core.rollout import Group
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.reports.frontier import Dot, draw_frontier
+from poziomka.reports.words import aligned
 from poziomka.runs.run import Run
 from poziomka.runs.storage.disk import in_words, replace_file
 from poziomka.thinking.registry import STRATEGIES, reads_logprobs
 from poziomka.thinking.study.efforts import EFFORT, SINGLE
-from poziomka.thinking.study.findings import SCHEMA, Findings, demand_comparable, findings, table_of, text_of, values_of
+from poziomka.thinking.study.findings import SCHEMA, Findings, demand_comparable, findings, rows_of, table_of, values_of
 
 Say = Callable[[str], None]
 STUDY, TABLE = "study.json", "table.md"  # files of a study
@@ -80,7 +81,11 @@ def think(given: Namespace) -> tuple[str, Sequence[str]]:
     about |= {"replies": given.replies, "samples": plan.samples, "seed": given.seed, **described(plan.sampling)}
     write(folder, found, about)
     figure = figure_of(folder, f"{given.model} on {subject.task.name}", found)
-    text = json.dumps({**values_of(found), **about}, ensure_ascii=False, indent=1) if given.json else text_of(found)
+    text = (
+        json.dumps({**values_of(found), **about}, ensure_ascii=False, indent=1)
+        if given.json
+        else "\n".join(aligned(rows_of(found), left=1))
+    )
     return text.rstrip("\n"), [*subject.notes, *found.notes, f"the study is in {folder}; its figure is {figure}"]
 
 
