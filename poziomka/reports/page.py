@@ -1,5 +1,6 @@
 """report.html: a self-contained offline page, generated from the run's folder alone."""
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -55,7 +56,7 @@ def write(run: Run) -> Path:
 
 def page(reading: Reading, pictures: Mapping[str, str]) -> str:
     """Returns the HTML of the whole report; `pictures` are the SVG texts of the figures by file name without ".svg"."""
-    name = escape(reading.folder.resolve().name)
+    name, folder = escape(reading.folder.resolve().name), escape(_argument(reading.folder))
     sections = [
         (title, body)
         for title, body in (
@@ -96,11 +97,17 @@ def page(reading: Reading, pictures: Mapping[str, str]) -> str:
 <main>
 {content}
 </main>
-<footer><p>Made from the run’s folder alone; <code>poziomka report {name}</code> makes it again,
-<code>poziomka show {name}</code> shows every rollout.</p></footer>
+<footer><p>Made from the run’s folder alone; <code>poziomka report {folder}</code> makes it again,
+<code>poziomka show {folder}</code> shows every rollout.</p></footer>
 </body>
 </html>
 """
+
+
+def _argument(folder: Path) -> str:
+    """Returns a folder as an argument of a command: quoted, and relative to the working directory if it is below it."""
+    path = folder.resolve()
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else folder))
 
 
 def _anchor(title: str) -> str:
@@ -114,7 +121,9 @@ def _about(reading: Reading) -> str:
 
 def _result(reading: Reading, pictures: Mapping[str, str]) -> str:
     problems, attempts = reading.frontier.get("problems"), reading.frontier.get("attempts")
-    drawn = f"{problems} held-out problems, {attempts} attempts each. " if problems and attempts else ""
+    drawn = ""
+    if isinstance(problems, int) and isinstance(attempts, int):
+        drawn = f"{counted(problems, 'held-out problem')}, {counted(attempts, 'attempt')} each. "
     votes = [curve.get("majority_budget") for curve in _tables(reading.frontier.get("curves"))]
     budgets = " or ".join(sorted({brief(budget) for budget in votes if budget is not None}))
     ballot = f" Each vote thinks at a budget of {budgets}." if budgets and reading.thinks else ""

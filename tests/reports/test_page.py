@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -92,6 +93,18 @@ def test_rollouts_stand_side_by_side_with_reward_verdict_and_reason(html):
         assert piece in html, piece
 
 
+def test_the_footer_has_commands_that_run_in_the_working_directory(build, tmp_path, monkeypatch):
+    folder = build(tmp_path / "runs" / "my marbles")
+    for there, spelled in ((tmp_path, "'runs/my marbles'"), (tmp_path / "runs", "'my marbles'")):
+        monkeypatch.chdir(there)
+        for given in (folder, folder.relative_to(there)):
+            text = unescape(words(given))
+            assert f"poziomka report {spelled}<" in text
+            assert f"poziomka show {spelled}<" in text
+    monkeypatch.chdir(folder)
+    assert "poziomka report .<" in unescape(words(Path()))
+
+
 def test_recipe_seeds_cost_and_limits_are_told(html):
     for piece in ("Seeds: seed = 1.", "learning_rate", "7.11\N{NO-BREAK SPACE}TFLOPs", "2 min 38 s", "1,024 entries"):
         assert piece in html, piece
@@ -108,11 +121,14 @@ def test_the_page_knows_dark_mode_and_so_do_its_pictures(html):
     assert not re.search(r"(?:fill|stroke): #(?!000000)", html), "a colour that dark mode does not change"
 
 
-def test_rebuilding_gives_the_same_bytes(shared, html, tmp_path):
+def test_rebuilding_gives_the_same_bytes(shared, tmp_path, monkeypatch):
+    monkeypatch.chdir(shared.parent)  # the footer has the folder's path in the working directory
+    html = report(Path("demo"))
     moved = shutil.copytree(shared, tmp_path / "demo")
     for path in ("report.html", *(f"figures/{path.name}" for path in (shared / "figures").iterdir())):
         (moved / path).unlink()
-    assert report(moved) == html
+    monkeypatch.chdir(tmp_path)
+    assert report(Path("demo")) == html
     for path in (shared / "figures").iterdir():
         assert path.read_bytes() == (moved / "figures" / path.name).read_bytes(), path.name
 
