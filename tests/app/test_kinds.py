@@ -133,3 +133,10 @@ def test_an_error_of_a_change_names_the_change_and_not_the_file(change, said):
 def test_an_error_of_the_file_names_the_file():
     with pytest.raises(SettingsError, match=r"unknown setting 'tasc' in recipe.toml"):
         recipe_of({"tasc": "recurrence"}, ("rl.steps=5",), "recipe.toml")
+
+
+@pytest.mark.parametrize("name", ["problems", "vote_problems", "curve_problems"])
+def test_an_evaluation_needs_one_problem(name):
+    assert getattr(recipe_of({"evaluate": {name: 1}}).evaluate, name) == 1
+    with pytest.raises(SettingsError, match=f"evaluate.{name}"):
+        recipe_of({"evaluate": {name: 0}})

@@ -37,13 +37,13 @@ class EvaluateSettings:
         "validation", "split of the learning curve, best checkpoint and `require`; final figures use the test split"
     )
     budgets: tuple[int, ...] = setting((2, 4, 8, 16, 32, 64), "thinking budgets of the final evaluation, tokens")
-    problems: int = setting(400, "held-out problems of the final evaluation", low=10)
+    problems: int = setting(400, "held-out problems of the final evaluation", low=1)
     attempts: int = setting(4, "attempts per problem at each budget", low=1)
     votes: tuple[int, ...] = setting((1, 2, 4, 8, 16, 32), "numbers of attempts for majority vote and oracle")
-    vote_problems: int = setting(100, "held-out problems of the votes", low=10)
+    vote_problems: int = setting(100, "held-out problems of the votes", low=1)
     vote_budget: int = setting(8, "maximum thinking tokens of an attempt in a vote", low=0)
     every: int = setting(5, "steps between two evaluations on validation problems", low=1)
-    curve_problems: int = setting(250, "validation problems of such an evaluation", low=10)
+    curve_problems: int = setting(250, "validation problems of such an evaluation", low=1)
     curve_attempts: int = setting(2, "attempts per problem in such an evaluation", low=1)
 
     def __post_init__(self) -> None:
