@@ -47,6 +47,7 @@ class Task:
         audit: second scorer, implemented independently, with which monitors verify rewards. `audit=None`: monitors
             compare answers with the gold answer (`says_gold` in core/rollouts/cross_check.py).
         limits: sentences about what results on this task do not show; printed in every report.
+        scorer_limits: those of `limits` that are about the scorer; they go when another scorer replaces it.
         symbols: all white-space-separated symbols of prompts, thoughts and answers: the vocabulary of a model trained
             from scratch. () if no such model can be trained on the task.
         splits: names of the splits that the source keeps disjoint. If "validation" is not among them, or is empty, one
@@ -73,6 +74,7 @@ class Task:
     splits: tuple[str, ...] = (TRAIN, TEST)
     kind: Callable[[Problem], str] | None = None
     references: Callable[[Problem, int], Mapping[str, Sequence[float]]] | None = None
+    scorer_limits: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks the levels, and wraps a generator into a source.

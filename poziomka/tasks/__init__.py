@@ -87,13 +87,11 @@ def _monty() -> Sequence[str]:
     return [] if reasons()["monty"] else ["monty"]
 
 
+SAMPLED = ("grade_school", "competition", "mbpp", "programs")  # this package has a few of their problems, NAME:sample
 # for tasks named NAME:WHERE: every WHERE that needs no other files than those in the package
 SHIPPED: dict[str, Callable[[], Sequence[str]]] = {
     "reasoning_gym": datasets,
-    "grade_school": lambda: ("sample",),
-    "competition": lambda: ("sample",),
-    "mbpp": lambda: ("sample",),
-    "programs": lambda: ("sample",),
+    **dict.fromkeys(SAMPLED, lambda: ("sample",)),
     "small_synthesis": _monty,
     "list_functions": _monty,
     "mixture": lambda: ["3*sums+gcd", "synthesis_in_words+2*market+.5*letters"],
@@ -151,7 +149,10 @@ def task_named(name: str, scorer: Scorer | None = None) -> Task:
             read.
     """
     task = _named(name)
-    return task if scorer is None else replace(task, scorer=scorer, trusted=False, audit=None)
+    if scorer is None:
+        return task
+    limits = tuple(limit for limit in task.limits if limit not in task.scorer_limits)
+    return replace(task, scorer=scorer, trusted=False, audit=None, limits=limits, scorer_limits=())
 
 
 def _named(name: str) -> Task:
@@ -167,6 +168,10 @@ def _named(name: str) -> Task:
         message = f"unknown task {name!r}{nearest(name, [*TASKS, *READ_TASKS])}"
         raise TaskError(message)
     if not where:
-        message = f"task {kind!r} reads its problems: name it {kind}:FOLDER, or {kind}:OWNER/NAME for one on the hub"
+        sampled = READ_TASKS[kind] in [READ_TASKS[each] for each in SAMPLED]
+        sample = f", {kind}:sample for a few in this package," if sampled else ","
+        message = (
+            f"task {kind!r} reads its problems: name it {kind}:FOLDER{sample} or {kind}:OWNER/NAME for one on the hub"
+        )
         raise TaskError(message)
     return READ_TASKS[kind](where)

@@ -156,7 +156,16 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
 
 def _task(name: str, rows: Sequence[dict[str, object]] | Mapping[str, Sequence[dict[str, object]]]) -> Task:
     shelf = Shelf(name, rows, "answer")
-    return Task(name, shelf.source, scorer, size=shelf.size, splits=shelf.splits, trusted=True, limits=LIMITS)
+    return Task(
+        name,
+        shelf.source,
+        scorer,
+        size=shelf.size,
+        splits=shelf.splits,
+        trusted=True,
+        limits=LIMITS,
+        scorer_limits=LIMITS,
+    )
 
 
 def file_of(where: str) -> Path:

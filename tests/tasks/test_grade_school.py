@@ -191,6 +191,8 @@ def test_a_split_that_is_shorter_says_so(folder, tmp_path):
 def test_a_task_that_is_read_says_how_to_name_it():
     with pytest.raises(TaskError, match="task 'grade_school' reads its problems: name it grade_school:FOLDER"):
         task_named("grade_school")
+    with pytest.raises(TaskError, match="gsm8k:sample"):
+        task_named("gsm8k")
     with pytest.raises(TaskError, match="unknown task 'grade_scool:data'; did you mean 'grade_school'"):
         task_named("grade_scool:data")
 

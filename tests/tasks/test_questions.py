@@ -82,7 +82,9 @@ def test_answers_are_compared_as_numbers_or_as_texts(written, gold, reply, verdi
 
 
 def test_a_scorer_of_ones_own_replaces_the_comparison(written):
+    own = pz.task_named(f"jsonl:{written(*ROWS)}").limits
     task = pz.task_named(f"jsonl:{written(*ROWS)}", lambda problem, transcript: len(transcript.answer) / 10)
+    assert (len(own), task.limits) == (2, ()), "the limits are those of the scorer that was replaced"
     problem = task.problem("train", 0)
     assert task.score(problem, pz.Transcript.of(problem.prompt) + pz.Span(pz.Author.MODEL, "abc")).reward == 0.3
     assert not task.trusted

@@ -109,8 +109,8 @@ JUDGED = (
     "A function is judged by plain data: what it returns is copied, and what it does to its arguments is not seen.",
     f"All tests of a program together have {LIMITS.seconds:g} s; a right one that is slower earns nothing.",
     "Tests are few, so a wrong program can pass them.",
-    "The data set is public and old: a pretrained model may have met its problems and their solutions.",
 )
+OLD = "The data set is public and old: a pretrained model may have met its problems and their solutions."
 
 
 def coding_task(name: str, read: Callable[[str], Sequence[Problem]], limits: tuple[str, ...]) -> Task:
@@ -139,7 +139,8 @@ def coding_task(name: str, read: Callable[[str], Sequence[Problem]], limits: tup
         demonstration=demonstration,
         mistakes=mistakes,
         audit=scorer_of(other, turned=True),
-        limits=(*limits, *JUDGED, *first.not_protected),
+        limits=(*limits, *JUDGED, OLD, *first.not_protected),
+        scorer_limits=(*JUDGED, *first.not_protected),
     )
 
 

@@ -172,4 +172,5 @@ def programs(where: str) -> Task:
         mistakes=whole_mistakes,
         audit=scorer_of(Sandlocked(LIMITS, 1), turned=True),
         limits=(*JUDGED, *first.not_protected),
+        scorer_limits=(*JUDGED, *first.not_protected),
     )

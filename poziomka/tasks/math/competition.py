@@ -262,8 +262,8 @@ def demonstration(problem: Problem) -> tuple[str, str]:
     return str(problem.facts["solution"]), problem.answer
 
 
-LIMITS = (
-    "Public data sets are old: a pretrained model may have met their problems, the test split included.",
+LIMITS = ("Public data sets are old: a pretrained model may have met their problems, the test split included.",)
+SCORER_LIMITS = (
     "Answers are judged strictly: an equation written another way, or a set where a list is asked for, earns nothing.",
     "Whether an answer is as simple as was asked for is judged only for plain numbers and for products of sums.",
 )
@@ -311,5 +311,6 @@ def competition(where: str) -> Task:
         demonstration=demonstration if solved else None,
         mistakes=lambda problem: {what: boxed(wrong) for what, wrong in mistakes_of(gold_of(problem.answer)).items()},
         audit=audit,
-        limits=LIMITS,
+        limits=LIMITS + SCORER_LIMITS,
+        scorer_limits=SCORER_LIMITS,
     )

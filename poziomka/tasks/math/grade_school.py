@@ -80,6 +80,8 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 LIMITS = (
     "The data set is public and old: a pretrained model may have met its problems, the test split included.",
     "Solutions shown in the warm start were written by people for the training split; the method did not find them.",
+)
+SCORER_LIMITS = (
     "A number in words, or one among others outside a box, earns nothing, so accuracy includes keeping to the form.",
     "Beside the number only common words and words of the question may stand; units are not compared.",
 )
@@ -126,6 +128,7 @@ def grade_school(where: str) -> Task:
         size=size,
         trusted=True,
         demonstration=demonstration,
-        limits=LIMITS,
+        limits=LIMITS + SCORER_LIMITS,
+        scorer_limits=SCORER_LIMITS,
         splits=splits_in(folder),
     )
