@@ -250,6 +250,11 @@ def seed_in(recipe: Recipe, stage: Stage) -> int:
     return recipe.seed if first.name == stage.name else seed_of("stage", recipe.seed, stage.name)
 
 
+def thinks(chat: ChatFormat) -> bool:
+    """Returns whether a chat format opens a thought before each reply, or knows the tags <think> and </think>."""
+    return not isinstance(chat, TemplateFormat) or chat.opens_thought or chat.marks_thoughts
+
+
 def sampler_of(recipe: Recipe, built: Built, policy: str = "initial") -> LocalSampler:
     """Returns a local sampler with the model's present weights and the recipe's context, in tokens, as its limit.
 

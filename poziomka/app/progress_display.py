@@ -116,7 +116,8 @@ class Watcher:
             self.pace[stage].append(seconds)
             self._say(self._line(stage))
         elif stage == "evaluate":
-            self.points.append((float(line["evaluate/accuracy"]), float(line["evaluate/thinking_tokens"])))
+            spent = line.get("evaluate/thinking_tokens", line.get("evaluate/tokens"))
+            self.points.append((float(line["evaluate/accuracy"]), float(spent)))
             accuracy, tokens = self.points[-1]
             split = self.recipe.evaluate.split
             self._say(f"step {self.step}: {split} accuracy {accuracy:.2f}, {tokens:.1f} {self._spent}", due=True)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from poziomka.app.build import Built, adapt, build, demand_problems, learner_of, sampler_of, settled, taught
+from poziomka.app.build import Built, adapt, build, demand_problems, learner_of, sampler_of, settled, taught, thinks
 from poziomka.app.forgetting import record_knowledge
 from poziomka.app.inputs import demand_same_inputs
 from poziomka.app.interrupt import interruptible
@@ -74,7 +74,7 @@ class Training:
         self.taught = found.task
         self.watcher.notes = run.notes
         self.progress = self._restored()
-        self.progress.base = built.base
+        self.progress.base, self.progress.thinks = built.base, thinks(self.chat)
         for note in (*built.notes, *found.notes):
             run.note(note)
         if built.scripted:

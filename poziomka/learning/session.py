@@ -27,6 +27,10 @@ from poziomka.runs.run import Run
 
 OPTIMIZER = "optimizer.safetensors"
 MOST_UNSAVED = 600.0  # seconds of training between two checkpoints, at most, where steps are slow
+UNTHOUGHT = {  # metrics of thinking tokens, and their names for all tokens of a model that does not think
+    "length/thinking": "length/mean",
+    "evaluate/thinking_tokens": "evaluate/tokens",
+}
 TAKEN = "taken"  # name of the tensor with the number of optimizer steps
 UNFIT = (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError, SafetensorError)
 
@@ -85,6 +89,7 @@ class TrainingSession:
             the highest score is kept beside the newest.
         again: shell command, or instruction to the user, that resumes this run.
         base: folder or name of the base model, if adapters are trained; else "".
+        thinks: whether the model may think; if not, no metric of thoughts is logged.
         stop: set to True to save and stop after the current step.
         monitors: additional monitors, which reinforcement learning runs after its standard ones.
         alarms: monitor of reward hacking; None until one is set, at the latest by `watch_over`.
@@ -109,6 +114,7 @@ class TrainingSession:
         self.extra: dict[str, Callable[[], Mapping[str, Any]]] = {}
         self._measured: tuple[int, float | None] = (0, None)
         self.stop = False
+        self.thinks = True
         self.alarms: RewardHacking | None = None
         self.monitors: list[Monitor] = []
         self.base = ""
@@ -179,7 +185,7 @@ class TrainingSession:
 
     def log(self, stage: str, metrics: Mapping[str, float]) -> None:
         """Writes a line of metrics for this step, with the cumulative totals, and calls the listener."""
-        line = dict(metrics) | self.spent
+        line = dict(metrics if self.thinks else without_thoughts(metrics)) | self.spent
         for name, value in metrics.items():
             if name.startswith("time/"):
                 phase = f"{stage}: {name.removeprefix('time/').removesuffix('_seconds')}"
@@ -237,6 +243,17 @@ def watch_over(progress: TrainingSession, task: Task, settings: AlarmSettings, s
             progress.alarms.restore(saved.state["alarms"])
         progress.extra["alarms"] = progress.alarms.state
     return progress.alarms
+
+
+def without_thoughts(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Returns the metrics of a model that does not think, without those of thoughts.
+
+    What counts as thinking tokens are all its tokens: "length/thinking" becomes "length/mean", if that is missing, and
+    "evaluate/thinking_tokens" becomes "evaluate/tokens". The shares of thoughts, "thinking/…", are left out.
+    """
+    renamed = {UNTHOUGHT[name]: value for name, value in metrics.items() if name in UNTHOUGHT}
+    others = {name: value for name, value in metrics.items() if name not in UNTHOUGHT}
+    return {name: value for name, value in (renamed | others).items() if not name.startswith("thinking/")}
 
 
 class Clock:

@@ -281,7 +281,8 @@ def _learning(lines: Sequence[Table]) -> Iterator[Point]:
         mean, low, high = (line.get(f"evaluate/accuracy{end}") for end in ("", "_low", "_high"))
         accuracy = estimate({"mean": mean, "low": low, "high": high})
         if flops is not None and accuracy is not None:
-            yield Point(flops, accuracy, int(line.get("step", 0)), finite(line.get("evaluate/thinking_tokens")))
+            tokens = line.get("evaluate/thinking_tokens", line.get("evaluate/tokens"))
+            yield Point(flops, accuracy, int(line.get("step", 0)), finite(tokens))
 
 
 def _forced(lines: Sequence[Table]) -> Estimate | None:

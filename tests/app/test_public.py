@@ -115,6 +115,9 @@ def test_a_model_learns_from_a_reward_of_ones_own_in_a_few_lines(checkpoint, tmp
     run = pz.train(task, model, tmp_path / "run", steps=2, learning_rate=1e-3, **LITTLE)
     assert run.report.exists()
     assert len([line for line in run.run.metrics() if line["stage"] == "rl"]) == 2
+    names = {name for line in run.run.metrics() for name in line}
+    assert {"length/mean", "evaluate/tokens"} <= names
+    assert not [name for name in names if "thinking" in name], "the model does not think"
     after = model.weights.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before), "training has weights of its own"
     trained = run.model()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from poziomka.app.build import dated, load, recipe_in
+from poziomka.app.build import dated, load, recipe_in, thinks
 from poziomka.app.memory_allocator import keep_freed_memory
 from poziomka.app.settings.recipe import Recipe
 from poziomka.app.tool_formats import suited
@@ -69,11 +69,6 @@ class Subject:
         return self.sampler.address.url if isinstance(self.sampler, RemoteSampler) else None
 
 
-def thinks(chat: ChatFormat) -> bool:
-    """Returns whether a chat format opens a thought before each reply, or knows the tags <think> and </think>."""
-    return not isinstance(chat, TemplateFormat) or chat.opens_thought or chat.marks_thoughts
-
-
 def subject_of(given: Namespace) -> Subject:
     """Loads the model and the task of an evaluation.
 
@@ -93,8 +88,8 @@ def subject_of(given: Namespace) -> Subject:
         return _of_run(folder, given)
     if given.task is None:
         message = (
-            f"there is no run in {folder}: give the folder of one, or the task of another model with --task; "
-            "`poziomka runs` and `poziomka tasks` list them"
+            f"give --task, the problems that the model answers, or the folder of a run: there is no run in {folder}; "
+            "`poziomka tasks` and `poziomka runs` list them"
         )
         raise RunError(message)
     task = _task(given.task, given.split)

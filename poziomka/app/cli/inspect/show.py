@@ -234,7 +234,8 @@ class Viewer:
         table = Table("step", "reward", "pass rate", spent, "", title=title, box=None, title_justify="left")
         for number, name in enumerate(self.names):
             line = lines.get(int(name.removeprefix("step-")), {}) if name.startswith("step-") else {}
-            reward, rate, length = (finite(line.get(n)) for n in ("reward/mean", "reward/pass_rate", "length/thinking"))
+            reward, rate = (finite(line.get(n)) for n in ("reward/mean", "reward/pass_rate"))
+            length = finite(line.get("length/thinking", line.get("length/mean")))  # all tokens, without thoughts
             if not line:
                 reward, rate, length = self._measured(number)
             table.add_row(
