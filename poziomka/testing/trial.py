@@ -270,4 +270,4 @@ async def _same_again(record: Record, case: Case, first: Score, transcript: Tran
 async def _earns_nothing(record: Record, case: Case, kind: str, what: str, transcript: Transcript) -> None:
     score = await record.score(case, kind, what, transcript)
     if earns(score):
-        record.breaks("earns", what, f"{what} ({case.where}) earns nothing: received {spelled(score)}")
+        record.breaks("earns", what, f"{what} ({case.where}) must earn nothing: was scored {spelled(score)}")

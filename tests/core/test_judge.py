@@ -261,4 +261,4 @@ def test_the_trial_tries_a_judge():
         for script in (careful, gullible)
     )
     assert careful_one.broken == ()
-    assert "earns nothing: received correct with reward 1.0 (the judge: yes)" in gullible_one.broken[0]
+    assert "must earn nothing: was scored correct with reward 1.0 (the judge: yes)" in gullible_one.broken[0]
