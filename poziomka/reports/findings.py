@@ -71,10 +71,12 @@ def headline(reading: Reading) -> str:
         return f"{sentence[:1].upper()}{sentence[1:]}."
     if len(reading.learning) > 1:
         first, last = reading.learning[0], reading.learning[-1]
-        return (
-            f"Reinforcement learning took validation accuracy from {interval(first.accuracy)} to "
-            f"{interval(last.accuracy)} with {scaled(last.x, 'FLOPs')}{_overlap(first.accuracy, last.accuracy)}."
+        went = (
+            "Reinforcement learning took validation accuracy",
+            "Reinforcement learning did not change validation accuracy",
         )
+        moved = _moved(*went, first.accuracy, last.accuracy)
+        return f"{moved} with {scaled(last.x, 'FLOPs')}{_overlap(first.accuracy, last.accuracy)}."
     return "This run's folder holds no comparison yet: nothing was evaluated both before and after training."
 
 
@@ -94,12 +96,27 @@ def _compared(reading: Reading, before: Sequence[Point], after: Sequence[Point])
             return [*said, "it always thinks, so that making it think changes nothing"]
     same = [point for point in before if point.label == after[-1].label]
     if same:
-        free = "free to answer at once, it went" if said else "reinforcement learning took test accuracy"
-        said.append(
-            f"{free} from {interval(same[0].accuracy)} to {interval(after[-1].accuracy)}"
-            f"{reading.at(after[-1].label)}{_overlap(same[0].accuracy, after[-1].accuracy)}"
-        )
+        old, new, label = same[0].accuracy, after[-1].accuracy, after[-1].label
+        paired = estimate(reading.gains.get("free")) if budget == label else None
+        chance = _overlap(old, new) if paired is None else _paired(paired)
+        went = "reinforcement learning took test accuracy", "reinforcement learning did not change test accuracy"
+        free = "free to answer at once, it went", "free to answer at once, its accuracy did not change"
+        said.append(f"{_moved(*(free if said else went), old, new)}{reading.at(label)}{chance}")
     return said
+
+
+def _moved(moved: str, unchanged: str, before: Estimate, after: Estimate) -> str:
+    """Returns "MOVED from … to …" for an accuracy before and after training, or "UNCHANGED: …" if they are equal."""
+    if before.mean == after.mean:
+        return f"{unchanged}: {interval(after)}"
+    return f"{moved} from {interval(before)} to {interval(after)}"
+
+
+def _paired(gain: Estimate) -> str:
+    """Returns a gain that was paired by problem, and whether it may be chance; "" for a gain of 0."""
+    if gain.mean == 0:
+        return ""
+    return f", paired by problem {points(gain)}" + ", which may be chance" * (gain.low <= 0 <= gain.high)
 
 
 def _thought(reading: Reading, after: Sequence[Point]) -> list[str]:
@@ -128,7 +145,7 @@ def _by_budget(points: Sequence[Point]) -> list[Point]:
 
 def _overlap(a: Estimate, b: Estimate) -> str:
     apart = a.high < b.low or b.high < a.low
-    return "" if apart else " (the intervals overlap: this may be chance)"
+    return "" if apart or a.mean == b.mean else " (the intervals overlap: this may be chance)"
 
 
 def references(reading: Reading) -> str:

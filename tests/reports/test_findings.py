@@ -5,6 +5,7 @@ import pytest
 from poziomka.core.rollouts.evaluation import Estimate
 from poziomka.reports.findings import failures, forgetting, gate, headline, points
 from poziomka.reports.reading import Curve, Point, Reading
+from poziomka.reports.words import MINUS
 
 
 def said(text):
@@ -41,6 +42,32 @@ def test_a_model_that_does_not_think_has_no_thinking_budget(tmp_path):
         assert ("71 %" in sentence, "thinking" in sentence) == (True, False)
     thinks = headline(Reading(tmp_path, {"model": {"load": "smollm2", "thinks": True}}, LINES, curves=ends))
     assert "at a budget of 64 thinking tokens" in thinks
+
+
+PLAIN = {"model": {"load": "smollm2", "thinks": False}}  # a model that does not think
+
+
+def test_an_accuracy_that_did_not_change_is_not_a_gain(tmp_path):
+    ends = [curve("warm start", 0.4), curve("trained", 0.4)]
+    sentence = said(headline(Reading(tmp_path, PLAIN, LINES, curves=ends)))
+    assert sentence == "Reinforcement learning did not change test accuracy: 40 % (38–42 %)."
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        ({"mean": 0.03, "low": 0.01, "high": 0.05}, ", paired by problem +3 points (+1 to +5)."),
+        ({"mean": 0.03, "low": -0.01, "high": 0.07}, f"+3 points ({MINUS}1 to +7), which may be chance."),
+        (None, " (the intervals overlap: this may be chance)."),
+    ],
+)
+def test_a_change_is_judged_by_its_paired_gain_if_that_was_measured(tmp_path, gain, words):
+    ends, gains = [curve("warm start", 0.4), curve("trained", 0.43)], {"budget": 64, "free": gain}
+    sentence = said(headline(Reading(tmp_path, PLAIN, LINES, curves=ends, gains=gains)))
+    assert sentence.startswith("Reinforcement learning took test accuracy from 40 % (38–42 %) to 43 % (41–45 %)")
+    assert sentence.endswith(words)
+    elsewhere = headline(Reading(tmp_path, PLAIN, LINES, curves=ends, gains=gains | {"budget": 8}))
+    assert "intervals overlap" in elsewhere, "the gain is of another budget"
 
 
 @pytest.mark.fault("D1")
