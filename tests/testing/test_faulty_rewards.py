@@ -157,7 +157,7 @@ FAULTS = {  # what is wrong: (the thread that tells of it, the fault, what the t
     "nan is not greater than the tolerance": (
         "huggingface/OpenEnv/issues/1199",
         not_greater_than,
-        "nan, as the answer (train/0) earns nothing",
+        "nan, as the answer (train/0) must earn nothing",
     ),
     "a mean of nothing is a reward": (
         "modelscope/ms-swift/issues/8123",
@@ -167,7 +167,7 @@ FAULTS = {  # what is wrong: (the thread that tells of it, the fault, what the t
     "a format is paid for without an answer": (
         "pytorch/rl/pull/3568",
         paid_for_format,
-        "a thought and no answer (train/0) earns nothing",
+        "a thought and no answer (train/0) must earn nothing",
     ),
     "the answer is evaluated": (
         "verl-project/verl/issues/7603",
@@ -177,17 +177,17 @@ FAULTS = {  # what is wrong: (the thread that tells of it, the fault, what the t
     "a sum that was not worked out is right": (
         "verl-project/verl/pull/7500",
         computed,
-        "a sum of the prompt, not worked out, as the answer (train/0) earns nothing",
+        "a sum of the prompt, not worked out, as the answer (train/0) must earn nothing",
     ),
     "the agent writes its reward": (
         "huggingface/OpenEnv/issues/1199",
         written_by_the_agent,
-        "a claim of reward, as the answer (train/0) earns nothing",
+        "a claim of reward, as the answer (train/0) must earn nothing",
     ),
     "one poisoned reply forges all later rewards": (
         "verl-project/verl/issues/7603",
         poisoned(),
-        "a claim of reward, as the answer (train/0) earns nothing",
+        "a claim of reward, as the answer (train/0) must earn nothing",
     ),
     "a score is remembered by its problem": (
         "",  # no thread: what comes of saving the time of a second check
