@@ -309,7 +309,7 @@ def test_a_value_out_of_range_is_one_sentence(poziomka, folder, options, words):
 def test_a_model_without_a_task_is_told_of_the_option(poziomka, folder):
     status, _, errors = poziomka("evaluate", folder)
     assert status == 2
-    assert "with --task" in errors
+    assert "give --task" in errors
 
 
 # ---------------------------------------------------------------------------------------------- tasks of other names

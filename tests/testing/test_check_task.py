@@ -113,8 +113,8 @@ FAULTS = {
     "5000 digits, as the answer (train/0), the scorer raised ValueError": judged(
         lambda problem, reply: Score.wrong("x") if reply.endswith("9999") and int(reply.split()[-1]) == 0 else None
     ),
-    "an empty reply (train/0) earns nothing": right_if(lambda problem, reply: not reply),
-    "an echo of the prompt, as the answer (train/0) earns nothing": right_if(
+    "an empty reply (train/0) must earn nothing": right_if(lambda problem, reply: not reply),
+    "an echo of the prompt, as the answer (train/0) must earn nothing": right_if(
         lambda problem, reply: reply.endswith("?")
     ),
     "the answer in the thought only": right_if(lambda problem, reply: problem.answer in reply.split()[-2:]),
@@ -128,7 +128,7 @@ FAULTS = {
     "a thought that the prompt opened": replace(SUMS, scorer=model_words_only),
     "several answers, the right one last": right_if(last_number),
     "several answers, the right one first": right_if(first_number),
-    "nan, as the answer (train/0) earns nothing": right_if(lambda problem, reply: reply.endswith("nan")),
+    "nan, as the answer (train/0) must earn nothing": right_if(lambda problem, reply: reply.endswith("nan")),
     "has no reward": judged(lambda problem, reply: Score(None, Verdict.WRONG) if not reply else None),
 }
 

@@ -115,7 +115,7 @@ FAULTS = {  # what is wrong: (the thread that tells of it, the fault, what the t
     "the last 300 characters are read": (
         "verl-project/verl/pull/7274",
         clipped,
-        "a long thought that never closes (train/0) earns nothing",
+        "a long thought that never closes (train/0) must earn nothing",
     ),
     "an alarm that only the main thread can set": (
         "verl-project/verl/issues/3407",
@@ -130,7 +130,7 @@ FAULTS = {  # what is wrong: (the thread that tells of it, the fault, what the t
     "a check that took too long is right": (
         "hpma-bits/hawarma/issues/20",
         deadline(1),
-        "5000 digits, as the answer (train/0) earns nothing",
+        "5000 digits, as the answer (train/0) must earn nothing",
     ),
     "a pool that waits for what was given up": (
         "areal-project/AReaL/pull/1426",
@@ -145,7 +145,7 @@ FAULTS = {  # what is wrong: (the thread that tells of it, the fault, what the t
     "credit for a part of the answer by its length": (
         "open-thought/reasoning-gym/pull/265",
         shared_length,
-        "every candidate listed (train/0) earns nothing",
+        "every candidate listed (train/0) must earn nothing",
     ),
     "the answer is somewhere in what was answered": (
         "PrimeIntellect-ai/verifiers/pull/763",
@@ -155,32 +155,32 @@ FAULTS = {  # what is wrong: (the thread that tells of it, the fault, what the t
     "a list of all classes is right": (
         "Liuziyu77/Visual-RFT/issues/79",
         contained,
-        "a choice between two (train/0) earns nothing",
+        "a choice between two (train/0) must earn nothing",
     ),
     "an empty answer is part of every answer": (
         "Liuziyu77/Visual-RFT/issues/176",
         contained_either_way,
-        "an empty answer, as the answer (train/0) earns nothing",
+        "an empty answer, as the answer (train/0) must earn nothing",
     ),
     "without a box the whole reply is the answer": (
         "PrimeIntellect-ai/verifiers/pull/1028",
         last_box_or_everything,
-        "the answer in the thought only (train/0) earns nothing",
+        "the answer in the thought only (train/0) must earn nothing",
     ),
     "of several boxes the last one counts": (
         "huggingface/open-r1/pull/55",
         last_box_or_everything,
-        "several boxes, the right one last (train/0) earns nothing",
+        "several boxes, the right one last (train/0) must earn nothing",
     ),
     "the first number of the reply, its thought included": (
         "StarsfieldAI/R1-V/issues/38",
         first_number_anywhere,
-        "the answer in the thought only (train/0) earns nothing",
+        "the answer in the thought only (train/0) must earn nothing",
     ),
     "the last number, whatever stands around it": (
         "jsboige/CoursIA/issues/13614",
         last_number,
-        "several answers, the right one last (train/0) earns nothing",
+        "several answers, the right one last (train/0) must earn nothing",
     ),
     "a regular expression that no answer of several lines matches": (
         "unslothai/unsloth/issues/1761",
@@ -195,7 +195,7 @@ FAULTS = {  # what is wrong: (the thread that tells of it, the fault, what the t
     "what looks alike is folded": (
         "UKGovernmentBEIS/inspect_ai/issues/897",
         folded,
-        "full-width digits (train/0) earns nothing",
+        "full-width digits (train/0) must earn nothing",
     ),
 }
 FORMS = {"the last 300 characters are read": "#### {}"} | dict.fromkeys(
