@@ -134,3 +134,20 @@ def test_bfloat16_learns_through_products_as_fp32_does():
     assert found == pytest.approx(wanted, rel=1e-2)
     for one, other in zip(each, rough, strict=True):
         assert float((one - other.float()).norm()) < 0.05 * float(one.norm()) + 1e-4
+
+
+def test_a_gradient_repeats_bit_for_bit_with_several_threads():
+    """PyTorch's own sums over a prefix's readers differ in about every run here, with two threads in float32."""
+    torch.manual_seed(0)
+    model = Transformer(TransformerSettings(width=64, layers=2, heads=4, key_heads=2), 50)
+    words = torch.randint(0, 50, (32, 30)).tolist()
+    batch = Batch.share(family(list(range(40)), words), 8192)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        _, first = gradients(model, batch, 8192)
+        for _ in range(4):
+            _, again = gradients(model, batch, 8192)
+            assert all(map(torch.equal, first, again))
+    finally:
+        torch.set_num_threads(threads)

@@ -4,6 +4,7 @@ import copy
 import os
 import warnings
 from array import array
+from contextlib import nullcontext
 from functools import lru_cache
 
 import pytest
@@ -156,6 +157,27 @@ def test_gathering_sums_what_came_from_one_place():
     found.backward(grad)
     wanted = torch.zeros(5, 2, 8).index_add_(0, places.flatten()[entries], grad.flatten(0, 1)[entries].float())
     compare(x.grad, wanted)
+
+
+@pytest.mark.parametrize("built", [pytest.param(True, marks=NEEDED), False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_gathering_sums_in_the_same_order_whatever_the_threads(dtype, built):
+    torch.manual_seed(0)
+    places = torch.randint(0, 50, (32, 150))  # PyTorch's own sums of float32 differ in each of twenty runs here
+    entries, ends = places.flatten().argsort(stable=True), torch.bincount(places.flatten(), minlength=60).cumsum(0)
+    x, grad = torch.randn(60, 3, 64, dtype=dtype, requires_grad=True), torch.randn(32, 150, 3, 64, dtype=dtype)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        wanted = torch.zeros(60, 3, 64, dtype=dtype).index_put_((places,), grad, accumulate=True)
+        for count in (1, 2, 2, 2, 2):
+            torch.set_num_threads(count)
+            with nullcontext() if built else kernels.plain():
+                (found,) = torch.autograd.grad(kernels.gather(x, places, entries, ends), x, grad)
+            if dtype is not torch.bfloat16 or not built:  # the kernel rounds bfloat16 once
+                assert torch.equal(found, wanted)
+    finally:
+        torch.set_num_threads(threads)
 
 
 SHAPES = {

@@ -243,7 +243,10 @@ class _Soften(torch.autograd.Function):
 
 
 def gather(x: Tensor, places: Tensor, entries: Tensor, ends: Tensor) -> Tensor:
-    """Returns x[places]; the backward pass sums the gradients of each position of x in fp32.
+    """Returns x[places] of a tensor on a CPU; the backward pass sums each position's gradients in a fixed order.
+
+    PyTorch's own backward pass of x[places] adds fp32 gradients atomically, in an order that differs between runs where
+    there are several threads. The kernel also sums bfloat16 in fp32.
 
     Args:
         x: [N, H, C].
@@ -260,7 +263,7 @@ def gather(x: Tensor, places: Tensor, entries: Tensor, ends: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """Autograd function of `gather`, whose backward pass sums the gradients with a C++ kernel."""
+    """Autograd function of `gather`."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, places: Tensor, entries: Tensor, ends: Tensor) -> Tensor:
@@ -273,10 +276,13 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradient of x, and None for the other arguments."""
         entries, ends = ctx.saved_tensors
-        out = torch.empty((len(ends), *grad.shape[2:]), dtype=grad.dtype)
-        torch.ops.poziomka.gather_back.default(
-            grad.contiguous().flatten(0, 1).flatten(1), entries, ends, out.flatten(1)
-        )
+        rows, shape = grad.contiguous().flatten(0, 1).flatten(1), (len(ends), *grad.shape[2:])
+        if there(grad) and grad.dtype in (torch.bfloat16, torch.float32):
+            out = torch.empty(shape, dtype=grad.dtype)
+            torch.ops.poziomka.gather_back.default(rows, entries, ends, out.flatten(1))
+        else:
+            counts = torch.diff(ends, prepend=ends.new_zeros(1))
+            out = torch.segment_reduce(rows[entries], "sum", lengths=counts, initial=0.0).view(shape)
         return out, None, None, None
 
 

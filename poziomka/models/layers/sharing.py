@@ -37,7 +37,7 @@ class Texts(NamedTuple):
 
     def take(self, x: Tensor) -> Tensor:
         """Returns keys or values x [N, K, C] of all batch positions, gathered for each text: [S, L, K, C]."""
-        return kernels.gather(x, self.reads, self.entries, self.ends) if kernels.on(x) else x[self.reads]
+        return kernels.gather(x, self.reads, self.entries, self.ends) if x.is_cpu else x[self.reads]
 
 
 class Sharing(NamedTuple):

@@ -160,26 +160,33 @@ void soften_back(Tensor weights, double scale, Tensor grad) {
   });
 }
 
-// out[n] = the sum of rows entries[ends[n - 1]] ... entries[ends[n] - 1] of x [M, W], in fp32.
-void gather_back(Tensor x, Tensor entries, Tensor ends, Tensor out) {
+// out[n] = the sum of rows entries[ends[n - 1]] ... entries[ends[n] - 1] of x [M, W], in this order and in fp32.
+template <class T>
+void sum_rows(const Tensor& x, const Tensor& entries, const Tensor& ends, const Tensor& out) {
   const int64_t rows = out.size(0), width = out.size(1);
-  const bf16* from = data<bf16>(x);
+  const T* from = data<T>(x);
   const int64_t *which = data<int64_t>(entries), *stop = data<int64_t>(ends);
-  bf16* to = data<bf16>(out);
+  T* to = data<T>(out);
   over(rows, width, [=](int64_t begin, int64_t end) {
     std::vector<float> kept(width);
     float* sum = kept.data();
     for (int64_t n = begin; n < end; ++n) {
       for (int64_t i = 0; i < width; ++i) sum[i] = 0.0f;
       for (int64_t at = n ? stop[n - 1] : 0; at < stop[n]; ++at) {
-        const bf16* row = from + which[at] * width;
+        const T* row = from + which[at] * width;
 #pragma omp simd
         for (int64_t i = 0; i < width; ++i) sum[i] += up(row[i]);
       }
 #pragma omp simd
-      for (int64_t i = 0; i < width; ++i) to[n * width + i] = down(sum[i]);
+      for (int64_t i = 0; i < width; ++i) to[n * width + i] = rounded<T>(sum[i]);
     }
   });
+}
+
+// sum_rows of bfloat16 or of fp32.
+void gather_back(Tensor x, Tensor entries, Tensor ends, Tensor out) {
+  if (x.element_size() == sizeof(float)) sum_rows<float>(x, entries, ends, out);
+  else sum_rows<bf16>(x, entries, ends, out);
 }
 
 // sum += x, all [N].

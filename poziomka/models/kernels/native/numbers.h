@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -21,6 +22,14 @@ inline bf16 down(float x) {  // to the nearest, ties to even; what is not a numb
   const uint32_t bits = std::bit_cast<uint32_t>(x);
   const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   return static_cast<bf16>(x != x ? 0x7fc0u : rounded);
+}
+
+inline float up(float x) { return x; }
+
+template <class T>
+T rounded(float x) {  // to what is stored: bfloat16 or fp32
+  if constexpr (std::is_same_v<T, bf16>) return down(x);
+  else return x;
 }
 
 inline float exponential(float x) {  // relative error below 2e-7 (Cephes' polynomial)
