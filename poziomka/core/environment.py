@@ -54,6 +54,21 @@ class Reply:
                 raise EnvironmentFailure(message)
 
 
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """How a conversation is summarised, and goes on from the summary (see `poziomka.thinking.Compaction`).
+
+    Attributes:
+        ask: text of the user's message that asks for a summary; "" if the model's next turn is the summary.
+        restart: called as restart(prompt, summary, turns); returns the prompt from which the conversation goes on.
+            `prompt` is the one that the conversation began with, and `turns` the text of the last turns, which may be
+            repeated word for word ("" for none).
+    """
+
+    ask: str
+    restart: Callable[[Transcript, str, str], Transcript]
+
+
 @runtime_checkable
 class Session(Protocol):
     """Interface of a session: one conversation with a model about one problem.
@@ -64,6 +79,8 @@ class Session(Protocol):
 
     A session may define `unfinished(transcript) -> bool`: whether the last stop string is part of unfinished output,
     for example of a string literal inside a tool call. The model then continues without a reply.
+
+    A session may have an attribute `handover` of type Handover: how a conversation with it is summarised.
     """
 
     async def reply(self, transcript: Transcript) -> Reply | None:

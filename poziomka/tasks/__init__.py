@@ -26,6 +26,7 @@ from poziomka.tasks.questions import file_of, hub, jsonl
 from poziomka.tasks.toy.arithmetic import gcd, letters, products, small_sums, sums
 from poziomka.tasks.toy.countdown import countdown
 from poziomka.tasks.toy.exact_change import exact_change
+from poziomka.tasks.toy.file_trail import file_trail
 from poziomka.tasks.toy.large_numbers import large_numbers, large_numbers_in_words
 from poziomka.tasks.toy.recurrence import recurrence
 from poziomka.tasks.toy.string_splitting import string_splitting
@@ -52,6 +53,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "letters": letters,
     "gcd": gcd,
     "exact_change": exact_change,
+    "file_trail": file_trail,
     "large_numbers": large_numbers,
     "large_numbers_in_words": large_numbers_in_words,
     "synthesis": synthesis,
