@@ -23,6 +23,8 @@ class Branch:
         trainable: whether the policy may be trained on it.
         reward: reward, from -1 to 1, that replaces the scorer's; set by a strategy, for example from the
             outcome of a game. None if the scorer's reward is used.
+        judged_as: index of the branch whose score this one has, because it is a part of that branch: a conversation
+            that was sampled in parts. None if it is scored itself.
     """
 
     transcript: Transcript
@@ -32,6 +34,7 @@ class Branch:
     role: str = "model"
     trainable: bool = True
     reward: float | None = None
+    judged_as: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +87,17 @@ class Cost:
 
     @classmethod
     def of(cls, branches: "Sequence[Branch]") -> "Cost":
-        """Returns the cost of branches that were sampled concurrently, without judges."""
+        """Returns the cost of branches that were sampled concurrently, without judges.
+
+        A branch of which others are parts was not sampled itself: its tokens are theirs.
+        """
+        wholes = {branch.judged_as for branch in branches}
+        branches = [branch for index, branch in enumerate(branches) if index not in wholes]
         heads = [tuple(branch.transcript.tokens[: _head(branch.transcript)]) for branch in branches]
         sampled = read = latency = 0
         for branch in branches:
             transcript = branch.transcript
-            start = branch.fork_at if branch.parent is not None else _head(transcript)
+            start = max(_head(transcript), branch.fork_at if branch.parent is not None else 0)
             sampled += transcript.cost - _written(transcript, branch.fork_at)
             read += transcript.by(Author.MODEL)[start:].count(False)
             latency = max(latency, transcript.cost)

@@ -28,7 +28,7 @@ class Attempt:
             follows from the branches.
 
     Raises:
-        ValueError: there is no branch, `answer` is out of range, or a branch comes before its parent.
+        ValueError: there is no branch, `answer` or `judged_as` is out of range, or a branch comes before its parent.
     """
 
     branches: tuple[Branch, ...]
@@ -45,7 +45,7 @@ class Attempt:
         """Checks the indices of branches.
 
         Raises:
-            ValueError: there is no branch, `answer` is out of range, or a branch comes before its parent.
+            ValueError: there is no branch, an index is out of range, or a branch comes before its parent.
         """
         if not 0 <= self.answer < len(self.branches):
             message = f"an attempt answers with one of its {len(self.branches)} branches: received index {self.answer}"
@@ -55,6 +55,12 @@ class Attempt:
                 message = (
                     f"branch {index} has parent {branch.parent}: a parent comes before the branches forked from it"
                 )
+                raise ValueError(message)
+            whole = branch.judged_as
+            if whole is None:
+                continue
+            if not 0 <= whole < len(self.branches) or self.branches[whole].judged_as is not None:
+                message = f"branch {index} is judged as branch {whole}: name a branch that is judged itself"
                 raise ValueError(message)
 
     @classmethod

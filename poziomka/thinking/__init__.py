@@ -1,7 +1,7 @@
 """Strategies at test time, sequential, parallel and nested, the judges they choose by, and Thinker, a sampler of one.
 
 Names by purpose; each is imported when it is used:
-    sequential   Budget, Continue, Revise; feedback: ScorerFeedback, EnvironmentFeedback, SelfCritique
+    sequential   Budget, Continue, Compaction, Revise; feedback: ScorerFeedback, EnvironmentFeedback, SelfCritique
     parallel     Majority, BestOf, AdaptiveConsistency, SelfAggregation
     judges       Judge, Judgement; ExactJudge, Logprobs, SelfCertainty
     by text      strategy_of, parts_of
@@ -15,6 +15,7 @@ _PLACES = {  # name → module of this package that defines it
     "AdaptiveConsistency": "parallel",
     "BestOf": "parallel",
     "Budget": "budget",
+    "Compaction": "compaction",
     "Continue": "budget",
     "EnvironmentFeedback": "revise",
     "ExactJudge": "judges.confidence",

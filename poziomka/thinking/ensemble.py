@@ -148,8 +148,9 @@ class Ensemble:
         """Appends the branches and the cost of an attempt."""
         start = len(self.branches)
         for branch in attempt.branches:
-            parent = None if branch.parent is None else branch.parent + start
-            self.branches.append(replace(branch, parent=parent, role=role if branch.role == REPLY else branch.role))
+            parent, whole = (None if index is None else index + start for index in (branch.parent, branch.judged_as))
+            role_of = role if branch.role == REPLY else branch.role
+            self.branches.append(replace(branch, parent=parent, judged_as=whole, role=role_of))
         own, cost = Cost.of(attempt.branches), attempt.cost
         beyond = Cost(sampled=cost.sampled - own.sampled, read=cost.read - own.read, judged=cost.judged)
         self._beyond += beyond

@@ -22,6 +22,7 @@ from poziomka.core.transcript import Transcript
 from poziomka.thinking.aggregate import SelfAggregation
 from poziomka.thinking.agreement import AgreementVotes
 from poziomka.thinking.budget import Budget, Continue
+from poziomka.thinking.compaction import Compaction
 from poziomka.thinking.judges.confidence import ExactJudge, Logprobs, SelfCertainty
 from poziomka.thinking.judges.judge import Judge
 from poziomka.thinking.majority import Majority, Reader
@@ -59,6 +60,12 @@ STRATEGIES: dict[str, Row] = {
     "budget": Row(Budget, "most", "at most this many thinking tokens", ("cap",), {"max": "most", "min": "least"}),
     "continue": Row(
         Continue, "times", 'a "</think>" is replaced by " Wait"', ("wait", "extend", "budget_forcing", "s1")
+    ),
+    "compaction": Row(
+        Compaction,
+        "limit",
+        "a conversation that is summarised, and goes on from the summary, whenever it has this many tokens",
+        ("compact", "summarise", "summarize"),
     ),
     "revise": Row(Revise, "revisions", "further replies, each of which sees the last", ("revision", "sequential")),
     "refine": Row(

@@ -149,12 +149,19 @@ class Collector:
             failure = Score.failed(Verdict.ERROR, attempt.failure)
             branches = [replace(branch, score=branch.score or failure) for branch in attempt.branches]
         else:
-            branches = await asyncio.gather(*(self._scored(branch, problem) for branch in attempt.branches))
+            branches = await self._all_scored(attempt.branches, problem)
         spans = (span for branch in branches for span in branch.transcript)
         policy = next((span.policy for span in spans if span.author is Author.MODEL), None)
         aside = any(branch.transcript.tried for branch in branches)  # journals do not store those tokens
         spent = attempt.cost if aside else attempt.spent
         return Rollout(rollout, problem, tuple(branches), policy, attempt.answer, spent)
+
+    async def _all_scored(self, branches: Sequence[Branch], problem: Problem) -> list[Branch]:
+        """Returns the branches with scores; a part of another branch has the score of that one."""
+        own = [branch for branch in branches if branch.judged_as is None]
+        scores = iter(await asyncio.gather(*(self._scored(branch, problem) for branch in own)))
+        found = [next(scores) if branch.judged_as is None else branch for branch in branches]
+        return [each if each.judged_as is None else replace(each, score=found[each.judged_as].score) for each in found]
 
     async def _scored(self, branch: Branch, problem: Problem) -> Branch:
         """Returns a branch with a score: the score that the strategy set, or else the scorer's.

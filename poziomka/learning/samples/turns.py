@@ -32,9 +32,16 @@ def void(transcript: Transcript) -> bool:
 def without_void(groups: Sequence[Sequence[Rollout | Line]], advantages: Advantages) -> Advantages:
     """Returns the advantages with None for attempts with a void turn; all other advantages are unchanged."""
     return [
-        [None if void(rollout.transcript) else value for rollout, value in zip(group, values, strict=True)]
+        [None if void(_whole(attempt)) else value for attempt, value in zip(group, values, strict=True)]
         for group, values in zip(groups, advantages, strict=True)
     ]
+
+
+def _whole(attempt: Rollout | Line) -> Transcript:
+    """Returns the transcript of an attempt; for a part of a conversation, that of the whole conversation."""
+    if isinstance(attempt, Line) and attempt.branch.judged_as is not None:
+        return attempt.rollout.branches[attempt.branch.judged_as].transcript
+    return attempt.transcript
 
 
 def describe_tools(groups: Sequence[Group]) -> dict[str, float]:

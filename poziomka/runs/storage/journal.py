@@ -155,6 +155,7 @@ def _schema(pa: Any, metadata: dict[str, str]) -> Any:
         "parent": count,
         "fork_at": count,
         "trainable": pa.bool_(),
+        "judged_as": count,
         "strategy_reward": pa.float64(),
         "reward": pa.float64(),
         "verdict": text,
@@ -255,6 +256,7 @@ def _branch_row(branch: Branch, rollout: str, advantages: Sequence[float] | None
         "parent": branch.parent,
         "fork_at": branch.fork_at,
         "trainable": branch.trainable,
+        "judged_as": branch.judged_as,
         "strategy_reward": branch.reward,
         "reward": score and score.reward,
         "verdict": score and score.verdict.value,
@@ -354,7 +356,7 @@ def _branch(row: Mapping[str, Any], seconds: Iterator[float]) -> Branch:
     )
     transcript = Transcript(spans, row["tokenizer"], tried)
     forked = row["parent"], row["fork_at"], row["role"], row["trainable"]
-    return Branch(transcript, score, *forked, row.get("strategy_reward"))
+    return Branch(transcript, score, *forked, row.get("strategy_reward"), row.get("judged_as"))
 
 
 def _demand_texts(*texts: object) -> None:

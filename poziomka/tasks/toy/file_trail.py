@@ -176,7 +176,7 @@ def audit(problem: Problem, transcript: Transcript) -> Score:
 
 
 def mistakes(problem: Problem) -> Mapping[str, str]:
-    """Returns wrong answers, keyed by the fault: an entry is left out, booked twice or to the other account, …"""
+    """Returns wrong answers, keyed by the fault: an entry is left out, for example, or booked twice."""
     *before, (first, second) = balances(problem)
     (_, account, amount), *_ = entries_of(problem)
     undone = booked(first, second, account, MODULUS - amount)

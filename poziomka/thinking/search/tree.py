@@ -324,6 +324,8 @@ def _recorded(node: Node, parent: int | None, fork_at: int, here: int) -> list[B
             forked = replace(branch, parent=parent, fork_at=fork_at)
         else:
             forked = replace(branch, parent=here, fork_at=node.start)
+        if branch.judged_as is not None:
+            forked = replace(forked, judged_as=branch.judged_as + here)
         found.append(_scored(forked, node) if number == node.rest.answer or node.rest.failure else forked)
     return found
 
@@ -341,7 +343,8 @@ def _scored(branch: Branch, node: Node) -> Branch:
 def _sampled(attempt: Attempt, before: Transcript) -> int:
     """Returns the number of tokens that an attempt sampled after the transcript `before`, beside branches included."""
     count = max(attempt.cost.sampled - Cost.of(attempt.branches).sampled, 0)
-    for branch in attempt.branches:
+    wholes = {branch.judged_as for branch in attempt.branches}  # sampled in parts, which are branches too
+    for branch in (each for index, each in enumerate(attempt.branches) if index not in wholes):
         shared = before.cost if branch.parent is None else sum(branch.transcript.by(Author.MODEL)[: branch.fork_at])
         count += max(branch.transcript.cost - shared, 0)
     return count
