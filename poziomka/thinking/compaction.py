@@ -47,10 +47,10 @@ class Compaction(Strategy):
     conversation is also the last branch, which answers, and which is not trained; the others are parts of it: they have
     its score, and are trained. Without a summary, the attempt is that of `SingleReply`.
 
-    A summary that is empty or does not end within `summary` tokens is the model's mistake: it ends the attempt with
-    reward 0, the verdict UNPARSED and the reason. An attempt whose new prompt leaves no room below `limit`, or whose
-    session fails, has a failure, with the branches so far. `max_tokens` bounds the tokens of all turns and summaries
-    together; a thinking budget holds in each branch.
+    A summary that is empty, does not end within `summary` tokens, or leaves no room below `limit` is the model's
+    mistake: it ends the attempt with reward 0, the verdict UNPARSED and the reason. An attempt whose session fails, or
+    whose first prompt leaves no room, has a failure, with the branches so far. `max_tokens` bounds the tokens of all
+    turns and summaries together; a thinking budget holds in each branch.
 
     Attributes:
         limit: tokens of a transcript, prompt included, after the model's turn, from which it is summarised after the
@@ -149,8 +149,10 @@ class _Work:
     async def _turn(self) -> bool:
         """Samples one turn; returns whether the session replies to it.
 
+        It does not if the prompt of a new part leaves no room below the limit, which is then the score's reason.
+
         Raises:
-            TranscriptError: the prompt of a new part leaves no room below the limit.
+            TranscriptError: even the prompt without a summary leaves no room.
         """
         fresh = len(self.part.spans) == self.began
         self.part, self.left, waits = await speak(self.sampler, self.session, self.part, self._params())
@@ -159,9 +161,19 @@ class _Work:
             self.began = len(self.part.spans) - len(_last(self.part))
             read, limit = length_of(replace(self.part, spans=self.part.spans[: self.began])), self.settings.limit
             if read >= limit:
-                message = f"a prompt with its summary has {read} tokens, and the limit is {limit}: raise the limit"
-                raise TranscriptError(message)
+                self._demand_room()
+                self.score = Score.unparsed(f"a prompt with its summary has {read} tokens, of a limit of {limit}")
+                return False
         return waits
+
+    def _demand_room(self) -> None:
+        """Raises TranscriptError if the prompt of the attempt, without a summary, leaves no room below the limit."""
+        first, limit = self.parts[0], self.settings.limit
+        written = next(number for number, span in enumerate(first) if span.author is Author.MODEL)
+        read = length_of(replace(first, spans=first.spans[:written]))
+        if read >= limit:
+            message = f"a conversation whose prompt has {read} tokens cannot be cut at {limit}: raise the limit"
+            raise TranscriptError(message)
 
     async def _replied(self) -> bool:
         """Adds the session's reply, which reads the whole conversation; returns whether the conversation is over."""

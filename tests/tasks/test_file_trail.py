@@ -22,7 +22,7 @@ from poziomka.tasks.toy.file_trail import (
 from poziomka.testing import ScriptedSampler, check_environment, check_task
 
 TRAIL = "f12,a,5 f40,b,3 f7,a,9"
-PROBLEM = pz.Problem(" 7 0 f12", "5 3", task="file_trail", key="k", facts={"trail": TRAIL}, level=3)
+PROBLEM = pz.Problem(" 7 0 f12", "1 3", task="file_trail", key="k", facts={"trail": TRAIL}, level=3)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_the_optimal_policy_is_right_with_one_turn_a_file_and_as_many_tokens_as_
 
 
 def test_a_demonstration_is_the_optimal_policy():
-    assert demonstration(PROBLEM) == ("7 0 f12 open 12 0 f40 open 12 3 f7 open", "5 3")
+    assert demonstration(PROBLEM) == ("7 0 f12 open 2 0 f40 open 2 3 f7 open", "1 3")
 
 
 def test_a_trail_visits_each_file_once_and_its_prompt_names_the_first(task):
@@ -114,14 +114,14 @@ def test_scorer_and_audit_agree_on_right_answers_and_mistakes(task):
 
 def test_each_mistake_is_the_one_that_it_names():
     assert mistakes(PROBLEM) == {
-        "one balance only": "5",
-        "a third number": "5 3 0",
-        "the first entry is left out": "0 3",
-        "the first entry is booked twice": "10 3",
-        "the first entry is booked to the other account": "0 8",
-        "the last entry is left out": "12 3",
+        "one balance only": "1",
+        "a third number": "1 3 0",
+        "the first entry is left out": "6 3",
+        "the first entry is booked twice": "6 3",
+        "the first entry is booked to the other account": "6 8",
+        "the last entry is left out": "2 3",
         "the balances of the prompt": "7 0",
-        "the balances exchanged": "3 5",
-        "a balance that is not reduced modulo 16": "21 3",
-        "a balance one more": "5 4",
+        "the balances exchanged": "3 1",
+        "a balance that is not reduced modulo 10": "11 3",
+        "a balance one more": "1 4",
     }

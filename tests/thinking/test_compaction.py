@@ -192,7 +192,12 @@ class Case:
     script: tuple[str, ...]
     why: str
     session: object = None
+    limit: int = 4
     branches: int = 1
+
+
+def appended(prompt, summary, turns):
+    return prompt + Span(Author.USER, f" {summary}")
 
 
 def raising(prompt, summary, turns):
@@ -206,17 +211,14 @@ CASES = {
     ),
     "a handover of another type": Case((), "of type Handover", session=Counting("x")),
     "a prompt longer than the limit": Case(
-        (" one go", " two go", " done"),
-        "raise the limit",
-        session=Counting(Handover("", lambda prompt, summary, turns: Transcript.of([pz.Message("user", " x" * 9)]))),
-        branches=3,
+        (" one go", " two go", " done"), "raise the limit", Counting(Handover("", appended)), limit=2, branches=3
     ),
 }
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_conversation_that_cannot_go_on_is_a_recorded_failure(case):
-    rollout = rollout_of(list(case.script) or [" x"], Compaction(limit=4), a_task(case.session))
+    rollout = rollout_of(list(case.script) or [" x"], Compaction(case.limit), a_task(case.session))
     assert {branch.score.verdict for branch in rollout.branches} == {Verdict.ERROR}
     assert rollout.score.reward is None
     assert case.why in rollout.score.why
@@ -232,6 +234,13 @@ def test_a_summary_that_cannot_be_used_is_a_mistake_of_the_model(said, why, turn
     assert {branch.score.reward for branch in rollout.branches} == {0}
     assert why in rollout.score.why
     assert f"after {turns} turns" in rollout.score.why
+
+
+def test_a_summary_that_leaves_no_room_is_a_mistake_of_the_model():
+    rollout = rollout_of([" one go", " a b c d e go", " done"], Compaction(limit=4))
+    assert rollout.score.verdict is Verdict.UNPARSED
+    assert "5 tokens, of a limit of 4" in rollout.score.why
+    assert len(rollout.branches) == 3
 
 
 def test_a_session_that_fails_later_is_recorded_with_the_parts_so_far_and_their_cost():
@@ -313,7 +322,7 @@ def calls(problem, transcript):
 
 @dataclass(frozen=True)
 class Nodding:
-    handover: Handover = Handover("", with_text)  # noqa: RUF009 it is frozen
+    handover: Handover = Handover("", lambda prompt, summary, turns: prompt)  # noqa: RUF009 it is frozen
 
     async def reply(self, transcript):
         return Reply(Span(Author.ENVIRONMENT, " b"), done=len(transcript.heard) == 3)
@@ -351,7 +360,7 @@ def test_the_unchanged_loop_trains_through_it(tmp_path):
         )
         advantages = run.journal("step-000001").advantages
     made = [fmean(len(rollout.transcript.heard) for rollout in rollouts) for rollouts in (first, last)]
-    assert made[1] > made[0] + 1
+    assert made[1] > made[0] + 0.5
     parts = [(rollout, index) for rollout in first for index, branch in enumerate(rollout.branches) if branch.trainable]
     assert any(index for _, index in parts)  # some attempts were summarised
     assert all(f"{rollout.id}#{len(rollout.branches) - 1}" not in advantages for rollout in first if rollout.spent)

@@ -1,9 +1,9 @@
-"""File trail: follow a chain of 1 to 64 small files with a tool, and keep two balances modulo 16 up to date.
+"""File trail: follow a chain of 1 to 64 small files with a tool, and keep two balances modulo 10 up to date.
 
 The prompt has two balances and the name of a file. The model writes the balances and the file that it opens; the
 environment replies with an entry, an account and an amount, and with the name of the next file, or "end":
 
-    7 0 f12 <think> 7 0 f12 open a +5 f40 12 0 f40 open b +3 f7 12 3 f7 open a +9 end </think> 5 3
+    7 0 f12 <think> 7 0 f12 open a +5 f40 2 0 f40 open b +3 f7 2 3 f7 open a +9 end </think> 1 3
 
 The level is the number of files, and so the number of tool turns. Each turn needs only the turn before it, so a model
 that knows short trails knows every step of long ones. What grows with the level is the transcript, and the number of
@@ -25,7 +25,7 @@ from poziomka.core.task import Task
 from poziomka.core.transcript import Author, Message, Span, Transcript
 
 NAME = "file_trail"
-MODULUS = 16
+MODULUS = 10
 FILES = 80  # names; a trail visits each of its files once
 LONGEST = 64  # files of the longest trail
 HELD_OUT = 8  # of this many openings, one belongs to the test split and one to the validation split
@@ -69,7 +69,7 @@ def balances(problem: Problem) -> Iterator[tuple[int, int]]:
 
 
 def booked(first: int, second: int, account: str, amount: int) -> tuple[int, int]:
-    """Returns the balances of a and b after an entry, modulo 16."""
+    """Returns the balances of a and b after an entry, modulo 10."""
     if account == ACCOUNTS[0]:
         return (first + amount) % MODULUS, second
     return first, (second + amount) % MODULUS
@@ -188,7 +188,7 @@ def mistakes(problem: Problem) -> Mapping[str, str]:
         "the last entry is left out": before[-1],
         "the balances of the prompt": before[0],
         "the balances exchanged": (second, first),
-        "a balance that is not reduced modulo 16": (first + MODULUS, second),
+        "a balance that is not reduced modulo 10": (first + MODULUS, second),
         "a balance one more": (first, (second + 1) % MODULUS),
     }
     right = {"one balance only": f"{first}", "a third number": f"{first} {second} 0"}
@@ -199,7 +199,7 @@ def optimal_turn(heard: Sequence[str], first: int, second: int, file: str) -> st
     """Returns the next words of the optimal policy: a turn that opens a file, or the end of the thought and the answer.
 
     The policy opens each file of the trail once, and books each entry; no policy is right with fewer turns, except by
-    a guess (1 in 256).
+    a guess (1 in 100).
 
     Args:
         heard: the environment's replies so far, oldest first.
