@@ -3,9 +3,8 @@
     .venv/bin/poziomka train recipes/file_trail/recipe.toml --run runs/file_trail
     .venv/bin/python recipes/file_trail/horizon.py --run runs/file_trail
 
-A cell is one model (the warm start, or the trained one), one strategy and one number of turns, on 200 held-out trails,
-one attempt each at temperature 1. Cells that were finished before are not computed again. About ten minutes of one CPU
-core.
+A cell is one strategy at one number of turns, on 200 held-out trails, one attempt each at temperature 1. Cells that
+were finished before are not computed again. A few minutes of one CPU core.
 
 The horizon is the number of turns at which half of the attempts succeed, by a logistic regression of success on the
 logarithm of the number of turns (the form of METR's time horizon, arXiv 2503.14499, with turns in place of minutes);
@@ -43,7 +42,6 @@ LEVELS = (1, 2, 4, 8, 16, 32, 64)
 LONGEST_TRAINED = 8
 LIMIT = 48  # tokens of a transcript that is summarised; a trail of 8 files has 64
 STRATEGIES: dict[str, Strategy] = {"no compaction": SINGLE_REPLY, "compaction": Compaction(LIMIT)}
-MODELS = {"warm start": "sft", "trained": "rl"}
 RESAMPLES = 1000
 Cell = dict[str, Any]
 
@@ -75,9 +73,7 @@ def measured(model: Path, strategy: Strategy, level: int, problems: int) -> Cell
         "tokens": found.tokens,
         "read": sum(group[0].cost.read for group in groups) / problems,
         "parts": sum(max(1, len(group[0].branches) - 1) for group in groups) / problems,
-        "longest transcript": max(
-            len(branch.transcript) for group in groups for branch in group[0].branches if branch.trainable
-        ),
+        "longest": max(len(branch.transcript) for group in groups for branch in group[0].branches if branch.trainable),
     }
 
 
@@ -96,7 +92,7 @@ def logistic(turns: np.ndarray, corrects: np.ndarray) -> tuple[float, float]:
     return float(weights[0]), float(weights[1])
 
 
-def horizon(cells: dict[int, Cell], seed: int) -> Estimate:
+def horizon(cells: dict[int, Cell], strategy: str) -> Estimate:
     """Returns the number of turns at which half of the attempts succeed, with its bootstrap interval over trails."""
 
     def at(draw: Sequence[np.ndarray]) -> float:
@@ -105,7 +101,7 @@ def horizon(cells: dict[int, Cell], seed: int) -> Estimate:
         return min(2.0 ** min(-intercept / slope, 20.0), 1e6) if slope < 0 else math.inf
 
     values = [np.array(cell["corrects"]) for cell in cells.values()]
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(seed_of("horizon", strategy) % 2**32)
     draws = [at([row[random.integers(0, len(row), len(row))] for row in values]) for _ in range(RESAMPLES)]
     low, high = np.quantile(draws, [0.025, 0.975])
     return Estimate(at(values), float(low), float(high))
@@ -121,57 +117,65 @@ def per_turn(cell: Cell, level: int) -> float:
     return right / (right + sum(count < level for count in cell["right turns"]))
 
 
-def table(results: dict[str, dict[str, dict[int, Cell]]]) -> str:
+def table(results: dict[str, dict[int, Cell]]) -> str:
     """Returns the table that the README shows."""
-    levels = next(iter(next(iter(results.values())).values()))
-    rows = [["", *(f"{level} turns" for level in levels), "50 % horizon, turns"]]
-    for model, strategies in results.items():
-        for strategy, cells in strategies.items():
-            half = horizon(cells, seed_of("horizon", model, strategy) % 2**32)
-            accuracies = [str(proportion([[value] for value in cell["corrects"]])) for cell in cells.values()]
-            rows.append([f"{model}, {strategy}", *accuracies, f"{half.mean:.0f} [{half.low:.0f}, {half.high:.0f}]"])
-        trained = strategies["no compaction"][LONGEST_TRAINED]
-        chance = per_turn(trained, LONGEST_TRAINED)
-        expected = f"{math.log(0.5) / math.log(chance):.0f}" if chance < 1 else "none"
-        rows.append([f"{model}, if every turn failed as in trails of 8", *(f"{chance**level:.2f}" for level in levels)])
-        rows[-1].append(expected)
-    rows.append(["a guess of both balances", *["0.00"] * len(levels), ""])
-    for strategy in STRATEGIES:
-        cells = results["trained"][strategy].values()
-        rows.append([f"trained, {strategy}: tokens sampled", *(f"{cell['tokens']:.0f}" for cell in cells), ""])
-        rows.append([f"trained, {strategy}: longest transcript", *(str(c["longest transcript"]) for c in cells), ""])
-        rows.append([f"trained, {strategy}: median of right turns", *(_median(cell) for cell in cells), ""])
+    rows = [["", *(f"{level} turns" for level in LEVELS), "50 % horizon, turns"]]
+    for strategy, cells in results.items():
+        half = horizon(cells, strategy)
+        rows.append([strategy, *(str(accuracy(cell)) for cell in cells.values()), f"{half.mean:.0f}"])
+        rows[-1][-1] += f" [{half.low:.0f}, {half.high:.0f}]"
+    chance = per_turn(results["no compaction"][LONGEST_TRAINED], LONGEST_TRAINED)
+    half = f"{math.log(0.5) / math.log(chance):.0f}" if chance < 1 else "none"
+    rows.append(["if every turn failed as in trails of 8", *(f"{chance**level:.2f}" for level in LEVELS), half])
+    rows.append(["a guess of both balances", *["0.01"] * len(LEVELS), ""])
+    for strategy, cells in results.items():
+        rows.append(
+            [f"{strategy}: median of right turns", *(f"{median(c['right turns']):.0f}" for c in cells.values()), ""]
+        )
+        rows.append([f"{strategy}: tokens sampled", *(f"{cell['tokens']:.0f}" for cell in cells.values()), ""])
+        rows.append([f"{strategy}: tokens of the longest transcript", *(f"{c['longest']}" for c in cells.values()), ""])
     head, *body = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([head, "|---" * len(rows[0]) + "|", *body]) + "\n"
 
 
-def _median(cell: Cell) -> str:
-    return f"{median(cell['right turns']):.0f}"
+def accuracy(cell: Cell) -> Estimate:
+    """Returns the share of right attempts, with its 95 % interval."""
+    return proportion([[value] for value in cell["corrects"]])
 
 
-def draw(results: dict[str, dict[str, dict[int, Cell]]], folder: Path) -> None:
+def draw(results: dict[str, dict[int, Cell]], folder: Path) -> None:
     """Writes horizon.png and horizon.svg: success against the number of turns, with 95 % intervals."""
     with mpl.rc_context({name: mpl.rcParamsDefault[name] for name in STYLE if name in mpl.rcParamsDefault} | STYLE):
-        figure = Figure((11, 4.2), layout="constrained")
-        for axes, (model, strategies) in zip(figure.subplots(1, 2, sharey=True), results.items(), strict=True):
-            for colour, (strategy, cells) in zip(COLOURS.values(), strategies.items(), strict=False):
-                shown = [proportion([[value] for value in cell["corrects"]]) for cell in cells.values()]
-                means = [one.mean for one in shown]
-                axes.plot(list(cells), means, color=colour, marker="o", label=strategy)
-                axes.fill_between(
-                    list(cells), [one.low for one in shown], [one.high for one in shown], color=colour, alpha=0.15
-                )
-            axes.axvline(LONGEST_TRAINED, color="0.6", linewidth=0.8, linestyle=":")
-            axes.text(LONGEST_TRAINED, 1.01, " longest in training", color="0.4", fontsize=8)
-            axes.axhline(0.5, color="0.8", linewidth=0.8)
-            axes.set_xscale("log", base=2)
-            axes.set_xticks(LEVELS, [str(level) for level in LEVELS])
-            axes.set(title=model, xlabel="tool turns of the trail", ylim=(-0.02, 1.08))
-            axes.legend(loc="lower left", labelcolor="linecolor", frameon=False)
-        figure.axes[0].set_ylabel("share of trails with the right balances")
+        figure = Figure((6.6, 4.2), layout="constrained")
+        axes = figure.subplots()
+        for colour, (strategy, cells) in zip(COLOURS.values(), results.items(), strict=False):
+            shown = [accuracy(cell) for cell in cells.values()]
+            axes.plot(LEVELS, [one.mean for one in shown], color=colour, marker="o", label=strategy)
+            lows, highs = ([getattr(one, end) for one in shown] for end in ("low", "high"))
+            axes.fill_between(LEVELS, lows, highs, color=colour, alpha=0.15, linewidth=0)
+        axes.axvline(LONGEST_TRAINED, color="0.6", linewidth=0.8, linestyle=":")
+        axes.text(LONGEST_TRAINED, 1.02, " longest in training", color="0.4", fontsize=8)
+        axes.axhline(0.5, color="0.8", linewidth=0.8)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(LEVELS, [str(level) for level in LEVELS])
+        axes.set(
+            xlabel="tool turns of the trail", ylabel="share of trails with both balances right", ylim=(-0.02, 1.08)
+        )
+        axes.legend(loc="lower left", labelcolor="linecolor", frameon=False)
         folder.mkdir(exist_ok=True)
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
             figure.savefig(folder / f"horizon.{kind}", dpi=DOTS, metadata=metadata)
+
+
+def kept(strategy: str, cells: dict[int, Cell]) -> dict[str, Any]:
+    """Returns what results.json has of a strategy; rights and counts by trail are written as one text each."""
+    levels = {
+        str(level): cell
+        | {"accuracy": asdict(accuracy(cell))}
+        | {name: " ".join(f"{value:.0f}" for value in cell[name]) for name in ("corrects", "right turns")}
+        for level, cell in cells.items()
+    }
+    return {"horizon": asdict(horizon(cells, strategy)), "levels": levels}
 
 
 def main() -> None:
@@ -182,33 +186,19 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=200, help="trails in a cell")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    results: dict[str, dict[str, dict[int, Cell]]] = {}
-    for model, stage in MODELS.items():
+    results: dict[str, dict[int, Cell]] = {strategy: {} for strategy in STRATEGIES}
+    for level in LEVELS:
         for strategy, make in STRATEGIES.items():
-            for level in LEVELS:
-                known = arguments.run / "horizon" / f"{stage}-{strategy.replace(' ', '-')}-{level}.json"
-                if not known.exists():
-                    known.parent.mkdir(exist_ok=True)
-                    cell = measured(arguments.run / "models" / stage, make, level, arguments.problems)
-                    known.write_text(json.dumps(cell))
-                    print(model, strategy, level, sum(cell["corrects"]) / len(cell["corrects"]), flush=True)
-                results.setdefault(model, {}).setdefault(strategy, {})[level] = json.loads(known.read_text())
-    kept = {
-        model: {
-            strategy: {
-                "horizon": asdict(horizon(cells, seed_of("horizon", model, strategy) % 2**32)),
-                "levels": {
-                    str(level): cell
-                    | {"accuracy": asdict(proportion([[value] for value in cell["corrects"]]))}
-                    | {name: "".join(f"{value:.0f}," for value in cell[name]) for name in ("corrects", "right turns")}
-                    for level, cell in cells.items()
-                },
-            }
-            for strategy, cells in strategies.items()
-        }
-        for model, strategies in results.items()
-    }
-    (arguments.out / "results.json").write_text(json.dumps({"schema_version": 1, "models": kept}, indent=1) + "\n")
+            known = arguments.run / "horizon" / f"{strategy.replace(' ', '-')}-{level}-{arguments.problems}.json"
+            if not known.exists():
+                known.parent.mkdir(exist_ok=True)
+                cell = measured(arguments.run / "models" / "sft", make, level, arguments.problems)
+                known.write_text(json.dumps(cell))
+                print(strategy, level, accuracy(cell), flush=True)
+            results[strategy][level] = json.loads(known.read_text())
+    figures = {"schema_version": 1, "problems": arguments.problems, "limit": LIMIT}
+    figures |= {"strategies": {name: kept(name, cells) for name, cells in results.items()}}
+    (arguments.out / "results.json").write_text(json.dumps(figures, indent=1) + "\n")
     (arguments.out / "table.md").write_text(table(results))
     draw(results, arguments.out / "figures")
     print(table(results))

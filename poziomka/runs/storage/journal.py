@@ -264,15 +264,16 @@ def _branch_row(branch: Branch, rollout: str, advantages: Sequence[float] | None
         "parsed_answer": score and _text(score.answer),
         "parts": score and _json(score.parts, f"the reward's parts of rollout {rollout}"),
         "tokenizer": transcript.tokenizer,
-        "spans": [_span_row(span) for span in transcript.spans],
+        "spans": [span_row(span) for span in transcript.spans],
         "tried": [
-            {"fork_at": tried.fork_at, "spans": [_span_row(span) for span in tried.spans]} for tried in transcript.tried
+            {"fork_at": tried.fork_at, "spans": [span_row(span) for span in tried.spans]} for tried in transcript.tried
         ],
         "advantages": None if advantages is None else [float(value) for value in advantages],
     }
 
 
-def _span_row(span: Span) -> dict[str, Any]:
+def span_row(span: Span) -> dict[str, Any]:
+    """Returns a span as plain values, without its seconds."""
     return {
         "author": span.author.value,
         "text": _text(span.text),
@@ -350,9 +351,9 @@ def _branch(row: Mapping[str, Any], seconds: Iterator[float]) -> Branch:
         parts = parse_json(row["parts"], "parts", RunError, strict=False)
         parts = {name: value for name, value in parts.items() if isinstance(value, int | float)}  # older ones had texts
         score = Score(row["reward"], Verdict(row["verdict"]), row["parsed_answer"], row["why"], parts)
-    spans = tuple(_span(span, seconds) for span in row["spans"])
+    spans = tuple(span_of(span, seconds) for span in row["spans"])
     tried = tuple(
-        Tried(each["fork_at"], tuple(_span(span, seconds) for span in each["spans"])) for each in row["tried"]
+        Tried(each["fork_at"], tuple(span_of(span, seconds) for span in each["spans"])) for each in row["tried"]
     )
     transcript = Transcript(spans, row["tokenizer"], tried)
     forked = row["parent"], row["fork_at"], row["role"], row["trainable"]
@@ -371,7 +372,8 @@ def _demand_texts(*texts: object) -> None:
             raise TypeError(message)
 
 
-def _span(row: Mapping[str, Any], seconds: Iterator[float]) -> Span:
+def span_of(row: Mapping[str, Any], seconds: Iterator[float]) -> Span:
+    """Returns the span of a row that `span_row` made; its seconds are the next ones."""
     _demand_texts(row["text"], row.get("feedback") or "")
     span = Span(Author(row["author"]), row["text"], stop=row["stop"] and Stop(row["stop"]), policy=row["policy"])
     tokens = None if row["tokens"] is None else compact(row["tokens"])

@@ -2,11 +2,12 @@
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 from poziomka.app.cli.evaluate.result import Result, drawn
-from poziomka.app.cli.evaluate.saving import demand_free, folder_for, save
+from poziomka.app.cli.evaluate.saving import demand_free, folder_for, save, turns_of
 from poziomka.app.cli.evaluate.subject import Subject, subject_of
 from poziomka.app.cli.shell.progress import doing
 from poziomka.core.errors import SettingsError
@@ -20,6 +21,7 @@ from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import SamplingParams
 from poziomka.core.strategy import Strategy
 from poziomka.reports.words import counted
+from poziomka.runs.storage.turns import RecordedSampler
 from poziomka.thinking.budget import shorter
 from poziomka.thinking.majority import Reader, last_words
 from poziomka.thinking.registry import AnswerOf, parts_of, reader_named, reads_logprobs, strategy_of
@@ -71,12 +73,18 @@ def evaluate(given: Namespace) -> tuple[Result, str]:
     if folder is not None:
         demand_free(folder, result, subject.task_name)
     bound = f", with at most {counted(plan.budgets[-1], 'thinking token')}" if plan.budgets else ""
-    with doing(f"answering {drawn(len(plan.problems), plan.samples, given.split)}{bound}") as say:
-        result = replace(result, found=found_at(subject, plan, say))
-    saved = ""
-    if folder is not None:
-        save(folder, result, subject.task_name)
-        saved = f"the rollouts are in {folder}: poziomka show {folder}"
+    log = None if folder is None or subject.task.environment is None else turns_of(folder, result, subject.task_name)
+    with log or nullcontext():
+        if log is not None:
+            subject = replace(subject, recorded=RecordedSampler(subject.sampler, log))
+        with doing(f"answering {drawn(len(plan.problems), plan.samples, given.split)}{bound}") as say:
+            result = replace(result, found=found_at(subject, plan, say))
+        saved = ""
+        if folder is not None:
+            save(folder, result, subject.task_name)
+            saved = f"the rollouts are in {folder}: poziomka show {folder}"
+        if log is not None:
+            log.delete()
     result.demand_judged()
     return result, saved
 
@@ -254,7 +262,7 @@ def collected(subject: Subject, plan: Plan, judge: Scoring, say: Say) -> list[Gr
     Raises:
         SettingsError: the strategy or the reader is unknown.
     """
-    collector = Collector(subject.sampler, judge, strategy_for(subject, plan, judge))
+    collector = Collector(subject.recorded or subject.sampler, judge, strategy_for(subject, plan, judge))
     found: dict[int, Group] = {}
     rights: list[float] = []
 

@@ -11,6 +11,7 @@ from poziomka.app.measure import ends, failed_checks
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.runs.recipe import EVALUATION
 from poziomka.runs.run import Run
+from poziomka.runs.storage.turns import TurnLog
 
 RESULTS = "evaluation"  # file of results/
 
@@ -59,6 +60,17 @@ def _name(result: Result) -> str:
 def demand_free(folder: Path, result: Result, task: str) -> None:
     """Raises RunError if `save` cannot write to `folder`: it is not a folder, or contains something else."""
     Run.demand_free(folder, recipe_of(result, task), dict)
+
+
+def turns_of(folder: Path, result: Result, task: str) -> TurnLog:
+    """Returns the open file of the turns of an evaluation under way, FOLDER.turns.jsonl beside its folder.
+
+    After a kill, the same evaluation continues from this file.
+
+    Raises:
+        RunError: the file belongs to an evaluation with other settings, is damaged, is in use, or cannot be written.
+    """
+    return TurnLog(folder.with_name(f"{folder.name}.turns.jsonl"), recipe_of(result, task))
 
 
 def save(folder: Path, result: Result, task: str) -> None:

@@ -11,7 +11,7 @@ from poziomka.app.settings.recipe import Recipe
 from poziomka.app.tool_formats import suited
 from poziomka.core.errors import ModelError, RunError, SettingsError, TaskError, nearest
 from poziomka.core.safety.untrusted import expanded
-from poziomka.core.sampler import SamplingParams
+from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.splits import SPLITS
 from poziomka.core.task import Task
 from poziomka.inference.local import LocalSampler
@@ -45,6 +45,7 @@ class Subject:
         samples: default number of attempts at each problem.
         budgets: default thinking budgets in tokens; () for none.
         notes: sentences for the user.
+        recorded: `sampler` with a file of the turns of attempts under way; None if they are not recorded.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Subject:
     samples: int = 1
     budgets: Sequence[int] = ()
     notes: tuple[str, ...] = ()
+    recorded: Sampler | None = None
 
     @property
     def thinks(self) -> bool:
