@@ -1,4 +1,4 @@
-"""Attempts of several turns with a tiny model, recorded in a file of turns, to kill: python attempts.py FILE STRATEGY N.
+"""Attempts of several turns with a tiny model, recorded in a file of turns: python attempts.py FILE STRATEGY N.
 
 When N lines are recorded, the environment prints "waiting" and never replies.
 """

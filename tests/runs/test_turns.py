@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,9 @@ from poziomka.core.sampler import SamplingParams
 from poziomka.core.transcript import Author, Span, Transcript
 from poziomka.runs.storage.turns import RecordedSampler, TurnLog
 from poziomka.testing import ScriptedSampler
-from tests.runs.attempts import rollouts_of
 
 ATTEMPTS = Path(__file__).with_name("attempts.py")
+rollouts_of = runpy.run_path(str(ATTEMPTS))["rollouts_of"]
 QUESTION = Transcript((Span(Author.USER, " q"),))
 RECIPE = {"seed": 1}
 
