@@ -3,15 +3,17 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
 from poziomka.core.environment import Session
 from poziomka.core.errors import EnvironmentFailure, TranscriptError
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Branch, Cost
 from poziomka.core.sampler import Sampler, SamplingParams
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import AnswerReader, Transcript
 
+T = TypeVar("T")
 OpenSession = Callable[[], Session]
 
 
@@ -123,3 +125,26 @@ class Strategy(ABC):
                 return Attempt.failed(prompt, str(error))
 
         return list(await asyncio.gather(*map(one, params)))
+
+
+def reading(part: T, read: AnswerReader | None) -> T:
+    """Returns a strategy, or a sampler that runs one, with `read` in place of every reader that was left open.
+
+    A strategy that votes has the field `read`, which is None if the votes of a task use the task's reader. Strategies
+    inside others are included. Frozen dataclasses are copied; any other object keeps its readers.
+
+    Args:
+        part: the strategy or sampler.
+        read: reader of the task that is attempted; None leaves every reader as it is.
+    """
+    if read is None or isinstance(part, type) or not is_dataclass(part) or not part.__dataclass_params__.frozen:
+        return part
+    changes: dict[str, Any] = {}
+    runs = isinstance(part, Strategy | Sampler)  # of a judge, whose replies answer another question, no sampler is read
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if field.name == "read" and value is None and isinstance(part, Strategy):
+            changes["read"] = read
+        elif (runs or not isinstance(value, Sampler)) and (found := reading(value, read)) is not value:
+            changes[field.name] = found
+    return replace(part, **changes) if changes else part

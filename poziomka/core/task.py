@@ -13,7 +13,7 @@ from poziomka.core.generator import GeneratedSource, Generator, is_generator
 from poziomka.core.problem import FAULT, Problem, Score
 from poziomka.core.safety.failures import failures_of
 from poziomka.core.splits import SPLITS, TEST, TRAIN, VALIDATION, Carving
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import AnswerReader, Transcript
 
 Source = Callable[[str, int, int | None], Problem]
 Scorer = Callable[[Problem, Transcript], Score | float]
@@ -47,6 +47,9 @@ class Task:
         audit: second scorer, implemented independently, with which monitors verify rewards. `audit=None`: monitors
             compare answers with the gold answer (`says_gold` in core/rollouts/cross_check.py).
         limits: sentences about what results on this task do not show; printed in every report.
+        read: called as read(transcript) by strategies that vote; returns the answer of a reply, None if it has none. It
+            must not use gold answers, and must return one text for replies with the same answer: sorted coins where
+            their order is free. `read=None`: the reader of the scorer, if it has one (see `reader`).
         scorer_limits: those of `limits` that are about the scorer; they go when another scorer replaces it.
         symbols: all white-space-separated symbols of prompts, thoughts and answers: the vocabulary of a model trained
             from scratch. () if no such model can be trained on the task.
@@ -75,6 +78,7 @@ class Task:
     kind: Callable[[Problem], str] | None = None
     references: Callable[[Problem, int], Mapping[str, Sequence[float]]] | None = None
     scorer_limits: tuple[str, ...] = ()
+    read: AnswerReader | None = None
 
     def __post_init__(self) -> None:
         """Checks the levels, and wraps a generator into a source.
@@ -91,6 +95,12 @@ class Task:
         if isinstance(self.source, GeneratedSource) and self.size is not None:
             message = f"the problems of a generator are counted: give task {self.name!r} no size"
             raise TaskError(message)
+
+    @property
+    def reader(self) -> AnswerReader | None:
+        """Reader of answers for votes: `read`, or the attribute `reader` of a scorer such as `exact`; None for none."""
+        found: AnswerReader | None = getattr(self.scorer, "reader", None)
+        return self.read or found
 
     @cached_property
     def _carving(self) -> Carving:

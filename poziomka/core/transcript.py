@@ -1,7 +1,7 @@
 """Transcripts: append-only sequences of spans, each with an author from which training masks are derived."""
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -237,6 +237,16 @@ class Transcript:
         """
         return split_thought(self.reply)[1] or ""
 
+    @property
+    def question(self) -> str:
+        """Text of the last message of the user before the model's first span; "" if there is none."""
+        asked = ""
+        for span in self.spans:
+            if span.author is Author.MODEL:
+                break
+            asked = span.text if span.author is Author.USER else asked
+        return asked
+
     @cached_property
     def heard(self) -> list[Span]:
         """ENVIRONMENT spans after the first MODEL span, oldest first; tool messages of the prompt are not included."""
@@ -290,6 +300,9 @@ class Transcript:
                 kept.append(replace(span, text="", tokens=span.tokens[:length], logprobs=logprobs, stop=Stop.LENGTH))
             length -= len(span)
         return Transcript(tuple(kept), self.tokenizer, tools=self.tools)
+
+
+AnswerReader = Callable[[Transcript], str | None]  # returns the answer of a reply, None if it has none
 
 
 def split_thought(reply: str) -> tuple[str, str | None]:

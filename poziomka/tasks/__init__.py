@@ -154,7 +154,7 @@ def task_named(name: str, scorer: Scorer | None = None) -> Task:
     if scorer is None:
         return task
     limits = tuple(limit for limit in task.limits if limit not in task.scorer_limits)
-    return replace(task, scorer=scorer, trusted=False, audit=None, limits=limits, scorer_limits=())
+    return replace(task, scorer=scorer, trusted=False, audit=None, limits=limits, scorer_limits=(), read=None)
 
 
 def _named(name: str) -> Task:

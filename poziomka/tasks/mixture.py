@@ -260,7 +260,7 @@ def mixture(parts: Sequence[Part], name: str = "mixture") -> Task:
     levels of the other parts. If a part has no levels, the mixture has none, and a problem's level is that of its part.
     The mixture is endless: the problems of a finite part are repeated. It has demonstrations and symbols if all parts
     have them, and is trusted if all parts are. Parts without an audit scorer are audited by comparing the answer with
-    the gold answer (`says_gold`).
+    the gold answer (`says_gold`). Votes use the reader of answers that all parts share, if there is one.
 
     Args:
         parts: tasks with weights, under different names.
@@ -303,6 +303,7 @@ def mixture(parts: Sequence[Part], name: str = "mixture") -> Task:
         demonstration=whole.asked(lambda task: task.demonstration, ("", "")) if shown else None,
         mistakes=whole.asked(lambda task: task.mistakes, {}),
         audit=judged_twice,
+        read=tasks[0].reader if all(task.reader == tasks[0].reader for task in tasks) else None,
         symbols=symbols if all(task.symbols for task in tasks) else (),
         limits=(*(f"{part.called}: {limit}" for part in parts for limit in part.task.limits), *LIMITS),
     )

@@ -154,6 +154,13 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     return Score.wrong(value[:400], f"{value[:80]} is not {problem.answer[:80]}")
 
 
+def read_reply(transcript: Transcript) -> str | None:
+    """Returns the only number of the answer after the thought, or else the whole answer or the contents of its box."""
+    question, said = transcript.question, transcript.answer
+    value = None if question in said else read_number(said, question)
+    return value or whole_answer(boxed(said) or said)
+
+
 def _task(name: str, rows: Sequence[dict[str, object]] | Mapping[str, Sequence[dict[str, object]]]) -> Task:
     shelf = Shelf(name, rows, "answer")
     return Task(
@@ -165,6 +172,7 @@ def _task(name: str, rows: Sequence[dict[str, object]] | Mapping[str, Sequence[d
         trusted=True,
         limits=LIMITS,
         scorer_limits=LIMITS,
+        read=read_reply,
     )
 
 

@@ -46,7 +46,8 @@ def with_tools(task: Task, toolbox: Toolbox, cost: float = 0.0) -> Task:
     price = f", at {cost:g} of a right answer's reward a call" if cost else ""
     told = f"The model may call {' and '.join(toolbox.tools)} while it thinks{price}."
     scorer = Delegate(lambda problem: (task.scorer, problem), priced)
-    return replace(task, scorer=scorer, environment=lambda _: toolbox, limits=(*task.limits, told))
+    limits = (*task.limits, told)
+    return replace(task, scorer=scorer, environment=lambda _: toolbox, limits=limits, read=task.reader)
 
 
 def demand_no_environment(task: Task) -> None:

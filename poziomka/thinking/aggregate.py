@@ -10,9 +10,9 @@ from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import AnswerReader, Transcript
 from poziomka.thinking.ensemble import Ensemble, Member, asked_with, written_out
-from poziomka.thinking.majority import Reader, answers_of, elected, last_words, votes_of
+from poziomka.thinking.majority import answers_of, elected, votes_of
 
 AGGREGATOR = "aggregator"  # role of the branches that merge earlier ones
 Ask = Callable[[Sequence[Transcript]], str]
@@ -43,7 +43,7 @@ class SelfAggregation(Strategy):
         subset: number of members that a new one merges, 1 to `population`; if fewer did not fail, all of them.
         rounds: number of rounds of merging, 0 or more; the paper's T counts the first population too.
         pick: member of the last population that answers: one with the most frequent answer, or a random one.
-        read: function that returns the answer of a reply for the vote; None for a reply without an answer.
+        read: reader of answers for the vote, as that of `Majority`.
         ask: function from the drawn replies to the text that is added to the prompt; a model with a small vocabulary
             needs one of its own.
         inner: strategy that makes all replies.
@@ -56,7 +56,7 @@ class SelfAggregation(Strategy):
     subset: int = 4
     rounds: int = 2
     pick: Pick = "majority"
-    read: Reader = last_words
+    read: AnswerReader | None = None
     ask: Ask = merge
     inner: Strategy = SINGLE_REPLY
 

@@ -9,9 +9,9 @@ from poziomka.core.problem import Problem
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import AnswerReader, Transcript
 from poziomka.thinking.ensemble import Ensemble
-from poziomka.thinking.majority import Reader, answers_of, elected, last_words, votes_of
+from poziomka.thinking.majority import answers_of, elected, votes_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class AgreementVotes(Strategy):
     Attributes:
         votes: total number of votes if 0, 1, 2, … of the first replies give the most frequent answer; 0 means that none
             has an answer. There are as many first replies as the last index. A total of at most that number stops.
-        read: function that returns the answer of a reply; None for a reply without an answer, which has no vote.
+        read: reader of answers for the vote, as that of `Majority`.
         inner: strategy that makes the replies.
 
     Raises:
@@ -33,7 +33,7 @@ class AgreementVotes(Strategy):
     """
 
     votes: tuple[int, ...]
-    read: Reader = last_words
+    read: AnswerReader | None = None
     inner: Strategy = SINGLE_REPLY
 
     def __post_init__(self) -> None:

@@ -2,21 +2,21 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.problem import Problem
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
+from poziomka.core.rollouts.votes import elect
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import AnswerReader, Transcript
 from poziomka.thinking.ensemble import Ensemble, Member, requests
 from poziomka.thinking.judges.judge import Judge
 
 ROUNDING = 1e-9  # of a share times a number, which may exceed an integer by a rounding error
-Reader = Callable[[Transcript], str | None]
 Reward = Literal["scorer", "vote", "agreement"]
 
 
@@ -42,6 +42,8 @@ class Majority(Strategy):
     Attributes:
         votes: number of replies per attempt, 1 or more.
         read: function that returns the answer of a reply; None for a reply without an answer, which has no vote.
+            `read=None`: the reader of the task that is attempted (`Task.reader`); in a chat, or without such a reader,
+            the text after the thought.
         reward: scorer, vote or agreement.
         inner: strategy that makes the replies.
         judge: its value of a reply, 0 to 1, is the weight of the reply's vote; None for equal weights.
@@ -52,7 +54,7 @@ class Majority(Strategy):
     """
 
     votes: int
-    read: Reader = last_words
+    read: AnswerReader | None = None
     reward: Reward = "scorer"
     inner: Strategy = SINGLE_REPLY
     judge: Judge | None = None
@@ -108,18 +110,19 @@ def votes_of(params: SamplingParams, count: int, first: int = 0) -> list[Samplin
     return requests(params, "majority", count=count, first=first)
 
 
-def answer_in(transcript: Transcript, read: Reader) -> str | None:
+def answer_in(transcript: Transcript, read: AnswerReader | None) -> str | None:
     """Returns the answer that a reader finds in a reply; None if there is none, or if the reader raises.
 
-    A reader is code of a task, and one reply that it cannot read is no reason to end the other attempts.
+    A reader is code of a task, and one reply that it cannot read is no reason to end the other attempts. `read=None`
+    takes the text after the thought.
     """
     try:
-        return read(transcript)
+        return (read or last_words)(transcript)
     except Exception:  # noqa: BLE001 a reader may raise anything; the scorer, which also calls it, records the reason
         return None
 
 
-def answers_of(members: Sequence[Member], read: Reader) -> dict[int, str | None]:
+def answers_of(members: Sequence[Member], read: AnswerReader | None) -> dict[int, str | None]:
     """Returns the answer of each member, by the index of its branch; None for a reply without an answer."""
     return {member.index: answer_in(member.transcript, read) for member in members}
 
@@ -151,7 +154,7 @@ def elected(
         answer = answers[member.index]
         if answer is not None:
             ballots[answer].append(weights[member.index])
-    if not ballots:
+    winner = elect({answer: math.fsum(ballot) for answer, ballot in ballots.items()})
+    if winner is None:
         return next(iter(voters), None)
-    winner = max(ballots, key=lambda answer: math.fsum(ballots[answer]))
     return max((m for m in voters if answers[m.index] == winner), key=lambda member: weights[member.index])

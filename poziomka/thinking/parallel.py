@@ -10,10 +10,10 @@ from poziomka.core.problem import Problem
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import AnswerReader, Transcript
 from poziomka.thinking.ensemble import Ensemble, Member
 from poziomka.thinking.judges.judge import Judge
-from poziomka.thinking.majority import Reader, answers_of, elected, last_words, votes_of
+from poziomka.thinking.majority import answers_of, elected, votes_of
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class AdaptiveConsistency(Strategy):
         most: maximum number of votes, 1 or more.
         threshold: probability at which the vote is decided, 0.5 to 1; at 1, only a winner that cannot change decides.
         per_round: number of votes that are sampled at once, 1 or more; rounds wait for one another.
-        read: function that returns the answer of a reply; None for a reply without an answer, which has no vote.
+        read: reader of answers for the vote, as that of `Majority`.
         inner: strategy that makes the replies.
 
     Raises:
@@ -86,7 +86,7 @@ class AdaptiveConsistency(Strategy):
     most: int
     threshold: float = 0.95
     per_round: int = 4
-    read: Reader = last_words
+    read: AnswerReader | None = None
     inner: Strategy = SINGLE_REPLY
 
     def __post_init__(self) -> None:

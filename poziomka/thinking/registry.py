@@ -15,17 +15,18 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.rollouts import readers
 from poziomka.core.rollouts.conversation import SingleReply
+from poziomka.core.rollouts.readers import AnswerOf
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler
 from poziomka.core.strategy import Strategy
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import AnswerReader
 from poziomka.thinking.aggregate import SelfAggregation
 from poziomka.thinking.agreement import AgreementVotes
 from poziomka.thinking.budget import Budget, Continue
 from poziomka.thinking.compaction import Compaction
 from poziomka.thinking.judges.confidence import ExactJudge, Logprobs, SelfCertainty
 from poziomka.thinking.judges.judge import Judge
-from poziomka.thinking.majority import Majority, Reader
+from poziomka.thinking.majority import Majority
 from poziomka.thinking.parallel import AdaptiveConsistency, BestOf
 from poziomka.thinking.revise import EnvironmentFeedback, Feedback, Revise, ScorerFeedback, SelfCritique
 from poziomka.thinking.search import DVTS, MCTS, Beam, ParticleFilter, Rebase, Search, Steps, ValueGuided
@@ -169,22 +170,6 @@ GOLD = ("exact", "scorer", "environment")  # judges and feedback that use gold a
 LOGPROBS = ("logprobs", "certainty", "policy", "probability")  # judges and priors that read probabilities of tokens
 
 
-@dataclass(frozen=True)
-class AnswerOf:
-    """Function that reads the answer of a transcript, for votes.
-
-    Attributes:
-        reader: function from the text after the thought to the answer in it, `poziomka.number` for example.
-    """
-
-    reader: readers.Reader
-
-    def __call__(self, transcript: Transcript) -> str | None:
-        """Returns the answer that the reader finds after the thought; None if there is none."""
-        found = self.reader(transcript.answer) if transcript.answer else None
-        return None if found is None else str(found)
-
-
 def parts_of(sampler: Sampler, scoring: Scoring | None = None) -> dict[str, Part]:
     """Returns the judges and sources of feedback that need a sampler or a scorer, by the names used in texts.
 
@@ -196,13 +181,13 @@ def parts_of(sampler: Sampler, scoring: Scoring | None = None) -> dict[str, Part
     return found if scoring is None else {**found, "exact": ExactJudge(scoring), "scorer": ScorerFeedback(scoring)}
 
 
-def strategy_of(text: str, parts: Mapping[str, Part] | None = None, read: Reader | None = None) -> Strategy:
+def strategy_of(text: str, parts: Mapping[str, Part] | None = None, read: AnswerReader | None = None) -> Strategy:
     """Returns the strategy that a text names.
 
     Args:
         text: the text, "budget:512/majority:8" for example; see the module's docstring.
         parts: judges and sources of feedback by name, beside "logprobs", "critique" and "environment"; see `parts_of`.
-        read: reader of answers for votes whose text names none; None for the whole text after the thought.
+        read: reader of answers for votes whose text names none; None for that of the task that is attempted.
 
     Raises:
         SettingsError: a name is unknown, or a value is missing, given twice or out of range.
@@ -233,6 +218,21 @@ def reads_logprobs(text: str) -> bool:
     return _names_one_of(LOGPROBS, text)
 
 
+def votes(text: str) -> bool:
+    """Returns whether a strategy compares answers, for which it needs a reader.
+
+    Raises:
+        SettingsError: a name is unknown.
+    """
+    for one in text.split("/"):
+        _, row, written = _parsed(one)
+        known: Mapping[str, Any] = getattr(row.make, "__dataclass_fields__", {})
+        choices = [written.get(name, known[name].default).strip() for name in ("pick", "answer") if name in known]
+        if "read" in known and all(choice in ("vote", "majority") for choice in choices):
+            return True
+    return False
+
+
 def _names_one_of(names: Sequence[str], text: str) -> bool:
     """Returns whether a value in the text of strategies, before its colon, is one of some names."""
     parts = [_parsed(one) for one in text.split("/")]
@@ -249,7 +249,7 @@ def reader_named(name: str) -> AnswerOf:
     return AnswerOf(_among("read", name, READERS))
 
 
-def _strategy(text: str, parts: Mapping[str, Part], read: Reader | None, inner: Strategy | None) -> Strategy:
+def _strategy(text: str, parts: Mapping[str, Part], read: AnswerReader | None, inner: Strategy | None) -> Strategy:
     name, row, written = _parsed(text)
     hints = get_type_hints(row.make)
     writable = {key: hint for key, hint in hints.items() if _is_writable(key, hint)}

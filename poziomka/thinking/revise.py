@@ -12,10 +12,10 @@ from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import seed_of
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import AnswerReader, Transcript
 from poziomka.thinking.ensemble import Ensemble, Member, asked_with, requests, written_out
 from poziomka.thinking.judges.judge import Judge
-from poziomka.thinking.majority import Reader, answers_of, elected, last_words
+from poziomka.thinking.majority import answers_of, elected
 from poziomka.thinking.parallel import best
 
 REVISER = "reviser"  # role of the branches that revise earlier ones
@@ -158,7 +158,7 @@ class Revise(Strategy):
         pick: reply that answers: the last one, one with the most frequent answer (weighted by the judge, if there is
             one), or the best one by the judge.
         judge: values the replies for `pick`; "last" needs none.
-        read: function that returns the answer of a reply for the vote; None for a reply without an answer.
+        read: reader of answers for the vote, as that of `Majority`.
         ask: function from (earlier replies, feedback or "") to the text that is added to the prompt.
         inner: strategy that makes all replies.
 
@@ -171,7 +171,7 @@ class Revise(Strategy):
     feedback: Feedback | None = None
     pick: Pick = "last"
     judge: Judge | None = None
-    read: Reader = last_words
+    read: AnswerReader | None = None
     ask: Ask = improve
     inner: Strategy = SINGLE_REPLY
 

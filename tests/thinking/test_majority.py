@@ -6,10 +6,11 @@ import poziomka as pz
 from poziomka.core.errors import TranscriptError
 from poziomka.core.rollouts.collect import Collector
 from poziomka.core.rollouts.evaluation import evaluate
+from poziomka.core.rollouts.readers import AnswerOf
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.strategy import Attempt, Strategy
 from poziomka.testing import ScriptedSampler
-from poziomka.thinking.registry import AnswerOf, parts_of, strategy_of
+from poziomka.thinking.registry import parts_of, strategy_of
 
 TOO_LONG = TranscriptError("too long")
 QUESTION = pz.Transcript.of([pz.Message("user", " What?")])

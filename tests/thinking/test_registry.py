@@ -7,6 +7,7 @@ import pytest
 import poziomka as pz
 from poziomka.core.errors import SettingsError
 from poziomka.core.rollouts.conversation import SINGLE_REPLY, SingleReply
+from poziomka.core.rollouts.readers import AnswerOf
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import SamplingParams
 from poziomka.testing import ScriptedSampler
@@ -27,7 +28,7 @@ from poziomka.thinking import (
     parts_of,
     strategy_of,
 )
-from poziomka.thinking.registry import STRATEGIES, AnswerOf, reads_gold, reads_logprobs
+from poziomka.thinking.registry import STRATEGIES, reads_gold, reads_logprobs, votes
 
 QUESTION = pz.Transcript.of([pz.Message("user", " What?")])
 TASK = pz.Task("t", lambda rng: pz.Problem(" What?", "6"), pz.exact(pz.number), trusted=True)
@@ -176,3 +177,13 @@ def test_every_strategy_makes_an_attempt_whose_cost_adds_up(name):
 )
 def test_a_text_shows_what_its_judges_read(text, gold, logprobs):
     assert (reads_gold(text), reads_logprobs(text)) == (gold, logprobs)
+
+
+@pytest.mark.parametrize("text", ["majority:8", "budget:9/adaptive:4", "revise:2,pick=majority", "beam:4", "rsa:4"])
+def test_a_strategy_that_compares_answers_is_known(text):
+    assert votes(text)
+
+
+@pytest.mark.parametrize("text", ["single", "best_of:4", "revise:2", "beam:4,answer=best", "particles:4"])
+def test_a_strategy_without_a_vote_is_known(text):
+    assert not votes(text)

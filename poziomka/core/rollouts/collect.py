@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from poziomka.core.environment import stops_of
@@ -14,7 +14,7 @@ from poziomka.core.rollout import Branch, Group, Rollout, seed_of_rollout
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler, SamplingParams
-from poziomka.core.strategy import Attempt, Strategy
+from poziomka.core.strategy import Attempt, Strategy, reading
 from poziomka.core.task import Task, environment_of
 from poziomka.core.transcript import Author, Transcript
 
@@ -67,6 +67,8 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
 class Collector:
     """Samples rollouts of a task with a strategy and scores every branch.
 
+    Votes of strategies that name no reader of answers use the task's, `Task.reader`.
+
     Attributes:
         sampler: continues transcripts.
         scoring: scores the branches with the scorer of `scoring.task`, which also provides the environment.
@@ -76,6 +78,12 @@ class Collector:
     sampler: Sampler
     scoring: Scoring
     strategy: Strategy = SINGLE_REPLY
+
+    @cached_property
+    def _reading(self) -> tuple[Sampler, Strategy]:
+        """The sampler and the strategy, whose votes read answers as the task does."""
+        read = self.scoring.task.reader
+        return reading(self.sampler, read), reading(self.strategy, read)
 
     def collect(
         self, problems: Sequence[Problem], sampling: SamplingParams, attempts: int = 1, name: str = "collect"
@@ -138,11 +146,12 @@ class Collector:
             stop = () if environment is None else stops_of(environment)
         except EnvironmentFailure as failure:
             return [Attempt.failed(Transcript.of(problem.prompt), str(failure))] * len(params)
+        sampler, strategy = self._reading
         if environment is None:
-            return await self.strategy.attempts(self.sampler, prompt, params, problem=problem)
+            return await strategy.attempts(sampler, prompt, params, problem=problem)
         params = [replace(how, stop=(*how.stop, *stop)) for how in params]
         opens = partial(environment.open, problem)
-        return await self.strategy.attempts(self.sampler, prompt, params, open_session=opens, problem=problem)
+        return await strategy.attempts(sampler, prompt, params, open_session=opens, problem=problem)
 
     async def _judged(self, rollout: str, attempt: Attempt, problem: Problem) -> Rollout:
         if attempt.failure is not None:

@@ -11,6 +11,7 @@ from poziomka.core.problem import Verdict
 from poziomka.core.rollout import Group, Rollout
 from poziomka.core.rollouts.collect import collect
 from poziomka.core.rollouts.scoring import Scoring
+from poziomka.core.rollouts.votes import at_random, elect
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import random_of
 from poziomka.core.task import Task
@@ -307,12 +308,8 @@ def _elect(ballot: Sequence[tuple[str | None, bool] | None], draw: float, failed
         return failed
     judged = [vote for vote in ballot if vote is not None]
     counts = Counter(answer for answer, _ in judged if answer is not None)
-    if not counts:
-        return 0.0
-    top = max(counts.values())
-    tied = sorted(answer for answer, count in counts.items() if count == top)
-    winner = tied[int(draw * len(tied))]
-    return float(any(right for answer, right in judged if answer == winner))
+    winner = elect(counts, at_random(draw))
+    return float(winner is not None and any(right for answer, right in judged if answer == winner))
 
 
 def evaluate(

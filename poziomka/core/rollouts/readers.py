@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.answers import read_boxed, read_number
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import AnswerReader, Transcript
 
 Reader = Callable[[str], str | int | None]
 
@@ -62,6 +62,22 @@ def whole_answer(answer: str) -> str | None:
 
 
 @dataclass(frozen=True)
+class AnswerOf:
+    """Function that reads the answer of a transcript, for votes.
+
+    Attributes:
+        reader: function from the text after the thought to the answer in it, `poziomka.number` for example.
+    """
+
+    reader: Reader
+
+    def __call__(self, transcript: Transcript) -> str | None:
+        """Returns the answer that the reader finds after the thought; None if there is none."""
+        found = self.reader(transcript.answer) if transcript.answer else None
+        return None if found is None else str(found)
+
+
+@dataclass(frozen=True)
 class exact:  # noqa: N801 it is called as a function: exact(last_integer)
     """A scorer that gives reward 1 if a reader finds the same answer in the reply and in the gold answer, else 0.
 
@@ -75,6 +91,11 @@ class exact:  # noqa: N801 it is called as a function: exact(last_integer)
     """
 
     read: Reader
+
+    @property
+    def reader(self) -> AnswerReader:
+        """Reader of answers for votes on a task with this scorer; see `Task.reader`."""
+        return AnswerOf(self.read)
 
     def __call__(self, problem: Problem, transcript: Transcript) -> Score:
         """Returns reward 1 (CORRECT) if the reply and the gold answer have the same answer, else 0 (WRONG, UNPARSED).

@@ -9,7 +9,7 @@ from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollouts.scoring import judge
 from poziomka.core.task import AskingScorer, Scorer, ask
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import AnswerReader, Transcript
 
 ROUNDING = 1e-9  # by which a sum of weighted rewards may exceed 1 before it is limited to 1
 RESERVED = ("mean", "pass_rate", "audit_pass_rate", "unearned")  # names of metrics reward/NAME
@@ -65,6 +65,12 @@ class Weighted:
             if name in RESERVED:
                 message = f"the metric reward/{name} exists already: give the part {name!r} another name"
                 raise TaskError(message)
+
+    @property
+    def reader(self) -> AnswerReader | None:
+        """Reader of answers for votes: that of the first part, which decides what is correct; None if it has none."""
+        found: AnswerReader | None = getattr(next(iter(self.parts.values()))[0], "reader", None)
+        return found
 
     async def ask(self, problem: Problem, transcript: Transcript) -> object:
         """Calls `ask` of every part that asks a model, concurrently, and returns the results by the part's name.

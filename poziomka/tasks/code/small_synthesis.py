@@ -36,6 +36,7 @@ from poziomka.tasks.code.synthesis import (
     mistakes,
     neighbours,
     probes,
+    read,
     read_program,
     spell,
     tell_apart,
@@ -205,6 +206,7 @@ def small_synthesis(where: str) -> Task:
         audit=audit,
         symbols=SYMBOLS,
         kind=_kind,
+        read=read,
         limits=(
             "Six words that keep a list's length: nothing is said of loops, conditions, variables or names.",
             "Every word occurs in training; what is held out is what programs of two words do, and lists.",

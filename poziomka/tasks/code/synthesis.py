@@ -197,6 +197,12 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     return Score.right(answer, f"gives all {SHOWN} outputs that are shown and all {HIDDEN} that are not")
 
 
+def read(transcript: Transcript) -> str | None:
+    """Returns the program that is the answer after the thought; None if it is no program."""
+    program = read_program(transcript.reply)
+    return None if isinstance(program, str) else spell(program)
+
+
 def audit(problem: Problem, transcript: Transcript) -> Score:
     """Returns a second score, by the independent interpreter, on the problem's lists and 40 more of up to 8 numbers."""
     words = transcript.answer.replace("(", "( ").replace(")", " )").split()
@@ -305,6 +311,7 @@ def _task(name: str, ask: Callable[[Examples], str], symbols: tuple[str, ...]) -
         audit=audit,
         symbols=symbols,
         limits=LIMITS,
+        read=read,
     )
 
 

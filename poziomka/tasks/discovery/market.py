@@ -165,6 +165,12 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     return Score(share, verdict, answer, why, parts)
 
 
+def read(transcript: Transcript) -> str | None:
+    """Returns the positions of the answer after the thought, separated by spaces; None if it is anything else."""
+    positions = read_positions(transcript.reply)
+    return None if positions is None else _spell(positions)
+
+
 def audit(problem: Problem, transcript: Transcript) -> Score:
     """Returns a second score, from the prompt alone, without the planted strength.
 
@@ -238,4 +244,5 @@ def market() -> Task:
         audit=audit,
         limits=LIMITS,
         kind=lambda problem: problem.answer,  # the best positions
+        read=read,
     )

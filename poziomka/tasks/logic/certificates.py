@@ -171,6 +171,19 @@ def read_assignment(answer: str, setting: Setting) -> dict[str, int | bool] | No
     return {name: found[name] for name in setting.domains} if found.keys() == wanted else None
 
 
+def assignment_alike(answer: str) -> str | None:
+    """Returns a whole answer such as "p = true, x = 3" with its variables in alphabetical order, for votes.
+
+    The result is None for anything but values of variables; which variables a problem has is not checked.
+    """
+    answer = answer.removesuffix(".").replace("−", "-")
+    if len(answer) > LONGEST or not ANSWER.fullmatch(answer):
+        return None
+    pairs = [[part.strip() for part in pair.split("=")] for pair in answer.split(",")]
+    values = [(name, value.lower() if value[-1].isalpha() else str(int(value))) for name, value in pairs]
+    return ", ".join(f"{name} = {value}" for name, value in sorted(values))
+
+
 def outside(assignment: Assignment, setting: Setting) -> str | None:
     """Returns the name of the first number of an assignment that is out of bounds; None if there is none."""
     if setting.bounds is None:

@@ -23,6 +23,7 @@ from poziomka.tasks.logic.certificates import (
     DIGITS,
     HELD_OUT,
     Setting,
+    assignment_alike,
     draw_constraints,
     form_of,
     numbered,
@@ -164,6 +165,15 @@ def is_valid(problem: Problem) -> bool:
     return not Solver(setting.numbers, None).satisfiable(refuted)
 
 
+def _says_valid(answer: str) -> bool:
+    return answer.lstrip(MARKS).rstrip(f"{MARKS}.!").lower() == VALID
+
+
+def read(transcript: Transcript) -> str | None:
+    """Returns the answer after the thought: "valid", or the values of all variables; None if it is anything else."""
+    return VALID if _says_valid(transcript.answer) else assignment_alike(transcript.answer)
+
+
 def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Returns reward 1 for a right answer: "valid" for a valid claim, or the values of a counterexample to another.
 
@@ -173,7 +183,7 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     answer = split_thought(transcript.reply)[1]
     if answer is None:
         return Score.unparsed("the thought never ended")
-    if answer.lstrip(MARKS).rstrip(f"{MARKS}.!").lower() == VALID:
+    if _says_valid(answer):
         right = is_valid(problem)
         return Score.right(answer, "there is no counterexample") if right else Score.wrong(answer, "there is one")
     setting = Setting.in_facts(problem)
@@ -297,4 +307,5 @@ def counterexample() -> Task:
         limits=LIMITS,
         splits=SPLITS,
         kind=lambda problem: problem.key.partition(" ")[0],  # the premises
+        read=read,
     )

@@ -190,6 +190,16 @@ class Generator:
         assert form is not None, "a ruling has a judge or a form"
         return "" if form(answer) == form(gold) else f"the answer is not {gold[:200]!r}"
 
+    def read(self, transcript: Transcript) -> str | None:
+        """Returns an answer for votes, in the normal form of a data set with one right answer; None if it has none."""
+        answer, form = transcript.answer, self.ruling.form
+        if form is None:
+            return answer or None
+        try:
+            return repr(form(answer)) if answer else None
+        except Unread:
+            return None
+
     def example(self, problem: Problem) -> tuple[str, str]:
         """Returns an empty thought and a right answer, for data sets with many right answers."""
         assert self.ruling.example is not None, "only rulings where many answers are right have examples"
@@ -244,6 +254,7 @@ def reasoning_gym(name: str) -> Task:
         mistakes=generator.mistakes if many else None,
         limits=(*LIMITS, *((EXAMPLES,) if many else ())),
         kind=generator.kind,
+        read=generator.read,
     )
 
 

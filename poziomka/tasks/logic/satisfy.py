@@ -17,6 +17,7 @@ from poziomka.tasks.logic.certificates import (
     DIGITS,
     HELD_OUT,
     Setting,
+    assignment_alike,
     draw_constraints,
     form_of,
     numbered,
@@ -147,4 +148,5 @@ def satisfy() -> Task:
         mistakes=mistakes,
         audit=audit,
         limits=LIMITS,
+        read=lambda transcript: assignment_alike(transcript.answer),
     )

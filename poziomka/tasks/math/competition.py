@@ -35,9 +35,10 @@ from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript, split_thought
 from poziomka.tasks.math.competition_cross_check import audit
 from poziomka.tasks.math.competition_negatives import mistakes_of
-from poziomka.tasks.math.formulas.equality import equal, key_of
+from poziomka.tasks.math.formulas.equality import equal, is_plain, key_of
 from poziomka.tasks.math.formulas.formula import Formula, FormulaError
 from poziomka.tasks.math.formulas.reader import read_formula
+from poziomka.tasks.math.formulas.values import ValueFailure, fraction_of
 from poziomka.tasks.rows import HUB_NAME, read_lines, splits_in
 
 SAMPLE = Path(__file__).parent / "samples" / "competition"  # written for Poziomka
@@ -199,6 +200,24 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     return Score.wrong(found, f"{found} is not {problem.answer}")
 
 
+def read_reply(transcript: Transcript) -> str | None:
+    r"""Returns the answer of a reply for votes: the formula in its only box, or else its only number; None if none.
+
+    Formulas of one normal form are one answer, "\frac12" and "0.5" for example; formulas that only algebra finds equal
+    have separate votes.
+    """
+    answer = transcript.answer
+    box = open_box(answer) if len(answer) <= LONGEST else "too long"
+    found = box.inside if not isinstance(box, Failure) else read_number(transcript.reply, transcript.question)
+    try:
+        formula = None if found is None else read_formula(undressed(found))
+        if formula is None:
+            return None
+        return str(fraction_of(formula)) if is_plain(formula) else key_of(formula)
+    except (FormulaError, ValueFailure):
+        return None
+
+
 def undressed(formula: str) -> str:
     r"""Returns a formula without dollar signs or \( \) around it and without a full stop at its end."""
     dressed = re.fullmatch(r"\$+([^$]*[^$\\])\$+|\\\((.*)\\\)", _unstopped(formula), re.DOTALL)
@@ -313,4 +332,5 @@ def competition(where: str) -> Task:
         audit=audit,
         limits=LIMITS + SCORER_LIMITS,
         scorer_limits=SCORER_LIMITS,
+        read=read_reply,
     )

@@ -72,6 +72,12 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     return Score.wrong(value, f"{value} is not {problem.answer}")
 
 
+def read_reply(transcript: Transcript) -> str | None:
+    """Returns the only number in the answer after the thought; None if there is none, or the question is repeated."""
+    question = transcript.question
+    return None if question in transcript.answer else read_number(transcript.reply, question)
+
+
 def demonstration(problem: Problem) -> tuple[str, str]:
     """Returns the data set's solution of the problem as the thought, and its number as the answer."""
     return cast("str", problem.facts["solution"]), problem.answer
@@ -131,4 +137,5 @@ def grade_school(where: str) -> Task:
         limits=LIMITS + SCORER_LIMITS,
         scorer_limits=SCORER_LIMITS,
         splits=splits_in(folder),
+        read=read_reply,
     )

@@ -80,7 +80,13 @@ class Family:
             demonstration=demonstration,
             limits=(*limits, *LIMITS),
             kind=lambda problem: self.kind(problem.key),
+            read=read,
         )
+
+
+def read(transcript: Transcript) -> str | None:
+    """Returns the only number of the answer after the thought; None if there is none, or several."""
+    return read_number(transcript.reply, transcript.question)
 
 
 def scorer(problem: Problem, transcript: Transcript) -> Score:

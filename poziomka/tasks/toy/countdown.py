@@ -114,6 +114,12 @@ def scorer(problem: Problem, transcript: Transcript) -> Score:
     return Score.right(answer, f"reaches {target}")
 
 
+def read(transcript: Transcript) -> str | None:
+    """Returns the answer after the thought if it is two steps; None for anything else."""
+    answer = transcript.answer
+    return None if _parse(answer) is None else answer
+
+
 def _given(problem: Problem) -> tuple[tuple[int, ...], int]:
     """Returns the numbers and the target of a problem."""
     return tuple(cast("Sequence[int]", problem.facts["numbers"])), cast("int", problem.facts["target"])
@@ -168,4 +174,5 @@ def countdown() -> Task:
         demonstration=demonstration,
         symbols=tuple(SYMBOLS),
         limits=LIMITS,
+        read=read,
     )

@@ -80,13 +80,21 @@ def terms_of(problem: Problem) -> tuple[int, tuple[int, ...]]:
     return amount, tuple(values)
 
 
+def read(transcript: Transcript) -> str | None:
+    """Returns the coins of the answer after the thought, sorted by value; None if it is no list of coins."""
+    words = transcript.answer.split()
+    if not 0 < len(words) <= AMOUNTS[1] or not set(words) <= NUMBERS:
+        return None
+    return " ".join(sorted(words, key=int))
+
+
 def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Returns reward 1 if the answer after the thought lists coins of the given values that sum to the amount."""
     amount, values = terms_of(problem)
-    if not 0 < len(words := transcript.answer.split()) <= AMOUNTS[1] or not set(words) <= NUMBERS:
+    said = read(transcript)
+    if said is None:
         return Score.unparsed("no list of coins in the answer")
-    coins = [int(word) for word in words]
-    said = " ".join(map(str, sorted(coins)))
+    coins = [int(word) for word in said.split()]
     if not set(coins) <= set(values):
         return Score.wrong(said, f"a coin is not one of {values}")
     if sum(coins) != amount:
@@ -213,4 +221,5 @@ def exact_change() -> Task:
         limits=LIMITS,
         splits=SPLITS,
         references=references,
+        read=read,
     )

@@ -23,6 +23,7 @@ from poziomka.core.problem import Problem, Score
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
+from poziomka.tasks.toy.arithmetic import read as read_one_number
 from poziomka.tasks.toy.arithmetic import scorer as one_number
 
 NAME, IN_WORDS = "large_numbers", "large_numbers_in_words"
@@ -89,13 +90,19 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
     return Problem(problem.prompt, problem.answer, task=NAME, key=key, level=level)
 
 
-def scorer(problem: Problem, transcript: Transcript) -> Score:
-    """Returns reward 1 if the whole answer after the thought is the right number, with a space between its digits."""
+def read(transcript: Transcript) -> str | None:
+    """Returns the whole answer after the thought, with a space between its digits; None if it is no row of digits."""
     answer = transcript.answer
     words = [] if len(answer) > 100 else answer.split()
-    if not words or any(word not in DIGITS or len(word) != 1 for word in words):
+    unread = not words or any(word not in DIGITS or len(word) != 1 for word in words)
+    return None if unread else " ".join(words)
+
+
+def scorer(problem: Problem, transcript: Transcript) -> Score:
+    """Returns reward 1 if the whole answer after the thought is the right number, with a space between its digits."""
+    said = read(transcript)
+    if said is None:
         return Score.unparsed("no row of digits in the answer")
-    said = " ".join(words)
     if said == problem.answer:
         return Score.right(said, f"{said} is right")
     return Score.wrong(said, f"{said} is not {problem.answer}")
@@ -129,6 +136,7 @@ def large_numbers() -> Task:
         symbols=SYMBOLS,
         limits=LIMITS,
         kind=kind_of,
+        read=read,
     )
 
 
@@ -164,4 +172,5 @@ def large_numbers_in_words() -> Task:
         demonstration=demonstration_in_words,
         limits=LIMITS,
         kind=kind_of,
+        read=read_one_number,
     )

@@ -51,14 +51,20 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
     return replace(problem, key=key, answer=answer, level=count)
 
 
+def read(transcript: Transcript) -> str | None:
+    """Returns the integer that is the whole answer after the thought; None if it is anything else."""
+    value = read_integer(transcript.reply)
+    return None if value is None else str(value)
+
+
 def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Returns reward 1 if the whole answer after the thought is the k-th number of the problem's recurrence."""
-    value = read_integer(transcript.reply)
+    value = read(transcript)
     if value is None:
         return Score.unparsed("no single number in the answer")
-    if value == int(problem.answer):
-        return Score.right(str(value), f"{value} is number {problem.level}")
-    return Score.wrong(str(value), f"{value} is not {problem.answer}, number {problem.level}")
+    if value == problem.answer:
+        return Score.right(value, f"{value} is number {problem.level}")
+    return Score.wrong(value, f"{value} is not {problem.answer}, number {problem.level}")
 
 
 def demonstration(problem: Problem) -> tuple[str, str]:
@@ -90,4 +96,5 @@ def recurrence() -> Task:
         symbols=tuple(SYMBOLS),
         limits=LIMITS,
         kind=lambda problem: problem.key.rpartition(",")[0],  # the pair (a, b)
+        read=read,
     )

@@ -81,15 +81,19 @@ def source(split: str, index: int, level: int | None = None) -> Problem:
     return replace(problem, level=level)
 
 
+def read(transcript: Transcript) -> str | None:
+    """Returns the six counts that are the whole answer after the thought; None if it is anything else."""
+    answer = transcript.answer
+    counts = answer.split() if len(answer) <= 8 * COUNTS else []
+    fits = len(counts) == COUNTS and all(count.isascii() and count.isdigit() for count in counts)
+    return " ".join(counts) if fits else None
+
+
 def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Returns reward 1 if the whole answer after the thought is the six right counts of A B C X Y Z, "0 1 0 2 0 5"."""
-    answer = transcript.answer
-    if not answer or len(answer) > 8 * COUNTS:
+    said = read(transcript)
+    if said is None:
         return Score.unparsed("no six counts in the answer")
-    counts = answer.split()
-    if len(counts) != COUNTS or not all(count.isascii() and count.isdigit() for count in counts):
-        return Score.unparsed("not six counts")
-    said = " ".join(counts)
     if said == problem.answer:
         return Score.right(said, f"{said} is left in the end")
     return Score.wrong(said, f"{said} is not {problem.answer}")
@@ -152,4 +156,5 @@ def string_splitting() -> Task:
         mistakes=mistakes,
         symbols=SYMBOLS,
         limits=LIMITS,
+        read=read,
     )

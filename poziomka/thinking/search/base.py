@@ -2,17 +2,18 @@
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from poziomka.core.errors import SettingsError, nearest
 from poziomka.core.problem import Problem
+from poziomka.core.rollouts.votes import elect
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import AnswerReader, Transcript
 from poziomka.thinking.judges.judge import Judge
-from poziomka.thinking.majority import answer_in, last_words
+from poziomka.thinking.majority import answer_in
 from poziomka.thinking.search.steps import Steps
 from poziomka.thinking.search.tree import Node, Request, Tree
 
@@ -35,7 +36,7 @@ class Search(Strategy):
         judge: estimates the value of complete replies and of their beginnings.
         steps: how a reply is divided into steps.
         answer: vote or best.
-        read: function that returns the answer of a reply, for votes; None for a reply without an answer.
+        read: reader of answers for the vote, as that of `Majority`.
 
     Raises:
         SettingsError: a setting is out of range.
@@ -47,7 +48,7 @@ class Search(Strategy):
     judge: Judge
     steps: Steps = STEPS
     answer: Literal["vote", "best", "visits"] = "vote"
-    read: Callable[[Transcript], str | None] = last_words
+    read: AnswerReader | None = None
 
     def __post_init__(self) -> None:
         """Raises SettingsError if a setting is out of range."""
@@ -109,11 +110,12 @@ def best(nodes: Sequence[Node], count: int = 1) -> list[Node]:
     return sorted(nodes, key=value_of, reverse=True)[:count]
 
 
-def voted(nodes: Sequence[Node], read: Callable[[Transcript], str | None]) -> list[Node]:
+def voted(nodes: Sequence[Node], read: AnswerReader | None) -> list[Node]:
     """Returns the nodes with the answer that has the largest sum of values; none if no node has an answer."""
     votes: dict[str, list[Node]] = defaultdict(list)
     for node in nodes:
         answer = answer_in(node.transcript, read)
         if answer is not None:
             votes[answer].append(node)
-    return max(votes.values(), key=lambda alike: sum(map(value_of, alike)), default=[])
+    winner = elect({answer: sum(map(value_of, alike)) for answer, alike in votes.items()})
+    return [] if winner is None else votes[winner]

@@ -6,7 +6,7 @@ from typing import Any
 
 from poziomka.core.rollout import Group, rewards_of
 from poziomka.core.rollouts.evaluation import Estimate, paired_gain, proportion
-from poziomka.thinking.majority import Reader
+from poziomka.core.transcript import AnswerReader
 from poziomka.thinking.registry import reads_gold
 from poziomka.thinking.study.efforts import FIXED, LIMITS, SINGLE
 from poziomka.thinking.study.fitting import Fitted, fit
@@ -61,7 +61,7 @@ class Findings:
 
 
 def findings(
-    singles: Sequence[Group], strategies: Mapping[str, Sequence[Group]], read: Reader | None = None
+    singles: Sequence[Group], strategies: Mapping[str, Sequence[Group]], read: AnswerReader | None = None
 ) -> Findings:
     """Computes the results of a study from judged attempts at the same problems in the same order.
 

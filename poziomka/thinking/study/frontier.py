@@ -15,9 +15,11 @@ from statistics import fmean
 from poziomka.core.errors import SettingsError
 from poziomka.core.rollout import Group, Rollout
 from poziomka.core.rollouts.evaluation import Estimate, Evaluation, paired_gain, pass_at, proportion
+from poziomka.core.rollouts.votes import elect
 from poziomka.core.seeds import random_of
+from poziomka.core.transcript import AnswerReader
 from poziomka.thinking.agreement import agreeing
-from poziomka.thinking.majority import Reader, answer_in
+from poziomka.thinking.majority import answer_in
 
 ORDERS = 64  # random orders of a pool's replies, over which the accuracy of votes is averaged
 
@@ -61,7 +63,7 @@ class Replies:
     """
 
     groups: Sequence[Group]
-    read: Reader | None = None
+    read: AnswerReader | None = None
 
     def __post_init__(self) -> None:
         """Raises SettingsError if a problem has no judged attempt, or the attempts have no number of tokens."""
@@ -168,7 +170,7 @@ def elections(votes: Sequence[tuple[str | None, bool]]) -> list[float]:
         if answer is not None:
             counts[answer] += 1
             rights.setdefault(answer, right)
-        winner = max(counts, key=lambda answer: counts[answer], default=None)
+        winner = elect(counts)
         found.append(float(votes[0][1] if winner is None else rights[winner]))
     return found
 

@@ -16,15 +16,15 @@ from poziomka.core.rollout import Group
 from poziomka.core.rollouts.collect import Collector, wait_for
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.evaluation import Evaluation
-from poziomka.core.rollouts.readers import exact
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import SamplingParams
 from poziomka.core.strategy import Strategy
+from poziomka.core.transcript import AnswerReader
 from poziomka.reports.words import counted
 from poziomka.runs.storage.turns import RecordedSampler
 from poziomka.thinking.budget import shorter
-from poziomka.thinking.majority import Reader, last_words
-from poziomka.thinking.registry import AnswerOf, parts_of, reader_named, reads_logprobs, strategy_of
+from poziomka.thinking.majority import last_words
+from poziomka.thinking.registry import parts_of, reader_named, reads_logprobs, strategy_of, votes
 from poziomka.thinking.study.efforts import SINGLE, other_study, strategy_at
 from poziomka.thinking.study.findings import bounds
 
@@ -111,12 +111,14 @@ def result_of(given: Namespace, subject: Subject, plan: Plan) -> Result:
         seed=given.seed,
         votes=given.votes,
         strategy=plan.strategy,
+        read=plan.read,
         thinks=subject.thinks,
         found=empty,
         notes=(
             *subject.notes,
             *fewer(subject, given, len(plan.problems)),
             *bounds([plan.strategy or SINGLE]),
+            *votes_compare(subject, plan),
             *other_study(given.study, given.model, subject.task_name),
         ),
     )
@@ -234,16 +236,30 @@ def strategy_for(subject: Subject, plan: Plan, judge: Scoring) -> Strategy:
     return strategy_of(plan.strategy, parts_of(subject.sampler, judge), reader_of(subject, plan))
 
 
-def reader_of(subject: Subject, plan: Plan) -> Reader:
-    """Returns the reader of answers for votes: that of the plan, or else the scorer's, or else the whole answer.
+def reader_of(subject: Subject, plan: Plan) -> AnswerReader:
+    """Returns the reader of answers for votes: that of the plan, or else the task's, or else the whole answer.
 
     Raises:
         SettingsError: the reader is unknown.
     """
     if plan.read is not None:
         return reader_named(plan.read)
-    scorer = subject.task.scorer
-    return AnswerOf(scorer.read) if isinstance(scorer, exact) else last_words
+    return subject.task.reader or last_words
+
+
+def votes_compare(subject: Subject, plan: Plan) -> tuple[str, ...]:
+    """Returns a sentence about the reader of answers with which a plan's strategy votes; () if it does not vote.
+
+    Raises:
+        SettingsError: the strategy is unknown.
+    """
+    if plan.strategy is None or not votes(plan.strategy):
+        return ()
+    if plan.read is not None:
+        return (f"votes compare the answers that {plan.read!r} reads in the replies",)
+    if subject.task.reader is not None:
+        return (f"votes compare the answers that task {subject.task.name!r} reads in the replies",)
+    return (f"votes compare whole answers, because task {subject.task.name!r} has no reader: --read names one",)
 
 
 def _within(plan: Plan, budget: int) -> Plan:

@@ -33,6 +33,7 @@ class Result:
         seed: seed of the evaluation.
         votes: attempts of a majority vote; None for no vote.
         strategy: text that names the strategy of each attempt; None for single replies.
+        read: name of the reader of answers for votes; None for the task's own.
         found: evaluations by thinking budget in tokens; the key None is an evaluation without a budget.
         thinks: whether the model thinks; the thinking tokens of another model are not reported.
         notes: sentences for the user, such as a damaged checkpoint that was skipped.
@@ -51,6 +52,7 @@ class Result:
     seed: int = 0
     votes: int | None = None
     strategy: str | None = None
+    read: str | None = None
     thinks: bool = True
     notes: Sequence[str] = ()
 
@@ -111,6 +113,7 @@ class Result:
             "attempts": self.samples,
             "seed": self.seed,
             "strategy": self.strategy,
+            **({} if self.read is None else {"read": self.read}),
             **described(self.sampling),
             "budgets": [self._point(budget, each) for budget, each in self.found.items()],
         }

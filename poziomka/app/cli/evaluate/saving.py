@@ -39,6 +39,7 @@ def recipe_of(result: Result, task: str) -> dict[str, Any]:
             "budgets": budgets,
             **({} if result.votes is None else {"votes": result.votes}),
             **({} if result.strategy is None else {"strategy": result.strategy}),
+            **({} if result.read is None else {"read": result.read}),
             **settings,
         },
     }

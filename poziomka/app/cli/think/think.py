@@ -12,7 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from poziomka.app.cli.evaluate.evaluate import Plan, collected, plan_of, reader_of, result_of, strategy_for
+from poziomka.app.cli.evaluate.evaluate import (
+    Plan,
+    collected,
+    plan_of,
+    reader_of,
+    result_of,
+    strategy_for,
+    votes_compare,
+)
 from poziomka.app.cli.evaluate.options import demand_consistent
 from poziomka.app.cli.evaluate.result import described
 from poziomka.app.cli.evaluate.saving import RESULTS, demand_free, save
@@ -27,7 +35,7 @@ from poziomka.reports.words import aligned
 from poziomka.runs.run import Run
 from poziomka.runs.storage.disk import in_words, replace_file
 from poziomka.thinking.registry import STRATEGIES, reads_logprobs
-from poziomka.thinking.study.efforts import EFFORT, SINGLE
+from poziomka.thinking.study.efforts import EFFORT, FIXED, SINGLE
 from poziomka.thinking.study.findings import SCHEMA, Findings, demand_comparable, findings, rows_of, table_of, values_of
 
 Say = Callable[[str], None]
@@ -86,7 +94,9 @@ def think(given: Namespace) -> tuple[str, Sequence[str]]:
         if given.json
         else "\n".join(aligned(rows_of(found), left=1))
     )
-    return text.rstrip("\n"), [*subject.notes, *found.notes, f"the study is in {folder}; its figure is {figure}"]
+    compared = votes_compare(subject, replace(plan, strategy=FIXED["medium"]))
+    notes = [*subject.notes, *found.notes, *compared]
+    return text.rstrip("\n"), [*notes, f"the study is in {folder}; its figure is {figure}"]
 
 
 def strategies_of(subject: Subject, given: Namespace) -> list[str]:
