@@ -7,7 +7,9 @@ from typing import Protocol
 
 from poziomka.core.problem import Problem, Score
 from poziomka.core.seeds import seed_of
-from poziomka.core.transcript import CLOSE, Author, Stop, Transcript
+from poziomka.core.transcript import CLOSE, Author, Correction, Stop, Transcript
+
+NOTHING = Correction()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Cost:
 
     @classmethod
     def of(cls, branches: "Sequence[Branch]") -> "Cost":
-        """Returns the cost of branches that were sampled concurrently, without judges.
+        """Returns the cost of branches that were sampled concurrently, with the corrections of their transcripts.
 
         A branch of which others are parts was not sampled itself: its tokens are theirs.
         """
@@ -95,13 +97,16 @@ class Cost:
         branches = [branch for index, branch in enumerate(branches) if index not in wholes]
         heads = [tuple(branch.transcript.tokens[: _head(branch.transcript)]) for branch in branches]
         sampled = read = latency = 0
+        judged = 0.0
         for branch in branches:
             transcript = branch.transcript
             start = max(_head(transcript), branch.fork_at if branch.parent is not None else 0)
             sampled += transcript.cost - _written(transcript, branch.fork_at)
             read += transcript.by(Author.MODEL)[start:].count(False)
-            latency = max(latency, transcript.cost)
-        return cls(sampled=sampled, read=read + _distinct(heads), latency=latency)
+            more = transcript.correction or NOTHING
+            sampled, read, judged = sampled + more.sampled, read + more.read, judged + more.judged
+            latency = max(latency, transcript.cost + more.latency)
+        return cls(sampled=sampled, read=read + _distinct(heads), judged=judged, latency=latency)
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,20 @@ class Tried:
     spans: tuple[Span, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """Difference between the cost of the strategies that made a transcript and the cost that its tokens show.
+
+    Judges, prompts of other branches and concurrent replies are not among the tokens. The fields are those of
+    `rollout.Cost`; they may be negative.
+    """
+
+    sampled: int = 0
+    read: int = 0
+    judged: float = 0.0
+    latency: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One chat message: `role` is "system", "user", "assistant" or "tool", `content` the text."""
@@ -159,12 +173,14 @@ class Transcript:
         tokenizer: fingerprint of the tokenizer of `tokens`; None before tokenization.
         tried: continuations that strategies discarded; their tokens count in `cost`.
         tools: tools that the model can call, rendered by the chat format with the first message; None for no tools.
+        correction: what strategies cost beyond the tokens of the transcript, in `Cost.of`; None for nothing.
     """
 
     spans: tuple[Span, ...] = ()
     tokenizer: str | None = None
     tried: tuple[Tried, ...] = ()
     tools: Tools | None = None
+    correction: Correction | None = None
 
     @classmethod
     def of(cls, messages: "Sequence[Message]", tools: Tools | None = None) -> "Transcript":
@@ -281,7 +297,7 @@ class Transcript:
         """Returns a transcript of the first `length` tokens.
 
         A truncated span keeps its first tokens with their log-probabilities and has stop reason LENGTH. Its text is
-        dropped, because only a tokenizer could shorten it; `tried` is dropped too.
+        dropped, because only a tokenizer could shorten it; `tried` and `correction` are dropped too.
 
         Raises:
             ValueError: the transcript is shorter than `length`, or `length` is negative.

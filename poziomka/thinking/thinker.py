@@ -1,11 +1,12 @@
 """Thinker: a strategy behind the sampler interface, for evaluation, chat and serving."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from poziomka.core.errors import EnvironmentFailure
+from poziomka.core.rollout import Branch, Cost
 from poziomka.core.sampler import OnToken, SamplerWrapper, SamplingParams
 from poziomka.core.strategy import Strategy
-from poziomka.core.transcript import Author, Span, Transcript, Tried
+from poziomka.core.transcript import Author, Correction, Span, Transcript, Tried
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Thinker(SamplerWrapper):
     ) -> Transcript:
         """Returns the transcript continued by one attempt of the strategy: its answering branch.
 
-        The attempt's other branches, such as outvoted replies, are in the transcript's `tried`.
+        The attempt's other branches, such as outvoted replies, are in the transcript's `tried`, and what the attempt
+        cost beyond all these tokens in its `correction`: an evaluation of this sampler reports the cost of the strategy.
+        After an earlier reply of the model, the correction has the tokens of judges only.
 
         Args:
             transcript: the prompt, or a conversation so far.
@@ -35,7 +38,8 @@ class Thinker(SamplerWrapper):
             SamplerError: the inner sampler raised it.
             EnvironmentFailure: the strategy's attempt has a failure, which is the message.
         """
-        attempt = await self.strategy.attempt(self.sampler, transcript, sampling)
+        prompt = replace(transcript, correction=None)  # or each branch would add it to the cost
+        attempt = await self.strategy.attempt(self.sampler, prompt, sampling)
         if attempt.failure is not None:
             raise EnvironmentFailure(attempt.failure)
         answer = attempt.branches[attempt.answer].transcript
@@ -44,7 +48,26 @@ class Thinker(SamplerWrapper):
             for span in _written(answer)[len(_written(transcript)) :]:
                 for token in span.tokens or [span.text]:
                     on_token(span.author, token)
-        return answer.aside(_put_aside(answer, other) for other in others)
+        return _corrected(answer.aside(_put_aside(answer, other) for other in others), attempt.cost, transcript)
+
+
+def _corrected(reply: Transcript, cost: Cost, prompt: Transcript) -> Transcript:
+    """Returns a reply with the difference between the cost of its attempt and the cost that its tokens show.
+
+    Args:
+        reply: the reply, without the correction of the prompt.
+        cost: cost of the attempt.
+        prompt: the transcript before the reply, whose correction is kept.
+    """
+    own, parts = Cost.of([Branch(reply)]), [prompt.correction or Correction(), reply.correction or Correction()]
+    first = prompt.cost == 0  # later, the cost of an attempt includes earlier replies, once for each branch
+    correction = Correction(
+        sampled=sum(part.sampled for part in parts) + (cost.sampled - own.sampled) * first,
+        read=sum(part.read for part in parts) + (cost.read - own.read) * first,
+        judged=sum(part.judged for part in parts) + cost.judged - own.judged,
+        latency=sum(part.latency for part in parts) + (cost.latency - own.latency) * first,
+    )
+    return replace(reply, correction=None if correction == Correction() else correction)
 
 
 def _written(transcript: Transcript) -> list[Span]:

@@ -226,7 +226,7 @@ def test_a_journal_without_the_newer_columns_is_read(path, rollout):
     one = rollout()
     write_journal(path, [[one]])
     table = pq.read_table(path)
-    pq.write_table(table.drop_columns(["chosen", "strategy_reward"]), path)
+    pq.write_table(table.drop_columns(["chosen", "strategy_reward", "correction"]), path)
     assert read_journal(path).rollouts == [one]
 
 

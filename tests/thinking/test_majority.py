@@ -2,13 +2,18 @@
 
 import asyncio
 
+import pytest
+
 import poziomka as pz
 from poziomka.core.errors import TranscriptError
+from poziomka.core.rollout import Cost
 from poziomka.core.rollouts.collect import Collector
 from poziomka.core.rollouts.evaluation import evaluate
 from poziomka.core.rollouts.readers import AnswerOf
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.strategy import Attempt, Strategy
+from poziomka.core.transcript import Author
+from poziomka.runs.storage.journal import read_journal, write_journal
 from poziomka.testing import ScriptedSampler
 from poziomka.thinking.registry import parts_of, strategy_of
 
@@ -36,6 +41,53 @@ def test_a_thinker_is_evaluated_as_a_sampler():
     thinker = pz.Thinker(ScriptedSampler(["7"]), pz.Majority(votes=3))
     found = pz.evaluate(thinker, TASK, problems=20)
     assert str(found).startswith("1.00 [0.8")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "single",
+        "majority:4",
+        "weighted:4,judge=certainty",
+        "deepconf:5,judge=certainty:2/budget:3",
+        "best_of:3,judge=certainty",
+        "adaptive:5,per_round=2",
+        "majority:1,judge=certainty",
+        "beam:4,judge=certainty,steps=2",
+        "dvts:4,judge=certainty,steps=2",
+        "rebase:4,judge=certainty,steps=2",
+        "particles:3,judge=certainty,steps=2",
+        "mcts:5,judge=certainty,steps=2",
+        "rsa:n=4,k=2,rounds=2",
+        "refine:2",
+    ],
+)
+def test_a_thinker_costs_what_its_strategy_costs(text, tmp_path):
+    def script(transcript, params):
+        return " ".join(["<think>", *"abc"[: 1 + params.seed % 3], "</think>", str(params.seed % 4)])
+
+    sampler, problems = ScriptedSampler(script), TASK.first("train", 3)
+    with Scoring(TASK) as scoring:
+        strategy = strategy_of(text, parts_of(sampler))
+        direct = Collector(sampler, scoring, strategy).collect(problems, pz.SamplingParams(max_tokens=9))
+        served = Collector(pz.Thinker(sampler, strategy), scoring).collect(problems, pz.SamplingParams(max_tokens=9))
+    costs = [[rollout.cost for rollout in group] for group in served]
+    assert costs == [[rollout.cost for rollout in group] for group in direct]
+    write_journal(tmp_path / "step-000000.parquet", served)
+    read = read_journal(tmp_path / "step-000000.parquet").groups
+    assert [[rollout.cost for rollout in group] for group in read] == costs
+    assert [Cost.of(group[0].branches) for group in read] == [group[0] for group in costs]
+
+
+def test_judges_of_later_turns_are_added_once():
+    sampler = ScriptedSampler(["7"])
+    thinker = pz.Thinker(sampler, strategy_of("best_of:3,judge=certainty", parts_of(sampler)))
+    first = asyncio.run(thinker.extend(QUESTION, pz.SamplingParams()))
+    asked = first + pz.Span(Author.USER, " And now?")
+    second = asyncio.run(thinker.extend(asked, pz.SamplingParams()))
+    judged = [reply.correction.judged for reply in (first, second)]
+    assert judged[0] == Cost.of([pz.Branch(first)]).judged > 0
+    assert judged[1] > 2 * judged[0]  # the judge reads the first turn again
 
 
 class Failing(Strategy):

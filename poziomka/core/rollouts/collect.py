@@ -161,8 +161,8 @@ class Collector:
             branches = await self._all_scored(attempt.branches, problem)
         spans = (span for branch in branches for span in branch.transcript)
         policy = next((span.policy for span in spans if span.author is Author.MODEL), None)
-        aside = any(branch.transcript.tried for branch in branches)  # journals do not store those tokens
-        spent = attempt.cost if aside else attempt.spent
+        made = any(branch.transcript.tried or branch.transcript.correction for branch in branches)  # by a strategy
+        spent = attempt.cost if made else attempt.spent
         return Rollout(rollout, problem, tuple(branches), policy, attempt.answer, spent)
 
     async def _all_scored(self, branches: Sequence[Branch], problem: Problem) -> list[Branch]:

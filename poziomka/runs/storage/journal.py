@@ -6,7 +6,7 @@ are in the column `seconds` alone, so that two identical runs are equal in all o
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from poziomka.core.errors import RunError
 from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Cost, Group, Rollout
 from poziomka.core.safety.untrusted import open_regular, parse_json
-from poziomka.core.transcript import Author, Message, Span, Stop, Transcript, Tried, compact, compact_floats
+from poziomka.core.transcript import Author, Correction, Message, Span, Stop, Transcript, Tried, compact, compact_floats
 from poziomka.runs.storage.disk import in_words, replace_file
 from poziomka.runs.storage.schema import SCHEMA, demand_schema
 
@@ -150,6 +150,7 @@ def _schema(pa: Any, metadata: dict[str, str]) -> Any:
         }
     )
     tried = pa.struct({"fork_at": count, "spans": pa.list_(span)})
+    correction = pa.struct({"sampled": count, "read": count, "judged": pa.float64(), "latency": count})
     branch = {
         "role": text,
         "parent": count,
@@ -165,6 +166,7 @@ def _schema(pa: Any, metadata: dict[str, str]) -> Any:
         "tokenizer": text,
         "spans": pa.list_(span),
         "tried": pa.list_(tried),
+        "correction": correction,
         "advantages": pa.list_(pa.float64()),
     }
     columns = {
@@ -268,6 +270,7 @@ def _branch_row(branch: Branch, rollout: str, advantages: Sequence[float] | None
         "tried": [
             {"fork_at": tried.fork_at, "spans": [span_row(span) for span in tried.spans]} for tried in transcript.tried
         ],
+        "correction": None if transcript.correction is None else asdict(transcript.correction),
         "advantages": None if advantages is None else [float(value) for value in advantages],
     }
 
@@ -355,7 +358,10 @@ def _branch(row: Mapping[str, Any], seconds: Iterator[float]) -> Branch:
     tried = tuple(
         Tried(each["fork_at"], tuple(span_of(span, seconds) for span in each["spans"])) for each in row["tried"]
     )
-    transcript = Transcript(spans, row["tokenizer"], tried)
+    correction = row.get("correction")  # absent from older journals
+    transcript = Transcript(
+        spans, row["tokenizer"], tried, correction=None if correction is None else Correction(**correction)
+    )
     forked = row["parent"], row["fork_at"], row["role"], row["trainable"]
     return Branch(transcript, score, *forked, row.get("strategy_reward"), row.get("judged_as"))
 
