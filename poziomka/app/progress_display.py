@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poziomka.app.measure import opens_thoughts
-from poziomka.app.settings.recipe import Recipe, Stage
+from poziomka.app.settings.recipe import Recipe, Sampled, Stage
 from poziomka.core.errors import TaskError
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Rollout
@@ -23,7 +23,7 @@ from poziomka.core.task import Task
 from poziomka.learning.monitoring.reward_hacking import Alarm, is_alarm
 from poziomka.learning.session import TrainingSession
 from poziomka.reports import terminal
-from poziomka.reports.words import duration
+from poziomka.reports.words import counted, duration
 
 QUESTIONS = 3  # fixed validation problems, from easy to hard
 PLAIN_EVERY = 15.0  # least seconds between two lines of metrics without a live panel
@@ -55,6 +55,7 @@ class Watcher:
         self.notes: Sequence[str] = ()  # notes of the run to print; grows
         self.alarms: Sequence[Alarm] = ()  # alarms so far; grows
         self._told = 0
+        self._warned = False  # whether the hint about replies that were cut off was shown
         self.pace: dict[str, list[float]] = {name: [] for name in self.stages}
         self._began = self._spoke = self.heard = time.monotonic()
         self._live: Live | None = None
@@ -96,7 +97,7 @@ class Watcher:
         """Shows a stage of the recipe that begins or resumes; all stages before it count as finished."""
         names = list(self.stages)
         self.ended |= {*names[: names.index(stage.name)]}
-        self.stage(f"stage {stage.name}, {stage.kind}")
+        self.stage(f"stage {stage.name}" + ("" if stage.name == stage.kind else f", {stage.kind}"))
 
     def hear(self, stage: str, line: Mapping[str, Any]) -> None:
         """Updates the display with a line of metrics that the run logged.
@@ -115,12 +116,26 @@ class Watcher:
             seconds = sum(value for name, value in line.items() if name.startswith("time/"))
             self.pace[stage].append(seconds)
             self._say(self._line(stage))
+            self._warn_of_cut_replies(stage, line)
         elif stage == "evaluate":
             spent = line.get("evaluate/thinking_tokens", line.get("evaluate/tokens"))
             self.points.append((float(line["evaluate/accuracy"]), float(spent)))
             accuracy, tokens = self.points[-1]
             split = self.recipe.evaluate.split
             self._say(f"step {self.step}: {split} accuracy {accuracy:.2f}, {tokens:.1f} {self._spent}", due=True)
+
+    def _warn_of_cut_replies(self, stage: str, line: Mapping[str, Any]) -> None:
+        """Shows a hint at the first step whose replies mostly ended at their token limit without a right answer."""
+        counts = {name: float(value) for name, value in line.items() if name.startswith("verdict/")}
+        counts.pop("verdict/failures", None)  # a share, not a number of replies
+        cut, replies = counts.get("verdict/truncated", 0.0), sum(counts.values())
+        settings = self.stages[stage]
+        if self._warned or 2 * cut <= replies or not isinstance(settings, Sampled):
+            return
+        self._warned = True
+        limit, count = counted(settings.max_tokens, "token"), counted(int(replies), "reply", "replies")
+        note = f"step {self.step}: {cut:.0f} of {count} were cut off at their limit of {limit} without a right answer"
+        self._note(f"{note}: raise {stage}.max_tokens, if this goes on", style="yellow")
 
     @property
     def _spent(self) -> str:
@@ -150,9 +165,13 @@ class Watcher:
         fresh = self.notes[self._told :]
         self._told += len(fresh)  # before printing, since the watchdog's thread may call this method too
         for note in fresh:
-            if self._live is not None:
-                self.console.print(Text(note, style="bold red" if is_alarm(note) else "yellow"), soft_wrap=True)
-            self._say(note, due=True)
+            self._note(note, style="bold red" if is_alarm(note) else "yellow")
+
+    def _note(self, note: str, style: str) -> None:
+        """Prints a sentence above the live panel, or as a line."""
+        if self._live is not None:
+            self.console.print(Text(note, style=style), soft_wrap=True)
+        self._say(note, due=True)
 
     def _line(self, stage: str) -> str:
         fact = "loss/next_token" if self.stages[stage].kind == "sft" else "reward/mean"
@@ -204,7 +223,7 @@ def _fixed(task: Task, index: int, level: int | None) -> Problem:
 
 
 def rollout_line(rollout: Rollout, width: int) -> Text:
-    """Returns a rollout on one line of about `width` columns: question, reply and verdict.
+    """Returns a rollout on one line of about `width` columns: question → reply, and the verdict.
 
     The middle of a long reply is left out.
     """
@@ -215,7 +234,7 @@ def rollout_line(rollout: Rollout, width: int) -> Text:
     room = max(20, width - len(question) - len(verdict) - 8)
     if len(reply) > room:
         reply = f"{reply[: room // 2]} … {reply[-(room - room // 2 - 3) :]}"
-    line = Text(f"{question}  ", style="cyan", no_wrap=True, overflow="ellipsis")
+    line = Text(f"{question} → ", style="cyan", no_wrap=True, overflow="ellipsis")
     line.append(reply, style="default")
     line.append(f"  {verdict}", style="green" if rollout.score.correct else "red")
     return line

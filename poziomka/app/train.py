@@ -346,7 +346,8 @@ class Training:
         if name in known and (self.run.folder / "journal" / f"{kept}.parquet").exists():
             return
         began, settings = time.perf_counter(), self.recipe.evaluate
-        called = "initial" if name == BEFORE and not self.progress.step else name
+        tuned = any(stage.kind == "sft" for stage in self.recipe.stage) and self.progress.step > 0
+        called = "initial" if name == BEFORE and not tuned else name
         self.watcher.stage(f"evaluating the {called} model at {counted(len(settings.budgets), 'budget')}")
         self.progress.publish_weights(self.sampler)
         found = measured(name, self.sampler, self.task, self.recipe, self.sampling)

@@ -119,6 +119,18 @@ class RemoteSampler(Sampler):
         await self._demand_continuation()
         return await within_budget(self._extended, transcript, sampling, on_token)
 
+    async def reach(self) -> None:
+        """Checks that a server answers at the URL; any answer counts, since not every server lists its models.
+
+        Raises:
+            SamplerError: no server answers.
+        """
+        try:
+            await self._connection.get("/models")
+        except (Refused, TranscriptError, SamplerError):
+            if not self._connection.met:
+                raise
+
     async def try_branch(
         self, transcript: Transcript, samplings: Sequence[SamplingParams], on_token: OnBranchToken | None = None
     ) -> list[Transcript | Failed]:

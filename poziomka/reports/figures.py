@@ -112,12 +112,12 @@ def compute_panel(axes: "Axes", reading: Reading) -> None:
     curve = [replace(point, x=x) for x, point in zip(xs, points, strict=True)]
     named = [Named("", (), (spent_thinking,))]
     if points[0].x <= 0:
-        named.append(Named(f"warm start {percent(points[0].accuracy.mean)}", curve[:1], (curve,)))
+        named.append(Named(f"{reading.named(WARM)} {percent(points[0].accuracy.mean)}", curve[:1], (curve,)))
     if len(points) > 1:
         named.append(Named(percent(points[-1].accuracy.mean), curve[-1:], (curve,)))
     if reading.forced is not None:
         line = _level(axes, reading.forced, xs)
-        named.append(Named(f"{WARM}{FORCED} {percent(reading.forced.mean)}", line, (line,)))
+        named.append(Named(f"{reading.named(WARM)}{FORCED} {percent(reading.forced.mean)}", line, (line,)))
     known = _reference_levels(axes, reading, xs)
     colours = {percent(points[-1].accuracy.mean): AFTER} | {each.text: MUTED for each in known}
     _write_names(axes, [*named, *known], lambda each: colours.get(each.text, BEFORE))
@@ -180,12 +180,12 @@ def thinking_panel(axes: "Axes", reading: Reading) -> None:
     _log_axis(axes, min(p.x for p in everything), max(p.x for p in everything))
     for curve in curves:
         _ways(axes, curve, COLOURS.get(curve.weights, MUTED))
-    drawn = [Named(c.model, c.marks, (c.budgets, c.majority, c.oracle)) for c in curves]
+    drawn = [Named(reading.named(c.model), c.marks, (c.budgets, c.majority, c.oracle)) for c in curves]
     for name, points in reading.references.items():
         line = [point for point in points if point.x > 0]
         axes.plot([p.x for p in line], [p.accuracy.mean for p in line], color=MUTED, zorder=3, **REFERENCE)
         drawn.append(Named(name, line, (line,)))
-    colours = {curve.model: COLOURS.get(curve.weights, MUTED) for curve in curves}
+    colours = {reading.named(curve.model): COLOURS.get(curve.weights, MUTED) for curve in curves}
     _write_names(axes, drawn, lambda each: colours.get(each.text, MUTED))
     keys: list[Key] = [("longer thought" if reading.thinks else "one reply", {"marker": "o"})]
     if any(curve.forced for curve in curves):

@@ -39,7 +39,7 @@ def gains(reading: Reading) -> list[tuple[str, Estimate]]:
     """Returns (description of the comparison, gain in accuracy) of each gain in results/gains.json."""
     named = GAINS if reading.thinks else {"free": "after reinforcement over before it"}
     found = [(said, estimate(reading.gains.get(name))) for name, said in named.items()]
-    return [(said, gain) for said, gain in found if gain is not None]
+    return [(reading.named(said), gain) for said, gain in found if gain is not None]
 
 
 def failures(point: Point) -> str:
@@ -173,8 +173,8 @@ def gate(reading: Reading) -> str:
     more = round(100 * (thinking.mean - direct.mean))
     difference = "as many" if more == 0 else f"{abs(more)} points {'more' if more > 0 else 'fewer'}"
     said = (
-        f"Before reinforcement, the warm start solved {interval(thinking)} of validation problems made to think, and "
-        f"{interval(direct)} made to answer at once: {difference}"
+        f"Before reinforcement, the {reading.named(BEFORE)} solved {interval(thinking)} of validation problems made to "
+        f"think, and {interval(direct)} made to answer at once: {difference}"
     )
     if margin is not None and margin > 0:
         said += f", where at least {100 * margin:.0f} more were demanded"
@@ -197,7 +197,8 @@ def forgetting(reading: Reading) -> str:
         return ""
     *_, last = values.values()
     lost = values[START] - last
-    shown = [f"{value:.2f} {STAGES[when]}".replace("-", MINUS) for when, value in values.items()]
+    stages = STAGES | ({BEFORE: "before reinforcement"} if reading.named(BEFORE) != BEFORE else {})
+    shown = [f"{value:.2f} {stages[when]}".replace("-", MINUS) for when, value in values.items()]
     said = (
         f"Forgetting, on {counted(int(questions), 'general question')} that no run trains on: the right answers have a "
         f"mean log-probability of {', '.join(shown[:-1])} and {shown[-1]}, in nats a token; "
@@ -256,7 +257,7 @@ def thinking_alternative(reading: Reading) -> str:
                 ordered = sorted(points, key=lambda point: point.x)
                 first, last = ordered[0], ordered[-1]
                 said.append(
-                    f"{curve.model}, {name}: {percent(first.accuracy.mean)} at {first.x:.0f} tokens to "
+                    f"{reading.named(curve.model)}, {name}: {percent(first.accuracy.mean)} at {first.x:.0f} tokens to "
                     f"{percent(last.accuracy.mean)} at {last.x:.0f}."
                 )
     return " ".join(said)

@@ -8,7 +8,7 @@ from typing import Any
 
 from poziomka.reports import alarms, figures, findings, monitors, style
 from poziomka.reports.markup import escape, picture, table, tag
-from poziomka.reports.reading import Reading, Table, read
+from poziomka.reports.reading import BEFORE, Reading, Table, read
 from poziomka.reports.transcripts import comparison
 from poziomka.reports.words import brief, counted, duration, finite, scaled
 from poziomka.runs.run import Run
@@ -131,9 +131,10 @@ def _result(reading: Reading, pictures: Mapping[str, str]) -> str:
     if "compute" in pictures:
         caption = (
             "Accuracy at validation problems while reinforcement goes on. FLOPs are counted from the tokens really "
-            "sampled and trained; the warm start stands left of the break. Bars and band: 95 % intervals. Dotted: "
+            f"sampled and trained; the {reading.named(BEFORE)} is left of the break. Bars and band: 95 % intervals. "
+            "Dotted: "
             + ("how long an attempt thinks." if reading.thinks else "mean tokens of a reply.")
-            + (" Dashes and dots: the warm start made to think." if reading.forced is not None else "")
+            + (f" Dashes and dots: the {reading.named(BEFORE)} made to think." if reading.forced is not None else "")
         )
         shown.append(_figure(pictures["compute"], "compute", findings.compute_alternative(reading), caption))
     if "thinking" in pictures:
@@ -174,7 +175,7 @@ def _numbers(reading: Reading) -> str:
     if not reading.curves:
         return ""
     points = [
-        (curve.model, way, point)
+        (reading.named(curve.model), way, point)
         for curve in reading.curves
         for way, line in (
             ("made to answer at once", (curve.at_once,) if curve.at_once else ()),

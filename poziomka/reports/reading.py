@@ -12,7 +12,8 @@ from poziomka.reports.words import finite
 from poziomka.runs.recipe import opens_thoughts, stage_kinds
 from poziomka.runs.run import Run
 
-BEFORE, AFTER = "warm start", "trained"  # the two models that a report compares
+BEFORE, AFTER = "warm start", "trained"  # the two models that a report compares, by their names in results
+BASE = "base model"  # name of the first one in a report, if the recipe has no supervised stage
 START = "start"  # the model before any training of the run
 FORCED = ", made to think"  # suffix for a model whose thoughts may not close before their first token
 UNREADABLE = (PoziomkaError, OSError, ValueError, KeyError)  # errors of damaged or foreign files
@@ -130,6 +131,13 @@ class Reading:
     notes: Sequence[str] = ()
     missing: list[str] = field(default_factory=list)
 
+    def named(self, text: str) -> str:
+        """Returns a text with "base model" in place of "warm start", if no stage of the recipe is supervised."""
+        stages = self.recipe.get("stage")
+        tables = [each for each in stages if isinstance(each, Mapping)] if isinstance(stages, list) else []
+        supervised = not tables or any(each.get("kind") == "sft" for each in tables)
+        return text if supervised else text.replace(BEFORE, BASE)
+
     @property
     def thinks(self) -> bool:
         """Whether replies begin with an open thought; if not, what is recorded as thinking tokens is all tokens."""
@@ -175,7 +183,8 @@ def read(run: Run, *, journals: bool = True) -> Reading:
     reading.curves = [_curve(model, curve) for model, curve in curves.items()] if isinstance(curves, Mapping) else []
     unthought = [curve.model for curve in reading.curves if len(curve.drawable().budgets) < len(curve.budgets)]
     reading.missing += [
-        f"At some budgets the {model} thought no token; a log axis has no place for these, the table of numbers does."
+        f"At some budgets the {reading.named(model)} thought no token; a log axis has no place for these, the table of "
+        "numbers does."
         for model in unthought
     ]
     reading.references, reading.reference_budget = _references(run, reading.missing)

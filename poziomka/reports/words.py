@@ -41,9 +41,15 @@ def scaled(value: Any, unit: str = "") -> str:
     return f"{shown}\N{NO-BREAK SPACE}{prefix}{unit}".rstrip("\N{NO-BREAK SPACE}").replace("-", MINUS)
 
 
-def counted(count: int, noun: str) -> str:
-    """Formats a count with its noun, given in the singular: "1 token", "3 tokens"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str, several: str = "") -> str:
+    """Formats a count with its noun, given in the singular: "1 token", "3 tokens".
+
+    Args:
+        count: the count.
+        noun: the noun in the singular.
+        several: the noun in the plural; "" for the singular with an "s".
+    """
+    return f"{count:,} {noun if count == 1 else several or f'{noun}s'}"
 
 
 def duration(seconds: Any) -> str:

@@ -114,10 +114,14 @@ def demand_same(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any])
     old, new = _flat(there), _flat(here)
     names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name) or (name in old) != (name in new))
     if names:
+        evaluation = here.get("kind") == EVALUATION
+        names = [name.removeprefix("evaluate.") for name in names] if evaluation else names
+        old, new = ({name.removeprefix("evaluate."): value for name, value in each.items()} for each in (old, new))
         shown = [f"{name} ({old.get(name, 'absent')!r} there, {new.get(name, 'absent')!r} here)" for name in names[:5]]
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         message = (
-            f"the run {folder} was made with another recipe, differing in {', '.join(shown)}{more}: "
+            f"the {'evaluation' if evaluation else 'run'} {folder} was made with another "
+            f"{'model, task or setting' if evaluation else 'recipe'}, differing in {', '.join(shown)}{more}: "
             "give another folder, or the same settings; nothing was changed"
         )
         raise RunError(message)

@@ -26,8 +26,8 @@ class Thinker(SamplerWrapper):
         """Returns the transcript continued by one attempt of the strategy: its answering branch.
 
         The attempt's other branches, such as outvoted replies, are in the transcript's `tried`, and what the attempt
-        cost beyond all these tokens in its `correction`: an evaluation of this sampler reports the cost of the strategy.
-        After an earlier reply of the model, the correction has the tokens of judges only.
+        cost beyond all these tokens in its `correction`, so that an evaluation of this sampler reports the strategy's
+        cost. After an earlier reply of the model, the correction has the tokens of judges only.
 
         Args:
             transcript: the prompt, or a conversation so far.

@@ -5,8 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
-from poziomka.app.progress_display import Watcher
+import poziomka as pz
+from poziomka.app.progress_display import Watcher, rollout_line
 from poziomka.app.settings.recipe import recipe_of
+from poziomka.core.rollout import Rollout
+from poziomka.core.transcript import Author
 from poziomka.learning.monitoring.reward_hacking import Alarm, Example
 
 ALARM = Alarm(
@@ -54,3 +57,28 @@ def test_where_none_rang_the_panel_has_no_such_row(watcher):
     watching, printed = watcher(terminal=False)
     watching.console.print(watching.panel())
     assert not any(line.startswith("alarm") for line in printed().splitlines())
+
+
+def test_a_stage_named_after_its_kind_is_named_once(watcher):
+    watching, printed = watcher(terminal=False)
+    watching.begin(watching.recipe.stage[0])
+    kind = watching.recipe.stage[0].kind
+    assert printed().strip().endswith(f"stage {kind} …")
+
+
+def test_replies_that_are_mostly_cut_off_are_counted_once(watcher):
+    watching, printed = watcher(terminal=False)
+    stage = next(each for each in watching.recipe.stage if each.kind == "rl")
+    verdicts = {"verdict/correct": 2.0, "verdict/truncated": 6.0, "verdict/failures": 0.0}
+    watching.hear(stage.name, {"step": 1, **verdicts, "verdict/truncated": 2.0})
+    assert "cut off" not in printed()
+    watching.hear(stage.name, {"step": 2, **verdicts})
+    watching.hear(stage.name, {"step": 3, **verdicts})
+    assert printed().count("6 of 8 replies") == 1
+    assert f"raise {stage.name}.max_tokens" in printed()
+
+
+def test_an_arrow_is_between_a_question_and_its_reply():
+    transcript = pz.Transcript.of([pz.Message("user", "1 + 1")]) + pz.Span(Author.MODEL, "2")
+    rollout = Rollout("watch/0", pz.Problem("1 + 1"), (pz.Branch(transcript, pz.Score.right("2")),))
+    assert rollout_line(rollout, 80).plain == "1 + 1 → 2  correct"

@@ -111,6 +111,7 @@ def test_what_cannot_be_evaluated_is_named_in_a_sentence(poziomka, own, options,
     assert status == 2
     assert said in errors
     assert "Traceback" not in errors
+    assert "answering" not in errors  # nothing was begun
 
 
 def test_a_model_of_an_endpoint_is_chatted_with(poziomka, monkeypatch):

@@ -62,7 +62,11 @@ def test_a_strategy_that_uses_gold_answers_is_called_an_upper_bound(poziomka, re
     assert sum("oracle:2" in note for note in study[1]["notes"]) == 1
     given = ("--problems", "2", "--samples", "1", "--no-save", "--split", "validation")
     assert "upper bound" in poziomka("evaluate", reference, *given, "--strategy", "oracle:2")[2]
-    assert "upper bound" not in poziomka("evaluate", reference, *given, "--strategy", "majority:2")[2]
+    errors = poziomka("evaluate", reference, *given, "--strategy", "majority:2")[2]
+    assert "upper bound" not in errors
+    assert "votes compare the answers that task" in errors
+    errors = poziomka("evaluate", reference, *given, "--strategy", "majority:2", "--read", "number")[2]
+    assert "votes compare the answers that 'number' reads" in errors
 
 
 def test_a_cell_is_shown_as_any_evaluation(poziomka, study):
@@ -113,6 +117,7 @@ def test_bad_input_is_one_sentence(poziomka, reference, tmp_path, words, named):
     assert table.read_text() == "mine"
     assert named in errors
     assert "Traceback" not in errors
+    assert "answering" not in errors  # nothing was sampled in vain
 
 
 def test_the_strategies_are_listed(poziomka):

@@ -263,3 +263,11 @@ def test_a_problem_that_cannot_be_drawn_is_a_failed_check_of_the_evaluation():
     assert (found.failures, found.problems, len(found.groups)) == (2, 2, 3)
     assert found.accuracy.mean == 1.0
     assert found.bounds == (pytest.approx(2 / 3), 1.0)
+
+
+def test_an_evaluation_names_the_replies_that_were_cut_off_if_they_are_most():
+    sampler, task = ScriptedSampler(["one two three", "7"]), Task("t", lambda *_: Problem("?"), lambda *_: 0.0, size=4)
+    for tokens, said in ((9, ""), (2, "2 of 4"), (1, "4 of 4")):
+        found = evaluate(sampler, task, SamplingParams(max_tokens=tokens), split="train")
+        cut = [found.cut_off().startswith(said) and bool(found.cut_off()), "raise max_tokens" in str(found)]
+        assert cut == [said == "4 of 4"] * 2

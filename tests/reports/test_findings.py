@@ -3,7 +3,7 @@
 import pytest
 
 from poziomka.core.rollouts.evaluation import Estimate
-from poziomka.reports.findings import failures, forgetting, gate, headline, points
+from poziomka.reports.findings import failures, forgetting, gains, gate, headline, points, thinking_alternative
 from poziomka.reports.reading import Curve, Point, Reading
 from poziomka.reports.words import MINUS
 
@@ -132,3 +132,22 @@ def test_the_report_says_what_was_forgotten(tmp_path):
 @pytest.mark.parametrize("damaged", [{}, {"logprobs": [1]}, {"questions": 12, "logprobs": {"start": -1.0}}])
 def test_what_was_not_measured_is_not_said(tmp_path, damaged):
     assert forgetting(Reading(tmp_path, forgetting=damaged)) == ""
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"),
+    [
+        ({}, "warm start"),
+        ({"stage": [{"kind": "sft"}, {"kind": "rl"}]}, "warm start"),
+        ({"stage": [{"kind": "rl"}]}, "base model"),
+        ({"schema_version": 1, "warm_start": {}}, "warm start"),
+    ],
+)
+def test_a_run_without_a_supervised_stage_has_no_warm_start(tmp_path, recipe, name):
+    outcome = {"direct": {"mean": 0.1}, "thinking": {"mean": 0.2}}
+    knowledge = {"questions": 20, "logprobs": {"start": -0.5, "warm start": -0.6, "trained": -0.6}}
+    reading = Reading(tmp_path, recipe, LINES, curves=CURVES, gains=GAINS, gate=outcome, forgetting=knowledge)
+    sentences = [gate(reading), thinking_alternative(reading), *(sentence for sentence, _ in gains(reading))]
+    assert all(name in sentence for sentence in sentences)
+    other = {"warm start", "base model"} - {name}
+    assert not any(word in sentence for word in other for sentence in (*sentences, forgetting(reading)))

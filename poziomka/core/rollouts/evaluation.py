@@ -139,10 +139,16 @@ class Evaluation:
     groups: Sequence[Group]
 
     def __str__(self) -> str:
-        """Returns the accuracy with its interval, `0.87 [0.84, 0.90]`, and the number of failed checks if any."""
+        """Returns the accuracy with its interval, `0.87 [0.84, 0.90]`, and the number of failed checks if any.
+
+        If most replies ended at their token limit, their number is appended.
+        """
         if not any(self.corrects):
             return f"no attempt could be judged: {self.failures} checks failed"
-        return f"{self.accuracy}, {self.failures} checks failed" if self.failures else str(self.accuracy)
+        parts = [str(self.accuracy)]
+        parts += [f"{self.failures} checks failed"] if self.failures else []
+        parts += [f"{self.cut_off()} (raise max_tokens)"] if self.cut_off() else []
+        return ", ".join(parts)
 
     def __repr__(self) -> str:
         """Returns the accuracy and the number of problems, as `Evaluation(0.87 [0.84, 0.90], 200 problems)`."""
@@ -235,6 +241,12 @@ class Evaluation:
             TaskError: there is no attempt.
         """
         return self._mean(lambda rollout: rollout.transcript.stop is Stop.LENGTH)
+
+    def cut_off(self) -> str:
+        """Returns "48 of 60 replies ended at their token limit" if that is more than half of them, else ""."""
+        stops = [rollout.transcript.stop for group in self.groups for rollout in group]
+        cut = stops.count(Stop.LENGTH)
+        return f"{cut} of {len(stops)} replies ended at their token limit" if 2 * cut > len(stops) else ""
 
     @property
     def unparsed(self) -> float:

@@ -55,12 +55,13 @@ class Connection:
     Attributes:
         address: URL and key.
         limits: timeout, retries and concurrent requests.
+        met: whether the endpoint has answered before.
     """
 
     address: Address
     limits: Limits
+    met: bool = field(default=False, init=False)
     _pools: dict[asyncio.AbstractEventLoop, Pool] = field(default_factory=dict, init=False)
-    _met: bool = field(default=False, init=False)  # whether the endpoint has answered before
 
     def __post_init__(self) -> None:
         """Imports the HTTP client, and loads the certificates once for all connections, where they are needed."""
@@ -110,7 +111,7 @@ class Connection:
                 return await self._bounded(method, path, body, heard)
             except Passing as fault:
                 wait = pause if fault.wait is None else fault.wait
-                if taken or not left or wait > WAITING or not (self._met or fault.kind is TranscriptError):
+                if taken or not left or wait > WAITING or not (self.met or fault.kind is TranscriptError):
                     raise fault.kind(str(fault)) from fault.__cause__
             except Lasting as fault:
                 raise SamplerError(str(fault)) from fault.__cause__
@@ -136,7 +137,7 @@ class Connection:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **self.address.headers}
         try:
             async with client.stream(method, url + path, content=body, headers=headers) as answer:
-                self._met = True
+                self.met = True
                 streams = answer.headers.get("content-type", "").startswith("text/event-stream")
                 if answer.status_code != 200:
                     raise fault_of(self.address, answer.status_code, answer.headers, await _body(answer))

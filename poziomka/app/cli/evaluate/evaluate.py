@@ -72,6 +72,8 @@ def evaluate(given: Namespace) -> tuple[Result, str]:
     folder = given.out if given.out is not None or given.no_save else folder_for(result)
     if folder is not None:
         demand_free(folder, result, subject.task_name)
+    with Scoring(subject.task) as judge:
+        strategy_for(subject, plan, judge)  # a text that names none is refused before anything is sampled
     bound = f", with at most {counted(plan.budgets[-1], 'thinking token')}" if plan.budgets else ""
     log = None if folder is None or subject.task.environment is None else turns_of(folder, result, subject.task_name)
     with log or nullcontext():

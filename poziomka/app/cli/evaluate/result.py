@@ -70,7 +70,7 @@ class Result:
             rows.append((str(budget), str(each.accuracy), *shares, f"{each.tokens:.1f}", f"{each.thinking:.1f}"))
         first, last = 1 if None in self.found else 0, None if self.thinks else -1
         rows = [row[first:last] for row in rows]
-        return "\n".join([head, *aligned(rows), *self._several(), *self._failed()])
+        return "\n".join([head, *aligned(rows), *self._several(), *self._failed(), *self._cut_off()])
 
     def _several(self) -> list[str]:
         """Returns lines with the accuracy of the majority vote; [] without a vote."""
@@ -93,6 +93,11 @@ class Result:
                     f"which is {wrong:.2f} with all of them wrong and {right:.2f} with all of them right"
                 )
         return lines
+
+    def _cut_off(self) -> list[str]:
+        """Returns a line for each budget at which most replies ended at their token limit."""
+        said = [(budget, each.cut_off()) for budget, each in self.found.items()]
+        return [f"{_at(budget)}{cut}: raise --max-tokens" for budget, cut in said if cut]
 
     def demand_judged(self) -> None:
         """Raises TaskError if the scorer failed on all attempts at a budget, which then has no accuracy."""

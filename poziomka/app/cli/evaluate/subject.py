@@ -10,6 +10,7 @@ from poziomka.app.memory_allocator import keep_freed_memory
 from poziomka.app.settings.recipe import Recipe
 from poziomka.app.tool_formats import suited
 from poziomka.core.errors import ModelError, RunError, SettingsError, TaskError, nearest
+from poziomka.core.rollouts.collect import wait_for
 from poziomka.core.safety.untrusted import expanded
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.splits import SPLITS
@@ -110,6 +111,7 @@ def _of_endpoint(given: Namespace) -> Subject:
         raise SettingsError(message)
     sampler = RemoteSampler.of(given.endpoint, given.model, think=given.think)
     task = suited(_task(given.task, given.split), None)
+    wait_for(sampler.reach())  # before problems are drawn and a command says that they are being answered
     return Subject(given.model, None, sampler, task, given.task, SamplingParams())
 
 

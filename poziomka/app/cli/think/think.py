@@ -32,6 +32,7 @@ from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.reports.frontier import Dot, draw_frontier
 from poziomka.reports.words import aligned
+from poziomka.runs.compare import STUDY
 from poziomka.runs.run import Run
 from poziomka.runs.storage.disk import in_words, replace_file
 from poziomka.thinking.registry import STRATEGIES, reads_logprobs
@@ -39,7 +40,7 @@ from poziomka.thinking.study.efforts import EFFORT, FIXED, SINGLE
 from poziomka.thinking.study.findings import SCHEMA, Findings, demand_comparable, findings, rows_of, table_of, values_of
 
 Say = Callable[[str], None]
-STUDY, TABLE = "study.json", "table.md"  # files of a study
+TABLE = "table.md"  # file of a study
 DEFAULT = ("adaptive:16", "best_of:8", "deepconf:8", "revise:3", "rsa:n=4,k=2,rounds=2")
 
 
@@ -84,7 +85,8 @@ def think(given: Namespace) -> tuple[str, Sequence[str]]:
             with doing(f"{number} of {len(cells)}: {text}") as say:
                 groups[text] = cell_of(folder / _name(text), given, subject, cell, judge, say)
             demand_comparable(groups[SINGLE])
-    found = findings(groups.pop(SINGLE), groups, reader_of(subject, plan))
+    singles = groups.pop(SINGLE)
+    found = findings(singles, groups, reader_of(subject, plan))
     about = {"model": given.model, "task": subject.task_name, "split": given.split, "problems": len(plan.problems)}
     about |= {"replies": given.replies, "samples": plan.samples, "seed": given.seed, **described(plan.sampling)}
     write(folder, found, about)
@@ -95,7 +97,8 @@ def think(given: Namespace) -> tuple[str, Sequence[str]]:
         else "\n".join(aligned(rows_of(found), left=1))
     )
     compared = votes_compare(subject, replace(plan, strategy=FIXED["medium"]))
-    notes = [*subject.notes, *found.notes, *compared]
+    cut = Evaluation(singles).cut_off()
+    notes = [*subject.notes, *found.notes, *compared, *([f"of the single ones, {cut}: raise --max-tokens"] * bool(cut))]
     return text.rstrip("\n"), [*notes, f"the study is in {folder}; its figure is {figure}"]
 
 
