@@ -1,7 +1,6 @@
 """Formatting of numbers, durations and texts for reports; standard library only."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
@@ -14,14 +13,6 @@ def finite(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
-
-
-def aligned(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
-    """Returns rows of cells as lines with aligned columns: the first `left` columns to the left, the others right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    sides = "<" * left + ">" * (len(widths) - left)
-    formats = [f"{side}{width}" for side, width in zip(sides, widths, strict=True)]
-    return ["  ".join(map(format, row, formats)).rstrip() for row in rows]
 
 
 def percent(value: float, digits: int = 0) -> str:

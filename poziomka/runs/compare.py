@@ -10,6 +10,7 @@ from poziomka.core.safety.untrusted import read_object
 from poziomka.core.splits import VALIDATION
 from poziomka.runs.recipe import RECIPE
 from poziomka.runs.run import Run
+from poziomka.runs.tables import aligned
 
 REWARD, ACCURACY = "reward/mean", "evaluate/accuracy"  # metrics in the table
 STUDY = "study.json"  # file of a study of strategies, whose folder has a saved evaluation for each strategy
@@ -97,6 +98,4 @@ def table(summaries: Sequence[Summary]) -> str:
         shown = [f"{value:.3f}" if value is not None else "–" for value in (each.reward, each.accuracy)]
         names = [name.replace("\n", " ") for name in (each.folder.name, each.fault or each.recipe or "–")]
         rows.append((*names, str(each.step), shown[0], shown[1], each.split or "–"))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(aligned(rows, left=len(rows[0])))

@@ -56,6 +56,11 @@ class Row:
     given: Mapping[str, str] = field(default_factory=dict)
 
 
+def _search(make: type[Search], first: str, about: str, *aliases: str, **given: str) -> Row:
+    """Returns the row of a search, whose first field is also written "n"; it has a judge and the values `given`."""
+    return Row(make, first, about, aliases, {"n": first}, {"judge": "logprobs", **given})
+
+
 STRATEGIES: dict[str, Row] = {
     "single": Row(SingleReply, "", "one reply", ("one", "cot")),
     "budget": Row(Budget, "most", "at most this many thinking tokens", ("cap",), {"max": "most", "min": "least"}),
@@ -129,6 +134,14 @@ STRATEGIES: dict[str, Row] = {
         ("aggregate", "self_aggregation", "recursive_self_aggregation"),
         {"n": "population", "k": "subset"},
     ),
+    "beam": _search(Beam, "candidates", "beginnings of which a judge keeps the best, step by step", "beam_search"),
+    "dvts": _search(DVTS, "candidates", "independent beams, each of which keeps its best step", "diverse_tree_search"),
+    "rebase": _search(Rebase, "budget", "children of a step in proportion to its value", "reward_balanced_search"),
+    "particles": _search(
+        ParticleFilter, "particles", "beginnings resampled by their values", "particle_filtering", "smc"
+    ),
+    "mcts": _search(MCTS, "simulations", "Monte-Carlo tree search with PUCT", "tree_search", "puct", prior="policy"),
+    "guided": _search(ValueGuided, "width", "each step chosen by policy and value", "value_guided", "q_star"),
 }
 READERS: dict[str, readers.Reader] = {
     "number": readers.number,
@@ -144,28 +157,7 @@ PARTS: dict[str, Part] = {
 }
 NEEDED = {"certainty": "a sampler", "exact": "a task's scorer", "scorer": "a task's scorer"}  # by `parts_of`
 
-
-SEARCHES: dict[
-    str, tuple[type[Search], str, str, tuple[str, ...]]
-] = {  # by name: class, first field, what it does, aliases
-    "beam": (
-        Beam,
-        "candidates",
-        "beginnings of which a judge keeps the best, step by step",
-        ("beam_search",),
-    ),
-    "dvts": (DVTS, "candidates", "independent beams, each of which keeps its best step", ("diverse_tree_search",)),
-    "rebase": (Rebase, "budget", "children of a step in proportion to its value", ("reward_balanced_search",)),
-    "particles": (ParticleFilter, "particles", "beginnings resampled by their values", ("particle_filtering", "smc")),
-    "mcts": (MCTS, "simulations", "Monte-Carlo tree search with PUCT", ("tree_search", "puct")),
-    "guided": (ValueGuided, "width", "each step chosen by policy and value", ("value_guided", "q_star")),
-}
 STEPS = {"paragraph": ("\n\n",), "line": ("\n",), "sentence": (". ", "\n")}  # by name: strings that end a step
-PRIORS = {"mcts": {"prior": "policy"}}  # fields of a search that are read as if they were written
-STRATEGIES |= {
-    name: Row(made, first, about, aliases, {"n": first}, {"judge": "logprobs", **PRIORS.get(name, {})})
-    for name, (made, first, about, aliases) in SEARCHES.items()
-}
 GOLD = ("exact", "scorer", "environment")  # judges and feedback that use gold answers, or rewards that may
 LOGPROBS = ("logprobs", "certainty", "policy", "probability")  # judges and priors that read probabilities of tokens
 

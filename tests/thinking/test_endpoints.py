@@ -16,7 +16,8 @@ from poziomka.inference.remote import RemoteSampler
 from poziomka.testing import ScriptedSampler
 from poziomka.testing.endpoint import Fault, endpoint
 from poziomka.thinking import parts_of, strategy_of
-from poziomka.thinking.registry import SEARCHES, STRATEGIES
+from poziomka.thinking.registry import STRATEGIES
+from poziomka.thinking.search.base import Search
 
 TASK = Task("digits", None, pz.exact(pz.number), trusted=True)
 PROBLEM = Problem.ask("digits", "k", "Which digit?", "1")
@@ -25,7 +26,7 @@ PARAMS = SamplingParams(max_tokens=40, seed=3)
 # "logprobs" and "certainty" need token ids; an endpoint has texts, so judges of it are exact or learned
 TEXTS = {"agreement": "agreement:4-4-2", "single": "single", "weighted": "weighted:4,judge=exact"}
 TEXTS |= {"best_of": "best_of:4,judge=exact", "deepconf": "deepconf:4,judge=exact"}
-TEXTS |= {name: f"{name}:4,judge=exact,steps=line" for name in SEARCHES}
+TEXTS |= {name: f"{name}:4,judge=exact,steps=line" for name, row in STRATEGIES.items() if issubclass(row.make, Search)}
 TEXTS["mcts"] += ",prior=uniform"  # the other prior is the log-probability of a step
 
 

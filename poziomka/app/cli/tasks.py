@@ -9,6 +9,7 @@ from poziomka.core.problem import Problem
 from poziomka.core.safety.terminal import visible
 from poziomka.core.splits import SPLITS
 from poziomka.core.task import Task
+from poziomka.runs.tables import aligned
 from poziomka.tasks import READ_TASKS, SHIPPED, TASKS, about, shipped, task_named
 
 MOST = 10_000  # problems shown or played at once
@@ -31,17 +32,13 @@ def list_tasks(family: str | None = None, *, as_json: bool = False) -> str:
         return _list_family(family)
     made = [(name, _levels(make()), about(name).removeprefix("Task of ")) for name, make in TASKS.items()]
     read = [(f"{name}:WHERE", _wheres(name), about(name).removeprefix("Task of ")) for name in READ_TASKS]
-    widths = [max(len(row[column]) for row in (*made, *read)) for column in (0, 1)]
     columns = max(NARROW, min(WIDE, shutil.get_terminal_size((WIDE, 24)).columns))
-    lines = {
-        kind: [_fit(f"{name:<{widths[0]}}  {levels:<{widths[1]}}  {about}", columns) for name, levels, about in rows]
-        for kind, rows in (("made", made), ("read", read))
-    }
+    lines = [_fit(line, columns) for line in aligned([*made, *read], left=3)]
     return "\n".join(
         [
-            *lines["made"],
+            *lines[: len(made)],
             "",
-            *lines["read"],
+            *lines[len(made) :],
             "",
             "`poziomka tasks show NAME` prints problems, `play NAME` asks them, `check NAME` tries the scorer;",
             "`poziomka tasks list NAME` lists each WHERE of NAME:WHERE that needs no files of yours.",

@@ -1,6 +1,6 @@
 """Results of a study of thinking: accuracy against cost, choices by difficulty, and the strategies of efforts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -84,7 +84,8 @@ def findings(
     majority = [(votes, _mean(replies.majority(votes))) for votes in sizes]
     everything = {SINGLE: singles, **strategies}
     points = [point(name, groups, replies) for name, groups in everything.items()]
-    fair = {name: groups for name, groups in everything.items() if not reads_gold(name)}
+    gold = [name for name in strategies if reads_gold(name)]
+    fair = {name: groups for name, groups in everything.items() if name not in gold}
     limits = [limit for limit in CHOICES if len(singles) >= 2]
     choices = {limit: by_difficulty(fair, replies, most=limit * replies.tokens) for limit in limits}
     auto = [_auto(replies, votes) for votes in sizes if votes > PROBE and len(singles) >= 2]
@@ -97,22 +98,14 @@ def findings(
         reply_tokens=replies.tokens,
         choices=choices,
         auto=auto,
-        efforts=_efforts(points, majority, replies.tokens, auto),
-        notes=[*notes, *bounds(strategies), *nothing],
+        efforts=_efforts([each for each in points if each.name in fair], majority, replies.tokens, auto),
+        notes=[*notes, *map(upper_bound, gold), *nothing],
     )
 
 
-def bounds(strategies: Iterable[str]) -> list[str]:
-    """Returns a note about each strategy that may use gold answers.
-
-    Raises:
-        SettingsError: the name of a strategy is unknown.
-    """
-    return [
-        f"strategy {name} may use gold answers, so its accuracy is an upper bound"
-        for name in strategies
-        if reads_gold(name)
-    ]
+def upper_bound(name: str) -> str:
+    """Returns a note about a strategy that may use gold answers."""
+    return f"strategy {name} may use gold answers, so its accuracy is an upper bound"
 
 
 def demand_comparable(singles: Sequence[Group]) -> None:
@@ -162,8 +155,8 @@ def _auto(replies: Replies, votes: int) -> Auto:
 def _efforts(
     points: Sequence[Point], majority: Sequence[tuple[int, Estimate]], reply: float, auto: Sequence[Auto]
 ) -> dict[str, str]:
-    """Returns the most accurate strategy within the cost of each level, votes included; see LIMITS."""
-    priced = [(each.accuracy.mean, -each.tokens, each.name) for each in points if not reads_gold(each.name)]
+    """Returns the most accurate strategy of `points` within the cost of each level, votes included; see LIMITS."""
+    priced = [(each.accuracy.mean, -each.tokens, each.name) for each in points]
     priced += [(each.mean, -votes * reply, f"majority:{votes}") for votes, each in majority if votes > 1]
     chosen = {
         level: max(each for each in priced if -each[1] <= limit * reply or each[2] == SINGLE)[2]

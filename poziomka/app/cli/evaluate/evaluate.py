@@ -24,9 +24,9 @@ from poziomka.reports.words import counted
 from poziomka.runs.storage.turns import RecordedSampler
 from poziomka.thinking.budget import shorter
 from poziomka.thinking.majority import last_words
-from poziomka.thinking.registry import parts_of, reader_named, reads_logprobs, strategy_of, votes
+from poziomka.thinking.registry import parts_of, reader_named, reads_gold, reads_logprobs, strategy_of, votes
 from poziomka.thinking.study.efforts import SINGLE, other_study, strategy_at
-from poziomka.thinking.study.findings import bounds
+from poziomka.thinking.study.findings import upper_bound
 
 Say = Callable[[str], None]
 
@@ -119,7 +119,7 @@ def result_of(given: Namespace, subject: Subject, plan: Plan) -> Result:
         notes=(
             *subject.notes,
             *fewer(subject, given, len(plan.problems)),
-            *bounds([plan.strategy or SINGLE]),
+            *map(upper_bound, filter(reads_gold, [plan.strategy or SINGLE])),
             *votes_compare(subject, plan),
             *other_study(given.study, given.model, subject.task_name),
         ),

@@ -10,7 +10,8 @@ from poziomka.app.measure import failures
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.sampler import SamplingParams
 from poziomka.core.splits import TEST, TRAIN, VALIDATION
-from poziomka.reports.words import aligned, counted, percent
+from poziomka.reports.words import counted, percent
+from poziomka.runs.tables import aligned
 
 SCHEMA = 1  # schema version of the output of `--json`
 SPLIT_NAMES = {TEST: "held-out problem", VALIDATION: "validation problem", TRAIN: "training problem"}

@@ -5,6 +5,7 @@ from pathlib import Path
 from poziomka.reports.words import brief, counted
 from poziomka.runs.exports import export, numbers_of
 from poziomka.runs.run import Run
+from poziomka.runs.tables import aligned
 
 
 def copy(folder: Path, name: str, target: Path | None) -> str:
@@ -34,10 +35,4 @@ def table(folder: Path) -> str:
         (name.replace("\n", " "), str(len(values)), brief(values[0]), brief(values[-1]))
         for name, values in sorted(seen.items())
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "\n".join(
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    )
+    return "\n".join(aligned(rows, left=1))

@@ -31,10 +31,10 @@ from poziomka.core.rollout import Group
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.reports.frontier import Dot, draw_frontier
-from poziomka.reports.words import aligned
 from poziomka.runs.compare import STUDY
 from poziomka.runs.run import Run
 from poziomka.runs.storage.disk import in_words, replace_file
+from poziomka.runs.tables import aligned
 from poziomka.thinking.registry import STRATEGIES, reads_logprobs
 from poziomka.thinking.study.efforts import EFFORT, FIXED, SINGLE
 from poziomka.thinking.study.findings import SCHEMA, Findings, demand_comparable, findings, rows_of, table_of, values_of
@@ -47,8 +47,7 @@ DEFAULT = ("adaptive:16", "best_of:8", "deepconf:8", "revise:3", "rsa:n=4,k=2,ro
 def listed() -> str:
     """Returns the strategies, a line each: how it is written, and what it does."""
     rows = [(name + (f":{row.first.upper()}" if row.first else ""), row.about) for name, row in STRATEGIES.items()]
-    width = max(len(written) for written, _ in rows)
-    lines = [f"{written:<{width}}  {about}" for written, about in rows]
+    lines = aligned(rows, left=2)
     nested = "A strategy contains another after a slash: budget:512/majority:8. Values have names: rsa:n=8,k=3."
     return "\n".join([*lines, "", nested])
 
