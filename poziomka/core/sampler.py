@@ -2,6 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,48 @@ from typing import Any, Protocol, runtime_checkable
 
 from poziomka.core.errors import EnvironmentFailure, SamplerError, SettingsError, TranscriptError
 from poziomka.core.transcript import Author, Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Limit of confidence that ends a reply while it is sampled.
+
+    Attributes:
+        window: number of successive sampled tokens whose confidence is measured, 1 or more.
+        logprob: mean log-probability of `window` tokens, in nats, below which the reply ends.
+
+    Raises:
+        SettingsError: the window is below 1.
+    """
+
+    window: int
+    logprob: float
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError if the window is below 1."""
+        if self.window < 1:
+            message = f"a window of confidences has 1 token or more: received {self.window}"
+            raise SettingsError(message)
+
+
+class FloorWatch:
+    """Mean log-probability of the latest tokens of a reply, compared with a Floor; None never ends the reply."""
+
+    __slots__ = ("_floor", "_latest", "_sum")
+
+    def __init__(self, floor: Floor | None) -> None:
+        """Begins before the first token."""
+        self._floor, self._latest, self._sum = floor, deque[float](), 0.0
+
+    def ends(self, logprob: float) -> bool:
+        """Adds the log-probability of the next token; returns whether the reply ends with it."""
+        if self._floor is None:
+            return False
+        self._latest.append(logprob)
+        self._sum += logprob
+        if len(self._latest) > self._floor.window:
+            self._sum -= self._latest.popleft()
+        return len(self._latest) == self._floor.window and self._sum < self._floor.logprob * self._floor.window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +69,8 @@ class SamplingParams:
         max_thinking_tokens: maximum number of thinking tokens: the thought is then closed by a forced "</think>"; None
             for no limit.
         seed: seed of this request.
+        floor: ends a reply, with `Stop.LENGTH`, at a token at which its confidence falls below this limit; None for no
+            limit. It needs a sampler with log-probabilities.
 
     Raises:
         SettingsError: a value is out of range.
@@ -40,6 +85,7 @@ class SamplingParams:
     min_thinking_tokens: int = 0
     max_thinking_tokens: int | None = None
     seed: int = 0
+    floor: Floor | None = None
 
     def __post_init__(self) -> None:
         """Checks the ranges of all values.

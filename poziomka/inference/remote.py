@@ -110,6 +110,9 @@ class RemoteSampler(Sampler):
             TranscriptError: this request failed: a timeout, a broken connection, a refused conversation.
             SamplerError: the endpoint cannot be used, or does not support the parameters.
         """
+        if sampling.floor is not None:
+            message = f"{self.address.url} returns no log-probabilities to end a reply by: use a local sampler"
+            raise SamplerError(message)
         if sampling.min_thinking_tokens:
             message = f"{self.address.url} cannot keep a thought open: min_thinking_tokens needs a local sampler"
             raise SamplerError(message)

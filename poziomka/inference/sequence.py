@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from poziomka.core.sampler import OnToken, SamplingParams
+from poziomka.core.sampler import FloorWatch, OnToken, SamplingParams
 from poziomka.core.transcript import CLOSE, THINK, Author, Stop
 
 CHARACTER = 4  # maximum bytes of a UTF-8 character, each of which may be a token
@@ -115,6 +115,7 @@ class Row:
         place: position of the next token in the transcript.
         seed: seed of the request, as an unsigned 64-bit integer.
         left: number of tokens that may still be sampled.
+        confidence: log-probabilities of the latest sampled tokens, which may end the reply.
         context: maximum length of the transcript, in tokens; None for no maximum.
         thought: number of thinking tokens that count toward `max_thinking_tokens`.
         thinking: whether a thought is open.
@@ -125,6 +126,7 @@ class Row:
     """
 
     __slots__ = (
+        "confidence",
         "context",
         "forced",
         "left",
@@ -149,6 +151,7 @@ class Row:
         self.place = len(request.tokens)
         self.seed = sampling.seed % 2**64
         self.left = sampling.max_tokens
+        self.confidence = FloorWatch(sampling.floor)
         self.context = context
         self.thought, self.thinking = request.thought, request.thinking
         self.swapped = False
@@ -222,6 +225,7 @@ class Row:
         piece.logprobs.append(logprob)
         self.left -= 1
         piece.stop = self._stop(token, marks, decode)
+        goes_on = goes_on and not self.confidence.ends(logprob)
         if not goes_on and piece.stop in (None, Stop.THOUGHT):
             piece.stop = Stop.LENGTH
         return piece.stop not in (None, Stop.THOUGHT)

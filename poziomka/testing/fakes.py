@@ -7,7 +7,7 @@ from typing import Any
 from zlib import crc32
 
 from poziomka.core.errors import SamplerError, SettingsError
-from poziomka.core.sampler import Capabilities, NextTokens, OnToken, Sampler, SamplingParams
+from poziomka.core.sampler import Capabilities, FloorWatch, NextTokens, OnToken, Sampler, SamplingParams
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript, compact, compact_floats
 
 Script = Sequence[str] | Callable[[Transcript, SamplingParams], str]
@@ -82,12 +82,14 @@ class ScriptedSampler(Sampler):
         tokens = transcript.tokens
         before = tokens[-1] if tokens else None
         spans: list[Span] = []
+        watch = FloorWatch(sampling.floor)
         for author, words, stop in writing.write(pieces(self._reply(transcript, sampling))):
             span = self._span(author, words, stop, before, sampling.temperature)
-            heard = len(span) if on_token is None else _streamed(span, on_token)
-            spans.append(span if heard == len(span) else _broken_off(span, words, heard))
+            heard, ended = _streamed(span, watch, on_token)
+            cut = heard < len(span) or (ended and stop is Stop.THOUGHT)
+            spans.append(_broken_off(span, words, heard) if cut else span)
             before = spans[-1].tokens[-1] if spans[-1].tokens else before
-            if heard < len(span):
+            if ended:
                 break
         return transcript + spans
 
@@ -170,12 +172,14 @@ class ScriptedSampler(Sampler):
         return Span(author, "".join(words), compact(tokens), compact_floats(logprobs), stop, self.versions[-1])
 
 
-def _streamed(span: Span, on_token: OnToken) -> int:
-    """Passes the tokens of a span to `on_token` until it returns False; returns the number of tokens passed."""
-    for count, token in enumerate(span.tokens or (), 1):
-        if not on_token(span.author, token):
-            return count
-    return len(span)
+def _streamed(span: Span, watch: FloorWatch, on_token: OnToken | None) -> tuple[int, bool]:
+    """Passes the tokens of a span on; returns (how many were passed, whether `watch` or `on_token` ended the reply)."""
+    logprobs = span.logprobs or [0.0] * len(span)
+    for count, (token, logprob) in enumerate(zip(span.tokens or (), logprobs, strict=True), 1):
+        goes_on = on_token is None or on_token(span.author, token)
+        if not goes_on or (span.author is Author.MODEL and watch.ends(logprob)):
+            return count, True
+    return len(span), False
 
 
 def _broken_off(span: Span, words: list[str], count: int) -> Span:

@@ -2,7 +2,7 @@
 
 Names by purpose; each is imported when it is used:
     sequential   Budget, Continue, Compaction, Revise; feedback: ScorerFeedback, EnvironmentFeedback, SelfCritique
-    parallel     Majority, BestOf, AdaptiveConsistency, SelfAggregation
+    parallel     Majority, BestOf, AdaptiveConsistency, ConfidentVotes, SelfAggregation
     judges       Judge, Judgement; ExactJudge, Logprobs, SelfCertainty
     by text      strategy_of, parts_of
     as a sampler Thinker
@@ -16,6 +16,7 @@ _PLACES = {  # name → module of this package that defines it
     "BestOf": "parallel",
     "Budget": "budget",
     "Compaction": "compaction",
+    "ConfidentVotes": "confident",
     "Continue": "budget",
     "EnvironmentFeedback": "revise",
     "ExactJudge": "judges.confidence",

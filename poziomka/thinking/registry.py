@@ -24,6 +24,7 @@ from poziomka.thinking.aggregate import SelfAggregation
 from poziomka.thinking.agreement import AgreementVotes
 from poziomka.thinking.budget import Budget, Continue
 from poziomka.thinking.compaction import Compaction
+from poziomka.thinking.confident import ConfidentVotes
 from poziomka.thinking.judges.confidence import ExactJudge, Logprobs, SelfCertainty
 from poziomka.thinking.judges.judge import Judge
 from poziomka.thinking.majority import Majority
@@ -103,6 +104,14 @@ STRATEGIES: dict[str, Row] = {
         ("confident", "confidence_filtered"),
         {"n": "votes"},
         {"judge": "logprobs:64", "keep": "0.5"},
+    ),
+    "deepconf_online": Row(
+        ConfidentVotes,
+        "votes",
+        "a vote of confident replies; others end while they are sampled",
+        ("confident_online",),
+        {"n": "votes"},
+        {"judge": "logprobs:64"},
     ),
     "best_of": Row(
         BestOf,

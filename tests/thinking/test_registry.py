@@ -147,7 +147,7 @@ def test_every_strategy_makes_an_attempt_whose_cost_adds_up(name):
     sampler = ScriptedSampler(lambda transcript, params: f"<think> a </think> {params.seed % 3}")
     problem = pz.Problem(" What?", "1", task="t", key="k")
     with Scoring(TASK) as scoring:
-        value = {"single": "", "agreement": ":4-4-2"}.get(name, ":4")
+        value = {"single": "", "agreement": ":4-4-2", "deepconf_online": ":4,warmup=2"}.get(name, ":4")
         strategy = strategy_of(name + value, parts_of(sampler, scoring))
         found = asyncio.run(strategy.attempt(sampler, QUESTION, SamplingParams(max_tokens=9), problem=problem))
     assert found.failure is None
@@ -168,6 +168,7 @@ def test_every_strategy_makes_an_attempt_whose_cost_adds_up(name):
         ("refine:2", False, False),
         ("best_of:4", False, True),
         ("budget:9/deepconf:4", False, True),
+        ("deepconf_online:20", False, True),
         ("beam:4,judge=certainty", False, True),
         ("best_of:4,judge=logprobs:8", False, True),
         ("mcts:4,judge=exact", True, True),
