@@ -3,7 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from poziomka.core.environment import Session
@@ -137,14 +137,22 @@ def reading(part: T, read: AnswerReader | None) -> T:
         part: the strategy or sampler.
         read: reader of the task that is attempted; None leaves every reader as it is.
     """
-    if read is None or isinstance(part, type) or not is_dataclass(part) or not part.__dataclass_params__.frozen:
+    if read is None or not _is_frozen(part):
         return part
+    whole: Any = part
     changes: dict[str, Any] = {}
     runs = isinstance(part, Strategy | Sampler)  # of a judge, whose replies answer another question, no sampler is read
-    for field in fields(part):
-        value = getattr(part, field.name)
+    for field in fields(whole):
+        value = getattr(whole, field.name)
         if field.name == "read" and value is None and isinstance(part, Strategy):
             changes["read"] = read
         elif (runs or not isinstance(value, Sampler)) and (found := reading(value, read)) is not value:
             changes[field.name] = found
-    return replace(part, **changes) if changes else part
+    changed: T = replace(whole, **changes) if changes else part
+    return changed
+
+
+def _is_frozen(part: object) -> bool:
+    """Returns whether an object is a frozen dataclass, which a copy can replace."""
+    parameters: Any = getattr(type(part), "__dataclass_params__", None)
+    return parameters is not None and bool(parameters.frozen)
