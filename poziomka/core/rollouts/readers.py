@@ -56,6 +56,15 @@ def choice(answer: str) -> str | None:
     return None if found is None else found[1].upper()
 
 
+def any_order(answer: str) -> str | None:
+    """Returns the words of an answer in sorted order, for lists whose order does not matter; None if it is empty.
+
+    Words that are integers are sorted as such: "12 7 12" is "7 12 12".
+    """
+    words = answer.split()
+    return " ".join(sorted(words, key=lambda word: (not word.isdecimal(), len(word), word))) or None
+
+
 def whole_answer(answer: str) -> str | None:
     """Returns the whole answer in lower case, with single spaces and without a full stop; None if it is empty."""
     return " ".join(answer.split()).removesuffix(".").casefold() or None
