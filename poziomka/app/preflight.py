@@ -1,12 +1,16 @@
-"""Checks before training: whether a step's estimated peak memory fits, and notes on settings without effect."""
+"""Checks before training: strategies of stages, the memory of a step, and notes on settings without effect."""
 
 from collections.abc import Sequence
 
 import torch
 
-from poziomka.app.settings.recipe import Recipe
-from poziomka.core.errors import ModelError
+from poziomka.app.settings.recipe import Recipe, Stage
+from poziomka.core.errors import ModelError, SettingsError
+from poziomka.core.rollouts.conversation import SINGLE_REPLY
+from poziomka.core.rollouts.scoring import Scoring
+from poziomka.core.sampler import Sampler
 from poziomka.core.splits import TEST
+from poziomka.core.strategy import Strategy
 from poziomka.core.task import Task
 from poziomka.core.transcript import Transcript
 from poziomka.inference.engine import READ_AT_ONCE, EngineLimits
@@ -19,6 +23,10 @@ from poziomka.models.layers.linear import laid_out
 from poziomka.models.memory_limits import free_memory
 from poziomka.models.text.chat import ChatFormat
 from poziomka.reports.words import scaled
+from poziomka.thinking.judges.confidence import ExactJudge, Logprobs
+from poziomka.thinking.parallel import BestOf
+from poziomka.thinking.registry import Part, gold_in, parts_of, strategy_of
+from poziomka.thinking.size import most_branches
 
 ADVICE = (
     "take a smaller model or LoRA, a smaller prompts_per_step or group_size, fewer max_tokens, "
@@ -34,6 +42,7 @@ def needs(
     *,
     context: int | None = None,
     turns: bool = False,
+    branches: int = 1,
 ) -> dict[str, float]:
     """Returns the estimated peak memory of a training step in bytes: "weights", "optimizer" and "work".
 
@@ -47,8 +56,9 @@ def needs(
         settings: number and length of attempts, and the learner's settings.
         context: largest number of tokens of a transcript; None for the model's own limit.
         turns: whether attempts wait for an environment, so that their caches are kept meanwhile.
+        branches: largest number of branches of an attempt.
     """
-    rows = settings.prompts_per_step * settings.group_size
+    rows = settings.prompts_per_step * settings.group_size * branches
     longest = max(_length(chat, prompt) for prompt in prompts)
     bounds = [most for most in (context, model.context) if most is not None]
     length = min(longest + settings.max_tokens, *bounds) if bounds else longest + settings.max_tokens
@@ -62,6 +72,65 @@ def needs(
         "optimizer": learning["optimizer"],
         "work": max(sampling, resting_bytes(model) + learning["activations"] + learning["head"]),
     }
+
+
+def strategy_in(stage: RLSettings, sampler: Sampler | None, scoring: Scoring) -> Strategy:
+    """Returns the strategy that makes the attempts of a stage.
+
+    Args:
+        stage: settings of the stage.
+        sampler: sampler of the policy; None if the strategy is only checked.
+        scoring: scores replies for exact judges.
+
+    Raises:
+        SettingsError: the strategy is unknown, a judge of it cannot be had, or it lets gold answers decide what the
+            model reads or goes on with, which they cannot do when it is used.
+    """
+    if stage.strategy is None:
+        return SINGLE_REPLY
+    try:
+        _demand_no_gold(stage.strategy)
+        # to check a text without a sampler, a judge of the same form takes the place of the one that needs it
+        judges: dict[str, Part] = {"certainty": Logprobs(), "exact": ExactJudge(scoring)}
+        judges |= {} if sampler is None else parts_of(sampler, scoring)
+        return strategy_of(stage.strategy, judges)
+    except SettingsError as error:
+        message = f"{stage.name}.strategy = {stage.strategy!r}: {error}"
+        raise SettingsError(message) from error
+
+
+def _demand_no_gold(text: str) -> None:
+    """Raises SettingsError if gold answers decide more than which complete reply answers, as they may in pass@k."""
+    for made, gold in gold_in(text):
+        if gold == "scorer" or (gold == "exact" and made is not BestOf):
+            message = (
+                f"{gold!r} would let gold answers decide what the model reads or goes on with, which the trained "
+                "model will not have: choose another judge or feedback; rewards use gold answers anyway"
+            )
+            raise SettingsError(message)
+
+
+def checked_strategy(stage: Stage, task: Task) -> Strategy:
+    """Returns the strategy of a stage, a single reply if it has none, to look at; its judges may be stand-ins.
+
+    Raises:
+        SettingsError: as for `strategy_in`.
+    """
+    if not isinstance(stage, RLSettings):
+        return SINGLE_REPLY
+    with Scoring(task, stage.scorer_seconds) as scoring:
+        return strategy_in(stage, None, scoring)
+
+
+def branches_of(stage: Stage, task: Task) -> int:
+    """Returns the largest number of branches of an attempt in a stage."""
+    return most_branches(checked_strategy(stage, task))
+
+
+def demand_strategies(recipe: Recipe, task: Task) -> None:
+    """Raises SettingsError if a stage of a recipe has a strategy that cannot be trained with; see `strategy_in`."""
+    for stage in recipe.stage:
+        checked_strategy(stage, task)
 
 
 def _length(chat: ChatFormat, prompt: Transcript) -> int:

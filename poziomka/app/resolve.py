@@ -6,6 +6,7 @@ from pathlib import Path
 
 from poziomka.app.build import demand_adaptable_start, demand_problems, format_from_nothing, levelled
 from poziomka.app.inputs import demand_unchanged, inputs_of, weights_of
+from poziomka.app.preflight import demand_strategies
 from poziomka.app.settings.recipe import Recipe, resolved
 from poziomka.app.tool_formats import equipped, tools_of
 from poziomka.core.errors import SettingsError
@@ -30,7 +31,7 @@ def demand_resolvable(recipe: Recipe, exports: Sequence[str] = (), folder: Path 
     whether prompts fit the context, the call format suits the tools, the weights fit, and a step has enough memory.
 
     Args:
-        recipe: the recipe whose task, problems, tools, model and start are looked up.
+        recipe: the recipe whose task, problems, tools, model, start and strategies are looked up.
         exports: names of the exporters of metrics, "tensorboard" or "wandb".
         folder: folder of the run; None skips the check of it.
 
@@ -49,6 +50,7 @@ def demand_resolvable(recipe: Recipe, exports: Sequence[str] = (), folder: Path 
     if wanted.start is not None:
         _demand_start(recipe, Path(wanted.start))
     demand_problems(recipe, task, trained)
+    demand_strategies(recipe, task)
     if folder is not None:
         _demand_folder(recipe, task, folder)
 

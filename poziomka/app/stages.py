@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from poziomka.app.build import context_of, seed_in
+from poziomka.app.preflight import strategy_in
 from poziomka.app.settings.recipe import Recipe, Stage
 from poziomka.core.errors import SettingsError
+from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.task import Task
 from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
@@ -91,7 +93,9 @@ def _run_rl(parts: StageParts, stage: RLSettings, start: int, after: After) -> N
     def ended(step: int) -> None:
         after(step, fraction_done(progress, curriculum, stage, step) >= 1)
 
-    reinforce(progress, Policy(parts.sampler), parts.task, curriculum, stage, start=start, after=ended)
+    with Scoring(parts.task, stage.scorer_seconds) as scoring:  # of judges; the loop has its own
+        policy = Policy(parts.sampler, strategy_in(stage, parts.sampler, scoring))
+        reinforce(progress, policy, parts.task, curriculum, stage, start=start, after=ended)
 
 
 def _run_distill(parts: StageParts, stage: DistillSettings, start: int, after: After) -> None:

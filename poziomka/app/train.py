@@ -12,7 +12,7 @@ from poziomka.app.forgetting import record_knowledge
 from poziomka.app.inputs import demand_same_inputs
 from poziomka.app.interrupt import interruptible
 from poziomka.app.measure import costs, ends, failed_checks, gate_of, measured, opens_thoughts, record, refusal
-from poziomka.app.preflight import demand_memory, needs, notes_on
+from poziomka.app.preflight import branches_of, demand_memory, demand_strategies, needs, notes_on
 from poziomka.app.progress_display import Watcher
 from poziomka.app.settings.recipe import Recipe, Sampled, Stage, resolved
 from poziomka.app.stages import StageParts, curriculum_of, run_stage, saved_stage
@@ -87,7 +87,8 @@ class Training:
         prompts = [asked(self.task, problem) for problem in self.task.take("train", 0, 8, stand_ins=True)]
         turns = self.task.environment is not None
         for stage in self.recipe.sampled:
-            needed = needs(self.model, self.chat, prompts, stage, context=self.recipe.model.context, turns=turns)
+            context, branches = self.recipe.model.context, branches_of(stage, self.task)
+            needed = needs(self.model, self.chat, prompts, stage, context=context, turns=turns, branches=branches)
             demand_memory(needed, self.model.device)
 
     def _restored(self) -> TrainingSession:
@@ -383,6 +384,7 @@ def train(
     if recipe.model.load is not None:
         watcher.stage(f"loading {recipe.model.load}")
     built = build(recipe, task)
+    demand_strategies(recipe, built.task)
     demand_problems(recipe, built.task, taught(recipe, built).task)  # before creating the folder of an unusable recipe
     demand_exports(exports)
     resolve = partial(resolved, where=str(folder))

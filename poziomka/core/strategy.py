@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 
 from poziomka.core.environment import Session
 from poziomka.core.errors import EnvironmentFailure, TranscriptError
-from poziomka.core.problem import Problem
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollout import Branch, Cost
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.transcript import AnswerReader, Transcript
 
 T = TypeVar("T")
 OpenSession = Callable[[], Session]
+Rewards = Callable[[Sequence[Score]], Sequence[float | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,9 @@ class Attempt:
             was finished.
         spent: cost that the strategy measured: with judges, or in rounds that wait for one another. None if the cost
             follows from the branches.
+        rewards: function from the scores of all branches to their rewards in training, -1 to 1 each and None for no
+            reward, where the reward of one branch depends on the scores of others. It is called when every branch is
+            scored, and replaces all rewards but those of failed checks. None if each branch has its own.
 
     Raises:
         ValueError: there is no branch, `answer` or `judged_as` is out of range, or a branch comes before its parent.
@@ -37,6 +41,7 @@ class Attempt:
     answer: int = 0
     failure: str | None = None
     spent: Cost | None = None
+    rewards: Rewards | None = None
 
     @property
     def cost(self) -> Cost:

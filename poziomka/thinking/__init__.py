@@ -1,7 +1,8 @@
 """Strategies at test time, sequential, parallel and nested, the judges they choose by, and Thinker, a sampler of one.
 
 Names by purpose; each is imported when it is used:
-    sequential   Budget, Continue, Compaction, Revise; feedback: ScorerFeedback, EnvironmentFeedback, SelfCritique
+    sequential   Budget, RandomBudget, Continue, Compaction, Revise; feedback: ScorerFeedback, EnvironmentFeedback,
+                 SelfCritique
     parallel     Majority, BestOf, AdaptiveConsistency, ConfidentVotes, SelfAggregation
     judges       Judge, Judgement; ExactJudge, Logprobs, SelfCertainty
     by text      strategy_of, parts_of
@@ -25,6 +26,7 @@ _PLACES = {  # name → module of this package that defines it
     "Judgement": "judges.judge",
     "Logprobs": "judges.confidence",
     "Majority": "majority",
+    "RandomBudget": "budget",
     "Revise": "revise",
     "ScorerFeedback": "revise",
     "SelfAggregation": "aggregate",

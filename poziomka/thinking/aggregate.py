@@ -17,6 +17,7 @@ from poziomka.thinking.majority import answers_of, elected, votes_of
 AGGREGATOR = "aggregator"  # role of the branches that merge earlier ones
 Ask = Callable[[Sequence[Transcript]], str]
 Pick = Literal["majority", "random"]
+Learn = Literal["all", "merges"]
 
 
 def merge(attempts: Sequence[Transcript]) -> str:
@@ -36,7 +37,9 @@ class SelfAggregation(Strategy):
     Venkatraman et al. 2025 (arXiv 2509.26626), algorithm 1. The first population are `population` independent replies.
     In each round, each new member is a reply to the prompt with `subset` members of the population before, which are
     drawn without replacement. With a subset of one it is parallel self-refinement. Branches of rounds have the role
-    "aggregator", so that training compares them with one another.
+    "aggregator", so that training compares them with one another. Each reply has the scorer's reward; a model that is
+    trained so learns to merge (aggregation-aware reinforcement learning, section 4 of the paper, which samples the
+    replies to merge beforehand; here the policy in training samples them).
 
     Attributes:
         population: number of members of each population, 1 or more.
@@ -44,12 +47,13 @@ class SelfAggregation(Strategy):
         rounds: number of rounds of merging, 0 or more; the paper's T counts the first population too.
         pick: member of the last population that answers: one with the most frequent answer, or a random one.
         read: reader of answers for the vote, as that of `Majority`.
+        learn: replies that training learns from: all, or merges, all but the first population.
         ask: function from the drawn replies to the text that is added to the prompt; a model with a small vocabulary
             needs one of its own.
         inner: strategy that makes all replies.
 
     Raises:
-        SettingsError: a number is out of range, or `pick` is unknown.
+        SettingsError: a number is out of range, or `pick` or `learn` is unknown.
     """
 
     population: int
@@ -57,20 +61,22 @@ class SelfAggregation(Strategy):
     rounds: int = 2
     pick: Pick = "majority"
     read: AnswerReader | None = None
+    learn: Learn = "all"
     ask: Ask = merge
     inner: Strategy = SINGLE_REPLY
 
     def __post_init__(self) -> None:
-        """Raises SettingsError if a number is out of range, or `pick` is unknown."""
+        """Raises SettingsError if a number is out of range, or `pick` or `learn` is unknown."""
         if not 1 <= self.subset <= self.population or self.rounds < 0:
             message = (
                 "self-aggregation merges 1 member or more, at most its population, in 0 rounds or more: "
                 f"received {self.subset} of {self.population}, {self.rounds} rounds"
             )
             raise SettingsError(message)
-        if self.pick not in get_args(Pick):
-            message = f"unknown pick {self.pick!r}{nearest(self.pick, get_args(Pick))}"
-            raise SettingsError(message)
+        for what, name, known in (("pick", self.pick, get_args(Pick)), ("learn", self.learn, get_args(Learn))):
+            if name not in known:
+                message = f"unknown {what} {name!r}{nearest(name, known)}"
+                raise SettingsError(message)
 
     async def attempt(
         self,
@@ -84,6 +90,8 @@ class SelfAggregation(Strategy):
         """Returns an attempt with the branches of all populations, answered by a member of the last one."""
         ensemble = Ensemble(self.inner, sampler, open_session, problem)
         population = await ensemble.sample(prompt, votes_of(params, self.population))
+        if self.learn == "merges":
+            ensemble.freeze(population)
         for number in range(1, self.rounds + 1):
             if not population:
                 break

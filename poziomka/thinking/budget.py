@@ -1,7 +1,7 @@
 """Thinking budgets: bounds on the thinking tokens of an attempt, and evaluation at many budgets from one long thought.
 
 Budget forcing as in s1 (Muennighoff et al. 2025, arXiv 2501.19393): `Budget` closes a thought by parameters of the
-sampling request, and `Continue` extends a thought that the model closes.
+sampling request, `RandomBudget` draws its budget, and `Continue` extends a thought that the model closes.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.evaluation import Evaluation
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import OnToken, Sampler, SamplerWrapper, SamplingParams
+from poziomka.core.seeds import random_of
 from poziomka.core.strategy import Attempt, OpenSession, Strategy
 from poziomka.core.task import Task
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Stop, Transcript, Tried
@@ -70,6 +71,43 @@ class Budget(Strategy):
         """Returns attempts of the inner strategy within the budget; see Strategy.attempts for the arguments."""
         within = [replace(how, min_thinking_tokens=self.least, max_thinking_tokens=self.most) for how in params]
         return await self.inner.attempts(sampler, prompt, within, open_session=open_session, problem=problem)
+
+
+@dataclass(frozen=True)
+class RandomBudget(Strategy):
+    """Strategy that draws the thinking budget of each attempt, so that training makes a model good at any of them.
+
+    The draw is derived from the seed of the attempt's request. Each attempt is one of `Budget(most=drawn)`.
+
+    Attributes:
+        budgets: maximum numbers of thinking tokens, of which each attempt has one with equal probability.
+        inner: strategy that makes the attempts.
+
+    Raises:
+        SettingsError: there is no budget, or one is negative.
+    """
+
+    budgets: tuple[int, ...]
+    inner: Strategy = SINGLE_REPLY
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError if there is no budget, or one is negative."""
+        if not self.budgets or min(self.budgets) < 0:
+            message = f"a random budget is drawn from thinking tokens, 0 or more: received {list(self.budgets)}"
+            raise SettingsError(message)
+
+    async def attempt(
+        self,
+        sampler: Sampler,
+        prompt: Transcript,
+        params: SamplingParams,
+        *,
+        open_session: OpenSession | None = None,
+        problem: Problem | None = None,
+    ) -> Attempt:
+        """Returns an attempt of the inner strategy within the drawn budget; see Strategy.attempt for the arguments."""
+        within = Budget(random_of(params.seed, "random_budget").choice(self.budgets), inner=self.inner)
+        return await within.attempt(sampler, prompt, params, open_session=open_session, problem=problem)
 
 
 @dataclass(frozen=True)

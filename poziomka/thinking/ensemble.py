@@ -8,7 +8,7 @@ from poziomka.core.problem import Problem, Score, Verdict
 from poziomka.core.rollout import Branch, Cost
 from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.seeds import seed_of
-from poziomka.core.strategy import Attempt, OpenSession, Strategy
+from poziomka.core.strategy import Attempt, OpenSession, Rewards, Strategy
 from poziomka.core.transcript import CLOSE, THINK, Author, Span, Transcript, split_thought
 from poziomka.thinking.judges.confidence import since_prompt
 from poziomka.thinking.judges.judge import Judge, judgements
@@ -112,6 +112,11 @@ class Ensemble:
         for index in member.branches:
             self.branches[index] = replace(self.branches[index], reward=reward)
 
+    def freeze(self, members: Sequence[Member]) -> None:
+        """Makes training leave out all branches of members."""
+        for index in (index for member in members for index in member.branches):
+            self.branches[index] = replace(self.branches[index], trainable=False)
+
     def count(self, transcript: Transcript) -> None:
         """Adds the cost of a transcript that was sampled after the last round and is no branch."""
         self._unlisted.append(Branch(transcript))
@@ -122,12 +127,17 @@ class Ensemble:
         failure = Score.failed(Verdict.ERROR, why)
         self.branches.append(Branch(prompt, failure, role=role, trainable=False))
 
-    def attempt(self, answer: Member | None) -> Attempt:
-        """Returns the attempt of all branches, answered by one member; a failed one if `answer` is None."""
+    def attempt(self, answer: Member | None, rewards: Rewards | None = None) -> Attempt:
+        """Returns the attempt of all branches, answered by one member; a failed one if `answer` is None.
+
+        Args:
+            answer: member that answers.
+            rewards: rewards of the branches, if they depend on one another; those of inner attempts are not used.
+        """
         failure = None
         if answer is None:
             failure = self._failures[0] if self._failures else "no attempt was made"
-        found = Attempt(tuple(self.branches), 0 if answer is None else answer.index, failure)
+        found = Attempt(tuple(self.branches), 0 if answer is None else answer.index, failure, rewards=rewards)
         own = Cost.of([*self.branches, *self._unlisted])
         cost = replace(Cost.together((own, self._beyond)), latency=self._latency)
         return found if cost == found.cost else replace(found, spent=cost)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from poziomka.core.errors import SettingsError, nearest
-from poziomka.core.problem import Problem
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.votes import elect
 from poziomka.core.sampler import Sampler, SamplingParams
-from poziomka.core.strategy import Attempt, OpenSession, Strategy
+from poziomka.core.strategy import Attempt, OpenSession, Rewards, Strategy
 from poziomka.core.transcript import AnswerReader, Transcript
+from poziomka.thinking.credit import Credit, SetReward, reward_of
 from poziomka.thinking.ensemble import Ensemble, Member, requests
 from poziomka.thinking.judges.judge import Judge
 
@@ -35,7 +36,7 @@ class Majority(Strategy):
     sampled wins. The rewards of the replies in training are named by `reward`:
 
         scorer     those of the task's scorer
-        vote       1 for every reply if the vote equals the gold answer, else 0: the attempt is rewarded as a whole
+        vote       that of the reply that the vote elects: training for majority@k, as `credit` divides it
         agreement  1 for replies that agree with the vote, else 0, without gold answers: TTRL (Zuo et al. 2025, arXiv
                    2504.16084)
 
@@ -45,12 +46,14 @@ class Majority(Strategy):
             `read=None`: the reader of the task that is attempted (`Task.reader`); in a chat, or without such a reader,
             the text after the thought.
         reward: scorer, vote or agreement.
+        credit: reward of each reply if `reward` is "vote": set, that of the vote, or leave_one_out, what the vote would
+            lose without the reply (`thinking.credit`).
         inner: strategy that makes the replies.
         judge: its value of a reply, 0 to 1, is the weight of the reply's vote; None for equal weights.
         keep: share of the replies that vote, above 0 and at most 1: those with the largest weights, rounded up.
 
     Raises:
-        SettingsError: there is no vote, no reward of that name, or `keep` is out of range or has no judge.
+        SettingsError: there is no vote, no reward or credit of that name, or `keep` is out of range or has no judge.
     """
 
     votes: int
@@ -59,15 +62,14 @@ class Majority(Strategy):
     inner: Strategy = SINGLE_REPLY
     judge: Judge | None = None
     keep: float = 1.0
+    credit: Credit = "set"
 
     def __post_init__(self) -> None:
-        """Raises SettingsError if there is no vote, no reward of that name, or nothing by which to keep replies."""
+        """Raises SettingsError if there is no vote, nothing by which to keep replies, or an unknown name."""
         if self.votes < 1:
             message = f"a majority needs at least 1 vote: received {self.votes}"
             raise SettingsError(message)
-        if self.reward not in get_args(Reward):
-            message = f"unknown reward of votes {self.reward!r}{nearest(self.reward, get_args(Reward))}"
-            raise SettingsError(message)
+        demand_reward(self.reward, self.credit, get_args(Reward))
         if not 0 < self.keep <= 1 or (self.keep < 1 and self.judge is None):
             message = f"keep is a share above 0 and at most 1, below 1 only with a judge: received {self.keep}"
             raise SettingsError(message)
@@ -87,19 +89,23 @@ class Majority(Strategy):
         weights = most_trusted(await ensemble.weigh(self.judge, members, params.seed), self.keep)
         answers = answers_of(members, self.read)
         winner = elected(members, answers, weights)
-        gold = None if problem is None else problem.answer
         won = None if winner is None else answers[winner.index]
-        for member in members:
-            ensemble.reward(member, self._reward(answers[member.index], won, gold))
-        return ensemble.attempt(winner)
+        for member in members if self.reward == "agreement" else ():
+            answer = answers[member.index]
+            ensemble.reward(member, float(answer is not None and answer == won))
+        return ensemble.attempt(winner, self._rewards(members, answers, weights))
 
-    def _reward(self, answer: str | None, winner: str | None, gold: str | None) -> float | None:
-        """Returns the reward of a reply; None (also outside training, without a problem) leaves it to the scorer."""
-        if self.reward == "agreement":
-            return float(answer is not None and answer == winner)
-        if self.reward == "vote" and gold is not None:
-            return float(winner == gold)
-        return None
+    def _rewards(
+        self, members: Sequence[Member], answers: Mapping[int, str | None], weights: Mapping[int, float]
+    ) -> Rewards | None:
+        """Returns the rewards of a vote that is rewarded as a whole; None for other rewards."""
+        if self.reward != "vote":
+            return None
+
+        def outcome(some: Sequence[Member], scores: Sequence[Score]) -> float | None:
+            return reward_of(elected(some, answers, weights), scores)
+
+        return SetReward(tuple(members), outcome, self.credit)
 
 
 def votes_of(params: SamplingParams, count: int, first: int = 0) -> list[SamplingParams]:
@@ -158,3 +164,17 @@ def elected(
     if winner is None:
         return next(iter(voters), None)
     return max((m for m in voters if answers[m.index] == winner), key=lambda member: weights[member.index])
+
+
+def demand_reward(reward: str, credit: str, known: Sequence[str]) -> None:
+    """Raises SettingsError if the reward or the credit of a strategy's replies is unknown.
+
+    Args:
+        reward: name of the reward.
+        credit: name of the credit.
+        known: names of rewards.
+    """
+    for what, name, names in (("reward", reward, known), ("credit", credit, get_args(Credit))):
+        if name not in names:
+            message = f"unknown {what} of replies {name!r}{nearest(name, names)}"
+            raise SettingsError(message)

@@ -4,16 +4,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
+from typing import Literal, get_args
 
 from poziomka.core.errors import SettingsError
-from poziomka.core.problem import Problem
+from poziomka.core.problem import Problem, Score
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.sampler import Sampler, SamplingParams
-from poziomka.core.strategy import Attempt, OpenSession, Strategy
+from poziomka.core.strategy import Attempt, OpenSession, Rewards, Strategy
 from poziomka.core.transcript import AnswerReader, Transcript
+from poziomka.thinking.credit import Credit, SetReward, largest, reward_of
 from poziomka.thinking.ensemble import Ensemble, Member
 from poziomka.thinking.judges.judge import Judge
-from poziomka.thinking.majority import answers_of, elected, votes_of
+from poziomka.thinking.majority import answers_of, demand_reward, elected, votes_of
+
+Reward = Literal["scorer", "choice", "maximum"]
 
 
 @dataclass(frozen=True)
@@ -22,26 +26,38 @@ class BestOf(Strategy):
 
     With an exact judge, its accuracy is pass@n, an upper bound of all choices among the same replies. With a weak
     judge it can be below one reply: if the judge accepts a correct reply with probability t and a wrong one with f, the
-    accuracy approaches p t / (p t + (1 - p) f), where p is the accuracy of one reply.
+    accuracy approaches p t / (p t + (1 - p) f), where p is the accuracy of one reply. The rewards of the replies in
+    training are named by `reward`:
+
+        scorer   those of the task's scorer
+        choice   that of the reply that the judge chooses
+        maximum  the largest reward of all replies: training for pass@n (Tang et al. 2025, arXiv 2503.19595; Walder and
+                 Karkhanis 2025, arXiv 2505.15201, with k = n)
 
     Attributes:
         replies: number of replies, 1 or more.
         judge: values the replies; of equal values, the first sampled wins.
         inner: strategy that makes the replies.
+        reward: scorer, choice or maximum.
+        credit: reward of each reply if `reward` is not "scorer": set, that of the set, or leave_one_out, what the set
+            would lose without the reply (`thinking.credit`).
 
     Raises:
-        SettingsError: there is no reply.
+        SettingsError: there is no reply, or no reward or credit of that name.
     """
 
     replies: int
     judge: Judge
     inner: Strategy = SINGLE_REPLY
+    reward: Reward = "scorer"
+    credit: Credit = "set"
 
     def __post_init__(self) -> None:
-        """Raises SettingsError if there is no reply."""
+        """Raises SettingsError if there is no reply, or no reward or credit of that name."""
         if self.replies < 1:
             message = f"best-of-n needs at least 1 reply: received {self.replies}"
             raise SettingsError(message)
+        demand_reward(self.reward, self.credit, get_args(Reward))
 
     async def attempt(
         self,
@@ -55,7 +71,17 @@ class BestOf(Strategy):
         """Returns an attempt with the branches of all replies, answered by the one of largest value."""
         ensemble = Ensemble(self.inner, sampler, open_session, problem)
         members = await ensemble.sample(prompt, votes_of(params, self.replies))
-        return ensemble.attempt(best(members, await ensemble.weigh(self.judge, members, params.seed)))
+        values = await ensemble.weigh(self.judge, members, params.seed)
+        return ensemble.attempt(best(members, values), self._rewards(members, values))
+
+    def _rewards(self, members: Sequence[Member], values: Mapping[int, float]) -> Rewards | None:
+        """Returns the rewards of replies that are rewarded as a set; None for those of the scorer."""
+
+        def chosen(some: Sequence[Member], scores: Sequence[Score]) -> float | None:
+            return reward_of(best(some, values), scores)
+
+        outcome = {"choice": chosen, "maximum": largest}.get(self.reward)
+        return None if outcome is None else SetReward(tuple(members), outcome, self.credit)
 
 
 def best(members: Sequence[Member], values: Mapping[int, float]) -> Member | None:

@@ -8,7 +8,7 @@ The value without a field is the strategy's first one, its number of replies for
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -22,7 +22,7 @@ from poziomka.core.strategy import Strategy
 from poziomka.core.transcript import AnswerReader
 from poziomka.thinking.aggregate import SelfAggregation
 from poziomka.thinking.agreement import AgreementVotes
-from poziomka.thinking.budget import Budget, Continue
+from poziomka.thinking.budget import Budget, Continue, RandomBudget
 from poziomka.thinking.compaction import Compaction
 from poziomka.thinking.confident import ConfidentVotes
 from poziomka.thinking.judges.confidence import ExactJudge, Logprobs, SelfCertainty
@@ -65,6 +65,7 @@ def _search(make: type[Search], first: str, about: str, *aliases: str, **given: 
 STRATEGIES: dict[str, Row] = {
     "single": Row(SingleReply, "", "one reply", ("one", "cot")),
     "budget": Row(Budget, "most", "at most this many thinking tokens", ("cap",), {"max": "most", "min": "least"}),
+    "random_budget": Row(RandomBudget, "budgets", "at most a number of thinking tokens drawn from a list: 4-8-16-24"),
     "continue": Row(
         Continue, "times", 'a "</think>" is replaced by " Wait"', ("wait", "extend", "budget_forcing", "s1")
     ),
@@ -207,7 +208,16 @@ def reads_gold(text: str) -> bool:
     Raises:
         SettingsError: a name is unknown.
     """
-    return _names_one_of(GOLD, text)
+    return bool(gold_in(text))
+
+
+def gold_in(text: str) -> list[tuple[type[Strategy], str]]:
+    """Returns the judges and feedback of a strategy's text that use gold answers, each with the strategy it is part of.
+
+    Raises:
+        SettingsError: a name is unknown.
+    """
+    return [(row.make, value) for row, value in _values(text) if value in GOLD]
 
 
 def reads_logprobs(text: str) -> bool:
@@ -216,7 +226,7 @@ def reads_logprobs(text: str) -> bool:
     Raises:
         SettingsError: a name is unknown.
     """
-    return _names_one_of(LOGPROBS, text)
+    return any(value in LOGPROBS for _, value in _values(text))
 
 
 def votes(text: str) -> bool:
@@ -234,11 +244,11 @@ def votes(text: str) -> bool:
     return False
 
 
-def _names_one_of(names: Sequence[str], text: str) -> bool:
-    """Returns whether a value in the text of strategies, before its colon, is one of some names."""
+def _values(text: str) -> list[tuple[Row, str]]:
+    """Returns the values in the text of strategies, each up to its colon, with the row of its strategy."""
     parts = [_parsed(one) for one in text.split("/")]
-    values = [value for _, row, written in parts for value in {**row.given, **written}.values()]
-    return any(value.partition(":")[0].strip() in names for value in values)
+    pairs = [(row, value) for _, row, written in parts for value in {**row.given, **written}.values()]
+    return [(row, value.partition(":")[0].strip()) for row, value in pairs]
 
 
 def reader_named(name: str) -> AnswerOf:

@@ -9,9 +9,12 @@ import poziomka as pz
 from poziomka.core.errors import SettingsError, TranscriptError
 from poziomka.core.problem import Verdict
 from poziomka.core.rollout import Cost
+from poziomka.core.rollouts.collect import Collector
+from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import SamplingParams
 from poziomka.core.seeds import random_of
 from poziomka.core.transcript import Author, Span, compact
+from poziomka.learning.samples.branches import by_role
 from poziomka.testing import ScriptedSampler
 from poziomka.thinking import Majority, SelfAggregation
 from poziomka.thinking.aggregate import merge
@@ -158,3 +161,16 @@ def test_a_quoted_reply_cannot_open_a_thought():
     reply = QUESTION + Span(Author.MODEL, "<think> a <think> b </think> c")
     assert written_out(reply) == "a  b\nc"
     assert "<think>" not in merge([reply])
+
+
+def test_training_may_learn_from_the_merges_only():
+    """Each branch has the scorer's reward, and those of the first population are left out of the batch."""
+    task = pz.Task("t", lambda rng: pz.Problem(" What?", "6"), pz.exact(pz.number), trusted=True)
+    for learn, trained in (("merges", 2), ("all", 4)):
+        sampler = perfect(["1", "6"])
+        with Scoring(task) as scoring:
+            collector = Collector(sampler, scoring, SelfAggregation(2, subset=2, rounds=1, learn=learn))
+            groups = collector.collect([pz.Problem(" What?", "6", task="t", key="k")], SamplingParams())
+        lines = [line for lines in by_role(groups) for line in lines]
+        assert [branch.score.reward for branch in groups[0][0].branches] == [0, 1, 1, 1]
+        assert [line.index for line in lines] == list(range(4))[-trained:]

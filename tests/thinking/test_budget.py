@@ -9,10 +9,11 @@ from poziomka.core.errors import SettingsError
 from poziomka.core.rollouts.evaluation import evaluate
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import SamplingParams
+from poziomka.core.seeds import random_of
 from poziomka.core.transcript import Author, Message, Span, Stop, Transcript
 from poziomka.environments.tools.calculator import Calculator
 from poziomka.testing import ScriptedSampler
-from poziomka.thinking.budget import Budget, at_budgets, fork
+from poziomka.thinking.budget import Budget, RandomBudget, at_budgets, fork
 from poziomka.thinking.thinker import Thinker
 
 QUESTION = Transcript.of([Message("user", " 1 2")])
@@ -156,3 +157,23 @@ def test_a_task_that_talks_inside_the_thought_is_refused(sampler, task):
     talking = replace(task, environment=lambda problem: Calculator())
     with pytest.raises(SettingsError, match="talks to an environment while it thinks"):
         at_budgets(sampler, talking, SamplingParams(), (1, 2))
+
+
+# --------------------------------------------------------------------------------------------------- a random budget
+def test_a_random_budget_is_drawn_by_the_seed_of_the_request(sampler):
+    strategy, drawn = RandomBudget((1, 4, 9)), []
+    for seed in range(12):
+        params = SamplingParams(max_tokens=LIMIT, seed=seed)
+        drawn.append(random_of(seed, "random_budget").choice((1, 4, 9)))
+        found, bounded = (
+            asyncio.run(each.attempt(sampler, QUESTION, params)).branches[0].transcript
+            for each in (strategy, Budget(drawn[-1]))
+        )
+        assert pieces(found) == pieces(bounded)
+    assert set(drawn) == {1, 4, 9}
+
+
+@pytest.mark.parametrize("budgets", [(), (4, -1)])
+def test_a_random_budget_needs_budgets(budgets):
+    with pytest.raises(SettingsError):
+        RandomBudget(budgets)

@@ -7,7 +7,7 @@ from statistics import fmean
 from poziomka.app.doctor.finding import Finding
 from poziomka.app.doctor.parts import Bench
 from poziomka.app.doctor.plan import evaluations
-from poziomka.app.preflight import ADVICE, in_words, needs
+from poziomka.app.preflight import ADVICE, branches_of, in_words, needs
 from poziomka.inference.engine import EngineLimits
 from poziomka.learning.loops.sft import SFTSettings
 from poziomka.learning.samples.advantages import informative
@@ -22,7 +22,10 @@ def memory(bench: Bench) -> Finding:
     parts, name = bench.parts, "memory"
     turns = parts.task.environment is not None
     context = None if parts.recipe is None else parts.recipe.model.context
-    held = needs(parts.model, parts.chat, bench.prompts, parts.settings, context=context, turns=turns)
+    branches = branches_of(parts.settings, parts.task)
+    held = needs(
+        parts.model, parts.chat, bench.prompts, parts.settings, context=context, turns=turns, branches=branches
+    )
     there = free_memory(parts.model.device)
     figure, needed = f"{in_words(held)} at the peak of a step, of {scaled(there, 'B')}", sum(held.values())
     if needed > there:
@@ -52,15 +55,17 @@ def seconds(bench: Bench) -> Finding:
     """Estimates the time of a step and of the whole run from the measured times of sampling and learning.
 
     The estimate is a range, because sequences sampled in one batch share work: at best, more of them take no longer
-    than the measured ones; at worst, proportionally longer. Without a recipe, only the time of reinforcement is
+    than the measured ones; at worst, proportionally longer. A strategy's attempt counts with all its branches, each as
+    long as a single reply, which is what the doctor samples. Without a recipe, only the time of reinforcement is
     estimated.
     """
     settings, taken = bench.parts.settings, bench.seconds
-    rows = settings.prompts_per_step * settings.group_size
+    branches = branches_of(settings, bench.parts.task)
+    rows = settings.prompts_per_step * settings.group_size * branches
     learning = taken["learning"] * rows / sum(len(group) for group in bench.few)
     low, high = (amount + learning for amount in _sampling(bench, [rows]))
     stage = (low * settings.steps, high * settings.steps)
-    said = f"a step of {rows} rollouts {_range(low, high)}"
+    said = f"a step of {rows} {'rollouts' if branches == 1 else 'branches'} {_range(low, high)}"
     spans = {counted(settings.steps, "step"): stage} | _around(bench)
     phases = [f"{phase} {_range(*span)}" for phase, span in spans.items()]
     if len(phases) > 1:

@@ -15,6 +15,7 @@ from poziomka.app.doctor.problems import problems
 from poziomka.app.doctor.rates import rates
 from poziomka.app.doctor.scorer import scorer
 from poziomka.app.doctor.tools import tools
+from poziomka.app.preflight import demand_strategies
 from poziomka.app.settings.recipe import Recipe
 from poziomka.core.errors import PoziomkaError
 from poziomka.learning.loops.rl import RLSettings
@@ -65,6 +66,7 @@ def parts_of(recipe: Recipe) -> Parts:
         PoziomkaError: the recipe cannot be built.
     """
     built = build(recipe)
+    demand_strategies(recipe, built.task)
     settings = next((stage for stage in recipe.stage if isinstance(stage, RLSettings)), RLSettings())
     sampler = sampler_of(recipe, built)
     adapt(recipe, built.model)

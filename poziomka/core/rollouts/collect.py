@@ -14,7 +14,7 @@ from poziomka.core.rollout import Branch, Group, Rollout, seed_of_rollout
 from poziomka.core.rollouts.conversation import SINGLE_REPLY
 from poziomka.core.rollouts.scoring import Scoring
 from poziomka.core.sampler import Sampler, SamplingParams
-from poziomka.core.strategy import Attempt, Strategy, reading
+from poziomka.core.strategy import Attempt, Rewards, Strategy, reading
 from poziomka.core.task import Task, environment_of
 from poziomka.core.transcript import Author, Transcript
 
@@ -159,6 +159,7 @@ class Collector:
             branches = [replace(branch, score=branch.score or failure) for branch in attempt.branches]
         else:
             branches = await self._all_scored(attempt.branches, problem)
+            branches = branches if attempt.rewards is None else _rewarded(branches, attempt.rewards)
         spans = (span for branch in branches for span in branch.transcript)
         policy = next((span.policy for span in spans if span.author is Author.MODEL), None)
         made = any(branch.transcript.tried or branch.transcript.correction for branch in branches)  # by a strategy
@@ -181,3 +182,12 @@ class Collector:
         if branch.reward is not None and score.reward is not None:
             score = replace(score, reward=branch.reward)
         return replace(branch, score=score)
+
+
+def _rewarded(branches: Sequence[Branch], rewards: Rewards) -> list[Branch]:
+    """Returns scored branches with the rewards of an attempt's `rewards`; failed checks are left without a reward."""
+    scores = [branch.score for branch in branches if branch.score is not None]
+    return [
+        branch if score.reward is None else replace(branch, score=replace(score, reward=reward))
+        for branch, score, reward in zip(branches, scores, rewards(scores), strict=True)
+    ]

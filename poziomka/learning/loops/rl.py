@@ -65,6 +65,9 @@ class RLSettings(SampledSettings):
         None, "maximum FLOPs of sampling and learning; the stage ends after the step that exceeds them", low=1.0
     )
     group_size: int = setting(8, "rollouts per prompt", low=2)
+    strategy: str | None = setting(
+        None, "strategy that makes each rollout, as in `poziomka evaluate --strategy`; none: a reply or conversation"
+    )
     advantage: str = setting("batch", "advantage estimator: batch, group, rloo, dr_grpo or expert")
     aggregation: Aggregation = setting(
         "prompt", "weights of the tokens in the loss: equal per prompt, token, sequence, or constant"
