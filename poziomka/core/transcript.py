@@ -281,7 +281,7 @@ class Transcript:
                 return span.stop
         return None
 
-    @property
+    @cached_property
     def cost(self) -> int:
         """Number of MODEL tokens, discarded continuations (`tried`) included."""
         return sum(span.cost for tried in self.tried for span in tried.spans) + sum(span.cost for span in self.spans)

@@ -32,14 +32,14 @@ def thought_in(transcript: Transcript, tokenizer: Tokenizer) -> tuple[int, bool]
     Text of a USER or SYSTEM span never opens a thought, even if it contains "<think>".
     """
     marks = marks_of(tokenizer)
-    thought, thinking = 0, False
+    reach, thought, thinking = marks.reach, 0, False
     words: tuple[int, ...] = ()
     for span in transcript:
         if span.author in (Author.USER, Author.SYSTEM):
             thought, thinking, words = 0, False, ()
             continue
         for token in span.tokens or ():
-            words = (*words, token)[-marks.reach :]
+            words = (*words, token)[-reach:]
             if marks.found(words, tokenizer.decode, thinking=thinking):
                 thinking, words = not thinking, ()
             elif thinking:

@@ -93,7 +93,8 @@ async def judgements(
     if len(found) != len(transcripts):
         message = f"{type(judge).__name__} returned {len(found)} judgements of {len(transcripts)} transcripts"
         raise SettingsError(message)
-    own, policy = judge.parameters, sampler.capabilities.parameters
+    own = judge.parameters
+    policy = sampler.capabilities.parameters if own else None
     weight = own / policy if own and policy else 1.0
     cost = Cost.together(each.cost for each in found)
     return [_checked(each) for each in found], replace(cost, judged=cost.judged * weight)

@@ -196,9 +196,9 @@ class Tree:
 
     async def _continue(self, child: Node) -> None:
         """Samples one step: a turn, if there is an environment."""
-        request, steps, parent = self.request, self.steps, _parent(child)
-        params = replace(request.params, max_tokens=parent.left, seed=self._seed(child))
+        request, steps, parent, seed = self.request, self.steps, _parent(child), self._seed(child)
         if request.open_session is not None:
+            params = replace(request.params, max_tokens=parent.left, seed=seed)
             session = self._sessions[child] = self._fork(parent)
             child.transcript, child.left, due = await speak(request.sampler, session, parent.transcript, params)
             child.sampled = child.latency = child.transcript.cost - parent.transcript.cost
@@ -208,7 +208,8 @@ class Tree:
             child.done = over or child.left <= 0
             return
         most = min(parent.left, steps.tokens or parent.left)
-        params = replace(params, max_tokens=most, stop=(*params.stop, *steps.stops))
+        stops = (*request.params.stop, *steps.stops)
+        params = replace(request.params, max_tokens=most, stop=stops, seed=seed)
         child.transcript = await request.sampler.extend(parent.transcript, params)
         child.sampled = child.latency = child.transcript.cost - parent.transcript.cost
         child.left = parent.left - max(child.sampled, 1)  # a step without token ids counts, so that the reply ends
