@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
-from poziomka.core.rollout import Group
-from poziomka.core.transcript import Transcript
+from poziomka.core.rollout import Branch, Cost, Group
 from poziomka.models.base import Architecture
 
 Stretch = tuple[int, int]  # token range of a text: first index, and one past the last
@@ -29,20 +28,31 @@ def training_flops(model: Architecture, stretches: Iterable[Stretch], learned: i
 
 
 def sampling_flops(model: Architecture, groups: Sequence[Group]) -> float:
-    """Returns the floating-point operations of sampling groups of rollouts.
+    """Returns the floating-point operations of sampling groups of rollouts, in all branches, and of judging them.
 
-    The prompt of a group is computed once, the other tokens once for every rollout. Sampling a token takes a forward
-    pass over the token before it, with logits; the last token is never read.
+    The prompt of a group is computed once, and so are the tokens that a forked branch shares with its parent. Sampling
+    a token takes a forward pass over the token before it, with logits; the last token is never read. Tokens that are in
+    no branch, such as thoughts put aside, and those of judges, which `Cost.judged` weights by parameters, count as
+    tokens without attention to others.
     """
     stretches: Counter[Stretch] = Counter()
-    logits = 0
+    logits = elsewhere = 0.0
     for group in groups:
-        for number, rollout in enumerate(group):
-            first, last, written = _written(rollout.transcript)
-            stretches[first if number else 0, last] += 1
-            logits += written
+        heads: set[bytes] = set()
+        for rollout in group:
+            for branch in rollout.branches:
+                first, last, written = _written(branch)
+                head = branch.transcript.tokens[: first + 1].tobytes()
+                new = branch.parent is None and head not in heads
+                stretches[0 if new else first, last] += 1
+                logits += written
+                heads.add(head)
+            if rollout.spent is not None:
+                inside = Cost.of(rollout.branches).sampled
+                elsewhere += rollout.spent.judged + max(rollout.spent.sampled - inside, 0)
     body = sum(count * _body(model, *stretch) for stretch, count in stretches.items())
-    return body + logits * model.work(1).head
+    token = model.work(1)
+    return body + logits * token.head + elsewhere * (token.places + token.head)
 
 
 def _body(model: Architecture, start: int, end: int) -> float:
@@ -51,15 +61,18 @@ def _body(model: Architecture, start: int, end: int) -> float:
     return after.places - before.places + after.looks - before.looks
 
 
-def _written(transcript: Transcript) -> tuple[int, int, int]:
+def _written(branch: Branch) -> tuple[int, int, int]:
     """Returns (first, end, count): the range of tokens that sampling reads, and the number of tokens that it writes.
 
-    Written tokens are those of spans with a `policy`: sampled, or forced into the policy's reply. Sampling or forcing a
-    token reads the token before it, so the range begins before the first written token and ends before the last.
-    Returns (0, 0, 0) if no span has a policy.
+    Written tokens are those of spans with a `policy`, after the fork of a forked branch: sampled, or forced into the
+    policy's reply. Sampling or forcing a token reads the token before it, so the range begins before the first written
+    token and ends before the last. Returns (0, 0, 0) if there is none.
     """
-    ends = list(accumulate(map(len, transcript)))
-    own = [(end - len(span), end) for span, end in zip(transcript, ends, strict=True) if span.policy is not None]
+    shared = 0 if branch.parent is None else branch.fork_at
+    spans = branch.transcript.spans
+    ends = list(accumulate(map(len, spans)))
+    placed = [(max(end - len(span), shared), end, span) for span, end in zip(spans, ends, strict=True)]
+    own = [(start, end) for start, end, span in placed if span.policy is not None and end > shared]
     if not own:
         return 0, 0, 0
     return max(own[0][0] - 1, 0), own[-1][1] - 1, sum(end - start for start, end in own)

@@ -1,11 +1,13 @@
 """Every architecture gives the same numbers however a text is read, and says what it costs."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from poziomka.core.errors import ModelError
 from poziomka.core.problem import Problem, Score
-from poziomka.core.rollout import Branch, Rollout
+from poziomka.core.rollout import Branch, Cost, Rollout
 from poziomka.core.transcript import Author, Span, Transcript, compact
 from poziomka.models.base import Packing
 from poziomka.models.checkpoints.weights import build_model
@@ -198,6 +200,21 @@ def test_what_an_environment_says_is_read_without_logits(build):
     )
     group = [Rollout("r", problem, (Branch(turns, Score.wrong("")),))]
     assert sampling_flops(model, [group]) == pytest.approx(body(model, range(7)) + 3 * model.work(1).head)
+
+
+def test_a_fork_pays_for_its_own_tokens_and_judges_for_what_they_read(build):
+    """The first branch reads 4 of 5 tokens; the second shares 3 of them, and reads the third again to leave it."""
+    model, (group,) = build(), [group_of(3, 2)]
+    (trunk,) = group[0].branches
+    prompt = Transcript((Span(Author.USER, "q", compact(range(3))),))
+    fork = replace(trunk, transcript=prompt + Span(Author.MODEL, "", compact([4, 5, 6]), policy="v1"), parent=0)
+    forks = [replace(group[0], branches=(trunk, replace(fork, fork_at=shared))) for shared in (3, 4)]
+    head, token = model.work(1).head, model.work(1).places + model.work(1).head
+    for rollout, places, written in zip(forks, (range(2, 5), range(3, 5)), (5, 4), strict=True):
+        own = body(model, range(4)) + body(model, places) + written * head
+        assert sampling_flops(model, [[rollout]]) == pytest.approx(own)
+        spent = Cost(sampled=written + 2, judged=7.5)  # two tokens were put aside
+        assert sampling_flops(model, [[replace(rollout, spent=spent)]]) == pytest.approx(own + 9.5 * token)
 
 
 def test_who_wrote_nothing_cost_nothing(build):
