@@ -131,7 +131,8 @@ COINS = Problem.ask("exact_change", "15,3,5,10,12", " 15 3 5 10 12")
 
 def value(words, tokens=6, search="best possible", *, stop=Stop.PHRASE):
     """The exact value of a thought, closed where "</think>" is among the words."""
-    return exact_value(COINS, Transcript.of(COINS.prompt) + Span(Author.MODEL, f" <think> {words}", stop=stop), tokens, search)
+    reply = Span(Author.MODEL, f" <think> {words}", stop=stop)
+    return exact_value(COINS, Transcript.of(COINS.prompt) + reply, tokens, search)
 
 
 @pytest.mark.parametrize(
