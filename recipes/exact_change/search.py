@@ -12,6 +12,7 @@ What was done before is not done again: an interrupted study goes on with its ne
 
 import argparse
 import json
+import math
 import shutil
 import sys
 import time
@@ -60,6 +61,7 @@ TOKENS, ANSWER = 24, 10  # most thinking tokens, as in the recipe, and most toke
 PROBLEMS, VOTES = 40, 16  # test problems of a search, and single replies to each for the votes
 FLOPS, PROMPTS = 1.5e11, 8  # of an arm; problems a step, fewer than in the recipe, so that so few FLOPs are many steps
 MEASURED = {"problems": 100, "attempts": 2}  # an arm, on test problems
+SHOWN = ("1", "2", "4", "8", "16")  # numbers of votes in table and figure
 FORM = VerdictForm("value", " none", tuple(map(str, range(10))))  # in words of the task's vocabulary
 JUDGE = JudgeSettings(
     problems=30,
@@ -155,17 +157,19 @@ def searched(policy: Model, search: Search) -> Found:
 
 
 def voted(policy: Model) -> Found:
-    """Returns the mean right and wrong by problem of ballots of 1, 2, 4, … single replies, and the cost of a reply."""
+    """Returns the outcomes by problem of ballots of 1, 2, 3, … single replies, and the mean cost of a reply."""
     groups = attempted(policy, SINGLE_REPLY, VOTES)
-    sizes = [2**power for power in range(VOTES.bit_length())]
     single = fmean(rollout.cost.sampled for group in groups for rollout in group)
-    return {"sampled": single, "votes": {str(size): [_elected(group, size) for group in groups] for size in sizes}}
+    return {
+        "sampled": single,
+        "votes": {str(size): [_elected(group, size) for group in groups] for size in range(1, VOTES + 1)},
+    }
 
 
 def _elected(group: Group, size: int) -> list[float]:
     """Returns 1.0 or 0.0 for each ballot of `size` replies; among equal answers, the first sampled wins."""
     outcomes = []
-    for start in range(0, len(group), size):
+    for start in range(0, len(group) - size + 1, size):
         scores = [rollout.score for rollout in group[start : start + size]]
         counts = Counter(score.answer for score in scores if score.answer is not None)
         winner = max(counts, key=counts.__getitem__, default=None)
@@ -233,8 +237,8 @@ def studied(root: Path, seeds: Sequence[int], arms: Sequence[str], kinds: Sequen
 
 # -------------------------------------------------------------------------------------------------------- the results
 def ballots(votes: Found, cost: float) -> list[list[float]]:
-    """Returns the outcomes by problem of the most votes that cost at most `cost` tokens."""
-    size = max((size for size in map(int, votes["votes"]) if size * votes["sampled"] <= cost), default=1)
+    """Returns the outcomes by problem of the fewest votes that cost `cost` tokens or more; of all votes at most."""
+    size = min(math.ceil(cost / votes["sampled"]), VOTES)
     return list(votes["votes"][str(size)])
 
 
@@ -259,7 +263,7 @@ def summary(found: Found) -> Found:
     return {
         "schema_version": 1,
         "seeds": found["seeds"],
-        "votes": {size: asdict(proportion(outcomes)) for size, outcomes in votes["votes"].items()},
+        "votes": {size: asdict(proportion(votes["votes"][size])) for size in SHOWN},
         "sampled_by_a_vote": votes["sampled"],
         "searches": {kind: {name: compared(each, votes) for name, each in of.items()} for kind, of in searches.items()},
         "judge": found["judge"],
@@ -341,7 +345,10 @@ def _costs(axes: Axes, found: Found) -> None:
         title="● value-guided, ■ beam, ▲ tree search", xlabel="tokens sampled and judged by an attempt", ylim=(0, 1)
     )
     axes.set_xscale("log")
-    axes.legend(loc="best", frameon=False, fontsize="small")
+    ticks = [25, 50, 100, 200, 400]
+    axes.set_xticks(ticks, list(map(str, ticks)))
+    axes.set_xticks([], minor=True)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
 
 
 def _arms(axes: Axes, found: Found) -> None:
