@@ -4,7 +4,7 @@ Names by purpose; each is imported when it is used:
     sequential   Budget, RandomBudget, Continue, Compaction, Revise; feedback: ScorerFeedback, EnvironmentFeedback,
                  SelfCritique
     parallel     Majority, BestOf, AdaptiveConsistency, ConfidentVotes, SelfAggregation
-    judges       Judge, Judgement; ExactJudge, Logprobs, SelfCertainty
+    judges       Judge, Judgement; ExactJudge, FunctionJudge, Logprobs, SelfCertainty
     by text      strategy_of, parts_of
     as a sampler Thinker
 """
@@ -22,6 +22,7 @@ _PLACES = {  # name → module of this package that defines it
     "EnvironmentFeedback": "revise",
     "ExactJudge": "judges.confidence",
     "Feedback": "revise",
+    "FunctionJudge": "judges.confidence",
     "Judge": "judges.judge",
     "Judgement": "judges.judge",
     "Logprobs": "judges.confidence",

@@ -19,6 +19,7 @@ from poziomka.inference.local import LocalSampler
 from poziomka.learning.curriculum.curriculum import Curriculum
 from poziomka.learning.learner import Learner, LearnerSettings
 from poziomka.learning.loops.rl import Policy, RLSettings, reinforce
+from poziomka.learning.objectives.losses import SurrogateSettings
 from poziomka.learning.optim.optimizers import OptimizerSettings
 from poziomka.learning.samples.branches import by_role
 from poziomka.learning.session import TrainingSession
@@ -28,8 +29,8 @@ from poziomka.models.text.tokenizer import Tokenizer
 from poziomka.models.transformer import TransformerSettings
 from poziomka.runs import Run
 from poziomka.testing import ScriptedSampler
+from poziomka.thinking import FunctionJudge
 from poziomka.thinking.budget import Budget
-from poziomka.thinking.judges.judge import Judge, Judgement
 from poziomka.thinking.majority import Majority
 from poziomka.thinking.search import Beam, Steps
 from poziomka.thinking.thinker import Thinker
@@ -167,22 +168,40 @@ def test_a_tree_search_whose_leaves_are_judged_trains(trained, seed):
     assert all(branch.score is not None for branch in rollout.branches)
 
 
-class Prefix(Judge):
-    """Judges the beginning of a reply by the symbols that are in their places."""
-
-    async def judge(self, transcripts, *, problem=None, seed=0):
-        return [Judgement(shares(problem, transcript).reward) for transcript in transcripts]
+PREFIX = FunctionJudge(lambda problem, transcript: shares(problem, transcript).reward)  # of symbols in their places
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_search_guided_by_a_judge_trains(trained, seed):
     model = trained(pairs, seed, steps=30, max_tokens=2, max_thinking_tokens=0)
-    beam = Beam(judge=Prefix(), candidates=4, width=2, steps=Steps(stops=(), tokens=1))
+    beam = Beam(judge=PREFIX, candidates=4, width=2, steps=Steps(stops=(), tokens=1))
     assert gain(model, beam, pairs).low > 0
     rollouts = model.progress.run.journal("step-000030").rollouts
     assert all(4 < rollout.cost.sampled <= 8 for rollout in rollouts)  # two steps of at most four tokens
     given_up = [branch for rollout in rollouts for branch in rollout.branches if not branch.trainable]
     assert {branch.score.verdict for branch in given_up} == {Verdict.TRUNCATED}
+
+
+def searched(model, search, problems=60):
+    """1.0 or 0.0 for one search at each problem of the test split, with the present weights."""
+    with Scoring(pairs) as scoring:
+        collector = Collector(model.sampler, scoring, search)
+        groups = collector.collect(pairs.take("test", 0, problems), SamplingParams(max_tokens=2, max_thinking_tokens=0))
+    return [[float(rollout.score.correct)] for (rollout,) in groups]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_expert_iteration_by_search_teaches_the_policy_what_the_search_found(trained, seed):
+    """The search finds more right answers than the policy, and imitating these alone raises the policy's accuracy."""
+    how = {"advantage": "expert", "surrogate": SurrogateSettings(kind="reinforce"), "patience": None}
+    model = trained(pairs, seed, steps=30, max_tokens=2, max_thinking_tokens=0, **how)
+    search = Beam(judge=PREFIX, candidates=8, width=2, answer="best", steps=Steps(stops=(), tokens=1))
+    assert paired_gain(searched(model, search), model.corrects(pairs)).low > 0
+    assert gain(model, search, pairs).low > 0
+    journal = model.progress.run.journal("step-000001")
+    lines = {line.id: line for group in by_role(journal.groups) for line in group}
+    assert journal.advantages.keys() == {name for name, line in lines.items() if line.score.correct}
+    assert {value for values in journal.advantages.values() for value in values} == {1.0}
 
 
 def test_the_answer_of_a_strategy_is_streamed_and_the_rest_is_put_aside(trained):

@@ -15,6 +15,7 @@ from poziomka.tasks.toy.exact_change import (
     audit,
     demonstration,
     exact_change,
+    exact_value,
     fewest_coins,
     mistakes,
     references,
@@ -123,6 +124,51 @@ def test_the_random_search_of_a_small_case_is_what_counting_gives():
     assert found[4] == pytest.approx(4 / 16)  # of 16 pairs of coins: 3 12, 12 3, 5 10, 10 5
     # three coins: those four pairs (16 of 64), 5 5 5, and no start over, since no single coin solves it
     assert found[6] == pytest.approx(17 / 64)
+
+
+COINS = Problem.ask("exact_change", "15,3,5,10,12", " 15 3 5 10 12")
+
+
+def value(words, tokens=6, search="best possible", *, stop=Stop.PHRASE):
+    """The exact value of a thought, closed where "</think>" is among the words."""
+    reply = Span(Author.MODEL, f" <think> {words}", stop=stop)
+    return exact_value(COINS, Transcript.of(COINS.prompt) + reply, tokens, search)
+
+
+@pytest.mark.parametrize(
+    ("words", "chance"),
+    [
+        ("", 17 / 64),  # as the test above counts
+        ("-12", 4 / 16),  # of two coins, the first must be 3: after a larger one, no single coin pays 15
+        ("-5 10", 5 / 16),  # 10 and any, or 5 5
+        ("-5 10 -5 5", 1 / 4),
+        ("-5 10 -12", 0),
+        ("-12 3 -3", 1),
+        ("-12 3 -3 0 </think>", 1),
+        ("-12 3 </think>", 0),
+    ],
+)
+def test_the_value_of_a_beginning_is_the_chance_of_the_search_that_continues_it(words, chance):
+    assert value(words, 6, "random search") == pytest.approx(chance)
+
+
+def test_the_best_search_pays_if_the_coins_that_are_left_can():
+    assert [value("-5 10", tokens) for tokens in (2, 3, 4)] == [0, 0, 1]
+    assert value("-3 12 -10 2", 8) == 0  # a coin too large, and then one coin is left
+    assert value("-3 12 -10 2", 10) == 1
+
+
+@pytest.mark.parametrize("words", ["-12 4", "-7 8", "12 3", "-5 -10", "-12 3 -5 -2"])
+def test_a_try_that_miscounts_is_worth_nothing_until_it_starts_over(words):
+    assert value(words, 40) == 0
+    assert value(f"{words} -5 x", 40) == 1
+
+
+def test_a_complete_reply_is_worth_what_it_earns():
+    assert value("-5 10 -10 0 </think> 5 10", stop=Stop.END) == 1
+    assert value("-5 10 -10 0 </think> 5 5", stop=Stop.END) == 0
+    assert value("-5 10 -10 0 </think> 5", stop=Stop.LENGTH) == 1
+    assert value("-5 10 </think> 5", 40, stop=Stop.LENGTH) == 0
 
 
 def test_a_split_of_another_name_has_training_problems():

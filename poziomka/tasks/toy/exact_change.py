@@ -7,13 +7,15 @@ remainder, and restarts after "x" if a coin is larger than the remainder:
 
 Demonstrations choose every coin uniformly at random. They never show a better search, which takes the coin that equals
 the remainder and avoids remainders that no coins can pay. `references` computes the exact success rates of random
-search, of search with one step of look-ahead, and of the best possible search, for any number of thinking tokens.
+search, of search with one step of look-ahead, and of the best possible search, for any number of thinking tokens;
+`exact_value` computes them from any point of a thought.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, lru_cache
+from itertools import zip_longest
 from statistics import fmean
 from typing import cast
 
@@ -21,7 +23,7 @@ from poziomka.core.problem import Problem, Score
 from poziomka.core.seeds import random_of, seed_of
 from poziomka.core.splits import SPLITS, TRAIN
 from poziomka.core.task import Task
-from poziomka.core.transcript import Transcript
+from poziomka.core.transcript import CLOSE, THINK, Stop, Transcript
 
 NAME = "exact_change"
 VALUES = tuple(range(3, 13))
@@ -150,6 +152,7 @@ def demonstration(problem: Problem) -> tuple[str, str]:
 
 # ---------------------------------------------------------------------------------- searches with known success rates
 Choice = Callable[[int, tuple[int, ...]], Sequence[int]]
+Chance = Callable[[int, int], float]
 
 
 def at_random(_rest: int, values: tuple[int, ...]) -> Sequence[int]:
@@ -165,39 +168,86 @@ def one_step_ahead(rest: int, values: tuple[int, ...]) -> Sequence[int]:
     return [rest] if rest in values else [value for value in values if value < rest] or values
 
 
-def success(amount: int, values: tuple[int, ...], tokens: int, choice: Choice) -> list[float]:
-    """Returns the probabilities that a search pays `amount` within 0, 1, … `tokens` thinking tokens.
+# Each search: the coins that it chooses from, and its success from the successes after each: their mean, or the best.
+SEARCHES: Mapping[str, tuple[Choice, Callable[[Iterable[float]], float]]] = {
+    "random search": (at_random, fmean),
+    "one step of look-ahead": (one_step_ahead, fmean),
+    "best possible": (at_random, max),
+}
+
+
+@lru_cache(1024)
+def success(amount: int, values: tuple[int, ...], search: str) -> Chance:
+    """Returns the probability that a search pays `amount`, as a function of where it is: chance(rest, coins).
+
+    `rest` is the remainder after the last coin, negative if the coin was larger, and `coins` the number of coins that
+    can still be chosen. The probabilities are exact, by dynamic programming over both.
 
     Args:
         amount: amount to pay.
         values: coin values.
-        tokens: maximal number of thinking tokens; each coin takes two, one for the coin and one for the remainder or
-            the failure.
-        choice: returns the values from which the search draws uniformly, called as choice(remainder, values).
+        search: a key of SEARCHES.
     """
+    choice, of = SEARCHES[search]
 
     @cache
     def chance(rest: int, coins: int) -> float:
-        return fmean(after(rest - value, coins - 1) for value in choice(rest, values)) if coins else 0.0
+        if rest == 0:
+            return 1.0
+        here = rest if rest > 0 else amount
+        return of(chance(here - value, coins - 1) for value in choice(here, values)) if coins else 0.0
 
-    def after(rest: int, coins: int) -> float:
-        return 1.0 if rest == 0 else chance(rest if rest > 0 else amount, coins)
-
-    return [chance(amount, count // 2) for count in range(tokens + 1)]
+    return chance
 
 
 def references(problem: Problem, tokens: int) -> Mapping[str, Sequence[float]]:
     """Returns the probabilities that known searches succeed within 0, 1, … `tokens` thinking tokens.
 
-    They are keyed by the name of the search: random, with one step of look-ahead, and the best possible.
+    They are keyed by the name of the search: random, with one step of look-ahead, and the best possible. A coin takes
+    two tokens, one for the coin and one for the remainder or the failure.
     """
     amount, values = terms_of(problem)
-    fewest = fewest_coins(amount, values)
     return {
-        "random search": success(amount, values, tokens, at_random),
-        "one step of look-ahead": success(amount, values, tokens, one_step_ahead),
-        "best possible": [float(fewest is not None and 2 * fewest <= count) for count in range(tokens + 1)],
+        name: [success(amount, values, name)(amount, count // 2) for count in range(tokens + 1)] for name in SEARCHES
     }
+
+
+def exact_value(problem: Problem, transcript: Transcript, tokens: int, search: str = "best possible") -> float:
+    """Returns the exact probability that a reply is right if a known search continues its thought.
+
+    It reads the problem and no solution. A complete reply has the value 1 if the scorer accepts it, a closed thought if
+    it ended at the amount. A try with a wrong remainder, or with a word that no search writes, has the value 0 until
+    it starts over.
+
+    Args:
+        problem: problem that is attempted.
+        transcript: prompt with a reply, or with its beginning.
+        tokens: number of thinking tokens after which the thought is closed.
+        search: a key of SEARCHES, the search that continues the thought.
+    """
+    if transcript.stop is Stop.END:
+        return float(scorer(problem, transcript).correct)
+    amount, values = terms_of(problem)
+    thought, closed, _ = transcript.reply.replace(THINK, "").partition(CLOSE)
+    words = thought.split()
+    rest: int | None = amount
+    for coin, after in zip_longest(words[::2], words[1::2]):
+        rest = _paid(amount, values, rest, coin)
+        if after == FAIL:
+            rest = -1
+        elif rest is not None and after not in (None, str(rest) if rest >= 0 else FAIL):
+            rest = None
+    if rest is None:
+        return 0.0
+    left = 0 if closed else max(tokens // 2 - (len(words) + 1) // 2, 0)
+    return success(amount, values, search)(rest, left)
+
+
+def _paid(amount: int, values: Sequence[int], rest: int | None, coin: str) -> int | None:
+    """Returns the remainder after a written coin; None if the try is lost, or the word is no coin of the problem."""
+    if rest is None or coin not in {f"-{value}" for value in values}:
+        return None
+    return (rest if rest > 0 else amount) + int(coin)
 
 
 LIMITS = (

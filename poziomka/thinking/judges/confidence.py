@@ -1,11 +1,11 @@
-"""Judges that need no training: an exact checker, and the policy's own confidence in a reply."""
+"""Judges that need no training: an exact checker, a function, and the policy's own confidence in a reply."""
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from poziomka.core.errors import SettingsError
+from poziomka.core.errors import SettingsError, reason_of
 from poziomka.core.problem import Problem
 from poziomka.core.rollout import Cost
 from poziomka.core.rollouts.scoring import Scoring
@@ -39,6 +39,32 @@ class ExactJudge(Judge):
             Judgement.failed(score.why) if score.reward is None else Judgement(float(score.correct), why=score.why)
             for score in scores
         ]
+
+
+@dataclass(frozen=True)
+class FunctionJudge(Judge):
+    """Judge that calls a function of the problem and the transcript, such as the exact value of a toy task.
+
+    In a chat, or behind a `Thinker`, there is no problem, and the function receives None.
+
+    Attributes:
+        value: returns the probability, 0 to 1, that a reply, or the beginning of one, is or will be correct. A
+            transcript for which it raises gets a failed judgement. Its time is not in the cost.
+    """
+
+    value: Callable[[Problem | None, Transcript], float]
+
+    async def judge(
+        self, transcripts: Sequence[Transcript], *, problem: Problem | None = None, seed: int = 0
+    ) -> list[Judgement]:
+        """Returns the value of each transcript; a failed judgement where the function raised. See Judge.judge."""
+        return [self._judged(problem, transcript) for transcript in transcripts]
+
+    def _judged(self, problem: Problem | None, transcript: Transcript) -> Judgement:
+        try:
+            return Judgement(self.value(problem, transcript))
+        except Exception as error:  # noqa: BLE001 a function may raise anything; all of it becomes a failed judgement
+            return Judgement.failed(reason_of(error))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from poziomka.core.sampler import Sampler, SamplingParams
 from poziomka.core.transcript import Author, Span, Stop, compact, compact_floats
 from poziomka.inference import distributions
 from poziomka.testing import ScriptedSampler
-from poziomka.thinking import BestOf, Logprobs, Majority, SelfCertainty, Thinker
+from poziomka.thinking import BestOf, FunctionJudge, Logprobs, Majority, SelfCertainty, Thinker
 from poziomka.thinking.judges.confidence import lowest_mean
 
 QUESTION = pz.Transcript.of([pz.Message("user", " 1 2")])
@@ -175,3 +175,14 @@ def test_a_script_is_certain_by_its_logprobs_and_decodes_its_own_tokens():
     assert script.decode(reply.tokens) == reply.text
     with pytest.raises(SamplerError):
         script.decode([12345])
+
+
+# --------------------------------------------------------------------------------------------------- FunctionJudge
+def test_a_function_judges_each_reply_by_problem_and_text_and_fails_for_itself_alone():
+    problem = pz.Problem("2 4", "4", task="t", key="k")
+    judge = FunctionJudge(lambda problem, transcript: 1 / len(transcript.reply) / int(problem.answer))
+    replies = [QUESTION + Span(Author.MODEL, text, stop=Stop.END) for text in ("x", "", "xx")]
+    found = asyncio.run(judge.judge(replies, problem=problem))
+    assert [each.value for each in found] == [0.25, None, 0.125]
+    assert "division" in found[1].why
+    assert [each.cost for each in found] == [Cost()] * 3
