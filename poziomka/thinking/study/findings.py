@@ -15,6 +15,7 @@ from poziomka.thinking.study.frontier import Choice, Point, Replies, by_difficul
 SCHEMA = 1  # schema version of study.json
 CHOICES = (1.25, 4.5, 16.5)  # highest costs, in single replies, at which strategies are chosen by difficulty
 PROBE = 2  # first replies whose agreement decides the effort
+MOST_FAILED = 0.1  # share of failed branches above which a strategy is never chosen
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Findings:
         choices: strategies chosen by difficulty, by the highest mean cost in single replies.
         auto: votes by agreement at several limits of the cost, in ascending order; () with too few replies.
         efforts: text that names the strategy of each effort level.
-        notes: sentences about problems and strategies that are left out, because their checks failed, and about
-            strategies that may use gold answers.
+        notes: sentences about problems and strategies that are left out, because their checks failed, about strategies
+            with failed branches, and about strategies that may use gold answers.
     """
 
     points: Sequence[Point]
@@ -65,7 +66,8 @@ def findings(
 ) -> Findings:
     """Computes the results of a study from judged attempts at the same problems in the same order.
 
-    Problems without a judged single reply, and strategies without a judged attempt, are left out with a note.
+    Problems without a judged single reply, and strategies without a judged attempt, are left out with a note. A strategy
+    of which more than MOST_FAILED of the branches failed is shown and never chosen: the rest may be the easier ones.
 
     Args:
         singles: single replies, several to each problem.
@@ -85,7 +87,9 @@ def findings(
     everything = {SINGLE: singles, **strategies}
     points = [point(name, groups, replies) for name, groups in everything.items()]
     gold = [name for name in strategies if reads_gold(name)]
-    fair = {name: groups for name, groups in everything.items() if name not in gold}
+    failed = {name: found for name, groups in strategies.items() if (found := _failed(groups))[0]}
+    broken = [name for name, (reasons, count) in failed.items() if len(reasons) > MOST_FAILED * count]
+    fair = {name: groups for name, groups in everything.items() if name not in (*gold, *broken)}
     limits = [limit for limit in CHOICES if len(singles) >= 2]
     choices = {limit: by_difficulty(fair, replies, most=limit * replies.tokens) for limit in limits}
     auto = [_auto(replies, votes) for votes in sizes if votes > PROBE and len(singles) >= 2]
@@ -99,13 +103,25 @@ def findings(
         choices=choices,
         auto=auto,
         efforts=_efforts([each for each in points if each.name in fair], majority, replies.tokens, auto),
-        notes=[*notes, *map(upper_bound, gold), *nothing],
+        notes=[*notes, *(_failing(name, *found) for name, found in failed.items()), *map(upper_bound, gold), *nothing],
     )
 
 
 def upper_bound(name: str) -> str:
     """Returns a note about a strategy that may use gold answers."""
     return f"strategy {name} may use gold answers, so its accuracy is an upper bound"
+
+
+def _failed(groups: Sequence[Group]) -> tuple[list[str], int]:
+    """Returns the reasons of failed branches in attempts with a strategy, and the number of all branches."""
+    branches = [branch for group in groups for attempt in group for branch in attempt.branches]
+    return [each.score.why for each in branches if each.score is not None and each.score.reward is None], len(branches)
+
+
+def _failing(name: str, reasons: Sequence[str], count: int) -> str:
+    """Returns a note about a strategy with failed branches."""
+    result = ", so it is not chosen" if len(reasons) > MOST_FAILED * count else ""
+    return f"{len(reasons)} of {count} branches of strategy {name} failed{result}: {reasons[0]}"
 
 
 def demand_comparable(singles: Sequence[Group]) -> None:

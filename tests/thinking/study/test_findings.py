@@ -30,6 +30,17 @@ def test_a_strategy_without_a_judged_attempt_is_left_out(groups):
     assert "broken" in found.notes[0]
 
 
+def test_a_strategy_with_many_failed_branches_is_noted_and_never_chosen(groups):
+    """It is right in each attempt that could be judged: these may be the easy ones."""
+    single = groups(["1", "2"], ["1", "2"], ["2", "2"])
+    found = findings(single, {"continue:1": groups(["1"], ["!"], ["!"]), "revise:1": groups(["1"], ["2"], ["1"])})
+    assert [point.accuracy.mean for point in found.points if point.name == "continue:1"] == [1.0]
+    assert "2 of 3 branches of strategy continue:1 failed, so it is not chosen" in found.notes[0]
+    assert "broken" in found.notes[0]
+    assert "continue:1" not in found.efforts.values()
+    assert all("continue:1" not in choice.names for choice in found.choices.values())
+
+
 def test_a_study_of_one_problem_has_no_paired_gain(groups):
     found = findings(groups(["1", "2"]), {"revise:1": groups(["1"])})
     assert [point.gain for point in found.points] == [None, None]
