@@ -2,7 +2,7 @@
 
     .venv/bin/python recipes/thinking_rl.py recipes/exact_change --runs runs/exact-change-strategies
 
-About half an hour on one core. The folder's strategies.toml names the arms and how each changes the folder's
+About half an hour on one core. The folder's strategies/arms.toml names the arms and how each changes its
 recipe.toml. For each seed there is one warm start; every arm begins with it and reinforces until so many FLOPs are
 spent, those of sampling and learning of all branches. Then all of them, the warm start too, make the same attempts at
 test problems, from which follow the accuracy of one reply, of a majority and of an oracle at the recipe's budget, and
@@ -204,13 +204,15 @@ def _budgets(axes: Axes, seeds: Sequence[Found], arms: Sequence[str]) -> None:
 def main() -> None:
     """Runs the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="with recipe.toml and strategies.toml; results go to its strategies/")
+    parser.add_argument(
+        "folder", type=Path, help="with recipe.toml and strategies/arms.toml; results go to its strategies/"
+    )
     parser.add_argument("--runs", type=Path, required=True, help="where the runs go")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--flops", type=float, default=6e11, help="of each arm: 6e11 are about 24 steps of the recipe")
-    parser.add_argument("--arms", nargs="+", help="only these, the first of strategies.toml among them (all)")
+    parser.add_argument("--arms", nargs="+", help="only these, the first of strategies/arms.toml among them (all)")
     given = parser.parse_args()
-    path, arms = given.folder / "recipe.toml", read_toml(given.folder / "strategies.toml")
+    path, arms = given.folder / "recipe.toml", read_toml(given.folder / "strategies" / "arms.toml")
     arms = {name: changes for name, changes in arms.items() if given.arms is None or name in given.arms}
     seeds: list[Found] = [{"seed": seed, "arms": {}} for seed in given.seeds]
     for name, changes in {WARM: (), **arms}.items():  # arm by arm: an interrupted study has all seeds of the first ones

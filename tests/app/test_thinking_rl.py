@@ -46,6 +46,6 @@ def test_the_table_has_each_measure_and_the_figures_are_drawn(study, tmp_path):
 
 def test_every_arm_is_a_change_of_the_recipe(study):
     path = RECIPES / "exact_change"
-    for changes in study["read_toml"](path / "strategies.toml").values():
+    for changes in study["read_toml"](path / "strategies" / "arms.toml").values():
         stage = study["read_recipe"](path / "recipe.toml", tuple(changes)).named("rl")
         assert stage.prompts_per_step * stage.group_size in (256, 32)

@@ -6,8 +6,11 @@ import pytest
 
 import poziomka as pz
 from poziomka.testing import ScriptedSampler
-from poziomka.thinking.registry import SEARCHES, STRATEGIES, strategy_of
+from poziomka.thinking.registry import STRATEGIES, strategy_of
+from poziomka.thinking.search import Search
 from poziomka.thinking.size import most_branches
+
+WITHOUT_SEARCH = [name for name, row in STRATEGIES.items() if name != "oracle" and not issubclass(row.make, Search)]
 
 
 @pytest.mark.parametrize(
@@ -27,9 +30,9 @@ def test_branches_of_strategies_multiply(text, count):
     assert most_branches(strategy_of(text)) == count
 
 
-@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "oracle" and name not in SEARCHES])
+@pytest.mark.parametrize("name", WITHOUT_SEARCH)
 def test_an_attempt_without_a_search_has_no_more_branches(name):
-    value = {"single": "", "agreement": ":4-4-2"}.get(name, ":4")
+    value = {"single": "", "agreement": ":4-4-2", "deepconf_online": ":20"}.get(name, ":4")
     replies = ScriptedSampler(lambda transcript, params: f"{params.seed % 3}")
     prompt = pz.Transcript.of([pz.Message("user", " What?")])
     strategy = strategy_of(name + value)

@@ -67,7 +67,7 @@ def findings(
     """Computes the results of a study from judged attempts at the same problems in the same order.
 
     Problems without a judged single reply, and strategies without a judged attempt, are left out with a note. A
-    strategy of which more than MOST_FAILED of the branches failed is shown, never chosen: the rest may be the easier ones.
+    strategy of which more than MOST_FAILED of the branches failed is never chosen: the others may be the easier ones.
 
     Args:
         singles: single replies, several to each problem.
