@@ -6,6 +6,7 @@ from typing import Any
 from poziomka.core.strategy import Strategy
 from poziomka.thinking.aggregate import SelfAggregation
 from poziomka.thinking.agreement import AgreementVotes
+from poziomka.thinking.confident import ConfidentVotes
 from poziomka.thinking.majority import Majority
 from poziomka.thinking.parallel import AdaptiveConsistency, BestOf
 from poziomka.thinking.revise import Revise
@@ -13,6 +14,7 @@ from poziomka.thinking.search import DVTS, MCTS, Beam, ParticleFilter, Rebase, V
 
 OWN: Mapping[type[Strategy], Callable[[Any], int]] = {
     Majority: lambda strategy: strategy.votes,
+    ConfidentVotes: lambda strategy: strategy.votes,
     BestOf: lambda strategy: strategy.replies,
     AdaptiveConsistency: lambda strategy: strategy.most,
     AgreementVotes: lambda strategy: max(strategy.votes),
@@ -31,7 +33,7 @@ def most_branches(strategy: Strategy) -> int:
     """Returns the largest number of branches of an attempt, with those of inner strategies.
 
     Searches count as many as they keep at once, or simulate; discarded steps, which are shorter, are not counted. A
-    strategy of another kind counts as one branch.
+    strategy of another kind counts as one branch: the parts of `Compaction` have the tokens of one.
     """
     own = OWN.get(type(strategy), lambda _: 1)(strategy)
     inner = getattr(strategy, "inner", None)

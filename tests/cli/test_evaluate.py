@@ -145,7 +145,7 @@ def test_an_evaluation_is_saved_where_it_is_asked_and_nothing_else_is_overwritte
     assert replies("kept") == before
     status, _, errors = poziomka(*asked, "--top-p", "0.5")
     assert status == 2
-    assert "made with another recipe" in errors
+    assert "made with another model, task or setting" in errors
     assert replies("kept") == before
     Path("other").mkdir()
     Path("other/thesis.tex").write_text("precious")
@@ -208,7 +208,7 @@ def test_a_budget_is_for_a_model_that_thinks(poziomka, folder, coin):
     assert "which the model was not trained to close" in errors
     _, names, *rows = output.splitlines()
     assert names.split()[0] == "budget"
-    assert [row.split()[0] for row in rows] == ["2", "4"]
+    assert [row.split()[0] for row in rows[:2]] == ["2", "4"]
     for budget in (2, 4):
         rollouts = [each for group in saved_rollouts("kept", f"test-budget-{budget:06d}") for each in group]
         assert all(rollout.transcript.reply.startswith("<think>") for rollout in rollouts)

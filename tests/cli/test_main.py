@@ -162,7 +162,7 @@ def test_a_task_is_named_or_the_nearest_is(poziomka):
 def test_runs_are_compared(poziomka, reference, tmp_path):
     status, output, _ = poziomka("runs", reference.parent)
     assert status == 0
-    assert output.splitlines()[0].split() == ["run", "recipe", "steps", "reward", "accuracy"]
+    assert output.splitlines()[0].split() == ["run", "recipe", "steps", "reward", "accuracy", "split"]
     assert output.splitlines()[1].split()[:3] == ["run", "tiny", "36"]
     assert "–" not in output.splitlines()[1]  # reward and accuracy are there
     assert "There are no runs" in poziomka("runs", tmp_path)[1]

@@ -152,14 +152,19 @@ class Reading:
         """Does nothing: the session has no resources."""
 
 
+def read(transcript: Transcript) -> str | None:
+    """Returns the two balances of the answer after the thought; None if it is anything else."""
+    words = transcript.answer.split()
+    return " ".join(words) if len(words) == 2 and all(word in SYMBOLS[:MODULUS] for word in words) else None
+
+
 def scorer(problem: Problem, transcript: Transcript) -> Score:
     """Returns reward 1 if the answer after the thought is the two balances after the last entry."""
-    words = transcript.answer.split()
-    if len(words) != 2 or not all(word in SYMBOLS[:MODULUS] for word in words):
+    said = read(transcript)
+    if said is None:
         return Score.unparsed(f"the answer is not two balances from 0 to {MODULUS - 1}")
-    said = " ".join(words)
     *_, right = balances(problem)
-    if (int(words[0]), int(words[1])) == right:
+    if said == f"{right[0]} {right[1]}":
         return Score.right(said, f"the balances after {problem.level} files")
     return Score.wrong(said, f"the balances after {problem.level} files are {right[0]} and {right[1]}")
 
@@ -247,6 +252,7 @@ def file_trail() -> Task:
         source,
         scorer,
         environment=lambda problem: Files(tuple(entries_of(problem))),
+        read=read,
         levels=(1, LONGEST),
         trusted=True,
         demonstration=demonstration,
