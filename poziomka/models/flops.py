@@ -32,8 +32,8 @@ def sampling_flops(model: Architecture, groups: Sequence[Group]) -> float:
 
     The prompt of a group is computed once, and so are the tokens that a forked branch shares with its parent, and the
     parts of a conversation that is also a branch as a whole. Sampling a token takes a forward pass over the token
-    before it, with logits; the last token is never read. Tokens that are in no branch, such as thoughts put aside, and those of judges, which `Cost.judged` weights by parameters, count as
-    tokens without attention to others.
+    before it, with logits; the last token is never read. Tokens that are in no branch, such as thoughts put aside, and
+    those of judges, which `Cost.judged` weights by parameters, count as tokens without attention to others.
     """
     stretches: Counter[Stretch] = Counter()
     logits = elsewhere = 0.0
