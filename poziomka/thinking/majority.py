@@ -126,11 +126,12 @@ def votes_of(params: SamplingParams, count: int, first: int = 0) -> list[Samplin
 def answer_in(transcript: Transcript, read: AnswerReader | None) -> str | None:
     """Returns the answer that a reader finds in a reply; None if there is none, or if the reader raises.
 
-    A reader is code of a task, and one reply that it cannot read is no reason to end the other attempts. `read=None`
-    takes the text after the thought.
+    A reader is code of a task, and one reply that it cannot read is no reason to end the other attempts. An answer that
+    is no text, such as a number or a list, is compared as text. `read=None` takes the text after the thought.
     """
     try:
-        return (read or last_words)(transcript)
+        found = (read or last_words)(transcript)
+        return None if found is None else str(found)
     except Exception:  # noqa: BLE001 a reader may raise anything; the scorer, which also calls it, records the reason
         return None
 

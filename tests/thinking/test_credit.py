@@ -78,6 +78,10 @@ def test_without_a_reply_the_next_trusted_one_votes():
     assert rewards(strategy, "6", "8") == [1, 0]
 
 
+def test_answers_that_are_no_texts_are_compared_as_texts():
+    assert rewards(Majority(3, read=lambda reply: [reply.answer], reward="vote"), "8", "6", "6") == [1, 1, 1]
+
+
 def test_a_vote_by_its_only_member_is_credited_in_full():
     assert rewards(Majority(1, reward="vote", credit="leave_one_out"), "6") == [1]
 
