@@ -23,7 +23,9 @@ from poziomka.models.layers.linear import laid_out
 from poziomka.models.memory_limits import free_memory
 from poziomka.models.text.chat import ChatFormat
 from poziomka.reports.words import scaled
+from poziomka.thinking.budget import Budget, Continue, RandomBudget
 from poziomka.thinking.judges.confidence import ExactJudge, Logprobs
+from poziomka.thinking.majority import Majority
 from poziomka.thinking.parallel import BestOf
 from poziomka.thinking.registry import Part, gold_in, parts_of, strategy_of
 from poziomka.thinking.size import most_branches
@@ -32,6 +34,8 @@ ADVICE = (
     "take a smaller model or LoRA, a smaller prompts_per_step or group_size, fewer max_tokens, "
     "fewer microbatch_tokens, or set gradient_checkpointing"
 )
+
+BLIND = (Budget, RandomBudget, Continue, Majority, BestOf)  # their requests do not depend on the replies of inner ones
 
 
 def needs(
@@ -101,8 +105,9 @@ def strategy_in(stage: RLSettings, sampler: Sampler | None, scoring: Scoring) ->
 
 def _demand_no_gold(text: str) -> None:
     """Raises SettingsError if gold answers decide more than which complete reply answers, as they may in pass@k."""
-    for made, gold in gold_in(text):
-        if gold == "scorer" or (gold == "exact" and made is not BestOf):
+    for (*outer, own), gold in gold_in(text):
+        only_answers = own is BestOf and all(made in BLIND for made in outer)
+        if gold == "scorer" or (gold == "exact" and not only_answers):
             message = (
                 f"{gold!r} would let gold answers decide what the model reads or goes on with, which the trained "
                 "model will not have: choose another judge or feedback; rewards use gold answers anyway"

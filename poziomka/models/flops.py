@@ -30,17 +30,18 @@ def training_flops(model: Architecture, stretches: Iterable[Stretch], learned: i
 def sampling_flops(model: Architecture, groups: Sequence[Group]) -> float:
     """Returns the floating-point operations of sampling groups of rollouts, in all branches, and of judging them.
 
-    The prompt of a group is computed once, and so are the tokens that a forked branch shares with its parent. Sampling
-    a token takes a forward pass over the token before it, with logits; the last token is never read. Tokens that are in
-    no branch, such as thoughts put aside, and those of judges, which `Cost.judged` weights by parameters, count as
-    tokens without attention to others.
+    The prompt of a group is computed once, and so are the tokens that a forked branch shares with its parent, and the
+    parts of a conversation that is also a branch as a whole. Sampling a token takes a forward pass over the token
+    before it, with logits; the last token is never read. Tokens that are in no branch, such as thoughts put aside, and
+    those of judges, which `Cost.judged` weights by parameters, count as tokens without attention to others.
     """
     stretches: Counter[Stretch] = Counter()
     logits = elsewhere = 0.0
     for group in groups:
         heads: set[bytes] = set()
         for rollout in group:
-            for branch in rollout.branches:
+            wholes = {branch.judged_as for branch in rollout.branches}  # sampled in parts, which are branches too
+            for branch in (each for index, each in enumerate(rollout.branches) if index not in wholes):
                 first, last, written = _written(branch)
                 head = branch.transcript.tokens[: first + 1].tobytes()
                 new = branch.parent is None and head not in heads
@@ -66,7 +67,7 @@ def _written(branch: Branch) -> tuple[int, int, int]:
 
     Written tokens are those of spans with a `policy`, after the fork of a forked branch: sampled, or forced into the
     policy's reply. Sampling or forcing a token reads the token before it, so the range begins before the first written
-    token and ends before the last. Returns (0, 0, 0) if there is none.
+    token, or before what a forked branch reads first, and ends before the last. Returns (0, 0, 0) if there is none.
     """
     shared = 0 if branch.parent is None else branch.fork_at
     spans = branch.transcript.spans
@@ -75,4 +76,5 @@ def _written(branch: Branch) -> tuple[int, int, int]:
     own = [(start, end) for start, end, span in placed if span.policy is not None and end > shared]
     if not own:
         return 0, 0, 0
-    return max(own[0][0] - 1, 0), own[-1][1] - 1, sum(end - start for start, end in own)
+    begun = own[0][0] if branch.parent is None else shared
+    return max(begun - 1, 0), own[-1][1] - 1, sum(end - start for start, end in own)

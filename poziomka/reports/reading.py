@@ -372,7 +372,7 @@ def chosen(pairs: Sequence[Pair], count: int) -> list[Pair]:
 
 def correct(rollout: Rollout) -> bool:
     """Whether a rollout was scored as correct; False for a rollout without a score."""
-    score = rollout.branches[0].score
+    score = rollout.branches[rollout.answer].score
     return score is not None and score.correct
 
 

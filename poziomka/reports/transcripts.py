@@ -87,7 +87,7 @@ def alone(rollout: Rollout, said: str = "") -> str:
 
 
 def _side(name: str, rollout: Rollout) -> str:
-    score = rollout.branches[0].score
+    score = rollout.branches[rollout.answer].score
     verdict = "not judged" if score is None else f"{SIGNS.get(score.verdict, '!')} {score.verdict}"
     kind = "plain" if score is None else "right" if score.correct else "wrong"
     facts = [f"reward {NOTHING if score is None or score.reward is None else brief(score.reward)}"]

@@ -214,17 +214,20 @@ class _Work:
         Raises:
             EnvironmentFailure: the handover raised, or returned no transcript.
         """
-        self.parts.append(self.part)
+        turns = "".join(self.turns[-self.settings.keep :]) if self.settings.keep else ""
+        with failures_of("the handover of the session"):
+            prompt: object = handover.restart(self.prompt, summary, turns)
+        if not isinstance(prompt, Transcript):
+            message = f"the handover of a session returns a Transcript: received a {type(prompt).__name__}"
+            raise EnvironmentFailure(message)
         heard = max(number for number, span in enumerate(self.part) if span.author is Author.ENVIRONMENT) + 1
         self.before = (
             replace(self.part, spans=self.part.spans[:heard])
             if self.before is None
             else (self.before + self.part.spans[self.began : heard])
         )
-        turns = "".join(self.turns[-self.settings.keep :]) if self.settings.keep else ""
-        with failures_of("the handover of the session"):
-            self.part = handover.restart(self.prompt, summary, turns)
-            self.began = len(self.part.spans)
+        self.parts.append(self.part)
+        self.part, self.began = prompt, len(prompt.spans)
 
     def _params(self) -> SamplingParams:
         """Returns the parameters of the next request; each part has a seed of its own."""

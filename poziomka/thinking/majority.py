@@ -86,14 +86,21 @@ class Majority(Strategy):
         """Returns an attempt with the branches of all votes, answered by a reply with the winning answer."""
         ensemble = Ensemble(self.inner, sampler, open_session, problem)
         members = await ensemble.sample(prompt, votes_of(params, self.votes))
-        weights = most_trusted(await ensemble.weigh(self.judge, members, params.seed), self.keep)
+        weights = await ensemble.weigh(self.judge, members, params.seed)
         answers = answers_of(members, self.read)
-        winner = elected(members, answers, weights)
+        winner = self._elected(members, answers, weights)
         won = None if winner is None else answers[winner.index]
         for member in members if self.reward == "agreement" else ():
             answer = answers[member.index]
             ensemble.reward(member, float(answer is not None and answer == won))
         return ensemble.attempt(winner, self._rewards(members, answers, weights))
+
+    def _elected(
+        self, members: Sequence[Member], answers: Mapping[int, str | None], weights: Mapping[int, float]
+    ) -> Member | None:
+        """Returns the member that a vote of these members elects; those of the smallest weights do not vote."""
+        own = {member.index: weights[member.index] for member in members if member.index in weights}
+        return elected(members, answers, most_trusted(own, self.keep))
 
     def _rewards(
         self, members: Sequence[Member], answers: Mapping[int, str | None], weights: Mapping[int, float]
@@ -103,7 +110,7 @@ class Majority(Strategy):
             return None
 
         def outcome(some: Sequence[Member], scores: Sequence[Score]) -> float | None:
-            return reward_of(elected(some, answers, weights), scores)
+            return reward_of(self._elected(some, answers, weights), scores)
 
         return SetReward(tuple(members), outcome, self.credit)
 
@@ -119,11 +126,12 @@ def votes_of(params: SamplingParams, count: int, first: int = 0) -> list[Samplin
 def answer_in(transcript: Transcript, read: AnswerReader | None) -> str | None:
     """Returns the answer that a reader finds in a reply; None if there is none, or if the reader raises.
 
-    A reader is code of a task, and one reply that it cannot read is no reason to end the other attempts. `read=None`
-    takes the text after the thought.
+    A reader is code of a task, and one reply that it cannot read is no reason to end the other attempts. An answer that
+    is no text, such as a number or a list, is compared as text. `read=None` takes the text after the thought.
     """
     try:
-        return (read or last_words)(transcript)
+        found = (read or last_words)(transcript)
+        return None if found is None else str(found)
     except Exception:  # noqa: BLE001 a reader may raise anything; the scorer, which also calls it, records the reason
         return None
 

@@ -211,13 +211,19 @@ def reads_gold(text: str) -> bool:
     return bool(gold_in(text))
 
 
-def gold_in(text: str) -> list[tuple[type[Strategy], str]]:
-    """Returns the judges and feedback of a strategy's text that use gold answers, each with the strategy it is part of.
+def gold_in(text: str) -> list[tuple[tuple[type[Strategy], ...], str]]:
+    """Returns the judges and feedback of a strategy's text that use gold answers, each with the strategies around it.
+
+    The strategies are in the order of the text: the last one is that of which the judge or the feedback is part.
 
     Raises:
         SettingsError: a name is unknown.
     """
-    return [(row.make, value) for row, value in _values(text) if value in GOLD]
+    parts = text.split("/")
+    makes = [_parsed(one)[1].make for one in parts]
+    around = [tuple(makes[: place + 1]) for place in range(len(parts))]
+    pairs = [(made, value) for made, one in zip(around, parts, strict=True) for _, value in _values(one)]
+    return [(made, value) for made, value in pairs if value in GOLD]
 
 
 def reads_logprobs(text: str) -> bool:

@@ -143,7 +143,10 @@ def test_a_judge_that_needs_the_policy_has_its_sampler():
     assert found == BestOf(4, SelfCertainty(sampler, 8), reward="maximum")
 
 
-@pytest.mark.parametrize("text", ["oracle:4,reward=maximum", "best_of:4,judge=exact", "refine:1", "rsa:4,learn=merges"])
+@pytest.mark.parametrize(
+    "text",
+    ["oracle:4,reward=maximum", "majority:2/oracle:2", "best_of:4,judge=exact", "refine:1", "rsa:4,learn=merges"],
+)
 def test_pass_at_k_may_choose_its_answer_by_gold(text):
     demand_resolvable(recipe(text))
 
@@ -160,6 +163,8 @@ def test_pass_at_k_may_choose_its_answer_by_gold(text):
         ("weighted:4,judge=exact", "gold"),
         ("mcts:4,judge=exact", "gold"),
         ("budget:4/oracle:2/beam:4,judge=exact", "gold"),
+        ("rsa:4/oracle:2", "gold"),
+        ("revise:1/budget:4/oracle:2", "gold"),
         ("random_budget:4-x", "integer"),
         ("", "strategy"),
     ],

@@ -55,14 +55,18 @@ talk = pz.Task(
 """
 
 
+def new_model(seed):
+    tokenizer = Tokenizer.of_symbols(("a", "b"))
+    Path("model").mkdir(exist_ok=True)
+    model = build_model("transformer", TransformerSettings(width=16, layers=1, heads=2), len(tokenizer), seed)
+    save_model(Path("model"), model, tokenizer)
+
+
 @pytest.fixture
 def command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text(OWN)
-    tokenizer = Tokenizer.of_symbols(("a", "b"))
-    Path("model").mkdir()
-    model = build_model("transformer", TransformerSettings(width=16, layers=1, heads=2), len(tokenizer), 0)
-    save_model(Path("model"), model, tokenizer)
+    new_model(seed=0)
     return ["evaluate", "model", "--task", "own.py:talk", "--problems", "32", "--max-tokens", "40"]
 
 
@@ -105,6 +109,16 @@ def test_other_settings_do_not_continue_it(poziomka, start, command):
     Path("die").touch()
     start(*command, "--out", "killed").communicate()
     Path("die").unlink()
-    status, _, errors = poziomka(*command, "--out", "killed", "--temperature", "0.5")
-    assert status == 2
-    assert "other settings" in errors
+    new_model(seed=1)
+    for other in (["--temperature", "0.5"], []):
+        status, _, errors = poziomka(*command, "--out", "killed", *other)
+        assert status == 2
+        assert "other settings" in errors
+
+
+def test_the_folder_may_be_the_present_one(poziomka, command, monkeypatch):
+    model, task = (str(Path(name).absolute()) for name in ("model", "own.py"))
+    Path("empty").mkdir()
+    monkeypatch.chdir("empty")
+    assert poziomka("evaluate", model, "--task", f"{task}:talk", *command[4:], "--out", ".")[0] == 0
+    assert attempts(".")

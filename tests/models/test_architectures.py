@@ -217,6 +217,19 @@ def test_a_fork_pays_for_its_own_tokens_and_judges_for_what_they_read(build):
         assert sampling_flops(model, [[replace(rollout, spent=spent)]]) == pytest.approx(own + 9.5 * token)
 
 
+def test_a_fork_pays_for_what_it_reads_before_it_writes_and_a_whole_of_parts_for_nothing(build):
+    """A conversation whose second part has a prompt of 4 tokens, of which the first part read one too."""
+    model, problem = build(), Problem.ask("t", "k", "q")
+    first, second = (
+        Transcript((Span(Author.USER, "", compact(asked)), Span(Author.MODEL, "", compact([7, 7]), policy="v1")))
+        for asked in ([1, 2, 3], [1, 5, 5, 5])
+    )
+    parts = (Branch(first, judged_as=2), Branch(second, parent=0, fork_at=1, judged_as=2))
+    rollout = Rollout("r", problem, (*parts, Branch(first + second.spans[1:], trainable=False)), answer=2)
+    own = body(model, range(4)) + body(model, range(5)) + 4 * model.work(1).head
+    assert sampling_flops(model, [[rollout]]) == pytest.approx(own)
+
+
 def test_who_wrote_nothing_cost_nothing(build):
     problem, prompt = Problem.ask("t", "k", "q"), Transcript((Span(Author.USER, "q", compact([1, 2])),))
     assert sampling_flops(build(), [[Rollout("r", problem, (Branch(prompt, Score.wrong("")),))]]) == 0

@@ -4,9 +4,12 @@ from itertools import pairwise
 
 import pytest
 
+from poziomka.core.problem import Problem, Score
+from poziomka.core.rollout import Branch, Rollout
 from poziomka.core.rollouts.evaluation import Estimate
+from poziomka.core.transcript import Transcript
 from poziomka.reports.findings import headline
-from poziomka.reports.reading import Curve, Point, Reading, chosen, read, tally
+from poziomka.reports.reading import Curve, Point, Reading, chosen, correct, read, tally
 from poziomka.reports.words import brief, counted, duration, scaled, shortened
 from poziomka.runs.run import Run
 
@@ -76,3 +79,9 @@ def test_long_texts_keep_their_beginning_and_end():
     assert short.startswith("aaa")
     assert "[…2000 characters…]" in short
     assert short.endswith("bbb")
+
+
+@pytest.mark.parametrize("answer", [0, 1])
+def test_a_rollout_is_as_correct_as_the_branch_that_answers(answer):
+    branches = tuple(Branch(Transcript(), score) for score in (Score.right(""), Score.wrong("")))
+    assert correct(Rollout("r", Problem.ask("t", "k", "q"), branches, answer=answer)) == (answer == 0)

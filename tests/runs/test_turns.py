@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import multiprocessing
+import os
 import runpy
 import subprocess
 import sys
@@ -98,7 +100,13 @@ def test_a_torn_last_line_is_written_again(path, cut):
     assert json.loads(lines_of(path)[-1])["seed"] == 2
 
 
-@pytest.mark.parametrize("damage", [b"{", b"[]", b"{}", b"\xff"])
+TURN = {"seed": 1, "turn": 0, "request": "", "kept": 0, "tokenizer": None, "spans": [], "seconds": []}
+WRONG = [{"seed": []}, {"turn": {}}, {"kept": "a"}, {"spans": 5}, {"spans": [{}]}, {"seconds": ["x"], "spans": [{}]}]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"{", b"[]", b"{}", b"\xff", *(json.dumps(TURN | wrong).encode() for wrong in WRONG)]
+)
 def test_a_damaged_line_before_the_last_is_an_error(path, damage):
     with (first := recorded(path, [" one", " two"])).log:
         ask(first, seed=1)
@@ -117,6 +125,40 @@ def test_other_settings_and_a_second_process_are_refused(path):
     with TurnLog(path, RECIPE) as log:
         log.delete()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("content", [b"a line that is not finished", b'{"schema_version": 1}\n{"unfinished'])
+def test_another_file_of_that_name_is_refused_and_stays_as_it_is(path, content):
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(RunError):
+        TurnLog(path, RECIPE)
+    assert path.read_bytes() == content
+
+
+def test_a_first_line_that_a_kill_cut_off_is_written_again(path):
+    TurnLog(path, RECIPE).close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20])
+    TurnLog(path, RECIPE).close()
+    assert path.read_bytes() == whole
+
+
+def test_a_pipe_is_refused_and_not_waited_for(path):
+    path.parent.mkdir()
+    os.mkfifo(path)
+    with pytest.raises(RunError):
+        TurnLog(path, RECIPE)
+
+
+def test_a_forked_child_does_not_keep_the_lock(path):
+    log = TurnLog(path, RECIPE)
+    closed = multiprocessing.get_context("fork").Queue()
+    child = multiprocessing.get_context("fork").Process(target=lambda: closed.put(log._file.closed))
+    child.start()
+    assert closed.get(timeout=60)
+    child.join()
+    log.close()
 
 
 @pytest.mark.slow

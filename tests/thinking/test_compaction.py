@@ -206,8 +206,9 @@ def raising(prompt, summary, turns):
 
 
 CASES = {
-    "a handover that raises": Case(
-        (" one go", " two go"), "no room", session=Counting(Handover("", raising)), branches=2
+    "a handover that raises": Case((" one go", " two go"), "no room", session=Counting(Handover("", raising))),
+    "a handover that returns no transcript": Case(
+        (" one go", " two go"), "received a str", session=Counting(Handover("", lambda *_: "x"))
     ),
     "a handover of another type": Case((), "of type Handover", session=Counting("x")),
     "a prompt longer than the limit": Case(
@@ -223,6 +224,12 @@ def test_a_conversation_that_cannot_go_on_is_a_recorded_failure(case):
     assert rollout.score.reward is None
     assert case.why in rollout.score.why
     assert len(rollout.branches) >= case.branches
+
+
+def test_a_handover_that_raises_leaves_the_summary_in_the_cost_once():
+    rollout = rollout_of([" one go", " two go"], Compaction(4), a_task(Counting(Handover("", raising))))
+    assert rollout.cost == Cost(sampled=4, read=3, latency=4)
+    assert rollout.transcript.text == " p q one go n1 two go"
 
 
 @pytest.mark.parametrize(("said", "why"), [("go", "is empty"), (" a b c d go", "within 3 tokens")])

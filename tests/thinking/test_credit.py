@@ -71,6 +71,17 @@ def test_a_vote_is_credited_with_what_would_be_lost_without_it(replies, credited
     assert rewards(weighted(0.6, 0.5, 0.3, credit="leave_one_out"), *replies) == credited
 
 
+def test_without_a_reply_the_next_trusted_one_votes():
+    """Of two replies, one votes; without it, the other one would, and be right as well."""
+    strategy = Majority(2, judge=Told((0.9, 0.5)), keep=0.5, reward="vote", credit="leave_one_out")
+    assert rewards(strategy, "6", "6") == [0, 0]
+    assert rewards(strategy, "6", "8") == [1, 0]
+
+
+def test_answers_that_are_no_texts_are_compared_as_texts():
+    assert rewards(Majority(3, read=lambda reply: [reply.answer], reward="vote"), "8", "6", "6") == [1, 1, 1]
+
+
 def test_a_vote_by_its_only_member_is_credited_in_full():
     assert rewards(Majority(1, reward="vote", credit="leave_one_out"), "6") == [1]
 

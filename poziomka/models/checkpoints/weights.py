@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from poziomka.models.transformer import Transformer
 
 ARCHITECTURES: dict[str, type[Transformer] | type[Recurrent]] = {"transformer": Transformer, "recurrent": Recurrent}
 OWN = "poziomka_recurrent"  # model_type of `Recurrent`, which transformers does not have
+DIGESTED = 1024  # numbers of each weight in a digest
 UNCOMPARED = {  # entries of config.json without effect on the model's output
     "torch_dtype",
     "dtype",
@@ -92,6 +94,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- loading
+def digest_of(model: Architecture) -> str:
+    """Returns a hash of the first numbers of every weight, which training and rounding change."""
+    found = blake2b(digest_size=8)
+    for name, weight in model.named_parameters():
+        found.update(f"{name} {weight.dtype} {list(weight.shape)}".encode())
+        found.update(weight.detach().flatten()[:DIGESTED].double().cpu().numpy().tobytes())
+    return found.hexdigest()
+
+
 def load_weights(folder: Path, model: Architecture) -> None:
     """Loads a checkpoint folder's weights into a model of the same configuration.
 

@@ -120,9 +120,7 @@ class Lock:
             time.sleep(PATIENCE / 20)
         self._file.truncate(0)
         self._file.write(f"{os.getpid()}\n".encode())
-        # A forked child (a scorer's worker) inherits the descriptor and with it the lock. If it outlived its parent,
-        # the run could not be resumed. It therefore closes its copy, which does not release the parent's lock.
-        os.register_at_fork(after_in_child=partial(_close, weakref.ref(self._file)))
+        close_in_children(self._file)
 
     def _taken(self) -> bool:
         try:
@@ -141,6 +139,15 @@ class Lock:
         if not self._file.closed:
             fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
+
+
+def close_in_children(file: FileIO) -> None:
+    """Makes forked children close their copy of a locked file, which does not release the parent's lock.
+
+    A forked child (a scorer's worker) inherits the descriptor and with it the lock. If it outlived its parent, the run
+    could not be resumed.
+    """
+    os.register_at_fork(after_in_child=partial(_close, weakref.ref(file)))
 
 
 def _close(reference: "weakref.ref[FileIO]") -> None:

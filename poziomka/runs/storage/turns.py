@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from operator import index
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,14 +24,29 @@ from typing import Any, Self
 from poziomka.core.errors import EnvironmentFailure, RunError
 from poziomka.core.safety.untrusted import LARGE, parse_json, read_regular
 from poziomka.core.sampler import OnToken, SamplerWrapper, SamplingParams
-from poziomka.core.transcript import Transcript
-from poziomka.runs.storage.disk import in_words
-from poziomka.runs.storage.journal import span_of, span_row
+from poziomka.core.transcript import Span, Transcript
+from poziomka.runs.storage.disk import close_in_children, in_words
+from poziomka.runs.storage.journal import MALFORMED, span_of, span_row
 from poziomka.runs.storage.schema import SCHEMA
 
 SYNCED = 64  # lines after which the file is synced to the disk; a kill of the process loses no line
-FIELDS = {"seed", "turn", "request", "kept", "tokenizer", "spans", "seconds"}
-Turn = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A recorded reply.
+
+    Attributes:
+        request: hash of the request.
+        kept: number of spans of the request with which the reply's transcript begins.
+        tokenizer: fingerprint of the tokenizer of the reply's transcript.
+        spans: spans of the reply's transcript after those.
+    """
+
+    request: str
+    kept: int
+    tokenizer: str | None
+    spans: tuple[Span, ...]
 
 
 class TurnLog:
@@ -53,7 +69,9 @@ class TurnLog:
         self.path, self._written = path, 0
         with in_words(f"write the turns of attempts to {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab", buffering=0)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # opening a pipe would block
+            self._file = os.fdopen(os.open(path, flags, 0o666), "ab", buffering=0)
+        close_in_children(self._file)  # or a scorer's worker that outlives a kill would keep the lock
         try:
             self._lock()
             self.known = self._read(json.loads(json.dumps(recipe)))
@@ -69,24 +87,22 @@ class TurnLog:
             raise RunError(message) from None
 
     def _read(self, recipe: Mapping[str, Any]) -> dict[tuple[int, int], Turn]:
-        content = read_regular(self.path, RunError, LARGE)
-        whole = content[: content.rfind(b"\n") + 1]
-        with in_words(f"write the turns of attempts to {self.path}"):
-            self._file.truncate(len(whole))
-        texts = whole.split(b"\n")[:-1]
+        head = {"schema_version": SCHEMA, "recipe": recipe}
+        with in_words(f"read the turns of attempts in {self.path}"):
+            content = read_regular(self.path, RunError, LARGE)
+        *texts, torn = content.split(b"\n")
         where = [f"line {number} of {self.path}" for number in range(1, len(texts) + 1)]
         lines = [parse_json(text, at, RunError, strict=False) for text, at in zip(texts, where, strict=True)]
-        if not lines:
-            self.write({"schema_version": SCHEMA, "recipe": recipe})
-            return {}
-        if not isinstance(lines[0], dict) or lines[0].get("recipe") != recipe:
+        ours = lines[0] == head if lines else json.dumps(head).encode().startswith(torn)
+        if not ours:
             message = f"{self.path} has the turns of a killed run with other settings: use those, or delete the file"
             raise RunError(message)
-        for at, line in zip(where[1:], lines[1:], strict=True):
-            if not isinstance(line, dict) or not line.keys() >= FIELDS:
-                message = f"{at} is no turn of an attempt: delete the file to begin anew"
-                raise RunError(message)
-        return {(line["seed"], line["turn"]): line for line in lines[1:]}
+        found = dict(map(_known, where[1:], lines[1:]))
+        with in_words(f"write the turns of attempts to {self.path}"):
+            self._file.truncate(len(content) - len(torn))
+        if not lines:
+            self.write(head)
+        return found
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Appends a line.
@@ -152,18 +168,33 @@ class RecordedSampler(SamplerWrapper):
             reply = await self.sampler.extend(transcript, sampling, on_token)
             self.log.write({"seed": seed, "turn": number, "request": request, **_row(transcript, reply)})
             return reply
-        if known["request"] != request:
+        if known.request != request:
             message = (
                 f"the replay of turn {number + 1} after a kill differs from what was recorded: the environment does "
                 "not repeat itself"
             )
             raise EnvironmentFailure(message)
-        seconds = iter(known["seconds"])
-        spans = (*transcript.spans[: known["kept"]], *(span_of(row, seconds) for row in known["spans"]))
-        return replace(transcript, spans=spans, tokenizer=known["tokenizer"])
+        spans = (*transcript.spans[: known.kept], *known.spans)
+        return replace(transcript, spans=spans, tokenizer=known.tokenizer)
 
 
-def _row(transcript: Transcript, reply: Transcript) -> Turn:
+def _known(where: str, line: Any) -> tuple[tuple[int, int], Turn]:
+    """Returns ((seed, number), turn) of a line.
+
+    Raises:
+        RunError: the line is no turn that this module wrote.
+    """
+    try:
+        seconds = map(float, line["seconds"])
+        spans = tuple(span_of(row, seconds) for row in line["spans"])
+        turn = Turn(line["request"], index(line["kept"]), line["tokenizer"], spans)
+        return (index(line["seed"]), index(line["turn"])), turn
+    except MALFORMED as error:
+        message = f"{where} is no turn of an attempt: delete the file to begin anew"
+        raise RunError(message) from error
+
+
+def _row(transcript: Transcript, reply: Transcript) -> dict[str, Any]:
     """Returns the spans of a reply after those that it has in common with the request."""
     pairs = zip(transcript, reply, strict=False)
     kept = next((place for place, (one, other) in enumerate(pairs) if one != other), len(transcript.spans))

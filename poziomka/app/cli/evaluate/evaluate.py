@@ -75,7 +75,9 @@ def evaluate(given: Namespace) -> tuple[Result, str]:
     with Scoring(subject.task) as judge:
         strategy_for(subject, plan, judge)  # a text that names none is refused before anything is sampled
     bound = f", with at most {counted(plan.budgets[-1], 'thinking token')}" if plan.budgets else ""
-    log = None if folder is None or subject.task.environment is None else turns_of(folder, result, subject.task_name)
+    log = None
+    if folder is not None and subject.task.environment is not None:
+        log = turns_of(folder, result, subject.task_name, subject.weights)
     with log or nullcontext():
         if log is not None:
             subject = replace(subject, recorded=RecordedSampler(subject.sampler, log))

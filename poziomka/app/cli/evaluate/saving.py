@@ -63,15 +63,22 @@ def demand_free(folder: Path, result: Result, task: str) -> None:
     Run.demand_free(folder, recipe_of(result, task), dict)
 
 
-def turns_of(folder: Path, result: Result, task: str) -> TurnLog:
+def turns_of(folder: Path, result: Result, task: str, weights: str | None) -> TurnLog:
     """Returns the open file of the turns of an evaluation under way, FOLDER.turns.jsonl beside its folder.
 
     After a kill, the same evaluation continues from this file.
 
+    Args:
+        folder: folder of the evaluation.
+        result: the evaluation, of which only the settings are read.
+        task: name of the task, as `task_named` accepts it.
+        weights: digest of the model's weights; None for a model of an endpoint.
+
     Raises:
         RunError: the file belongs to an evaluation with other settings, is damaged, is in use, or cannot be written.
     """
-    return TurnLog(folder.with_name(f"{folder.name}.turns.jsonl"), recipe_of(result, task))
+    whole = folder.resolve()  # "." has no name
+    return TurnLog(whole.with_name(f"{whole.name}.turns.jsonl"), recipe_of(result, task) | {"weights": weights})
 
 
 def save(folder: Path, result: Result, task: str) -> None:

@@ -19,6 +19,7 @@ from poziomka.inference.local import LocalSampler
 from poziomka.inference.remote import RemoteSampler
 from poziomka.learning.session import TrainingSession
 from poziomka.models.checkpoints.pretrained import load_pretrained
+from poziomka.models.checkpoints.weights import digest_of
 from poziomka.models.text.chat import ChatFormat
 from poziomka.models.text.template import TemplateFormat
 from poziomka.runs.run import Run
@@ -65,6 +66,11 @@ class Subject:
     def thinks(self) -> bool:
         """Whether replies begin with an open thought, or the model may know the tags <think> and </think>."""
         return isinstance(self.sampler, RemoteSampler) or thinks(self.sampler.chat)
+
+    @property
+    def weights(self) -> str | None:
+        """Digest of the model's weights; None for a model of an endpoint."""
+        return None if isinstance(self.sampler, RemoteSampler) else digest_of(self.sampler.engine.model)
 
     @property
     def endpoint(self) -> str | None:

@@ -258,7 +258,7 @@ class Viewer:
     def _measured(self, step: int) -> tuple[float | None, float | None, float | None]:
         """Returns (mean reward, pass rate, None) from a journal's scores, for a step without a line in the metrics."""
         try:
-            scores = [r.branches[0].score for r in self.journal(step).rollouts]
+            scores = [r.branches[r.answer].score for r in self.journal(step).rollouts]
         except RunError:
             return None, None, None
         rewards = [score.reward for score in scores if score is not None and score.reward is not None]
@@ -272,7 +272,7 @@ class Viewer:
         )
         for number, group in enumerate(self.journal(step).groups, 1):
             problem = group[0].problem
-            scores = [rollout.branches[0].score for rollout in group]
+            scores = [rollout.branches[rollout.answer].score for rollout in group]
             rewards = [score.reward for score in scores if score is not None and score.reward is not None]
             table.add_row(
                 str(number),
