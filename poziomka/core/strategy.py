@@ -3,7 +3,8 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from copy import copy
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from poziomka.core.environment import Session
@@ -153,7 +154,11 @@ def reading(part: T, read: AnswerReader | None) -> T:
             changes["read"] = read
         elif (runs or not isinstance(value, Sampler)) and (found := reading(value, read)) is not value:
             changes[field.name] = found
-    changed: T = replace(whole, **changes) if changes else part
+    if not changes:
+        return part
+    changed = copy(part)  # not `replace`, which calls an initializer that a subclass may have changed
+    for name, value in changes.items():
+        object.__setattr__(changed, name, value)
     return changed
 
 

@@ -85,8 +85,11 @@ class Task:
 
         Raises:
             TaskError: the levels are not two integers in ascending order, the generator takes a level and the task has
-                no levels, or a size is given for a generator.
+                no levels, a size is given for a generator, or `read` cannot be called.
         """
+        if self.read is not None and not callable(self.read):
+            message = f"`read` of task {self.name!r} is no function from a transcript to its answer: {self.read!r:.80}"
+            raise TaskError(message)
         if self.levels is not None:
             object.__setattr__(self, "levels", _pair(self.name, self.levels))
         if is_generator(self.source):
@@ -100,7 +103,7 @@ class Task:
     def reader(self) -> AnswerReader | None:
         """Reader of answers for votes: `read`, or the attribute `reader` of a scorer such as `exact`; None for none."""
         found: AnswerReader | None = getattr(self.scorer, "reader", None)
-        return self.read or found
+        return self.read or (found if callable(found) else None)
 
     @cached_property
     def _carving(self) -> Carving:

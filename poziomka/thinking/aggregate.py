@@ -73,6 +73,9 @@ class SelfAggregation(Strategy):
                 f"received {self.subset} of {self.population}, {self.rounds} rounds"
             )
             raise SettingsError(message)
+        if self.rounds == 0 and self.learn == "merges":
+            message = "self-aggregation of 0 rounds merges nothing to learn from: give rounds=1 or more, or learn=all"
+            raise SettingsError(message)
         for what, name, known in (("pick", self.pick, get_args(Pick)), ("learn", self.learn, get_args(Learn))):
             if name not in known:
                 message = f"unknown {what} {name!r}{nearest(name, known)}"

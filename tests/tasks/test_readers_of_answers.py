@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 import poziomka as pz
+from poziomka.core.errors import TaskError
 from poziomka.core.rollouts.collect import Collector
 from poziomka.core.rollouts.evaluation import evaluate
 from poziomka.core.rollouts.readers import AnswerOf
@@ -139,3 +140,29 @@ def test_every_open_reader_is_set_and_nothing_else_is_copied():
     assert reading(found, last_words) is found
     assert reading(strategy, None) is strategy
     assert reading(sampler, read) is sampler
+
+
+class Votes(Majority):
+    """A strategy of a user's own, with an initializer of another form."""
+
+    def __init__(self, count):
+        super().__init__(votes=count)
+
+
+def test_a_strategy_with_an_initializer_of_its_own_is_given_the_reader():
+    found, given = reading(Votes(3), last_words), Votes(3)
+    assert (type(found), found.votes, found.read) == (Votes, 3, last_words)
+    assert given.read is None
+
+
+def test_a_reader_that_cannot_be_called_is_refused_and_that_of_a_scorer_ignored():
+    with pytest.raises(TaskError, match="`read` of task"):
+        replace(CHANGE, read="number")
+
+    class Scorer:
+        reader = "number"
+
+        def __call__(self, problem, transcript):
+            return 0.0
+
+    assert replace(CHANGE, read=None, scorer=Scorer()).reader is None
