@@ -143,7 +143,9 @@ def test_the_same_seed_repeats_on_the_engine(sampler):
     assert asyncio.run(SelfAggregation(3, 2, 1).attempt(sampler, prompt, SamplingParams(max_tokens=8))).answer < 3
 
 
-@pytest.mark.parametrize("wrong", [{"subset": 4}, {"subset": 0}, {"rounds": -1}, {"pick": "rondom"}, {"rounds": 0, "learn": "merges"}])
+@pytest.mark.parametrize(
+    "wrong", [{"subset": 4}, {"subset": 0}, {"rounds": -1}, {"pick": "rondom"}, {"rounds": 0, "learn": "merges"}]
+)
 def test_an_aggregation_out_of_range_is_refused(wrong):
     with pytest.raises(SettingsError):
         SelfAggregation(**{"population": 3, "subset": 2, **wrong})
